@@ -1,0 +1,21 @@
+"""Turn a folder of labelled photos into an image classifier you can trust: `tl.finetune(...)`, `tl.load(run)`."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tl.api import Classifier, finetune, load
+    from tl.runs.bundle import Run
+    from tl.runs.prediction import Prediction
+
+__version__ = "0.1.0"
+__all__ = ["Classifier", "Prediction", "Run", "finetune", "load"]
+
+_HOMES = {"Prediction": "tl.runs.prediction", "Run": "tl.runs.bundle"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'tl' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES.get(name, "tl.api")), name)

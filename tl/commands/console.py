@@ -1,0 +1,80 @@
+"""The account of a run in a terminal: aligned lines on standard output, progress bars on standard error."""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from tl.reporting import Silent, Task
+
+_TOPIC = 10
+
+
+class Console(Silent):
+    """Says everything: lines to standard output, warnings and progress bars to standard error."""
+
+    def __init__(self) -> None:
+        self._bars: Any = None
+
+    def say(self, topic: str, text: str) -> None:
+        """One aligned line, wrapped to the terminal's width."""
+        label = click.style(f"{topic:<{_TOPIC}}", bold=True)
+        click.echo(label + _wrapped(text))
+
+    def warn(self, text: str) -> None:
+        """A line on standard error."""
+        click.echo(click.style(f"{'note':<{_TOPIC}}", fg="yellow") + _wrapped(text), err=True)
+
+    @contextmanager
+    def task(self, name: str, total: int | None, unit: str) -> Iterator[Task]:
+        """A progress bar with rate and time left, gone when the work is done; none where there is no terminal."""
+        if not sys.stderr.isatty():
+            with super().task(name, total, unit) as silent:
+                yield silent
+            return
+        progress = _bars(unit, total)
+        with progress:
+            bar = progress.add_task(name, total=total)
+            yield _Bar(progress, bar)
+
+
+class _Bar:
+    def __init__(self, progress: Any, bar: Any) -> None:
+        self._progress, self._bar = progress, bar
+
+    def advance(self, amount: int = 1) -> None:
+        self._progress.advance(self._bar, amount)
+
+
+def _bars(unit: str, total: int | None) -> Any:
+    from rich import progress
+    from rich.console import Console as RichConsole
+
+    if unit == "B":
+        rate: list[Any] = [progress.DownloadColumn(), progress.TransferSpeedColumn()] if total else []
+    else:
+        rate = [progress.MofNCompleteColumn(), _Rate(unit)] if total else []
+    left = [progress.TimeRemainingColumn()] if total else [progress.TimeElapsedColumn()]
+    columns = [progress.TextColumn("{task.description:<9}"), progress.BarColumn(20), *rate, *left]
+    return progress.Progress(*columns, console=RichConsole(stderr=True), transient=True)
+
+
+def _Rate(unit: str) -> Any:  # noqa: N802 - a class in all but the lazy import
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.speed:.0f} {unit}/s" if task.speed else "", style="cyan")
+
+    return Rate()
+
+
+def _wrapped(text: str) -> str:
+    width = max(40, shutil.get_terminal_size((80, 24)).columns) - _TOPIC - 1
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    return ("\n" + " " * _TOPIC).join(lines)

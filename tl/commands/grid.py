@@ -1,0 +1,48 @@
+"""`tl grid`: photos with their predictions, green where right and red where wrong."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("grid")
+@click.argument("data", default="data/")
+@click.option("--run", default=None, help="Run folder.  [default: the newest in runs/]")
+@click.option(
+    "--only", default="all", show_default=True, type=click.Choice(["all", "right", "wrong"]), help="Which photos."
+)
+@click.option(
+    "--sort", default="name", show_default=True, type=click.Choice(["name", "confidence"]), help="Surest first."
+)
+@click.option("--count", default=25, show_default=True, type=click.IntRange(min=0), help="How many photos; 0: all.")
+@click.option("--columns", default=5, show_default=True, type=click.IntRange(1, 20), help="Photos side by side.")
+@click.option("--seed", default=0, show_default=True, help="Chooses the photos.")
+@click.option(
+    "--out", default="grid.png", show_default=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG."
+)
+@click.option("--show", is_flag=True, help="Show it: in a window, in the terminal, or as the file's path.")
+def command(
+    data: str, run: str | None, only: str, sort: str, count: int, columns: int, seed: int, out: Path, show: bool
+) -> None:
+    """Draw the photos of DATA with their predicted labels; class folders tell what is true."""
+    from tl.commands.console import Console
+    from tl.runs.bundle import load
+    from tl.runs.prediction import Predictor
+    from tl.views.gallery import pick, save
+
+    report = Console()
+    predictor = Predictor(load(run))
+    gallery = pick(predictor, data, only=only, sort=sort, count=count, seed=seed, report=report)
+    save(gallery.draw(columns=columns), out)
+    known = (
+        f"{gallery.right} of {gallery.known} right"
+        if gallery.known
+        else "no class folders, so no truth to compare with"
+    )
+    report.say("grid", f"{out}: {len(gallery.shown)} of {gallery.photos} photos, {known}")
+    if gallery.broken:
+        report.warn(f"{gallery.broken} photos could not be read")
+    if show:
+        from tl.views.show import show as display
+
+        report.say("", display(out))

@@ -1,0 +1,1 @@
+"""A path becomes a data set, and a data set becomes a split."""

@@ -1,0 +1,109 @@
+"""A file or its bytes become an RGB array: the one decoder behind training, prediction and the service."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.datasets import decoding
+from tl.errors import ImageError
+
+Picture = Path | NDArray[np.uint8]
+"""An image file, or an RGB array [height, width, 3]."""
+
+Content = bytes | NDArray[np.uint8]
+"""The bytes of an image file, or an RGB array [height, width, 3]."""
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+"""What the names of image files end in, in lower case."""
+
+MAX_BYTES = 1 << 29
+"""Files beyond 512 MB are not read at all."""
+
+_CROP = 7 / 8  # 224 of 256: the share of the short side on which ImageNet networks are usually evaluated
+
+
+def read(picture: Picture) -> Content:
+    """The bytes of a file; an array is returned as it is.
+
+    Raises ImageError when there is nothing to read or it may not be read.
+    """
+    if isinstance(picture, np.ndarray):
+        return picture
+    try:
+        with open(picture, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read() if size <= MAX_BYTES else b""
+    except OSError as error:
+        raise ImageError(f"cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
+    if max(size, len(content)) > MAX_BYTES:
+        raise ImageError(f"larger than {MAX_BYTES >> 20} MB")
+    if not content:
+        raise ImageError("empty file")
+    return content
+
+
+def fingerprint(content: Content) -> bytes:
+    """The 32 bytes of the SHA-256 of a file's bytes, or of an array's shape and pixels."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).digest()
+    shape = np.array(content.shape, dtype="<i8").tobytes()
+    return hashlib.sha256(shape + content.tobytes()).digest()
+
+
+def decode(content: Content, at_least: int | None = None) -> NDArray[np.uint8]:
+    """The image as RGB [height, width, 3], turned as its EXIF data asks; an array is checked and returned as it is.
+
+    `at_least` allows a large JPEG to be shrunk while it is decoded, as long as neither side falls below so many pixels:
+    give the size that `fit` is to make, or 8/7 of it for its rule "crop".
+    Transparent pixels become white; of several frames the first is taken. Raises ImageError, and nothing else.
+    """
+    if isinstance(content, np.ndarray):
+        return _checked(content)
+    if not content:
+        raise ImageError("empty file")
+    try:
+        image = decoding.decode_jpeg(content, at_least or 0) if content.startswith(b"\xff\xd8\xff") else None
+        return decoding.decode_any(content, at_least or 0) if image is None else image
+    except ImageError:
+        raise
+    # Pillow's parsers raise nearly every kind of exception on damaged bytes (struct.error, KeyError, OverflowError,
+    # MemoryError, SyntaxError, …), and the list changes with its versions: whatever it is, the image cannot be used.
+    except Exception as error:  # noqa: BLE001
+        raise ImageError(decoding.reason(error, content)) from None
+
+
+def fit(image: NDArray[np.uint8], size: int, rule: str = "stretch") -> NDArray[np.uint8]:
+    """The image as a square [size, size, 3].
+
+    "stretch" keeps the whole image and gives up its aspect ratio; "crop" takes the centre as if the short side had been
+    made size * 8/7. Shrinks by area and enlarges by cubic interpolation, each axis by what it needs.
+    """
+    import cv2
+
+    if rule == "crop":
+        image = _centre(image)
+    elif rule != "stretch":
+        raise ValueError(f"no such rule: {rule!r}; there are 'stretch' and 'crop'")
+    height, width = min(image.shape[0], size), min(image.shape[1], size)
+    if (height, width) != image.shape[:2]:
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if (height, width) != (size, size):
+        image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    return np.ascontiguousarray(image)
+
+
+def _centre(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # Cropping before resizing shows the same window as the usual order, but a 1×60000 strip never grows to gigabytes.
+    height, width = image.shape[:2]
+    side = max(1, round(min(height, width) * _CROP))
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(f"not an RGB array of bytes ({image.dtype}, shape {image.shape})")
+    return image

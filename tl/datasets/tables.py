@@ -1,0 +1,124 @@
+"""A table of path,label[,split] becomes a data set; paths are relative to the folder of the table."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl.datasets.dataset import Dataset, Sample, Skipped, assemble, clean, short_name
+from tl.datasets.parts import ALIASES, part_of
+from tl.errors import DataError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+_COLUMNS = {
+    "path": ("path", "filename", "file", "image"),
+    "label": ("label", "class"),
+    "split": ("split",),
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    line: int
+    path: str
+    label: str
+    split: str
+
+
+def load_table(table: Path, *, labelled: bool) -> Dataset:
+    """The images that a .csv or .tsv file names, in its order.
+
+    Rows whose file is missing are skipped. Raises DataError for a missing column, no label where `labelled`, an unknown
+    split, or when no file exists at all.
+    """
+    samples: list[Sample] = []
+    skipped: list[Skipped] = []
+    seen: set[tuple[str, str]] = set()
+    for row in _rows(table, labelled):
+        picture = table.parent / row.path
+        name = clean(Path(row.path).as_posix())
+        reason = _problem(row, picture, seen)
+        if reason:
+            skipped.append(Skipped(name if row.path else f"line {row.line}", reason))
+            continue
+        seen.add((row.path, row.label))
+        samples.append(Sample(picture, name, row.label or None, _part(table, row)))
+    if not samples:
+        raise DataError(_why_nothing(table, skipped))
+    return assemble(
+        samples,
+        source=f"table {str(table)!r}",
+        name=short_name(table.stem),
+        root=table.parent,
+        skipped=skipped,
+        labelled=labelled,
+    )
+
+
+def _rows(table: Path, labelled: bool) -> Iterator[_Row]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=DELIMITERS[table.suffix.lower()], strict=True)
+            column = _columns(table, next(reader, []), labelled)
+            for fields in reader:
+                if not any(field.strip() for field in fields):
+                    continue
+                values = {
+                    key: fields[at].strip() if at is not None and at < len(fields) else "" for key, at in column.items()
+                }
+                if labelled and not values["label"]:
+                    raise DataError(f"table {str(table)!r}, line {reader.line_num}: no label for {values['path']!r}")
+                yield _Row(reader.line_num, values["path"], clean(values["label"]), values["split"])
+    except UnicodeDecodeError:
+        raise DataError(f"table {str(table)!r} is not UTF-8 text: save it as UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"table {str(table)!r}, line {reader.line_num}: {error}") from None
+    except OSError as error:
+        raise DataError(f"table {str(table)!r} cannot be read: {(error.strerror or '').lower()}") from None
+
+
+def _columns(table: Path, header: list[str], labelled: bool) -> dict[str, int | None]:
+    names = [field.strip().casefold() for field in header]
+    column = {
+        key: next((names.index(alias) for alias in aliases if alias in names), None)
+        for key, aliases in _COLUMNS.items()
+    }
+    for key in ("path", "label") if labelled else ("path",):
+        if column[key] is None:
+            found = ", ".join(repr(clean(field))[:40] for field in header[:6]) or "nothing"
+            raise DataError(
+                f"table {str(table)!r} has no column {key!r}: its first line must be path,label or path,label,split;"
+                f" found {found}"
+            )
+    return column
+
+
+def _problem(row: _Row, picture: Path, seen: set[tuple[str, str]]) -> str | None:
+    if not row.path:
+        return "no path"
+    if (row.path, row.label) in seen:
+        return "listed twice"
+    try:
+        if picture.is_file():
+            return None
+        return "not a file" if picture.exists() else "no such file"
+    except (OSError, ValueError):  # longer than any name may be, or with a zero byte
+        return "no such file"
+
+
+def _part(table: Path, row: _Row) -> str | None:
+    part = part_of(row.split)
+    if row.split and part is None:
+        allowed = ", ".join(ALIASES)
+        raise DataError(f"table {str(table)!r}, line {row.line}: no such split: {row.split!r}; there are {allowed}")
+    return part
+
+
+def _why_nothing(table: Path, skipped: list[Skipped]) -> str:
+    if not skipped:
+        return f"table {str(table)!r} has no rows"
+    return (
+        f"none of the {len(skipped)} rows of table {str(table)!r} can be used"
+        f" (first: {skipped[0].path!r}, {skipped[0].reason}); paths are relative to {str(table.parent)!r}"
+    )

@@ -1,0 +1,1 @@
+"""A frozen network and images become arrays."""

@@ -1,0 +1,70 @@
+"""What every engine is: a frozen network that turns batches of photos into features, and the choice of one for a machine."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.errors import EngineError
+from tl.networks.backbones import Backbone
+from tl.networks.weights import Weights
+from tl.reporting import Reporter
+
+Photos = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+Tag = TypeVar("Tag")
+
+ENGINES = ("auto", "openvino", "tensorflow")
+PRECISIONS = ("auto", "f32", "bf16", "f16")
+
+
+class Engine(Protocol):
+    """A network ready to run; `key` names what its features depend on, `batch` is the size it runs best with."""
+
+    name: str
+    precision: str
+    batch: int
+    key: str
+
+    def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
+        """Photos uint8 RGB `[n, size, size, 3]` to features float32 `[n, features]`, each with its tag, in any order.
+
+        An empty batch is a tick: nothing to compute, a chance to hand on what is ready.
+        """
+
+
+def open_engine(
+    backbone: Backbone,
+    weights: Weights,
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    report: Reporter | None = None,
+) -> Engine:
+    """The engine for this machine: TensorFlow where it sees a GPU, OpenVINO on the CPU.
+
+    Raises EngineError for an engine or precision that this machine cannot run.
+    """
+    _check(engine, ENGINES, "engine")
+    _check(precision, PRECISIONS, "precision")
+    if engine == "tensorflow" or (engine == "auto" and has_gpu()):
+        from tl.engines.tensorflow import TensorFlowEngine
+
+        return TensorFlowEngine(backbone, weights, precision)
+    from tl.engines.openvino import OpenVINOEngine
+    from tl.engines.trunks import prepare
+
+    trunk = prepare(backbone, weights, report=report)
+    return OpenVINOEngine(trunk.xml, trunk.key, precision)
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA card is there, told by its device node, without loading TensorFlow."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+
+
+def _check(given: str, allowed: tuple[str, ...], what: str) -> None:
+    if given not in allowed:
+        raise EngineError(f"no {what} is called {given!r}: choose {', '.join(allowed)}")

@@ -1,0 +1,104 @@
+"""A Keras backbone and photos become features through TensorFlow: the engine for GPUs, and the reference for the other."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tl.engines.engine import Photos, Tag, Vectors
+from tl.engines.trunks import trunk_key
+from tl.errors import EngineError
+from tl.networks.backbones import Backbone, Recipe
+from tl.networks.models import build
+from tl.networks.weights import Weights, verify
+
+_POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16", "f16": "mixed_float16"}
+
+
+class TensorFlowEngine:
+    """The backbone as Keras runs it, traced once and compiled by XLA on a GPU.
+
+    `precision` "auto" is f32 on a CPU; on a GPU bf16 from compute capability 8.0, f16 from 7.0, f32 before.
+    """
+
+    name = "tensorflow"
+
+    def __init__(self, backbone: Backbone, weights: Weights, precision: str = "auto") -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import keras
+        import tensorflow as tf
+
+        if keras.backend.backend() != "tensorflow":
+            raise EngineError(f"Keras runs on {keras.backend.backend()!r} here: set KERAS_BACKEND=tensorflow")
+        cards = tf.config.list_physical_devices("GPU")
+        for card in cards:
+            _grow(card)
+        self.precision = _precision(cards) if precision == "auto" else precision
+        self.batch = 64 if cards else 16
+        self.key = f"{trunk_key(backbone, weights)}/tensorflow/{self.precision}"
+        self._network = _traced(backbone, weights, _POLICIES[self.precision], xla=bool(cards))
+
+    def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
+        """Photos to features, batch after batch; the next one is decoded while this one is computed."""
+        for tag, photos in batches:
+            if len(photos):
+                yield tag, self.run_one(photos)
+            else:
+                yield tag, np.zeros((0, 0), np.float32)
+
+    def run_one(self, photos: Photos) -> Vectors:
+        """Features `[n, features]` of one batch, filled up to the traced size so that it is never traced again."""
+        parts = [self._padded(photos[start : start + self.batch]) for start in range(0, len(photos), self.batch)]
+        return np.concatenate(parts)
+
+    def _padded(self, photos: Photos) -> Vectors:
+        missing = self.batch - len(photos)
+        filled = np.concatenate([photos, np.repeat(photos[-1:], missing, axis=0)]) if missing else photos
+        vectors: Vectors = self._network(filled).numpy()
+        return vectors[: len(photos)]
+
+
+def preprocess(pixels: Any, recipe: Recipe) -> Any:
+    """A float tensor of RGB pixels `[..., 3]`, 0-255, as the network wants them."""
+    if recipe.bgr:
+        pixels = pixels[..., ::-1]
+    return (pixels - np.float32(recipe.mean)) / np.float32(recipe.std)
+
+
+def _traced(backbone: Backbone, weights: Weights, policy: str, *, xla: bool) -> Any:
+    import keras
+    import tensorflow as tf
+
+    verify(weights)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build(backbone, weights)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+    @tf.function(jit_compile=xla)  # type: ignore[untyped-decorator]
+    def features(photos: Any) -> Any:
+        pixels = preprocess(tf.cast(photos, tf.float32), backbone.recipe)
+        return tf.cast(model(pixels, training=False), tf.float32)
+
+    return features
+
+
+def _grow(card: Any) -> None:
+    import tensorflow as tf
+
+    try:
+        tf.config.experimental.set_memory_growth(card, True)
+    except RuntimeError:
+        pass  # TensorFlow is running already, with the choice that its first user made
+
+
+def _precision(cards: list[Any]) -> str:
+    import tensorflow as tf
+
+    if not cards:
+        return "f32"
+    capability = tf.config.experimental.get_device_details(cards[0]).get("compute_capability", (0, 0))
+    return "bf16" if capability >= (8, 0) else "f16" if capability >= (7, 0) else "f32"

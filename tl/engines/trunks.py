@@ -1,0 +1,121 @@
+"""A backbone and its weights become a trunk: an OpenVINO network from uint8 photos to features, kept in the cache.
+
+The conversion runs in a process of its own: it needs Keras on another backend than the rest, and its memory goes with it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tl.errors import EngineError, StorageError, WeightsError
+from tl.networks.backbones import Backbone
+from tl.networks.weights import Weights, verify
+from tl.reporting import Reporter, Silent
+from tl.settings import Settings, settings
+
+CONVERSION = 1  # raised when a converted network changes, so that an older one is never used in its place
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """OpenVINO IR: `xml` and `bin`, their sha256, and the key that names the network by its content."""
+
+    xml: Path
+    bin: Path
+    xml_sha256: str
+    bin_sha256: str
+    key: str
+
+
+def prepare(
+    backbone: Backbone, weights: Weights, *, report: Reporter | None = None, where: Settings | None = None
+) -> Trunk:
+    """The trunk for OpenVINO, converted once a machine.
+
+    Raises WeightsError for weights of another network, EngineError when the conversion fails.
+    """
+    from filelock import FileLock
+
+    where = where or settings()
+    key = trunk_key(backbone, weights)
+    folder = where.cache_dir / "trunks" / f"{backbone.name}-{key[:16]}"
+    found = _read(folder, key)
+    if found is not None:
+        return found
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            return _read(folder, key) or _convert(backbone, weights, folder, key, report or Silent())
+    except OSError as error:
+        raise StorageError(
+            f"the network cannot be written to {folder.parent}: {error.strerror}; set TL_CACHE_DIR"
+        ) from error
+
+
+def trunk_key(backbone: Backbone, weights: Weights) -> str:
+    """What the trunk's outputs depend on, hashed: network, weights, recipe, conversion."""
+    about = {"backbone": asdict(backbone), "weights": weights.sha256, "conversion": CONVERSION}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _read(folder: Path, key: str) -> Trunk | None:
+    try:
+        about = json.loads((folder / "trunk.json").read_text())
+        trunk = Trunk(folder / "trunk.xml", folder / "trunk.bin", about["xml"], about["bin"], about["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return trunk if trunk.key == key and trunk.xml.is_file() and trunk.bin.is_file() else None
+
+
+def _convert(backbone: Backbone, weights: Weights, folder: Path, key: str, report: Reporter) -> Trunk:
+    verify(weights)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    try:
+        with report.task(f"converting {backbone.name} for OpenVINO, once", None, "s"):
+            _run_conversion(backbone, weights, scratch)
+        files = {part: scratch / f"trunk.{part}" for part in ("xml", "bin")}
+        about = {part: _sha256(path) for part, path in files.items()} | {"key": key}
+        (scratch / "trunk.json").write_text(json.dumps(about))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    trunk = _read(folder, key)
+    if trunk is None:
+        raise EngineError(f"{backbone.name} was converted but cannot be read back from {folder}")
+    return trunk
+
+
+def _run_conversion(backbone: Backbone, weights: Weights, scratch: Path) -> None:
+    order = {
+        "backbone": backbone.name,
+        "weights": {**asdict(weights), "path": str(weights.path.resolve()) if weights.path else None},
+        "out": str(scratch),
+    }
+    environment = os.environ | {
+        "KERAS_BACKEND": "openvino" if backbone.channels_first else "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    command = [sys.executable, "-m", "tl.engines.conversion"]
+    done = subprocess.run(
+        command, input=json.dumps(order), capture_output=True, text=True, env=environment, check=False
+    )
+    answer = (done.stdout.strip().splitlines() or [""])[-1]
+    if answer == "converted":
+        return
+    if answer.startswith("weights: "):
+        raise WeightsError(answer.removeprefix("weights: "))
+    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    raise EngineError(f"{backbone.name} could not be converted for OpenVINO ({last[:200]}); try --engine tensorflow")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Predictions and labels become figures that say how good and how sure."""

@@ -1,0 +1,1 @@
+"""A data set and a backbone become features, each image computed once."""

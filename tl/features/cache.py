@@ -1,0 +1,154 @@
+"""Content keys and feature vectors on disk, in LMDB: crash-safe, shared by processes, bounded.
+
+A row is `crc32, day, float32…` under a 48-byte key (namespace of the network, sha256 of the image); a second table orders
+the rows by the day of their last use, so that the oldest go first when the store is full. A row that fails its checksum
+counts as missing.
+"""
+
+import hashlib
+import shutil
+import struct
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.errors import CacheError
+from tl.settings import Settings, settings
+
+Vector = NDArray[np.float32]
+_HEAD = struct.Struct("<II")  # crc32 of what follows it, day of last use
+_DAY_SECONDS = 86_400
+_ROOM = 1.25  # the file may be this much larger than the limit, so that making room never needs room
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What the store holds: rows, bytes in use, the limit, and its folder."""
+
+    rows: int
+    bytes: int
+    limit: int
+    folder: Path
+
+
+class FeatureCache:
+    """Feature vectors by image content and network; safe for threads and processes."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        import lmdb
+
+        self._folder, self._limit = folder, limit
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._store = lmdb.open(str(folder), map_size=_map_size(limit), max_dbs=2, max_readers=512, metasync=False)
+            self._rows = self._store.open_db(b"rows")
+            self._used = self._store.open_db(b"used")
+        except (OSError, lmdb.Error) as error:
+            raise CacheError(
+                f"the feature cache {folder} cannot be opened ({error}); `tl cache clear` or TL_CACHE_DIR helps"
+            ) from error
+
+    def __enter__(self) -> "FeatureCache":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._store.close()
+
+    def get(self, key: bytes) -> Vector | None:
+        """The vector under a key, or None."""
+        with self._store.begin(db=self._rows, buffers=True) as view:
+            row = view.get(key)
+            return None if row is None else _unpacked(row)
+
+    def put(self, rows: Sequence[tuple[bytes, Vector]]) -> None:
+        """Write rows in one transaction: all of them or none. Raises CacheError when the disk is full."""
+        import lmdb
+
+        try:
+            if self.info().bytes > self._limit:
+                self._make_room()
+            with self._store.begin(write=True) as change:
+                for key, vector in rows:
+                    self._write(change, key, vector)
+        except lmdb.Error as error:
+            raise CacheError(
+                f"features cannot be kept in {self._folder} ({error}); free space there or set TL_CACHE_DIR"
+            ) from error
+
+    def touch(self, keys: Sequence[bytes]) -> None:
+        """Note that rows were used today, so that they are the last to go."""
+        today = _today()
+        with self._store.begin(write=True) as change:
+            for key in keys:
+                row = change.get(key, db=self._rows)
+                if row is not None and _HEAD.unpack_from(row)[1] != today:
+                    self._write(change, key, np.frombuffer(row, np.float32, offset=_HEAD.size))
+
+    def info(self) -> CacheInfo:
+        """What is in the store."""
+        with self._store.begin() as view:
+            tables = [view.stat(table) for table in (self._rows, self._used)]
+        pages = sum(table["branch_pages"] + table["leaf_pages"] + table["overflow_pages"] for table in tables)
+        return CacheInfo(tables[0]["entries"], pages * tables[0]["psize"], self._limit, self._folder)
+
+    def _write(self, change: Any, key: bytes, vector: Vector) -> None:
+        before = change.get(key, db=self._rows)
+        today = _today()
+        if before is not None:
+            change.delete(_stamp(_HEAD.unpack_from(before)[1], key), db=self._used)
+        body = np.ascontiguousarray(vector, np.float32).tobytes()
+        change.put(key, _HEAD.pack(zlib.crc32(body), today) + body, db=self._rows)
+        change.put(_stamp(today, key), b"", db=self._used)
+
+    def _make_room(self) -> None:
+        with self._store.begin(write=True) as change:
+            surplus = max(1, change.stat(self._rows)["entries"] // 5)
+            cursor = change.cursor(db=self._used)
+            oldest = [bytes(stamp) for _, stamp in zip(range(surplus), cursor.iternext(values=False), strict=False)]
+            for stamp in oldest:
+                change.delete(stamp, db=self._used)
+                change.delete(stamp[4:], db=self._rows)
+
+
+def open_cache(where: Settings | None = None) -> FeatureCache:
+    """The user's feature cache."""
+    where = where or settings()
+    return FeatureCache(where.cache_dir / "features", where.cache_limit)
+
+
+def clear(where: Settings | None = None) -> int:
+    """Remove the feature cache; returns the bytes it took."""
+    folder = (where or settings()).cache_dir / "features"
+    size = sum(path.stat().st_blocks * 512 for path in folder.glob("*.mdb")) if folder.is_dir() else 0
+    shutil.rmtree(folder, ignore_errors=True)
+    return size
+
+
+def namespace(engine_key: str) -> bytes:
+    """The 16 bytes that stand before the image's hash in a key."""
+    return hashlib.sha256(engine_key.encode()).digest()[:16]
+
+
+def _unpacked(row: Any) -> Vector | None:
+    checksum, _ = _HEAD.unpack_from(row)
+    body = bytes(row[_HEAD.size :])
+    return np.frombuffer(body, np.float32) if zlib.crc32(body) == checksum else None
+
+
+def _stamp(day: int, key: bytes) -> bytes:
+    return day.to_bytes(4, "big") + key
+
+
+def _today() -> int:
+    return int(time.time() // _DAY_SECONDS)
+
+
+def _map_size(limit: int) -> int:
+    return max(1 << 20, int(limit * _ROOM) // 4096 * 4096)

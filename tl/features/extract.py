@@ -1,0 +1,225 @@
+"""Pictures become features: read, looked up by content, and only where unknown decoded and passed through the engine.
+
+Reading and decoding run in threads, a bounded number of pictures ahead of the engine, so that memory does not grow with their
+number and the engine never waits for them.
+"""
+
+import itertools
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.datasets.images import Picture, decode, fingerprint, fit, read
+from tl.engines.engine import Engine, Photos
+from tl.errors import CacheError, ImageError
+from tl.features.cache import FeatureCache, Vector, namespace
+from tl.networks.backbones import Recipe
+from tl.reporting import Reporter, Silent
+
+_IN_MEMORY = 256 << 20  # features larger than this many bytes live in a file of the cache's disk
+_WRITE_ROWS = 256
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture's outcome: its place in the input, sha256 and features, or the reason why it has none."""
+
+    index: int
+    fingerprint: bytes
+    vector: Vector | None
+    error: str = ""
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class Features:
+    """`values` float32 `[n, features]` of the pictures at `kept`, their sha256, and why each of the others failed."""
+
+    values: NDArray[np.float32]
+    kept: NDArray[np.int64]
+    fingerprints: tuple[bytes, ...]
+    failures: dict[int, str]
+    cached: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    index: int
+    fingerprint: bytes = b""
+    vector: Vector | None = None
+    photo: Photos | None = None
+    error: str = ""
+
+
+def stream(
+    pictures: Iterable[Picture],
+    engine: Engine,
+    recipe: Recipe,
+    cache: FeatureCache | None,
+    *,
+    report: Reporter | None = None,
+) -> Iterator[Row]:
+    """Every picture's row, as soon as it is known: not in order, in memory that does not grow.
+
+    A picture that cannot be read or decoded is a row with its error. A full disk costs the cache, not the result.
+    """
+    keeper = _Keeper(cache, engine, report or Silent())
+    ready: deque[Row] = deque()
+    workers = max(2, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        tasks = enumerate(pictures)
+        prepared = _ahead(pool, lambda task: _prepare(*task, recipe, keeper), tasks, 4 * engine.batch)
+        try:
+            for batch, vectors in engine.run(_batches(prepared, engine.batch, ready)):
+                yield from _drained(ready)
+                keeper.settle()
+                for item, vector in zip(batch, vectors, strict=True):
+                    keeper.keep(item.fingerprint, vector)
+                    yield Row(item.index, item.fingerprint, vector)
+            yield from _drained(ready)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            keeper.settle(at_least=1)
+
+
+def extract(
+    pictures: Sequence[Picture],
+    engine: Engine,
+    recipe: Recipe,
+    cache: FeatureCache | None,
+    *,
+    report: Reporter | None = None,
+) -> Features:
+    """The features of a whole data set, in its order."""
+    report = report or Silent()
+    started = time.monotonic()
+    rows: dict[int, Row] = {}
+    values: NDArray[np.float32] | None = None
+    with report.task("features", len(pictures), "photos") as task:
+        for row in stream(pictures, engine, recipe, cache, report=report):
+            if row.vector is not None:
+                if values is None:
+                    values = _allocate((len(pictures), len(row.vector)))
+                values[row.index] = row.vector
+            rows[row.index] = Row(row.index, row.fingerprint, None, row.error, row.cached)
+            task.advance()
+    failures = {index: row.error for index, row in sorted(rows.items()) if row.error}
+    kept = np.array([index for index in range(len(pictures)) if index not in failures], np.int64)
+    if values is None:
+        values = np.zeros((0, 0), np.float32)
+    elif failures:
+        values = values[kept]
+    fingerprints = tuple(rows[index].fingerprint for index in kept)
+    cached = sum(row.cached for row in rows.values())
+    return Features(values, kept, fingerprints, failures, cached, time.monotonic() - started)
+
+
+class _Keeper:
+    """Looks rows up and writes them in batches; a store that fails is said once and then left alone."""
+
+    def __init__(self, cache: FeatureCache | None, engine: Engine, report: Reporter) -> None:
+        self._cache, self._report = cache, report
+        self._space = namespace(engine.key)
+        self._pending: list[tuple[bytes, Vector]] = []
+        self._used: deque[bytes] = deque()
+
+    def find(self, content_hash: bytes) -> Vector | None:
+        if self._cache is None:
+            return None
+        vector = self._cache.get(self._space + content_hash)
+        if vector is not None:
+            self._used.append(self._space + content_hash)
+        return vector
+
+    def keep(self, content_hash: bytes, vector: Vector) -> None:
+        if self._cache is not None:
+            self._pending.append((self._space + content_hash, vector.copy()))
+
+    def settle(self, at_least: int = _WRITE_ROWS) -> None:
+        """Write what has gathered, once there is enough of it."""
+        if max(len(self._pending), len(self._used)) < at_least:
+            return
+        cache, rows = self._cache, self._pending
+        self._pending = []
+        if cache is None:
+            return
+        try:
+            if rows:
+                cache.put(rows)
+            used = [self._used.popleft() for _ in range(len(self._used))]
+            if used:
+                cache.touch(used)
+        except CacheError as error:
+            self._cache = None
+            self._report.warn(f"{error}; going on without it")
+
+
+def _prepare(index: int, picture: Picture, recipe: Recipe, keeper: _Keeper) -> _Prepared:
+    try:
+        content = read(picture)
+        content_hash = fingerprint(content)
+        vector = keeper.find(content_hash)
+        if vector is not None:
+            return _Prepared(index, content_hash, vector)
+        photo = fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)
+        return _Prepared(index, content_hash, photo=photo)
+    except ImageError as error:
+        return _Prepared(index, error=str(error))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Given], Made], items: Iterable[Given], window: int
+) -> Iterator[Made]:
+    waiting: deque[Future[Made]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) >= window:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _batches(prepared: Iterator[_Prepared], size: int, ready: deque[Row]) -> Iterator[tuple[list[_Prepared], Photos]]:
+    """Batches of what has to be computed; an empty one, now and then, so that what is `ready` is handed out."""
+    batch: list[_Prepared] = []
+    for item in prepared:
+        if item.photo is None:
+            ready.append(Row(item.index, item.fingerprint, item.vector, item.error, item.vector is not None))
+            if len(ready) >= _WRITE_ROWS:
+                yield [], np.zeros((0, 1, 1, 3), np.uint8)
+            continue
+        batch.append(item)
+        if len(batch) == size:
+            yield _stacked(batch)
+            batch = []
+    if batch:
+        yield _stacked(batch)
+
+
+def _allocate(shape: tuple[int, int]) -> NDArray[np.float32]:
+    if shape[0] * shape[1] * 4 <= _IN_MEMORY:
+        return np.zeros(shape, np.float32)
+    with tempfile.TemporaryFile(prefix="tl-features-") as file:  # the mapping keeps the unnamed file alive
+        return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _stacked(batch: list[_Prepared]) -> tuple[list[_Prepared], Photos]:
+    photos = np.stack([item.photo for item in batch if item.photo is not None])
+    return [_Prepared(item.index, item.fingerprint) for item in batch], photos
+
+
+def _drained(ready: deque[Row]) -> Iterator[Row]:
+    while ready:
+        yield ready.popleft()

@@ -1,0 +1,1 @@
+"""A name becomes a network with its recipe and its pretrained weights."""

@@ -1,0 +1,167 @@
+"""A name becomes a backbone: which network, how it wants its pixels, where it can be had.
+
+The pixels a network wants are those of `keras.applications.<module>.preprocess_input`, which knows three recipes
+(`caffe`, `torch`, `tf`) and none at all where the network scales its input itself. `tests/test_backbones.py` compares each.
+"""
+
+import difflib
+from dataclasses import dataclass
+
+from tl.errors import BackboneError
+
+_CAFFE = (True, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
+_TORCH = (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+_TF = (False, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
+_NONE = (False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_LITE = (False, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """From an RGB image to what the network reads: resized, channels reversed if `bgr`, then `(x - mean) / std`.
+
+    `image_size` in pixels; `mean` and `std` on the 0-255 scale, in the channel order that the network reads.
+    """
+
+    image_size: int
+    resize: str
+    bgr: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network that ends in pooled features.
+
+    `builder` is the function in `keras.applications` (or `tl.networks.zoo`) that makes it; `features` the length of its
+    output; `parameters` counts it without a top. `channels_first` says that it can be built with channels first, which
+    OpenVINO runs without moving data around; the others are converted through TensorFlow.
+    """
+
+    name: str
+    builder: str
+    features: int
+    parameters: int
+    recipe: Recipe
+    channels_first: bool
+
+    @property
+    def in_keras(self) -> bool:
+        """Whether Keras Applications has it."""
+        return not self.builder.startswith("tl.")
+
+
+def _family(
+    rows: str, preprocessing: tuple[bool, tuple[float, float, float], tuple[float, float, float]], channels_first: bool
+) -> list[Backbone]:
+    bgr, mean, std = preprocessing
+    made = []
+    for row in rows.strip().splitlines():
+        builder, features, parameters, size = row.split()
+        recipe = Recipe(int(size), "stretch", bgr, mean, std)
+        name = builder.rpartition(":")[2].replace("_", "-").lower()
+        made.append(Backbone(name, builder, int(features), int(parameters), recipe, channels_first))
+    return made
+
+
+# builder, features, parameters without a top, side of the input in pixels
+_REGISTERED = [
+    *_family(
+        """
+        ResNet50 2048 23587712 224
+        ResNet101 2048 42658176 224
+        ResNet152 2048 58370944 224
+        VGG16 512 14714688 224
+        VGG19 512 20024384 224
+        """,
+        _CAFFE,
+        channels_first=True,
+    ),
+    *_family("tl.networks.zoo.efficientnet_lite:efficientnet_lite0 1280 3371024 224", _LITE, channels_first=True),
+    *_family(
+        """
+        MobileNet 1024 3228864 224
+        MobileNetV2 1280 2257984 224
+        ResNet50V2 2048 23564800 224
+        ResNet101V2 2048 42626560 224
+        ResNet152V2 2048 58331648 224
+        InceptionV3 2048 21802784 299
+        Xception 2048 20861480 299
+        InceptionResNetV2 1536 54336736 299
+        """,
+        _TF,
+        channels_first=True,
+    ),
+    *_family(
+        """
+        NASNetMobile 1056 4269716 224
+        NASNetLarge 4032 84887922 331
+        """,
+        _TF,
+        channels_first=False,
+    ),
+    *_family(
+        """
+        DenseNet121 1024 7037504 224
+        DenseNet169 1664 12642880 224
+        DenseNet201 1920 18321984 224
+        """,
+        _TORCH,
+        channels_first=False,
+    ),
+    *_family(
+        """
+        MobileNetV3Small 576 939120 224
+        MobileNetV3Large 960 2996352 224
+        """,
+        _NONE,
+        channels_first=True,
+    ),
+    *_family(
+        """
+        EfficientNetB0 1280 4049571 224
+        EfficientNetB1 1280 6575239 240
+        EfficientNetB2 1408 7768569 260
+        EfficientNetB3 1536 10783535 300
+        EfficientNetB4 1792 17673823 380
+        EfficientNetB5 2048 28513527 456
+        EfficientNetB6 2304 40960143 528
+        EfficientNetB7 2560 64097687 600
+        ConvNeXtTiny 768 27820128 224
+        ConvNeXtSmall 768 49454688 224
+        ConvNeXtBase 1024 87566464 224
+        ConvNeXtLarge 1536 196230336 224
+        ConvNeXtXLarge 2048 348147968 224
+        EfficientNetV2B0 1280 5919312 224
+        EfficientNetV2B1 1280 6931124 240
+        EfficientNetV2B2 1408 8769374 260
+        EfficientNetV2B3 1536 12930622 300
+        EfficientNetV2S 1280 20331360 384
+        EfficientNetV2M 1280 53150388 480
+        EfficientNetV2L 1280 117746848 480
+        """,
+        _NONE,
+        channels_first=False,
+    ),
+]
+
+BACKBONES: dict[str, Backbone] = {backbone.name: backbone for backbone in _REGISTERED}
+
+
+def backbone(name: str) -> Backbone:
+    """The backbone of that name; case, hyphens and underscores do not matter.
+
+    Raises BackboneError, with the nearest names, for an unknown one.
+    """
+    by_plain_name = {_plain(known): entry for known, entry in BACKBONES.items()}
+    found = by_plain_name.get(_plain(name))
+    if found is not None:
+        return found
+    near = difflib.get_close_matches(_plain(name), by_plain_name, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(by_plain_name[match].name for match in near)}? " if near else ""
+    raise BackboneError(f"no backbone is called {name!r}: {hint}see all with `tl weights list`")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")

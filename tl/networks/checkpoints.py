@@ -1,0 +1,158 @@
+"""Pretrained weights become a file, a file becomes weights, and weights become those of a Keras model.
+
+The file is the HDF5 layout of Keras Applications, so that `keras.applications.ResNet50(weights=path)` reads it as well.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.errors import StorageError, WeightsError
+from tl.networks.hdf5 import open_hdf5
+
+# Layer name -> its arrays in the order of `layer.weights` (kernel, bias; gamma, beta, moving mean, moving variance);
+# the layers in the order of the Keras model.
+Checkpoint = dict[str, list[NDArray[np.float32]]]
+
+_LAYOUT_VERSION = "2.2.4"  # the Keras that the layout comes from; readers only ask whether it is 1
+_LONGEST_ATTRIBUTE = 64_512  # HDF5 keeps attributes in a header of 64 KiB; Keras leaves the same room
+_MOST_TOP_LAYERS = 3  # VGG's fc1, fc2, predictions
+
+
+def write_h5(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint in the layout of Keras Applications, to a temporary name that is then renamed.
+
+    Keras takes the layout from the ending, which must be `.h5` and not `.weights.h5`.
+    Raises StorageError where the file cannot be written.
+    """
+    import h5py
+
+    scratch: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as reserved:
+            scratch = Path(reserved.name)
+        with h5py.File(scratch, "w") as file:
+            file.attrs["backend"] = np.bytes_(b"tensorflow")
+            file.attrs["keras_version"] = np.bytes_(_LAYOUT_VERSION.encode())
+            _write_names(file, "layer_names", list(checkpoint))
+            for layer, arrays in checkpoint.items():
+                _write_layer(file.create_group(layer), layer, arrays)
+        scratch.replace(path)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or ["no reason"])[0]
+        raise StorageError(f"{path} cannot be written ({reason}); free space or choose another folder") from error
+    finally:
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)
+
+
+def _write_layer(group: Any, layer: str, arrays: Sequence[NDArray[np.float32]]) -> None:
+    names = [f"{layer}/{name}:0" for name in _array_names(arrays)]
+    _write_names(group, "weight_names", names)
+    for name, array in zip(names, arrays, strict=True):
+        group.create_dataset(name, data=array.astype(np.float32, copy=False))
+
+
+def _array_names(arrays: Sequence[NDArray[np.float32]]) -> list[str]:
+    if len(arrays) == 4 and all(array.ndim == 1 for array in arrays):
+        return ["gamma", "beta", "moving_mean", "moving_variance"]
+    if len(arrays) <= 2:
+        return ["kernel", "bias"][: len(arrays)]
+    return [f"weight_{index}" for index in range(len(arrays))]
+
+
+def _write_names(group: Any, attribute: str, names: list[str]) -> None:
+    encoded = np.array([name.encode() for name in names])
+    pieces = max(1, -(-encoded.nbytes // _LONGEST_ATTRIBUTE))
+    if pieces == 1:
+        group.attrs[attribute] = encoded
+        return
+    # As many names a piece as fit; array_split's uneven pieces could overstep by one name.
+    fit = _LONGEST_ATTRIBUTE // encoded.itemsize
+    for index, start in enumerate(range(0, len(names), fit)):
+        group.attrs[f"{attribute}{index}"] = encoded[start : start + fit]
+
+
+def read_h5(path: Path) -> Checkpoint:
+    """Read a file in the layout of Keras Applications, or a whole model saved as legacy HDF5; only layers with weights.
+
+    Raises WeightsError for any other file; links out of the file are never followed.
+    """
+    checkpoint: Checkpoint = {}
+    with open_hdf5(path, str(path)) as file:
+        root = file.root
+        if file.has(root, "model_weights") and not file.names(root, "layer_names"):
+            root = file.member(root, "model_weights")
+        for layer in file.names(root, "layer_names"):
+            group = file.member(root, layer)
+            names = file.names(group, "weight_names")
+            if layer in checkpoint:
+                raise WeightsError(f"{path} is damaged: it has the layer {layer!r} twice; fetch or save it again")
+            if names:
+                checkpoint[layer] = [file.array(group, name) for name in names]
+    if not checkpoint:
+        raise WeightsError(
+            f"{path} holds no weights in the layout of Keras Applications; save them with model.save_weights('x.h5')"
+        )
+    return checkpoint
+
+
+def is_keras3(path: Path) -> bool:
+    """Whether a file has the layout of Keras 3's `.weights.h5`, which only Keras assigns; False for no HDF5 at all."""
+    try:
+        with open_hdf5(path, str(path)) as file:
+            if file.names(file.root, "layer_names") or file.has(file.root, "model_weights"):
+                return False
+            return any(file.has(file.root, name) for name in ("layers", "vars", "_layer_checkpoint_dependencies"))
+    except WeightsError:
+        return False
+
+
+def assign(model: Any, checkpoint: Checkpoint, *, source: str) -> None:
+    """Set the weights of a Keras model from a checkpoint; `source` is what messages call it.
+
+    Layers are matched by name when the checkpoint starts with all of the model's, else by order: official files carry
+    names of older Kerases. Up to three layers more, a top, may follow. A subset of names alone proves nothing (VGG19
+    has every name and shape of VGG16), so surplus layers anywhere else mean another network.
+    Raises WeightsError, before anything is set, for weights that do not fit or are not finite.
+    """
+    layers = [layer for layer in model.layers if layer.weights]
+    chosen = _matched([layer.name for layer in layers], checkpoint)
+    for layer, name in zip(layers, chosen, strict=False):
+        _check(model.name, layer, name, checkpoint[name], source)
+    if not 0 <= len(checkpoint) - len(layers) <= _MOST_TOP_LAYERS:
+        has = f"{source} has {len(checkpoint)} layers with weights where {model.name} needs {len(layers)}"
+        raise WeightsError(f"weights of another network: {has}; give a file made for {model.name}")
+    for layer, name in zip(layers, chosen, strict=True):
+        for variable, array in zip(_variables(layer), checkpoint[name], strict=True):
+            variable.assign(array)
+        if hasattr(layer, "finalize_state"):  # Normalization computes from its weights what it then uses
+            layer.finalize_state()
+
+
+def _matched(names: list[str], checkpoint: Checkpoint) -> list[str]:
+    first = list(checkpoint)[: len(names)]
+    return names if set(names) == set(first) else first
+
+
+def _variables(layer: Any) -> list[Any]:
+    # The order of legacy files; it differs from `layer.weights` only where sublayers mix both kinds.
+    return [*layer.trainable_weights, *layer.non_trainable_weights]
+
+
+def _check(network: str, layer: Any, name: str, arrays: Sequence[NDArray[np.float32]], source: str) -> None:
+    needed = [tuple(variable.shape) for variable in _variables(layer)]
+    found = [array.shape for array in arrays]
+    if found != needed:
+        differing = [(has, needs) for has, needs in zip(found, needed, strict=False) if has != needs]
+        has, needs = differing[0] if differing else (found, needed)
+        raise WeightsError(
+            f"weights of another network: {source} has {name} {has} where {network} needs {layer.name} {needs}; "
+            f"give a file made for {network}"
+        )
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise WeightsError(f"{source} is damaged: {name} has values that are not finite; fetch or save it again")

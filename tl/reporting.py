@@ -1,0 +1,52 @@
+"""What a long operation tells its caller: lines of an account, and progress of countable work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """Countable work under way."""
+
+    def advance(self, amount: int = 1) -> None:
+        """Say that `amount` more units are done."""
+
+
+class Reporter(Protocol):
+    """Receives the account of a run; the commands draw it with rich, the library is silent by default."""
+
+    def say(self, topic: str, text: str) -> None:
+        """One line of the account, such as `say("split", "400 train, 102 validation")`."""
+
+    def warn(self, text: str) -> None:
+        """Something the user should know but that does not stop the work."""
+
+    def task(self, name: str, total: int | None, unit: str) -> "TaskContext":
+        """Open a progress bar of `total` units (None: unknown) for the length of a `with` block."""
+
+
+class TaskContext(Protocol):
+    """The `with` block in which a task is under way."""
+
+    def __enter__(self) -> Task: ...
+
+    def __exit__(self, *exc: object) -> bool | None: ...
+
+
+class _SilentTask:
+    def advance(self, amount: int = 1) -> None:
+        pass
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def say(self, topic: str, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass
+
+    @contextmanager
+    def task(self, name: str, total: int | None, unit: str) -> Iterator[Task]:
+        yield _SilentTask()

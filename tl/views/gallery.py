@@ -1,0 +1,161 @@
+"""A predictor and a folder of photos become the picture of its predictions."""
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.datasets.images import Picture, decode, read
+from tl.datasets.sources import Dataset, load
+from tl.errors import DataError, ImageError, StorageError, UsageError
+from tl.features.cache import open_cache
+from tl.reporting import Reporter
+from tl.runs.bundle import Run
+from tl.runs.prediction import Prediction, Predictor
+from tl.views.grid import Tile, draw
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_TILE = 224
+ONLY = ("all", "right", "wrong")
+SORTS = ("name", "confidence")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One photo of the gallery: what was said of it and what is true (None: unknown)."""
+
+    picture: Picture
+    prediction: Prediction
+    truth: str | None
+
+    @property
+    def right(self) -> bool:
+        """Whether the label is the true one."""
+        return self.prediction.label == self.truth
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The photos to draw, and how many there were in all: `photos` predicted, `known` with a truth, `right` of these."""
+
+    title: str
+    shown: tuple[Shown, ...]
+    photos: int
+    known: int
+    right: int
+    broken: int
+
+    def draw(self, *, columns: int = 5) -> "Image":
+        """The grid as a picture."""
+        return draw([_tile(item) for item in self.shown], columns=columns, title=self.title, tile_size=_TILE)
+
+
+def pick(
+    predictor: Predictor,
+    data: str | Path,
+    *,
+    only: str = "all",
+    sort: str = "name",
+    count: int = 25,
+    seed: int = 0,
+    report: Reporter | None = None,
+) -> Gallery:
+    """Predict the photos of a data set and choose which to show.
+
+    Without `only` and `sort` the photos are drawn at random, with `seed`, and only these are predicted.
+    Raises UsageError for `only` right or wrong where no photo has a truth.
+    """
+    _check(only, ONLY, "--only")
+    _check(sort, SORTS, "--sort")
+    dataset = load(str(data), labelled=False, **({"report": report} if report else {}))
+    chosen = list(range(len(dataset.pictures)))
+    if only == "all" and sort == "name" and 0 < count < len(chosen):
+        chosen = sorted(sorted(chosen, key=lambda at: _lot(seed, dataset.names[at]))[:count])
+    answers = _predicted(predictor, dataset, chosen, report)
+    shown = [Shown(dataset.pictures[at], answers[at], _truth(dataset, at)) for at in chosen if not answers[at].error]
+    known = [item for item in shown if item.truth is not None]
+    if only != "all" and not known:
+        raise UsageError(f"--only {only} needs to know what is true: {dataset.name} has no class folders")
+    wanted = shown if only == "all" else [item for item in known if item.right == (only == "right")]
+    if sort == "confidence":
+        wanted.sort(key=lambda item: -item.prediction.confidence)
+    title = f"{predictor.run.name} on {dataset.name}"
+    right = sum(item.right for item in known)
+    limit = count or len(wanted)
+    return Gallery(title, tuple(wanted[:limit]), len(chosen), len(known), right, len(chosen) - len(shown))
+
+
+def draw_run(run: Run, data: str, *, count: int = 25) -> Path | None:
+    """Write `grid.png` into a run: validation photos with what the run says of them; None if they cannot be read again."""
+    try:
+        dataset = load(data)
+    except DataError:
+        return None
+    places = {name: at for at, name in enumerate(dataset.names)}
+    with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "validation" and row["path"] in places]
+    chosen = sorted(sorted(rows, key=lambda row: _lot(0, row["path"]))[:count], key=lambda row: row["path"])
+    shown = []
+    for row in chosen:
+        prediction = Prediction(row["path"], row["predicted"], float(row["confidence"]), ())
+        shown.append(Shown(dataset.pictures[places[row["path"]]], prediction, row["label"]))
+    right = sum(item.right for item in shown)
+    gallery = Gallery(f"{dataset.name}: validation photos", tuple(shown), len(shown), len(shown), right, 0)
+    target = run.folder / "grid.png"
+    save(gallery.draw(), target)
+    return target
+
+
+def save(image: "Image", target: Path) -> None:
+    """Write a PNG, whole or not at all. Raises StorageError."""
+    scratch = target.with_name(f".{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        image.save(scratch, "PNG")
+        os.replace(scratch, target)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise StorageError(f"{target} cannot be written: {error.strerror or error}; give another --out") from error
+
+
+def _predicted(
+    predictor: Predictor, dataset: Dataset, chosen: Iterable[int], report: Reporter | None
+) -> dict[int, Prediction]:
+    places = list(chosen)
+    items = [(dataset.names[at], dataset.pictures[at]) for at in places]
+    with open_cache() as cache:
+        return {places[at]: answer for at, answer in predictor.stream(items, cache=cache, report=report)}
+
+
+def _truth(dataset: Dataset, at: int) -> str | None:
+    label = int(dataset.labels[at])
+    return None if label < 0 else dataset.class_names[label]
+
+
+def _tile(item: Shown) -> Tile:
+    prediction = item.prediction
+    return Tile(_photo(item.picture), prediction.label, prediction.confidence, item.truth, prediction.name)
+
+
+def _photo(picture: Picture) -> NDArray[np.uint8]:
+    try:
+        return decode(read(picture), _TILE)
+    except ImageError:
+        return np.full((_TILE, _TILE, 3), 200, np.uint8)
+
+
+def _lot(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed} {name}".encode()).digest()
+
+
+def _check(given: str, allowed: tuple[str, ...], option: str) -> None:
+    if given not in allowed:
+        raise UsageError(f"{option} {given!r}: choose {', '.join(allowed)}")

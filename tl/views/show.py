@@ -1,0 +1,97 @@
+"""A PNG file -> the user's eyes: in a terminal that shows pictures, in the desktop's viewer, or as a path to open."""
+
+import base64
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Thread
+from typing import TextIO
+
+IN_TERMINAL = "shown in the terminal"
+IN_VIEWER = "opened in the picture viewer"
+NOWHERE = "no window here: open {path}"
+
+KITTY_CHUNK = 4096  # bytes of base64 in one escape sequence: https://sw.kovidgoyal.net/kitty/graphics-protocol/
+CELL_PIXELS = 9  # about the width of a character cell; a picture wider than the terminal is reduced to it
+VIEWER_PATIENCE = 3.0  # seconds in which an opener that fails has failed
+
+
+def show(
+    path: Path, stream: TextIO | None = None, env: Mapping[str, str] | None = None, system: str = sys.platform
+) -> str:
+    """Show a PNG file and say in a short phrase what was done.
+
+    `stream` is where a terminal is written to (standard output), `env` the environment to go by (the process's own),
+    `system` a value of `sys.platform`. Raises OSError if the file cannot be read.
+    """
+    stream = sys.stdout if stream is None else stream
+    env = os.environ if env is None else env
+    picture = path.read_bytes()
+    protocol = _protocol(env) if stream.isatty() else ""
+    if protocol:
+        stream.write(_kitty(picture, env) if protocol == "kitty" else _iterm(picture, env))
+        stream.flush()
+        return IN_TERMINAL
+    if _has_desktop(env, system) and _open(path.resolve(), env, system):
+        return IN_VIEWER
+    return NOWHERE.format(path=path)
+
+
+def _protocol(env: Mapping[str, str]) -> str:
+    term, program = env.get("TERM", ""), env.get("TERM_PROGRAM", "")
+    if "TMUX" in env or term.startswith(("screen", "tmux")):
+        return ""  # a multiplexer swallows the pictures of the terminal around it
+    if "kitty" in term or "KITTY_WINDOW_ID" in env or "ghostty" in term or program == "ghostty":
+        return "kitty"
+    return "iterm" if program in ("iTerm.app", "WezTerm", "vscode") else ""
+
+
+def _kitty(picture: bytes, env: Mapping[str, str]) -> str:
+    text = base64.b64encode(picture).decode("ascii")
+    chunks = [text[start : start + KITTY_CHUNK] for start in range(0, len(text), KITTY_CHUNK)]
+    parts = []
+    for number, chunk in enumerate(chunks):
+        first = f"a=T,f=100,q=2,c={_cells(picture, env)}," if number == 0 else ""
+        parts.append(f"\x1b_G{first}m={int(number < len(chunks) - 1)};{chunk}\x1b\\")
+    return "".join(parts) + "\n"
+
+
+def _iterm(picture: bytes, env: Mapping[str, str]) -> str:
+    text = base64.b64encode(picture).decode("ascii")
+    return (
+        f"\x1b]1337;File=inline=1;size={len(picture)};width={_cells(picture, env)};preserveAspectRatio=1:{text}\x07\n"
+    )
+
+
+def _cells(picture: bytes, env: Mapping[str, str]) -> int:
+    across = int.from_bytes(picture[16:20], "big")  # the width in a PNG's header
+    columns = env.get("COLUMNS", "")
+    limit = int(columns) if columns.isdecimal() else shutil.get_terminal_size().columns
+    return max(1, min(limit, -(-across // CELL_PIXELS)))
+
+
+def _has_desktop(env: Mapping[str, str], system: str) -> bool:
+    if system in ("darwin", "win32"):
+        return "SSH_CONNECTION" not in env  # the desktop is on the machine itself, and the user elsewhere
+    return bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"))
+
+
+def _open(path: Path, env: Mapping[str, str], system: str) -> bool:
+    if sys.platform == "win32" and system == "win32":
+        os.startfile(path)  # noqa: S606  the user's own picture, in the program chosen for pictures
+        return True
+    opener = shutil.which("open" if system == "darwin" else "xdg-open", path=env.get("PATH"))
+    if opener is None:
+        return False
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(
+        [opener, str(path)], env=dict(env), stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+    )
+    try:
+        return process.wait(VIEWER_PATIENCE) == 0
+    except subprocess.TimeoutExpired:  # some openers stay for as long as the picture is looked at
+        Thread(target=process.wait, daemon=True).start()
+        return True
