@@ -1,10 +1,24 @@
-"""Fixtures shared by the whole suite."""
+"""Fixtures shared by the whole suite: the photos, the pretrained weights, a cache of the session's own, a tiny data set."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+from tl.errors import WeightsError
+from tl.networks.backbones import backbone
+from tl.networks.weights import Weights, resolve
+from tl.settings import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+TINY = "mobilenetv3small"  # the smallest network; with random weights it converts in seconds and runs in milliseconds
+
+Tl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +37,68 @@ def cifar_tar() -> Path:
     if not archive.is_file():
         pytest.skip("the shared CIFAR-100 archive is not on this machine")
     return archive
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of this session's own that shares only the fetched weights with the user's."""
+    users = settings().cache_dir
+    folder = tmp_path_factory.mktemp("cache")
+    (users / "weights").mkdir(parents=True, exist_ok=True)
+    (folder / "weights").symlink_to(users / "weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TL_CACHE_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def imagenet(cache_dir: Path) -> Weights:
+    """ResNet50's ImageNet weights, fetched if need be."""
+    try:
+        return resolve(backbone("resnet50"))
+    except WeightsError as error:
+        pytest.skip(f"no ImageNet weights here: {error}")
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 12 small images each, which any network can tell apart: bright stripes and dark noise."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    draw = np.random.default_rng(0)
+    for at in range(12):
+        stripes = np.zeros((40, 50, 3), np.uint8)
+        stripes[:: 2 + at % 3] = draw.integers(180, 256, 3)
+        noise = draw.integers(0, 60, (40, 50, 3), np.uint8)
+        for label, pixels in (("stripes", stripes), ("noise", noise)):
+            (folder / label).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / label / f"{at:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tl(cache_dir: Path) -> Tl:
+    """Run the command line in a process of its own: `tl("predict", path, cwd=folder)`."""
+
+    def run(*arguments: object, cwd: Path = ROOT, timeout: float = 300, **environment: str):
+        return subprocess.run(
+            [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            timeout=timeout,
+            env={**os.environ, "COLUMNS": "80", **environment},
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tl: Tl, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the small images, made by the command line with a tiny random network."""
+    folder = tmp_path_factory.mktemp("home")
+    done = tl("finetune", shapes, "--backbone", TINY, "--weights", "none", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return (folder / "runs" / "latest").resolve()

@@ -1,7 +1,6 @@
 """Every format and mode, damaged bytes, and what the decoder must never do."""
 
 import hashlib
-import os
 import subprocess
 import sys
 import threading
@@ -213,6 +212,7 @@ def test_a_sound_photo_with_broken_exif_is_shown_as_it_lies() -> None:
 @pytest.mark.parametrize(("size", "at_least", "expected"), [
     ((1600, 1200), 224, (300, 400)),
     ((1200, 1600), 224, (400, 300)),
+    ((500, 500), 224, (250, 250)),
     ((4000, 300), 224, (300, 4000)),
     ((400, 300), 224, (300, 400)),
     ((50, 40), 224, (40, 50)),
@@ -417,15 +417,6 @@ def test_read_gives_the_bytes_and_says_why_not(tmp_path: Path) -> None:
         images.read(tmp_path / "none.png")
     with pytest.raises(ImageError, match=r"^cannot be read: is a directory$"):
         images.read(tmp_path)
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
-def test_read_says_that_it_may_not(tmp_path: Path) -> None:
-    file = tmp_path / "a.png"
-    file.write_bytes(b"abc")
-    file.chmod(0)
-    with pytest.raises(ImageError, match=r"^cannot be read: permission denied$"):
-        images.read(file)
 
 
 def test_huge_files_are_not_read(tmp_path: Path) -> None:

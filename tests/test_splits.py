@@ -50,12 +50,9 @@ def test_a_fifth_of_every_class_is_held_out() -> None:
 
 
 def test_the_split_is_pinned_for_good() -> None:
-    # A change here means that the same seed no longer gives the same split: runs could not be compared with older ones.
+    # A change here means that the same seed no longer gives the same split as older runs had.
     data, prints = dataset(*plain(10, 10))
-    assert split(data, prints, seed=7).validation.tolist() == PINNED
-
-
-PINNED = [0, 0, 0, 0]
+    assert split(data, prints, seed=7).validation.tolist() == [0, 5, 12, 13]
 
 
 def test_the_order_of_files_does_not_matter_and_the_seed_does() -> None:
@@ -90,9 +87,7 @@ def test_an_image_in_two_classes_goes_with_the_first_and_is_told() -> None:
         assert (20 in result.train) == (21 in result.train)
         assert result.notes[0] == (
             "1 image stands in more than one class, such as 'cat/021.png' and 'dog/020.png': check them"
-        ) or result.notes[0].startswith("1 image stands in more than one class")
-    # counted once: 11 cats and 10 dogs
-    assert 4 <= len(result.validation) <= 5
+        )
 
 
 def test_at_least_one_image_stays_on_each_side() -> None:
@@ -154,7 +149,7 @@ def test_images_without_labels_take_no_part() -> None:
     data = Dataset(**{**data.__dict__, "labels": np.where(np.arange(10) == 4, -1, data.labels)})
     result = split(data, prints)
     assert 4 not in [*result.train, *result.validation]
-    assert "1 images without a label are left out" in result.notes or result.notes
+    assert result.notes == ("1 image without a label left out",)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])

@@ -1,4 +1,4 @@
-"""State dicts in both formats of torch.save become arrays; pickles that want anything else are refused, and run nothing."""
+"""State dicts in both formats of torch.save become arrays; pickles that want anything else run nothing."""
 
 import io
 import pickle
@@ -12,7 +12,7 @@ import pytest
 from tl.errors import WeightsError
 from tl.networks.torch_pickle import read
 
-# The opcodes that torch.save writes, by hand: there is no PyTorch here to write them, and hostile files need other ones.
+# The opcodes that torch.save writes, by hand: PyTorch is not installed, and hostile files need other ones.
 MAGIC = 0x1950A86A20F9469CFC6C
 ORDERED_DICT = b"ccollections\nOrderedDict\n"
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -99,9 +99,7 @@ def test_strides_and_offsets_are_followed(save) -> None:
 
 @FORMATS
 def test_scalars_and_empty_tensors(save) -> None:
-    program = state(
-        one=tensor(storage("1", 1, "LongStorage"), (), ()), none=tensor(storage("2", 0), (0, 3), (3, 1))
-    )
+    program = state(one=tensor(storage("1", 1, "LongStorage"), (), ()), none=tensor(storage("2", 0), (0, 3), (3, 1)))
     found = read(save(program, {"1": np.array([7], "<i8"), "2": NUMBERS[:0]}))
     assert found["one"].shape == ()
     assert found["one"] == 7
@@ -111,7 +109,13 @@ def test_scalars_and_empty_tensors(save) -> None:
 @FORMATS
 @pytest.mark.parametrize(
     ("dtype", "stored"),
-    [("DoubleStorage", "<f8"), ("HalfStorage", "<f2"), ("IntStorage", "<i4"), ("ByteStorage", "u1"), ("BoolStorage", "?")],
+    [
+        ("DoubleStorage", "<f8"),
+        ("HalfStorage", "<f2"),
+        ("IntStorage", "<i4"),
+        ("ByteStorage", "u1"),
+        ("BoolStorage", "?"),
+    ],
 )
 def test_number_types(save, dtype: str, stored: str) -> None:
     values = np.array([1, 0, 1], stored)

@@ -11,7 +11,7 @@ import click
 
 from tl.reporting import Silent, Task
 
-_TOPIC = 10
+_TOPIC = 12
 
 
 class Console(Silent):

@@ -5,6 +5,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html).
 """
 
 import io
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +24,10 @@ _SIDE = 32
 
 def is_cifar(path: Path) -> bool:
     """Whether a path looks like CIFAR-100: a folder with the three files, or a .tar.gz or .tgz archive."""
-    if path.is_dir():
-        return all((path / name).is_file() for name in _FILES)
-    return path.is_file() and path.name.lower().endswith((".tar.gz", ".tgz"))
+    # os.path says no where a Path raises, as in a folder that may not be entered: the reader of folders says so better.
+    if os.path.isdir(path):
+        return all(os.path.isfile(path / name) for name in _FILES)
+    return os.path.isfile(path) and path.name.lower().endswith((".tar.gz", ".tgz"))
 
 
 def load_cifar(path: Path, *, name: str = "cifar100") -> Dataset:

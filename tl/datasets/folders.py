@@ -48,7 +48,9 @@ def load_folder(folder: Path, *, labelled: bool) -> Dataset:
         scan = _Scan(root, labelled, notes=notes)
         _scan_root(scan)
     except OSError as error:
-        raise DataError(f"folder {str(folder)!r} cannot be read: {(error.strerror or '').lower()}") from None
+        raise DataError(
+            f"folder {str(error.filename or folder)!r} cannot be read: {(error.strerror or '').lower()}"
+        ) from None
     if not scan.samples:
         raise DataError(_why_nothing(scan, folder))
     scan.samples.sort(key=lambda sample: sample.name)
@@ -65,22 +67,18 @@ def load_folder(folder: Path, *, labelled: bool) -> Dataset:
 
 
 def _descend(folder: Path) -> tuple[Path, list[str]]:
-    notes: list[str] = []
+    # One folder of one folder is still one class; it takes two, or a train folder, at the end of the chain.
     root = folder
     while True:
         folders, files = _list(root)
-        if len(folders) != 1 or any(map(_is_image, files)) or part_of(folders[0].name) == "train":
-            return root, notes
-        inner_folders, inner_files = _list(folders[0])
-        if not inner_folders or any(map(_is_image, inner_files)):
-            return root, notes
-        # One folder of one folder is still one class; it takes two to be classes.
-        if len(inner_folders) == 1 and part_of(inner_folders[0].name) != "train":
-            return root, notes
+        if any(map(_is_image, files)) or not folders:
+            return folder, []
+        if len(folders) > 1 or part_of(folders[0].name) == "train":
+            break
         root = folders[0]
-        notes.append(
-            f"the data set is the folder {clean(root.relative_to(folder).as_posix())!r} inside {folder.name!r}"
-        )
+    if root == folder:
+        return folder, []
+    return root, [f"the data set is the folder {clean(root.relative_to(folder).as_posix())!r} inside {str(folder)!r}"]
 
 
 def _scan_root(scan: _Scan) -> None:

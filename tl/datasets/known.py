@@ -44,7 +44,7 @@ def resolve(
     known = KNOWN[name]
     folder = (cache_dir or settings().cache_dir) / "datasets"
     candidates = known.find(folder)
-    found = next((path for path in candidates if path.exists()), None)
+    found = next((path for path in candidates if os.path.exists(path)), None)
     if found is not None:
         return found
     if not download_it or offline:

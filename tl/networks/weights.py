@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl.downloads import download
 from tl.errors import DownloadError, StorageError, WeightsError
 from tl.networks.backbones import Backbone
 from tl.networks.checkpoints import Checkpoint
@@ -193,6 +192,8 @@ def _from_keras(backbone: Backbone, choice: str, path: Path, report: Reporter) -
     official = OFFICIAL_FILES.get(backbone.name)
     if choice != "imagenet" or official is None:
         return ""
+    from tl.downloads import download  # brings urllib, which a prediction does not need
+
     download(
         official.url, path, checksum=official.checksum, offline=False, report=report, what=f"{backbone.name} weights"
     )

@@ -22,7 +22,7 @@ INK: Colour = (28, 33, 40)
 QUIET: Colour = (84, 91, 101)
 # one of bluish green and orange-tinged red stays apart from the other for colour-blind people, too;
 # each stands on its tint, and on white, with a contrast above 4.5:1 (WCAG 2.2, level AA)
-COLOURS: dict[str, Colour] = {"right": (0, 106, 78), "wrong": (188, 36, 28), "unknown": (84, 91, 101)}
+COLOURS: dict[str, Colour] = {"right": (0, 110, 86), "wrong": (188, 36, 28), "unknown": (84, 91, 101)}
 TINTS: dict[str, Colour] = {"right": (230, 244, 238), "wrong": (253, 234, 230), "unknown": (240, 242, 245)}
 LEGEND = {"right": "right", "wrong": "wrong", "unknown": "true label not known"}
 UNREADABLE = "cannot be read"

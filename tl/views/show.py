@@ -16,7 +16,7 @@ NOWHERE = "no window here: open {path}"
 
 KITTY_CHUNK = 4096  # bytes of base64 in one escape sequence: https://sw.kovidgoyal.net/kitty/graphics-protocol/
 CELL_PIXELS = 9  # about the width of a character cell; a picture wider than the terminal is reduced to it
-VIEWER_PATIENCE = 3.0  # seconds in which an opener that fails has failed
+VIEWER_PATIENCE = 1.5  # seconds in which an opener that fails has failed
 
 
 def show(
@@ -30,23 +30,25 @@ def show(
     stream = sys.stdout if stream is None else stream
     env = os.environ if env is None else env
     picture = path.read_bytes()
-    protocol = _protocol(env) if stream.isatty() else ""
+    desktop = _has_desktop(env, system)
+    protocol = _protocol(env, desktop) if stream.isatty() else ""
     if protocol:
         stream.write(_kitty(picture, env) if protocol == "kitty" else _iterm(picture, env))
         stream.flush()
         return IN_TERMINAL
-    if _has_desktop(env, system) and _open(path.resolve(), env, system):
+    if desktop and _open(path.resolve(), env, system):
         return IN_VIEWER
     return NOWHERE.format(path=path)
 
 
-def _protocol(env: Mapping[str, str]) -> str:
+def _protocol(env: Mapping[str, str], desktop: bool) -> str:
     term, program = env.get("TERM", ""), env.get("TERM_PROGRAM", "")
     if "TMUX" in env or term.startswith(("screen", "tmux")):
         return ""  # a multiplexer swallows the pictures of the terminal around it
     if "kitty" in term or "KITTY_WINDOW_ID" in env or "ghostty" in term or program == "ghostty":
         return "kitty"
-    return "iterm" if program in ("iTerm.app", "WezTerm", "vscode") else ""
+    # Visual Studio Code shows pictures only where its setting terminal.integrated.enableImages is on: a viewer is surer
+    return "iterm" if program in ("iTerm.app", "WezTerm") or (program == "vscode" and not desktop) else ""
 
 
 def _kitty(picture: bytes, env: Mapping[str, str]) -> str:

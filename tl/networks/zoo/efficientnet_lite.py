@@ -84,7 +84,7 @@ def efficientnet_lite0(
     elif pooling is not None:
         pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
         x = pool(name=f"{pooling}_pool")(x)
-    model = keras.Model(inputs if input_tensor is None else keras.utils.get_source_inputs(inputs), x, name=name)
+    model = keras.Model(inputs if input_tensor is None else keras.utils.get_source_inputs(inputs)[0], x, name=name)
     if weights is not None:
         assign(model, read_h5(Path(weights)), source=str(weights))
     return model

@@ -1,0 +1,72 @@
+"""The registry against Keras Applications itself."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from tl.engines.tensorflow import preprocess
+from tl.errors import BackboneError
+from tl.networks.backbones import BACKBONES, backbone
+from tl.networks.official import OFFICIAL_FILES
+
+
+@pytest.fixture(scope="module")
+def applications():
+    import keras
+
+    return keras.applications
+
+
+def test_every_keras_network_is_registered(applications):
+    theirs = {name.lower() for name, _ in inspect.getmembers(applications, inspect.isfunction)}
+    ours = {name for name, entry in BACKBONES.items() if entry.in_keras}
+    assert ours == theirs
+
+
+def test_preprocessing_is_that_of_keras(applications):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3)).astype(np.float32)
+    modules = [module for _, module in inspect.getmembers(applications, inspect.ismodule)]
+    for entry in BACKBONES.values():
+        if not entry.in_keras:
+            continue
+        home = next((module for module in modules if hasattr(module, entry.builder)), None)
+        expected = home.preprocess_input(pixels.copy()) if home else pixels  # MobileNetV3 scales inside the network
+        np.testing.assert_allclose(preprocess(pixels, entry.recipe), expected, rtol=1e-5, atol=1e-4, err_msg=entry.name)
+
+
+def test_official_files_are_those_that_keras_asks_for(applications, monkeypatch):
+    import keras.src.utils.file_utils as file_utils
+
+    class Asked(Exception):
+        pass
+
+    def ask(fname=None, origin=None, *_, **options):
+        raise Asked(fname, origin, options.get("file_hash"))
+
+    monkeypatch.setattr(file_utils, "get_file", ask)
+    names = ("VGG16", "ResNet50", "ResNet152V2", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "Xception")
+    for name in names:
+        size = backbone(name).recipe.image_size
+        with pytest.raises(Asked) as asked:
+            getattr(applications, name)(include_top=False, weights="imagenet", input_shape=(size, size, 3))
+        file, url, checksum = asked.value.args
+        ours = OFFICIAL_FILES[name.lower()]
+        assert (ours.file, ours.url, ours.checksum.partition(":")[2]) == (file, url, checksum or "")
+
+
+def test_parameters_and_features_are_those_of_the_network(applications):
+    for name in ("vgg16", "resnet50", "mobilenetv2"):
+        entry = backbone(name)
+        model = getattr(applications, entry.builder)(include_top=False, weights=None, pooling="avg", input_shape=(224, 224, 3))
+        assert (model.count_params(), model.output_shape[-1]) == (entry.parameters, entry.features)
+
+
+@pytest.mark.parametrize("spelling", ["ResNet50", "resnet-50", "RESNET_50"])
+def test_spelling_does_not_matter(spelling):
+    assert backbone(spelling).name == "resnet50"
+
+
+def test_an_unknown_backbone_suggests_the_nearest():
+    with pytest.raises(BackboneError, match=r"no backbone is called 'resnet5': did you mean .*resnet50"):
+        backbone("resnet5")

@@ -1,0 +1,99 @@
+"""A run folder is read back whole, or refused with the reason."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tl.errors import RunError
+from tl.runs.bundle import check, claimed, load
+
+
+@pytest.fixture
+def copy(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run, tmp_path / "copied")
+
+
+def test_a_copied_run_is_whole(copy, tiny_run):
+    run = load(copy)
+    check(run)
+    assert run.classes == load(tiny_run).classes
+    assert run.head.kernel.shape == (run.backbone.features, 2)
+
+
+def test_a_newer_format_is_refused(copy):
+    path = copy / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(RunError, match=r"copied has format 2, this version of tl reads up to 1: upgrade tl"):
+        load(copy)
+
+
+@pytest.mark.parametrize("name", ["head.npz", "trunk.bin", "trunk.xml"])
+def test_a_changed_byte_is_noticed(copy, name):
+    path = copy / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=f"copied is damaged .*{name}"):
+        check(load(copy))
+
+
+@pytest.mark.parametrize("name", ["head.npz", "manifest.json"])
+def test_a_truncated_file_is_noticed(copy, name):
+    path = copy / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RunError, match="copied is damaged"):
+        load(copy)
+
+
+def test_a_missing_trunk_is_noticed(copy):
+    (copy / "trunk.bin").unlink()
+    with pytest.raises(RunError, match="trunk.bin cannot be read"):
+        check(load(copy))
+
+
+def test_renamed_classes_are_noticed(copy):
+    path = copy / "manifest.json"
+    path.write_text(path.read_text().replace('"noise"', '"nosie"', 1))
+    with pytest.raises(RunError, match="manifest.json is not the file that was written"):
+        load(copy)
+
+
+def test_a_head_with_pickles_is_not_read(copy):
+    np.savez(copy / "head.npz", kernel=np.array([object()], dtype=object), bias=np.zeros(2), temperature=1.0)
+    with pytest.raises(RunError, match="copied is damaged"):
+        load(copy)
+
+
+def test_what_is_not_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=r"no run in .*runs: make one with `tl finetune DATA`"):
+        load()
+    with pytest.raises(RunError, match="no run 'nowhere'"):
+        load("nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match=r"empty is not a run: it has no manifest.json"):
+        load("empty")
+
+
+def test_without_the_pointer_the_newest_run_is_found(tiny_run, tmp_path, monkeypatch):
+    shutil.copytree(tiny_run, tmp_path / "runs" / "one")
+    monkeypatch.chdir(tmp_path)
+    assert load().name == "one"
+    assert load("one").name == "one"
+
+
+def test_a_claimed_folder_appears_only_when_it_is_done(tmp_path):
+    with claimed(tmp_path / "runs" / "a") as scratch:
+        (scratch / "x").touch()
+        assert not (tmp_path / "runs" / "a").exists()
+        with pytest.raises(RunError, match="being written by another process"), claimed(tmp_path / "runs" / "a"):
+            pass
+    assert (tmp_path / "runs" / "latest" / "x").exists()
+    with pytest.raises(ZeroDivisionError), claimed(tmp_path / "runs" / "b"):
+        1 / 0  # noqa: B018
+    assert not (tmp_path / "runs" / "b").exists()
+    with pytest.raises(RunError, match="a exists already: give another name with --out"), claimed(tmp_path / "runs" / "a"):
+        pass

@@ -1,0 +1,155 @@
+"""The feature cache on a real disk: crash, parallel writers, a full store, damage."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tl.errors import CacheError
+from tl.features import cache as store
+from tl.features.cache import FeatureCache
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(48, "big")
+
+
+def vector(number: int) -> np.ndarray:
+    return np.full(512, number, np.float32)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    with FeatureCache(tmp_path / "features", 50_000_000) as opened:
+        yield opened
+
+
+def test_what_is_put_is_got(cache):
+    cache.put([(key(n), vector(n)) for n in range(10)])
+    assert all((cache.get(key(n)) == vector(n)).all() for n in range(10))
+    assert cache.get(key(10)) is None
+    assert cache.info().rows == 10
+
+
+def test_writing_twice_keeps_one_row_and_one_stamp(cache):
+    cache.put([(key(1), vector(1))])
+    cache.put([(key(1), vector(2))])
+    assert (cache.get(key(1)) == vector(2)).all()
+    with cache._store.begin() as view:
+        assert view.stat(cache._used)["entries"] == 1
+
+
+def test_a_damaged_row_counts_as_missing(cache):
+    cache.put([(key(1), vector(1))])
+    with cache._store.begin(write=True) as change:
+        row = bytearray(change.get(key(1), db=cache._rows))
+        row[100] ^= 1
+        change.put(key(1), bytes(row), db=cache._rows)
+    assert cache.get(key(1)) is None
+
+
+def test_the_least_recently_used_rows_go_first(tmp_path, monkeypatch):
+    with FeatureCache(tmp_path, 2_000_000) as cache:
+        monkeypatch.setattr(store, "_today", lambda: 100)
+        cache.put([(key(n), vector(n)) for n in range(100)])
+        monkeypatch.setattr(store, "_today", lambda: 102)
+        cache.touch([key(n) for n in range(50)])
+        monkeypatch.setattr(store, "_today", lambda: 101)
+        for start in range(1000, 3000, 100):
+            cache.put([(key(n), vector(n)) for n in range(start, start + 100)])
+            assert cache.info().bytes < 2_500_000
+            if cache.get(key(99)) is None:
+                break
+        else:
+            pytest.fail("nothing was ever removed")
+        assert all(cache.get(key(n)) is not None for n in range(50))
+
+
+def test_the_store_stays_near_its_limit(tmp_path):
+    with FeatureCache(tmp_path, 1_000_000) as cache:
+        for start in range(0, 5000, 100):
+            cache.put([(key(n), vector(n)) for n in range(start, start + 100)])
+        assert 600_000 < cache.info().bytes < 1_500_000
+    assert (tmp_path / "data.mdb").stat().st_blocks * 512 < 4_000_000
+
+
+WRITER = """
+import sys, numpy as np
+from pathlib import Path
+from tl.features.cache import FeatureCache
+start = int(sys.argv[2])
+with FeatureCache(Path(sys.argv[1]), 500_000_000) as cache:
+    print("ready", flush=True)
+    for n in range(start, start + int(sys.argv[3]), 10):
+        cache.put([(m.to_bytes(48, "big"), np.full(512, m, np.float32)) for m in range(n, n + 10)])
+        print(n + 10, flush=True)
+"""
+
+
+def writer(folder: Path, start: int, rows: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", WRITER, str(folder), str(start), str(rows)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def test_a_killed_writer_loses_nothing_that_it_wrote(tmp_path):
+    with writer(tmp_path, 0, 10_000_000) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(30)]
+        os.kill(process.pid, signal.SIGKILL)
+        written = int((said + process.stdout.readlines())[-1].strip() or 0)
+    with FeatureCache(tmp_path, 500_000_000) as cache:
+        rows = cache.info().rows
+        assert rows >= written >= 290
+        assert all((cache.get(key(n)) == vector(n)).all() for n in range(rows))
+        cache.put([(key(10**9), vector(1))])  # and it can be written again
+
+
+def test_processes_write_side_by_side(tmp_path):
+    processes = [writer(tmp_path, start, 200) for start in (0, 100_000, 200_000)]
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    with FeatureCache(tmp_path, 500_000_000) as cache:
+        assert cache.info().rows == 600
+        assert all((cache.get(key(s + n)) == vector(s + n)).all() for s in (0, 100_000, 200_000) for n in range(200))
+
+
+FULL = """
+import resource, signal, sys, numpy as np
+from pathlib import Path
+from tl.errors import CacheError
+from tl.features.cache import FeatureCache
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with FeatureCache(Path(sys.argv[1]), 500_000_000) as cache:
+    cache.put([(b"a" * 48, np.ones(512, np.float32))])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    try:
+        cache.put([(n.to_bytes(48, "big"), np.ones(512, np.float32)) for n in range(1000)])
+    except CacheError as error:
+        print(error)
+    assert cache.get(b"a" * 48) is not None
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on file sizes on this system")
+def test_a_full_disk_is_an_error_and_keeps_what_was_there(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "free space there or set TL_CACHE_DIR" in done.stdout
+
+
+def test_a_store_that_is_not_one_is_named(tmp_path):
+    (tmp_path / "data.mdb").write_bytes(b"not a database" * 1000)
+    with pytest.raises(CacheError, match="cannot be opened"):
+        FeatureCache(tmp_path, 10_000_000)
+
+
+def test_day_stamps_follow_the_clock():
+    assert store._today() == int(time.time() // 86_400)

@@ -1,0 +1,62 @@
+"""What a data set is once it is read, and what remains when images are taken away."""
+
+from pathlib import Path
+
+import pytest
+
+from tl.datasets.dataset import Sample, Skipped, assemble, quoted, short_name
+from tl.errors import DataError
+
+
+def samples(*rows: tuple[str, str | None]) -> list[Sample]:
+    return [Sample(Path(name), name, label) for name, label in rows]
+
+
+def test_without_drops_names_the_reason_and_renumbers() -> None:
+    rows = samples(("a", "ant"), ("b", "bee"), ("c", "cat"), ("d", None), ("e", "cat"))
+    data = assemble(rows, source="x", name="x", root=None, skipped=[Skipped("z", "zero")], notes=["first"])
+    less = data.without({1: "truncated JPEG", 2: "empty file"})
+    assert less.names == ("a", "d", "e")
+    assert less.class_names == ("ant", "cat")
+    assert less.labels.tolist() == [0, -1, 1]
+    assert less.pictures == (Path("a"), Path("d"), Path("e"))
+    assert less.skipped == (Skipped("z", "zero"), Skipped("b", "truncated JPEG"), Skipped("c", "empty file"))
+    assert less.notes == ("first", "class 'bee' is left out: none of its images can be used")
+    assert data.names == ("a", "b", "c", "d", "e")
+
+
+def test_without_all_leaves_nothing() -> None:
+    data = assemble(samples(("a", "ant"), ("b", "bee")), source="x", name="x", root=None)
+    none = data.without({0: "empty file", 1: "empty file"})
+    assert none.names == ()
+    assert none.labels.shape == (0,)
+    assert none.class_names == ()
+    assert data.without({}).labels.tolist() == [0, 1]
+
+
+def test_assemble_checks_classes_only_where_labels_are_asked_for() -> None:
+    with pytest.raises(DataError, match=r"^no images in x$"):
+        assemble([], source="x", name="x", root=None, labelled=False)
+    with pytest.raises(DataError, match="one class only, 'ant'"):
+        assemble(samples(("a", "ant")), source="x", name="x", root=None)
+    assert assemble(samples(("a", None)), source="x", name="x", root=None, labelled=False).labels.tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("dogs-vs-cats", "dogs-vs-cats"),
+        ("a b/c", "a-b-c"),
+        ("..", "data"),
+        ("", "data"),
+        ("고양이", "고양이"),
+        ("x" * 99, "x" * 40),
+    ],
+)
+def test_short_names(text: str, name: str) -> None:
+    assert short_name(text) == name
+
+
+def test_quoted() -> None:
+    assert quoted(["b", "a"]) == "'a', 'b'"
+    assert quoted("abcdefg") == "'a', 'b', 'c', 'd', 'e' and 2 more"

@@ -1,0 +1,231 @@
+"""Folders as people have them: class folders, split folders, flat ones, and everything else that lies about."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from tl.datasets.dataset import Dataset, Skipped
+from tl.datasets.folders import load_folder
+from tl.errors import DataError
+
+
+def put(root: Path, *names: str) -> Path:
+    for name in names:
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"content of " + name.encode("utf-8", "surrogateescape"))
+    return root
+
+
+def labels(data: Dataset) -> dict[str, str]:
+    return {
+        name: data.class_names[label] if label >= 0 else "-"
+        for name, label in zip(data.names, data.labels, strict=True)
+    }
+
+
+def load(root: Path, labelled: bool = True) -> Dataset:
+    return load_folder(root, labelled=labelled)
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    root = put(tmp_path / "my photos (2)", "dog/b.JPG", "dog/a.png", "cat/deep/er/c.webp", "cat/x.jpeg")
+    data = load(root)
+    assert data.class_names == ("cat", "dog")
+    assert data.names == ("cat/deep/er/c.webp", "cat/x.jpeg", "dog/a.png", "dog/b.JPG")
+    assert data.labels.tolist() == [0, 0, 1, 1]
+    assert data.parts == (None,) * 4
+    assert data.root == root
+    assert data.name == "my-photos-2"
+    assert [str(picture) for picture in data.pictures] == [str(root / name) for name in data.names]
+    assert data.skipped == ()
+    assert data.notes == ()
+
+
+def test_what_is_no_image_is_named_and_what_systems_leave_behind_is_not(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a.jpg", "dog/b.jpg", "cat/notes.TXT", "cat/README", "LICENSE.md", "README.md")
+    put(tmp_path, "cat/Thumbs.db", "cat/.DS_Store", "cat/._a.jpg", "__MACOSX/cat/a.jpg", ".git/x.jpg", "desktop.ini")
+    put(tmp_path, "cat/__MACOSX/a.jpg", "cat/.hidden/a.jpg")
+    data = load(tmp_path)
+    assert data.names == ("cat/a.jpg", "dog/b.jpg")
+    assert data.skipped == (
+        Skipped("cat/README", "not an image file (no suffix)"),
+        Skipped("cat/notes.TXT", "not an image file (.txt)"),
+    )
+    assert data.notes == ("2 files outside of the class folders left out: 'LICENSE.md', 'README.md'",)
+
+
+def test_images_beside_class_folders_are_left_out_by_name(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a.jpg", "dog/b.jpg", "c.jpg")
+    data = load(tmp_path)
+    assert data.skipped == (Skipped("c.jpg", "not in a class folder"),)
+    assert data.notes == ("1 file outside of the class folders left out: 'c.jpg'",)
+    assert labels(load(tmp_path, labelled=False)) == {"c.jpg": "-", "cat/a.jpg": "cat", "dog/b.jpg": "dog"}
+
+
+def test_an_empty_class_folder_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a.jpg", "dog/b.jpg")
+    (tmp_path / "horse").mkdir()
+    data = load(tmp_path)
+    assert data.class_names == ("cat", "dog")
+    assert data.notes == ("folder 'horse' is left out: it holds no images",)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [
+        ("train", "val", "test"),
+        ("Training", "VALID", "Testing"),
+        ("train", "dev", "test"),
+        ("TRAIN", "validation", "test"),
+    ],
+)
+def test_split_folders(tmp_path: Path, train: str, validation: str, test: str) -> None:
+    for folder in (train, validation, test):
+        put(tmp_path, f"{folder}/cat/a.jpg", f"{folder}/dog/b.jpg")
+    data = load(tmp_path)
+    assert data.class_names == ("cat", "dog")
+    assert dict(zip(data.names, data.parts, strict=True)) == {
+        f"{folder}/{image}": part
+        for folder, part in ((train, "train"), (validation, "validation"), (test, "test"))
+        for image in ("cat/a.jpg", "dog/b.jpg")
+    }
+    (note,) = data.notes
+    assert note.startswith("split folders: ")
+    for folder, part in ((train, "train"), (validation, "validation"), (test, "test")):
+        assert (f"{folder} (as {part})" if folder != part else folder) in note
+
+
+def test_a_train_folder_alone_is_a_split_folder(tmp_path: Path) -> None:
+    data = load(put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg"))
+    assert data.class_names == ("cat", "dog")
+    assert data.parts == ("train", "train")
+
+
+def test_folders_that_are_not_all_parts_are_classes(tmp_path: Path) -> None:
+    data = load(put(tmp_path, "train/a.jpg", "bus/b.jpg", "car/deep/c.jpg"))
+    assert data.class_names == ("bus", "car", "train")
+    assert data.parts == (None,) * 3
+
+
+def test_split_folders_without_classes_are_an_error(tmp_path: Path) -> None:
+    put(tmp_path, "train/a.jpg", "test/b.jpg")
+    with pytest.raises(DataError, match="has split folders, but 'train' no class folders: put the images into"):
+        load(tmp_path)
+
+
+def test_a_flat_test_folder_has_no_truth(tmp_path: Path) -> None:
+    put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "test/1.jpg", "test/2.jpg")
+    data = load(tmp_path)
+    assert data.names == ("train/cat/a.jpg", "train/dog/b.jpg")
+    assert "'test' is left out: it has no class folders" in data.notes
+    assert {skipped.path for skipped in data.skipped} == {"test/1.jpg", "test/2.jpg"}
+    loose = load(tmp_path, labelled=False)
+    assert labels(loose)["test/1.jpg"] == "-"
+    assert loose.parts[0] == "test"
+
+
+def test_classes_that_train_lacks_name_both_sides(tmp_path: Path) -> None:
+    put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "val/Cat/a.jpg", "val/dog/b.jpg")
+    with pytest.raises(DataError, match="validation has classes that train has not: 'Cat'; train has 'cat', 'dog'"):
+        load(tmp_path)
+
+
+def test_one_folder_around_the_classes_is_entered(tmp_path: Path) -> None:
+    data = load(put(tmp_path / "data", "photos/PetImages/cat/a.jpg", "photos/PetImages/dog/b.jpg", "README.md"))
+    assert data.root == tmp_path / "data" / "photos" / "PetImages"
+    assert data.names == ("cat/a.jpg", "dog/b.jpg")
+    assert data.name == "data"
+    assert data.notes == (f"the data set is the folder 'photos/PetImages' inside {str(tmp_path / 'data')!r}",)
+
+
+def test_one_folder_around_split_folders_is_entered(tmp_path: Path) -> None:
+    data = load(put(tmp_path, "set/train/cat/a.jpg", "set/train/dog/b.jpg", "set/val/cat/c.jpg"))
+    assert data.parts == ("train", "train", "validation")
+    assert load(put(tmp_path / "x", "set/train/cat/a.jpg", "set/train/dog/b.jpg")).parts == ("train", "train")
+
+
+def test_errors_say_what_to_do(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="empty' is empty: put the images into one folder a class"):
+        load(empty)
+    with pytest.raises(DataError, match="empty' is empty"):
+        load(empty, labelled=False)
+    with pytest.raises(DataError, match="holds 2 images but no class folders: put the images into one folder a class"):
+        load(put(tmp_path / "flat", "a.jpg", "b.jpg"))
+    with pytest.raises(DataError, match="one class only, 'cat': at least two are needed"):
+        load(put(tmp_path / "one", "cat/a.jpg", "cat/b.jpg"))
+    with pytest.raises(DataError, match="one class only, 'cat'"):
+        load(put(tmp_path / "deep", "cat/persian/a.jpg"))
+    with pytest.raises(DataError, match=r"no images in folder .*not an image file \(.txt\)"):
+        load(put(tmp_path / "texts", "cat/a.txt", "dog/b.txt"))
+    with pytest.raises(DataError, match=r"no images in folder .*1 other files"):
+        load(put(tmp_path / "files", "a.txt"))
+
+
+def test_every_error_is_one_line(tmp_path: Path) -> None:
+    root = put(tmp_path / "odd\nname", "cat/a.jpg")
+    with pytest.raises(DataError) as caught:
+        load(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flat_folder_without_labels(tmp_path: Path) -> None:
+    data = load(put(tmp_path, "b.jpg", "a.png", "notes.txt"), labelled=False)
+    assert data.names == ("a.png", "b.jpg")
+    assert data.labels.tolist() == [-1, -1]
+    assert data.class_names == ()
+    assert data.notes == ("1 file outside of the class folders left out: 'notes.txt'",)
+    assert load(put(tmp_path / "one", "cat/a.jpg"), labelled=False).class_names == ("cat",)
+
+
+def test_decomposed_names_are_the_same_class(tmp_path: Path) -> None:
+    nfd, nfc = unicodedata.normalize("NFD", "고양이"), unicodedata.normalize("NFC", "고양이")
+    put(tmp_path, f"train/{nfd}/a.jpg", "train/개/b.jpg", f"val/{nfc}/c.jpg")
+    data = load(tmp_path)
+    assert data.class_names == (unicodedata.normalize("NFC", "개"), nfc)
+    assert all(Path(picture).is_file() for picture in data.pictures)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX file names may be other than Unicode")
+def test_names_that_are_not_unicode_can_be_written(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    data = load(put(tmp_path, f"cat/{odd}", "dog/b.jpg"))
+    assert data.names[0].encode() == "cat/caf\ufffd.jpg".encode()
+    assert Path(data.pictures[0]).is_file()
+
+
+def test_links(tmp_path: Path) -> None:
+    root = put(tmp_path / "data", "cat/a.jpg", "dog/b.jpg")
+    put(tmp_path, "elsewhere/h.jpg", "c.jpg")
+    (root / "cat" / "loop").symlink_to(root)
+    (root / "back").symlink_to(root)
+    (root / "up").symlink_to(tmp_path)
+    (root / "cat" / "c.jpg").symlink_to(tmp_path / "c.jpg")
+    (root / "cat" / "gone.jpg").symlink_to(tmp_path / "gone.jpg")
+    (root / "horse").symlink_to(tmp_path / "elsewhere")
+    data = load(root)
+    assert labels(data) == {"cat/a.jpg": "cat", "cat/c.jpg": "cat", "dog/b.jpg": "dog", "horse/h.jpg": "horse"}
+    assert data.skipped == (
+        Skipped("back", "a link back into the data set"),
+        Skipped("cat/gone.jpg", "no such file"),
+        Skipped("cat/loop", "a link to a folder is not followed"),
+        Skipped("up", "a link back into the data set"),
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_called_jpg_does_not_hang(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a.jpg", "dog/b.jpg")
+    os.mkfifo(tmp_path / "cat" / "pipe.jpg")
+    assert load(tmp_path).skipped == (Skipped("cat/pipe.jpg", "not a file"),)
+
+
+def test_the_shared_photos(photos: Path) -> None:
+    data = load(photos)
+    assert data.class_names == ("Cat", "Dog")
+    assert len(data.names) == 502
+    assert data.name == "dogs-vs-cats"

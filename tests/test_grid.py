@@ -1,0 +1,293 @@
+"""The picture of predictions: colours, signs, text within its tile, whole photos, any number of tiles."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tl.errors import UsageError
+from tl.views import grid, signs, text
+from tl.views.grid import COLOURS, MOUNT, PAGE, TINTS, Tile, counted, draw
+
+Pixels = NDArray[np.uint8]
+BLUE = (20, 60, 200)
+LONG = [
+    "W" * 200,
+    "경복궁 근정전과 한국의 아름다운 전통 건축물 사진 모음집",
+    "a_very_long_class_name_" * 8,
+    "قطة سوداء كبيرة جدا " * 6,
+    "มวไทย" * 20,
+]
+
+
+def _photo(height: int = 90, width: int = 120) -> Pixels:
+    return np.full((height, width, 3), BLUE, np.uint8)
+
+
+def _tile(label: str = "cat", truth: str | None = "cat", confidence: float = 0.93, name: str = "a.jpg") -> Tile:
+    return Tile(_photo(), label, confidence, truth, name)
+
+
+def _card(tile: Tile, size: int = 224) -> Pixels:
+    """The one card of a picture of one tile: from the first row of its photo's square down."""
+    page = np.asarray(draw([tile], tile_size=size))
+    gap = grid._Measures(size).gap
+    top = int(np.flatnonzero((page[:, gap] == MOUNT).all(1) | (page[:, gap] == BLUE).all(1))[0])
+    return page[top : page.shape[0] - gap, gap : gap + size]
+
+
+@pytest.mark.parametrize(
+    ("label", "truth", "verdict"),
+    [
+        ("cat", "cat", "right"),
+        ("dog", "cat", "wrong"),
+        ("cat", None, "unknown"),
+        ("", "cat", "unknown"),
+        ("", None, "unknown"),
+    ],
+)
+def test_strip_caption_and_sign_have_the_colour_of_the_verdict(label: str, truth: str | None, verdict: str) -> None:
+    card = _card(_tile(label, truth, name=""))
+    assert (card[224:230] == COLOURS[verdict]).all()
+    assert (card[-1] == TINTS[verdict]).all()
+    inked = {tuple(pixel) for pixel in card[232:].reshape(-1, 3)}
+    assert COLOURS[verdict] in inked
+    others = {"right": ("wrong", "unknown"), "wrong": ("right",), "unknown": ("right", "wrong")}[verdict]
+    assert not inked & {COLOURS[other] for other in others}
+
+
+def _sign(verdict: str) -> Pixels:
+    picture = Image.new("RGB", (40, 40), (255, 255, 255))
+    signs.draw(picture, verdict, 0, 0, 40, (0, 0, 0))
+    return np.asarray(picture)[..., 0]
+
+
+def test_signs_differ_without_colour() -> None:
+    check, cross, dash = _sign("right"), _sign("wrong"), _sign("unknown")
+    # a cross is white where its strokes meet and towards all four corners, a check only at its two ends
+    assert cross[20, 20] > 200
+    assert all(cross[y, x] > 200 for y in (13, 26) for x in (13, 26))
+    assert check[13, 13] < 60
+    assert check[26, 18] > 200
+    assert check[14, 29] > 200
+    assert dash[20, 13] > 200
+    assert dash[13, 20] < 60
+
+
+@pytest.mark.parametrize(("label", "verdict"), [("cat", "right"), ("dog", "wrong")])
+def test_a_tile_carries_the_sign_of_its_verdict(label: str, verdict: str) -> None:
+    size = grid._Measures(224)
+    expected = Image.new("RGB", (size.letter, size.letter), TINTS[verdict])
+    signs.draw(expected, verdict, 0, 0, size.letter, COLOURS[verdict])
+    card = _card(_tile(label))
+    column = card[230:, size.pad : size.pad + size.letter].astype(int)
+    distances = [np.abs(column[y : y + size.letter] - np.asarray(expected)).mean() for y in range(15)]
+    assert min(distances) == 0
+
+
+def test_a_wrong_tile_says_the_true_label_too() -> None:
+    wrong, right = _card(_tile("dog")), _card(_tile("cat"))
+    assert wrong.shape[0] == right.shape[0] + grid._Measures(224).line
+    other = _card(_tile("dog", "horse"))
+    assert other.shape == wrong.shape
+    rows = np.flatnonzero((other != wrong).any((1, 2)))
+    assert rows.min() >= 230 + grid._Measures(224).line  # below the predicted label, and there alone
+
+
+@pytest.mark.parametrize("label", LONG)
+def test_a_long_label_keeps_away_from_the_confidence(label: str) -> None:
+    size = grid._Measures(224)
+    first_line = _card(_tile(label, label))[231 : 230 + size.line]
+    start = 224 - size.pad - int(text.width("93 %", size.letter))
+    between = first_line[:, start - size.pad + 2 : start - 1]
+    assert (np.abs(between.astype(int) - TINTS["right"]).max(2) < 40).all()
+
+
+def test_right_is_green_wrong_is_red_and_unknown_is_grey() -> None:
+    (red, green, blue), wrong, unknown = COLOURS["right"], COLOURS["wrong"], COLOURS["unknown"]
+    assert green > max(red + 80, blue)
+    assert wrong[0] > max(wrong[1:]) + 120
+    assert max(unknown) - min(unknown) < 25
+
+
+def _contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    def luminance(colour: tuple[int, ...]) -> float:
+        linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_is_readable_on_its_ground() -> None:
+    for verdict, colour in COLOURS.items():
+        assert _contrast(colour, TINTS[verdict]) >= 4.5
+        assert _contrast(colour, PAGE) >= 4.5
+        assert _contrast(grid.QUIET, TINTS[verdict]) >= 4.5
+        assert _contrast(grid.INK, TINTS[verdict]) >= 4.5
+
+
+# Machado, Oliveira, Fernandes 2009: what full deuteranopia and protanopia leave of linear RGB
+DEUTERANOPIA = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
+PROTANOPIA = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998))
+
+
+@pytest.mark.parametrize("matrix", [DEUTERANOPIA, PROTANOPIA])
+def test_red_and_green_stay_apart_for_colour_blind_people(matrix: tuple[tuple[float, ...], ...]) -> None:
+    def seen(colour: tuple[int, ...]) -> Pixels:
+        linear = np.asarray(matrix) @ (np.asarray(colour) / 255) ** 2.2
+        return 255 * np.clip(linear, 0, 1) ** (1 / 2.2)
+
+    assert np.linalg.norm(seen(COLOURS["right"]) - seen(COLOURS["wrong"])) > 60
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(300, 300), (90, 120), (40, 1200), (1200, 40), (1, 3000), (3000, 1), (8, 8)]
+)
+def test_a_photo_is_whole_undistorted_and_centred(height: int, width: int) -> None:
+    square = _card(Tile(_photo(height, width), "cat", 0.9, "cat"))[:224]
+    blue = (square == BLUE).all(2)
+    rows, columns = np.flatnonzero(blue.any(1)), np.flatnonzero(blue.any(0))
+    high, wide = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
+    assert max(high, wide) == 224
+    assert abs(wide - max(1, 224 * width / max(width, height))) <= 1
+    assert abs(high - max(1, 224 * height / max(width, height))) <= 1
+    assert abs(rows.min() - (223 - rows.max())) <= 1
+    assert (square[~blue] == MOUNT).all()
+
+
+def test_the_corners_of_a_photo_are_where_they_were() -> None:
+    pixels = np.zeros((100, 100, 3), np.uint8)
+    pixels[:50, :50], pixels[50:, 50:] = (255, 0, 0), (0, 0, 255)
+    page = np.asarray(draw([Tile(pixels, "cat", 0.9, "cat")]))
+    top = page.shape[0] - _card(_tile(name="")).shape[0] - 16
+    assert tuple(page[top + 20, 36]) == (255, 0, 0)
+    assert tuple(page[top + 200, 220]) == (0, 0, 255)
+
+
+@pytest.mark.parametrize("label", LONG)
+@pytest.mark.parametrize("size", [64, 112, 224, 400])
+def test_no_text_leaves_its_tile_and_the_confidence_is_always_there(label: str, size: int) -> None:
+    measures = grid._Measures(size)
+    tile = Tile(_photo(), label, 0.42, "x" + label, label)
+    caption = _card(tile, size)[size + measures.strip :]
+    ink = (np.abs(caption.astype(int) - TINTS["wrong"]).max(2) > 40).any(0)
+    edge = measures.pad - 3
+    assert not ink[:edge].any()
+    assert not ink[-edge:].any()
+    assert (_card(Tile(_photo(), label, 0.87, "x" + label, label), size)[size + measures.strip :] != caption).any()
+    page = np.asarray(draw([tile, tile], tile_size=size))
+    gutter = page[:, measures.gap + size : 2 * measures.gap + size][-caption.shape[0] - measures.gap - size :]
+    assert (gutter == PAGE).all()
+
+
+def test_the_grid_has_as_many_columns_as_asked_and_no_more_than_tiles() -> None:
+    assert draw([_tile()] * 3).width == 3 * 224 + 2 * 16 + 2 * 16
+    assert draw([_tile()] * 7).width == 5 * 224 + 4 * 16 + 2 * 16
+    assert draw([_tile()] * 7, columns=2).width == 2 * 224 + 16 + 2 * 16
+    rows = [draw([_tile()] * count).height for count in (5, 6, 10, 11)]
+    assert rows[1] == rows[2]
+    assert rows[0] < rows[1] < rows[3]
+
+
+def test_rows_fill_from_left_to_right_and_the_last_may_be_short() -> None:
+    shades = [Tile(np.full((50, 50, 3), 10 * i + 5, np.uint8), "cat", 0.5, "cat") for i in range(7)]
+    page = np.asarray(draw(shades, columns=3))
+    middles = [16 + 112 + column * 240 for column in range(3)]
+    for x, expected in zip(middles, ([5, 35, 65], [15, 45], [25, 55]), strict=True):
+        grey = page[(page[:, x, 0] == page[:, x, 1]) & (page[:, x, 1] == page[:, x, 2]), x, 0]
+        assert [value for value in dict.fromkeys(grey.tolist()) if value < 70] == expected
+
+
+def test_no_tiles_make_a_small_picture_that_says_so() -> None:
+    empty = draw([])
+    assert counted([]) == "no photos to show"
+    assert 100 < empty.width < 500
+    assert 20 < empty.height < 200
+    assert (np.asarray(empty) != 255).any()
+
+
+def test_the_count_tells_right_unknown_and_unreadable_apart() -> None:
+    tiles = [_tile("cat"), _tile("cat"), _tile("dog"), _tile("cat", None), _tile("", "cat")]
+    assert counted(tiles) == "2 of 3 right · 1 without a true label · 1 cannot be read"
+    assert counted([_tile("cat", None)]) == "1 photo"
+    assert counted([_tile("cat", None)] * 4) == "4 photos"
+    assert counted([_tile()]) == "1 of 1 right"
+
+
+def test_a_summary_given_stands_in_place_of_the_count() -> None:
+    plain, given = draw([_tile()] * 3), draw([_tile()] * 3, summary="98 of 102 right, the first 3 shown")
+    assert plain.size == given.size
+    rows = np.flatnonzero((np.asarray(plain) != np.asarray(given)).any((1, 2)))
+    assert rows.max() < 60  # in the header alone
+    assert (np.asarray(draw([_tile()] * 3, summary=counted([_tile()] * 3))) == np.asarray(plain)).all()
+
+
+@pytest.mark.parametrize(
+    ("confidence", "said"),
+    [
+        (0.934, "93 %"),
+        (0.996, "99 %"),
+        (0.99949, "99 %"),
+        (0.9996, "100 %"),
+        (1.0, "100 %"),
+        (0.0, "0 %"),
+        (1.7, "100 %"),
+        (float("nan"), "? %"),
+    ],
+)
+def test_confidence_is_whole_per_cent_and_never_rounded_to_certainty(confidence: float, said: str) -> None:
+    assert grid.confidence_text(confidence) == said
+
+
+def test_a_long_title_wraps_and_stays_inside() -> None:
+    picture = np.asarray(draw([_tile()], title="a title of very many words " * 20))
+    assert picture.shape[1] < 500
+    assert (picture[:, -8:] == PAGE).all()
+    assert draw([_tile()], title="한국어").height < picture.shape[0]
+
+
+def test_a_broken_image_with_a_label_is_drawn_as_missing() -> None:
+    card = _card(Tile(np.zeros((0, 0, 3), np.uint8), "cat", 0.5, "cat"))
+    assert (card[:224] == MOUNT).all(2).mean() > 0.8
+    assert not (card[:224] == MOUNT).all()
+
+
+@pytest.mark.parametrize("options", [{"columns": 0}, {"columns": -2}, {"tile_size": 10}])
+def test_sizes_out_of_range_are_refused_in_one_line(options: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=r"at least 1 column of 64 px") as refusal:
+        draw([_tile()], **options)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_picture_too_large_to_look_at_is_refused_before_it_is_drawn() -> None:
+    with pytest.raises(UsageError, match="show fewer"):
+        draw([_tile()] * 3000, columns=5)
+
+
+def test_the_sequence_of_photos_is_left_as_it_was() -> None:
+    pixels = _photo()
+    draw([Tile(pixels, "cat", 0.9, "cat")])
+    assert (pixels == BLUE).all()
+
+
+def test_a_read_only_and_a_mirrored_view_are_drawn() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    view = pixels[:, ::-1]
+    view.setflags(write=False)
+    assert (_shown(view)[:, ::-1].astype(int) - _shown(pixels)).max() <= 3
+
+
+def _shown(pixels: Pixels) -> Pixels:
+    page = np.asarray(draw([Tile(pixels, "cat", 0.9, "cat")]))
+    return page[page.shape[0] - 16 - _card(_tile(name="")).shape[0] :][:224, 16:240]
+
+
+@pytest.mark.photos
+def test_real_photos_make_a_picture(photos: Path) -> None:
+    paths = sorted(photos.rglob("*.jpg"))[:6]
+    tiles = [Tile(np.asarray(Image.open(path).convert("RGB")), "cat", 0.9, "cat", path.name) for path in paths]
+    picture = draw(tiles, columns=3, title="cats")
+    assert picture.size[0] == 3 * 224 + 4 * 16

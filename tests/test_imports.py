@@ -1,0 +1,85 @@
+"""The structure: imports run one way, heavy libraries stay out of light paths, the export list is what it says."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tl
+
+ROOT = Path(__file__).resolve().parents[1]
+# Each floor imports only from those before it.
+FLOORS = [
+    "errors",
+    "settings",
+    "reporting",
+    "downloads",
+    "datasets",
+    "networks",
+    "engines",
+    "features",
+    "learning",
+    "evaluation",
+    "runs",
+    "views",
+    "api",
+    "commands",
+]
+HEAVY = {"tensorflow", "keras", "keras_cv", "openvino", "matplotlib", "scipy", "cv2", "PIL", "rich", "h5py", "lmdb", "filelock"}
+
+
+def modules() -> list[Path]:
+    return sorted((ROOT / "tl").rglob("*.py"))
+
+
+def test_imports_run_downward_only():
+    upward = []
+    for path in modules():
+        floor = _floor(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tl."):
+                target = node.module.split(".")[1]
+                if path != ROOT / "tl" / "__init__.py" and FLOORS.index(target) > FLOORS.index(floor):
+                    upward.append(f"{path.relative_to(ROOT)} imports {node.module}")
+    assert upward == []
+
+
+def _floor(path: Path) -> str:
+    first = path.relative_to(ROOT / "tl").parts[0]
+    return first.removesuffix(".py") if first != "__init__.py" else "commands"
+
+
+def test_heavy_libraries_are_imported_where_they_are_used():
+    found = []
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            found += [f"{path.relative_to(ROOT)}: {name}" for name in names if name.split(".")[0] in HEAVY]
+    assert found == []
+
+
+@pytest.mark.parametrize("module", [f"tl.{name}" for name in ("api", "runs.prediction", "views.gallery", "commands.main")])
+def test_modules_load_without_frameworks(module: str):
+    code = f"import sys, {module}; print(sorted(set(sys.modules) & {HEAVY!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_export_list_is_complete():
+    assert sorted(tl.__all__) == ["Classifier", "Prediction", "Run", "finetune", "load"]
+    for name in tl.__all__:
+        assert getattr(tl, name).__doc__, name
+
+
+def test_the_package_has_no_assert_and_no_bare_except():
+    found = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            bare = isinstance(node, ast.ExceptHandler) and node.type is None
+            if isinstance(node, ast.Assert) or bare:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == []

@@ -1,0 +1,134 @@
+"""A picture reaches a terminal, a viewer, or the user as a path."""
+
+import base64
+import io
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tl.views.show import IN_TERMINAL, IN_VIEWER, show
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "grid of 그림.png"
+    Image.effect_noise((600, 200), 90).save(path)  # noise does not compress: more than one kitty chunk
+    return path
+
+
+@pytest.mark.parametrize(
+    "env", [{"TERM": "xterm-kitty"}, {"TERM": "xterm", "KITTY_WINDOW_ID": "1"}, {"TERM": "xterm-ghostty"}]
+)
+def test_kitty_gets_the_whole_file_in_chunks(picture: Path, env: dict[str, str]) -> None:
+    stream = Terminal()
+    assert show(picture, stream, env, "linux") == IN_TERMINAL
+    chunks = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", stream.getvalue())
+    assert len(chunks) > 2
+    assert chunks[0][0].startswith("a=T,f=100")
+    assert [chunk[0][-3:] for chunk in chunks] == ["m=1"] * (len(chunks) - 1) + ["m=0"]
+    assert all(len(chunk[1]) <= 4096 for chunk in chunks)
+    assert base64.b64decode("".join(chunk[1] for chunk in chunks)) == picture.read_bytes()
+
+
+@pytest.mark.parametrize("program", ["iTerm.app", "WezTerm", "vscode"])
+def test_iterm_gets_the_whole_file_inline(picture: Path, program: str) -> None:
+    stream = Terminal()
+    assert show(picture, stream, {"TERM": "xterm-256color", "TERM_PROGRAM": program}, "linux") == IN_TERMINAL
+    found = re.fullmatch(r"\x1b\]1337;File=inline=1;size=(\d+);[^:]*:(.*)\x07\n", stream.getvalue())
+    assert found is not None
+    assert int(found[1]) == picture.stat().st_size
+    assert base64.b64decode(found[2]) == picture.read_bytes()
+
+
+def test_a_picture_wider_than_the_terminal_is_reduced_to_it(picture: Path) -> None:
+    narrow, wide = Terminal(), Terminal()
+    show(picture, narrow, {"TERM": "xterm-kitty", "COLUMNS": "40"}, "linux")
+    show(picture, wide, {"TERM": "xterm-kitty", "COLUMNS": "400"}, "linux")
+    assert ",c=40," in narrow.getvalue()
+    assert ",c=67," in wide.getvalue()  # 600 pixels in cells of 9
+
+
+@pytest.mark.parametrize(
+    ("stream", "env"),
+    [
+        (io.StringIO(), {"TERM": "xterm-kitty"}),  # output goes to a file or a pipe
+        (Terminal(), {"TERM": "xterm-256color"}),
+        (Terminal(), {"TERM": "xterm-kitty", "TMUX": "socket,1,0"}),
+        (Terminal(), {"TERM": "screen", "KITTY_WINDOW_ID": "1"}),
+        (Terminal(), {"TERM": "xterm", "DISPLAY": ":0", "PATH": "/nowhere"}),  # a display but no opener
+        (Terminal(), {}),
+    ],
+)
+def test_without_window_only_the_path_is_said(picture: Path, stream: io.StringIO, env: dict[str, str]) -> None:
+    assert show(picture, stream, env, "linux") == f"no window here: open {picture}"
+    assert stream.getvalue() == ""
+
+
+def _opener(folder: Path, name: str, code: int = 0) -> None:
+    folder.mkdir()
+    script = folder / name
+    script.write_text(
+        f'#!/bin/sh\nprintf "%s" "$1" > "{folder}/seen.part"\nmv "{folder}/seen.part" "{folder}/seen"\nexit {code}\n'
+    )
+    script.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
+@pytest.mark.parametrize(
+    ("system", "name", "env"),
+    [("linux", "xdg-open", {"DISPLAY": ":0"}), ("linux", "xdg-open", {"WAYLAND_DISPLAY": "w"}), ("darwin", "open", {})],
+)
+def test_the_desktops_viewer_gets_the_absolute_path(
+    picture: Path, tmp_path: Path, system: str, name: str, env: dict[str, str]
+) -> None:
+    _opener(tmp_path / "bin", name)
+    stream = Terminal()
+    assert show(picture, stream, {**env, "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, system) == IN_VIEWER
+    assert (tmp_path / "bin" / "seen").read_text() == str(picture.resolve())
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
+def test_an_opener_that_fails_is_not_called_a_window(picture: Path, tmp_path: Path) -> None:
+    _opener(tmp_path / "bin", "xdg-open", code=3)
+    env = {"DISPLAY": ":0", "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    assert show(picture, io.StringIO(), env, "linux") == f"no window here: open {picture}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
+def test_a_viewer_that_stays_open_does_not_hold_the_command(picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "xdg-open").write_text("#!/bin/sh\nexec sleep 6\n")
+    (tmp_path / "bin" / "xdg-open").chmod(0o755)
+    begun = time.monotonic()
+    env = {"DISPLAY": ":0", "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    assert show(picture, io.StringIO(), env, "linux") == IN_VIEWER
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
+def test_code_prefers_a_viewer_to_a_terminal_that_may_not_show_pictures(picture: Path, tmp_path: Path) -> None:
+    _opener(tmp_path / "bin", "xdg-open")
+    env = {"DISPLAY": ":0", "TERM_PROGRAM": "vscode", "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    assert show(picture, Terminal(), env, "linux") == IN_VIEWER
+
+
+def test_a_mac_reached_over_ssh_opens_no_window(picture: Path, tmp_path: Path) -> None:
+    env = {"SSH_CONNECTION": "1 2 3 4", "PATH": str(tmp_path)}
+    assert show(picture, io.StringIO(), env, "darwin").startswith("no window here")
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        show(tmp_path / "none.png", io.StringIO(), {}, "linux")

@@ -1,0 +1,95 @@
+"""Tables of path,label[,split] as spreadsheets and scripts write them."""
+
+from pathlib import Path
+
+import pytest
+
+from tl.datasets.dataset import Dataset, Skipped
+from tl.datasets.tables import load_table
+from tl.errors import DataError
+
+
+def table(root: Path, text: str | bytes, name: str = "data.csv") -> Path:
+    for image in ("a.jpg", "b.jpg", "sub/c.jpg"):
+        (root / image).parent.mkdir(parents=True, exist_ok=True)
+        (root / image).write_bytes(image.encode())
+    file = root / name
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def load(file: Path, labelled: bool = True) -> Dataset:
+    return load_table(file, labelled=labelled)
+
+
+def test_a_table(tmp_path: Path) -> None:
+    data = load(table(tmp_path, "path,label,split\nsub/c.jpg,cat,train\na.jpg, dog ,VAL\nb.jpg,dog,\n"))
+    assert data.names == ("sub/c.jpg", "a.jpg", "b.jpg")
+    assert data.class_names == ("cat", "dog")
+    assert data.labels.tolist() == [0, 1, 1]
+    assert data.parts == ("train", "validation", None)
+    assert data.pictures[0] == tmp_path / "sub/c.jpg"
+    assert data.name == "data"
+    assert data.root == tmp_path
+
+
+@pytest.mark.parametrize("header", ["path,label", "filename,class", "File,Label", "IMAGE , class"])
+def test_other_names_of_the_columns(tmp_path: Path, header: str) -> None:
+    assert load(table(tmp_path, f"{header}\na.jpg,cat\nb.jpg,dog\n")).class_names == ("cat", "dog")
+
+
+def test_columns_in_any_order_among_others(tmp_path: Path) -> None:
+    data = load(table(tmp_path, "id,label,width,path\n1,cat,9,a.jpg\n2,dog,9,b.jpg\n"))
+    assert data.names == ("a.jpg", "b.jpg")
+
+
+def test_what_spreadsheets_write(tmp_path: Path) -> None:
+    text = b'\xef\xbb\xbfpath,label\r\n"a.jpg","cat, big"\r\n\r\nb.jpg,"\xea\xb0\x9c"\r\n,,\r\n'
+    assert load(table(tmp_path, text)).class_names == ("cat, big", "개")
+    assert load(table(tmp_path, "path\tlabel\na.jpg\tcat\nb.jpg\tdog\n", "data.TSV")).class_names == ("cat", "dog")
+
+
+def test_absolute_paths(tmp_path: Path) -> None:
+    data = load(table(tmp_path, f"path,label\n{tmp_path / 'a.jpg'},cat\nb.jpg,dog\n"))
+    assert data.pictures[0] == tmp_path / "a.jpg"
+
+
+def test_rows_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    text = f"path,label\na.jpg,cat\nb.jpg,dog\ngone.jpg,cat\nsub,cat\n,cat\na.jpg,cat\n{'x' * 5000}.jpg,cat\na\0b,cat\n"
+    data = load(table(tmp_path, text))
+    assert data.names == ("a.jpg", "b.jpg")
+    assert data.skipped[:4] == (
+        Skipped("gone.jpg", "no such file"),
+        Skipped("sub", "not a file"),
+        Skipped("line 6", "no path"),
+        Skipped("a.jpg", "listed twice"),
+    )
+    assert [skipped.reason for skipped in data.skipped[4:]] == ["no such file", "no such file"]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("", "has no column 'path': its first line must be path,label or path,label,split; found nothing"),
+    ("a.jpg,cat\nb.jpg,dog\n", "has no column 'path'.* found 'a.jpg', 'cat'"),
+    ("path,name\na.jpg,cat\n", "has no column 'label'"),
+    ("path,label\n", "has no rows"),
+    ("path,label\nx.jpg,cat\ny.jpg,dog\n", r"none of the 2 rows .* \(first: 'x.jpg', no such file\); paths are"),
+    ("path,label\na.jpg,cat\nb.jpg,\n", "line 3: no label for 'b.jpg'"),
+    ("path,label\na.jpg,cat\nb.jpg\n", "line 3: no label for 'b.jpg'"),
+    ("path,label,split\na.jpg,cat,train\nb.jpg,dog,holdout\n", "line 3: no such split: 'holdout'; there are train,"),
+    ("path,label\na.jpg,cat\nb.jpg,cat\n", "one class only, 'cat'"),
+    ("path,label,split\na.jpg,cat,train\nb.jpg,dog,val\n", "validation has classes that train has not: 'dog'"),
+    (b"path,label\na.jpg,caf\xe9\n", "is not UTF-8 text: save it as UTF-8"),
+    ('path,label\n"a.jpg,cat\n', "line 2: unexpected end of data"),
+])  # fmt: skip
+def test_errors(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        load(table(tmp_path, text))
+    assert "\n" not in str(caught.value)
+    assert "data.csv" in str(caught.value)
+
+
+def test_without_labels(tmp_path: Path) -> None:
+    data = load(table(tmp_path, "path\na.jpg\nb.jpg\n"), labelled=False)
+    assert data.labels.tolist() == [-1, -1]
+    mixed = load(table(tmp_path, "path,label\na.jpg,cat\nb.jpg,\n"), labelled=False)
+    assert mixed.labels.tolist() == [0, -1]

@@ -1,0 +1,180 @@
+"""A data set becomes a run, from the command line and from Python, on a tiny random network."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY
+from PIL import Image
+
+import tl as library
+from tl.runs.bundle import load
+
+WITH = ("--backbone", TINY, "--weights", "none")
+
+
+def test_the_run_folder_is_complete(tiny_run):
+    names = {path.name for path in tiny_run.iterdir()}
+    assert names == {
+        "manifest.json",
+        "metrics.json",
+        "head.npz",
+        "trunk.xml",
+        "trunk.bin",
+        "split.csv",
+        "skipped.csv",
+        "history.csv",
+        "predictions.csv",
+        "grid.png",
+    }
+    manifest = json.loads((tiny_run / "manifest.json").read_text())
+    assert manifest["format"] == 1
+    assert manifest["classes"] == ["noise", "stripes"]
+    assert manifest["data"]["split"] == {"train": 20, "validation": 4, "test": 0}
+    assert manifest["weights"]["choice"] == "none"
+    assert (tiny_run.parent / "latest").resolve() == tiny_run
+    assert re.fullmatch(rf"\d{{8}}-\d{{6}}-{TINY}-shapes", tiny_run.name)
+
+
+def test_predictions_and_split_agree_with_the_metrics(tiny_run):
+    with (tiny_run / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    metrics = json.loads((tiny_run / "metrics.json").read_text())["validation"]
+    assert metrics["count"] == len(rows) == 4
+    assert metrics["top1"] == sum(row["label"] == row["predicted"] for row in rows) / 4
+    with (tiny_run / "split.csv").open() as stream:
+        split = {row["path"]: row["split"] for row in csv.DictReader(stream)}
+    assert {row["path"] for row in rows} == {path for path, part in split.items() if part == "validation"}
+
+
+def test_the_account(tl, shapes, tmp_path):
+    done = tl("finetune", shapes, *WITH, cwd=tmp_path)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80 or any("/" in line for line in lines if len(line) > 80)
+    for topic in ("data", "network", "features", "split", "head", "validation", "run", "next"):
+        assert any(line.startswith(topic + " ") for line in lines), topic
+    assert "top-1 100.0 % (95 % interval 51.0 to 100.0)" in done.stdout
+
+
+def test_json_and_quiet(tl, shapes, tmp_path):
+    answer = json.loads(tl("finetune", shapes, *WITH, "--json", "--out", tmp_path / "a").stdout)
+    assert answer["run"] == str(tmp_path / "a")
+    assert answer["metrics"]["validation"]["top1"] == 1.0
+    quiet = tl("finetune", shapes, *WITH, "--quiet", "--out", tmp_path / "b")
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+    assert load(tmp_path / "a").head.kernel.tobytes() == load(tmp_path / "b").head.kernel.tobytes()
+
+
+def test_from_python_as_from_the_command_line(shapes, tmp_path, tiny_run):
+    run = library.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / "run")
+    assert run.head.kernel.tobytes() == load(tiny_run).head.kernel.tobytes()
+    classifier = library.load(run.folder)
+    image = next((shapes / "noise").iterdir())
+    by_path, by_array = classifier.predict(image)[0], classifier.predict(np.asarray(Image.open(image)))[0]
+    assert by_path.label == by_array.label == "noise"
+    assert by_path.confidence == pytest.approx(by_array.confidence, abs=1e-4)
+    assert [item.error for item in classifier.predict([image, "nowhere.png"])] == ["", "no such file"]
+    assert classifier.grid(shapes, count=4, columns=2).width > 400
+
+
+def test_broken_files_are_left_out_counted_and_named(tl, shapes, tmp_path):
+    data = tmp_path / "data"
+    for path in shapes.rglob("*.png"):
+        (data / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (data / path.parent.name / path.name).write_bytes(path.read_bytes())
+    (data / "noise" / "empty.jpg").touch()
+    (data / "noise" / "page.jpg").write_text("<html>not found</html>")
+    (data / "noise" / "notes.txt").write_text("notes")
+    whole = (data / "noise" / "00.png").read_bytes()
+    (data / "noise" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (data / "noise" / ".hidden.jpg").write_text("x")
+    done = tl("finetune", data, *WITH, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "run" / "skipped.csv").open() as stream:
+        skipped = {row["path"]: row["reason"] for row in csv.DictReader(stream)}
+    assert set(skipped) == {"noise/empty.jpg", "noise/page.jpg", "noise/notes.txt", "noise/cut.png"}
+    assert all(skipped.values())
+    for name in skipped:
+        assert name in done.stderr
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]["skipped"] == 4
+
+
+def test_test_photos_are_scored_apart(tl, shapes, tmp_path):
+    table = tmp_path / "photos.csv"
+    with table.open("w") as stream:
+        stream.write("path,label,split\n")
+        for path in sorted(shapes.rglob("*.png")):
+            part = {"10": "val", "11": "test"}.get(path.stem, "train")
+            stream.write(f"{path},{path.parent.name},{part}\n")
+    metrics = json.loads(tl("finetune", table, *WITH, "--json", "--out", tmp_path / "run").stdout)["metrics"]
+    assert (metrics["validation"]["count"], metrics["test"]["count"]) == (2, 2)
+
+
+def started(shapes: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(ROOT / "cli.py"), "finetune", str(shapes), *WITH, "--out", str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("said_before", "more"),
+    [("data", ("--seed", "77")), ("network", ("--no-cache",)), ("features", ()), ("split", ()), ("head", ())],
+    ids=["converting", "features", "split", "head", "writing"],
+)
+def test_ctrl_c_leaves_nothing_behind(shapes, tmp_path, said_before, more):
+    out = tmp_path / "runs" / "x"
+    with started(shapes, out, *more) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(said_before):
+                break
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+    if process.returncode == 0:  # it was done already: then the run is whole
+        assert load(out).classes == ("noise", "stripes")
+        return
+    assert process.returncode == 130
+    assert complaint.splitlines()[-1] == "error: interrupted; nothing half-written was left behind"
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_two_runs_into_the_same_place(shapes, tmp_path):
+    out = tmp_path / "run"
+    both = [started(shapes, out), started(shapes, out)]
+    complaints = [process.communicate(timeout=120)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1]
+    refused = "".join(complaints)
+    assert re.search(r"error: .*run (is being written by another process|exists already)", refused)
+    assert load(out).classes == ("noise", "stripes")
+
+
+def test_kill_leaves_no_visible_run_and_the_next_one_works(tl, shapes, tmp_path):
+    out = tmp_path / "run"
+    with started(shapes, out, "--seed", "78") as process:
+        while not (tmp_path / ".run.partial").exists():
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not out.exists()
+    assert tl("finetune", shapes, *WITH, "--out", out).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on file sizes on this system")
+def test_a_full_disk_is_one_line_and_leaves_nothing(shapes, tmp_path):
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "from tl.commands.main import start; start()"
+    )
+    command = [sys.executable, "-c", code, "finetune", str(shapes), *WITH, "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*run cannot be written: File too large; .*--out", done.stderr.splitlines()[-1])
+    assert list(tmp_path.iterdir()) == []
