@@ -1,7 +1,7 @@
 """CIFAR-100: validation accuracy of the defaults, seconds, and peak memory of the whole process.
 
-    python bench/cifar.py                      100 images of each class, a fifth held out, at 224 px
-    python bench/cifar.py --per-class 500      all 50,000 (ten minutes): peak memory of a large extraction
+python bench/cifar.py                      100 images of each class, a fifth held out, at 224 px
+python bench/cifar.py --per-class 500      all 50,000 (ten minutes): peak memory of a large extraction
 """
 
 import argparse

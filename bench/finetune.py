@@ -1,6 +1,6 @@
 """`tl finetune` against the recipe of Keras' guide: same photos, split, weights; whole processes, one after the other.
 
-    python bench/finetune.py [--epochs 10] [--repeat 3]
+python bench/finetune.py [--epochs 10] [--repeat 3]
 """
 
 import argparse
@@ -50,7 +50,9 @@ def tl(table: Path, folder: Path, cache: Path, clear: list[str]) -> tuple[Proces
 
 
 def line(name: str, seconds: float, megabytes: float, accuracy: float, ratio: float) -> None:
-    print(f"{name:<32}{seconds:>8.2f} s{megabytes:>8.0f} MB   top-1 {100 * accuracy:>5.1f} %{ratio:>8.1f} x", flush=True)
+    print(
+        f"{name:<32}{seconds:>8.2f} s{megabytes:>8.0f} MB   top-1 {100 * accuracy:>5.1f} %{ratio:>8.1f} x", flush=True
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The recipe of Keras' transfer-learning guide on class-labelled photos: frozen ResNet50, flips and rotation, ten epochs.
+"""The recipe of Keras' transfer-learning guide: frozen ResNet50, flips and rotation, ten epochs of a new head.
 
-    python bench/keras_guide.py TABLE.csv WEIGHTS.h5 [EPOCHS]
+python bench/keras_guide.py TABLE.csv WEIGHTS.h5 [EPOCHS]
 """
 
 import csv
@@ -23,7 +23,8 @@ def photos(rows: list[dict[str, str]], classes: list[str]) -> tf.data.Dataset:
 
 
 def main(table: str, weights: str, epochs: int) -> None:
-    rows = list(csv.DictReader(open(table, newline="")))
+    with open(table, newline="") as stream:
+        rows = list(csv.DictReader(stream))
     classes = sorted({row["label"] for row in rows})
     train = photos([row for row in rows if row["split"] == "train"], classes)
     validation = photos([row for row in rows if row["split"] != "train"], classes)

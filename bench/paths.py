@@ -71,5 +71,3 @@ def cifar_folder(target: Path, per_class: int) -> Path:
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / Path(member.name).name).write_bytes(data.read() if data else b"")
     return target
-
-

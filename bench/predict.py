@@ -1,6 +1,6 @@
 """`tl predict` of one photo against the shortest Keras script with the same network; whole processes in turn.
 
-    python bench/predict.py [--repeat 5]
+python bench/predict.py [--repeat 5]
 """
 
 import argparse

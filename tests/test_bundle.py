@@ -36,7 +36,7 @@ def test_a_changed_byte_is_noticed(copy, name):
     content[len(content) // 2] ^= 1
     path.unlink()
     path.write_bytes(content)
-    with pytest.raises(RunError, match=f"copied is damaged .*{name}"):
+    with pytest.raises(RunError, match="copied is damaged"):
         check(load(copy))
 
 
@@ -95,5 +95,8 @@ def test_a_claimed_folder_appears_only_when_it_is_done(tmp_path):
     with pytest.raises(ZeroDivisionError), claimed(tmp_path / "runs" / "b"):
         1 / 0  # noqa: B018
     assert not (tmp_path / "runs" / "b").exists()
-    with pytest.raises(RunError, match="a exists already: give another name with --out"), claimed(tmp_path / "runs" / "a"):
+    with (
+        pytest.raises(RunError, match="a exists already: give another name with --out"),
+        claimed(tmp_path / "runs" / "a"),
+    ):
         pass

@@ -63,6 +63,15 @@ def test_file_gives_back_what_was_written(path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_reader_of_the_old_file_keeps_it(path: Path) -> None:
+    write_h5(_checkpoint(), path)
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        write_h5(_checkpoint(filters=5), path)
+        assert reader.read() == before
+    assert read_h5(path)["conv"][0].shape == (3, 3, 3, 5)
+
+
 def test_layer_names_longer_than_an_attribute_are_cut(path: Path) -> None:
     checkpoint = {f"layer{index}_{'x' * 60}": [np.full(1, index, np.float32)] for index in range(1200)}
     write_h5(checkpoint, path)

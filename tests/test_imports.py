@@ -27,7 +27,20 @@ FLOORS = [
     "api",
     "commands",
 ]
-HEAVY = {"tensorflow", "keras", "keras_cv", "openvino", "matplotlib", "scipy", "cv2", "PIL", "rich", "h5py", "lmdb", "filelock"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "keras_cv",
+    "openvino",
+    "matplotlib",
+    "scipy",
+    "cv2",
+    "PIL",
+    "rich",
+    "h5py",
+    "lmdb",
+    "filelock",
+}
 
 
 def modules() -> list[Path]:
@@ -62,7 +75,9 @@ def test_heavy_libraries_are_imported_where_they_are_used():
     assert found == []
 
 
-@pytest.mark.parametrize("module", [f"tl.{name}" for name in ("api", "runs.prediction", "views.gallery", "commands.main")])
+@pytest.mark.parametrize(
+    "module", [f"tl.{name}" for name in ("api", "runs.prediction", "views.gallery", "commands.main")]
+)
 def test_modules_load_without_frameworks(module: str):
     code = f"import sys, {module}; print(sorted(set(sys.modules) & {HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

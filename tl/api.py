@@ -50,7 +50,7 @@ class Classifier:
         columns: int = 5,
         seed: int = 0,
     ) -> "Image":
-        """The photos of a folder with their predictions: green where right, red where wrong, grey where there is no truth.
+        """The photos of a folder with their predictions: green where right, red where wrong, grey where unknown.
 
         `only` is "all", "right" or "wrong"; `sort` is "name" or "confidence" (surest first); `count` 0 means all.
         """

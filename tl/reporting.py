@@ -1,7 +1,7 @@
 """What a long operation tells its caller: lines of an account, and progress of countable work."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -21,16 +21,8 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None:
         """Something the user should know but that does not stop the work."""
 
-    def task(self, name: str, total: int | None, unit: str) -> "TaskContext":
+    def task(self, name: str, total: int | None, unit: str) -> AbstractContextManager[Task]:
         """Open a progress bar of `total` units (None: unknown) for the length of a `with` block."""
-
-
-class TaskContext(Protocol):
-    """The `with` block in which a task is under way."""
-
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentTask:

@@ -57,13 +57,13 @@ def _bars(unit: str, total: int | None) -> Any:
     if unit == "B":
         rate: list[Any] = [progress.DownloadColumn(), progress.TransferSpeedColumn()] if total else []
     else:
-        rate = [progress.MofNCompleteColumn(), _Rate(unit)] if total else []
+        rate = [progress.MofNCompleteColumn(), _rate(unit)] if total else []
     left = [progress.TimeRemainingColumn()] if total else [progress.TimeElapsedColumn()]
     columns = [progress.TextColumn("{task.description:<9}"), progress.BarColumn(20), *rate, *left]
     return progress.Progress(*columns, console=RichConsole(stderr=True), transient=True)
 
 
-def _Rate(unit: str) -> Any:  # noqa: N802 - a class in all but the lazy import
+def _rate(unit: str) -> Any:
     from rich.progress import ProgressColumn
     from rich.text import Text
 

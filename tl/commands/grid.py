@@ -34,12 +34,8 @@ def command(
     predictor = Predictor(load(run))
     gallery = pick(predictor, data, only=only, sort=sort, count=count, seed=seed, report=report)
     save(gallery.draw(columns=columns), out)
-    known = (
-        f"{gallery.right} of {gallery.known} right"
-        if gallery.known
-        else "no class folders, so no truth to compare with"
-    )
-    report.say("grid", f"{out}: {len(gallery.shown)} of {gallery.photos} photos, {known}")
+    report.say("grid", f"{out}: {len(gallery.shown):,} of {gallery.photos:,} photos")
+    report.say("result", gallery.summary + (f" ({gallery.trained:,} were trained on)" if gallery.trained else ""))
     if gallery.broken:
         report.warn(f"{gallery.broken} photos could not be read")
     if show:

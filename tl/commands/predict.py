@@ -48,7 +48,8 @@ def _files(images: tuple[str, ...]) -> Iterator[Path]:
         if path.is_dir():
             yield from _below(path, IMAGE_SUFFIXES)
         elif not path.exists() and glob.has_magic(image):
-            yield from (Path(match) for match in sorted(glob.glob(image, recursive=True)) if Path(match).is_file())
+            matches = [Path(match) for match in sorted(glob.glob(image, recursive=True)) if Path(match).is_file()]
+            yield from matches or [path]  # no match: the pattern itself is reported as missing
         else:
             yield path
 

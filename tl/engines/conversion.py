@@ -1,8 +1,8 @@
 """A Keras model becomes an OpenVINO network that reads uint8 RGB photos; run as a process of its own by `trunks`.
 
-Built with channels first on Keras' OpenVINO backend, a network converts in seconds, without TensorFlow, and runs four times as
-fast as the same network built with channels last, whose transpositions OpenVINO does not remove. Networks that Keras
-cannot build so are traced by TensorFlow instead, whose importer removes them.
+Built with channels first on Keras' OpenVINO backend, a network converts in seconds, without TensorFlow, and runs four
+times as fast as with channels last, whose transpositions OpenVINO does not remove. Networks that Keras cannot build so
+are traced by TensorFlow instead, whose importer removes them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What every engine is: a frozen network that turns batches of photos into features, and the choice of one for a machine."""
+"""What every engine is: a frozen network that turns batches of photos into features; and the choice of one."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ class Engine(Protocol):
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
         """Photos uint8 RGB `[n, size, size, 3]` to features float32 `[n, features]`, each with its tag, in any order.
 
-        An empty batch is a tick: nothing to compute, a chance to hand on what is ready.
+        An empty batch is a tick: it comes back empty, so that the caller can hand on what is ready.
         """
 
 

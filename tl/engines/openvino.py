@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.errors import EngineError
 
@@ -52,6 +54,8 @@ class OpenVINOEngine:
             for tag, photos in batches:
                 if len(photos):
                     queue.start_async({0: photos}, tag)
+                else:
+                    done.append((tag, np.zeros((0, self.features), np.float32)))
                 while done:
                     yield done.popleft()
         finally:

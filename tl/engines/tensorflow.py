@@ -1,7 +1,8 @@
-"""A Keras backbone and photos become features through TensorFlow: the engine for GPUs, and the reference for the other."""
+"""A Keras backbone and photos become features through TensorFlow: the engine for GPUs, and the reference."""
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def preprocess(pixels: Any, recipe: Recipe) -> Any:
     """A float tensor of RGB pixels `[..., 3]`, 0-255, as the network wants them."""
     if recipe.bgr:
         pixels = pixels[..., ::-1]
-    return (pixels - np.float32(recipe.mean)) / np.float32(recipe.std)
+    return (pixels - np.array(recipe.mean, np.float32)) / np.array(recipe.std, np.float32)
 
 
 def _traced(backbone: Backbone, weights: Weights, policy: str, *, xla: bool) -> Any:
@@ -89,10 +90,8 @@ def _traced(backbone: Backbone, weights: Weights, policy: str, *, xla: bool) -> 
 def _grow(card: Any) -> None:
     import tensorflow as tf
 
-    try:
+    with suppress(RuntimeError):  # TensorFlow is running already, with the choice that its first user made
         tf.config.experimental.set_memory_growth(card, True)
-    except RuntimeError:
-        pass  # TensorFlow is running already, with the choice that its first user made
 
 
 def _precision(cards: list[Any]) -> str:

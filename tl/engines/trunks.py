@@ -1,6 +1,6 @@
 """A backbone and its weights become a trunk: an OpenVINO network from uint8 photos to features, kept in the cache.
 
-The conversion runs in a process of its own: it needs Keras on another backend than the rest, and its memory goes with it.
+The conversion runs in a process of its own: it needs Keras on another backend, and its memory goes with it.
 """
 
 import hashlib

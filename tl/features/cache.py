@@ -1,8 +1,8 @@
 """Content keys and feature vectors on disk, in LMDB: crash-safe, shared by processes, bounded.
 
-A row is `crc32, day, float32…` under a 48-byte key (namespace of the network, sha256 of the image); a second table orders
-the rows by the day of their last use, so that the oldest go first when the store is full. A row that fails its checksum
-counts as missing.
+A row is `crc32, day, float32…` under a 48-byte key (namespace of the network, sha256 of the image); a second table
+orders the rows by the day of their last use, so that the oldest go first when the store is full. A row that fails its
+checksum counts as missing.
 """
 
 import hashlib

@@ -1,10 +1,9 @@
 """Pictures become features: read, looked up by content, and only where unknown decoded and passed through the engine.
 
-Reading and decoding run in threads, a bounded number of pictures ahead of the engine, so that memory does not grow with their
-number and the engine never waits for them.
+Reading and decoding run in threads, a bounded number of pictures ahead of the engine, so that memory does not grow
+with their number and the engine never waits for them.
 """
 
-import itertools
 import os
 import tempfile
 import time

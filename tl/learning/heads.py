@@ -1,8 +1,8 @@
 """Features and labels become a head: L2-regularised softmax regression, its strength chosen on held-out training data.
 
-Linear evaluation as in Kornblith et al. 2019 and Radford et al. 2021: L-BFGS along a path of strengths, from strong to weak,
-each starting where the one before it ended. Features are standardised first; with fewer photos than features the
-same problem is solved in the space that the photos span (a rotation, so the solution is the same and it takes a blink).
+Linear evaluation as in Kornblith et al. 2019 and Radford et al. 2021: L-BFGS along a path of strengths, from strong to
+weak, each starting where the one before it ended. Features are standardised first; with fewer photos than features the
+same problem is solved in the space that the photos span (a rotation: the same solution, in a blink).
 """
 
 import hashlib
@@ -21,7 +21,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Head:
-    """`kernel` float32 `[features, classes]`, `bias` float32 `[classes]`, and the temperature that calibrates their logits."""
+    """`kernel` float32 `[features, classes]`, `bias` float32 `[classes]`, and the temperature of their logits."""
 
     kernel: Floats
     bias: Floats
@@ -70,7 +70,7 @@ def fit(
     The strength is the one with the least log-loss on training photos that were held out from its fit; byte-identical
     photos (same fingerprint) are held out together. The temperature is fitted on the same held-out logits.
     """
-    rule = head_rule(len(features), classes)
+    rule = head_rule(len(features))
     folds = _folds(labels, fingerprints, rule.folds, seed)
     rounds = list(range(rule.folds if rule.every_fold else 1))
     with (report or Silent()).task("fitting the head", len(rounds) + 1, "fits") as task:

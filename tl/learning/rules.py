@@ -16,11 +16,10 @@ class HeadRule:
     every_fold: bool
 
 
-def head_rule(photos: int, classes: int) -> HeadRule:
-    """The rule for so many training photos and classes."""
-    # Standardised features of length d give logits of order sqrt(d) · |W|: strengths from 1 (all but ignores the photos) to
-    # 1e-4 (separates any few thousand of them) hold the best one for 40 photos as for 50,000; steps of sqrt(10) are fine
-    # enough, the loss is flat around its minimum.
+def head_rule(photos: int) -> HeadRule:
+    """The rule for so many training photos."""
+    # From 1 (all but ignores the photos) to 1e-4 (separates any few thousand of them) lies the best strength for 40
+    # photos as for 50,000; steps of sqrt(10) are fine enough, the loss is flat around its minimum.
     strengths = tuple(10 ** (-place / 2) for place in range(9))
     # Few photos make a single hold-out noisy: five folds below 2,000; beyond, a fifth held out once decides as well.
     every_fold = photos < 2000

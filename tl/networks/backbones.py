@@ -1,7 +1,7 @@
 """A name becomes a backbone: which network, how it wants its pixels, where it can be had.
 
 The pixels a network wants are those of `keras.applications.<module>.preprocess_input`, which knows three recipes
-(`caffe`, `torch`, `tf`) and none at all where the network scales its input itself. `tests/test_backbones.py` compares each.
+(`caffe`, `torch`, `tf`) and none at all where the network scales its input itself; a test compares each.
 """
 
 import difflib
@@ -78,7 +78,7 @@ _REGISTERED = [
         _CAFFE,
         channels_first=True,
     ),
-    *_family("tl.networks.zoo.efficientnet_lite:efficientnet_lite0 1280 3371024 224", _LITE, channels_first=True),
+    *_family("tl.networks.zoo.efficientnet_lite:efficientnet_lite0 1280 3413024 224", _LITE, channels_first=True),
     *_family(
         """
         MobileNet 1024 3228864 224

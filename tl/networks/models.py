@@ -1,11 +1,15 @@
 """A backbone and its weights become a Keras model, ending in pooled features, in whatever backend Keras runs on."""
 
 import importlib
+import re
 from typing import Any
+
+import numpy as np
 
 from tl.errors import WeightsError
 from tl.networks.backbones import Backbone
-from tl.networks.weights import Weights
+from tl.networks.checkpoints import Checkpoint
+from tl.networks.weights import Weights, is_official
 
 
 def build(backbone: Backbone, weights: Weights, *, include_top: bool = False) -> Any:
@@ -28,7 +32,7 @@ def build(backbone: Backbone, weights: Weights, *, include_top: bool = False) ->
         input_shape=(3, size, size) if first else (size, size, 3),
     )
     if weights.path is not None:
-        _load(model, weights)
+        _load(model, backbone, weights)
     return model
 
 
@@ -37,19 +41,33 @@ def _builder(backbone: Backbone) -> Any:
     return getattr(importlib.import_module(module or "keras.applications"), name)
 
 
-def _load(model: Any, weights: Weights) -> None:
+def _load(model: Any, backbone: Backbone, weights: Weights) -> None:
     from tl.networks.checkpoints import assign, is_keras3, read_h5
 
     path = weights.path
     if path is None:
         return
     if not is_keras3(path):
-        assign(model, read_h5(path), source=str(path))
+        checkpoint = read_h5(path)
+        if is_official(backbone, weights):
+            checkpoint = _rescaled(backbone, checkpoint)
+        assign(model, checkpoint, source=str(path))
         return
     try:
         model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(
-            f"weights of another network: {path} does not fit {model.name} ({reason}); give a file made for {model.name}"
+            f"weights of another network: {path} does not fit ({reason}); give a file made for {model.name}"
         ) from error
+
+
+def _rescaled(backbone: Backbone, checkpoint: Checkpoint) -> Checkpoint:
+    """The official files of EfficientNet B0 to B7 as they were trained: Keras divides by the square root of ImageNet's
+    standard deviation once more, in a layer that it adds only for `weights="imagenet"`; the same is done here in the
+    variance of the layer before it."""
+    if re.fullmatch(r"efficientnetb\d", backbone.name) is None or "normalization" not in checkpoint:
+        return checkpoint
+    mean, variance, *rest = checkpoint["normalization"]
+    deviation = np.array([0.229, 0.224, 0.225], np.float32).reshape(variance.shape)
+    return {**checkpoint, "normalization": [mean, variance * deviation, *rest]}

@@ -1,6 +1,6 @@
 """Where Keras Applications keeps its official ImageNet files: network -> URL and published checksum.
 
-Read off `keras.applications` itself, network by network, with `include_top=False`; a test asks Keras again and compares.
+Read off `keras.applications` itself, with `include_top=False`; a test asks Keras again and compares.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ ROOT = "https://storage.googleapis.com/"
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """One file as Keras asks for it: name in Keras' own cache, address below `ROOT`, checksum (empty: none published)."""
+    """A file as Keras asks for it: name in Keras' cache, address below `ROOT`, checksum (empty: none published)."""
 
     file: str
     address: str

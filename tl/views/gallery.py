@@ -15,8 +15,8 @@ from tl.datasets.images import Picture, decode, read
 from tl.datasets.sources import Dataset, load
 from tl.errors import DataError, ImageError, StorageError, UsageError
 from tl.features.cache import open_cache
-from tl.reporting import Reporter
-from tl.runs.bundle import Run
+from tl.reporting import Reporter, Silent
+from tl.runs.bundle import Run, trained_on
 from tl.runs.prediction import Prediction, Predictor
 from tl.views.grid import Tile, draw
 
@@ -44,18 +44,32 @@ class Shown:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The photos to draw, and how many there were in all: `photos` predicted, `known` with a truth, `right` of these."""
+    """The photos to draw, chosen from `predicted` of the `photos` in the data set.
+
+    Of those predicted, `known` have a truth, `right` of these are right, `trained` were seen in training, and `broken`
+    could not be read.
+    """
 
     title: str
     shown: tuple[Shown, ...]
     photos: int
+    predicted: int
     known: int
     right: int
+    trained: int
     broken: int
+
+    @property
+    def summary(self) -> str:
+        """How many are right, of those that have a truth."""
+        return (
+            f"{self.right:,} of {self.known:,} right" if self.known else "no class folders, so no truth to compare with"
+        )
 
     def draw(self, *, columns: int = 5) -> "Image":
         """The grid as a picture."""
-        return draw([_tile(item) for item in self.shown], columns=columns, title=self.title, tile_size=_TILE)
+        tiles = [_tile(item) for item in self.shown]
+        return draw(tiles, columns=columns, title=self.title, summary=self.summary, tile_size=_TILE)
 
 
 def pick(
@@ -75,7 +89,8 @@ def pick(
     """
     _check(only, ONLY, "--only")
     _check(sort, SORTS, "--sort")
-    dataset = load(str(data), labelled=False, **({"report": report} if report else {}))
+    report = report or Silent()
+    dataset = load(str(data), labelled=False, report=report)
     chosen = list(range(len(dataset.pictures)))
     if only == "all" and sort == "name" and 0 < count < len(chosen):
         chosen = sorted(sorted(chosen, key=lambda at: _lot(seed, dataset.names[at]))[:count])
@@ -90,11 +105,21 @@ def pick(
     title = f"{predictor.run.name} on {dataset.name}"
     right = sum(item.right for item in known)
     limit = count or len(wanted)
-    return Gallery(title, tuple(wanted[:limit]), len(chosen), len(known), right, len(chosen) - len(shown))
+    seen = trained_on(predictor.run)
+    return Gallery(
+        title,
+        tuple(wanted[:limit]),
+        photos=len(dataset.pictures),
+        predicted=len(chosen),
+        known=len(known),
+        right=right,
+        trained=sum(item.prediction.sha256 in seen for item in shown),
+        broken=len(chosen) - len(shown),
+    )
 
 
 def draw_run(run: Run, data: str, *, count: int = 25) -> Path | None:
-    """Write `grid.png` into a run: validation photos with what the run says of them; None if they cannot be read again."""
+    """Write `grid.png` into a run: validation photos and what it says of them; None if they cannot be read again."""
     try:
         dataset = load(data)
     except DataError:
@@ -108,7 +133,9 @@ def draw_run(run: Run, data: str, *, count: int = 25) -> Path | None:
         prediction = Prediction(row["path"], row["predicted"], float(row["confidence"]), ())
         shown.append(Shown(dataset.pictures[places[row["path"]]], prediction, row["label"]))
     right = sum(item.right for item in shown)
-    gallery = Gallery(f"{dataset.name}: validation photos", tuple(shown), len(shown), len(shown), right, 0)
+    count = len(shown)
+    title = f"{dataset.name}: {count} of {len(rows)} validation photos"
+    gallery = Gallery(title, tuple(shown), len(rows), count, count, right, trained=0, broken=0)
     target = run.folder / "grid.png"
     save(gallery.draw(), target)
     return target
