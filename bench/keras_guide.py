@@ -38,7 +38,7 @@ def main(table: str, weights: str, epochs: int) -> None:
     x = keras.layers.GlobalAveragePooling2D()(base(x, training=False))
     outputs = keras.layers.Dense(len(classes), activation="softmax")(keras.layers.Dropout(0.2)(x))
     model = keras.Model(inputs, outputs)
-    model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     history = model.fit(train, validation_data=validation, epochs=epochs, verbose=2)
     print(f"accuracy {history.history['val_accuracy'][-1]:.4f}")
 

@@ -1,7 +1,11 @@
 """The engines against Keras itself: same network, same weights, same photos."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from tl.engines import engine as engines
 from tl.engines.engine import open_engine
@@ -114,3 +118,24 @@ def test_tensorflow_is_chosen_where_there_is_a_card(monkeypatch):
     entry = backbone("mobilenetv3small")
     assert open_engine(entry, resolve(entry, "none")) == "it"
     assert chosen[0][0] is entry
+
+
+FREED = """
+import sys
+import numpy as np
+from pathlib import Path
+from tl.engines.openvino import OpenVINOEngine
+photos = np.zeros((1, 224, 224, 3), np.uint8)
+for _ in range(40):
+    engine = OpenVINOEngine(Path(sys.argv[1]), "key", "f32")
+    for tag, vectors in engine.run((at, photos) for at in range(3)):
+        pass
+    del engine
+print("done")
+"""
+
+
+def test_a_network_can_be_freed_the_moment_its_last_result_is_there(tiny_run):
+    command = [sys.executable, "-c", FREED, str(tiny_run / "trunk.xml")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert done.stdout == "done\n", done.stderr

@@ -107,3 +107,10 @@ def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(f"not an RGB array of bytes ({image.dtype}, shape {image.shape})")
     return image
+
+
+def preload() -> None:
+    """Import the decoding libraries, for a caller that has a thread to spare before the first image comes."""
+    import cv2  # noqa: F401
+    import PIL.Image  # noqa: F401
+    import simplejpeg  # noqa: F401

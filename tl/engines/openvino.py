@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,42 +30,68 @@ class OpenVINOEngine:
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = _precision(precision, able)
         self.key = f"{key}/openvino/{self.precision}"
-        options: dict[str, Any] = {
+        self._core, self._xml = core, xml
+        self._options: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": self.precision,
         }
         if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
+            self._options["INFERENCE_NUM_THREADS"] = threads
+
+    @cached_property
+    def network(self) -> Any:
+        """The compiled network, made at first use: where all features are known already, it is never made."""
         try:
-            self._network = core.compile_model(xml, "CPU", options)
+            return self._core.compile_model(self._xml, "CPU", self._options)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].strip()
-            raise EngineError(f"{xml} cannot be run by OpenVINO ({reason[:160]}); make the run again") from error
-        self.image_size = self._network.inputs[0].partial_shape[1].get_length()
-        self.features = self._network.outputs[0].partial_shape[1].get_length()
+            raise EngineError(f"{self._xml} cannot be run by OpenVINO ({reason[:160]}); make the run again") from error
+
+    @property
+    def image_size(self) -> int:
+        """The side of its photos, in pixels."""
+        return int(self.network.inputs[0].partial_shape[1].get_length())
 
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
-        """Photos to features, several batches at a time; results come in the order in which they are ready."""
-        from openvino import AsyncInferQueue
+        """Photos to features, as many batches at a time as the processor has streams, in order.
 
-        done: deque[tuple[Tag, Vectors]] = deque()
-        queue = AsyncInferQueue(self._network)
-        queue.set_callback(lambda request, tag: done.append((tag, request.get_output_tensor().data.copy())))
+        The requests are waited for, never given a Python callback: a callback makes OpenVINO's threads take the
+        interpreter's lock, and a network that is freed meanwhile then waits for them forever.
+        """
+        under_way: deque[tuple[Tag, Any]] = deque()
+        idle: list[Any] = []
         try:
             for tag, photos in batches:
-                if len(photos):
-                    queue.start_async({0: photos}, tag)
+                if not len(photos):
+                    under_way.append((tag, None))
                 else:
-                    done.append((tag, np.zeros((0, self.features), np.float32)))
-                while done:
-                    yield done.popleft()
+                    idle = idle or self._requests()
+                    request = idle.pop()
+                    request.start_async({0: photos})
+                    under_way.append((tag, request))
+                while under_way and (not idle or under_way[0][1] is None):
+                    yield self._finished(*under_way.popleft(), idle)
+            while under_way:
+                yield self._finished(*under_way.popleft(), idle)
         finally:
-            queue.wait_all()
-        yield from done
+            for _, request in under_way:
+                if request is not None:
+                    request.wait()
+
+    def _requests(self) -> list[Any]:
+        count = self.network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        return [self.network.create_infer_request() for _ in range(max(2, count))]
+
+    def _finished(self, tag: Tag, request: Any, idle: list[Any]) -> tuple[Tag, Vectors]:
+        if request is None:
+            return tag, np.zeros((0, 0), np.float32)
+        request.wait()
+        idle.append(request)
+        return tag, request.get_output_tensor().data.copy()
 
     def run_one(self, photos: Photos) -> Vectors:
         """Features `[n, features]` of a few photos, at once."""
-        vectors: Vectors = self._network([photos])[0]
+        vectors: Vectors = self.network([photos])[0]
         return vectors
 
 

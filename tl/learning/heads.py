@@ -80,14 +80,14 @@ def fit(
             inside = folds != fold
             problem = _Problem(features[inside], labels[inside], classes, rule)
             seen = problem.standardised(features[~inside])
-            for place, weights in enumerate(problem.path(rule.strengths)):
+            for place, weights in enumerate(problem.path(rule.strengths, rule.rough)):
                 held_out[place].append(seen @ weights[:-1] + weights[-1])
             truth.append(labels[~inside])
             task.advance()
         trials, logits, known = _judged(rule, held_out, np.concatenate(truth))
         best = min(range(len(trials)), key=lambda place: trials[place].log_loss)
         problem = _Problem(features, labels, classes, rule)
-        kernel, bias = problem.as_head(list(problem.path(rule.strengths[: best + 1]))[-1])
+        kernel, bias = problem.as_head(list(problem.path(rule.strengths[: best + 1], rule.fine))[-1])
         task.advance()
     head = Head(kernel, bias, _temperature(logits[best], known))
     return Fit(head, trials[best].strength, tuple(trials), len(rounds))
@@ -126,7 +126,7 @@ class _Problem:
         standard: Floats = (features - self._mean) * self._scale
         return standard if self._back is None else standard @ self._back
 
-    def path(self, strengths: Sequence[float]) -> Iterator[Floats]:
+    def path(self, strengths: Sequence[float], tolerance: float) -> Iterator[Floats]:
         """Weights `[space + 1, classes]`, the bias last, at each strength in turn."""
         from scipy.optimize import minimize
 
@@ -138,7 +138,7 @@ class _Problem:
                 args=(strength,),
                 jac=True,
                 method="L-BFGS-B",
-                options={"maxiter": self._rule.iterations, "maxcor": 10, "gtol": 1e-5, "ftol": 1e-9},
+                options={"maxiter": self._rule.iterations, "maxcor": 10, "gtol": tolerance, "ftol": tolerance * 1e-3},
             )
             start = solved.x
             yield start.reshape(-1, self._classes).astype(np.float32)
@@ -170,11 +170,11 @@ class _Problem:
 
 def _rotated(standard: Floats) -> tuple[Floats, Floats]:
     """Coordinates `[n, rank]` of the rows and the orthonormal map `[features, rank]` back, from the Gram matrix."""
-    wide = standard.astype(np.float64)
-    values, vectors = np.linalg.eigh(wide @ wide.T)
-    real = values > values[-1] * 1e-10 if values[-1] > 0 else np.zeros(len(values), bool)
+    values, vectors = np.linalg.eigh((standard @ standard.T).astype(np.float64))
+    real = values > max(float(values[-1]), 0.0) * 1e-6  # below that, float32 noise
     lengths = np.sqrt(values[real])
-    return (vectors[:, real] * lengths).astype(np.float32), (wide.T @ (vectors[:, real] / lengths)).astype(np.float32)
+    back: Floats = standard.T @ (vectors[:, real] / lengths).astype(np.float32)
+    return (vectors[:, real] * lengths).astype(np.float32), back
 
 
 def _folds(labels: Labels, fingerprints: Sequence[bytes], folds: int, seed: int) -> Labels:

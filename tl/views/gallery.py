@@ -146,7 +146,7 @@ def save(image: "Image", target: Path) -> None:
     scratch = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        image.save(scratch, "PNG")
+        image.save(scratch, "PNG", compress_level=1)  # a fifth larger than the default, four times as fast
         os.replace(scratch, target)
     except OSError as error:
         scratch.unlink(missing_ok=True)

@@ -1,0 +1,233 @@
+"""Networks have the stages that their papers draw, and can be cut after each."""
+
+import numpy as np
+import pytest
+
+from tl.errors import BackboneError, UsageError
+from tl.networks.folding import above, below, fold
+from tl.networks.stages import cut_for, cut_points, stages
+
+# Where each network's stages end: after a halving of the image, where its tensor is smallest. None: Keras numbers it.
+ENDS = {
+    "VGG16": {f"block{n}": f"block{n}_pool" for n in range(1, 6)},
+    "ResNet50": {
+        "conv1": "pool1_pool",
+        "conv2": "conv2_block3_out",
+        "conv3": "conv3_block4_out",
+        "conv4": "conv4_block6_out",
+        "conv5": "conv5_block3_out",
+    },
+    "ResNet50V2": {
+        "conv1": "pool1_pool",
+        "conv2": "conv2_block3_out",
+        "conv3": "conv3_block4_out",
+        "conv4": "conv4_block6_out",
+        "conv5": "post_relu",
+    },
+    "DenseNet121": {
+        "conv1": "pool1",
+        "conv2": "pool2_pool",
+        "conv3": "pool3_pool",
+        "conv4": "pool4_pool",
+        "conv5": "relu",
+    },
+    "MobileNet": {
+        "stage1": "conv_pw_1_relu",
+        "stage2": "conv_pw_3_relu",
+        "stage3": "conv_pw_5_relu",
+        "stage4": "conv_pw_11_relu",
+        "stage5": "conv_pw_13_relu",
+    },
+    "MobileNetV2": {
+        "stage1": "expanded_conv_project_BN",
+        "stage2": "block_2_add",
+        "stage3": "block_5_add",
+        "stage4": "block_12_add",
+        "stage5": "out_relu",
+    },
+    "EfficientNetB0": {
+        "stage1": "block1a_project_bn",
+        "stage2": "block2b_add",
+        "stage3": "block3b_add",
+        "stage4": "block5c_add",
+        "stage5": "top_activation",
+    },
+    "efficientnet_lite0": {
+        "stage1": "block1a_project_bn",
+        "stage2": "block2b_add",
+        "stage3": "block3b_add",
+        "stage4": "block5c_add",
+        "stage5": "top_activation",
+    },
+    "InceptionV3": {"stage1": None, "stage2": None, "stage3": "mixed2", "stage4": "mixed7", "stage5": "mixed10"},
+    "ConvNeXtTiny": {"stage1": None, "stage2": None, "stage3": None, "stage4": None},
+}
+CHANNELS = {"InceptionV3": [64, 192, 288, 768, 2048], "ConvNeXtTiny": [96, 192, 384, 768]}
+
+
+@pytest.fixture(scope="module")
+def network(request):
+    """A network of the registry on small images, with random weights."""
+    import keras
+
+    from tl.networks.zoo.efficientnet_lite import efficientnet_lite0
+
+    size = 96 if request.param == "InceptionV3" else 64
+    make = efficientnet_lite0 if request.param == "efficientnet_lite0" else getattr(keras.applications, request.param)
+    keras.utils.set_random_seed(1)
+    return request.param, make(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
+
+
+every_network = pytest.mark.parametrize("network", ENDS, indirect=True)
+
+
+@every_network
+def test_stages_end_where_the_network_halves_its_image(network):
+    name, model = network
+    found = stages(model)
+    assert [stage.name for stage in found] == list(ENDS[name])
+    for stage, end in zip(found, ENDS[name].values(), strict=True):
+        assert end is None or stage.layer == end
+    tensors = {point.layer.name: point.tensor for point in cut_points(model)}
+    shapes = [tensors[stage.layer].shape[1:] for stage in found]
+    assert name not in CHANNELS or [shape[-1] for shape in shapes] == CHANNELS[name]
+    assert sum(stage.parameters for stage in found) == model.count_params()
+    assert all(stage.parameters > 0 for stage in found)
+
+
+@every_network
+def test_the_two_sides_of_each_cut_are_the_whole_network(network):
+    _, model = network
+    pixels = np.random.default_rng(0).normal(0, 50, (2, *model.input_shape[1:])).astype(np.float32)
+    expected = np.asarray(model(pixels, training=False))
+    for stage in stages(model):
+        middle = below(model, stage.layer)(pixels, training=False)
+        upper = above(model, stage.layer)
+        assert upper.input_shape == (None, *middle.shape[1:])
+        np.testing.assert_allclose(
+            np.asarray(upper(middle, training=False)), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
+        )
+
+
+@every_network
+def test_folding_keeps_the_stages(network):
+    _, model = network
+    folded = fold(model)
+    shapes = [below(model, stage.layer).output_shape for stage in stages(model)]
+    assert [stage.name for stage in stages(folded)] == [stage.name for stage in stages(model)]
+    assert [below(folded, stage.layer).output_shape for stage in stages(folded)] == shapes
+
+
+@pytest.mark.parametrize("network", ["VGG16"], indirect=True)
+def test_parameters_are_counted_where_they_are(network):
+    _, model = network
+    assert [stage.parameters for stage in stages(model)] == [38720, 221440, 1475328, 5899776, 7079424]
+
+
+@pytest.mark.parametrize(
+    ("network", "unfreeze", "layer"),
+    [
+        ("ResNet50", "last", "conv4_block6_out"),
+        ("ResNet50", "half", "conv3_block4_out"),
+        ("ResNet50", "all", None),
+        ("VGG16", "last", "block4_pool"),
+        ("InceptionV3", "half", "mixed2"),
+    ],
+    indirect=["network"],
+)
+def test_the_cut_for_what_is_to_be_trained(network, unfreeze, layer):
+    assert cut_for(network[1], unfreeze) == layer
+
+
+@pytest.mark.parametrize("network", ["VGG16"], indirect=True)
+def test_another_word_is_refused_with_those_that_are_allowed(network):
+    with pytest.raises(UsageError, match="cannot be cut for 'none': choose last, half or all"):
+        cut_for(network[1], "none")
+
+
+def test_channels_first_has_the_same_stages():
+    import keras
+
+    usual = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(3, 96, 96))
+    finally:
+        keras.config.set_image_data_format(usual)
+    assert {stage.name: stage.layer for stage in stages(model)} == ENDS["MobileNetV2"]
+
+
+def test_only_what_every_path_goes_through_is_a_cut_point():
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="first")(inputs)
+    y = layers.Conv2D(4, 3, padding="same", name="inner")(x)
+    y = layers.Multiply(name="squared")([y, y])
+    x = layers.Add(name="sum")([x, y])
+    x = keras.ops.relu(x)
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D(name="pool")(x))
+    names = [point.layer.name for point in cut_points(model)]
+    assert names[:2] == ["first", "sum"]
+    assert names[3:] == ["pool"]
+    assert [layer.name for layer in cut_points(model)[1].since] == ["inner", "squared", "sum"]
+
+
+def test_a_shared_layer_is_not_torn_apart():
+    import keras
+    from keras import layers
+
+    relu = layers.ReLU(name="relu")
+    shared = layers.Conv2D(3, 3, padding="same", name="shared")
+    inputs = keras.Input((8, 8, 3))
+    x = relu(shared(inputs))
+    x = layers.Conv2D(3, 3, padding="same", name="between")(x)
+    x = relu(shared(x))
+    model = keras.Model(inputs, layers.Conv2D(4, 3, name="after")(x))
+    assert [point.layer.name for point in cut_points(model)] == ["after"]
+    assert sum(stage.parameters for stage in stages(model)) == model.count_params() == 84 + 84 + 112
+
+
+def test_a_sequential_model_has_stages():
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(4, 3, padding="same", name="a"),
+            layers.MaxPooling2D(name="a_pool"),
+            layers.Conv2D(8, 3, padding="same", name="b"),
+            layers.MaxPooling2D(name="b_pool"),
+            layers.Flatten(),
+            layers.Dense(10),
+        ]
+    )
+    assert [(stage.layer, stage.parameters) for stage in stages(model)] == [
+        ("a_pool", 112),
+        ("b_pool", 296 + 512 * 10 + 10),
+    ]
+    assert cut_for(model, "half") == cut_for(model, "last") == "a_pool"
+
+
+def test_what_cannot_be_cut_is_named():
+    import keras
+    from keras import layers
+
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(BackboneError, match="own is no graph of layers: build it with Keras' functional API"):
+        stages(Own(name="own"))
+    with pytest.raises(BackboneError, match="empty is no graph of layers"):
+        stages(keras.Sequential(name="empty"))
+    first, second = keras.Input((4,)), keras.Input((4,))
+    with pytest.raises(BackboneError, match="two cannot be cut: it has 2 inputs and 1 outputs"):
+        stages(keras.Model([first, second], layers.Add()([first, second]), name="two"))
+    with pytest.raises(BackboneError, match="flat has no stages: no single image-shaped tensor"):
+        stages(keras.Model(first, layers.Dense(2)(first), name="flat"))
+    pixels = keras.Input((None, None, 3))
+    with pytest.raises(BackboneError, match="open has no fixed image size"):
+        stages(keras.Model(pixels, layers.Conv2D(2, 3)(pixels), name="open"))

@@ -1,0 +1,227 @@
+"""A Keras model becomes its stages, from input to output, and the layers after which it can be cut in two.
+
+A network can be cut where a single tensor carries everything, behind a residual sum or a concatenation but not inside
+a branch. VGG, ResNet and DenseNet name their stages themselves. The others have a stage for each halving of the image,
+which ends where little is left to store: behind a pooling, before the widening that starts an inverted bottleneck.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tl.errors import BackboneError, UsageError
+
+# What the layers of each stage of a family begin with, for families whose names say it.
+_NAMED = {"vgg": re.compile(r"block\d+"), "resnet": re.compile(r"conv\d+"), "densenet": re.compile(r"conv\d+")}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a network that ends in the cut point `layer`; `parameters` counts all its numbers.
+
+    What follows the last cut point of the shape of an image (pooling, perhaps a top) counts as the last stage's.
+    """
+
+    name: str
+    layer: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class CutPoint:
+    """A layer whose output `tensor` every path goes through; `since` are the layers after the cut point before it."""
+
+    layer: Any
+    tensor: Any
+    since: tuple[Any, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the layers since the cut point before."""
+        distinct = {id(weight): weight for layer in self.since for weight in getattr(layer, "weights", ())}
+        return sum(math.prod(weight.shape) for weight in distinct.values())
+
+
+def stages(model: Any) -> tuple[Stage, ...]:
+    """The stages of a model, from input to output, each with parameters that can be learned.
+
+    Names of stages do not change when the model is folded; names of layers may, and Keras numbers unnamed layers anew
+    for each model of a process: take `layer` from the very model that is cut.
+    Raises BackboneError for a model that is not a graph of layers from one image to one output.
+    """
+    points = cut_points(model)
+    spatial = [point for point in points if len(point.tensor.shape) == 4]
+    if not spatial:
+        raise BackboneError(f"{model.name} has no stages: no single image-shaped tensor carries all that it computes")
+    names, ends = _ends(model, spatial)
+    made: list[Stage] = []
+    start = 0
+    for name, end in zip(names, ends, strict=True):
+        # Scaling and padding of the pixels is no stage of its own.
+        if not any(_learns(layer) for point in points[start : end + 1] for layer in point.since):
+            continue
+        last = len(points) - 1 if end == ends[-1] else end
+        parameters = sum(point.parameters for point in points[start : last + 1])
+        made.append(Stage(name or f"stage{len(made) + 1}", points[end].layer.name, parameters))
+        start = end + 1
+    return tuple(made)
+
+
+def cut_for(model: Any, unfreeze: str) -> str | None:
+    """The layer of this model after which training starts; None where the whole network is trained.
+
+    `last` trains the last stage, `half` the stages behind the boundary nearest to their half (of two, the later one:
+    it is cheaper), `all` everything. Raises UsageError for another word.
+    """
+    found = stages(model)
+    frozen = {"last": len(found) - 1, "half": (len(found) + 1) // 2 if len(found) > 1 else 0, "all": 0}.get(unfreeze)
+    if frozen is None:
+        raise UsageError(f"a network cannot be cut for {unfreeze!r}: choose last, half or all")
+    return found[frozen - 1].layer if frozen else None
+
+
+def cut_points(model: Any) -> tuple[CutPoint, ...]:
+    """All layers of a model that every path from input to output goes through, in order; the input is none.
+
+    A layer that is called more than once is none, and no cut point lies between two calls of a layer with weights.
+    Raises BackboneError for a model that is not a graph of layers from one input to one output.
+    """
+    calls = graph(model)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        has = f"it has {len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise BackboneError(f"{model.name} cannot be cut: {has}; build it with one of each")
+    times = Counter(id(call.operation) for call in calls)
+    reused = list(_reused(calls, times))
+    made: list[CutPoint] = []
+    since: list[Any] = []
+    for at, carried in enumerate(_carried(calls, model.outputs)):
+        layer, outputs = calls[at].operation, calls[at].output_tensors
+        since.append(layer)
+        alone = len(outputs) == 1 and carried == {id(outputs[0])} and times[id(layer)] == 1
+        if alone and not calls[at].is_input and not any(first <= at < last for first, last in reused):
+            made.append(CutPoint(layer, outputs[0], tuple(since)))
+            since = []
+    return tuple(made)
+
+
+def graph(model: Any) -> list[Any]:
+    """The calls of layers that a model consists of (Keras' nodes), each behind those it depends on.
+
+    Raises BackboneError for a model that is not such a graph: a subclass with a `call` of its own, or one not built.
+    """
+    import keras
+
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    by_depth = getattr(model, "_nodes_by_depth", None)
+    if by_depth is None:
+        name = getattr(model, "name", type(model).__name__)
+        raise BackboneError(
+            f"{name} is no graph of layers: build it with Keras' functional API and a known input shape"
+        )
+    return [call for depth in sorted(by_depth, reverse=True) for call in by_depth[depth]]
+
+
+def _carried(calls: list[Any], outputs: list[Any]) -> Iterator[set[int]]:
+    """After each call, the tensors that are needed later."""
+    uses = Counter(id(tensor) for call in calls for tensor in call.input_tensors)
+    uses.update(id(tensor) for tensor in outputs)
+    carried: set[int] = set()
+    for call in calls:
+        uses.subtract(id(tensor) for tensor in call.input_tensors)
+        carried = {tensor for tensor in carried | {id(made) for made in call.output_tensors} if uses[tensor] > 0}
+        yield carried
+
+
+def _reused(calls: list[Any], times: Counter[int]) -> Iterator[tuple[int, int]]:
+    for operation, count in times.items():
+        where = [at for at, call in enumerate(calls) if id(call.operation) == operation]
+        if count > 1 and getattr(calls[where[0]].operation, "weights", ()):
+            yield where[0], where[-1]
+
+
+def _ends(model: Any, points: list[CutPoint]) -> tuple[list[str], list[int]]:
+    pattern = next((pattern for family, pattern in _NAMED.items() if model.name.startswith(family)), None)
+    if pattern is not None:
+        names = _named(points, pattern)
+        ends = _last_of_each(names)
+        if len(ends) > 1:
+            return [names[end] for end in ends], ends
+    ends = _last_of_each(_halvings(model, points))
+    moved = [_smallest(points, _before_widening(points, end)) for end in ends[:-1]] + ends[-1:]
+    distinct = sorted(set(moved))
+    return [""] * len(distinct), distinct
+
+
+def _named(points: list[CutPoint], pattern: re.Pattern[str]) -> list[str]:
+    names, name = [], ""
+    for point in points:
+        found = pattern.match(point.layer.name)
+        name = found[0] if found else name  # pool1_pool belongs to conv1
+        names.append(name)
+    return names
+
+
+def _halvings(model: Any, points: list[CutPoint]) -> list[int]:
+    formats = {layer.data_format for layer in model.layers if getattr(layer, "data_format", None)}
+    axis = 2 if formats == {"channels_first"} else 1
+    sides = [tensor.shape[axis] for tensor in (model.inputs[0], *(point.tensor for point in points))]
+    if None in sides:
+        raise BackboneError(f"{model.name} has no fixed image size: build it with one to find its stages")
+    # Padding and convolutions without it move a side by a pixel or two, which rounding forgives.
+    return [round(math.log2(sides[0] / side)) for side in sides[1:]]
+
+
+def _last_of_each(keys: list[Any]) -> list[int]:
+    return [at for at in range(len(keys)) if at + 1 == len(keys) or keys[at + 1] != keys[at]]
+
+
+def _before_widening(points: list[CutPoint], end: int) -> int:
+    """Back over the 1×1 convolution that opens an inverted bottleneck, unless it closes a separable one."""
+    import keras
+
+    at = _last_that_acts(points, end)
+    widening = points[at].layer if at >= 0 else None
+    if not isinstance(widening, keras.layers.Conv2D) or set(widening.kernel_size) != {1}:
+        return end
+    if len(points[at].since) > 1 or widening.filters <= widening.kernel.shape[2]:
+        return end
+    before = _last_that_acts(points, at - 1)
+    opens = before >= 0 and not isinstance(points[before].layer, keras.layers.DepthwiseConv2D)
+    return at - 1 if opens else end
+
+
+def _last_that_acts(points: list[CutPoint], end: int) -> int:
+    import keras
+
+    passive = keras.layers.BatchNormalization
+    while end >= 0 and len(points[end].since) == 1:
+        if points[end].layer.__class__ is not passive and points[end].parameters:
+            break
+        end -= 1
+    return end
+
+
+def _smallest(points: list[CutPoint], end: int) -> int:
+    """Over poolings, but not over padding: where the layers around this point that only pass on have least to store."""
+
+    def idle(at: int) -> bool:
+        return at < len(points) and len(points[at].since) == 1 and not points[at].parameters
+
+    while end > 0 and idle(end):
+        end -= 1
+    best = end
+    while idle(end + 1):
+        end += 1
+        if math.prod(points[end].tensor.shape[1:]) <= math.prod(points[best].tensor.shape[1:]):
+            best = end
+    return best
+
+
+def _learns(layer: Any) -> bool:
+    import keras
+
+    return bool(getattr(layer, "weights", ())) and not isinstance(layer, keras.layers.Normalization)
