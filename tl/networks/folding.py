@@ -43,7 +43,7 @@ def fold(model: Any) -> Any:
     def connected(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return (*args, *kwargs.values())[0] if id(layer) in gone else layer(*args, **kwargs)
 
-    functional = keras.Model(model.inputs, model.outputs, name=model.name)
+    functional = keras.Model(model.input, model.output, name=model.name)
     made = keras.models.clone_model(functional, clone_function=renewed, call_function=connected)
     for layer in functional.layers:
         if layer.weights and id(layer) not in gone:
@@ -58,7 +58,7 @@ def below(model: Any, layer: str) -> Any:
     """
     import keras
 
-    return keras.Model(model.inputs, _cut(model, layer), name=f"{model.name}_below")
+    return keras.Model(model.input, _cut(model, layer), name=f"{model.name}_below")
 
 
 def above(model: Any, layer: str) -> Any:
@@ -72,7 +72,7 @@ def above(model: Any, layer: str) -> Any:
     tensor = _cut(model, layer)
     if any(tensor is output for output in model.outputs):
         raise BackboneError(f"{model.name} has nothing after {layer}: cut it at a layer before")
-    return keras.Model(tensor, model.outputs[0], name=f"{model.name}_above")
+    return keras.Model(tensor, model.output, name=f"{model.name}_above")
 
 
 def _cut(model: Any, layer: str) -> Any:

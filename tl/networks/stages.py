@@ -41,7 +41,7 @@ class CutPoint:
     @property
     def parameters(self) -> int:
         """Numbers in the layers since the cut point before."""
-        distinct = {id(weight): weight for layer in self.since for weight in getattr(layer, "weights", ())}
+        distinct = {id(weight): weight for layer in self.since for weight in _weights(layer)}
         return sum(math.prod(weight.shape) for weight in distinct.values())
 
 
@@ -115,7 +115,7 @@ def graph(model: Any) -> list[Any]:
     import keras
 
     if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+        model = keras.Model(model.input, model.output, name=model.name)
     by_depth = getattr(model, "_nodes_by_depth", None)
     if by_depth is None:
         name = getattr(model, "name", type(model).__name__)
@@ -139,7 +139,7 @@ def _carried(calls: list[Any], outputs: list[Any]) -> Iterator[set[int]]:
 def _reused(calls: list[Any], times: Counter[int]) -> Iterator[tuple[int, int]]:
     for operation, count in times.items():
         where = [at for at, call in enumerate(calls) if id(call.operation) == operation]
-        if count > 1 and getattr(calls[where[0]].operation, "weights", ()):
+        if count > 1 and _weights(calls[where[0]].operation):
             yield where[0], where[-1]
 
 
@@ -224,4 +224,8 @@ def _smallest(points: list[CutPoint], end: int) -> int:
 def _learns(layer: Any) -> bool:
     import keras
 
-    return bool(getattr(layer, "weights", ())) and not isinstance(layer, keras.layers.Normalization)
+    return bool(_weights(layer)) and not isinstance(layer, keras.layers.Normalization)
+
+
+def _weights(layer: Any) -> list[Any]:
+    return list(getattr(layer, "weights", []))  # `keras.ops` in a graph are no layers, and have none
