@@ -93,8 +93,8 @@ def test_a_folded_network_computes_the_same(name: str) -> None:
     assert expected.std() > 0
     assert _difference(_outputs(folded, pixels), expected) < TOLERANCE
     assert folded.name == model.name
-    kept = {layer.name for layer in folded.layers}
-    assert {layer.name for layer in model.layers} - kept <= {layer.name for layer in _normalizations(model)}
+    gone = {layer.name for layer in model.layers[1:]} - {layer.name for layer in folded.layers}
+    assert gone <= {layer.name for layer in _normalizations(model)}
     assert len(_normalizations(folded)) == LEFT.get(name, 0)
 
 
@@ -110,7 +110,7 @@ def test_parameters_after_folding(name: str, parameters: int) -> None:
     assert len(folded.non_trainable_weights) == 0
 
 
-@pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2", "MobileNetV2", "ConvNeXtTiny"])
+@pytest.mark.parametrize("name", ["ResNet50V2", "MobileNetV2"])
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     import tensorflow as tf
 
@@ -152,7 +152,7 @@ def test_training_above_a_cut_trains_the_whole_network_and_no_statistics() -> No
     assert _difference(_outputs(upper, stored), _outputs(folded, pixels)) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["ResNet50", "DenseNet121", "InceptionV3"])
+@pytest.mark.parametrize("name", ["ResNet50V2", "InceptionV3"])
 def test_weights_come_back_from_a_file(name: str, tmp_path: Path) -> None:
     folded = fold(_network(name, seed=1))
     folded.save_weights(tmp_path / "trunk.weights.h5")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import BackboneError
-from tl.networks.stages import cut_points, graph
+from tl.networks.stages import cut_points, functional, graph
 
 
 def fold(model: Any) -> Any:
@@ -24,14 +24,14 @@ def fold(model: Any) -> Any:
     """
     import keras
 
-    calls = graph(model)
+    model = functional(model)
     for layer in model.layers:
         if _hides_normalization(layer):
             raise BackboneError(
                 f"{model.name} cannot be folded: its layer {layer.name} is a model with BatchNorm of its own; "
                 "build the network without nesting"
             )
-    pairs = _pairs(calls, model.outputs)
+    pairs = _pairs(graph(model), model.outputs)
     folded_into = {id(convolution): normalization for normalization, convolution in pairs}
     gone = {id(normalization) for normalization, _ in pairs}
 
@@ -43,9 +43,8 @@ def fold(model: Any) -> Any:
     def connected(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return (*args, *kwargs.values())[0] if id(layer) in gone else layer(*args, **kwargs)
 
-    functional = keras.Model(model.input, model.output, name=model.name)
-    made = keras.models.clone_model(functional, clone_function=renewed, call_function=connected)
-    for layer in functional.layers:
+    made = keras.models.clone_model(model, clone_function=renewed, call_function=connected)
+    for layer in model.layers:
         if layer.weights and id(layer) not in gone:
             _set(made.get_layer(layer.name), layer, folded_into.get(id(layer)))
     return made
@@ -58,6 +57,7 @@ def below(model: Any, layer: str) -> Any:
     """
     import keras
 
+    model = functional(model)
     return keras.Model(model.input, _cut(model, layer), name=f"{model.name}_below")
 
 
@@ -69,6 +69,7 @@ def above(model: Any, layer: str) -> Any:
     """
     import keras
 
+    model = functional(model)
     tensor = _cut(model, layer)
     if any(tensor is output for output in model.outputs):
         raise BackboneError(f"{model.name} has nothing after {layer}: cut it at a layer before")

@@ -89,6 +89,7 @@ def cut_points(model: Any) -> tuple[CutPoint, ...]:
     A layer that is called more than once is none, and no cut point lies between two calls of a layer with weights.
     Raises BackboneError for a model that is not a graph of layers from one input to one output.
     """
+    model = functional(model)
     calls = graph(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         has = f"it has {len(model.inputs)} inputs and {len(model.outputs)} outputs"
@@ -107,21 +108,24 @@ def cut_points(model: Any) -> tuple[CutPoint, ...]:
     return tuple(made)
 
 
-def graph(model: Any) -> list[Any]:
-    """The calls of layers that a model consists of (Keras' nodes), each behind those it depends on.
+def functional(model: Any) -> Any:
+    """The graph of layers that a model is; a built Sequential becomes one that shares its layers.
 
-    Raises BackboneError for a model that is not such a graph: a subclass with a `call` of its own, or one not built.
+    Raises BackboneError for a model that is none: a subclass with a `call` of its own, or one not built.
     """
     import keras
 
     if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.input, model.output, name=model.name)
-    by_depth = getattr(model, "_nodes_by_depth", None)
-    if by_depth is None:
-        name = getattr(model, "name", type(model).__name__)
-        raise BackboneError(
-            f"{name} is no graph of layers: build it with Keras' functional API and a known input shape"
-        )
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
+        return model
+    name = getattr(model, "name", type(model).__name__)
+    raise BackboneError(f"{name} is no graph of layers: build it with Keras' functional API and a known input shape")
+
+
+def graph(model: Any) -> list[Any]:
+    """The calls of layers that a functional model consists of (Keras' nodes), each behind those it depends on."""
+    by_depth = model._nodes_by_depth
     return [call for depth in sorted(by_depth, reverse=True) for call in by_depth[depth]]
 
 

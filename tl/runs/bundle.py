@@ -1,0 +1,220 @@
+"""A trained classifier becomes a run folder, and a run folder a classifier again. Format 1, no pickle, checked by sha256.
+
+A run is written under a hidden name and renamed at the end, so that a half-written one is never seen; `latest` in a folder
+called `runs` points at the newest complete run.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tl.errors import RunError, StorageError
+from tl.learning.heads import Head
+from tl.networks.backbones import Backbone, Recipe
+
+FORMAT = 1
+RUNS = Path("runs")
+_CHECKED = ("head.npz", "trunk.xml", "trunk.bin")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder: its classes in the order of the head's outputs, its network, its head, and all else in `manifest`."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    backbone: Backbone
+    head: Head
+    manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def trunk(self) -> Path:
+        """The OpenVINO network."""
+        return self.folder / "trunk.xml"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[Path]:
+    """A scratch folder that becomes `folder` when the block ends well, and vanishes when it does not.
+
+    Raises RunError when `folder` exists or another process is making it, StorageError when nothing can be written there.
+    """
+    from filelock import FileLock, Timeout
+
+    if folder.exists() or folder.is_symlink():
+        raise RunError(f"{folder} exists already: give another name with --out, or remove it")
+    lock = folder.parent / f".{folder.name}.lock"
+    scratch = folder.parent / f".{folder.name}.partial"
+    with _storage(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=0):
+                shutil.rmtree(scratch, ignore_errors=True)
+                scratch.mkdir()
+                try:
+                    yield scratch
+                    os.rename(scratch, folder)
+                finally:
+                    shutil.rmtree(scratch, ignore_errors=True)
+                    lock.unlink(missing_ok=True)
+        except Timeout as error:
+            raise RunError(f"{folder} is being written by another process: wait for it, or give another --out") from error
+    _point_latest(folder)
+
+
+def write(folder: Path, head: Head, trunk: tuple[Path, Path], manifest: Mapping[str, Any]) -> None:
+    """Head, trunk and manifest into a claimed folder; the trunk as hard links where the disk allows."""
+    np.savez(folder / "head.npz", kernel=head.kernel, bias=head.bias, temperature=np.float64(head.temperature))
+    for source, name in zip(trunk, ("trunk.xml", "trunk.bin"), strict=True):
+        _link(source, folder / name)
+    files = {name: _sha256(folder / name) for name in _CHECKED}
+    whole = {"format": FORMAT, **manifest, "files": files}
+    text = json.dumps(whole | {"digest": _digest(whole)}, indent=1, ensure_ascii=False)
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+
+
+def load(run: str | Path | None = None) -> Run:
+    """The run in a folder, by name below `runs/`, or the newest one.
+
+    Raises RunError when there is none, or when it is damaged, truncated, or of a newer format.
+    """
+    folder = _found(run)
+    manifest = _manifest(folder)
+    try:
+        backbone = _backbone(manifest["backbone"])
+        classes = tuple(str(name) for name in manifest["classes"])
+        head = _head(folder, backbone.features, len(classes))
+    except (KeyError, TypeError, ValueError, OSError, EOFError, BadZipFile) as error:
+        raise _damaged(folder, str(error)) from error
+    return Run(folder, classes, backbone, head, manifest)
+
+
+def check(run: Run) -> None:
+    """Compare every file with its recorded sha256; raises RunError for one that is missing or has changed."""
+    for name, expected in run.manifest["files"].items():
+        try:
+            found = _sha256(run.folder / Path(name).name)
+        except OSError as error:
+            raise _damaged(run.folder, f"{name} cannot be read") from error
+        if found != expected:
+            raise _damaged(run.folder, f"{name} is not the file that was written")
+
+
+def describe(backbone: Backbone) -> dict[str, Any]:
+    """A backbone as the manifest holds it."""
+    return asdict(backbone)
+
+
+def trained_on(run: Run) -> frozenset[str]:
+    """The sha256 of every image that the run was trained on."""
+    try:
+        with (run.folder / "split.csv").open(encoding="utf-8", newline="") as stream:
+            return frozenset(row["sha256"] for row in csv.DictReader(stream) if row["split"] == "train")
+    except (OSError, KeyError, ValueError) as error:
+        raise _damaged(run.folder, "split.csv cannot be read") from error
+
+
+@contextmanager
+def _storage(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror or error}; free space or give another --out") from error
+
+
+def _found(run: str | Path | None) -> Path:
+    if run is None:
+        return _newest()
+    given = Path(run)
+    for folder in (given, RUNS / given):
+        if (folder / "manifest.json").is_file():
+            return folder
+    if given.is_dir() or (RUNS / given).is_dir():
+        raise RunError(f"{given} is not a run: it has no manifest.json; make one with `tl finetune DATA`")
+    raise RunError(f"no run {str(run)!r} here or in {RUNS}/: `ls {RUNS}` shows what there is, `tl finetune DATA` makes one")
+
+
+def _newest() -> Path:
+    latest = RUNS / "latest"
+    if (latest / "manifest.json").is_file():
+        return latest.resolve()
+    complete = sorted(RUNS.glob("[!.]*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    if not complete:
+        raise RunError(f"no run in {RUNS.resolve()}: make one with `tl finetune DATA`, or give one with --run")
+    return complete[-1].parent
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        version = manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, "manifest.json cannot be read") from error
+    if not isinstance(version, int) or version > FORMAT:
+        raise RunError(f"{folder} has format {version}, this version of tl reads up to {FORMAT}: upgrade tl to use it")
+    digest = manifest.pop("digest", None)
+    if digest != _digest(manifest):
+        raise _damaged(folder, "manifest.json is not the file that was written")
+    return dict(manifest)
+
+
+def _backbone(about: Mapping[str, Any]) -> Backbone:
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in about["recipe"].items()}
+    return Backbone(**{**about, "recipe": Recipe(**given)})
+
+
+def _head(folder: Path, features: int, classes: int) -> Head:
+    with (folder / "head.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        kernel, bias, temperature = arrays["kernel"], arrays["bias"], float(arrays["temperature"])
+    if kernel.shape != (features, classes) or bias.shape != (classes,) or kernel.dtype != np.float32:
+        raise ValueError(f"head.npz has shape {kernel.shape}, expected {(features, classes)}")
+    if not (np.isfinite(kernel).all() and np.isfinite(bias).all() and temperature > 0):
+        raise ValueError("head.npz holds numbers that are not finite")
+    return Head(kernel, bias, temperature)
+
+
+def _damaged(folder: Path, reason: str) -> RunError:
+    return RunError(f"{folder} is damaged ({reason}): make it again with `tl finetune`, or copy it whole")
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)  # another disk, or one without hard links
+
+
+def _point_latest(folder: Path) -> None:
+    if folder.parent.name != RUNS.name:
+        return
+    pointer = folder.parent / f".latest-{os.getpid()}"
+    try:
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(folder.name)
+        os.replace(pointer, folder.parent / "latest")
+    except OSError:
+        pointer.unlink(missing_ok=True)  # no symbolic links on this disk: the newest manifest tells as well
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
