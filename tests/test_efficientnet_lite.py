@@ -175,6 +175,7 @@ def test_channels_first_under_openvino_gives_the_same(state: dict[str, np.ndarra
     image = np.random.default_rng(0).normal(size=(3, 60, 60)).astype("f4")
     np.save(tmp_path / "image.npy", image)
     program = """
+import os
 os.environ["KERAS_BACKEND"] = "openvino"
 import keras, numpy as np, openvino
 from tl.networks.zoo.efficientnet_lite import efficientnet_lite0

@@ -25,13 +25,13 @@ def by_keras(name: str, weights: Weights, pixels: np.ndarray) -> np.ndarray:
     import keras
 
     entry = backbone(name)
-    homes = {"mobilenetv2": "mobilenet_v2", "resnet50": "resnet50", "densenet121": "densenet"}
+    homes = {"mobilenetv2": "mobilenet_v2", "resnet50": "resnet50", "efficientnetb0": "efficientnet"}
     model = build(entry, weights)
     prepared = getattr(keras.applications, homes[name]).preprocess_input(pixels.astype(np.float32))
     return model(prepared, training=False).numpy()
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2", "densenet121"], ids=["channels first", "by way of TensorFlow"])
+@pytest.mark.parametrize("name", ["mobilenetv2", "efficientnetb0"], ids=["channels first", "by way of TensorFlow"])
 def test_openvino_and_tensorflow_give_what_keras_gives(name, tmp_path):
     import keras
 
@@ -75,7 +75,8 @@ def test_batches_of_any_size_and_an_empty_one(tiny_run):
     found = dict(engine.run(batches))
     assert {at: len(vectors) for at, vectors in found.items()} == dict(enumerate(sizes))
     for at, vectors in found.items():
-        np.testing.assert_allclose(vectors, together[starts[at] : starts[at + 1]], rtol=1e-3, atol=1e-4)
+        if len(vectors):
+            np.testing.assert_allclose(vectors, together[starts[at] : starts[at + 1]], rtol=1e-3, atol=1e-4)
 
 
 def test_random_weights_follow_their_seed():

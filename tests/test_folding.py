@@ -29,6 +29,13 @@ NETWORKS = [
 ]
 # BatchNorm layers that no convolution can take in: they stand before one, or behind a sum or a concatenation.
 LEFT = {"ResNet50V2": 17, "DenseNet121": 62}
+# The published numbers less four arrays for each BatchNorm, plus a bias where there was none
+# (ResNet50 has 26,560 normalised channels and biases; MobileNetV2 has 17,056 channels and no biases).
+PARAMETERS = {
+    "VGG16": 14_714_688,
+    "ResNet50": 23_587_712 - 4 * 26_560,
+    "MobileNetV2": 2_257_984 - 3 * 17_056,
+}
 
 
 def _network(name: str, seed: int = 1) -> Any:
@@ -96,25 +103,15 @@ def test_a_folded_network_computes_the_same(name: str) -> None:
     gone = {layer.name for layer in model.layers[1:]} - {layer.name for layer in folded.layers}
     assert gone <= {layer.name for layer in _normalizations(model)}
     assert len(_normalizations(folded)) == LEFT.get(name, 0)
+    if name in PARAMETERS:
+        assert folded.count_params() == PARAMETERS[name] == sum(stage.parameters for stage in stages(folded))
+        assert folded.non_trainable_weights == []
 
 
-# The published numbers less four arrays for each BatchNorm, plus a bias where there was none
-# (ResNet50 has 26,560 normalised channels and biases; MobileNetV2 has 17,056 and none).
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [("ResNet50", 23_587_712 - 4 * 26_560), ("MobileNetV2", 2_257_984 - 3 * 17_056), ("VGG16", 14_714_688)],
-)
-def test_parameters_after_folding(name: str, parameters: int) -> None:
-    folded = fold(_network(name))
-    assert folded.count_params() == parameters == sum(stage.parameters for stage in stages(folded))
-    assert len(folded.non_trainable_weights) == 0
-
-
-@pytest.mark.parametrize("name", ["ResNet50V2", "MobileNetV2"])
-def test_every_parameter_gets_a_gradient(name: str) -> None:
+def test_every_parameter_gets_a_gradient() -> None:
     import tensorflow as tf
 
-    frozen = _network(name)
+    frozen = _network("MobileNetV2")
     frozen.trainable = False  # whoever froze the network, its folded copy can be trained
     folded = fold(frozen)
     with tf.GradientTape() as tape:
@@ -152,7 +149,7 @@ def test_training_above_a_cut_trains_the_whole_network_and_no_statistics() -> No
     assert _difference(_outputs(upper, stored), _outputs(folded, pixels)) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["ResNet50V2", "InceptionV3"])
+@pytest.mark.parametrize("name", ["MobileNetV2", "InceptionV3"])  # the second has layers that Keras numbers
 def test_weights_come_back_from_a_file(name: str, tmp_path: Path) -> None:
     folded = fold(_network(name, seed=1))
     folded.save_weights(tmp_path / "trunk.weights.h5")
@@ -168,34 +165,45 @@ _ELSEWHERE = """
 import sys
 import numpy as np, keras
 keras.config.set_image_data_format("channels_first")
-from test_folding import _difference, _network, _normalizations, _outputs
-from tl.networks.folding import above, below, fold
-from tl.networks.stages import stages
+from test_folding import *
+from test_folding import _after, _difference, _network, _normalizations, _outputs, _pixels, _randomise
 folder = sys.argv[1]
 assert keras.backend.backend() == "openvino"
-pixels = np.load(f"{folder}/pixels.npy").transpose(0, 3, 1, 2)
 for name in sys.argv[2:]:
+    pixels = np.load(f"{folder}/{name}-pixels.npy").transpose(0, 3, 1, 2)
     model = _network(name, seed=3)
     folded = fold(model)
-    folding = _difference(_outputs(folded, pixels), _outputs(model, pixels))
     cut = stages(folded)[-2].layer
-    middle = _outputs(below(folded, cut), pixels)
-    cutting = _difference(_outputs(above(folded, cut), middle), _outputs(folded, pixels))
+    found = _outputs(above(folded, cut), _outputs(below(folded, cut), pixels))
+    here = _difference(found, _outputs(model, pixels))
     folded.load_weights(f"{folder}/{name}.weights.h5")
-    loading = _difference(_outputs(folded, pixels), np.load(f"{folder}/{name}.npy"))
-    print(name, folding, cutting, loading, len(_normalizations(folded)))
+    loaded = _difference(_outputs(folded, pixels), np.load(f"{folder}/{name}.npy"))
+    print("compared", name, len(_normalizations(folded)), here, loaded)
+layers = keras.layers
+for layer in [
+    layers.Conv2D(6, 3, groups=2, use_bias=False),
+    layers.DepthwiseConv2D(3, depth_multiplier=3),
+    layers.SeparableConv2D(6, 3, depth_multiplier=2, use_bias=False),
+]:
+    model = _after(layer, layers.BatchNormalization(axis=1), shape=(4, 8, 8))
+    _randomise(model, 1)
+    pixels, folded = _pixels(model), fold(model)
+    difference = _difference(_outputs(folded, pixels), _outputs(model, pixels))
+    print("compared", layer.name, len(_normalizations(folded)), difference)
+across = _after(layers.Conv2D(6, 3), layers.BatchNormalization(axis=-1), shape=(4, 8, 8))
+print("left", len(_normalizations(fold(across))))
 """
 
 
 def test_the_same_with_channels_first_on_openvino(tmp_path: Path) -> None:
     """Folded there, cut there, and with the weights of the network that was folded and trained by TensorFlow."""
-    names = ["ResNet50", "ResNet50V2", "MobileNetV2", "efficientnet_lite0"]
+    names = ["ResNet50V2", "MobileNetV2"]
     for name in names:
         folded = fold(_network(name))
         pixels = _pixels(folded)
         folded.save_weights(tmp_path / f"{name}.weights.h5")
         np.save(tmp_path / f"{name}.npy", _outputs(folded, pixels))
-    np.save(tmp_path / "pixels.npy", pixels)
+        np.save(tmp_path / f"{name}-pixels.npy", pixels)
     environment = {
         **os.environ,
         "KERAS_BACKEND": "openvino",
@@ -204,13 +212,13 @@ def test_the_same_with_channels_first_on_openvino(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _ELSEWHERE, str(tmp_path), *names]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines() if line.startswith(tuple(names))]
-    assert [line[0] for line in lines] == names
-    for name, folding, cutting, loading, left in lines:
+    lines = [line.split() for line in done.stdout.splitlines()]
+    compared = {line[1]: line[2:] for line in lines if line[0] == "compared"}
+    assert [*compared] == [*names, "conv2d", "depthwise_conv2d", "separable_conv2d"]
+    for name, (left, *differences) in compared.items():
         assert int(left) == LEFT.get(name, 0)
-        assert float(folding) < 1e-3, done.stdout
-        assert float(cutting) < 1e-3, done.stdout
-        assert float(loading) < 1e-3, done.stdout
+        assert all(float(difference) < TOLERANCE for difference in differences), (name, differences)
+    assert lines[-1] == ["left", "1"]
 
 
 def _after(*made: Callable[[Any], Any], shape: tuple[int, ...] = (8, 8, 4)) -> Any:
@@ -367,10 +375,16 @@ def test_batchnorm_inside_a_nested_model_is_refused() -> None:
 
 
 def test_a_cut_that_is_none_is_refused_with_the_reason() -> None:
-    folded = fold(_network("ResNet50"))
-    with pytest.raises(BackboneError, match="resnet50 cannot be cut after 'conv2_block1_bn': it has no such layer"):
-        below(folded, "conv2_block1_bn")
-    with pytest.raises(BackboneError, match="'conv2_block1_1_conv': not everything goes through it, once"):
-        above(folded, "conv2_block1_1_conv")
-    with pytest.raises(BackboneError, match="resnet50 has nothing after avg_pool"):
-        above(folded, "avg_pool")
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((8, 8, 3))
+    x = layers.ReLU(name="sum")(layers.BatchNormalization(name="bn")(layers.Conv2D(3, 1, name="first")(inputs)))
+    x = layers.Add(name="last")([x, layers.Conv2D(3, 1, name="inner")(x)])
+    folded = fold(keras.Model(inputs, x, name="small"))
+    with pytest.raises(BackboneError, match="small cannot be cut after 'bn': it has no such layer; take the layer of"):
+        below(folded, "bn")
+    with pytest.raises(BackboneError, match="'inner': not everything goes through it, once"):
+        above(folded, "inner")
+    with pytest.raises(BackboneError, match="small has nothing after last: cut it at a layer before"):
+        above(folded, "last")

@@ -19,12 +19,15 @@ CATS, DOGS = range(281, 286), range(151, 269)  # ImageNet's five domestic cats a
 def test_the_network_names_imagenet_classes_right(imagenet, photos):
     entry = backbone("resnet50")
     model = build(entry, imagenet, include_top=True)
-    right = 0
+    first, among_five = 0, 0
     for label, classes in (("Cat", CATS), ("Dog", DOGS)):
         paths = sorted((photos / label).iterdir())[:20]
         pixels = np.stack([fit(decode(read(path), 224), 224) for path in paths]).astype(np.float32)
-        right += sum(int(top) in classes for top in np.asarray(model(preprocess(pixels, entry.recipe))).argmax(axis=1))
-    assert right >= 34  # of 40; a random network reaches 2
+        ranked = np.argsort(-np.asarray(model(preprocess(pixels, entry.recipe))), axis=1)
+        first += sum(int(row[0]) in classes for row in ranked)
+        among_five += sum(any(int(top) in classes for top in row[:5]) for row in ranked)
+    assert first >= 32  # of 40; a random network reaches 2
+    assert among_five >= 36
 
 
 def test_keras_reads_the_fetched_file_by_itself(imagenet):

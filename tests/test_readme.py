@@ -26,7 +26,7 @@ def test_it_is_short_and_its_links_lead_somewhere():
 
 def test_the_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`?make (\w+)", README):
+    for target in re.findall(r"(?:^    |`)make (\w+)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,8 @@ def _load(model: Any, backbone: Backbone, weights: Weights) -> None:
         assign(model, checkpoint, source=str(path))
         return
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings(action="ignore"):  # Keras warns of what does not fit before it raises
+            model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(

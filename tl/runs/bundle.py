@@ -73,7 +73,9 @@ def claimed(folder: Path) -> Iterator[Path]:
                     shutil.rmtree(scratch, ignore_errors=True)
                     lock.unlink(missing_ok=True)
         except Timeout as error:
-            raise RunError(f"{folder} is being written by another process: wait for it, or give another --out") from error
+            raise RunError(
+                f"{folder} is being written by another process: wait for it, or give another --out"
+            ) from error
     _point_latest(folder)
 
 
@@ -134,7 +136,9 @@ def _storage(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror or error}; free space or give another --out") from error
+        raise StorageError(
+            f"{folder} cannot be written: {error.strerror or error}; free space or give another --out"
+        ) from error
 
 
 def _found(run: str | Path | None) -> Path:
@@ -146,7 +150,9 @@ def _found(run: str | Path | None) -> Path:
             return folder
     if given.is_dir() or (RUNS / given).is_dir():
         raise RunError(f"{given} is not a run: it has no manifest.json; make one with `tl finetune DATA`")
-    raise RunError(f"no run {str(run)!r} here or in {RUNS}/: `ls {RUNS}` shows what there is, `tl finetune DATA` makes one")
+    raise RunError(
+        f"no run {str(run)!r} here or in {RUNS}/: `ls {RUNS}` shows what there is, `tl finetune DATA` makes one"
+    )
 
 
 def _newest() -> Path:
@@ -174,7 +180,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _backbone(about: Mapping[str, Any]) -> Backbone:
-    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in about["recipe"].items()}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in about["recipe"].items()
+    }
     return Backbone(**{**about, "recipe": Recipe(**given)})
 
 

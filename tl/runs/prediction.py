@@ -117,5 +117,7 @@ def _on_tensorflow(run: bundle.Run, precision: str) -> Engine:
     options = run.manifest["options"]
     weights = resolve(run.backbone, str(options["weights"]), seed=int(made_with["seed"] or 0))
     if weights.sha256 != made_with["sha256"]:
-        raise RunError(f"{run.folder} was made with other {run.backbone.name} weights than are here: use --engine openvino")
+        raise RunError(
+            f"{run.folder} was made with other {run.backbone.name} weights than are here: use --engine openvino"
+        )
     return TensorFlowEngine(run.backbone, weights, precision)

@@ -81,7 +81,9 @@ def finetune(options: Options, *, report: Reporter | None = None) -> bundle.Run:
     clock.lap("data")
     with bundle.claimed(_folder(options, network, dataset)) as scratch:
         weights = resolve(network, options.weights, offline=options.offline, seed=options.seed, report=report)
-        report.say("network", f"{network.name}, {weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})")
+        report.say(
+            "network", f"{network.name}, {weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})"
+        )
         clock.lap("weights")
         engine = open_engine(network, weights, engine=options.engine, precision=options.precision, report=report)
         clock.lap("network")
@@ -101,7 +103,10 @@ def _learn(
     _tell_split(parts, options, report)
     fitted = _fitted(dataset, features, parts, options, report)
     clock.lap("head")
-    report.say("head", f"softmax regression, L2 {fitted.strength:.2g} of {len(fitted.trials)} tried on held-out training photos")
+    report.say(
+        "head",
+        f"softmax regression, L2 {fitted.strength:.2g} of {len(fitted.trials)} tried on held-out training photos",
+    )
     scores = {
         name: evaluate(fitted.head.probabilities(features.values[indices]), dataset.labels[indices])
         for name, indices in (("validation", parts.validation), ("test", parts.test))
@@ -133,7 +138,9 @@ def _usable(dataset: Dataset, failures: dict[int, str], report: Reporter) -> Dat
         return dataset
     if len(failures) == len(dataset.pictures):
         name, reason = dataset.names[0], failures[0]
-        raise DataError(f"none of the {len(failures)} images of {dataset.name} can be read ({name}: {reason}); check the files")
+        raise DataError(
+            f"none of the {len(failures)} images of {dataset.name} can be read ({name}: {reason}); check the files"
+        )
     for index in list(failures)[:5]:
         report.warn(f"left out {dataset.names[index]}: {failures[index]}")
     if len(failures) > 5:
@@ -154,7 +161,13 @@ def _folder_made(options: Options, scratch: Path) -> Path:
 
 
 def _write(
-    folder: Path, options: Options, network: Backbone, weights: Weights, engine: Engine, learned: _Learned, clock: "_Clock"
+    folder: Path,
+    options: Options,
+    network: Backbone,
+    weights: Weights,
+    engine: Engine,
+    learned: _Learned,
+    clock: "_Clock",
 ) -> None:
     trunk = prepare(network, weights)
     dataset, scores = learned.dataset, learned.scores
@@ -170,7 +183,11 @@ def _write(
         "engine": {"name": engine.name, "precision": engine.precision},
         "trunk_key": trunk.key,
         "data": _about(dataset, learned.split),
-        "head": {"strength": learned.fit.strength, "folds": learned.fit.folds, "temperature": learned.fit.head.temperature},
+        "head": {
+            "strength": learned.fit.strength,
+            "folds": learned.fit.folds,
+            "temperature": learned.fit.head.temperature,
+        },
         "options": asdict(options),
         "metrics": metrics,
         "versions": {"tl": __version__, **{name: version(name) for name in _LIBRARIES}},
@@ -212,10 +229,7 @@ def _write_tables(folder: Path, learned: _Learned) -> None:
     _table(
         folder / "predictions.csv",
         ("path", "split", "label", "predicted", "confidence", "confidence_of_label"),
-        (
-            _predicted(dataset, at, part_of[at], row)
-            for at, row in zip(scored, probabilities, strict=True)
-        ),
+        (_predicted(dataset, at, part_of[at], row) for at, row in zip(scored, probabilities, strict=True)),
     )
 
 
@@ -249,7 +263,9 @@ def _tell_features(features: Features, engine: Engine, report: Reporter) -> None
     computed = len(features.kept) - features.cached
     rate = f", {computed / features.seconds:.0f} images/s" if computed else ""
     kept = f"{features.cached:,} from the cache, " if features.cached else ""
-    report.say("features", f"{kept}{computed:,} computed in {features.seconds:.1f} s{rate} ({engine.name} {engine.precision})")
+    report.say(
+        "features", f"{kept}{computed:,} computed in {features.seconds:.1f} s{rate} ({engine.name} {engine.precision})"
+    )
 
 
 def _tell_split(parts: Split, options: Options, report: Reporter) -> None:
