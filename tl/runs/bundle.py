@@ -1,7 +1,7 @@
-"""A trained classifier becomes a run folder, and a run folder a classifier again. Format 1, no pickle, checked by sha256.
+"""A trained classifier becomes a run folder, and a run folder a classifier again. No pickle, checked by sha256.
 
-A run is written under a hidden name and renamed at the end, so that a half-written one is never seen; `latest` in a folder
-called `runs` points at the newest complete run.
+A run is written under a hidden name and renamed at the end, so that a half-written one is never seen; `latest` in a
+folder called `runs` points at the newest complete run.
 """
 
 import csv
@@ -29,7 +29,7 @@ _CHECKED = ("head.npz", "trunk.xml", "trunk.bin")
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder: its classes in the order of the head's outputs, its network, its head, and all else in `manifest`."""
+    """A run folder: its classes in the order of the head's outputs, its network, its head; `manifest` has the rest."""
 
     folder: Path
     classes: tuple[str, ...]
@@ -52,7 +52,7 @@ class Run:
 def claimed(folder: Path) -> Iterator[Path]:
     """A scratch folder that becomes `folder` when the block ends well, and vanishes when it does not.
 
-    Raises RunError when `folder` exists or another process is making it, StorageError when nothing can be written there.
+    Raises RunError when `folder` exists or another process makes it, StorageError when nothing can be written there.
     """
     from filelock import FileLock, Timeout
 

@@ -57,7 +57,7 @@ class Predictor:
         cache: FeatureCache | None = None,
         report: Reporter | None = None,
     ) -> Iterator[tuple[int, Prediction]]:
-        """Place and prediction of each named picture, as soon as it is known; a broken one is a prediction with its error.
+        """Place and prediction of each named picture, as soon as it is known; a broken one has its error.
 
         Not in order, and in memory that does not grow with the number of pictures.
         """

@@ -24,14 +24,13 @@ from tl.engines.engine import Engine, open_engine
 from tl.engines.trunks import prepare
 from tl.errors import DataError, UsageError
 from tl.evaluation.metrics import Evaluation, evaluate
-from tl.features.cache import FeatureCache, open_cache
+from tl.features.cache import open_cache
 from tl.features.extract import Features, extract
 from tl.learning.heads import Fit, fit
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import Weights, resolve
 from tl.reporting import Reporter, Silent
 from tl.runs import bundle
-from tl.settings import settings
 
 _LIBRARIES = ("keras", "numpy", "openvino", "scipy", "tensorflow")
 _PARTS = ("train", "validation", "test")
