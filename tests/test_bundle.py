@@ -1,5 +1,6 @@
 """A run folder is read back whole, or refused with the reason."""
 
+import hashlib
 import json
 import shutil
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from tl.errors import RunError
-from tl.runs.bundle import check, claimed, load
+from tl.runs.bundle import _digest, check, claimed, load, trunk_key
+from tl.runs.prediction import Predictor
 
 
 @pytest.fixture
@@ -65,6 +67,75 @@ def test_a_head_with_pickles_is_not_read(copy):
     np.savez(copy / "head.npz", kernel=np.array([object()], dtype=object), bias=np.zeros(2), temperature=1.0)
     with pytest.raises(RunError, match="copied is damaged"):
         load(copy)
+
+
+def forged(folder, **changes):
+    """The manifest with changes and a digest that fits: what a hostile run looks like."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["digest"]
+    for where, value in changes.items():
+        *parents, last = where.split("__")
+        target = manifest
+        for parent in parents:
+            target = target[parent]
+        target[last] = value
+    path.write_text(json.dumps(manifest | {"digest": _digest(manifest)}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone__builder": "this:nothing"},
+        {"backbone__name": "unheard-of"},
+        {"backbone__features": 100},
+        {"backbone__recipe__image_size": 10**9},
+        {"backbone__recipe__image_size": 0},
+        {"backbone__recipe__resize": "tile"},
+        {"backbone__recipe": []},
+        {"classes": "ab"},
+        {"classes": ["noise", "noise"]},
+        {"classes": [1, None]},
+        {"files": []},
+        {"files": {}},
+        {"format": 0},
+        {"format": True},
+    ],
+    ids=str,
+)
+def test_a_hostile_manifest_is_refused(copy, change):
+    with pytest.raises(RunError, match="copied is damaged"):
+        load(forged(copy, **change))
+
+
+def test_a_network_that_is_not_the_manifests_is_refused(copy):
+    with pytest.raises(RunError, match="its network is not the one of its manifest"):
+        Predictor(load(forged(copy, backbone__recipe__image_size=225)))
+
+
+@pytest.mark.parametrize(("temperature", "scale"), [(np.inf, 1), (1e-320, 1), (1.0, 3e38), (1.0, np.nan)])
+def test_a_head_with_absurd_numbers_is_refused(copy, temperature, scale):
+    head = load(copy).head
+    kernel = np.full_like(head.kernel, scale)
+    np.savez(copy / "head.npz", kernel=kernel, bias=head.bias, temperature=np.float64(temperature))
+    with pytest.raises(RunError, match="copied is damaged"):
+        load(copy)
+
+
+def test_a_foreign_run_does_not_reach_the_features_of_others(copy, tiny_run):
+    text = (copy / "trunk.xml").read_text()
+    (copy / "trunk.xml").unlink()  # a hard link: the others keep theirs
+    (copy / "trunk.xml").write_text(text + "\n")
+    digest = hashlib.sha256((copy / "trunk.xml").read_bytes()).hexdigest()
+    foreign = load(_with_file(copy, digest))
+    check(foreign)
+    assert trunk_key(foreign) != trunk_key(load(tiny_run))
+
+
+def _with_file(folder, digest):
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    return forged(folder, files=files | {"trunk.xml": digest})
 
 
 def test_what_is_not_a_run(tmp_path, monkeypatch):

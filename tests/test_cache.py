@@ -151,5 +151,14 @@ def test_a_store_that_is_not_one_is_named(tmp_path):
         FeatureCache(tmp_path, 10_000_000)
 
 
+def test_a_truncated_store_is_refused_and_not_mapped(tmp_path):
+    with FeatureCache(tmp_path, 50_000_000) as cache:
+        cache.put([(key(n), vector(n)) for n in range(2000)])
+    file = tmp_path / "data.mdb"
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(CacheError, match="truncated"):
+        FeatureCache(tmp_path, 50_000_000)
+
+
 def test_day_stamps_follow_the_clock():
     assert store._today() == int(time.time() // 86_400)

@@ -14,6 +14,7 @@ from tl.errors import EngineError, WeightsError
 from tl.networks.backbones import backbone
 from tl.networks.models import build
 from tl.networks.weights import Weights, resolve
+from tl.settings import Settings
 
 
 def photos(size: int, count: int = 3) -> np.ndarray:
@@ -67,7 +68,7 @@ def test_batches_of_any_size_and_an_empty_one(tiny_run):
     from tl.engines.openvino import OpenVINOEngine
 
     engine = OpenVINOEngine(tiny_run / "trunk.xml", "key", "f32")
-    pixels = photos(engine.image_size, 40)
+    pixels = photos(engine.shape[0], 40)
     together = engine.run_one(pixels)
     sizes = [16, 0, 1, 16, 7]
     starts = np.cumsum([0, *sizes])
@@ -92,6 +93,17 @@ def test_a_trunk_is_converted_once(cache_dir, tiny_run):
     before = trunk.xml.stat().st_mtime_ns
     assert prepare(entry, resolve(entry, "none")).xml.stat().st_mtime_ns == before
     assert trunk.bin.stat().st_ino == (tiny_run / "trunk.bin").stat().st_ino  # a hard link, not a copy
+
+
+def test_a_damaged_trunk_is_converted_again(tiny_run, tmp_path, monkeypatch):
+    import shutil
+
+    entry = backbone("mobilenetv3small")
+    trunk = prepare(entry, resolve(entry, "none"))
+    where = Settings(tmp_path, 10**9, offline=True, keras_dir=tmp_path)
+    copied = shutil.copytree(trunk.xml.parent, tmp_path / "trunks" / trunk.xml.parent.name)
+    (copied / "trunk.bin").write_bytes(b"damaged")
+    assert prepare(entry, resolve(entry, "none"), where=where).bin.read_bytes() == trunk.bin.read_bytes()
 
 
 def test_damaged_weights_are_not_converted(imagenet, tmp_path):

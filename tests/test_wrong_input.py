@@ -1,7 +1,9 @@
 """What people get wrong, one clear line each: the input, what is allowed, the next step; and nothing left behind."""
 
+import os
 import re
 import shutil
+import stat
 import sys
 import time
 from pathlib import Path
@@ -70,8 +72,12 @@ def test_a_validation_share_out_of_range(tl, shapes, tmp_path, value):
 
 
 def test_an_unknown_engine_or_precision(tl, shapes, tmp_path):
-    refused(tl("finetune", shapes, *WITH, "--engine", "torch", cwd=tmp_path), "auto, openvino, tensorflow", tmp_path)
-    refused(tl("finetune", shapes, *WITH, "--precision", "int4", cwd=tmp_path), "auto, f32, bf16, f16", tmp_path)
+    refused(
+        tl("finetune", shapes, *WITH, "--engine", "torch", cwd=tmp_path), "auto, openvino, tensorflow", tmp_path, code=2
+    )
+    refused(
+        tl("finetune", shapes, *WITH, "--precision", "int4", cwd=tmp_path), "auto, f32, bf16, f16", tmp_path, code=2
+    )
 
 
 def test_weights_of_another_network(tl, shapes, tmp_path, imagenet):
@@ -166,6 +172,69 @@ def test_only_wrong_without_truth(tl, shapes, tiny_run, tmp_path):
     flat = shutil.copytree(shapes / "noise", tmp_path / "flat")
     done = tl("grid", flat, "--only", "wrong", "--run", tiny_run, cwd=tmp_path)
     refused(done, "error: --only wrong needs to know what is true", tmp_path, code=2)
+
+
+def test_photos_of_other_classes(tl, shapes, tiny_run, tmp_path):
+    for name in ("rose", "tulip"):
+        shutil.copytree(shapes / "noise", tmp_path / "data" / name)
+    done = tl("grid", "data", "--run", tiny_run, cwd=tmp_path)
+    refused(done, "error: data has the classes rose, tulip, run .* knows noise, stripes: none in common", tmp_path)
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32)])
+def test_a_seed_out_of_range(tl, shapes, tmp_path, seed):
+    refused(
+        tl("finetune", shapes, *WITH, "--seed", seed, cwd=tmp_path), "error: --seed .* between 0 and", tmp_path, code=2
+    )
+
+
+def test_a_picture_is_never_written_over_a_device_or_a_folder(tl, shapes, tiny_run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        done = tl("grid", shapes, "--run", tiny_run, "--out", tmp_path / name)
+        assert done.returncode == 2
+        assert "Error" in done.stderr or "error: --out" in done.stderr
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    (tmp_path / "real.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to("real.png")
+    assert tl("grid", shapes, "--run", tiny_run, "--out", tmp_path / "link.png").returncode == 0
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "real.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pipes_and_devices_are_not_read(tl, shapes, tiny_run, tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("/dev/zero")
+    done = tl("predict", tmp_path, "--run", tiny_run, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count("error: not a file") == 2
+
+
+def test_names_cannot_steer_the_terminal(tl, shapes, tiny_run, tmp_path):
+    name = "a\x1b]0;title\x07\nb.png"
+    shutil.copy(shapes / "noise" / "00.png", tmp_path / name)
+    done = tl("predict", tmp_path / name, "--run", tiny_run)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+def test_names_that_are_no_utf8(shapes, tl, tmp_path):
+    data = shutil.copytree(shapes, os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    done = tl("finetune", data, *WITH, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_cache_that_cannot_be_used_is_said_and_done_without(tl, shapes, tiny_run, tmp_path, cache_dir):
+    home = tmp_path / "cache"
+    home.mkdir()
+    (home / "trunks").symlink_to(cache_dir / "trunks")
+    (home / "features").write_text("a file where a folder should be")
+    done = tl("finetune", shapes, *WITH, "--out", tmp_path / "run", TL_CACHE_DIR=str(home))
+    assert done.returncode == 0, done.stderr
+    assert "cannot be opened" in " ".join(done.stderr.split())
+    assert "going on without it" in " ".join(done.stderr.split())
 
 
 def test_unknown_commands_and_options_are_usage_errors(tl):

@@ -1,11 +1,14 @@
 """What `import tl` offers: the whole job as functions, the same as the commands."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tl.datasets.images import Picture
+from tl.errors import UsageError
 from tl.reporting import Reporter
 from tl.runs import bundle
 from tl.runs.prediction import Prediction, Predictor
@@ -36,9 +39,10 @@ class Classifier:
 
         A broken image is a prediction whose `error` says why.
         """
-        single = isinstance(images, (str, os.PathLike)) or getattr(images, "ndim", None) == 3
-        given: Iterable[str | Path | Picture] = [images] if single else images  # type: ignore[assignment, list-item]
-        return self._predictor.predict([Path(item) if isinstance(item, str) else item for item in given], top=top)
+        if top < 1:
+            raise UsageError(f"top={top}: at least one label is shown")
+        given: Sequence[object] = images if isinstance(images, (list, tuple)) else [images]
+        return self._predictor.predict([_picture(item) for item in given], top=top)
 
     def grid(
         self,
@@ -55,6 +59,15 @@ class Classifier:
         `only` is "all", "right" or "wrong"; `sort` is "name" or "confidence" (surest first); `count` 0 means all.
         """
         return pick(self._predictor, data, only=only, sort=sort, count=count, seed=seed).draw(columns=columns)
+
+
+def _picture(item: object) -> Picture:
+    if isinstance(item, (str, os.PathLike)):
+        return Path(item)
+    if isinstance(item, np.ndarray) and item.ndim == 3 and item.dtype == np.uint8:
+        return item
+    given = f"{item.dtype} array {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
+    raise UsageError(f"an image cannot be given as {given}: give a path, or a uint8 array [height, width, 3] of RGB")
 
 
 def finetune(

@@ -23,11 +23,11 @@ class Console(Silent):
     def say(self, topic: str, text: str) -> None:
         """One aligned line, wrapped to the terminal's width."""
         label = click.style(f"{topic:<{_TOPIC}}", bold=True)
-        click.echo(label + _wrapped(text))
+        click.echo(label + _wrapped(printable(text)))
 
     def warn(self, text: str) -> None:
         """A line on standard error."""
-        click.echo(click.style(f"{'note':<{_TOPIC}}", fg="yellow") + _wrapped(text), err=True)
+        click.echo(click.style(f"{'note':<{_TOPIC}}", fg="yellow") + _wrapped(printable(text)), err=True)
 
     @contextmanager
     def task(self, name: str, total: int | None, unit: str) -> Iterator[Task]:
@@ -40,6 +40,11 @@ class Console(Silent):
         with progress:
             bar = progress.add_task(name, total=total)
             yield _Bar(progress, bar)
+
+
+def printable(text: str) -> str:
+    """Text without what would steer a terminal: class and file names come from anywhere."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 class _Bar:

@@ -58,4 +58,6 @@ def start() -> None:
 
 
 def _complain(text: str) -> None:
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {text}", err=True)
+    from tl.commands.console import printable
+
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {printable(text)}", err=True)

@@ -42,9 +42,12 @@ def command(images: tuple[str, ...], run: str | None, top: int, engine: str, pre
 
 def _files(images: tuple[str, ...]) -> Iterator[Path]:
     from tl.datasets.images import IMAGE_SUFFIXES
+    from tl.errors import UsageError
 
     for image in images:
         path = Path(image)
+        if not image:
+            raise UsageError("an IMAGE is empty: give a file, a folder or a pattern")
         if path.is_dir():
             yield from _below(path, IMAGE_SUFFIXES)
         elif not path.exists() and glob.has_magic(image):
@@ -63,12 +66,15 @@ def _below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
 
 
 def _print(prediction: "Prediction") -> None:
+    from tl.commands.console import printable
+
+    name = printable(prediction.name)
     if prediction.error:
-        click.echo(f"{prediction.name}: {click.style('error', fg='red')}: {prediction.error}", err=True)
+        click.echo(f"{name}: {click.style('error', fg='red')}: {printable(prediction.error)}", err=True)
         return
-    others = "".join(f", {label} {_percent(share)}" for label, share in prediction.top[1:])
-    label = click.style(prediction.label, bold=True)
-    click.echo(f"{prediction.name}: {label} {_percent(prediction.confidence)}{others}")
+    others = "".join(f", {printable(label)} {_percent(share)}" for label, share in prediction.top[1:])
+    label = click.style(printable(prediction.label), bold=True)
+    click.echo(f"{name}: {label} {_percent(prediction.confidence)}{others}")
 
 
 def _percent(share: float) -> str:

@@ -103,8 +103,17 @@ def _scan_root(scan: _Scan) -> None:
 
 def _are_parts(scan: _Scan, folders: list[Path]) -> bool:
     parts = [part_of(folder.name) for folder in folders]
-    if "train" not in parts or None in parts:
+    if "train" not in parts:
         return False
+    if None in parts:
+        others = [folder for folder, part in zip(folders, parts, strict=True) if part is None and _holds_images(folder)]
+        if others and len(set(parts) - {None}) > 1:
+            raise DataError(
+                f"folder {str(scan.root)!r} has split folders and beside them {_first(others)}: "
+                "move what is no part of the split elsewhere, or rename the folders if all are classes"
+            )
+        if others or len(set(parts) - {None}) == 1:
+            return False
     train = [folder for folder, part in zip(folders, parts, strict=True) if part == "train"]
     if any(_list(folder)[0] for folder in train):
         return True
@@ -113,10 +122,17 @@ def _are_parts(scan: _Scan, folders: list[Path]) -> bool:
     return False
 
 
+def _holds_images(folder: Path) -> bool:
+    return any(_is_image(Path(name)) for _, _, files in os.walk(folder) for name in files)
+
+
 def _scan_parts(scan: _Scan, folders: list[Path]) -> None:
     told = []
     for folder in folders:
         part = part_of(folder.name)
+        if part is None:
+            scan.notes.append(f"folder {folder.name!r} beside the split folders left out: it holds no images")
+            continue
         classes, files = _list(folder)
         flat = [file for file in files if _is_image(file)]
         for class_folder in classes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,15 @@ def read(picture: Picture) -> Content:
     if isinstance(picture, np.ndarray):
         return picture
     try:
+        if not stat.S_ISREG(os.stat(picture).st_mode):  # a pipe or a device would wait or never end
+            raise ImageError("not a file")
         with open(picture, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            content = file.read() if size <= MAX_BYTES else b""
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ImageError(f"cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
-    if max(size, len(content)) > MAX_BYTES:
+    except ValueError:
+        raise ImageError("cannot be read: not a file name") from None
+    if len(content) > MAX_BYTES:
         raise ImageError(f"larger than {MAX_BYTES >> 20} MB")
     if not content:
         raise ImageError("empty file")

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.errors import EngineError
+from tl.errors import UsageError
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights
 from tl.reporting import Reporter
@@ -45,19 +45,18 @@ def open_engine(
 ) -> Engine:
     """The engine for this machine: TensorFlow where it sees a GPU, OpenVINO on the CPU.
 
-    Raises EngineError for an engine or precision that this machine cannot run.
+    Raises UsageError for an engine or precision that does not exist, EngineError for one that this machine cannot run.
     """
-    _check(engine, ENGINES, "engine")
-    _check(precision, PRECISIONS, "precision")
+    check_names(engine, precision)
     if engine == "tensorflow" or (engine == "auto" and has_gpu()):
         from tl.engines.tensorflow import TensorFlowEngine
 
         return TensorFlowEngine(backbone, weights, precision)
     from tl.engines.openvino import OpenVINOEngine
-    from tl.engines.trunks import prepare
+    from tl.engines.trunks import content_key, prepare
 
     trunk = prepare(backbone, weights, report=report)
-    return OpenVINOEngine(trunk.xml, trunk.key, precision)
+    return OpenVINOEngine(trunk.xml, content_key(trunk.xml_sha256, trunk.bin_sha256, backbone.recipe), precision)
 
 
 def has_gpu() -> bool:
@@ -65,6 +64,8 @@ def has_gpu() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
 
 
-def _check(given: str, allowed: tuple[str, ...], what: str) -> None:
-    if given not in allowed:
-        raise EngineError(f"no {what} is called {given!r}: choose {', '.join(allowed)}")
+def check_names(engine: str, precision: str) -> None:
+    """Raises UsageError for an engine or precision that does not exist."""
+    for what, given, allowed in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
+        if given not in allowed:
+            raise UsageError(f"no {what} is called {given!r}: choose {', '.join(allowed)}")

@@ -48,9 +48,13 @@ class OpenVINOEngine:
             raise EngineError(f"{self._xml} cannot be run by OpenVINO ({reason[:160]}); make the run again") from error
 
     @property
-    def image_size(self) -> int:
-        """The side of its photos, in pixels."""
-        return int(self.network.inputs[0].partial_shape[1].get_length())
+    def shape(self) -> tuple[int, int]:
+        """The side of its photos in pixels and the length of its features; zeros if it has not one of each."""
+        ends = (*self.network.inputs, *self.network.outputs)
+        shapes = [end.partial_shape for end in ends]
+        if [len(shape) for shape in shapes] != [4, 2] or shapes[0][1].is_dynamic or shapes[1][1].is_dynamic:
+            return 0, 0
+        return int(shapes[0][1].get_length()), int(shapes[1][1].get_length())
 
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
         """Photos to features, as many batches at a time as the processor has streams, in order.

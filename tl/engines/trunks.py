@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tl.errors import EngineError, StorageError, WeightsError
-from tl.networks.backbones import Backbone
+from tl.networks.backbones import Backbone, Recipe
 from tl.networks.weights import Weights, verify
 from tl.reporting import Reporter, Silent
 from tl.settings import Settings, settings
@@ -46,16 +46,29 @@ def prepare(
     key = trunk_key(backbone, weights)
     folder = where.cache_dir / "trunks" / f"{backbone.name}-{key[:16]}"
     found = _read(folder, key)
-    if found is not None:
+    if found is not None and is_whole(found):
         return found
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            return _read(folder, key) or _convert(backbone, weights, folder, key, report or Silent())
+            found = _read(folder, key)  # another process may have converted it while this one waited
+            whole = found is not None and is_whole(found)
+            return found if found and whole else _convert(backbone, weights, folder, key, report or Silent())
     except OSError as error:
         raise StorageError(
             f"the network cannot be written to {folder.parent}: {error.strerror}; set TL_CACHE_DIR"
         ) from error
+
+
+def content_key(xml_sha256: str, bin_sha256: str, recipe: Recipe) -> str:
+    """What names a trunk's features: the contents of its files, and what is done to a photo before it."""
+    about = [xml_sha256, bin_sha256, recipe.image_size, recipe.resize]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+
+def is_whole(trunk: Trunk) -> bool:
+    """Whether both files are those that were written: runs share them, and a run's copy may be changed in place."""
+    return (_sha256(trunk.xml), _sha256(trunk.bin)) == (trunk.xml_sha256, trunk.bin_sha256)
 
 
 def trunk_key(backbone: Backbone, weights: Weights) -> str:

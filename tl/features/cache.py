@@ -6,11 +6,13 @@ checksum counts as missing.
 """
 
 import hashlib
+import mmap
 import shutil
 import struct
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,13 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.errors import CacheError
+from tl.errors import CacheError, StorageError
+from tl.reporting import Reporter
 from tl.settings import Settings, settings
 
 Vector = NDArray[np.float32]
 _HEAD = struct.Struct("<II")  # crc32 of what follows it, day of last use
 _DAY_SECONDS = 86_400
 _ROOM = 64 << 20  # what the file may have beyond twice the limit, so that making room never needs room
+_PAGE = mmap.PAGESIZE
+_NEVER_WRITTEN = 64  # free pages at the end of the file that may not be there
 _KEPT = 0.8  # of the limit, once room is made
 
 
@@ -48,6 +53,7 @@ class FeatureCache:
         self._folder, self._limit = folder, limit
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _check_whole(folder / "data.mdb")
             self._store = lmdb.open(str(folder), map_size=_map_size(limit), max_dbs=2, max_readers=512, metasync=False)
             self._rows = self._store.open_db(b"rows")
             self._used = self._store.open_db(b"used")
@@ -64,9 +70,14 @@ class FeatureCache:
 
     def get(self, key: bytes) -> Vector | None:
         """The vector under a key, or None."""
-        with self._store.begin(db=self._rows, buffers=True) as view:
-            row = view.get(key)
-            return None if row is None else _unpacked(row)
+        import lmdb
+
+        try:
+            with self._store.begin(db=self._rows, buffers=True) as view:
+                row = view.get(key)
+                return None if row is None else _unpacked(row)
+        except lmdb.Error:
+            return None  # a damaged page: as good as missing, and said when it is to be written
 
     def put(self, rows: Sequence[tuple[bytes, Vector]]) -> None:
         """Write rows in one transaction: all of them or none. Raises CacheError when the disk is full."""
@@ -86,12 +97,19 @@ class FeatureCache:
 
     def touch(self, keys: Sequence[bytes]) -> None:
         """Note that rows were used today, so that they are the last to go."""
+        import lmdb
+
         today = _today()
-        with self._store.begin(write=True) as change:
-            for key in keys:
-                row = change.get(key, db=self._rows)
-                if row is not None and _HEAD.unpack_from(row)[1] != today:
-                    self._write(change, key, np.frombuffer(row, np.float32, offset=_HEAD.size))
+        try:
+            with self._store.begin(write=True) as change:
+                for key in keys:
+                    row = change.get(key, db=self._rows)
+                    if row is not None and _HEAD.unpack_from(row)[1] != today:
+                        self._write(change, key, np.frombuffer(row, np.float32, offset=_HEAD.size))
+        except lmdb.Error as error:
+            raise CacheError(
+                f"the feature cache {self._folder} cannot be used ({error}); `tl cache clear` helps"
+            ) from error
 
     def info(self) -> CacheInfo:
         """What is in the store."""
@@ -124,17 +142,51 @@ def open_cache(where: Settings | None = None) -> FeatureCache:
     return FeatureCache(where.cache_dir / "features", where.cache_limit)
 
 
+@contextmanager
+def usable_cache(report: Reporter, where: Settings | None = None) -> Iterator[FeatureCache | None]:
+    """The user's feature cache, or None, said aloud, where it cannot be used: it costs time, never the result."""
+    try:
+        cache = open_cache(where)
+    except CacheError as error:
+        report.warn(f"{error}; going on without it")
+        yield None
+        return
+    with cache:
+        yield cache
+
+
 def clear(where: Settings | None = None) -> int:
     """Remove the feature cache; returns the bytes it took."""
     folder = (where or settings()).cache_dir / "features"
     size = sum(path.stat().st_blocks * 512 for path in folder.glob("*.mdb")) if folder.is_dir() else 0
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be removed ({error.strerror}); remove it by hand") from error
     return size
 
 
 def namespace(engine_key: str) -> bytes:
     """The 16 bytes that stand before the image's hash in a key."""
     return hashlib.sha256(engine_key.encode()).digest()[:16]
+
+
+def _check_whole(file: Path) -> None:
+    """Refuse a store shorter than its own description says: reading past the end of a mapped file ends the process.
+
+    The two meta pages hold, after a page header of 16 bytes and 120 bytes of the tables' roots, the last page in use;
+    the last few may be free ones that were never written.
+    """
+    if not file.exists():
+        return
+    with file.open("rb") as stream:
+        head = stream.read(_PAGE * 2)
+    if len(head) < _PAGE * 2:
+        raise OSError("the file is truncated")
+    last = max(int.from_bytes(head[start + 136 : start + 144], "little") for start in (0, _PAGE))
+    if file.stat().st_size < (last + 1 - _NEVER_WRITTEN) * _PAGE:
+        raise OSError("the file is truncated")
 
 
 def _unpacked(row: Any) -> Vector | None:

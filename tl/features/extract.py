@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tl.datasets.images import Picture, decode, fingerprint, fit, read
 from tl.engines.engine import Engine, Photos
-from tl.errors import CacheError, ImageError
+from tl.errors import CacheError, EngineError, ImageError
 from tl.features.cache import FeatureCache, Vector, namespace
 from tl.networks.backbones import Recipe
 from tl.reporting import Reporter, Silent
@@ -84,6 +84,10 @@ def stream(
             for batch, vectors in engine.run(_batches(prepared, engine.batch, ready)):
                 yield from _drained(ready)
                 keeper.settle()
+                if not np.isfinite(vectors).all():
+                    raise EngineError(
+                        "the network gives numbers that are not finite: its weights or its files are damaged"
+                    )
                 for item, vector in zip(batch, vectors, strict=True):
                     keeper.keep(item.fingerprint, vector)
                     yield Row(item.index, item.fingerprint, vector)

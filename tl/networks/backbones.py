@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from tl.errors import BackboneError
 
+RESIZE_RULES = ("stretch", "crop")
+
 _CAFFE = (True, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 _TORCH = (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _TF = (False, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))

@@ -11,16 +11,17 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+from tl.engines.trunks import content_key
 from tl.errors import RunError, StorageError
 from tl.learning.heads import Head
-from tl.networks.backbones import Backbone, Recipe
+from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
 
 FORMAT = 1
 RUNS = Path("runs")
@@ -79,6 +80,11 @@ def claimed(folder: Path) -> Iterator[Path]:
     _point_latest(folder)
 
 
+def taken(folder: Path) -> bool:
+    """Whether a run stands there or is being written there."""
+    return folder.exists() or (folder.parent / f".{folder.name}.lock").exists()
+
+
 def write(folder: Path, head: Head, trunk: tuple[Path, Path], manifest: Mapping[str, Any]) -> None:
     """Head, trunk and manifest into a claimed folder; the trunk as hard links where the disk allows."""
     np.savez(folder / "head.npz", kernel=head.kernel, bias=head.bias, temperature=np.float64(head.temperature))
@@ -99,10 +105,12 @@ def load(run: str | Path | None = None) -> Run:
     manifest = _manifest(folder)
     try:
         backbone = _backbone(manifest["backbone"])
-        classes = tuple(str(name) for name in manifest["classes"])
+        classes = _classes(manifest["classes"])
+        if set(manifest["files"]) != set(_CHECKED):
+            raise ValueError(f"files are not {', '.join(_CHECKED)}")
         head = _head(folder, backbone.features, len(classes))
-    except (KeyError, TypeError, ValueError, OSError, EOFError, BadZipFile) as error:
-        raise _damaged(folder, str(error)) from error
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, MemoryError, BadZipFile) as error:
+        raise _damaged(folder, f"{type(error).__name__}: {error}"[:200]) from error
     return Run(folder, classes, backbone, head, manifest)
 
 
@@ -115,6 +123,12 @@ def check(run: Run) -> None:
             raise _damaged(run.folder, f"{name} cannot be read") from error
         if found != expected:
             raise _damaged(run.folder, f"{name} is not the file that was written")
+
+
+def trunk_key(run: Run) -> str:
+    """What names the features of a run's network: the contents of its files, as `check` compares them."""
+    files = run.manifest["files"]
+    return content_key(files["trunk.xml"], files["trunk.bin"], run.backbone.recipe)
 
 
 def describe(backbone: Backbone) -> dict[str, Any]:
@@ -135,6 +149,8 @@ def trained_on(run: Run) -> frozenset[str]:
 def _storage(folder: Path) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise  # not the disk: whoever read our output has gone
     except OSError as error:
         raise StorageError(
             f"{folder} cannot be written: {error.strerror or error}; free space or give another --out"
@@ -171,7 +187,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         version = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, "manifest.json cannot be read") from error
-    if not isinstance(version, int) or version > FORMAT:
+    if type(version) is not int or version < 1:
+        raise _damaged(folder, f"format {version!r}")
+    if version > FORMAT:
         raise RunError(f"{folder} has format {version}, this version of tl reads up to {FORMAT}: upgrade tl to use it")
     digest = manifest.pop("digest", None)
     if digest != _digest(manifest):
@@ -179,20 +197,44 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+def _classes(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
+        raise ValueError("classes are no list of names")
+    if len(set(names)) != len(names):
+        raise ValueError("a class is named twice")
+    return tuple(names)
+
+
 def _backbone(about: Mapping[str, Any]) -> Backbone:
+    """The backbone a manifest describes; what names code comes from the registry, never from the manifest."""
+    known = BACKBONES.get(about["name"])
+    if known is None or known.builder != about["builder"]:
+        raise ValueError(f"this version of tl knows no backbone {about['name']!r} like it")
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in about["recipe"].items()
     }
-    return Backbone(**{**about, "recipe": Recipe(**given)})
+    recipe = Recipe(**given)
+    numbers = (*recipe.mean, *recipe.std, about["features"], recipe.image_size)
+    if not all(isinstance(number, (int, float)) and abs(number) < 1e9 for number in numbers) or len(numbers) != 8:
+        raise ValueError("the recipe's numbers are none")
+    if type(recipe.image_size) is not int or not 16 <= recipe.image_size <= 2048 or recipe.resize not in RESIZE_RULES:
+        raise ValueError(f"recipe of {recipe.image_size!r} pixels, {recipe.resize!r}")
+    return replace(known, features=int(about["features"]), recipe=recipe)
 
 
 def _head(folder: Path, features: int, classes: int) -> Head:
+    most = 4 * classes * (features + 1) + 4096
+    with ZipFile(folder / "head.npz") as archive:  # what it says of itself, before anything is unpacked
+        if sum(member.file_size for member in archive.infolist()) > most:
+            raise ValueError("head.npz is larger than its classes and features need")
     with (folder / "head.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         kernel, bias, temperature = arrays["kernel"], arrays["bias"], float(arrays["temperature"])
     if kernel.shape != (features, classes) or bias.shape != (classes,) or kernel.dtype != np.float32:
         raise ValueError(f"head.npz has shape {kernel.shape}, expected {(features, classes)}")
-    if not (np.isfinite(kernel).all() and np.isfinite(bias).all() and temperature > 0):
+    if not (np.isfinite(kernel).all() and np.isfinite(bias).all() and 1e-3 < temperature < 1e3):
         raise ValueError("head.npz holds numbers that are not finite")
+    if max(np.abs(kernel).max(), np.abs(bias).max()) > 1e15:
+        raise ValueError("head.npz holds numbers too large to be fitted")
     return Head(kernel, bias, temperature)
 
 

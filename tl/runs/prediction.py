@@ -96,16 +96,16 @@ class Predictor:
 
 
 def _open(run: bundle.Run, engine: str, precision: str) -> Engine:
-    from tl.engines.engine import ENGINES, has_gpu
+    from tl.engines.engine import check_names, has_gpu
 
-    if engine not in ENGINES:
-        raise RunError(f"no engine is called {engine!r}: choose {', '.join(ENGINES)}")
+    check_names(engine, precision)
     if engine == "tensorflow" or (engine == "auto" and has_gpu()):
         return _on_tensorflow(run, precision)
     from tl.engines.openvino import OpenVINOEngine
 
-    ready = OpenVINOEngine(run.trunk, str(run.manifest["trunk_key"]), precision)
-    _ = ready.network  # compiled here, while the files are being checked
+    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision)
+    if ready.shape != (run.backbone.recipe.image_size, run.backbone.features):  # compiled while the files are checked
+        raise RunError(f"{run.folder} is damaged (its network is not the one of its manifest): make it again")
     return ready
 
 

@@ -24,7 +24,7 @@ from tl.engines.engine import Engine, open_engine
 from tl.engines.trunks import prepare
 from tl.errors import DataError, UsageError
 from tl.evaluation.metrics import Evaluation, evaluate
-from tl.features.cache import open_cache
+from tl.features.cache import usable_cache
 from tl.features.extract import Features, extract
 from tl.learning.heads import Fit, fit
 from tl.networks.backbones import Backbone, backbone
@@ -75,6 +75,8 @@ def finetune(options: Options, *, report: Reporter | None = None) -> bundle.Run:
     network = backbone(options.backbone)
     if not 0 < options.val < 1:
         raise UsageError(f"--val {options.val:g}: the share held out for validation lies between 0 and 1, such as 0.2")
+    if not 0 <= options.seed < 2**32:
+        raise UsageError(f"--seed {options.seed}: a seed lies between 0 and {2**32 - 1}")
     dataset = load(options.data, download=options.download, offline=options.offline, report=report)
     _tell_data(dataset, report)
     clock.lap("data")
@@ -117,7 +119,7 @@ def _learn(
 def _features(options: Options, dataset: Dataset, network: Backbone, engine: Engine, report: Reporter) -> Features:
     if not options.cache:
         return extract(dataset.pictures, engine, network.recipe, None, report=report)
-    with open_cache() as cache:
+    with usable_cache(report) as cache:
         return extract(dataset.pictures, engine, network.recipe, cache, report=report)
 
 
@@ -152,7 +154,7 @@ def _folder(options: Options, network: Backbone, dataset: Dataset) -> Path:
         return Path(options.out)
     stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{network.name}-{dataset.name}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    return next(bundle.RUNS / name for name in names if not (bundle.RUNS / name).exists())
+    return next(bundle.RUNS / name for name in names if not bundle.taken(bundle.RUNS / name))
 
 
 def _folder_made(options: Options, scratch: Path) -> Path:
@@ -180,17 +182,16 @@ def _write(
         "backbone": bundle.describe(network),
         "weights": {"choice": weights.choice, "source": weights.source, "sha256": weights.sha256, "seed": weights.seed},
         "engine": {"name": engine.name, "precision": engine.precision},
-        "trunk_key": trunk.key,
         "data": _about(dataset, learned.split),
         "head": {
             "strength": learned.fit.strength,
             "folds": learned.fit.folds,
             "temperature": learned.fit.head.temperature,
         },
-        "options": asdict(options),
+        "options": {name: _utf8(value) for name, value in asdict(options).items()},
         "metrics": metrics,
         "versions": {"tl": __version__, **{name: version(name) for name in _LIBRARIES}},
-        "command": sys.argv,
+        "command": [_utf8(word) for word in sys.argv],
     }
     bundle.write(folder, learned.fit.head, (trunk.xml, trunk.bin), manifest)
 
@@ -198,7 +199,7 @@ def _write(
 def _about(dataset: Dataset, parts: Split) -> dict[str, Any]:
     counts = Counter(int(label) for label in dataset.labels)
     return {
-        "name": dataset.name,
+        "name": _utf8(dataset.name),
         "images": len(dataset.pictures),
         "per_class": {name: counts[at] for at, name in enumerate(dataset.class_names)},
         "split": {name: len(getattr(parts, name)) for name in _PARTS},
@@ -242,7 +243,12 @@ def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([_utf8(cell) for cell in row] for row in rows)
+
+
+def _utf8(value: Any) -> Any:
+    """Text that can be written: bytes of a file name that are no UTF-8 become question marks."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _tell_data(dataset: Dataset, report: Reporter) -> None:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from tl.datasets.images import Picture, decode, read
 from tl.datasets.sources import Dataset, load
 from tl.errors import DataError, ImageError, StorageError, UsageError
-from tl.features.cache import open_cache
+from tl.features.cache import usable_cache
 from tl.reporting import Reporter, Silent
 from tl.runs.bundle import Run, trained_on
 from tl.runs.prediction import Prediction, Predictor
@@ -91,6 +92,7 @@ def pick(
     _check(sort, SORTS, "--sort")
     report = report or Silent()
     dataset = load(str(data), labelled=False, report=report)
+    _check_classes(predictor.run, dataset)
     chosen = list(range(len(dataset.pictures)))
     if only == "all" and sort == "name" and 0 < count < len(chosen):
         chosen = sorted(sorted(chosen, key=lambda at: _lot(seed, dataset.names[at]))[:count])
@@ -143,23 +145,35 @@ def draw_run(run: Run, data: str, *, count: int = 25) -> Path | None:
 
 def save(image: "Image", target: Path) -> None:
     """Write a PNG, whole or not at all. Raises StorageError."""
+    target = target.resolve()
+    if not target.name or (target.exists() and not target.is_file()):
+        raise UsageError(f"--out {str(target)!r}: give the name of a PNG file, new or to be replaced")
     scratch = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         image.save(scratch, "PNG", compress_level=1)  # a fifth larger than the default, four times as fast
         os.replace(scratch, target)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()
         raise StorageError(f"{target} cannot be written: {error.strerror or error}; give another --out") from error
 
 
 def _predicted(
-    predictor: Predictor, dataset: Dataset, chosen: Iterable[int], report: Reporter | None
+    predictor: Predictor, dataset: Dataset, chosen: Iterable[int], report: Reporter
 ) -> dict[int, Prediction]:
     places = list(chosen)
     items = [(dataset.names[at], dataset.pictures[at]) for at in places]
-    with open_cache() as cache:
+    with usable_cache(report) as cache:
         return {places[at]: answer for at, answer in predictor.stream(items, cache=cache, report=report)}
+
+
+def _check_classes(run: Run, dataset: Dataset) -> None:
+    if dataset.class_names and not set(dataset.class_names) & set(run.classes):
+        theirs, ours = ", ".join(dataset.class_names[:5]), ", ".join(run.classes[:5])
+        raise DataError(
+            f"{dataset.name} has the classes {theirs}, run {run.name} knows {ours}: none in common; give another --run"
+        )
 
 
 def _truth(dataset: Dataset, at: int) -> str | None:
@@ -174,9 +188,20 @@ def _tile(item: Shown) -> Tile:
 
 def _photo(picture: Picture) -> NDArray[np.uint8]:
     try:
-        return decode(read(picture), _TILE)
+        return _shrunk(decode(read(picture), _TILE))
     except ImageError:
         return np.full((_TILE, _TILE, 3), 200, np.uint8)
+
+
+def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """No larger than a tile shows, so that a hundred large photos fit in memory."""
+    import cv2
+
+    scale = _TILE / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _lot(seed: int, name: str) -> bytes:
