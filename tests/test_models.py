@@ -20,7 +20,8 @@ def efficientnet_file(tmp_path_factory):
     checkpoint = {
         layer.name: [np.asarray(array) for array in layer.get_weights()] for layer in model.layers if layer.weights
     }
-    checkpoint["normalization"] = [
+    name = next(layer for layer in checkpoint if layer.startswith("normalization"))
+    checkpoint[name] = [
         np.float32([0.485, 0.456, 0.406]),
         np.float32([0.229, 0.224, 0.225]) ** 2,
         np.float32(0),

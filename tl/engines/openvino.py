@@ -1,5 +1,7 @@
 """A trunk and photos become features on the CPU, through OpenVINO."""
 
+import importlib
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -24,9 +26,7 @@ class OpenVINOEngine:
     batch = BATCH
 
     def __init__(self, xml: Path, key: str, precision: str = "auto", threads: int | None = None) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _runtime().Core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = _precision(precision, able)
         self.key = f"{key}/openvino/{self.precision}"
@@ -97,6 +97,23 @@ class OpenVINOEngine:
         """Features `[n, features]` of a few photos, at once."""
         vectors: Vectors = self.network([photos])[0]
         return vectors
+
+
+def _runtime() -> Any:
+    """OpenVINO without its model converter: that takes as long to load as all the rest, and brings a telemetry client.
+
+    OpenVINO itself goes on without the converter where it is not installed.
+    """
+    converter = "openvino.tools.ovc"
+    hidden = "openvino" not in sys.modules and converter not in sys.modules
+    modules: dict[str, Any] = sys.modules
+    if hidden:
+        modules[converter] = None  # to Python: not there
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if hidden:
+            del modules[converter]
 
 
 def _precision(asked: str, able: list[str]) -> str:

@@ -68,8 +68,9 @@ def _rescaled(backbone: Backbone, checkpoint: Checkpoint) -> Checkpoint:
     """The official files of EfficientNet B0 to B7 as they were trained: Keras divides by the square root of ImageNet's
     standard deviation once more, in a layer that it adds only for `weights="imagenet"`; the same is done here in the
     variance of the layer before it."""
-    if re.fullmatch(r"efficientnetb\d", backbone.name) is None or "normalization" not in checkpoint:
+    name = next((layer for layer in checkpoint if layer.startswith("normalization")), None)  # numbered by its maker
+    if re.fullmatch(r"efficientnetb\d", backbone.name) is None or name is None:
         return checkpoint
-    mean, variance, *rest = checkpoint["normalization"]
+    mean, variance, *rest = checkpoint[name]
     deviation = np.array([0.229, 0.224, 0.225], np.float32).reshape(variance.shape)
-    return {**checkpoint, "normalization": [mean, variance * deviation, *rest]}
+    return {**checkpoint, name: [mean, variance * deviation, *rest]}
