@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.images import Picture, decode, fingerprint, fit, read
+from tl.datasets.images import VERSION, Picture, decode, fingerprint, fit, read
 from tl.engines.engine import Engine, Photos
 from tl.errors import CacheError, EngineError, ImageError
 from tl.features.cache import FeatureCache, Vector, namespace
@@ -134,7 +134,7 @@ class _Keeper:
 
     def __init__(self, cache: FeatureCache | None, engine: Engine, report: Reporter) -> None:
         self._cache, self._report = cache, report
-        self._space = namespace(engine.key)
+        self._space = namespace(f"{engine.key}/images {VERSION}")
         self._pending: list[tuple[bytes, Vector]] = []
         self._used: deque[bytes] = deque()
 
