@@ -28,6 +28,7 @@ FLOORS = [
     "commands",
 ]
 HEAVY = {
+    "threadpoolctl",
     "tensorflow",
     "keras",
     "keras_cv",

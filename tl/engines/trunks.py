@@ -34,9 +34,14 @@ class Trunk:
 
 
 def prepare(
-    backbone: Backbone, weights: Weights, *, report: Reporter | None = None, where: Settings | None = None
+    backbone: Backbone,
+    weights: Weights,
+    *,
+    check: bool = True,
+    report: Reporter | None = None,
+    where: Settings | None = None,
 ) -> Trunk:
-    """The trunk for OpenVINO, converted once a machine.
+    """The trunk for OpenVINO, converted once a machine; without `check` its files are taken as they are.
 
     Raises WeightsError for weights of another network, EngineError when the conversion fails.
     """
@@ -46,7 +51,7 @@ def prepare(
     key = trunk_key(backbone, weights)
     folder = where.cache_dir / "trunks" / f"{backbone.name}-{key[:16]}"
     found = _read(folder, key)
-    if found is not None and is_whole(found):
+    if found is not None and (not check or is_whole(found)):
         return found
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

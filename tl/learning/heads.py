@@ -7,6 +7,7 @@ same problem is solved in the space that the photos span (a rotation: the same s
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,9 +72,22 @@ def fit(
     photos (same fingerprint) are held out together. The temperature is fitted on the same held-out logits.
     """
     rule = head_rule(len(features))
+    with _threads(rule):
+        return _fit(features, labels, classes, rule, fingerprints, seed, report or Silent())
+
+
+def _fit(
+    features: Floats,
+    labels: Labels,
+    classes: int,
+    rule: HeadRule,
+    fingerprints: Sequence[bytes],
+    seed: int,
+    report: Reporter,
+) -> Fit:
     folds = _folds(labels, fingerprints, rule.folds, seed)
     rounds = list(range(rule.folds if rule.every_fold else 1))
-    with (report or Silent()).task("fitting the head", len(rounds) + 1, "fits") as task:
+    with report.task("fitting the head", len(rounds) + 1, "fits") as task:
         held_out: list[list[Floats]] = [[] for _ in rule.strengths]
         truth: list[Labels] = []
         for fold in rounds:
@@ -105,6 +119,13 @@ def log_loss(logits: Floats, labels: Labels) -> float:
     scores = logits.astype(np.float64)
     scores -= scores.max(axis=1, keepdims=True)
     return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(labels)), labels]))
+
+
+def _threads(rule: HeadRule) -> AbstractContextManager[object]:
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(1 if rule.one_thread else None, user_api="blas")
+    return limits
 
 
 class _Problem:

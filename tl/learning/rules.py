@@ -8,7 +8,8 @@ class HeadRule:
     """How a head is fitted: L2 strengths from strong to weak, L-BFGS iterations at each, and how they are compared.
 
     `rough` and `fine` are the largest slopes left when strengths are compared and when the head is fitted. With
-    `every_fold` each of the folds is held out once; else only the first, which is enough photos by itself.
+    `one_thread` the linear algebra runs on one processor alone. With `every_fold` each of the folds is held out once;
+    else only the first, which is enough photos by itself.
     """
 
     strengths: tuple[float, ...]
@@ -17,6 +18,7 @@ class HeadRule:
     fine: float
     folds: int
     every_fold: bool
+    one_thread: bool
 
 
 def head_rule(photos: int) -> HeadRule:
@@ -29,4 +31,6 @@ def head_rule(photos: int) -> HeadRule:
     # Warm-started along the path, 30 iterations a strength come within 0.1 points of the converged solution.
     # A slope of 1e-4 ranks the strengths as one of 1e-6 does, in half the time.
     iterations = 100 if every_fold else 30
-    return HeadRule(strengths, iterations, rough=1e-4, fine=1e-6, folds=5, every_fold=every_fold)
+    # Matrices of a thousand photos are too small to share: a second thread of BLAS costs twice the processor time.
+    one_thread = photos < 1000
+    return HeadRule(strengths, iterations, rough=1e-4, fine=1e-6, folds=5, every_fold=every_fold, one_thread=one_thread)

@@ -18,7 +18,7 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from tl.engines.trunks import content_key
+from tl.engines.trunks import Trunk, content_key
 from tl.errors import RunError, StorageError
 from tl.learning.heads import Head
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
@@ -85,12 +85,16 @@ def taken(folder: Path) -> bool:
     return folder.exists() or (folder.parent / f".{folder.name}.lock").exists()
 
 
-def write(folder: Path, head: Head, trunk: tuple[Path, Path], manifest: Mapping[str, Any]) -> None:
+def write(folder: Path, head: Head, trunk: Trunk, manifest: Mapping[str, Any]) -> None:
     """Head, trunk and manifest into a claimed folder; the trunk as hard links where the disk allows."""
     np.savez(folder / "head.npz", kernel=head.kernel, bias=head.bias, temperature=np.float64(head.temperature))
-    for source, name in zip(trunk, ("trunk.xml", "trunk.bin"), strict=True):
-        _link(source, folder / name)
-    files = {name: _sha256(folder / name) for name in _CHECKED}
+    _link(trunk.xml, folder / "trunk.xml")
+    _link(trunk.bin, folder / "trunk.bin")
+    files = {
+        "head.npz": _sha256(folder / "head.npz"),
+        "trunk.xml": trunk.xml_sha256,
+        "trunk.bin": trunk.bin_sha256,
+    }
     whole = {"format": FORMAT, **manifest, "files": files}
     text = json.dumps(whole | {"digest": _digest(whole)}, indent=1, ensure_ascii=False)
     (folder / "manifest.json").write_text(text, encoding="utf-8")

@@ -170,7 +170,7 @@ def _write(
     learned: _Learned,
     clock: "_Clock",
 ) -> None:
-    trunk = prepare(network, weights)
+    trunk = prepare(network, weights, check=False)  # checked when the engine was opened
     dataset, scores = learned.dataset, learned.scores
     _write_tables(folder, learned)
     seconds = clock.laps()
@@ -193,7 +193,7 @@ def _write(
         "versions": {"tl": __version__, **{name: version(name) for name in _LIBRARIES}},
         "command": [_utf8(word) for word in sys.argv],
     }
-    bundle.write(folder, learned.fit.head, (trunk.xml, trunk.bin), manifest)
+    bundle.write(folder, learned.fit.head, trunk, manifest)
 
 
 def _about(dataset: Dataset, parts: Split) -> dict[str, Any]:
