@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,40 @@ def test_processes_write_side_by_side(tmp_path):
     with FeatureCache(tmp_path, 500_000_000) as cache:
         assert cache.info().rows == 600
         assert all((cache.get(key(s + n)) == vector(s + n)).all() for s in (0, 100_000, 200_000) for n in range(200))
+
+
+def test_two_threads_with_a_cache_each_write_and_read_at_once(tmp_path):
+    met = threading.Barrier(2)
+
+    def work(start: int) -> int:
+        with FeatureCache(tmp_path, 500_000_000) as cache:
+            met.wait(timeout=20)  # both are open now
+            for n in range(start, start + 300, 10):
+                cache.put([(key(m), vector(m)) for m in range(n, n + 10)])
+                cache.touch([key(n)])
+                assert (cache.get(key(n)) == vector(n)).all()
+            met.wait(timeout=20)
+            return sum(cache.get(key(n)) is not None for n in (*range(300), *range(1000, 1300)))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, (0, 1000))) == [600, 600]
+    with FeatureCache(tmp_path, 500_000_000) as cache:
+        assert cache.info().rows == 600
+
+
+def test_who_stays_can_go_on_when_another_has_left(tmp_path):
+    with FeatureCache(tmp_path, 50_000_000) as staying:
+        with FeatureCache(tmp_path, 50_000_000) as leaving:
+            leaving.put([(key(1), vector(1))])
+        assert (staying.get(key(1)) == vector(1)).all()
+        staying.put([(key(2), vector(2))])
+
+
+def test_the_limit_is_that_of_the_room_there_is(tmp_path):
+    with FeatureCache(tmp_path, 1_000_000), FeatureCache(tmp_path, 500_000_000) as cache:
+        for start in range(0, 50_000, 1000):
+            cache.put([(key(n), vector(n)) for n in range(start, start + 1000)])
+        assert cache.info().limit == 1_000_000
 
 
 FULL = """

@@ -33,9 +33,17 @@ def test_json_is_one_list_that_agrees_with_python(tl, shapes, tiny_run):
         assert sum(item["confidence"] for item in answer["top"]) == pytest.approx(1, abs=1e-4)
 
 
-def test_an_empty_folder_is_an_empty_list(tl, tiny_run, tmp_path):
-    done = tl("predict", tmp_path, "--run", tiny_run, "--json")
-    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+def test_a_folder_without_images_is_an_error(tl, shapes, tiny_run, tmp_path, options):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
+    good = next((shapes / "noise").iterdir())
+    done = tl("predict", good, "empty", "--run", tiny_run, *options, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "error: folder 'empty' holds no images (.bmp, .gif, .jfif, " in done.stderr
+    assert "give another folder, or the files themselves" in done.stderr
 
 
 def test_patterns_and_strange_names(tl, shapes, tiny_run, tmp_path):

@@ -1,5 +1,6 @@
 """Tables of path,label[,split] as spreadsheets and scripts write them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,50 @@ def test_what_spreadsheets_write(tmp_path: Path) -> None:
     text = b'\xef\xbb\xbfpath,label\r\n"a.jpg","cat, big"\r\n\r\nb.jpg,"\xea\xb0\x9c"\r\n,,\r\n'
     assert load(table(tmp_path, text)).class_names == ("cat, big", "개")
     assert load(table(tmp_path, "path\tlabel\na.jpg\tcat\nb.jpg\tdog\n", "data.TSV")).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.tsv"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
+def test_any_usual_separator_whatever_the_file_is_called(
+    tmp_path: Path, name: str, separator: str, start: bytes
+) -> None:
+    rows = (("id", "label", '"path"', "split"), ("1", '"cat, big; wild"', "a.jpg", "train"), ("2", "dog", "b.jpg", ""))
+    text = start + "\r\n".join(separator.join(row) for row in rows).encode()
+    data = load(table(tmp_path, text, name))
+    assert data.names == ("a.jpg", "b.jpg")
+    assert data.class_names == ("cat, big; wild", "dog")
+    assert data.parts == ("train", None)
+
+
+def test_the_header_alone_decides_the_separator(tmp_path: Path) -> None:
+    data = load(table(tmp_path, "path,label\na.jpg,x;y;z;w\nb.jpg,u;v;w;x\n"))
+    assert data.class_names == ("u;v;w;x", "x;y;z;w")
+    data = load(table(tmp_path, "path;label\na.jpg;x,y,z,w\nb.jpg;u,v,w,x\n"))
+    assert data.class_names == ("u,v,w,x", "x,y,z,w")
+    assert load(table(tmp_path, "path\na.jpg\n"), labelled=False).names == ("a.jpg",)
+    assert load(table(tmp_path, "path;note\na.jpg;x\n"), labelled=False).names == ("a.jpg",)
+
+
+def test_the_lines_of_messages_are_those_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 3: no label for 'b.jpg'"):
+        load(table(tmp_path, "path;label\na.jpg;cat\nb.jpg;\n"))
+    with pytest.raises(DataError, match="no column 'label'.* found 'path', 'name'"):
+        load(table(tmp_path, "path;name\na.jpg;cat\n"))
+
+
+def test_paths_as_windows_writes_them(tmp_path: Path) -> None:
+    data = load(table(tmp_path, "path,label\nsub\\c.jpg,cat\n.\\b.jpg,dog\nsub/c.jpg,cat\nsub\\gone.jpg,cat\n"))
+    assert data.names == ("sub/c.jpg", "b.jpg")
+    assert data.pictures[0] == tmp_path / "sub" / "c.jpg"
+    assert data.skipped == (Skipped("sub/c.jpg", "listed twice"), Skipped("sub\\gone.jpg", "no such file"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no name holds a backslash on this system")
+def test_a_path_that_exists_as_written_is_taken_as_written(tmp_path: Path) -> None:
+    (tmp_path / "sub\\c.jpg").write_bytes(b"another")
+    data = load(table(tmp_path, "path,label\nsub\\c.jpg,cat\nb.jpg,dog\n"))
+    assert data.pictures[0] == tmp_path / "sub\\c.jpg"
 
 
 def test_absolute_paths(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """What `import tl` offers: the whole job as functions, the same as the commands."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tl.datasets.images import Picture
+from tl.datasets.paths import image_files
 from tl.errors import UsageError
 from tl.reporting import Reporter
 from tl.runs import bundle
@@ -35,14 +36,16 @@ class Classifier:
     def predict(
         self, images: str | Path | Picture | Sequence[str | Path | Picture], *, top: int = 5
     ) -> list[Prediction]:
-        """Predictions for one image or several, in their order: paths, or RGB uint8 arrays `[height, width, 3]`.
+        """Predictions for one image or several, in their order: files, or RGB uint8 arrays `[height, width, 3]`.
 
-        A broken image is a prediction whose `error` says why.
+        A folder stands for all images below it, a pattern such as "photos/*.jpg" for what it matches; a file that
+        exists always for itself. A broken or missing image is a prediction whose `error` says why. Raises DataError for
+        a folder without images.
         """
         if top < 1:
             raise UsageError(f"top={top}: at least one label is shown")
         given: Sequence[object] = images if isinstance(images, (list, tuple)) else [images]
-        return self._predictor.predict([_picture(item) for item in given], top=top)
+        return self._predictor.predict([picture for item in given for picture in _pictures(item)], top=top)
 
     def grid(
         self,
@@ -61,11 +64,11 @@ class Classifier:
         return pick(self._predictor, data, only=only, sort=sort, count=count, seed=seed).draw(columns=columns)
 
 
-def _picture(item: object) -> Picture:
+def _pictures(item: object) -> Iterable[Picture]:
     if isinstance(item, (str, os.PathLike)):
-        return Path(item)
+        return image_files([item])
     if isinstance(item, np.ndarray) and item.ndim == 3 and item.dtype == np.uint8:
-        return item
+        return [item]
     given = f"{item.dtype} array {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
     raise UsageError(f"an image cannot be given as {given}: give a path, or a uint8 array [height, width, 3] of RGB")
 

@@ -1,10 +1,6 @@
 """`tl predict`: photos become labels."""
 
-import glob
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,13 +18,15 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object an image.")
 def command(images: tuple[str, ...], run: str | None, top: int, engine: str, precision: str, as_json: bool) -> int:
     """Label each IMAGE: files, folders (with all below them) or patterns. Exit code 1 if one could not be read."""
+    from tl.datasets.paths import image_files
     from tl.runs.bundle import load
     from tl.runs.prediction import Predictor
 
+    files = image_files(images)
     predictor = Predictor(load(run), engine=engine, precision=precision)
     failed = 0
     opening = "[\n"
-    for prediction in predictor.in_order(((str(path), path) for path in _files(images)), top=top):
+    for prediction in predictor.in_order(((str(path), path) for path in files), top=top):
         failed += bool(prediction.error)
         if as_json:
             click.echo(opening + json.dumps(prediction.as_dict(), ensure_ascii=False), nl=False)
@@ -38,31 +36,6 @@ def command(images: tuple[str, ...], run: str | None, top: int, engine: str, pre
     if as_json:
         click.echo("[]" if opening == "[\n" else "\n]")
     return 1 if failed else 0
-
-
-def _files(images: tuple[str, ...]) -> Iterator[Path]:
-    from tl.datasets.images import IMAGE_SUFFIXES
-    from tl.errors import UsageError
-
-    for image in images:
-        path = Path(image)
-        if not image:
-            raise UsageError("an IMAGE is empty: give a file, a folder or a pattern")
-        if path.is_dir():
-            yield from _below(path, IMAGE_SUFFIXES)
-        elif not path.exists() and glob.has_magic(image):
-            matches = [Path(match) for match in sorted(glob.glob(image, recursive=True)) if Path(match).is_file()]
-            yield from matches or [path]  # no match: the pattern itself is reported as missing
-        else:
-            yield path
-
-
-def _below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        for name in sorted(files):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
-                yield Path(parent, name)
 
 
 def _print(prediction: "Prediction") -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.datasets.scans import lacks_only_its_end
 from tl.errors import ImageError
 
 if TYPE_CHECKING:
@@ -40,21 +41,15 @@ _ISO_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC
 def decode_jpeg(content: bytes, at_least: int) -> NDArray[np.uint8] | None:
     """A JPEG as RGB, or None when libjpeg-turbo objects to it: Pillow can tell harmless from truncated.
 
-    With `at_least` above 0 it may come out smaller, but no side below so many pixels. Raises ImageError for its size.
+    With `at_least` above 0 it may come out smaller, but no side below so many pixels. A picture that is all there but
+    for its end marker is taken. Raises ImageError for its size.
     """
-    import simplejpeg
-
     if content.count(b"\xff\xda") > MAX_SCANS:
         raise ImageError("JPEG with too many scans")
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-        _check_size(width, height)
-        # libjpeg-turbo decodes a whole image faster than it scales one by 5/8 or 7/8, hence nothing between 1 and 1/2.
-        sides = {"min_height": at_least, "min_width": at_least, "min_factor": 2} if at_least else {}
-        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, strict=True, **sides)
-    except ValueError:
-        return None
-    if b"Exif" in content[: 1 << 17]:
+    image = _sound(content, at_least)
+    if image is None and lacks_only_its_end(content):
+        image = _sound(content + b"\xff\xd9", at_least)  # with its end given, it objects only where data is missing
+    if image is not None and b"Exif" in content[: 1 << 17]:
         image = _turn(image, _orientation(content))
     return image
 
@@ -85,6 +80,20 @@ def reason(error: Exception, content: bytes) -> str:
     if kind in _ISO_BRANDS.values():
         return f"{kind} images are not read: save it as JPEG"
     return f"{'truncated' if 'truncated' in text else 'damaged'} {kind}"
+
+
+def _sound(content: bytes, at_least: int) -> NDArray[np.uint8] | None:
+    import simplejpeg
+
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+        _check_size(width, height)
+        # libjpeg-turbo decodes a whole image faster than it scales one by 5/8 or 7/8, hence nothing between 1 and 1/2.
+        sides = {"min_height": at_least, "min_width": at_least, "min_factor": 2} if at_least else {}
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, strict=True, **sides)
+    except ValueError:
+        return None
+    return image
 
 
 def _orientation(content: bytes) -> int:

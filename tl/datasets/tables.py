@@ -1,8 +1,10 @@
 """A table of path,label[,split] becomes a data set; paths are relative to the folder of the table."""
 
 import csv
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from tl.datasets.dataset import Dataset, Sample, Skipped, assemble, clean, short_name
@@ -27,10 +29,11 @@ class _Row:
 
 
 def load_table(table: Path, *, labelled: bool) -> Dataset:
-    """The images that a .csv or .tsv file names, in its order.
+    """The images that a .csv or .tsv file names, in its order; commas, semicolons or tabs separate its columns.
 
-    Rows whose file is missing are skipped. Raises DataError for a missing column, no label where `labelled`, an unknown
-    split, or when no file exists at all.
+    A path with backslashes that does not exist is taken with slashes if that does. Rows whose file is missing are
+    skipped. Raises DataError for a missing column, no label where `labelled`, an unknown split, or when no file exists
+    at all.
     """
     samples: list[Sample] = []
     skipped: list[Skipped] = []
@@ -59,7 +62,9 @@ def load_table(table: Path, *, labelled: bool) -> Dataset:
 def _rows(table: Path, labelled: bool) -> Iterator[_Row]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=DELIMITERS[table.suffix.lower()], strict=True)
+            first = file.readline()
+            delimiter = _delimiter(first, DELIMITERS[table.suffix.lower()])
+            reader = csv.reader(chain([first], file), delimiter=delimiter, strict=True)
             column = _columns(table, next(reader, []), labelled)
             for fields in reader:
                 if not any(field.strip() for field in fields):
@@ -69,7 +74,8 @@ def _rows(table: Path, labelled: bool) -> Iterator[_Row]:
                 }
                 if labelled and not values["label"]:
                     raise DataError(f"table {str(table)!r}, line {reader.line_num}: no label for {values['path']!r}")
-                yield _Row(reader.line_num, values["path"], clean(values["label"]), values["split"])
+                path = _spelled(table.parent, values["path"])
+                yield _Row(reader.line_num, path, clean(values["label"]), values["split"])
     except UnicodeDecodeError:
         raise DataError(f"table {str(table)!r} is not UTF-8 text: save it as UTF-8") from None
     except csv.Error as error:
@@ -78,12 +84,29 @@ def _rows(table: Path, labelled: bool) -> Iterator[_Row]:
         raise DataError(f"table {str(table)!r} cannot be read: {(error.strerror or '').lower()}") from None
 
 
-def _columns(table: Path, header: list[str], labelled: bool) -> dict[str, int | None]:
+def _delimiter(header: str, usual: str) -> str:
+    # The names of the columns tell it for certain, where csv.Sniffer guesses and gives up on a single column.
+    return max((usual, ",", ";", "\t"), key=lambda delimiter: _known_columns(header, delimiter))
+
+
+def _known_columns(header: str, delimiter: str) -> int:
+    try:
+        fields = next(csv.reader([header], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return 0
+    return sum(at is not None for at in _places(fields).values())
+
+
+def _places(header: list[str]) -> dict[str, int | None]:
     names = [field.strip().casefold() for field in header]
-    column = {
+    return {
         key: next((names.index(alias) for alias in aliases if alias in names), None)
         for key, aliases in _COLUMNS.items()
     }
+
+
+def _columns(table: Path, header: list[str], labelled: bool) -> dict[str, int | None]:
+    column = _places(header)
     for key in ("path", "label") if labelled else ("path",):
         if column[key] is None:
             found = ", ".join(repr(clean(field))[:40] for field in header[:6]) or "nothing"
@@ -92,6 +115,13 @@ def _columns(table: Path, header: list[str], labelled: bool) -> dict[str, int | 
                 f" found {found}"
             )
     return column
+
+
+def _spelled(root: Path, path: str) -> str:
+    if "\\" not in path or os.path.exists(root / path):
+        return path
+    slashed = path.replace("\\", "/")
+    return slashed if os.path.exists(root / slashed) else path
 
 
 def _problem(row: _Row, picture: Path, seen: set[tuple[str, str]]) -> str | None:

@@ -6,7 +6,6 @@ checksum counts as missing.
 """
 
 import hashlib
-import mmap
 import shutil
 import struct
 import time
@@ -22,16 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import CacheError, StorageError
+from tl.features.environments import Environments
 from tl.reporting import Reporter
 from tl.settings import Settings, settings
 
 Vector = NDArray[np.float32]
 _HEAD = struct.Struct("<II")  # crc32 of what follows it, day of last use
 _DAY_SECONDS = 86_400
-_ROOM = 64 << 20  # what the file may have beyond twice the limit, so that making room never needs room
-_PAGE = mmap.PAGESIZE
-_NEVER_WRITTEN = 64  # free pages at the end of the file that may not be there
 _KEPT = 0.8  # of the limit, once room is made
+_ENVIRONMENTS = Environments()
 
 
 @dataclass(frozen=True)
@@ -45,28 +43,29 @@ class CacheInfo:
 
 
 class FeatureCache:
-    """Feature vectors by image content and network; safe for threads and processes."""
+    """Feature vectors by image content and network; safe for threads and processes, and open as often as one likes.
+
+    Where it is open already in this process, with a lower limit, that one holds.
+    """
 
     def __init__(self, folder: Path, limit: int) -> None:
         import lmdb
 
-        self._folder, self._limit = folder, limit
+        self._folder = folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _check_whole(folder / "data.mdb")
-            self._store = lmdb.open(str(folder), map_size=_map_size(limit), max_dbs=2, max_readers=512, metasync=False)
-            self._rows = self._store.open_db(b"rows")
-            self._used = self._store.open_db(b"used")
+            self._environment = _ENVIRONMENTS.enter(folder, limit)
         except (OSError, lmdb.Error) as error:
             raise CacheError(
                 f"the feature cache {folder} cannot be opened ({error}); `tl cache clear` or TL_CACHE_DIR helps"
             ) from error
+        self._store, self._rows, self._used = self._environment.store, self._environment.rows, self._environment.used
+        self._limit = min(limit, self._environment.limit)  # its file was mapped with room for so much
 
     def __enter__(self) -> "FeatureCache":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._store.close()
+        _ENVIRONMENTS.leave(self._environment)
 
     def get(self, key: bytes) -> Vector | None:
         """The vector under a key, or None."""
@@ -172,23 +171,6 @@ def namespace(engine_key: str) -> bytes:
     return hashlib.sha256(engine_key.encode()).digest()[:16]
 
 
-def _check_whole(file: Path) -> None:
-    """Refuse a store shorter than its own description says: reading past the end of a mapped file ends the process.
-
-    The two meta pages hold, after a page header of 16 bytes and 120 bytes of the tables' roots, the last page in use;
-    the last few may be free ones that were never written.
-    """
-    if not file.exists():
-        return
-    with file.open("rb") as stream:
-        head = stream.read(_PAGE * 2)
-    if len(head) < _PAGE * 2:
-        raise OSError("the file is truncated")
-    last = max(int.from_bytes(head[start + 136 : start + 144], "little") for start in (0, _PAGE))
-    if file.stat().st_size < (last + 1 - _NEVER_WRITTEN) * _PAGE:
-        raise OSError("the file is truncated")
-
-
 def _unpacked(row: Any) -> Vector | None:
     checksum, _ = _HEAD.unpack_from(row)
     body = bytes(row[_HEAD.size :])
@@ -201,7 +183,3 @@ def _stamp(day: int, key: bytes) -> bytes:
 
 def _today() -> int:
     return int(time.time() // _DAY_SECONDS)
-
-
-def _map_size(limit: int) -> int:
-    return (2 * limit + _ROOM) // 4096 * 4096
