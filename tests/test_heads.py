@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from tl.learning.heads import _folds, fit, log_loss, softmax
+from tl.learning.calibration import log_loss, softmax
+from tl.learning.heads import fit, folds_of
 
 
 def clouds(photos: int, features: int, classes: int, *, spread: float = 1.0, seed: int = 0):
@@ -69,14 +70,14 @@ def test_a_handful_of_photos_is_enough_to_run(photos):
     assert np.isfinite(head.probabilities(values)).all()
 
 
-def test_copies_are_held_out_together_and_folds_do_not_depend_on_the_order():
+def test_copies_are_held_out_together_andfolds_of_do_not_depend_on_the_order():
     _, labels, prints = clouds(50, 2, 2)
     doubled, twice = np.concatenate([labels, labels]), [*prints, *prints]
-    folds = _folds(doubled, twice, 5, seed=3)
+    folds = folds_of(doubled, twice, 5, seed=3)
     assert (folds[:50] == folds[50:]).all()
     assert sorted(np.bincount(folds[:50])) == [10, 10, 10, 10, 10]
     order = np.random.default_rng(0).permutation(50)
-    assert (_folds(labels[order], [prints[at] for at in order], 5, seed=3) == folds[:50][order]).all()
+    assert (folds_of(labels[order], [prints[at] for at in order], 5, seed=3) == folds[:50][order]).all()
 
 
 def test_the_same_input_gives_the_same_head():

@@ -1,10 +1,25 @@
-"""Figures against values worked out by hand or by scipy."""
+"""Figures against scikit-learn's, scipy's and values worked out by hand; intervals by how often they hold."""
+
+import json
+import math
+import time
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from sklearn import metrics as sklearn
 
+from tl.errors import DataError
 from tl.evaluation.metrics import evaluate, proportion
+
+
+def drawn(count: int, classes: int, seed: int = 0, sharp: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Random probabilities and labels that they know something of; the last class never occurs."""
+    draw = np.random.default_rng(seed)
+    logits = draw.normal(size=(count, classes)) * sharp
+    labels = (logits + draw.gumbel(size=logits.shape) * 2)[:, :-1].argmax(axis=1)
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True), labels
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 10), (10, 10), (101, 102), (3, 7), (640, 2000)])
@@ -27,3 +42,166 @@ def test_top1_top5_and_log_loss():
 
 def test_top5_needs_more_than_five_classes():
     assert evaluate(np.eye(5, dtype=np.float32), np.arange(5)).top5 is None
+
+
+@pytest.mark.parametrize(("count", "classes"), [(300, 2), (40, 12), (2000, 7), (1500, 100)])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_figures_are_scikit_learns(count, classes, seed):
+    shares, labels = drawn(count, classes, seed)
+    found, every, answers = evaluate(shares, labels), list(range(classes)), shares.argmax(axis=1)
+    near = {"abs": 1e-9, "nan_ok": True}
+    assert found.top1.value == pytest.approx(sklearn.accuracy_score(labels, answers), **near)
+    assert found.log_loss == pytest.approx(sklearn.log_loss(labels, shares, labels=every), **near)
+    brier = sklearn.brier_score_loss(
+        labels, shares if classes > 2 else shares[:, 1], labels=every, pos_label=1 if classes == 2 else None
+    )
+    assert found.brier.value == pytest.approx(brier * (2 if classes == 2 else 1), **near)
+    recalls = sklearn.recall_score(labels, answers, labels=np.unique(labels), average="macro", zero_division=0)
+    assert found.balanced_accuracy.value == pytest.approx(recalls, **near)  # warns of answers that are no label
+    assert found.macro_f1.value == pytest.approx(sklearn.f1_score(labels, answers, average="macro"), **near)
+    if found.top5 is not None:
+        assert found.top5.value == pytest.approx(
+            sklearn.top_k_accuracy_score(labels, shares, k=5, labels=every), **near
+        )
+    precision, recall, f1, support = sklearn.precision_recall_fscore_support(
+        labels, answers, labels=every, zero_division=np.nan
+    )
+    assert [one.support for one in found.per_class] == support.tolist()
+    assert [one.precision.value for one in found.per_class] == pytest.approx(precision, **near)
+    assert [one.recall.value for one in found.per_class] == pytest.approx(recall, **near)
+    assert [one.f1.value for one in found.per_class] == pytest.approx(f1, **near)
+
+
+def test_balanced_accuracy_is_scikit_learns():
+    shares, labels = drawn(500, 9)
+    shares, labels = shares[:, :-1], labels
+    found = evaluate(shares, labels).balanced_accuracy.value
+    assert found == pytest.approx(sklearn.balanced_accuracy_score(labels, shares.argmax(axis=1)), abs=1e-9)
+
+
+def test_probabilities_of_zero_cost_what_they_cost_in_scikit_learn():
+    shares = np.array([[1.0, 0.0], [0.5, 0.5]])
+    labels = np.array([1, 0])
+    assert evaluate(shares, labels).log_loss == pytest.approx(sklearn.log_loss(labels, shares), abs=1e-9)
+
+
+def test_equal_probabilities_rank_as_argmax_has_them():
+    shares = np.full((10, 10), 0.1, np.float32)
+    found = evaluate(shares, np.arange(10))
+    assert found.top5 is not None
+    assert (found.top1.value, found.top5.value) == (0.1, 0.5)
+
+
+def test_the_calibration_error_is_that_of_the_diagram():
+    shares, labels = drawn(800, 6)
+    found = evaluate(shares, labels)
+    assert found.calibration_error.value == pytest.approx(found.reliability.error, abs=1e-12)
+    assert found.calibration_error.low <= found.calibration_error.value <= found.calibration_error.high
+
+
+def test_the_intervals_agree_with_drawing_photos_one_by_one():
+    shares, labels = drawn(400, 5, sharp=1.0)
+    found, draw = evaluate(shares, labels), np.random.default_rng(99)
+    answers, truth = shares.argmax(axis=1), np.eye(5)[labels]
+    losses, squares = -np.log(shares[truth == 1]), ((shares - truth) ** 2).sum(axis=1)
+    again: dict[str, list[float]] = {"log_loss": [], "brier": [], "balanced": [], "first_f1": []}
+    for _ in range(2000):
+        at = draw.integers(0, 400, 400)
+        again["log_loss"].append(float(losses[at].mean()))
+        again["brier"].append(float(squares[at].mean()))
+        right = answers[at] == labels[at]
+        again["balanced"].append(float(np.mean([right[labels[at] == one].mean() for one in np.unique(labels)])))
+        hits = np.sum(right & (labels[at] == 0))
+        again["first_f1"].append(float(2 * hits / (np.sum(labels[at] == 0) + np.sum(answers[at] == 0))))
+    ours = {
+        "log_loss": found.log_loss_interval,
+        "brier": (found.brier.low, found.brier.high),
+        "balanced": (found.balanced_accuracy.low, found.balanced_accuracy.high),
+        "first_f1": (found.per_class[0].f1.low, found.per_class[0].f1.high),
+    }
+    for name, theirs in again.items():
+        low, high = np.quantile(theirs, [0.025, 0.975])
+        assert np.abs(np.array(ours[name]) - (low, high)).max() < 0.4 * np.std(theirs), name
+        assert ours[name][1] - ours[name][0] == pytest.approx(high - low, rel=0.08), name
+
+
+def test_intervals_hold_in_95_of_100_cases():
+    truth = evaluate(*drawn(20_000, 4, seed=1000))
+    held = {"log_loss": 0, "brier": 0, "balanced_accuracy": 0, "macro_f1": 0}
+    for seed in range(100):
+        found = evaluate(*drawn(100, 4, seed))
+        held["log_loss"] += found.log_loss_interval[0] <= truth.log_loss <= found.log_loss_interval[1]
+        for name in ("brier", "balanced_accuracy", "macro_f1"):
+            one = getattr(found, name)
+            held[name] += one.low <= getattr(truth, name).value <= one.high
+    assert all(87 <= count <= 99 for count in held.values()), held
+
+
+def test_the_calibration_errors_interval_is_not_fooled_by_noise():
+    """The plain percentiles of a well calibrated network's error lie above the true one in one case of five."""
+    held = 0
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        sure = draw.beta(5, 1, 500) / 2 + 0.5
+        right = draw.random(500) < np.where(sure > 0.7, sure - 0.02, sure)
+        shares = np.column_stack([sure, 1 - sure])
+        found = evaluate(shares, (~right).astype(np.int64)).calibration_error
+        held += found.low <= 0.02 <= found.high + 0.001
+    assert held >= 48
+
+
+def test_the_same_seed_draws_the_same():
+    shares, labels = drawn(100, 3)
+    assert evaluate(shares, labels).macro_f1 == evaluate(shares, labels).macro_f1
+    assert evaluate(shares, labels).macro_f1 != evaluate(shares, labels, seed=1).macro_f1
+
+
+def test_all_right_is_not_certain():
+    found = evaluate(np.eye(2, dtype=np.float32)[[0, 1] * 10], np.array([0, 1] * 10))
+    for share in (found.balanced_accuracy, found.macro_f1):
+        assert (share.value, share.high) == (1.0, 1.0)
+        assert share.low == pytest.approx(proportion(20, 20).low)
+    assert found.per_class[0].f1.low == pytest.approx(proportion(10, 10).low)
+
+
+def test_all_wrong_and_a_single_photo():
+    found = evaluate(np.array([[0.9, 0.1]]), np.array([1]))
+    assert (found.top1.value, found.macro_f1.value, found.macro_f1.low) == (0.0, 0.0, 0.0)
+    assert found.macro_f1.high == pytest.approx(proportion(0, 1).high)
+    assert found.brier.value == pytest.approx(2 * 0.81)
+
+
+def test_classes_without_photos_have_no_value():
+    found = evaluate(np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0]]), np.array([0, 1]))
+    told = found.details(["a", "b", "c"])["per_class"]
+    assert told["c"]["recall"] is None
+    assert told["b"]["precision"] is None
+    assert told["b"]["recall"] == 0.0
+    assert math.isnan(found.per_class[2].f1.value)
+    assert found.balanced_accuracy.value == 0.5  # of the two classes that have photos
+
+
+def test_the_dictionaries_are_json_and_keep_their_keys():
+    shares, labels = drawn(60, 8)
+    found = evaluate(shares.astype(np.float32), labels)
+    told = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert {"top1", "top1_interval", "top5", "top5_interval", "log_loss", "count"} <= set(told)
+    for name in ("log_loss", "brier", "calibration_error", "balanced_accuracy", "macro_f1"):
+        low, high = told[f"{name}_interval"]
+        assert low <= told[name] <= high
+    details = json.loads(json.dumps(found.details(list("abcdefgh")), allow_nan=False))
+    assert details["per_class"]["a"]["support"] == int(np.sum(labels == 0))
+    assert sum(details["reliability"]["counts"]) == 60
+
+
+def test_no_photos_are_refused():
+    with pytest.raises(DataError, match="no photos"):
+        evaluate(np.zeros((0, 3), np.float32), np.zeros(0, np.int64))
+
+
+def test_ten_thousand_photos_of_a_hundred_classes_take_under_a_second_of_processor():
+    shares, labels = drawn(10_000, 100)
+    evaluate(shares[:10], labels[:10])  # loads what it needs
+    started = time.process_time()
+    evaluate(shares.astype(np.float32), labels)
+    assert time.process_time() - started < 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.learning.calibration import log_loss, softmax, temperature
 from tl.learning.rules import HeadRule, head_rule
 from tl.reporting import Reporter, Silent
 
@@ -85,40 +86,34 @@ def _fit(
     seed: int,
     report: Reporter,
 ) -> Fit:
-    folds = _folds(labels, fingerprints, rule.folds, seed)
+    folds = folds_of(labels, fingerprints, rule.folds, seed)
     rounds = list(range(rule.folds if rule.every_fold else 1))
     with report.task("fitting the head", len(rounds) + 1, "fits") as task:
         held_out: list[list[Floats]] = [[] for _ in rule.strengths]
         truth: list[Labels] = []
         for fold in rounds:
             inside = folds != fold
-            problem = _Problem(features[inside], labels[inside], classes, rule)
-            seen = problem.standardised(features[~inside])
-            for place, weights in enumerate(problem.path(rule.strengths, rule.rough)):
-                held_out[place].append(seen @ weights[:-1] + weights[-1])
+            for place, logits in enumerate(_tried(features, labels, classes, rule, inside)):
+                held_out[place].append(logits)
             truth.append(labels[~inside])
             task.advance()
-        trials, logits, known = _judged(rule, held_out, np.concatenate(truth))
+        trials, judged, known = _judged(rule, held_out, np.concatenate(truth))
         best = min(range(len(trials)), key=lambda place: trials[place].log_loss)
         problem = _Problem(features, labels, classes, rule)
         kernel, bias = problem.as_head(list(problem.path(rule.strengths[: best + 1], rule.fine))[-1])
         task.advance()
-    head = Head(kernel, bias, _temperature(logits[best], known))
+    head = Head(kernel, bias, temperature(judged[best], known))
     return Fit(head, trials[best].strength, tuple(trials), len(rounds))
 
 
-def softmax(logits: Floats) -> Floats:
-    """Probabilities `[n, classes]` of logits `[n, classes]`."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Floats = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
-    return probabilities
-
-
-def log_loss(logits: Floats, labels: Labels) -> float:
-    """Mean negative log-likelihood, in nats."""
-    scores = logits.astype(np.float64)
-    scores -= scores.max(axis=1, keepdims=True)
-    return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(labels)), labels]))
+def _tried(
+    features: Floats, labels: Labels, classes: int, rule: HeadRule, inside: NDArray[np.bool_]
+) -> Iterator[Floats]:
+    """Logits of the photos that are not inside, from the others, at each strength."""
+    problem = _Problem(features[inside], labels[inside], classes, rule)
+    seen = problem.standardised(features[~inside])
+    for weights in problem.path(rule.strengths, rule.rough):
+        yield seen @ weights[:-1] + weights[-1]
 
 
 def _threads(rule: HeadRule) -> AbstractContextManager[object]:
@@ -132,8 +127,8 @@ class _Problem:
     """Softmax regression on standardised features, in the smaller of the photos' and the features' space."""
 
     def __init__(self, features: Floats, labels: Labels, classes: int, rule: HeadRule) -> None:
-        self._mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        spread = features.std(axis=0, dtype=np.float64)
+        mean, spread = _moments(features)
+        self._mean = mean.astype(np.float32)
         useful = spread > 1e-6 * max(float(spread.max(initial=0.0)), 1e-12)  # a constant feature tells nothing
         self._scale = np.where(useful, 1 / np.where(useful, spread, 1), 0).astype(np.float32)
         self._back: Floats | None = None
@@ -190,6 +185,15 @@ class _Problem:
         return loss + penalty, slope.ravel().astype(np.float64)
 
 
+def _moments(features: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each feature, in double precision, without a copy of all of them in it."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    squares = np.zeros(features.shape[1])
+    for start in range(0, len(features), 1024):
+        squares += np.square(features[start : start + 1024] - mean).sum(axis=0)
+    return mean, np.sqrt(squares / len(features))
+
+
 def _rotated(standard: Floats) -> tuple[Floats, Floats]:
     """Coordinates `[n, rank]` of the rows and the orthonormal map `[features, rank]` back, from the Gram matrix."""
     values, vectors = np.linalg.eigh((standard @ standard.T).astype(np.float64))
@@ -199,7 +203,7 @@ def _rotated(standard: Floats) -> tuple[Floats, Floats]:
     return (vectors[:, real] * lengths).astype(np.float32), back
 
 
-def _folds(labels: Labels, fingerprints: Sequence[bytes], folds: int, seed: int) -> Labels:
+def folds_of(labels: Labels, fingerprints: Sequence[bytes], folds: int, seed: int) -> Labels:
     """A fold for every photo, even within each class, by content: the same on any machine and in any order."""
     salt = seed.to_bytes(8, "big", signed=True)
     order = sorted(range(len(labels)), key=lambda at: hashlib.sha256(salt + fingerprints[at]).digest())
@@ -220,13 +224,3 @@ def _judged(rule: HeadRule, held_out: list[list[Floats]], known: Labels) -> tupl
         for strength, scores in zip(rule.strengths, logits, strict=True)
     ]
     return trials, logits, known
-
-
-def _temperature(logits: Floats, labels: Labels) -> float:
-    """The temperature with the least log-loss (Guo et al. 2017), between 1/4 and 4."""
-    from scipy.optimize import minimize_scalar
-
-    found = minimize_scalar(
-        lambda power: log_loss(logits / np.float32(2.0**power), labels), bounds=(-2.0, 2.0), method="bounded"
-    )
-    return float(2.0**found.x)
