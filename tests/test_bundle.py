@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tl.errors import RunError
-from tl.runs.bundle import _digest, check, claimed, load, trunk_key
+from tl.runs.bundle import _digest, check, load, trunk_key
+from tl.runs.folders import claimed
 from tl.runs.prediction import Predictor
 
 

@@ -31,7 +31,8 @@ def test_the_run_folder_is_complete(tiny_run):
         "trunk.bin",
         "split.csv",
         "skipped.csv",
-        "history.csv",
+        "strengths.csv",
+        "run.toml",
         "predictions.csv",
         "grid.png",
     }

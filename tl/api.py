@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from tl.datasets.paths import image_files
 from tl.errors import UsageError
 from tl.reporting import Reporter
 from tl.runs import bundle
+from tl.runs.options import Options
 from tl.runs.prediction import Prediction, Predictor
-from tl.runs.training import Options
 from tl.runs.training import finetune as _finetune
 from tl.views.gallery import draw_run, pick
 
@@ -81,32 +81,36 @@ def finetune(
     out: str | Path | None = None,
     val: float = 0.2,
     seed: int = 0,
+    image_size: int | None = None,
+    unfreeze: str = "none",
+    epochs: int | None = None,
+    batch: int | None = None,
+    lr: float | str | None = None,
+    optimizer: str | None = None,
+    weight_decay: float | None = None,
+    label_smoothing: float | None = None,
+    augment: str | None = None,
+    views: int | None = None,
+    balance: str = "auto",
+    budget: str | None = None,
+    tensorboard: bool = False,
     engine: str = "auto",
     precision: str = "auto",
     cache: bool = True,
     offline: bool = False,
     download: bool = False,
+    resume: bool = False,
     report: Reporter | None = None,
 ) -> bundle.Run:
     """Train a classifier on a data set and write its run folder; each argument is the command's option of that name.
 
+    `resume` goes on with a run that was interrupted, the one of `out` or the newest, with the options it began with.
     Raises a `tl.errors.TLError` whose message says what to do.
     """
-    options = Options(
-        str(data),
-        backbone,
-        str(weights),
-        None if out is None else str(out),
-        val,
-        seed,
-        engine,
-        precision,
-        cache,
-        offline,
-        download,
-    )
-    run = _finetune(options, report=report)
-    draw_run(run, str(data))
+    given = {name: value for name, value in locals().items() if name not in ("resume", "report")}
+    plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    run = _finetune(Options(**plain | {"lr": None if lr is None else str(lr)}), report=report, resume=resume)
+    draw_run(run, str(run.manifest["options"]["data"]))
     return run
 
 

@@ -11,6 +11,9 @@ class Task(Protocol):
     def advance(self, amount: int = 1) -> None:
         """Say that `amount` more units are done."""
 
+    def expect(self, total: int) -> None:
+        """Say that the work is of another size than was thought."""
+
 
 class Reporter(Protocol):
     """Receives the account of a run; the commands draw it with rich, the library is silent by default."""
@@ -27,6 +30,9 @@ class Reporter(Protocol):
 
 class _SilentTask:
     def advance(self, amount: int = 1) -> None:
+        pass
+
+    def expect(self, total: int) -> None:
         pass
 
 

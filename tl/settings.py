@@ -1,8 +1,9 @@
 """Where `tl` keeps what it can compute again, and the limits on it: the one place that reads the environment.
 
-TL_CACHE_DIR     folder of weights, converted networks, features and data sets   (default: the user's cache folder)
-TL_CACHE_LIMIT   most bytes of features kept, such as 500M or 20G                (default: 10G)
-TL_OFFLINE       1: never touch the network
+TL_CACHE_DIR           folder of weights, converted networks, features and data sets   (default: the user's)
+TL_CACHE_LIMIT         most bytes of features kept, such as 500M or 20G                (default: 10G)
+TL_ACTIVATIONS_LIMIT   most bytes of activations while a backbone is trained           (default: 8G)
+TL_OFFLINE             1: never touch the network
 """
 
 import os
@@ -24,6 +25,7 @@ class Settings:
     cache_limit: int
     offline: bool
     keras_dir: Path
+    activations_limit: int = 8 * 10**9
 
 
 def settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -37,6 +39,7 @@ def settings(environment: Mapping[str, str] | None = None) -> Settings:
         cache_limit=parse_size(env.get("TL_CACHE_LIMIT") or "10G"),
         offline=env.get("TL_OFFLINE", "") not in ("", "0"),
         keras_dir=Path(env.get("KERAS_HOME") or Path.home() / ".keras"),
+        activations_limit=parse_size(env.get("TL_ACTIVATIONS_LIMIT") or "8G"),
     )
 
 

@@ -54,6 +54,9 @@ class _Bar:
     def advance(self, amount: int = 1) -> None:
         self._progress.advance(self._bar, amount)
 
+    def expect(self, total: int) -> None:
+        self._progress.update(self._bar, total=total)
+
 
 def _bars(unit: str, total: int | None) -> Any:
     from rich import progress

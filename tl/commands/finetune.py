@@ -5,28 +5,88 @@ from typing import Any
 
 import click
 
+_FIRST = (
+    click.option(
+        "--backbone",
+        default="resnet50",
+        show_default=True,
+        help="Network of Keras Applications, or efficientnet-lite0.",
+    ),
+    click.option(
+        "--weights", default="imagenet", show_default=True, help="imagenet, bsds500 (vgg16), none (random), or a file."
+    ),
+    click.option("--out", default=None, help="Run folder to make.  [default: runs/<date>-<backbone>-<data>]"),
+    click.option("--val", default=0.2, show_default=True, help="Share of each class held out for validation."),
+    click.option(
+        "--seed", default=0, show_default=True, help="Chooses the split; the same seed, the same split anywhere."
+    ),
+    click.option(
+        "--image-size", type=int, default=None, help="Side of the network's input in pixels.  [default: its own]"
+    ),
+)
+_TUNING = (
+    click.option(
+        "--unfreeze", default="none", show_default=True, help="Train the backbone as well: last, half, all or auto."
+    ),
+    click.option("--epochs", type=int, default=None, help="Rounds over the photos.  [default: by their number]"),
+    click.option("--batch", type=int, default=None, help="Photos a step.  [default: by their number]"),
+    click.option("--lr", default=None, help="Learning rate, or auto to look for one.  [default: by --unfreeze]"),
+    click.option("--optimizer", default=None, help="adamw or sgd.  [default: adamw]"),
+    click.option("--weight-decay", type=float, default=None, help="Pulls weights towards 0.  [default: 0.01]"),
+    click.option("--label-smoothing", type=float, default=None, help="Share of a label given to all classes."),
+    click.option("--augment", default=None, help="none, light or strong.  [default: light]"),
+    click.option("--views", type=int, default=None, help="Augmented views of a photo that are stored.  [default: 4]"),
+    click.option(
+        "--balance", default="auto", show_default=True, help="For uneven classes: auto, none, weights or sampling."
+    ),
+    click.option("--budget", default=None, help="Stop in time, such as 10m, with the best so far."),
+    click.option("--resume", is_flag=True, help="Go on with the newest interrupted run, or that of --out."),
+    click.option("--show-augment", is_flag=True, help="Draw augmented photos and end."),
+    click.option("--tensorboard", is_flag=True, help="Write the curves for TensorBoard into the run."),
+)
+_MACHINE = (
+    click.option("--engine", default="auto", show_default=True, help="auto, openvino or tensorflow."),
+    click.option("--precision", default="auto", show_default=True, help="auto, f32, bf16 or f16."),
+    click.option(
+        "--cache/--no-cache", default=True, show_default=True, help="Keep features, so that they are computed once."
+    ),
+    click.option("--download", is_flag=True, help="Fetch a known data set (dogs-vs-cats, cifar100) if it is not here."),
+    click.option("--offline", is_flag=True, help="Never touch the network."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the account."),
+    click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
+)
+_WITH_RESUME = {"out", "budget", "as_json", "quiet", "resume"}
+
+
+def _configured(context: click.Context, _: click.Parameter, path: str | None) -> None:
+    """Options of the file become defaults: what is typed counts more."""
+    if path is not None:
+        from tl.runs.options import read
+
+        context.default_map = read(path)
+
+
+def _all(*groups: tuple[Any, ...]) -> Any:
+    def decorate(function: Any) -> Any:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
 
 @click.command("finetune")
 @click.argument("data", default="data/")
 @click.option(
-    "--backbone", default="resnet50", show_default=True, help="Network of Keras Applications, or efficientnet-lite0."
+    "--config",
+    type=click.Path(),
+    is_eager=True,
+    expose_value=False,
+    callback=_configured,
+    help="TOML file with options by these names; those typed count more.",
 )
-@click.option(
-    "--weights", default="imagenet", show_default=True, help="imagenet, bsds500 (vgg16), none (random), or a file."
-)
-@click.option("--out", default=None, help="Run folder to make.  [default: runs/<date>-<backbone>-<data>]")
-@click.option("--val", default=0.2, show_default=True, help="Share of each class held out for validation.")
-@click.option("--seed", default=0, show_default=True, help="Chooses the split; the same seed, the same split anywhere.")
-@click.option("--engine", default="auto", show_default=True, help="auto, openvino or tensorflow.")
-@click.option("--precision", default="auto", show_default=True, help="auto, f32, bf16 or f16.")
-@click.option(
-    "--cache/--no-cache", default=True, show_default=True, help="Keep features, so that they are computed once."
-)
-@click.option("--download", is_flag=True, help="Fetch a known data set (dogs-vs-cats, cifar100) if it is not here.")
-@click.option("--offline", is_flag=True, help="Never touch the network.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the account.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def command(as_json: bool, quiet: bool, **options: Any) -> None:
+@_all(_FIRST, _TUNING, _MACHINE)  # type: ignore[untyped-decorator]
+def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **options: Any) -> None:
     """Train a classifier on DATA: class folders, train/val/test folders, a CSV of path,label[,split], cifar100 or
     dogs-vs-cats."""
     from tl.api import finetune
@@ -34,7 +94,12 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
     from tl.reporting import Silent
 
     report = Silent() if as_json or quiet else Console()
-    run = finetune(report=report, **options)
+    if resume:
+        _refuse_other_options()
+    if show_augment:
+        _draw_augmented(options)
+        return
+    run = finetune(report=report, resume=resume, **options)
     if as_json:
         click.echo(json.dumps({"run": str(run.folder), **run.manifest}, ensure_ascii=False))
     if as_json or quiet:
@@ -44,7 +109,34 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
             report.say(name, _figures(run.manifest["metrics"][name]))
     report.say("run", f"{run.folder} in {run.manifest['metrics']['seconds']['total']:.1f} s")
     newest = "" if run.folder.parent.name == "runs" else f"--run {run.folder} "
-    report.say("next", f"tl predict {newest}PHOTO.jpg   or   tl grid {newest}{options['data']}")
+    report.say("next", f"tl predict {newest}PHOTO.jpg   or   tl grid {newest}{run.manifest['options']['data']}")
+
+
+def _refuse_other_options() -> None:
+    from tl.errors import UsageError
+
+    context = click.get_current_context()
+    typed = click.core.ParameterSource.COMMANDLINE
+    other = [
+        name for name in context.params if context.get_parameter_source(name) is typed and name not in _WITH_RESUME
+    ]
+    if other:
+        names = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in other)
+        raise UsageError(f"--resume goes on with the options that the run began with: leave out {names}")
+
+
+def _draw_augmented(options: dict[str, Any]) -> None:
+    from pathlib import Path
+
+    from tl.runs.options import Options
+    from tl.views.augmented import draw_samples
+    from tl.views.show import show
+
+    path = Path("runs") / f"augmented-{Path(str(options['data'])).stem}.png"
+    path.parent.mkdir(exist_ok=True)
+    draw_samples(Options(**options)).save(path)
+    click.echo(f"augmented photos in {path}")
+    show(path)
 
 
 def _figures(scores: dict[str, Any]) -> str:

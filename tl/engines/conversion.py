@@ -7,17 +7,22 @@ are traced by TensorFlow instead, whose importer removes them.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tl.errors import WeightsError
 from tl.networks.backbones import Backbone, Recipe, backbone
 from tl.networks.models import build
+from tl.networks.trainable import frozen_part
 from tl.networks.weights import Weights
 
 
-def convert(network: Backbone, weights: Weights, folder: Path) -> None:
-    """Write `trunk.xml` and `trunk.bin`: uint8 `[n, size, size, 3]` to float32 `[n, features]`."""
+def convert(network: Backbone, weights: Weights, unfreeze: str | None, folder: Path) -> None:
+    """Write `trunk.xml` and `trunk.bin`: uint8 `[n, size, size, 3]` to float32 `[n, features]`.
+
+    With `unfreeze` they are the frozen part of the network, to float16 `[n, height, width, channels]`.
+    """
     import keras
     import openvino
 
@@ -26,17 +31,19 @@ def convert(network: Backbone, weights: Weights, folder: Path) -> None:
     size = network.recipe.image_size
     shape = (None, 3, size, size) if network.channels_first else (None, size, size, 3)
     model = build(network, weights)
+    model = frozen_part(model, unfreeze) if unfreeze else model
     signature = [keras.InputSpec(shape=shape, dtype="float32")]
     bare = folder / "bare.xml"
     model.export(str(bare), format="openvino", verbose=False, input_signature=signature)
     core = openvino.Core()
-    whole = _with_preprocessing(core.read_model(bare), network.recipe, "NCHW" if network.channels_first else "NHWC")
+    layout = "NCHW" if network.channels_first else "NHWC"
+    whole = _with_preprocessing(core.read_model(bare), network.recipe, layout, activations=bool(unfreeze))
     openvino.serialize(whole, folder / "trunk.xml")
     for path in (bare, bare.with_suffix(".bin")):
         path.unlink()
 
 
-def _with_preprocessing(model: Any, recipe: Recipe, layout: str) -> Any:
+def _with_preprocessing(model: Any, recipe: Recipe, layout: str, *, activations: bool) -> Any:
     from openvino import Layout, PartialShape, Type
     from openvino._offline_transformations import apply_moc_transformations
     from openvino.preprocess import PrePostProcessor
@@ -51,6 +58,9 @@ def _with_preprocessing(model: Any, recipe: Recipe, layout: str) -> Any:
     if recipe.bgr:
         pixels.reverse_channels()
     pixels.mean(list(recipe.mean)).scale(list(recipe.std))
+    if activations:
+        steps.output().model().set_layout(Layout(layout))
+        steps.output().tensor().set_layout(Layout("NHWC")).set_element_type(Type.f16)
     whole = steps.build()
     whole.inputs[0].set_names({"photos"})
     whole.outputs[0].set_names({"features"})
@@ -62,8 +72,10 @@ def _main() -> None:
     order = json.load(sys.stdin)
     given = order["weights"]
     weights = Weights(**{**given, "path": Path(given["path"]) if given["path"] else None})
+    recipe = Recipe(**order["recipe"])
     try:
-        convert(backbone(order["backbone"]), weights, Path(order["out"]))
+        network = replace(backbone(order["backbone"]), recipe=recipe)
+        convert(network, weights, order["unfreeze"], Path(order["out"]))
     except WeightsError as error:
         sys.stdout.write(f"\nweights: {error}\n")
     else:

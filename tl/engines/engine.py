@@ -41,9 +41,12 @@ def open_engine(
     *,
     engine: str = "auto",
     precision: str = "auto",
+    unfreeze: str | None = None,
     report: Reporter | None = None,
 ) -> Engine:
     """The engine for this machine: TensorFlow where it sees a GPU, OpenVINO on the CPU.
+
+    With `unfreeze` it runs the part that stays frozen, and gives float16 activations instead of features.
 
     Raises UsageError for an engine or precision that does not exist, EngineError for one that this machine cannot run.
     """
@@ -51,11 +54,11 @@ def open_engine(
     if engine == "tensorflow" or (engine == "auto" and has_gpu()):
         from tl.engines.tensorflow import TensorFlowEngine
 
-        return TensorFlowEngine(backbone, weights, precision)
+        return TensorFlowEngine(backbone, weights, precision, unfreeze)
     from tl.engines.openvino import OpenVINOEngine
     from tl.engines.trunks import content_key, prepare
 
-    trunk = prepare(backbone, weights, report=report)
+    trunk = prepare(backbone, weights, unfreeze=unfreeze, report=report)
     return OpenVINOEngine(trunk.xml, content_key(trunk.xml_sha256, trunk.bin_sha256, backbone.recipe), precision)
 
 

@@ -1,20 +1,17 @@
 """A Keras backbone and photos become features through TensorFlow: the engine for GPUs, and the reference."""
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from tl.engines.devices import POLICIES, gpu_precision, grow, tensorflow
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.engines.trunks import trunk_key
-from tl.errors import EngineError
 from tl.networks.backbones import Backbone, Recipe
 from tl.networks.models import build
+from tl.networks.trainable import frozen_part
 from tl.networks.weights import Weights, verify
-
-_POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16", "f16": "mixed_float16"}
 
 
 class TensorFlowEngine:
@@ -25,20 +22,17 @@ class TensorFlowEngine:
 
     name = "tensorflow"
 
-    def __init__(self, backbone: Backbone, weights: Weights, precision: str = "auto") -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        import keras
-        import tensorflow as tf
-
-        if keras.backend.backend() != "tensorflow":
-            raise EngineError(f"Keras runs on {keras.backend.backend()!r} here: set KERAS_BACKEND=tensorflow")
-        cards = tf.config.list_physical_devices("GPU")
+    def __init__(
+        self, backbone: Backbone, weights: Weights, precision: str = "auto", unfreeze: str | None = None
+    ) -> None:
+        cards = tensorflow().config.list_physical_devices("GPU")
         for card in cards:
-            _grow(card)
-        self.precision = _precision(cards) if precision == "auto" else precision
+            grow(card)
+        auto = gpu_precision(cards) if cards else "f32"
+        self.precision = auto if precision == "auto" else precision
         self.batch = 64 if cards else 16
-        self.key = f"{trunk_key(backbone, weights)}/tensorflow/{self.precision}"
-        self._network = _traced(backbone, weights, _POLICIES[self.precision], xla=bool(cards))
+        self.key = f"{trunk_key(backbone, weights, unfreeze)}/tensorflow/{self.precision}"
+        self._network = _traced(backbone, weights, POLICIES[self.precision], unfreeze, xla=bool(cards))
 
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
         """Photos to features, batch after batch; the next one is decoded while this one is computed."""
@@ -67,7 +61,7 @@ def preprocess(pixels: Any, recipe: Recipe) -> Any:
     return (pixels - np.array(recipe.mean, np.float32)) / np.array(recipe.std, np.float32)
 
 
-def _traced(backbone: Backbone, weights: Weights, policy: str, *, xla: bool) -> Any:
+def _traced(backbone: Backbone, weights: Weights, policy: str, unfreeze: str | None, *, xla: bool) -> Any:
     import keras
     import tensorflow as tf
 
@@ -76,28 +70,14 @@ def _traced(backbone: Backbone, weights: Weights, policy: str, *, xla: bool) -> 
     keras.config.set_dtype_policy(policy)
     try:
         model = build(backbone, weights)
+        model = frozen_part(model, unfreeze) if unfreeze else model
     finally:
         keras.config.set_dtype_policy(before)
 
     @tf.function(jit_compile=xla)  # type: ignore[untyped-decorator]
     def features(photos: Any) -> Any:
         pixels = preprocess(tf.cast(photos, tf.float32), backbone.recipe)
-        return tf.cast(model(pixels, training=False), tf.float32)
+        values = model(pixels, training=False)
+        return tf.cast(values, tf.float16 if unfreeze else tf.float32)
 
     return features
-
-
-def _grow(card: Any) -> None:
-    import tensorflow as tf
-
-    with suppress(RuntimeError):  # TensorFlow is running already, with the choice that its first user made
-        tf.config.experimental.set_memory_growth(card, True)
-
-
-def _precision(cards: list[Any]) -> str:
-    import tensorflow as tf
-
-    if not cards:
-        return "f32"
-    capability = tf.config.experimental.get_device_details(cards[0]).get("compute_capability", (0, 0))
-    return "bf16" if capability >= (8, 0) else "f16" if capability >= (7, 0) else "f32"

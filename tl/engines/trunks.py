@@ -37,18 +37,21 @@ def prepare(
     backbone: Backbone,
     weights: Weights,
     *,
+    unfreeze: str | None = None,
     check: bool = True,
     report: Reporter | None = None,
     where: Settings | None = None,
 ) -> Trunk:
     """The trunk for OpenVINO, converted once a machine; without `check` its files are taken as they are.
 
+    With `unfreeze` it is the part of the network that stays frozen, and gives activations instead of features.
+
     Raises WeightsError for weights of another network, EngineError when the conversion fails.
     """
     from filelock import FileLock
 
     where = where or settings()
-    key = trunk_key(backbone, weights)
+    key = trunk_key(backbone, weights, unfreeze)
     folder = where.cache_dir / "trunks" / f"{backbone.name}-{key[:16]}"
     found = _read(folder, key)
     if found is not None and (not check or is_whole(found)):
@@ -58,7 +61,10 @@ def prepare(
         with FileLock(folder.with_suffix(".lock")):
             found = _read(folder, key)  # another process may have converted it while this one waited
             whole = found is not None and is_whole(found)
-            return found if found and whole else _convert(backbone, weights, folder, key, report or Silent())
+            if found and whole:
+                return found
+            shutil.rmtree(folder, ignore_errors=True)
+            return convert(backbone, weights, folder, unfreeze=unfreeze, report=report)
     except OSError as error:
         raise StorageError(
             f"the network cannot be written to {folder.parent}: {error.strerror}; set TL_CACHE_DIR"
@@ -76,9 +82,10 @@ def is_whole(trunk: Trunk) -> bool:
     return (_sha256(trunk.xml), _sha256(trunk.bin)) == (trunk.xml_sha256, trunk.bin_sha256)
 
 
-def trunk_key(backbone: Backbone, weights: Weights) -> str:
-    """What the trunk's outputs depend on, hashed: network, weights, recipe, conversion."""
+def trunk_key(backbone: Backbone, weights: Weights, unfreeze: str | None = None) -> str:
+    """What the trunk's outputs depend on, hashed: network, weights, recipe, conversion, and where it ends."""
     about = {"backbone": asdict(backbone), "weights": weights.sha256, "conversion": CONVERSION}
+    about |= {"unfreeze": unfreeze} if unfreeze else {}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
@@ -91,16 +98,28 @@ def _read(folder: Path, key: str) -> Trunk | None:
     return trunk if trunk.key == key and trunk.xml.is_file() and trunk.bin.is_file() else None
 
 
-def _convert(backbone: Backbone, weights: Weights, folder: Path, key: str, report: Reporter) -> Trunk:
+def convert(
+    backbone: Backbone,
+    weights: Weights,
+    folder: Path,
+    *,
+    unfreeze: str | None = None,
+    report: Reporter | None = None,
+) -> Trunk:
+    """Convert into a folder that does not exist yet, complete or not at all.
+
+    Raises WeightsError for weights of another network, EngineError when the conversion fails.
+    """
     verify(weights)
+    report, key = report or Silent(), trunk_key(backbone, weights, unfreeze)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
     try:
-        with report.task(f"converting {backbone.name} for OpenVINO, once", None, "s"):
-            _run_conversion(backbone, weights, scratch)
+        once = "" if weights.choice == "tuned" else ", once"
+        with report.task(f"converting {backbone.name} for OpenVINO{once}", None, "s"):
+            _run_conversion(backbone, weights, unfreeze, scratch)
         files = {part: scratch / f"trunk.{part}" for part in ("xml", "bin")}
         about = {part: _sha256(path) for part, path in files.items()} | {"key": key}
         (scratch / "trunk.json").write_text(json.dumps(about))
-        shutil.rmtree(folder, ignore_errors=True)
         os.replace(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -110,9 +129,11 @@ def _convert(backbone: Backbone, weights: Weights, folder: Path, key: str, repor
     return trunk
 
 
-def _run_conversion(backbone: Backbone, weights: Weights, scratch: Path) -> None:
+def _run_conversion(backbone: Backbone, weights: Weights, unfreeze: str | None, scratch: Path) -> None:
     order = {
         "backbone": backbone.name,
+        "recipe": asdict(backbone.recipe),
+        "unfreeze": unfreeze,
         "weights": {**asdict(weights), "path": str(weights.path.resolve()) if weights.path else None},
         "out": str(scratch),
     }

@@ -34,3 +34,77 @@ def head_rule(photos: int) -> HeadRule:
     # Matrices of a thousand photos are too small to share: a second thread of BLAS costs twice the processor time.
     one_thread = photos < 1000
     return HeadRule(strengths, iterations, rough=1e-4, fine=1e-6, folds=5, every_fold=every_fold, one_thread=one_thread)
+
+
+@dataclass(frozen=True)
+class TuningRule:
+    """How a backbone is trained on from its fitted head.
+
+    `learning_rate` is that of the head and the uppermost stage, `stage_decay` what it is multiplied by for each stage
+    below; `warmup` a share of all steps; `ema` the decay of the averaged weights a step; `views` how many augmented
+    views of a photo are stored; `monitor` the share of the training photos held out to stop early, 0 for none;
+    `patience` the epochs without a smaller loss there. `mixes` allows MixUp and CutMix.
+    """
+
+    optimizer: str
+    learning_rate: float
+    stage_decay: float
+    weight_decay: float
+    label_smoothing: float
+    ema: float
+    batch: int
+    epochs: int
+    warmup: float
+    augment: str
+    mixes: bool
+    views: int
+    monitor: float
+    patience: int
+
+
+def unfreeze_rule(photos: int, classes: int, *, gpu: bool) -> str:
+    """How much of a backbone "auto" trains: none, last or all."""
+    # With fewer than ten photos a class the head alone is as good and cannot overfit the backbone.
+    if photos < 10 * classes:
+        return "none"
+    # A GPU trains whole networks in minutes; a whole network needs data: below 2,000 photos its last stage is as good.
+    return "all" if gpu and photos >= 2000 else "last"
+
+
+def tuning_rule(photos: int, unfreeze: str) -> TuningRule:
+    """The rule for so many training photos, when "last", "half" or "all" of the backbone is trained."""
+    few = photos < 200
+    # BiT's hyper-rule counts steps by data set size (500 below 20,000 photos); from a fitted head fewer are needed.
+    epochs = 10 if photos < 2000 else 8 if photos < 20_000 else 5
+    # Below 200 photos larger batches would leave a handful of steps an epoch.
+    batch = 16 if few else 32
+    whole = unfreeze == "all"
+    return TuningRule(
+        optimizer="adamw",
+        learning_rate=1e-4 if unfreeze == "last" else 5e-5,
+        stage_decay=0.5,  # lower stages hold what every picture has: they move less (Howard & Ruder 2018)
+        weight_decay=0.01,
+        label_smoothing=0.1 if photos >= 2000 else 0.0,  # with few photos it only blurs what they say
+        ema=0.9 if few else 0.99,  # averages over about ten or a hundred steps, a fraction of the whole training
+        batch=batch,
+        epochs=epochs,
+        warmup=0.1,
+        augment="light",
+        mixes=photos >= 2000,
+        views=1 if whole else 4 if photos < 20_000 else 2,
+        monitor=0.0 if few else 0.1,  # fewer than twenty photos cannot tell one epoch from the next
+        patience=3,
+    )
+
+
+def class_weights(counts: tuple[int, ...]) -> tuple[float, ...] | None:
+    """A weight for each class when the largest has over 1.5 times the photos of the smallest, else None.
+
+    A photo's mean weight is 1. Inverse square roots: full inverses would let a handful of photos drive the whole
+    training (Mahajan et al. 2018).
+    """
+    if max(counts) <= 1.5 * min(counts):
+        return None
+    raw = [count**-0.5 for count in counts]
+    mean = sum(weight * count for weight, count in zip(raw, counts, strict=True)) / sum(counts)
+    return tuple(weight / mean for weight in raw)

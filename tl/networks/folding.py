@@ -14,8 +14,8 @@ from tl.errors import BackboneError
 from tl.networks.stages import cut_points, functional, graph
 
 
-def fold(model: Any) -> Any:
-    """A new model, in float32, of the same function in inference, with as few BatchNorm layers as possible.
+def fold(model: Any, policy: str = "float32") -> Any:
+    """A new model of the same function in inference, under a dtype policy, with as few BatchNorm layers as possible.
 
     Folded are those that alone read a linear Conv2D, DepthwiseConv2D, SeparableConv2D or Dense; that layer keeps its
     name, gains a bias, and loses its regularizers and constraints, which were meant for another kernel. BatchNorm
@@ -38,7 +38,7 @@ def fold(model: Any) -> Any:
     def renewed(layer: Any) -> Any:
         if id(layer) in gone or not isinstance(layer, keras.layers.Layer):
             return layer  # an operation without weights, which may serve two models, or one that `connected` leaves out
-        return _renewed(layer, with_bias=id(layer) in folded_into)
+        return _renewed(layer, policy, with_bias=id(layer) in folded_into)
 
     def connected(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return (*args, *kwargs.values())[0] if id(layer) in gone else layer(*args, **kwargs)
@@ -131,12 +131,12 @@ def _takes_in(layer: Any, normalization: Any, rank: int) -> bool:
     return layer.activation is keras.activations.linear and normalization.axis % rank == channels
 
 
-def _renewed(layer: Any, *, with_bias: bool) -> Any:
+def _renewed(layer: Any, policy: str, *, with_bias: bool) -> Any:
     import keras
 
     config = layer.get_config()
     if not isinstance(layer, keras.Model):
-        config["dtype"] = "float32"
+        config["dtype"] = policy
     if with_bias:
         config["use_bias"] = True
         config |= {key: None for key in config if key.endswith(("_regularizer", "_constraint"))}

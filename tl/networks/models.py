@@ -17,7 +17,8 @@ def build(backbone: Backbone, weights: Weights, *, include_top: bool = False) ->
     """A `keras.Model` from preprocessed pixels `[n, size, size, 3]` to features `[n, features]`.
 
     With `include_top` it ends in the 1000 ImageNet probabilities instead, which needs weights that have a top.
-    Weights named "none" are drawn at random, from their seed. The image data format is Keras' present one.
+    Weights named "none" are drawn at random, from their seed; "tuned" ones are those of the folded network, which is
+    what is then built. The image data format is Keras' present one.
     Raises WeightsError for weights of another network.
     """
     import keras
@@ -32,6 +33,10 @@ def build(backbone: Backbone, weights: Weights, *, include_top: bool = False) ->
         pooling=None if include_top else "avg",
         input_shape=(3, size, size) if first else (size, size, 3),
     )
+    if weights.choice == "tuned":
+        from tl.networks.folding import fold
+
+        model = fold(model)
     if weights.path is not None:
         _load(model, backbone, weights)
     return model

@@ -83,6 +83,17 @@ def cut_for(model: Any, unfreeze: str) -> str | None:
     return found[frozen - 1].layer if frozen else None
 
 
+def depths(model: Any) -> dict[str, int]:
+    """How many stages below the last each layer of a model is, by its name; layers that end no stage count as 0."""
+    ends = {stage.layer: at for at, stage in enumerate(stages(model))}
+    found: dict[str, int] = {}
+    stage = 0
+    for point in cut_points(model):
+        found |= {layer.name: max(0, len(ends) - 1 - stage) for layer in point.since}
+        stage = ends[point.layer.name] + 1 if point.layer.name in ends else stage
+    return found
+
+
 def cut_points(model: Any) -> tuple[CutPoint, ...]:
     """All layers of a model that every path from input to output goes through, in order; the input is none.
 

@@ -26,7 +26,8 @@ from tl.settings import Settings, settings
 class Weights:
     """Weights of a backbone: where they lie, where they came from, and what they hash to.
 
-    `choice` is "imagenet", "bsds500", "none" or "file"; `seed` is set, and `path` None, for random weights alone.
+    `choice` is "imagenet", "bsds500", "none", "file" or "tuned" (a run's own, of the folded network); `seed` is set,
+    and `path` None, for random weights alone.
     """
 
     choice: str
@@ -140,7 +141,7 @@ def cached(backbone: Backbone, choice: str, where: Settings) -> Weights | None:
     if choice == "imagenet" and official is not None:
         theirs = where.keras_dir / "models" / official.file
         if theirs.is_file() and _matches(theirs, official.checksum):
-            return Weights(choice, theirs, "Keras' cache", _sha256(theirs))
+            return Weights(choice, theirs, "Keras' cache", sha256_of(theirs))
     return None
 
 
@@ -151,7 +152,7 @@ def _given(backbone: Backbone, choice: str) -> Weights:
         raise WeightsError(
             f"no weights called {choice!r} for {backbone.name}, and no such file: give {named}, or the path of a file"
         )
-    return Weights("file", path, f"file {path.name}", _sha256(path))
+    return Weights("file", path, f"file {path.name}", sha256_of(path))
 
 
 def _fetched(backbone: Backbone, choice: str, offline: bool, report: Reporter | None, where: Settings) -> Weights:
@@ -215,7 +216,7 @@ def _from_package(backbone: Backbone, choice: str, path: Path, report: Reporter)
 
 
 def _described(choice: str, path: Path, source: str) -> Weights:
-    weights = Weights(choice, path, source, _sha256(path))
+    weights = Weights(choice, path, source, sha256_of(path))
     about = json.dumps({"source": source, "sha256": weights.sha256, "size": path.stat().st_size}, indent=1)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as scratch:
         scratch.write(about)
@@ -233,7 +234,7 @@ def is_official(backbone: Backbone, weights: Weights) -> bool:
 
 def verify(weights: Weights) -> None:
     """Check the file against its recorded sha256; raises WeightsError when it has changed."""
-    if weights.path is not None and _sha256(weights.path) != weights.sha256:
+    if weights.path is not None and sha256_of(weights.path) != weights.sha256:
         raise WeightsError(
             f"{weights.path} is damaged: its sha256 is not {weights.sha256[:16]}…; delete it and run again"
         )
@@ -251,7 +252,8 @@ def _matches(path: Path, checksum: str) -> bool:
         return hashlib.file_digest(stream, algorithm).hexdigest() == expected
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The hexadecimal sha256 of a file."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

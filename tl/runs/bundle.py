@@ -1,16 +1,11 @@
-"""A trained classifier becomes a run folder, and a run folder a classifier again. No pickle, checked by sha256.
-
-A run is written under a hidden name and renamed at the end, so that a half-written one is never seen; `latest` in a
-folder called `runs` points at the newest complete run.
-"""
+"""A trained classifier becomes a run folder, and a run folder a classifier again. No pickle, checked by sha256."""
 
 import csv
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +14,14 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from tl.engines.trunks import Trunk, content_key
-from tl.errors import RunError, StorageError
+from tl.errors import RunError
 from tl.learning.heads import Head
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
+from tl.networks.weights import Weights
+from tl.runs import folders
 
 FORMAT = 1
-RUNS = Path("runs")
+TUNED = "trunk.weights.h5"
 _CHECKED = ("head.npz", "trunk.xml", "trunk.bin")
 
 
@@ -48,45 +45,18 @@ class Run:
         """The OpenVINO network."""
         return self.folder / "trunk.xml"
 
+    @property
+    def tuned(self) -> Weights | None:
+        """The weights of the folded network where the run trained it itself, else None."""
+        sha256 = self.manifest["files"].get(TUNED)
+        return None if sha256 is None else Weights("tuned", self.folder / TUNED, "this run", str(sha256))
 
-@contextmanager
-def claimed(folder: Path) -> Iterator[Path]:
-    """A scratch folder that becomes `folder` when the block ends well, and vanishes when it does not.
 
-    Raises RunError when `folder` exists or another process makes it, StorageError when nothing can be written there.
+def write(folder: Path, head: Head, trunk: Trunk, manifest: Mapping[str, Any], *, tuned: Path | None = None) -> None:
+    """Head, trunk and manifest into a claimed folder; the trunk as hard links where the disk allows.
+
+    `tuned` is the file of the trunk's weights, there already, where they are the run's own.
     """
-    from filelock import FileLock, Timeout
-
-    if folder.exists() or folder.is_symlink():
-        raise RunError(f"{folder} exists already: give another name with --out, or remove it")
-    lock = folder.parent / f".{folder.name}.lock"
-    scratch = folder.parent / f".{folder.name}.partial"
-    with _storage(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(lock, timeout=0):
-                shutil.rmtree(scratch, ignore_errors=True)
-                scratch.mkdir()
-                try:
-                    yield scratch
-                    os.rename(scratch, folder)
-                finally:
-                    shutil.rmtree(scratch, ignore_errors=True)
-                    lock.unlink(missing_ok=True)
-        except Timeout as error:
-            raise RunError(
-                f"{folder} is being written by another process: wait for it, or give another --out"
-            ) from error
-    _point_latest(folder)
-
-
-def taken(folder: Path) -> bool:
-    """Whether a run stands there or is being written there."""
-    return folder.exists() or (folder.parent / f".{folder.name}.lock").exists()
-
-
-def write(folder: Path, head: Head, trunk: Trunk, manifest: Mapping[str, Any]) -> None:
-    """Head, trunk and manifest into a claimed folder; the trunk as hard links where the disk allows."""
     np.savez(folder / "head.npz", kernel=head.kernel, bias=head.bias, temperature=np.float64(head.temperature))
     _link(trunk.xml, folder / "trunk.xml")
     _link(trunk.bin, folder / "trunk.bin")
@@ -95,6 +65,7 @@ def write(folder: Path, head: Head, trunk: Trunk, manifest: Mapping[str, Any]) -
         "trunk.xml": trunk.xml_sha256,
         "trunk.bin": trunk.bin_sha256,
     }
+    files |= {TUNED: _sha256(tuned)} if tuned is not None else {}
     whole = {"format": FORMAT, **manifest, "files": files}
     text = json.dumps(whole | {"digest": _digest(whole)}, indent=1, ensure_ascii=False)
     (folder / "manifest.json").write_text(text, encoding="utf-8")
@@ -105,12 +76,12 @@ def load(run: str | Path | None = None) -> Run:
 
     Raises RunError when there is none, or when it is damaged, truncated, or of a newer format.
     """
-    folder = _found(run)
+    folder = folders.found(run)
     manifest = _manifest(folder)
     try:
         backbone = _backbone(manifest["backbone"])
         classes = _classes(manifest["classes"])
-        if set(manifest["files"]) != set(_CHECKED):
+        if set(manifest["files"]) - {TUNED} != set(_CHECKED):
             raise ValueError(f"files are not {', '.join(_CHECKED)}")
         head = _head(folder, backbone.features, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, MemoryError, BadZipFile) as error:
@@ -147,42 +118,6 @@ def trained_on(run: Run) -> frozenset[str]:
             return frozenset(row["sha256"] for row in csv.DictReader(stream) if row["split"] == "train")
     except (OSError, KeyError, ValueError) as error:
         raise _damaged(run.folder, "split.csv cannot be read") from error
-
-
-@contextmanager
-def _storage(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # not the disk: whoever read our output has gone
-    except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be written: {error.strerror or error}; free space or give another --out"
-        ) from error
-
-
-def _found(run: str | Path | None) -> Path:
-    if run is None:
-        return _newest()
-    given = Path(run)
-    for folder in (given, RUNS / given):
-        if (folder / "manifest.json").is_file():
-            return folder
-    if given.is_dir() or (RUNS / given).is_dir():
-        raise RunError(f"{given} is not a run: it has no manifest.json; make one with `tl finetune DATA`")
-    raise RunError(
-        f"no run {str(run)!r} here or in {RUNS}/: `ls {RUNS}` shows what there is, `tl finetune DATA` makes one"
-    )
-
-
-def _newest() -> Path:
-    latest = RUNS / "latest"
-    if (latest / "manifest.json").is_file():
-        return latest.resolve()
-    complete = sorted(RUNS.glob("[!.]*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    if not complete:
-        raise RunError(f"no run in {RUNS.resolve()}: make one with `tl finetune DATA`, or give one with --run")
-    return complete[-1].parent
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -255,18 +190,6 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)  # another disk, or one without hard links
-
-
-def _point_latest(folder: Path) -> None:
-    if folder.parent.name != RUNS.name:
-        return
-    pointer = folder.parent / f".latest-{os.getpid()}"
-    try:
-        pointer.unlink(missing_ok=True)
-        pointer.symlink_to(folder.name)
-        os.replace(pointer, folder.parent / "latest")
-    except OSError:
-        pointer.unlink(missing_ok=True)  # no symbolic links on this disk: the newest manifest tells as well
 
 
 def _sha256(path: Path) -> str:

@@ -113,6 +113,8 @@ def _on_tensorflow(run: bundle.Run, precision: str) -> Engine:
     from tl.engines.tensorflow import TensorFlowEngine
     from tl.networks.weights import resolve
 
+    if run.tuned is not None:
+        return TensorFlowEngine(run.backbone, run.tuned, precision)
     made_with = run.manifest["weights"]
     options = run.manifest["options"]
     weights = resolve(run.backbone, str(options["weights"]), seed=int(made_with["seed"] or 0))

@@ -1,0 +1,144 @@
+"""A backbone and its fitted head become a tuned network: linear probe first, then fine-tune (Kumar et al. 2022).
+
+The frozen part runs once through the engine and is stored; only what is trained runs again, its BatchNorm folded.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tl.engines.devices import Devices, training_devices
+from tl.engines.engine import Photos, open_engine
+from tl.errors import BackboneError, UsageError
+from tl.features.activations import affordable_views, store
+from tl.learning.augment import augmenter
+from tl.learning.course import Course, Epoch, Job, Listener
+from tl.learning.feeding import Feed, PhotoFeed, StoredFeed
+from tl.learning.heads import Head
+from tl.learning.rules import TuningRule
+from tl.learning.schedule import RangeTest
+from tl.learning.trainer import Trainer
+from tl.reporting import Reporter
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What training made: the file of the folded network's weights, the head on it, and how it went.
+
+    `rule` is the one that was followed, `stopped` why training ended early ("" if it did not), `speed` in images a
+    second, `trained` how many parameters learned.
+    """
+
+    weights: Path
+    head: Head
+    rule: TuningRule
+    history: tuple[Epoch, ...]
+    steps: int
+    speed: float
+    stopped: str
+    trained: int
+    precision: str
+    range_test: RangeTest | None
+
+
+def tune(job: Job, folder: Path, report: Reporter, listen: Listener | None = None) -> Tuned:
+    """Train the job's network on; its checkpoint in `folder`, if there is one, is where it goes on.
+
+    Writes `trunk.weights.h5` there. Raises BackboneError for a network that cannot be cut.
+    """
+    devices = training_devices(job.precision)
+    with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool:
+        strategy = devices.strategy()
+        with strategy.scope():
+            model, upper, depth, shape = _parts(job, devices)
+            trainer = Trainer(upper, job.head, job.rule, devices, strategy, depth)
+        feed, rule = _feed(job, shape, pool, report)
+        course = Course(replace(job, rule=rule), trainer, feed, folder / "checkpoint.npz", report, listen)
+        course.prepare()
+        while not course.done:
+            course.go_on(strategy)
+        trainer.set_weights(course.best)
+        model.save_weights(folder / "trunk.weights.h5")
+    kernel, bias = trainer.head()
+    return Tuned(
+        weights=folder / "trunk.weights.h5",
+        head=Head(kernel, bias, 1.0),
+        rule=course.rule,
+        history=tuple(course.history),
+        steps=course.step,
+        speed=course.speed,
+        stopped=course.stopped,
+        trained=sum(math.prod(variable.shape) for variable in trainer.trained),
+        precision=devices.precision,
+        range_test=course.range_test,
+    )
+
+
+def _parts(job: Job, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[int, ...] | None]:
+    """The folded network, its part to train, how deep its layers lie, and the shape of what is stored, if anything."""
+    import keras
+
+    from tl.networks.folding import fold
+    from tl.networks.models import build
+    from tl.networks.stages import cut_for, depths
+    from tl.networks.trainable import upper_part
+
+    keras.utils.set_random_seed(job.seed)
+    model = fold(build(job.backbone, job.weights), policy=devices.policy)
+    layer = cut_for(model, job.unfreeze)
+    if layer is None and job.unfreeze != "all":
+        raise BackboneError(f"{job.backbone.name} has one stage: train it with --unfreeze all")
+    upper = upper_part(model, layer)
+    return model, upper, depths(model), None if layer is None else tuple(upper.input_shape[1:])
+
+
+def _feed(
+    job: Job, shape: tuple[int, ...] | None, pool: ThreadPoolExecutor, report: Reporter
+) -> tuple[Feed, TuningRule]:
+    rule, size, classes = job.rule, job.backbone.recipe.image_size, job.head.kernel.shape[1]
+    if shape is None:
+        augment = augmenter(rule.augment, size, classes, seed=job.seed, mixes=rule.mixes)
+        return PhotoFeed(job.pictures, job.backbone.recipe, augment, pool), rule
+    asked = rule.views if rule.augment != "none" else 1
+    views = affordable_views(asked, len(job.pictures), math.prod(shape))
+    megabytes = 2 * math.prod(shape) * len(job.pictures) * max(1, views) / 1e6
+    if views < 1:
+        raise UsageError(
+            f"{megabytes:,.0f} MB of activations exceed TL_ACTIVATIONS_LIMIT or half of the free disk: "
+            "raise it, or train with --unfreeze all, which stores none"
+        )
+    if views < asked:
+        report.say("", f"{views} of {asked} views of each photo fit the disk")
+    engine = open_engine(
+        job.backbone, job.weights, engine=job.engine, precision="auto", unfreeze=job.unfreeze, report=report
+    )
+    started = time.monotonic()
+    transform = _transform(job, rule.augment, size)
+    kept = store(job.pictures, engine, job.backbone.recipe, shape, views, transform, report=report)
+    seconds = time.monotonic() - started
+    count = "1 view" if views == 1 else f"{views} views"
+    report.say(
+        "activations",
+        f"{count} of {len(job.pictures):,} photos below the cut, {megabytes:,.0f} MB on disk, in {seconds:.1f} s "
+        f"({engine.name} {engine.precision})",
+    )
+    return StoredFeed(kept.values, job.seed), replace(rule, views=views)
+
+
+def _transform(job: Job, level: str, size: int) -> Callable[[Photos, int], Photos]:
+    if level == "none":
+        return lambda photos, _: photos
+    augment = augmenter(level, size, 1, seed=job.seed, mixes=False)
+
+    def transform(photos: Photos, number: int) -> Photos:
+        pixels, _ = augment(photos, np.ones((len(photos), 1), np.float32), number)
+        rounded: Photos = np.clip(np.rint(np.asarray(pixels)), 0, 255).astype(np.uint8)
+        return rounded
+
+    return transform

@@ -1,0 +1,63 @@
+"""What a run finds and decides becomes lines for the person who waits for it."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from tl.datasets.sources import Dataset
+from tl.datasets.splits import Split
+from tl.engines.engine import Engine
+from tl.features.extract import Features
+from tl.learning.rules import TuningRule
+from tl.reporting import Reporter
+
+PARTS = ("train", "validation", "test")
+_NAMED = 5  # files left out that are named; the others are counted
+
+
+def tell_data(dataset: Dataset, report: Reporter) -> None:
+    """How many images of which classes, and what was left out."""
+    counts = Counter(int(label) for label in dataset.labels)
+    per_class = [f"{name} {counts[at]}" for at, name in enumerate(dataset.class_names)]
+    shown = ", ".join(per_class) if len(per_class) <= 6 else f"{min(counts.values())} to {max(counts.values())} each"
+    report.say("data", f"{dataset.name}: {len(dataset.pictures):,} images, {len(per_class)} classes ({shown})")
+    for note in dataset.notes:
+        report.say("", note)
+    tell_left_out({item.path: item.reason for item in dataset.skipped}, report)
+
+
+def tell_left_out(reasons: Mapping[str, str], report: Reporter) -> None:
+    """Files that cannot be used, and why."""
+    for name, reason in list(reasons.items())[:_NAMED]:
+        report.warn(f"left out {name}: {reason}")
+    if len(reasons) > _NAMED:
+        report.warn(f"left out {len(reasons) - _NAMED} more; all are listed in the run's skipped.csv")
+
+
+def tell_features(features: Features, engine: Engine, report: Reporter) -> None:
+    """How many were computed, how fast, and by what."""
+    computed = len(features.kept) - features.cached
+    rate = f", {computed / features.seconds:.0f} images/s" if computed else ""
+    kept = f"{features.cached:,} from the cache, " if features.cached else ""
+    report.say(
+        "features", f"{kept}{computed:,} computed in {features.seconds:.1f} s{rate} ({engine.name} {engine.precision})"
+    )
+
+
+def tell_split(parts: Split, seed: int, report: Reporter) -> None:
+    """How many photos each part has."""
+    counts = ", ".join(f"{len(getattr(parts, name)):,} {name}" for name in PARTS if len(getattr(parts, name)))
+    report.say("split", f"{counts} (seed {seed})")
+    for note in parts.notes:
+        report.say("", note)
+
+
+def tell_plan(unfreeze: str, rule: TuningRule, train: int, monitor: int, report: Reporter) -> None:
+    """What will be trained, and how."""
+    held_out = f", {monitor:,} of them held out to stop early" if monitor else ""
+    report.say("fine-tuning", f"{unfreeze} of the backbone on {train + monitor:,} photos{held_out}")
+    smoothing = f", label smoothing {rule.label_smoothing:g}" if rule.label_smoothing else ""
+    report.say(
+        "",
+        f"{rule.optimizer}, learning rate {rule.learning_rate:.2g}, {rule.epochs} epochs of batches of {rule.batch}, "
+        f"augmentation {rule.augment}{smoothing}",
+    )

@@ -1,0 +1,259 @@
+"""A fitted head becomes a fine-tuned network, if that answers the validation photos better."""
+
+import math
+import shutil
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.datasets.sources import Dataset
+from tl.datasets.splits import Split
+from tl.engines.engine import Engine, has_gpu
+from tl.engines.openvino import OpenVINOEngine
+from tl.engines.trunks import Trunk, content_key, convert
+from tl.errors import EngineError
+from tl.evaluation.metrics import Evaluation, evaluate
+from tl.evaluation.significance import Comparison, mcnemar
+from tl.features.extract import Features, extract
+from tl.learning.board import board
+from tl.learning.calibration import temperature
+from tl.learning.course import Job
+from tl.learning.heads import Head, fit, folds_of
+from tl.learning.rules import TuningRule, class_weights, tuning_rule, unfreeze_rule
+from tl.learning.tuning import Tuned, tune
+from tl.networks.backbones import Backbone
+from tl.networks.weights import Weights, sha256_of
+from tl.reporting import Reporter
+from tl.runs.account import tell_plan
+from tl.runs.folders import CHECKPOINT
+from tl.runs.options import Options, seconds
+from tl.runs.records import scored
+
+_RESERVE = 12.0  # seconds of a budget for converting the tuned network and writing the run, besides its answers
+_TUNED = "tuned"  # the folder of the converted network inside the run, until its files are linked
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a head says of the photos that were not trained on: probabilities `[n, classes]`, and how good they are."""
+
+    head: Head
+    shares: NDArray[np.float32]
+    scores: dict[str, Evaluation]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """All that fine-tuning begins with."""
+
+    options: Options
+    dataset: Dataset
+    features: Features
+    split: Split
+    head: Head
+    answers: Answers
+    backbone: Backbone
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What fine-tuning came to, and whether it is `kept`: only if it answers the validation photos better."""
+
+    unfreeze: str
+    tuned: Tuned
+    trunk: Trunk
+    answers: Answers
+    before: dict[str, Evaluation]
+    comparison: Comparison
+    kept: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form of metrics.json."""
+        tuned = self.tuned
+        return {
+            "kept": self.kept,
+            "unfreeze": self.unfreeze,
+            "comparison": self.comparison.as_dict(),
+            "head_only": {name: score.as_dict() for name, score in self.before.items()},
+            "tuned": {name: score.as_dict() for name, score in self.answers.scores.items()},
+            "rule": vars(tuned.rule),
+            "steps": tuned.steps,
+            "stopped": tuned.stopped,
+            "images_per_second": round(tuned.speed, 2),
+            "trained_parameters": tuned.trained,
+            "precision": tuned.precision,
+        }
+
+    def remove_traces(self, folder: Path) -> None:
+        """Remove what only a killed training needs, and the tuned network where it is not kept."""
+        shutil.rmtree(folder / _TUNED, ignore_errors=True)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        if not self.kept:
+            self.tuned.weights.unlink(missing_ok=True)
+
+
+def answer(head: Head, values: NDArray[np.float32], dataset: Dataset, parts: Split) -> Answers:
+    """What a head says of the features `values` of the photos that were not trained on, in order."""
+    shares, places = head.probabilities(values), scored(parts)
+    scores = {}
+    for name, indices in (("validation", parts.validation), ("test", parts.test)):
+        if len(indices):
+            scores[name] = evaluate(shares[np.searchsorted(places, np.sort(indices))], dataset.labels[np.sort(indices)])
+    return Answers(head, shares, scores)
+
+
+def attempt(given: Attempt, folder: Path, started: float, report: Reporter) -> Outcome | None:
+    """Train the backbone as the options ask; None where they, or the rules, leave it at the head.
+
+    `started` is when the run began, a time of `time.monotonic`, from which a budget counts.
+    """
+    job = _job(given, started, report)
+    if job is None:
+        return None
+    with board(folder / "tensorboard" if given.options.tensorboard else None) as listen:
+        tuned = tune(job, folder, report, listen)
+    _tell(tuned, report)
+    weights = Weights("tuned", tuned.weights, "this run", sha256_of(tuned.weights))
+    shutil.rmtree(folder / _TUNED, ignore_errors=True)
+    trunk = convert(given.backbone, weights, folder / _TUNED, report=report)
+    engine = _engine(given, weights, trunk)
+    places = scored(given.split)
+    features = extract(
+        [given.dataset.pictures[at] for at in places], engine, given.backbone.recipe, None, report=report
+    )
+    if len(features.kept) != len(places):
+        raise EngineError("a photo of the data set was removed while the network was trained: run again")
+    answers = _calibrated(tuned.head, features.values, given)
+    return _judged(given, job.unfreeze, tuned, trunk, answers, report)
+
+
+def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
+    options, train = given.options, given.split.train
+    unfreeze = options.unfreeze
+    if unfreeze == "auto":
+        unfreeze = unfreeze_rule(len(train), len(given.dataset.class_names), gpu=has_gpu())
+        report.say("fine-tuning", f"auto: {unfreeze} of the backbone, for {len(train):,} photos")
+    if unfreeze == "none":
+        return None
+    rule = _overridden(tuning_rule(len(train), unfreeze), options)
+    monitor = _held_out(given, rule)
+    inner = np.setdiff1d(train, monitor)
+    head = given.head if not len(monitor) else _head_without(given, inner)
+    tell_plan(unfreeze, rule, len(inner), len(monitor), report)
+    weights_of, balanced = _balance(given, inner, report)
+    deadline = math.inf
+    if options.budget is not None:
+        deadline = started + seconds(options.budget) - _RESERVE - len(scored(given.split)) / 30
+    kept = np.concatenate([inner, monitor])
+    return Job(
+        given.backbone,
+        given.weights,
+        head,
+        [given.dataset.pictures[at] for at in kept],
+        given.dataset.labels[kept],
+        np.arange(len(inner)),
+        np.arange(len(inner), len(kept)),
+        unfreeze,
+        rule,
+        options.seed,
+        weights_of,
+        balanced,
+        options.lr == "auto",
+        options.precision,
+        options.engine,
+        deadline,
+    )
+
+
+def _overridden(rule: TuningRule, options: Options) -> TuningRule:
+    asked: dict[str, Any] = {
+        "epochs": options.epochs,
+        "batch": options.batch,
+        "learning_rate": options.learning_rate,
+        "optimizer": options.optimizer,
+        "weight_decay": options.weight_decay,
+        "label_smoothing": options.label_smoothing,
+        "augment": options.augment,
+        "views": options.views,
+    }
+    rule = replace(rule, **{name: value for name, value in asked.items() if value is not None})
+    return replace(rule, mixes=rule.augment == "strong")
+
+
+def _held_out(given: Attempt, rule: TuningRule) -> NDArray[np.int64]:
+    train = given.split.train
+    if not rule.monitor:
+        return train[:0]
+    prints = [given.features.fingerprints[at] for at in train]
+    folds = folds_of(given.dataset.labels[train], prints, round(1 / rule.monitor), given.options.seed)
+    chosen: NDArray[np.int64] = train[folds == 0]
+    return chosen
+
+
+def _head_without(given: Attempt, inner: NDArray[np.int64]) -> Head:
+    return fit(
+        given.features.values[inner],
+        given.dataset.labels[inner],
+        len(given.dataset.class_names),
+        fingerprints=[given.features.fingerprints[at] for at in inner],
+        seed=given.options.seed,
+    ).head
+
+
+def _balance(given: Attempt, inner: NDArray[np.int64], report: Reporter) -> tuple[tuple[float, ...] | None, bool]:
+    counts = Counter(int(label) for label in given.dataset.labels[inner])
+    per_class = tuple(max(1, counts[at]) for at in range(len(given.dataset.class_names)))
+    asked = given.options.balance
+    uneven = f"classes have {min(per_class):,} to {max(per_class):,} photos"
+    weights = class_weights(per_class)
+    if asked == "sampling":
+        report.say("", f"{uneven}: each is drawn as often as the others")
+        return None, True
+    if asked == "none" or weights is None:
+        return None, False
+    report.say("", f"{uneven}: weighted {min(weights):.2f} to {max(weights):.2f}, the fewer the more")
+    return weights, False
+
+
+def _engine(given: Attempt, weights: Weights, trunk: Trunk) -> Engine:
+    options = given.options
+    if options.engine == "tensorflow" or (options.engine == "auto" and has_gpu()):
+        from tl.engines.tensorflow import TensorFlowEngine
+
+        return TensorFlowEngine(given.backbone, weights, options.precision)
+    key = content_key(trunk.xml_sha256, trunk.bin_sha256, given.backbone.recipe)
+    return OpenVINOEngine(trunk.xml, key, options.precision)
+
+
+def _calibrated(head: Head, values: NDArray[np.float32], given: Attempt) -> Answers:
+    places = np.searchsorted(scored(given.split), given.split.validation)
+    truth = given.dataset.labels[given.split.validation]
+    head = replace(head, temperature=temperature(head.logits(values[places]), truth))
+    return answer(head, values, given.dataset, given.split)
+
+
+def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: Answers, report: Reporter) -> Outcome:
+    places = np.searchsorted(scored(given.split), given.split.validation)
+    truth = given.dataset.labels[given.split.validation]
+    right = [side.shares[places].argmax(axis=1) == truth for side in (given.answers, answers)]
+    comparison = mcnemar(*right)
+    before, after = given.answers.scores["validation"], answers.scores["validation"]
+    kept = (comparison.gained, -after.log_loss) > (comparison.lost, -before.log_loss)
+    report.say("compared", comparison.sentence("the head alone", "the tuned network"))
+    figures = f"top-1 {100 * before.top1.value:.1f} to {100 * after.top1.value:.1f} %"
+    loss = f"log-loss {before.log_loss:.3f} to {after.log_loss:.3f}"
+    verdict = "the tuned network is kept" if kept else "not better on validation, so the head alone is kept"
+    report.say("", f"{figures}, {loss}: {verdict}")
+    return Outcome(unfreeze, tuned, trunk, answers, given.answers.scores, comparison, kept)
+
+
+def _tell(tuned: Tuned, report: Reporter) -> None:
+    count = f"{tuned.steps:,} steps, {tuned.trained:,} parameters, {tuned.speed:.1f} images/s ({tuned.precision})"
+    report.say("", count)
+    if tuned.stopped:
+        report.say("", f"stopped early: {tuned.stopped}; the best weights so far are taken")

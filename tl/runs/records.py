@@ -1,0 +1,94 @@
+"""A run's data set, split and answers become the tables in its folder."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.datasets.sources import Dataset
+from tl.datasets.splits import Split
+from tl.learning.course import Epoch
+from tl.learning.heads import Trial
+from tl.learning.schedule import RangeTest
+from tl.runs.account import PARTS
+
+
+def write_data(folder: Path, dataset: Dataset, parts: Split, fingerprints: Sequence[bytes]) -> None:
+    """`split.csv` and `skipped.csv`."""
+    part_of, names = _part_of(parts), dataset.class_names
+    rows = (
+        (dataset.names[at], names[dataset.labels[at]], part_of.get(at, ""), fingerprints[at].hex())
+        for at in range(len(dataset.names))
+    )
+    _table(folder / "split.csv", ("path", "label", "split", "sha256"), rows)
+    _table(folder / "skipped.csv", ("path", "reason"), ((item.path, item.reason) for item in dataset.skipped))
+
+
+def write_strengths(folder: Path, trials: Iterable[Trial]) -> None:
+    """`strengths.csv`: how each strength of the head's regularisation did on held-out training photos."""
+    rows = ((trial.strength, trial.log_loss, trial.top1) for trial in trials)
+    _table(folder / "strengths.csv", ("strength", "held_out_log_loss", "held_out_top1"), rows)
+
+
+def write_history(folder: Path, epochs: Sequence[Epoch], test: RangeTest | None) -> None:
+    """`history.csv`, a row an epoch; and `learning_rates.csv`, the curve of the range test if there was one."""
+    header = ("epoch", "step", "learning_rate", "loss", "held_out_log_loss", "held_out_top1", "seconds")
+    _table(folder / "history.csv", header, (list(vars(epoch).values()) for epoch in epochs))
+    if test is not None:
+        rows = zip(test.rates, test.losses, strict=True)
+        _table(folder / "learning_rates.csv", ("learning_rate", "loss"), rows)
+
+
+def write_predictions(folder: Path, dataset: Dataset, parts: Split, shares: NDArray[np.float32]) -> None:
+    """`predictions.csv`: what is said, with probabilities `[n, classes]`, of the photos that were not trained on."""
+    part_of = _part_of(parts)
+    rows = (_predicted(dataset, at, part_of[at], row) for at, row in zip(scored(parts), shares, strict=True))
+    _table(folder / "predictions.csv", _PREDICTION, rows)
+
+
+def scored(parts: Split) -> NDArray[np.int64]:
+    """The places of the photos that were not trained on, in order."""
+    return np.sort(np.concatenate([parts.validation, parts.test]))
+
+
+def about_data(dataset: Dataset, parts: Split) -> dict[str, Any]:
+    """The data set and its split as the manifest holds them."""
+    counts = Counter(int(label) for label in dataset.labels)
+    return {
+        "name": utf8(dataset.name),
+        "images": len(dataset.pictures),
+        "per_class": {name: counts[at] for at, name in enumerate(dataset.class_names)},
+        "split": {name: len(getattr(parts, name)) for name in PARTS},
+        "seed": parts.seed,
+        "skipped": len(dataset.skipped),
+        "notes": [*dataset.notes, *parts.notes],
+    }
+
+
+def utf8(value: Any) -> Any:
+    """Text that can be written: bytes of a file name that are no UTF-8 become question marks."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+_PREDICTION = ("path", "split", "label", "predicted", "confidence", "confidence_of_label")
+
+
+def _part_of(parts: Split) -> dict[int, str]:
+    return {int(at): name for name in PARTS for at in getattr(parts, name)}
+
+
+def _predicted(dataset: Dataset, at: int, part: str, row: NDArray[np.float32]) -> tuple[object, ...]:
+    best, truth = int(row.argmax()), int(dataset.labels[at])
+    names = dataset.class_names
+    return dataset.names[at], part, names[truth], names[best], f"{row[best]:.6f}", f"{row[truth]:.6f}"
+
+
+def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows([utf8(cell) for cell in row] for row in rows)
