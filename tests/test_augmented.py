@@ -1,16 +1,22 @@
 """The picture of augmented photos: every row, every step, every share of a label."""
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from conftest import TINY
 from PIL import Image
 
+from tl.commands.finetune import command
 from tl.datasets.images import decode, read
-from tl.errors import UsageError
+from tl.errors import BackboneError, DataError, StorageError, UsageError
 from tl.learning.augment import augmenter
+from tl.runs.options import Options
 from tl.views import augmented
-from tl.views.augmented import OTHER, OWN, draw
+from tl.views.augmented import OTHER, OWN, draw, draw_samples
 from tl.views.grid import MOUNT, PAGE
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -138,3 +144,127 @@ def test_a_picture_of_nothing_is_refused(wrong):
 def test_a_picture_too_large_to_look_at_is_refused():
     with pytest.raises(UsageError, match="million pixels"):
         draw(colours(2), [0, 1], unchanged, NAMES, tile_size=9000)
+
+
+def samples(monkeypatch: pytest.MonkeyPatch, folder: Path, **options):
+    """What `draw_samples` gives to `draw`, without drawing it: photos, labels, names, and the words above them."""
+    seen = {}
+
+    def record(photos, labels, augment, names, **rest):
+        seen.update(photos=photos, labels=labels, names=names, augment=augment, **rest)
+
+    monkeypatch.setattr(augmented, "draw", record)
+    draw_samples(Options(str(folder), backbone=TINY, image_size=32, **options))
+    return seen
+
+
+def test_samples_are_photos_of_each_class_in_turn(monkeypatch: pytest.MonkeyPatch, shapes: Path):
+    seen = samples(monkeypatch, shapes, seed=3)
+    assert seen["names"] == ("noise", "stripes")
+    assert sorted(seen["labels"]) == [0, 0, 0, 1, 1, 1]
+    assert all(first != second for first, second in zip(seen["labels"], seen["labels"][1:], strict=False))
+    for photo, label in zip(seen["photos"], seen["labels"], strict=True):
+        assert photo.shape == (40, 40, 3)  # 1.25 times the network's input
+        assert (photo.max() < 61) == (label == 0)
+    again, other = samples(monkeypatch, shapes, seed=3), samples(monkeypatch, shapes, seed=4)
+    assert np.array_equal(seen["photos"], again["photos"])
+    assert not np.array_equal(seen["photos"], other["photos"])
+
+
+def test_of_many_classes_each_is_shown_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for number in range(9):
+        for name in ("a", "b"):
+            (tmp_path / f"class {number}").mkdir(exist_ok=True)
+            Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"class {number}" / f"{name}.png")
+    labels = samples(monkeypatch, tmp_path)["labels"]
+    assert len(labels) == len(set(labels)) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "steps"),
+    [
+        ({}, "light: crops of half the photo or more, mirrored or not; the head alone (--unfreeze none) is", 5),
+        ({"unfreeze": "last"}, "light: crops of half the photo or more, mirrored or not", 5),
+        ({"unfreeze": "all", "augment": "strong"}, "strong: .*RandAugment, MixUp or CutMix", 5),
+        (
+            {"unfreeze": "last", "augment": "strong"},
+            "strong: .*RandAugment; with --unfreeze all MixUp or CutMix, too",
+            5,
+        ),
+        ({"augment": "none"}, "none: photos as they are", 1),
+    ],
+)
+def test_samples_are_changed_as_the_run_would(
+    monkeypatch: pytest.MonkeyPatch, shapes: Path, options: dict[str, str], said: str, steps: int
+):
+    seen = samples(monkeypatch, shapes, **options)
+    assert re.match(said.replace("(", "[(]").replace(")", "[)]"), seen["summary"])
+    assert len(seen["steps"]) == steps
+    assert said.startswith("light: ") or seen["summary"].endswith(said.rpartition("*")[2])
+    one_hot = np.eye(2, dtype=np.float32)[seen["labels"]]
+    photos, labels = (np.asarray(values) for values in seen["augment"](np.stack(seen["photos"]), one_hot, 1))
+    assert photos.shape == (6, 32, 32, 3)
+    assert np.array_equal(labels, one_hot) == ("all" not in options.values())
+
+
+def test_photos_that_cannot_be_read_are_passed(monkeypatch: pytest.MonkeyPatch, shapes: Path, tmp_path: Path):
+    shutil.copytree(shapes, tmp_path / "some")
+    for file in sorted((tmp_path / "some" / "noise").iterdir())[1:]:
+        file.write_bytes(file.read_bytes()[:40])
+    assert sorted(samples(monkeypatch, tmp_path / "some")["labels"]) == [0, 1, 1, 1, 1, 1]
+    for file in (tmp_path / "some").rglob("*.png"):
+        file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"none of the 24 images drawn from some can be read \(.*png: "):
+        samples(monkeypatch, tmp_path / "some")
+
+
+def test_only_training_photos_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for part, value in (("train", 10), ("test", 200)):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (40, 40), (value, number, 0)).save(tmp_path / part / name / f"{number}.png")
+    assert all(photo.max() == 10 for photo in samples(monkeypatch, tmp_path)["photos"])
+
+
+def test_options_that_cannot_be_meant_are_refused(shapes: Path):
+    with pytest.raises(UsageError, match="--augment silly"):
+        draw_samples(Options(str(shapes), augment="silly"))
+    with pytest.raises(BackboneError):
+        draw_samples(Options(str(shapes), backbone="nothing"))
+
+
+def test_the_command_draws_without_weights(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path / "cache"))
+    done = CliRunner().invoke(command, [str(shapes), "--augment", "strong", "--show-augment", "--offline"])
+    assert done.exit_code == 0, done.exception
+    assert "runs/augmented-shapes.png: photos as training sees them" in done.stdout
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")] == ["runs/augmented-shapes.png"]
+    with Image.open(tmp_path / "runs" / "augmented-shapes.png") as picture:
+        assert picture.width > 1000
+        assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 500
+
+
+@pytest.mark.parametrize(
+    ("how", "printed"), [("--quiet", ""), ("--json", '{"picture": "runs/augmented-shapes.png"}\n')]
+)
+def test_the_command_says_what_was_asked_for(
+    how: str, printed: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(command, [str(shapes), "--augment", "none", "--show-augment", how])
+    assert (done.exit_code, done.output) == (0, printed)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["augmented-shapes.png"]
+
+
+def test_the_command_leaves_nothing_half_written(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for given, error in ((["empty"], DataError), ([str(shapes), "--epochs", "0"], UsageError)):
+        done = CliRunner().invoke(command, [*given, "--show-augment"])
+        assert isinstance(done.exception, error)
+    (tmp_path / "runs").write_text("a file")
+    done = CliRunner().invoke(command, [str(shapes), "--augment", "none", "--show-augment"])
+    assert isinstance(done.exception, StorageError)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "runs"]

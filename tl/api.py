@@ -16,6 +16,7 @@ from tl.runs.options import Options
 from tl.runs.prediction import Prediction, Predictor
 from tl.runs.training import finetune as _finetune
 from tl.views.gallery import draw_run, pick
+from tl.views.plots import learning_curves
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -111,6 +112,7 @@ def finetune(
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     run = _finetune(Options(**plain | {"lr": None if lr is None else str(lr)}), report=report, resume=resume)
     draw_run(run, str(run.manifest["options"]["data"]))
+    learning_curves(run.folder)
     return run
 
 

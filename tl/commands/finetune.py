@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from tl.reporting import Reporter
+
 _FIRST = (
     click.option(
         "--backbone",
@@ -97,7 +99,7 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
     if resume:
         _refuse_other_options()
     if show_augment:
-        _draw_augmented(options)
+        _draw_augmented(options, report, as_json=as_json, quiet=quiet)
         return
     run = finetune(report=report, resume=resume, **options)
     if as_json:
@@ -125,18 +127,23 @@ def _refuse_other_options() -> None:
         raise UsageError(f"--resume goes on with the options that the run began with: leave out {names}")
 
 
-def _draw_augmented(options: dict[str, Any]) -> None:
+def _draw_augmented(options: dict[str, Any], report: Reporter, *, as_json: bool, quiet: bool) -> None:
     from pathlib import Path
 
+    from tl.datasets.dataset import short_name
+    from tl.runs.folders import RUNS
     from tl.runs.options import Options
     from tl.views.augmented import draw_samples
+    from tl.views.gallery import save
     from tl.views.show import show
 
-    path = Path("runs") / f"augmented-{Path(str(options['data'])).stem}.png"
-    path.parent.mkdir(exist_ok=True)
-    draw_samples(Options(**options)).save(path)
-    click.echo(f"augmented photos in {path}")
-    show(path)
+    path = RUNS / f"augmented-{short_name(Path(options['data']).absolute().stem)}.png"
+    save(draw_samples(Options(**options), report), path)
+    if as_json:
+        click.echo(json.dumps({"picture": str(path)}, ensure_ascii=False))
+    elif not quiet:
+        report.say("augment", f"{path}: photos as training sees them")
+        report.say("", show(path))
 
 
 def _figures(scores: dict[str, Any]) -> str:

@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl.datasets.images import Picture, decode, fit, read
 from tl.engines.engine import Engine, Photos
-from tl.errors import EngineError, StorageError
+from tl.errors import DataError, EngineError, ImageError, StorageError
 from tl.networks.backbones import Recipe
 from tl.reporting import Reporter, Silent
 from tl.settings import Settings, settings
@@ -79,10 +80,17 @@ def store(
 
 
 def photos(pictures: Sequence[Picture], side: int, recipe: Recipe, pool: ThreadPoolExecutor) -> Photos:
-    """Pictures as one array uint8 `[n, side, side, 3]`, decoded side by side in the threads of a pool."""
+    """Pictures as one array uint8 `[n, side, side, 3]`, decoded side by side in the threads of a pool.
+
+    Raises DataError for one that was changed or removed since it was first read.
+    """
 
     def squared(picture: Picture) -> Photos:
-        return fit(decode(read(picture), side), side, recipe.resize)
+        try:
+            return fit(decode(read(picture), side), side, recipe.resize)
+        except ImageError as error:
+            name = picture if isinstance(picture, Path) else "a picture"
+            raise DataError(f"{name} was there before and is no more ({error}): put it back, or run again") from error
 
     return np.stack(list(pool.map(squared, pictures)))
 

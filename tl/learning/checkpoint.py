@@ -2,10 +2,11 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +49,31 @@ def load(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
+        _refuse_packed(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            about = json.loads(arrays["about"].tobytes())
+            about = json.loads(_array(arrays, "about").tobytes())
+            if not isinstance(about, dict):
+                raise ValueError("it does not say which step it is of")
             count = {part: sum(name.startswith(part) for name in arrays.files) for part in ("state", "best")}
-            state, best = ([arrays[f"{part}{at}"] for at in range(count[part])] for part in ("state", "best"))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            state, best = ([_array(arrays, f"{part}{at}") for at in range(count[part])] for part in ("state", "best"))
+    except _DAMAGES as error:
         raise RunError(f"{path} is damaged ({error}): remove it, and the training begins anew") from error
-    return Checkpoint(state, best, dict(about))
+    return Checkpoint(state, best, about)
+
+
+# RuntimeError: what zipfile and json refuse, such as encryption or too deep a nesting.
+_DAMAGES = (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError, BadZipFile)
+
+
+def _refuse_packed(path: Path) -> None:
+    """`save` packs nothing: what is packed is another's, and may become any size."""
+    with ZipFile(path) as archive:
+        if any(member.compress_type != ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it is packed")
+
+
+def _array(arrays: Mapping[str, Any], name: str) -> NDArray[Any]:
+    found = arrays[name]
+    if not isinstance(found, np.ndarray):  # NumPy hands out as bytes what is none
+        raise ValueError(f"{name} is no array")
+    return found

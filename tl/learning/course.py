@@ -1,5 +1,6 @@
 """A job and a trainer become a course of training: epochs, checkpoints, an early stop, a budget, the best weights."""
 
+import datetime
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -96,6 +97,7 @@ class Course:
         if job.weights_of is not None:
             self._targets *= np.array(job.weights_of, np.float32)[job.labels][:, None]
         self._sums = [0.0, 0.0]  # of the losses of this epoch, and how many
+        self._before, self._begun = 0.0, time.monotonic()
         self._begin(job.rule.batch)
         self._initial = self.trainer.state()
         self.best = self.trainer.weights()
@@ -187,8 +189,9 @@ class Course:
         loss, top1 = self.trainer.measure(plain)
         epoch = -(-self.step // self.order.steps)
         mean = self._sums[0] / max(1.0, self._sums[1])
-        row = Epoch(epoch, self.step, rate, mean, loss, top1, round(time.monotonic(), 3))
+        row = Epoch(epoch, self.step, rate, mean, loss, top1, round(self._seconds(), 3))
         self.history.append(row)
+        self._tell(row)
         self._sums = [0.0, 0.0]
         if self.listen and len(job.monitor):
             self.listen(self.step, {"held_out_log_loss": loss, "held_out_top1": top1})
@@ -196,6 +199,18 @@ class Course:
             self.least, self.best_epoch, self.best = loss, epoch, self.trainer.average()
         elif epoch - self.best_epoch >= self.rule.patience and not self.stopped:
             self.stopped = f"no better for {self.rule.patience} epochs"
+
+    def _tell(self, row: Epoch) -> None:
+        held_out = f", held out {row.held_out_log_loss:.4f}, top-1 {100 * row.held_out_top1:.1f} %"
+        left = (self.total - self.step) * self.order.batch / self.speed if self.speed else 0.0
+        ahead = f", {datetime.timedelta(seconds=round(left))} left" if left else ""
+        self.report.say(
+            f"epoch {row.epoch}", f"loss {row.loss:.4f}{held_out if len(self.job.monitor) else ''}{ahead}"
+        )
+
+    def _seconds(self) -> float:
+        """How long training took so far, with what a killed process did before its last checkpoint."""
+        return self._before + time.monotonic() - self._begun
 
     def _find_rate(self) -> None:
         steps = 60
@@ -221,6 +236,7 @@ class Course:
             "batch": self.order.batch,
             "learning_rate": self.rule.learning_rate,
             "sums": self._sums,
+            "seconds": self._seconds(),
             "stopped": self.stopped,
             "least": self.least,
             "best_epoch": self.best_epoch,
@@ -237,6 +253,7 @@ class Course:
         self.step, self.total, self._sums = about["step"], about["total"], about["sums"]
         self.stopped, self.least, self.best_epoch = about["stopped"], about["least"], about["best_epoch"]
         self.best = found.best
+        self._before = about["seconds"]
         self.history = [Epoch(*row) for row in about["history"]]
         self.range_test = RangeTest(*about["range_test"]) if about["range_test"] else None
         self.report.say("resumed", f"at step {self.step:,} of {self.total:,}")

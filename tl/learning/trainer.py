@@ -43,6 +43,9 @@ class Trainer:
         self.optimizer = _optimizer(rule, self.trained, depth, 1.0 / strategy.num_replicas_in_sync)
         self._outer = keras.optimizers.LossScaleOptimizer(self.optimizer) if devices.policy == "mixed_float16" else None
         (self._outer or self.optimizer).build(self.trained)
+        # XLA makes one pass over the weights of the dozen that AdamW, clipping and averaging are made of.
+        alone = strategy.num_replicas_in_sync == 1 and self._outer is None
+        self._update = tf.function(self._applied, jit_compile=True) if alone else self._applied
         self._compiled = tf.function(self._replicated, reduce_retracing=True)
         self._logits = tf.function(lambda inputs: self.network(inputs, training=False), reduce_retracing=True)
 
@@ -130,12 +133,17 @@ class Trainer:
         if replicas > 1:  # the optimizer adds up what each replica clipped and found finite alone: it gets equal shares
             whole = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [gradient / replicas for gradient in whole]
+        return loss, tf.cast(self._update(loss, gradients), tf.float32)
+
+    def _applied(self, loss: Any, gradients: list[Any]) -> Any:
+        """Put gradients into the weights, if all is finite; gives whether it is."""
+        tf = self._tf
         finite = tf.math.is_finite(loss)
         if self._outer is None:  # scaled float16 gradients overflow now and then: their optimizer skips such steps
             finite &= tf.math.is_finite(tf.linalg.global_norm(gradients))
         gradients = [tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients]
-        optimizer.apply(gradients, self.trained)
-        return loss, tf.cast(finite, tf.float32)
+        (self._outer or self.optimizer).apply(gradients, self.trained)
+        return finite
 
 
 def _optimizer(rule: TuningRule, variables: list[Any], depth: Mapping[str, int], clip: float) -> Any:

@@ -33,8 +33,8 @@ def claimed(folder: Path, *, resume: bool = False) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(lock, timeout=0):
-                _clear(scratch, folder, resume)
                 try:
+                    _clear(scratch, folder, resume)
                     yield scratch
                     os.rename(scratch, folder)
                 finally:

@@ -6,7 +6,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -73,9 +74,20 @@ def finetune(given: Options, *, report: Reporter | None = None, resume: bool = F
         clock.lap("weights")
         engine = open_engine(network, weights, engine=given.engine, precision=given.precision, report=report)
         clock.lap("network")
-        learned = _learn(given, dataset, network, weights, engine, scratch, clock, report)
+        with _resumable(scratch, folder, report):
+            learned = _learn(given, dataset, network, weights, engine, scratch, clock, report)
         _write(scratch, given, network, weights, engine, learned, clock)
     return bundle.load(folder)
+
+
+@contextmanager
+def _resumable(scratch: Path, folder: Path, report: Reporter) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if (scratch / folders.CHECKPOINT).exists():
+            report.warn(f"what was trained so far is kept: go on with `tl finetune --resume --out {folder}`")
+        raise
 
 
 def _stored(given: Options, folder: Path) -> Options:

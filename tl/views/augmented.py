@@ -1,15 +1,25 @@
 """Photos and an augmentation -> one picture: each photo, and beside it what training makes of it, step by step."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.images import fit
-from tl.errors import UsageError
-from tl.learning.augment import Augment
+from tl.datasets.images import decode, fit, read
+from tl.datasets.sources import Dataset, load
+from tl.engines.devices import tensorflow
+from tl.engines.engine import has_gpu
+from tl.errors import DataError, ImageError, UsageError
+from tl.features.activations import MARGIN
+from tl.learning.augment import Augment, Augmentation, augmenter
+from tl.learning.rules import tuning_rule, unfreeze_rule
+from tl.networks.backbones import Recipe, backbone
+from tl.reporting import Reporter, Silent
+from tl.runs.account import tell_data
+from tl.runs.options import Options
 from tl.views import text
 from tl.views.grid import INK, MOST_PIXELS, MOUNT, PAGE, QUIET, SMALLEST_TILE
 from tl.views.signs import Colour
@@ -21,6 +31,8 @@ if TYPE_CHECKING:
 # of a mixed label, the photo's own class and the one mixed in; blue and orange differ for colour-blind people, too
 OWN: Colour = (24, 92, 168)
 OTHER: Colour = (214, 122, 20)
+SAMPLES = 6
+MOST_TRIED = 100  # photos of a class, where some cannot be read
 LEAST = 0.005  # a smaller share would be written as 0 %
 
 
@@ -107,6 +119,87 @@ def draw(
                 shares = _shares(view.labels[row], label, class_names)
                 _draw_shares(page, size.left(column), top + size.tile, shares, size)
     return page
+
+
+def draw_samples(options: Options, report: Reporter | None = None) -> "Image":
+    """Draw a few photos of the data set, each beside what training with these options would make of it.
+
+    No network is built and no weights are needed. Raises UsageError for options that cannot be meant, DataError where
+    none of the photos drawn can be read.
+    """
+    options.check()
+    report = report or Silent()
+    recipe = backbone(options.backbone).recipe
+    recipe = replace(recipe, image_size=options.image_size or recipe.image_size)
+    dataset = load(options.data, download=options.download, offline=options.offline, report=report)
+    tell_data(dataset, report)
+    level, unfreeze = _level(options, dataset)
+    # photos can be mixed only where they reach the network anew in every step: where all of it is trained
+    plan = Augmentation(level, recipe.image_size, len(dataset.class_names), mixes=unfreeze == "all")
+    photos, labels = _drawn(dataset, options.seed, recipe)
+    tensorflow()
+    return draw(
+        photos,
+        labels,
+        augmenter(level, plan.image_size, plan.classes, seed=options.seed, mixes=plan.mixes),
+        dataset.class_names,
+        steps=(0,) if level == "none" else (0, 1, 2, 3, 4),
+        image_size=plan.image_size,
+        title=f"Augmentation of {dataset.name}",
+        summary=_told(plan, unfreeze),
+    )
+
+
+def _told(plan: Augmentation, unfreeze: str) -> str:
+    told = f"{plan.level}: {plan}"
+    if plan.level == "strong" and not plan.mixes:
+        told += "; with --unfreeze all MixUp or CutMix, too"
+    if unfreeze == "none" and plan.level != "none":
+        told += "; the head alone (--unfreeze none) is fitted to photos as they are"
+    return told
+
+
+def _level(options: Options, dataset: Dataset) -> tuple[str, str]:
+    """How far the run would change photos, and how much of the backbone it would train."""
+    photos = _learnt(dataset)
+    count = len(photos) if len(photos) < len(dataset.parts) else round(len(photos) * (1 - options.val))
+    unfreeze = options.unfreeze
+    if unfreeze == "auto":
+        unfreeze = unfreeze_rule(count, len(dataset.class_names), gpu=has_gpu())
+    rule = tuning_rule(count, "last" if unfreeze == "none" else unfreeze)
+    return options.augment or rule.augment, unfreeze
+
+
+def _learnt(dataset: Dataset) -> list[int]:
+    return [at for at, part in enumerate(dataset.parts) if part in (None, "train")]
+
+
+def _drawn(dataset: Dataset, seed: int, recipe: Recipe) -> tuple[list[NDArray[np.uint8]], list[int]]:
+    """Photos as training decodes them, the classes taking turns, and their labels."""
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(_learnt(dataset))
+    classes = random.permutation(np.unique(dataset.labels[shuffled]))[:SAMPLES]
+    unread: list[str] = []
+    turns = zip_longest(
+        *(_readable(dataset, shuffled[dataset.labels[shuffled] == label], recipe, unread) for label in classes)
+    )
+    found = list(islice(filter(None, chain.from_iterable(turns)), SAMPLES))
+    if not found:
+        raise DataError(
+            f"none of the {len(unread)} images drawn from {dataset.name} can be read ({unread[0]}); check the files"
+        )
+    return [photo for photo, _ in found], [label for _, label in found]
+
+
+def _readable(
+    dataset: Dataset, places: NDArray[np.int64], recipe: Recipe, unread: list[str]
+) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    side = round(MARGIN * recipe.image_size)
+    for at in places[:MOST_TRIED]:
+        try:
+            yield fit(decode(read(dataset.pictures[at]), side), side, recipe.resize), int(dataset.labels[at])
+        except ImageError as error:
+            unread.append(f"{dataset.names[at]}: {error}")
 
 
 def _check(rows: int, steps: Sequence[int], size: _Measures) -> None:
