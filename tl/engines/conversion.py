@@ -26,17 +26,18 @@ def convert(network: Backbone, weights: Weights, unfreeze: str | None, folder: P
     import keras
     import openvino
 
-    if network.channels_first:
+    first = keras.backend.backend() == "openvino"
+    if first:
         keras.config.set_image_data_format("channels_first")
     size = network.recipe.image_size
-    shape = (None, 3, size, size) if network.channels_first else (None, size, size, 3)
+    shape = (None, 3, size, size) if first else (None, size, size, 3)
     model = build(network, weights)
     model = frozen_part(model, unfreeze) if unfreeze else model
     signature = [keras.InputSpec(shape=shape, dtype="float32")]
     bare = folder / "bare.xml"
     model.export(str(bare), format="openvino", verbose=False, input_signature=signature)
     core = openvino.Core()
-    layout = "NCHW" if network.channels_first else "NHWC"
+    layout = "NCHW" if first else "NHWC"
     whole = _with_preprocessing(core.read_model(bare), network.recipe, layout, activations=bool(unfreeze))
     openvino.serialize(whole, folder / "trunk.xml")
     for path in (bare, bare.with_suffix(".bin")):

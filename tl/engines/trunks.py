@@ -4,6 +4,7 @@ The conversion runs in a process of its own: it needs Keras on another backend, 
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -86,6 +87,10 @@ def trunk_key(backbone: Backbone, weights: Weights, unfreeze: str | None = None)
     """What the trunk's outputs depend on, hashed: network, weights, recipe, conversion, and where it ends."""
     about = {"backbone": asdict(backbone), "weights": weights.sha256, "conversion": CONVERSION}
     about |= {"unfreeze": unfreeze} if unfreeze else {}
+    if not backbone.in_keras:  # a network of our own: as it is written now
+        source = importlib.util.find_spec(backbone.builder.partition(":")[0])
+        about["builder"] = _sha256(Path(source.origin)) if source is not None and source.origin else ""
+    about |= {"drawn by": "tensorflow"} if weights.seed is not None else {}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
@@ -130,6 +135,7 @@ def convert(
 
 
 def _run_conversion(backbone: Backbone, weights: Weights, unfreeze: str | None, scratch: Path) -> None:
+    # Random weights are drawn by TensorFlow, as where they are trained on: other backends draw others from a seed.
     order = {
         "backbone": backbone.name,
         "recipe": asdict(backbone.recipe),
@@ -138,7 +144,7 @@ def _run_conversion(backbone: Backbone, weights: Weights, unfreeze: str | None, 
         "out": str(scratch),
     }
     environment = os.environ | {
-        "KERAS_BACKEND": "openvino" if backbone.channels_first else "tensorflow",
+        "KERAS_BACKEND": "openvino" if backbone.channels_first and weights.seed is None else "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }

@@ -15,6 +15,7 @@ _CAFFE = (True, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 _TORCH = (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _TF = (False, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 _NONE = (False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_UNIT = (False, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
 _LITE = (False, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
 
@@ -81,6 +82,21 @@ _REGISTERED = [
         channels_first=True,
     ),
     *_family("tl.networks.zoo.efficientnet_lite:efficientnet_lite0 1280 3413024 224", _LITE, channels_first=True),
+    *_family(
+        """
+        tl.networks.zoo.simple_cnn:simple_cnn 256 300256 32
+        tl.networks.zoo.lenet:lenet5 84 61156 32
+        tl.networks.zoo.vgg:vgg16_cifar 4096 33597248 32
+        tl.networks.zoo.resnet:resnet50_cifar 2048 23561152 32
+        tl.networks.zoo.alexnet:alexnet 4096 58281344 227
+        tl.networks.zoo.vgg:vgg11 4096 128766336 224
+        tl.networks.zoo.googlenet:googlenet 1024 5973552 224
+        tl.networks.zoo.resnet:resnet18 512 11186112 224
+        tl.networks.zoo.resnet:resnet34 512 21301696 224
+        """,
+        _UNIT,
+        channels_first=True,
+    ),
     *_family(
         """
         MobileNet 1024 3228864 224

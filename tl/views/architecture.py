@@ -1,0 +1,242 @@
+"""A Keras model becomes its architecture: steps in a row, branches that part and meet, and repeats written once.
+
+A network is taken apart where a single tensor carries everything, each branch between two such places again, and so
+on. What cannot be taken apart so, as NASNet's cells that read the two cells before them, is told by its contents.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from os.path import commonprefix
+from typing import Any
+
+from tl.networks.stages import functional, graph
+from tl.views.blocks import Chain, Item, Junction, Repeat, Step, folded
+from tl.views.labels import Label, label
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network's name, the shape of an image, and what happens to it; `fixed` parameters are not trainable."""
+
+    name: str
+    image: tuple[int | None, ...]
+    items: Chain
+    parameters: int
+    fixed: int
+
+
+@dataclass(frozen=True)
+class _Node:
+    layer: Any
+    name: str
+    label: Label
+    sources: tuple[int, ...]
+    shape: tuple[int | None, ...]
+    parameters: int
+
+
+def architecture(model: Any, name: str = "") -> Architecture:
+    """The architecture of a functional model with one input and one output, under its own name or the one given.
+
+    Raises BackboneError for a model that is no graph of layers.
+    """
+    model = functional(model)
+    nodes: list[_Node] = []
+    _add(nodes, model, f"{model.name}_", {}, set())
+    if {getattr(node.layer, "data_format", None) for node in nodes} == {None, "channels_first"}:
+        nodes = [replace(node, shape=_channels_last(node.shape)) for node in nodes]
+    items = folded(_chain(nodes, 0, range(1, len(nodes))))
+    total = sum(item.parameters for item in items)
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    return Architecture(name or model.name, nodes[0].shape, items, total, total - trainable)
+
+
+def _add(nodes: list[_Node], model: Any, prefix: str, made_by: dict[int, int], counted: set[int]) -> None:
+    """The calls of layers, each behind those it reads; models inside the model are taken apart."""
+    for call in graph(model):
+        layer, made = call.operation, call.output_tensors
+        if id(made[0]) in made_by:
+            continue  # the input of a model within
+        sources = tuple(dict.fromkeys(made_by[id(tensor)] for tensor in call.input_tensors))
+        if hasattr(layer, "layers") and len(sources) == len(made) == 1:
+            inner = functional(layer)
+            inside = {id(inner.inputs[0]): sources[0]}
+            _add(nodes, inner, prefix, inside, counted)
+            made_by[id(made[0])] = inside[id(inner.outputs[0])]
+            continue
+        weights = [weight for weight in getattr(layer, "weights", ()) if id(weight) not in counted]
+        counted.update(map(id, weights))
+        made_by.update((id(tensor), len(nodes)) for tensor in made)
+        numbers = sum(math.prod(weight.shape) for weight in weights)
+        nodes.append(_Node(layer, layer.name.removeprefix(prefix), label(layer), sources, made[0].shape[1:], numbers))
+
+
+def _channels_last(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+
+
+def _chain(nodes: list[_Node], entry: int, members: Sequence[int]) -> Chain:
+    """What lies behind `entry`, up to the last of `members`, to which all paths from it lead."""
+    parts: list[_Node | Item] = []
+    for between, end in _stretches(nodes, entry, members):
+        if between or len(nodes[end].sources) > 1:
+            parts += _joined(nodes, entry, between, end)
+        else:
+            parts.append(nodes[end])
+        entry = end
+    return _dressed(parts)
+
+
+def _stretches(nodes: list[_Node], entry: int, members: Sequence[int]) -> Iterator[tuple[list[int], int]]:
+    """Each member that everything goes through, with those since the one before it."""
+    uses = Counter(source for member in members for source in nodes[member].sources)
+    carried, between = {entry}, list[int]()
+    for member in members:
+        uses.subtract(nodes[member].sources)
+        carried = {node for node in carried | {member} if uses[node] > 0 or node == members[-1]}
+        if carried == {member}:
+            yield between, member
+            between = []
+        else:
+            between.append(member)
+
+
+def _joined(nodes: list[_Node], entry: int, between: list[int], end: int) -> list[Item]:
+    join, groups = nodes[end], _apart(nodes, between)
+    exits = [[member for member in group if member in join.sources] for group in groups]
+    if any(len(found) != 1 for found in exits):
+        return _cells(nodes, between, end)
+    ordered = sorted(zip(exits, groups, strict=True), key=lambda pair: join.sources.index(pair[0][0]))
+    branches = [folded(_chain(nodes, entry, group)) for _, group in ordered]
+    if entry in join.sources:
+        branches.append(())
+    inside = [nodes[at] for at in (*between, end)]
+    gate = _gate(join, branches, inside)
+    if gate is not None:
+        return [gate]
+    about = _layers(inside), _common(inside), join.shape, _parameters(inside)
+    return [Junction(join.label.text, tuple(branches), (), *about)]
+
+
+def _apart(nodes: list[_Node], between: list[int]) -> list[list[int]]:
+    """Nodes in groups that do not read each other."""
+    groups: list[list[int]] = []
+    for at in between:
+        touched = [group for group in groups if set(group) & set(nodes[at].sources)]
+        groups = [group for group in groups if group not in touched]
+        groups.append(sorted([at, *(other for group in touched for other in group)]))
+    return groups
+
+
+def _gate(join: _Node, branches: list[Chain], inside: list[_Node]) -> Step | None:
+    """Squeeze-and-excitation (Hu et al., CVPR 2018) is one step of a network, though drawn from five layers."""
+    pools = inside[0].label.text.startswith("global")
+    if join.label.text != "multiply" or len(branches) != 2 or branches[1] or not pools:
+        return None
+    narrow = next((node.layer for node in inside if node.label.kind in ("convolution", "dense")), None)
+    width = getattr(narrow, "filters", getattr(narrow, "units", 0))
+    text = f"squeeze-excite, {width:,}"
+    return Step(text, "gate", (), (), _layers(inside), _common(inside), join.shape, _parameters(inside))
+
+
+def _cells(nodes: list[_Node], between: list[int], end: int) -> list[Item]:
+    """A stretch that is no parting and meeting, cut behind each concatenation."""
+    home = {end: end}
+    for at in reversed(between):
+        readers = [home[reader] for reader in home if at in nodes[reader].sources]
+        home[at] = at if nodes[at].label.text == "concat" else min(readers)
+    made: list[Item] = []
+    begun: list[int] = []
+    previous = None
+    for last in sorted(set(home.values())):
+        begun += [at for at in sorted(home) if home[at] == last]
+        read = {home.get(source) for at in begun for source in nodes[at].sources if source not in begun}
+        # What goes around the cell before only makes ready for the next one.
+        if last == end or previous is None or previous in read:
+            made.append(_cell([nodes[at] for at in begun], len(read)))
+            begun, previous = [], last
+    return made
+
+
+def _cell(inside: list[_Node], read: int) -> Step:
+    main = [node for node in inside if node.label.kind not in ("note", "hidden")]
+    kinds = Counter(" ".join(re.sub(r"\d+×\d+|,.*", "", node.label.text).split()) for node in main)
+    text = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
+    notes = (f"reads the {read} above",) if read > 1 else ()
+    about = _layers(inside), _common(inside), inside[-1].shape, _parameters(inside)
+    return Step(text, "cell", (), notes, *about, reads=read)
+
+
+def _dressed(parts: list["_Node | Item"]) -> Chain:
+    """Steps from nodes: notes go to the layer before them, or, where none takes them, to the one behind."""
+    items: list[Item] = []
+    waiting: list[_Node] = []
+    for part in parts:
+        if not isinstance(part, _Node):
+            if waiting:
+                items.append(_step(waiting))
+            items.append(part)
+            waiting = []
+        elif part.label.kind == "hidden" or (part.label.kind == "note" and (waiting or not _takes(items, part))):
+            waiting.append(part)
+        elif part.label.kind == "note":
+            items[-1] = _with(items[-1], [part])
+        else:
+            items.append(_step([*waiting, part]))
+            waiting = []
+    if waiting:
+        items[-1:] = [_with(items[-1], waiting)] if items else [_step(waiting)]
+    return tuple(items)
+
+
+def _takes(items: list[Item], note: _Node) -> bool:
+    """A normalization behind a junction begins the next block (He et al., ECCV 2016)."""
+    return bool(items) and not (isinstance(items[-1], Junction) and note.label.text in ("BN", "LN"))
+
+
+def _step(inside: list[_Node]) -> Step:
+    *before, main = inside
+    about = _layers(inside), _own_name(main), main.shape, _parameters(inside)
+    if main.label.kind in ("note", "hidden"):
+        text = " · ".join(node.label.text for node in inside if node.label.kind == "note")
+        return Step(text or main.label.text, "other", (), (), *about)
+    notes = tuple(node.label.text for node in before if node.label.kind == "note")
+    return Step(main.label.text, main.label.kind, notes, main.label.notes, *about)
+
+
+def _with(item: Item, notes: list[_Node]) -> Item:
+    if isinstance(item, Repeat):
+        return item
+    return replace(
+        item,
+        notes=(*item.notes, *(node.label.text for node in notes if node.label.kind == "note")),
+        layers=(*item.layers, *_layers(notes)),
+        shape=notes[-1].shape,
+        parameters=item.parameters + _parameters(notes),
+    )
+
+
+def _common(inside: list[_Node]) -> str:
+    names = [name for name in map(_own_name, inside) if name]
+    if len(set(names)) < 2:
+        return names[0] if names else ""
+    shared = commonprefix(names)  # noqa: RUF071 - letters, not folders
+    return re.sub(r"[^_/.]*$", "", shared).strip("_/.") or _own_name(inside[-1])
+
+
+def _own_name(node: _Node) -> str:
+    """A name that somebody gave; Keras' own, such as `conv2d_17`, tell nothing."""
+    parted = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(node.layer).__name__)
+    automatic = re.sub(r"([a-z])([A-Z])", r"\1_\2", parted).lower()
+    return "" if re.fullmatch(rf"{automatic}(_\d+)?", node.name) else node.name
+
+
+def _layers(inside: Sequence[_Node]) -> tuple[str, ...]:
+    return tuple(node.layer.name for node in inside)
+
+
+def _parameters(inside: Sequence[_Node]) -> int:
+    return sum(node.parameters for node in inside)
