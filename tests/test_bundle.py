@@ -9,7 +9,6 @@ import pytest
 
 from tl.errors import RunError
 from tl.runs.bundle import _digest, check, load, trunk_key
-from tl.runs.folders import claimed
 from tl.runs.prediction import Predictor
 
 
@@ -155,20 +154,3 @@ def test_without_the_pointer_the_newest_run_is_found(tiny_run, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert load().name == "one"
     assert load("one").name == "one"
-
-
-def test_a_claimed_folder_appears_only_when_it_is_done(tmp_path):
-    with claimed(tmp_path / "runs" / "a") as scratch:
-        (scratch / "x").touch()
-        assert not (tmp_path / "runs" / "a").exists()
-        with pytest.raises(RunError, match="being written by another process"), claimed(tmp_path / "runs" / "a"):
-            pass
-    assert (tmp_path / "runs" / "latest" / "x").exists()
-    with pytest.raises(ZeroDivisionError), claimed(tmp_path / "runs" / "b"):
-        1 / 0  # noqa: B018
-    assert not (tmp_path / "runs" / "b").exists()
-    with (
-        pytest.raises(RunError, match="a exists already: give another name with --out"),
-        claimed(tmp_path / "runs" / "a"),
-    ):
-        pass

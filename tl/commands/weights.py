@@ -20,7 +20,8 @@ def list_() -> None:
     for backbone in BACKBONES.values():
         names = [f"{name}{'*' if cached(backbone, name, where) else ''}" for name in choices(backbone)]
         pixels = backbone.recipe.image_size
-        click.echo(f"{backbone.name:<20}{pixels:>7}{backbone.parameters / 1e6:>11.1f} M  {', '.join(names) or 'none: trained from scratch'}")
+        shown = ", ".join(names) or "none: trained from scratch"
+        click.echo(f"{backbone.name:<20}{pixels:>7}{backbone.parameters / 1e6:>11.1f} M  {shown}")
 
 
 @command.command("get")

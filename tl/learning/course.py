@@ -100,7 +100,7 @@ class Course:
         self._before, self._begun = 0.0, time.monotonic()
         self._begin(job.rule.batch)
         self._initial = self.trainer.state()
-        self.best = self.trainer.weights()
+        self.best = self._start = self.trainer.weights()
         found = checkpoint.load(self.file)
         if found is not None:
             self._resume(found)
@@ -196,9 +196,16 @@ class Course:
         if self.listen and len(job.monitor):
             self.listen(self.step, {"held_out_log_loss": loss, "held_out_top1": top1})
         if not len(job.monitor) or loss < self.least:
-            self.least, self.best_epoch, self.best = loss, epoch, self.trainer.average()
+            self.least, self.best_epoch, self.best = loss, epoch, self._blended()
         elif epoch - self.best_epoch >= self.rule.patience and not self.stopped:
             self.stopped = f"no better for {self.rule.patience} epochs"
+
+    def _blended(self) -> Arrays:
+        """The averaged weights, or a point between the ones before training and them (Wortsman et al. 2022)."""
+        share, trained = self.rule.blend, self.trainer.average()
+        if share == 1.0:
+            return trained
+        return [(1 - share) * before + share * after for before, after in zip(self._start, trained, strict=True)]
 
     def _tell(self, row: Epoch) -> None:
         held_out = f", held out {row.held_out_log_loss:.4f}, top-1 {100 * row.held_out_top1:.1f} %"

@@ -23,7 +23,7 @@ from tl.learning.board import board
 from tl.learning.calibration import temperature
 from tl.learning.course import Job
 from tl.learning.heads import Head, fit, folds_of
-from tl.learning.rules import TuningRule, class_weights, tuning_rule, unfreeze_rule
+from tl.learning.rules import RATES, TuningRule, class_weights, tuning_rule, unfreeze_rule
 from tl.learning.tuning import Tuned, tune
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights, sha256_of
@@ -181,6 +181,8 @@ def _overridden(rule: TuningRule, options: Options) -> TuningRule:
         "augment": options.augment,
         "views": options.views,
     }
+    if options.optimizer not in (None, rule.optimizer) and options.learning_rate is None:
+        asked["learning_rate"] = RATES[options.optimizer]
     rule = replace(rule, **{name: value for name, value in asked.items() if value is not None})
     return replace(rule, mixes=rule.augment == "strong")
 
