@@ -32,7 +32,8 @@ class Job:
     """What is tuned, and how: pictures with their labels, the head to begin with, the rule.
 
     `train` and `monitor` are places of `pictures`; `monitor`, held out of the training, says when to stop. `weights_of`
-    has a weight for each class, `balanced` draws classes evenly; `deadline` is a time of `time.monotonic`.
+    has a weight for each class, `balanced` draws classes evenly; `deadline` is a time of `time.monotonic`; from `scratch`
+    the weights are random, and no layer is held back.
     """
 
     backbone: Backbone
@@ -51,6 +52,7 @@ class Job:
     precision: str = "auto"
     engine: str = "auto"
     deadline: float = math.inf
+    scratch: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Course:
     best: Arrays = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
     range_test: RangeTest | None = None
+    gradients: list[dict[str, float]] = field(default_factory=list)
 
     def prepare(self) -> None:
         """Go on from the checkpoint, or begin."""
@@ -104,8 +107,16 @@ class Course:
         found = checkpoint.load(self.file)
         if found is not None:
             self._resume(found)
-        elif job.find_rate:
+            return
+        if job.find_rate:
             self._find_rate()
+        if job.scratch:
+            self.look_at_gradients()
+
+    def look_at_gradients(self) -> None:
+        """Note how long each layer's gradient is, on the first batch of training."""
+        inputs, labels = next(iter(batches(self.feed, self.order, self._targets, 0, 1)))
+        self.gradients.append(self.trainer.gradient_norms(inputs, labels))
 
     @property
     def done(self) -> bool:
@@ -244,6 +255,7 @@ class Course:
             "learning_rate": self.rule.learning_rate,
             "sums": self._sums,
             "seconds": self._seconds(),
+            "gradients": self.gradients,
             "stopped": self.stopped,
             "least": self.least,
             "best_epoch": self.best_epoch,
@@ -260,7 +272,7 @@ class Course:
         self.step, self.total, self._sums = about["step"], about["total"], about["sums"]
         self.stopped, self.least, self.best_epoch = about["stopped"], about["least"], about["best_epoch"]
         self.best = found.best
-        self._before = about["seconds"]
+        self._before, self.gradients = about["seconds"], about["gradients"]
         self.history = [Epoch(*row) for row in about["history"]]
         self.range_test = RangeTest(*about["range_test"]) if about["range_test"] else None
         self.report.say("resumed", f"at step {self.step:,} of {self.total:,}")

@@ -106,6 +106,29 @@ def tuning_rule(photos: int, unfreeze: str) -> TuningRule:
     )
 
 
+def scratch_rule(photos: int) -> TuningRule:
+    """The rule for so many training photos, when a network is trained from random weights."""
+    few = photos < 2000
+    return TuningRule(
+        optimizer="adamw",
+        learning_rate=1e-3,  # AdamW's usual one
+        stage_decay=1.0,
+        weight_decay=0.01,
+        label_smoothing=0.0,
+        ema=0.9 if few else 0.99,
+        batch=32 if few else 128,
+        # Random weights need an order more steps than pretrained ones; on 50,000 images that is hours on a CPU.
+        epochs=30 if few else 20 if photos < 20_000 else 10,
+        warmup=0.05,
+        augment="light",
+        mixes=False,
+        views=1,
+        monitor=0.0 if photos < 200 else 0.1 if photos < 20_000 else 0.02,  # a thousand photos tell epochs apart
+        patience=5,
+        blend=1.0,
+    )
+
+
 def class_weights(counts: tuple[int, ...]) -> tuple[float, ...] | None:
     """A weight for each class when the largest has over 1.5 times the photos of the smallest, else None.
 

@@ -24,16 +24,25 @@ class Trainer:
     """The part of a network that is trained, with its head on top.
 
     `upper` gives features `[n, features]`; `depth` says, by name of a layer, how many stages below the last it is.
-    To be made inside the scope of `strategy`, which spreads each batch over its devices.
+    To be made inside the scope of `strategy`, which spreads each batch over its devices. From `scratch`, layers such as
+    BatchNorm and dropout work as in training, and the network's own regularisation counts.
     """
 
     def __init__(
-        self, upper: Any, head: Head, rule: TuningRule, devices: Devices, strategy: Any, depth: Mapping[str, int]
+        self,
+        upper: Any,
+        head: Head,
+        rule: TuningRule,
+        devices: Devices,
+        strategy: Any,
+        depth: Mapping[str, int],
+        *,
+        scratch: bool = False,
     ) -> None:
         import keras
         import tensorflow as tf
 
-        self._tf, self._strategy, self._devices, self._rule = tf, strategy, devices, rule
+        self._tf, self._strategy, self._devices, self._rule, self._scratch = tf, strategy, devices, rule, scratch
         dense = keras.layers.Dense(head.kernel.shape[1], dtype="float32", name="head")
         self.network = keras.Model(upper.input, dense(upper.output))
         # Divided by the temperature, the logits start out calibrated.
@@ -59,6 +68,27 @@ class Trainer:
         if not bool(finite):
             raise Diverged(f"the loss is {float(loss):g}")
         return float(loss)
+
+    def gradient_norms(self, inputs: Any, labels: Any) -> dict[str, float]:
+        """Length of the gradient of each layer's weights on a batch, from input to output, per square root of a weight.
+
+        Where it falls by orders of magnitude towards the input, the gradient vanishes (Glorot & Bengio 2010).
+        """
+        tf = self._tf
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def gradients(inputs: Any, labels: Any) -> Any:
+            with tf.GradientTape() as tape:
+                logits = tf.cast(self.network(inputs, training=self._scratch), tf.float32)
+                loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
+            return [tf.norm(found) for found in tape.gradient(loss, [variable.value for variable in self.trained])]
+
+        kernels = [variable.path.endswith("kernel") for variable in self.trained]
+        return {
+            variable.path.rpartition("/")[0]: float(norm) / math.prod(variable.shape) ** 0.5
+            for variable, norm, kernel in zip(self.trained, gradients(inputs, labels), kernels, strict=True)
+            if kernel
+        }
 
     def measure(self, batches: Iterable[tuple[Any, Any]]) -> tuple[float, float]:
         """Mean log-loss, in nats, and top-1 of the averaged weights on plain batches."""
@@ -124,11 +154,12 @@ class Trainer:
         tf, rule, replicas = self._tf, self._rule, self._strategy.num_replicas_in_sync
         optimizer = self._outer or self.optimizer
         with tf.GradientTape() as tape:
-            logits = tf.cast(self.network(inputs, training=False), tf.float32)
+            logits = tf.cast(self.network(inputs, training=self._scratch), tf.float32)
             smooth = labels * (1 - rule.label_smoothing)
             smooth += rule.label_smoothing * tf.reduce_sum(labels, axis=1, keepdims=True) / labels.shape[1]
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
-            scaled = optimizer.scale_loss(loss) / replicas
+            own = tf.add_n(self.network.losses) if self._scratch and self.network.losses else 0.0
+            scaled = optimizer.scale_loss(loss + own) / replicas
         gradients = tape.gradient(scaled, [variable.value for variable in self.trained])
         if replicas > 1:  # the optimizer adds up what each replica clipped and found finite alone: it gets equal shares
             whole = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)

@@ -5,8 +5,9 @@ The frozen part runs once through the engine and is stored; only what is trained
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class Tuned:
     """What training made: the file of the folded network's weights, the head on it, and how it went.
 
     `rule` is the one that was followed, `stopped` why training ended early ("" if it did not), `speed` in images a
-    second, `trained` how many parameters learned.
+    second, `trained` how many parameters learned; `gradients` the norms by layer before and after, from scratch only.
     """
 
     weights: Path
@@ -45,6 +46,7 @@ class Tuned:
     trained: int
     precision: str
     range_test: RangeTest | None
+    gradients: tuple[dict[str, float], ...]
 
 
 def tune(job: Job, folder: Path, report: Reporter, listen: Listener | None = None) -> Tuned:
@@ -57,14 +59,16 @@ def tune(job: Job, folder: Path, report: Reporter, listen: Listener | None = Non
         strategy = devices.strategy()
         with strategy.scope():
             model, upper, depth, shape = _parts(job, devices)
-            trainer = Trainer(upper, job.head, job.rule, devices, strategy, depth)
+            trainer = Trainer(upper, job.head, job.rule, devices, strategy, depth, scratch=job.scratch)
         feed, rule = _feed(job, shape, pool, report)
         course = Course(replace(job, rule=rule), trainer, feed, folder / "checkpoint.npz", report, listen)
         course.prepare()
         while not course.done:
             course.go_on(strategy)
         trainer.set_weights(course.best)
-        model.save_weights(folder / "trunk.weights.h5")
+        if job.scratch:
+            course.look_at_gradients()
+        _folded(model, job).save_weights(folder / "trunk.weights.h5")
     kernel, bias = trainer.head()
     return Tuned(
         weights=folder / "trunk.weights.h5",
@@ -77,6 +81,7 @@ def tune(job: Job, folder: Path, report: Reporter, listen: Listener | None = Non
         trained=sum(math.prod(variable.shape) for variable in trainer.trained),
         precision=devices.precision,
         range_test=course.range_test,
+        gradients=tuple(course.gradients),
     )
 
 
@@ -90,12 +95,35 @@ def _parts(job: Job, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[
     from tl.networks.trainable import upper_part
 
     keras.utils.set_random_seed(job.seed)
+    if job.scratch:
+        with _policy(devices.policy):
+            model = build(job.backbone, job.weights)
+        return model, upper_part(model, None), {}, None
     model = fold(build(job.backbone, job.weights), policy=devices.policy)
     layer = cut_for(model, job.unfreeze)
     if layer is None and job.unfreeze != "all":
         raise BackboneError(f"{job.backbone.name} has one stage: train it with --unfreeze all")
     upper = upper_part(model, layer)
     return model, upper, depths(model), None if layer is None else tuple(upper.input_shape[1:])
+
+
+def _folded(model: Any, job: Job) -> Any:
+    """The network as runs keep it: BatchNorm folded, which training from scratch needs as it is."""
+    from tl.networks.folding import fold
+
+    return fold(model) if job.scratch else model
+
+
+@contextmanager
+def _policy(name: str) -> Iterator[None]:
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _feed(

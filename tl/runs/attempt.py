@@ -69,7 +69,7 @@ class Outcome:
     trunk: Trunk
     answers: Answers
     before: dict[str, Evaluation]
-    comparison: Comparison
+    comparison: Comparison | None
     kept: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Outcome:
         return {
             "kept": self.kept,
             "unfreeze": self.unfreeze,
-            "comparison": self.comparison.as_dict(),
+            "comparison": self.comparison.as_dict() if self.comparison is not None else None,
             "head_only": {name: score.as_dict() for name, score in self.before.items()},
             "tuned": {name: score.as_dict() for name, score in self.answers.scores.items()},
             "rule": vars(tuned.rule),
