@@ -32,8 +32,8 @@ class Job:
     """What is tuned, and how: pictures with their labels, the head to begin with, the rule.
 
     `train` and `monitor` are places of `pictures`; `monitor`, held out of the training, says when to stop. `weights_of`
-    has a weight for each class, `balanced` draws classes evenly; `deadline` is a time of `time.monotonic`; from `scratch`
-    the weights are random, and no layer is held back.
+    has a weight for each class, `balanced` draws classes evenly; `deadline` is a time of `time.monotonic`; from
+    `scratch` the weights are random, and no layer is held back.
     """
 
     backbone: Backbone
@@ -222,9 +222,7 @@ class Course:
         held_out = f", held out {row.held_out_log_loss:.4f}, top-1 {100 * row.held_out_top1:.1f} %"
         left = (self.total - self.step) * self.order.batch / self.speed if self.speed else 0.0
         ahead = f", {datetime.timedelta(seconds=round(left))} left" if left else ""
-        self.report.say(
-            f"epoch {row.epoch}", f"loss {row.loss:.4f}{held_out if len(self.job.monitor) else ''}{ahead}"
-        )
+        self.report.say(f"epoch {row.epoch}", f"loss {row.loss:.4f}{held_out if len(self.job.monitor) else ''}{ahead}")
 
     def _seconds(self) -> float:
         """How long training took so far, with what a killed process did before its last checkpoint."""

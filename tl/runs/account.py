@@ -51,10 +51,13 @@ def tell_split(parts: Split, seed: int, report: Reporter) -> None:
         report.say("", note)
 
 
-def tell_plan(unfreeze: str, rule: TuningRule, train: int, monitor: int, report: Reporter) -> None:
+def tell_plan(
+    unfreeze: str, rule: TuningRule, train: int, monitor: int, report: Reporter, *, scratch: bool = False
+) -> None:
     """What will be trained, and how."""
     held_out = f", {monitor:,} of them held out to stop early" if monitor else ""
-    report.say("fine-tuning", f"{unfreeze} of the backbone on {train + monitor:,} photos{held_out}")
+    what = "from random weights" if scratch else f"{unfreeze} of the backbone"
+    report.say("training" if scratch else "fine-tuning", f"{what} on {train + monitor:,} photos{held_out}")
     smoothing = f", label smoothing {rule.label_smoothing:g}" if rule.label_smoothing else ""
     report.say(
         "",

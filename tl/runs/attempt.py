@@ -117,7 +117,13 @@ def attempt(given: Attempt, folder: Path, started: float, report: Reporter) -> O
         return None
     with board(folder / "tensorboard" if given.options.tensorboard else None) as listen:
         tuned = tune(job, folder, report, listen)
-    _tell(tuned, report)
+    tell_tuned(tuned, report)
+    trunk, answers = answered(given, tuned, folder, report)
+    return _judged(given, job.unfreeze, tuned, trunk, answers, report)
+
+
+def answered(given: Attempt, tuned: Tuned, folder: Path, report: Reporter) -> tuple[Trunk, Answers]:
+    """The trained network as it will predict, and what it says of the photos that were not trained on."""
     weights = Weights("tuned", tuned.weights, "this run", sha256_of(tuned.weights))
     shutil.rmtree(folder / _TUNED, ignore_errors=True)
     trunk = convert(given.backbone, weights, folder / _TUNED, report=report)
@@ -128,8 +134,7 @@ def attempt(given: Attempt, folder: Path, started: float, report: Reporter) -> O
     )
     if len(features.kept) != len(places):
         raise EngineError("a photo of the data set was removed while the network was trained: run again")
-    answers = _calibrated(tuned.head, features.values, given)
-    return _judged(given, job.unfreeze, tuned, trunk, answers, report)
+    return trunk, _calibrated(tuned.head, features.values, given)
 
 
 def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
@@ -140,15 +145,12 @@ def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
         report.say("fine-tuning", f"auto: {unfreeze} of the backbone, for {len(train):,} photos")
     if unfreeze == "none":
         return None
-    rule = _overridden(tuning_rule(len(train), unfreeze), options)
-    monitor = _held_out(given, rule)
+    rule = overridden(tuning_rule(len(train), unfreeze), options)
+    monitor = held_out(given, rule)
     inner = np.setdiff1d(train, monitor)
     head = given.head if not len(monitor) else _head_without(given, inner)
     tell_plan(unfreeze, rule, len(inner), len(monitor), report)
     weights_of, balanced = _balance(given, inner, report)
-    deadline = math.inf
-    if options.budget is not None:
-        deadline = started + seconds(options.budget) - _RESERVE - len(scored(given.split)) / 30
     kept = np.concatenate([inner, monitor])
     return Job(
         given.backbone,
@@ -166,11 +168,19 @@ def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
         options.lr == "auto",
         options.precision,
         options.engine,
-        deadline,
+        deadline_of(given, started),
     )
 
 
-def _overridden(rule: TuningRule, options: Options) -> TuningRule:
+def deadline_of(given: Attempt, started: float) -> float:
+    """When training has to end so that the run is complete within its budget."""
+    if given.options.budget is None:
+        return math.inf
+    return started + seconds(given.options.budget) - _RESERVE - len(scored(given.split)) / 30
+
+
+def overridden(rule: TuningRule, options: Options) -> TuningRule:
+    """A rule with what the options say instead."""
     asked: dict[str, Any] = {
         "epochs": options.epochs,
         "batch": options.batch,
@@ -187,7 +197,8 @@ def _overridden(rule: TuningRule, options: Options) -> TuningRule:
     return replace(rule, mixes=rule.augment == "strong")
 
 
-def _held_out(given: Attempt, rule: TuningRule) -> NDArray[np.int64]:
+def held_out(given: Attempt, rule: TuningRule) -> NDArray[np.int64]:
+    """The places of the training photos that say when to stop, by content."""
     train = given.split.train
     if not rule.monitor:
         return train[:0]
@@ -254,7 +265,8 @@ def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: 
     return Outcome(unfreeze, tuned, trunk, answers, given.answers.scores, comparison, kept)
 
 
-def _tell(tuned: Tuned, report: Reporter) -> None:
+def tell_tuned(tuned: Tuned, report: Reporter) -> None:
+    """How training went."""
     count = f"{tuned.steps:,} steps, {tuned.trained:,} parameters, {tuned.speed:.1f} images/s ({tuned.precision})"
     report.say("", count)
     if tuned.stopped:

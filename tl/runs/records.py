@@ -43,6 +43,13 @@ def write_history(folder: Path, epochs: Sequence[Epoch], test: RangeTest | None)
         _table(folder / "learning_rates.csv", ("learning_rate", "loss"), rows)
 
 
+def write_gradients(folder: Path, gradients: Sequence[dict[str, float]]) -> None:
+    """`gradients.csv`: how long each layer's gradient was before and after training, where that was noted."""
+    if gradients:
+        rows = ((layer, *(found.get(layer, "") for found in gradients)) for layer in gradients[0])
+        _table(folder / "gradients.csv", ("layer", "before", "after")[: 1 + len(gradients)], rows)
+
+
 def write_predictions(folder: Path, dataset: Dataset, parts: Split, shares: NDArray[np.float32]) -> None:
     """`predictions.csv`: what is said, with probabilities `[n, classes]`, of the photos that were not trained on."""
     part_of = _part_of(parts)

@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tl import __version__
 from tl.datasets.sources import Dataset, load
 from tl.datasets.splits import Split, split
@@ -21,15 +23,18 @@ from tl.engines.trunks import Trunk, prepare
 from tl.errors import DataError
 from tl.features.cache import usable_cache
 from tl.features.extract import Features, extract
+from tl.features.survey import survey
 from tl.learning.heads import Fit, fit
 from tl.networks.backbones import Backbone, backbone
-from tl.networks.weights import Weights, resolve
+from tl.networks.weights import Weights, choices, resolve
 from tl.reporting import Reporter, Silent
 from tl.runs import bundle, folders, options, records
 from tl.runs.account import tell_data, tell_features, tell_left_out, tell_split
 from tl.runs.attempt import Answers, Attempt, Outcome, answer, attempt
 from tl.runs.options import Options
 from tl.runs.records import utf8
+from tl.runs.scratch import first_head, from_scratch
+from tl.runs.scratch import wanted as scratch_wanted
 
 _LIBRARIES = ("keras", "numpy", "openvino", "scipy", "tensorflow")
 
@@ -41,10 +46,11 @@ class Learned:
     dataset: Dataset
     fingerprints: Sequence[bytes]
     split: Split
-    fit: Fit
+    fit: Fit | None
     answers: Answers
     trunk: Trunk
     outcome: Outcome | None
+    precision: str
 
 
 def finetune(given: Options, *, report: Reporter | None = None, resume: bool = False) -> bundle.Run:
@@ -61,6 +67,7 @@ def finetune(given: Options, *, report: Reporter | None = None, resume: bool = F
         given = _stored(given, folder)
     given.check()
     network = _network(given)
+    whole = scratch_wanted(given, not choices(network))
     dataset = load(given.data, download=given.download, offline=given.offline, report=report)
     tell_data(dataset, report)
     clock.lap("data")
@@ -72,11 +79,10 @@ def finetune(given: Options, *, report: Reporter | None = None, resume: bool = F
             "network", f"{network.name}, {weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})"
         )
         clock.lap("weights")
-        engine = open_engine(network, weights, engine=given.engine, precision=given.precision, report=report)
-        clock.lap("network")
         with _resumable(scratch, folder, report):
-            learned = _learn(given, dataset, network, weights, engine, scratch, clock, report)
-        _write(scratch, given, network, weights, engine, learned, clock)
+            learn = _learn_from_scratch if whole else _learn
+            learned = learn(given, dataset, network, weights, scratch, clock, report)
+        _write(scratch, given, network, weights, learned, clock)
     return bundle.load(folder)
 
 
@@ -108,11 +114,12 @@ def _learn(
     dataset: Dataset,
     network: Backbone,
     weights: Weights,
-    engine: Engine,
     scratch: Path,
     clock: "Clock",
     report: Reporter,
 ) -> Learned:
+    engine = open_engine(network, weights, engine=given.engine, precision=given.precision, report=report)
+    clock.lap("network")
     features = _features(given, dataset, network, engine, report)
     clock.lap("features")
     tell_features(features, engine, report)
@@ -138,9 +145,33 @@ def _learn(
     if outcome is not None:
         clock.lap("fine-tuning")
     if outcome is not None and outcome.kept:
-        return Learned(dataset, features.fingerprints, parts, fitted, outcome.answers, outcome.trunk, outcome)
+        return Learned(
+            dataset, features.fingerprints, parts, fitted, outcome.answers, outcome.trunk, outcome, engine.precision
+        )
     trunk = prepare(network, weights, check=False)  # checked when the engine was opened
-    return Learned(dataset, features.fingerprints, parts, fitted, answers, trunk, outcome)
+    return Learned(dataset, features.fingerprints, parts, fitted, answers, trunk, outcome, engine.precision)
+
+
+def _learn_from_scratch(
+    given: Options,
+    dataset: Dataset,
+    network: Backbone,
+    weights: Weights,
+    scratch: Path,
+    clock: "Clock",
+    report: Reporter,
+) -> Learned:
+    found = survey(dataset.pictures, network.recipe, report=report)
+    dataset = _usable(dataset, found.failures, report)
+    parts = split(dataset, found.fingerprints, validation=given.val, seed=given.seed)
+    tell_split(parts, given.seed, report)
+    clock.lap("reading")
+    head = first_head(network.features, len(dataset.class_names), given.seed)
+    nothing = Answers(head, np.zeros((0, len(dataset.class_names)), np.float32), {})
+    job = Attempt(given, dataset, found, parts, head, nothing, network, weights)
+    outcome = from_scratch(job, scratch, clock.started, report)
+    clock.lap("training")
+    return Learned(dataset, found.fingerprints, parts, None, outcome.answers, outcome.trunk, outcome, given.precision)
 
 
 def _features(given: Options, dataset: Dataset, network: Backbone, engine: Engine, report: Reporter) -> Features:
@@ -175,17 +206,18 @@ def _write(
     given: Options,
     network: Backbone,
     weights: Weights,
-    engine: Engine,
     learned: Learned,
     clock: "Clock",
 ) -> None:
     dataset, parts, outcome = learned.dataset, learned.split, learned.outcome
     records.write_data(folder, dataset, parts, learned.fingerprints)
-    records.write_strengths(folder, learned.fit.trials)
+    if learned.fit is not None:
+        records.write_strengths(folder, learned.fit.trials)
     records.write_predictions(folder, dataset, parts, learned.answers.shares)
     metrics: dict[str, Any] = {name: score.as_dict() for name, score in learned.answers.scores.items()}
     if outcome is not None:
         records.write_history(folder, outcome.tuned.history, outcome.tuned.range_test)
+        records.write_gradients(folder, outcome.tuned.gradients)
         metrics["fine-tuning"] = outcome.as_dict()
     metrics["seconds"] = clock.laps()
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
@@ -195,11 +227,11 @@ def _write(
         "classes": list(dataset.class_names),
         "backbone": bundle.describe(network),
         "weights": {"choice": weights.choice, "source": weights.source, "sha256": weights.sha256, "seed": weights.seed},
-        "engine": {"name": engine.name, "precision": engine.precision},
+        "engine": {"name": given.engine, "precision": learned.precision},
         "data": records.about_data(dataset, parts),
         "head": {
-            "strength": learned.fit.strength,
-            "folds": learned.fit.folds,
+            "strength": learned.fit.strength if learned.fit is not None else None,
+            "folds": learned.fit.folds if learned.fit is not None else None,
             "temperature": head.temperature,
         },
         "options": {name: utf8(value) for name, value in asdict(given).items()},

@@ -137,13 +137,18 @@ def _check(epochs: Mapping[str, Numbers], test: Mapping[str, Numbers]) -> None:
 
 def _plan(about: Mapping[str, Any]) -> str:
     rule, part = about["rule"], PARTS[about["unfreeze"]]
-    done = f"{part} of the backbone, {int(about['steps']):,} steps of {int(rule['batch']):,} photos"
+    what = "random weights" if about["comparison"] is None else f"{part} of the backbone"
+    done = f"{what}, {int(about['steps']):,} steps of {int(rule['batch']):,} photos"
     how = f"{rule['optimizer']}, augmentation {rule['augment']}"
     return f"Trained: {done}, {how}" + (f"; stopped early: {about['stopped']}" if about["stopped"] else "")
 
 
 def _verdict(about: Mapping[str, Any]) -> str:
-    before, after = (about[side]["validation"] for side in ("head_only", "tuned"))
+    after = about["tuned"]["validation"]
+    if about["comparison"] is None:  # from random weights: there is no head alone to compare with
+        top1, loss = 100 * after["top1"], after["log_loss"]
+        return f"Top-1 {top1:.1f} %, log-loss {loss:.3f} on {int(after['count']):,} photos"
+    before = about["head_only"]["validation"]
     figures = f"top-1 {100 * before['top1']:.1f} to {100 * after['top1']:.1f} %"
     figures += f", log-loss {before['log_loss']:.3f} to {after['log_loss']:.3f} on {int(after['count']):,} photos"
     kept = "The tuned network is kept" if about["kept"] else "Not better on validation, so the head alone is kept"

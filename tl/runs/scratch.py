@@ -1,0 +1,74 @@
+"""A data set and random weights become a trained network: the yardstick for what pretrained weights are worth."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from tl.learning.board import board
+from tl.learning.course import Job
+from tl.learning.heads import Head
+from tl.learning.rules import scratch_rule
+from tl.learning.tuning import tune
+from tl.reporting import Reporter
+from tl.runs.account import tell_plan
+from tl.runs.attempt import Answers, Attempt, Outcome, answered, deadline_of, held_out, overridden, tell_tuned
+from tl.runs.options import Options
+
+
+def wanted(options: Options, zoo: bool) -> bool:
+    """Whether a network is to be trained from random weights: the whole of it, or one that has no other weights.
+
+    Other networks of random weights keep them, under a head of their own, unless all of them is to be trained.
+    """
+    return options.weights == "none" and (options.unfreeze == "all" or (zoo and options.unfreeze in ("none", "auto")))
+
+
+def from_scratch(given: Attempt, folder: Path, started: float, report: Reporter) -> Outcome:
+    """Train a network from random weights. `given.head` and `given.answers` are of no account."""
+    options, train = given.options, given.split.train
+    rule = overridden(scratch_rule(len(train)), options)
+    monitor = held_out(given, rule)
+    inner = np.setdiff1d(train, monitor)
+    tell_plan("all", rule, len(inner), len(monitor), report, scratch=True)
+    kept = np.concatenate([inner, monitor])
+    job = Job(
+        backbone=given.backbone,
+        weights=given.weights,
+        head=first_head(given.backbone.features, len(given.dataset.class_names), options.seed),
+        pictures=[given.dataset.pictures[at] for at in kept],
+        labels=given.dataset.labels[kept],
+        train=np.arange(len(inner)),
+        monitor=np.arange(len(inner), len(kept)),
+        unfreeze="all",
+        rule=rule,
+        seed=options.seed,
+        find_rate=options.lr == "auto",
+        precision=options.precision,
+        engine=options.engine,
+        deadline=deadline_of(given, started),
+        scratch=True,
+    )
+    with board(folder / "tensorboard" if options.tensorboard else None) as listen:
+        tuned = tune(job, folder, report, listen)
+    tell_tuned(tuned, report)
+    trunk, answers = answered(given, tuned, folder, report)
+    if not learned(answers, given):
+        report.warn(
+            f"{given.backbone.name} did not learn: {100 * answers.scores['validation'].top1.value:.1f} % is what its "
+            "largest class alone gives; gradients.csv tells how long each layer's gradient was"
+        )
+    return Outcome("all", tuned, trunk, answers, {}, None, True)
+
+
+def first_head(features: int, classes: int, seed: int) -> Head:
+    """A head of small random numbers (Glorot & Bengio 2010)."""
+    reach = math.sqrt(6 / (features + classes))
+    kernel = np.random.default_rng(seed).uniform(-reach, reach, (features, classes)).astype(np.float32)
+    return Head(kernel, np.zeros(classes, np.float32), 1.0)
+
+
+def learned(answers: Answers, given: Attempt) -> bool:
+    """Whether the validation accuracy is surely above that of always naming the largest class."""
+    labels = given.dataset.labels[given.split.validation]
+    return bool(answers.scores["validation"].top1.low > np.bincount(labels).max() / len(labels))
