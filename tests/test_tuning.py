@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY
+from conftest import ROOT
 
 import tl as library
 from tl.errors import RunError, UsageError
@@ -20,7 +20,7 @@ from tl.learning.trainer import Trainer
 from tl.reporting import Silent
 from tl.runs.bundle import load
 
-TUNE = {"backbone": TINY, "weights": "none", "unfreeze": "last", "epochs": 2, "batch": 8}
+TUNE = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "last", "epochs": 2, "batch": 8}
 
 
 class Heard(Silent):
@@ -65,7 +65,7 @@ def test_a_tuning_leaves_its_curves_and_none_of_its_scaffolding(uninterrupted):
     assert [row["step"] for row in rows] == ["3", "6"]  # 20 photos in batches of 8
     figures = run.manifest["metrics"]["fine-tuning"]
     assert figures["steps"] == 6
-    assert figures["trained_parameters"] > 700_000
+    assert figures["trained_parameters"] > 200_000
     assert figures["images_per_second"] > 0
     assert ("trunk.weights.h5" in names) == figures["kept"]
 
@@ -136,10 +136,11 @@ def test_resume_takes_no_other_options(tl, tmp_path):
 
 def test_a_diverging_run_is_named_and_leaves_the_head(shapes, tmp_path):
     heard = Heard()
-    run = library.finetune(shapes, out=tmp_path / "run", report=heard, **TUNE | {"lr": 90, "optimizer": "sgd"})
+    wild = {"lr": 99, "weight_decay": 1, "epochs": 10}  # each step multiplies every weight by up to -98
+    run = library.finetune(shapes, out=tmp_path / "run", report=heard, **TUNE | wild)
     figures = run.manifest["metrics"]["fine-tuning"]
-    assert re.match(r"step \d+ diverged \(the loss is (nan|inf)\) at learning rate", figures["stopped"]), figures
-    assert figures["steps"] < 6
+    assert re.match(r"step \d+ diverged \(the loss is (nan|inf|\S+, a gradient is not finite)\) at", figures["stopped"]), figures
+    assert figures["steps"] < 30
     assert figures["stopped"] in heard.text
     assert np.isfinite(run.head.kernel).all()
     assert library.load(run.folder).predict(next(shapes.rglob("*.png")))[0].label in run.classes
@@ -168,7 +169,7 @@ def test_a_budget_ends_the_training_in_time(shapes, tmp_path):
     library.finetune(shapes, out=tmp_path / "short", **TUNE | {"epochs": 1})
     seconds = time.monotonic() - started
     started = time.monotonic()
-    budget = seconds + 20
+    budget = seconds + 6
     run = library.finetune(shapes, out=tmp_path / "run", budget=f"{budget:.0f}s", **TUNE | {"epochs": 5000})
     assert time.monotonic() - started < budget + 5
     assert 3 < run.manifest["metrics"]["fine-tuning"]["steps"] < 15_000
@@ -184,9 +185,8 @@ def test_the_learning_rate_can_be_looked_for(shapes, tmp_path):
     assert chosen == pytest.approx(max(1e-7, min(curve, key=lambda point: point[1])[0] / 10))
 
 
-@pytest.mark.parametrize("unfreeze", ["half", "all"])
-def test_more_of_the_network_can_be_trained(unfreeze, shapes, tmp_path, uninterrupted):
-    run = library.finetune(shapes, out=tmp_path / "run", **TUNE | {"unfreeze": unfreeze, "epochs": 1})
+def test_all_of_the_network_can_be_trained(shapes, tmp_path, uninterrupted):
+    run = library.finetune(shapes, out=tmp_path / "run", **TUNE | {"unfreeze": "all", "epochs": 1})
     last = uninterrupted[0].manifest["metrics"]["fine-tuning"]["trained_parameters"]
     assert run.manifest["metrics"]["fine-tuning"]["trained_parameters"] > last
 
@@ -219,7 +219,7 @@ def test_uneven_classes_are_balanced_and_said(balance, said, shapes, tmp_path):
 
 
 def test_stored_activations_keep_to_their_limit(shapes, tmp_path, monkeypatch):
-    monkeypatch.setenv("TL_ACTIVATIONS_LIMIT", "1.2M")
+    monkeypatch.setenv("TL_ACTIVATIONS_LIMIT", "250K")
     heard = Heard()
     library.finetune(shapes, out=tmp_path / "run", report=heard, **TUNE | {"epochs": 1})
     assert re.search(r"\d of 4 views of each photo fit", heard.text), heard.text

@@ -26,6 +26,16 @@ class Devices:
         """The dtype policy for Keras. A CPU gets f32: its graphs are rewritten to bf16, which is twice as fast."""
         return POLICIES[self.precision] if self.gpu else "float32"
 
+    @contextmanager
+    def rewriting(self) -> Iterator[None]:
+        """What is traced in the block computes in bf16 where that is the precision of a CPU; nothing after it does."""
+        tf, name = tensorflow(), "auto_mixed_precision_onednn_bfloat16"
+        tf.config.optimizer.set_experimental_options({name: not self.gpu and self.precision == "bf16"})
+        try:
+            yield
+        finally:
+            tf.config.optimizer.set_experimental_options({name: False})
+
     def strategy(self) -> Any:
         """What spreads each batch: `MirroredStrategy` over several devices, else none of consequence."""
         import tensorflow as tf
@@ -49,7 +59,6 @@ def training_devices(precision: str = "auto") -> Devices:
     if precision == "f16" or (precision == "bf16" and not able):
         raise EngineError(f"this processor does not train in {precision}: choose auto or f32")
     chosen = "bf16" if able and precision == "auto" else "f32" if precision == "auto" else precision
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": chosen == "bf16"})
     return Devices(("CPU:0",), False, chosen)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 LOWEST, HIGHEST = 1e-7, 1.0
 """Where the range test begins and ends."""
 
-_RISE = 4.0  # of the least loss so far: beyond that the test has seen enough
+_RISE = 4.0  # times the least loss so far, and a nat more: beyond that the test has seen enough
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def range_test(loss_at: Callable[[float], float], steps: int = 60) -> RangeTest:
             break
         average = 0.8 * average + 0.2 * loss
         losses.append(average / (1 - 0.8 ** (at + 1)))
-        if losses[-1] > _RISE * min(losses) + 0.1:
+        if losses[-1] > _RISE * min(losses) + 1.0:
             break
     return RangeTest(tuple(rates[: len(losses)]), tuple(losses), _chosen(rates, losses))
 

@@ -66,7 +66,8 @@ class Trainer:
         self.optimizer.learning_rate.assign(rate)
         loss, finite = self._compiled(inputs, labels)
         if not bool(finite):
-            raise Diverged(f"the loss is {float(loss):g}")
+            lost = float(loss)
+            raise Diverged(f"the loss is {lost:g}" + (", a gradient is not finite" if math.isfinite(lost) else ""))
         return float(loss)
 
     def gradient_norms(self, inputs: Any, labels: Any) -> dict[str, float]:

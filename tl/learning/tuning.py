@@ -54,14 +54,17 @@ def tune(job: Job, folder: Path, report: Reporter, listen: Listener | None = Non
 
     Writes `trunk.weights.h5` there. Raises BackboneError for a network that cannot be cut.
     """
+    begun = time.monotonic()
     devices = training_devices(job.precision)
-    with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool, devices.rewriting():
         strategy = devices.strategy()
         with strategy.scope():
             model, upper, depth, shape = _parts(job, devices)
             trainer = Trainer(upper, job.head, job.rule, devices, strategy, depth, scratch=job.scratch)
+        # Converting what was trained takes about as long as building it did: that much of a budget is kept for it.
+        deadline = job.deadline - 1.5 * (time.monotonic() - begun)
         feed, rule = _feed(job, shape, pool, report)
-        course = Course(replace(job, rule=rule), trainer, feed, folder / "checkpoint.npz", report, listen)
+        course = Course(replace(job, rule=rule, deadline=deadline), trainer, feed, folder / "checkpoint.npz", report, listen)
         course.prepare()
         while not course.done:
             course.go_on(strategy)

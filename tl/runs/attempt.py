@@ -33,7 +33,7 @@ from tl.runs.folders import CHECKPOINT
 from tl.runs.options import Options, seconds
 from tl.runs.records import scored
 
-_RESERVE = 12.0  # seconds of a budget for converting the tuned network and writing the run, besides its answers
+_RESERVE = 4.0  # seconds of a budget for writing the run
 _TUNED = "tuned"  # the folder of the converted network inside the run, until its files are linked
 
 

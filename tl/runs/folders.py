@@ -17,10 +17,10 @@ CHECKPOINT = "checkpoint.npz"
 
 
 @contextmanager
-def claimed(folder: Path, *, resume: bool = False) -> Iterator[Path]:
+def claimed(folder: Path, *, resume: bool = False, latest: bool = True) -> Iterator[Path]:
     """A scratch folder that becomes `folder` when the block ends well, and vanishes when it does not.
 
-    A training's checkpoint in it keeps it, to be claimed again with `resume`.
+    A training's checkpoint in it keeps it, to be claimed again with `resume`. `latest` makes it the newest run.
     Raises RunError when `folder` exists or another process makes it, StorageError when nothing can be written there.
     """
     from filelock import FileLock, Timeout
@@ -45,7 +45,8 @@ def claimed(folder: Path, *, resume: bool = False) -> Iterator[Path]:
             raise RunError(
                 f"{folder} is being written by another process: wait for it, or give another --out"
             ) from error
-    _point_latest(folder)
+    if latest:
+        _point_latest(folder)
 
 
 def taken(folder: Path) -> bool:

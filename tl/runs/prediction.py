@@ -46,7 +46,7 @@ class Predictor:
         with ThreadPoolExecutor(1) as pool:  # the files are checked while the network is compiled
             checked = pool.submit(bundle.check, run)
             pool.submit(preload)
-            self._engine = _open(run, engine, precision)
+            self.engine = _open(run, engine, precision)
             checked.result()
 
     def stream(
@@ -68,7 +68,7 @@ class Predictor:
                 waiting[at] = name
                 yield picture
 
-        for row in stream(pictures(), self._engine, self.run.backbone.recipe, cache, report=report):
+        for row in stream(pictures(), self.engine, self.run.backbone.recipe, cache, report=report):
             yield row.index, self._answer(waiting.pop(row.index), row, top)
 
     def in_order(self, items: Iterable[tuple[str, Picture]], *, top: int = 5) -> Iterator[Prediction]:
