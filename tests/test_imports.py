@@ -86,7 +86,7 @@ def test_modules_load_without_frameworks(module: str):
 
 
 def test_the_export_list_is_complete():
-    assert sorted(tl.__all__) == ["Classifier", "Prediction", "Run", "finetune", "load"]
+    assert sorted(tl.__all__) == ["Classifier", "Prediction", "Run", "compare", "finetune", "load"]
     for name in tl.__all__:
         assert getattr(tl, name).__doc__, name
 

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl.api import Classifier, finetune, load
+    from tl.api import Classifier, compare, finetune, load
     from tl.runs.bundle import Run
     from tl.runs.prediction import Prediction
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Prediction", "Run", "finetune", "load"]
+__all__ = ["Classifier", "Prediction", "Run", "compare", "finetune", "load"]
 
 _HOMES = {"Prediction": "tl.runs.prediction", "Run": "tl.runs.bundle"}
 

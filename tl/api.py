@@ -12,10 +12,14 @@ from tl.datasets.paths import image_files
 from tl.errors import UsageError
 from tl.reporting import Reporter
 from tl.runs import bundle
+from tl.runs.compare import Comparison
+from tl.runs.compare import compare as _compare
 from tl.runs.options import Options
 from tl.runs.prediction import Prediction, Predictor
 from tl.runs.training import finetune as _finetune
+from tl.views.compared import draw_comparison
 from tl.views.gallery import draw_run, pick
+from tl.views.gradients import save_gradients
 from tl.views.plots import learning_curves
 
 if TYPE_CHECKING:
@@ -114,6 +118,47 @@ def finetune(
     draw_run(run, str(run.manifest["options"]["data"]))
     learning_curves(run.folder)
     return run
+
+
+def compare(
+    data: str | Path = "data",
+    *,
+    backbones: Sequence[str] = (),
+    scratch: Sequence[str] = (),
+    out: str | Path | None = None,
+    val: float = 0.2,
+    seed: int = 0,
+    unfreeze: str = "none",
+    epochs: int | None = None,
+    budget: str | None = None,
+    image_size: int | None = None,
+    offline: bool = False,
+    gradients: bool = False,
+    command: str = "",
+    report: Reporter | None = None,
+) -> Comparison:
+    """Train networks on the same split, `backbones` from pretrained weights and those of `scratch` from random ones.
+
+    Writes a folder with a run of each, and the comparison as text, picture and page; with `gradients`, a plot of them
+    into each run from random weights. Raises a `tl.errors.TLError` whose message says what to do.
+    """
+    options = Options(
+        str(data),
+        out=None if out is None else str(out),
+        val=val,
+        seed=seed,
+        unfreeze=unfreeze,
+        epochs=epochs,
+        budget=budget,
+        image_size=image_size,
+        offline=offline,
+    )
+    made = _compare(options, backbones, scratch, command=command, report=report)
+    draw_comparison(made)
+    if gradients:
+        for entry in made.ranked:
+            save_gradients(made.folder / entry.folder)
+    return made
 
 
 def load(run: str | Path | None = None, *, engine: str = "auto", precision: str = "auto") -> Classifier:

@@ -8,7 +8,7 @@ import click
 from tl import __version__
 from tl.errors import TLError
 
-COMMANDS = ("finetune", "predict", "grid", "model", "weights", "cache")
+COMMANDS = ("finetune", "predict", "grid", "compare", "model", "weights", "cache")
 
 
 class LazyGroup(click.Group):

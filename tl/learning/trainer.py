@@ -55,6 +55,8 @@ class Trainer:
         # XLA makes one pass over the weights of the dozen that AdamW, clipping and averaging are made of.
         alone = strategy.num_replicas_in_sync == 1 and self._outer is None
         self._update = tf.function(self._applied, jit_compile=True) if alone else self._applied
+        # On a GPU the whole network is compiled by XLA; on a CPU its convolutions are slower than oneDNN's.
+        self._slopes = tf.function(self._loss_and_gradients, jit_compile=True if devices.gpu else None)
         self._compiled = tf.function(self._replicated, reduce_retracing=True)
         self._logits = tf.function(lambda inputs: self.network(inputs, training=False), reduce_retracing=True)
 
@@ -152,6 +154,14 @@ class Trainer:
         return mean, share == 1.0
 
     def _one_device(self, inputs: Any, labels: Any) -> Any:
+        tf, replicas = self._tf, self._strategy.num_replicas_in_sync
+        loss, gradients = self._slopes(inputs, labels)
+        if replicas > 1:  # the optimizer adds up what each replica clipped and found finite alone: it gets equal shares
+            whole = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            gradients = [gradient / replicas for gradient in whole]
+        return loss, tf.cast(self._update(loss, gradients), tf.float32)
+
+    def _loss_and_gradients(self, inputs: Any, labels: Any) -> Any:
         tf, rule, replicas = self._tf, self._rule, self._strategy.num_replicas_in_sync
         optimizer = self._outer or self.optimizer
         with tf.GradientTape() as tape:
@@ -161,11 +171,7 @@ class Trainer:
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
             own = tf.add_n(self.network.losses) if self._scratch and self.network.losses else 0.0
             scaled = optimizer.scale_loss(loss + own) / replicas
-        gradients = tape.gradient(scaled, [variable.value for variable in self.trained])
-        if replicas > 1:  # the optimizer adds up what each replica clipped and found finite alone: it gets equal shares
-            whole = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-            gradients = [gradient / replicas for gradient in whole]
-        return loss, tf.cast(self._update(loss, gradients), tf.float32)
+        return loss, tape.gradient(scaled, [variable.value for variable in self.trained])
 
     def _applied(self, loss: Any, gradients: list[Any]) -> Any:
         """Put gradients into the weights, if all is finite; gives whether it is."""

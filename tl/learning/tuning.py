@@ -64,7 +64,8 @@ def tune(job: Job, folder: Path, report: Reporter, listen: Listener | None = Non
         # Converting what was trained takes about as long as building it did: that much of a budget is kept for it.
         deadline = job.deadline - 1.5 * (time.monotonic() - begun)
         feed, rule = _feed(job, shape, pool, report)
-        course = Course(replace(job, rule=rule, deadline=deadline), trainer, feed, folder / "checkpoint.npz", report, listen)
+        job = replace(job, rule=rule, deadline=deadline)
+        course = Course(job, trainer, feed, folder / "checkpoint.npz", report, listen)
         course.prepare()
         while not course.done:
             course.go_on(strategy)
