@@ -139,7 +139,9 @@ def test_a_diverging_run_is_named_and_leaves_the_head(shapes, tmp_path):
     wild = {"lr": 99, "weight_decay": 1, "epochs": 10}  # each step multiplies every weight by up to -98
     run = library.finetune(shapes, out=tmp_path / "run", report=heard, **TUNE | wild)
     figures = run.manifest["metrics"]["fine-tuning"]
-    assert re.match(r"step \d+ diverged \(the loss is (nan|inf|\S+, a gradient is not finite)\) at", figures["stopped"]), figures
+    assert re.match(
+        r"step \d+ diverged \(the loss is (nan|inf|\S+, a gradient is not finite)\) at", figures["stopped"]
+    ), figures
     assert figures["steps"] < 30
     assert figures["stopped"] in heard.text
     assert np.isfinite(run.head.kernel).all()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tl.engines.devices import Devices
 from tl.errors import TLError
+from tl.learning.calibration import log_loss, temperature
 from tl.learning.heads import Head
 from tl.learning.rules import TuningRule
 
@@ -49,6 +50,8 @@ class Trainer:
         dense.set_weights([head.kernel / head.temperature, head.bias / head.temperature])
         self._dense = dense
         self.trained = self.network.trainable_variables
+        # Means and variances that BatchNorm learns belong to the weights: a photo that gives NaN reaches them at once.
+        self._statistics = self.network.non_trainable_weights
         self.optimizer = _optimizer(rule, self.trained, depth, 1.0 / strategy.num_replicas_in_sync)
         self._outer = keras.optimizers.LossScaleOptimizer(self.optimizer) if devices.policy == "mixed_float16" else None
         (self._outer or self.optimizer).build(self.trained)
@@ -94,16 +97,23 @@ class Trainer:
         }
 
     def measure(self, batches: Iterable[tuple[Any, Any]]) -> tuple[float, float]:
-        """Mean log-loss, in nats, and top-1 of the averaged weights on plain batches."""
-        losses, hits, count = 0.0, 0, 0
+        """Mean log-loss, in nats, and top-1 of the averaged weights on plain batches; NaN without any.
+
+        The loss is that at the best temperature (Berta et al. 2025): training makes answers surer long after it stopped
+        making them righter, which a temperature undoes and which is no reason to stop.
+        """
+        logits, truth = [], []
         with self.averaged():
             for inputs, labels in batches:
-                logits = np.asarray(self._logits(inputs), np.float64)
-                truth = np.asarray(labels).argmax(axis=1)
-                logits -= logits.max(axis=1, keepdims=True)
-                losses += float(np.sum(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(truth)), truth]))
-                hits, count = hits + int(np.sum(logits.argmax(axis=1) == truth)), count + len(truth)
-        return (losses / count, hits / count) if count else (math.nan, math.nan)
+                logits.append(np.asarray(self._logits(inputs), np.float32))
+                truth.append(np.asarray(labels).argmax(axis=1))
+        if not logits:
+            return math.nan, math.nan
+        scores, known = np.concatenate(logits), np.concatenate(truth)
+        if not np.isfinite(scores).all():
+            return math.inf, float(np.mean(scores.argmax(axis=1) == known))
+        loss = log_loss(scores / np.float32(temperature(scores, known)), known)
+        return loss, float(np.mean(scores.argmax(axis=1) == known))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -116,18 +126,19 @@ class Trainer:
             self.set_weights(newest)
 
     def weights(self) -> Arrays:
-        """The trained weights, as arrays of our own."""
-        return [np.array(variable) for variable in self.trained]
+        """The trained weights, and the statistics of their layers, as arrays of our own."""
+        return [np.array(variable) for variable in (*self.trained, *self._statistics)]
 
     def average(self) -> Arrays:
-        """The exponential moving average of the trained weights; the weights themselves before the first step."""
+        """As `weights`, the trained ones averaged over the steps; the weights themselves before the first step."""
         if np.array(self.optimizer.iterations) == 0:
             return self.weights()
-        return [np.array(variable) for variable in self.optimizer._model_variables_moving_average]
+        averages = self.optimizer._model_variables_moving_average
+        return [np.array(variable) for variable in (*averages, *self._statistics)]
 
     def set_weights(self, arrays: Arrays) -> None:
-        """Put trained weights in place."""
-        for variable, array in zip(self.trained, arrays, strict=True):
+        """Put weights in place that `weights` or `average` gave."""
+        for variable, array in zip((*self.trained, *self._statistics), arrays, strict=True):
             variable.assign(array)
 
     def state(self) -> Arrays:
