@@ -32,7 +32,9 @@ def test_the_make_targets_exist():
 
 def test_the_commands_of_the_use_section_work(tl, imagenet, home):
     commands = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    tl ")]
-    assert len(commands) >= 5
+    # Those on photos of the reader's own, and on runs of theirs, have tests of their own.
+    commands = [line for line in commands if not re.search(r"photos/|runs/NAME|--resume", line)]
+    assert len(commands) >= 6
     for command in commands:
         done = tl(*shlex.split(command)[1:], cwd=home)
         assert done.returncode == 0, (command, done.stderr)
