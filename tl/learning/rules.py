@@ -98,8 +98,9 @@ def tuning_rule(photos: int, unfreeze: str) -> TuningRule:
         batch=batch,
         epochs=epochs,
         warmup=0.1,
-        augment="light",
-        mixes=photos >= 2000,
+        # RandAugment, MixUp and CutMix are for long trainings on many photos: a short one only learns more slowly.
+        augment="strong" if whole and photos >= 20_000 else "light",
+        mixes=whole and photos >= 20_000,
         views=1 if whole else 4 if photos < 20_000 else 2,
         monitor=0.0 if few else 0.1,  # fewer than twenty photos cannot tell one epoch from the next
         patience=3,
