@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, TINY
 
 import tl as library
 from tl.errors import RunError, UsageError
@@ -200,9 +200,20 @@ def test_auto_leaves_few_photos_at_the_head(tmp_path, shapes):
             (few / path.parent.name).mkdir(parents=True, exist_ok=True)
             (few / path.parent.name / path.name).write_bytes(path.read_bytes())
     heard = Heard()
-    run = library.finetune(few, out=tmp_path / "run", report=heard, **TUNE | {"unfreeze": "auto"})
+    run = library.finetune(few, out=tmp_path / "run", report=heard, **TUNE | {"unfreeze": "auto", "backbone": TINY})
     assert "auto: none" in heard.text
     assert "fine-tuning" not in run.manifest["metrics"]
+
+
+def test_options_that_count_only_for_the_backbone_are_named_where_it_is_not_trained(shapes, tmp_path):
+    heard = Heard()
+    few = tmp_path / "few"
+    for path in sorted(shapes.rglob("*.png")):
+        if int(path.stem) < 5:
+            (few / path.parent.name).mkdir(parents=True, exist_ok=True)
+            (few / path.parent.name / path.name).write_bytes(path.read_bytes())
+    library.finetune(few, out=tmp_path / "run", report=heard, backbone=TINY, weights="none", epochs=3, lr=0.1)
+    assert "--epochs, --lr count only where the backbone is trained" in heard.text
 
 
 @pytest.mark.parametrize(

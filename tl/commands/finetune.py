@@ -12,7 +12,7 @@ _FIRST = (
         "--backbone",
         default="resnet50",
         show_default=True,
-        help="Network of Keras Applications, or efficientnet-lite0.",
+        help="A network; `tl weights list` names all.",
     ),
     click.option(
         "--weights", default="imagenet", show_default=True, help="imagenet, bsds500 (vgg16), none (random), or a file."
@@ -32,8 +32,8 @@ _TUNING = (
     ),
     click.option("--epochs", type=int, default=None, help="Rounds over the photos.  [default: by their number]"),
     click.option("--batch", type=int, default=None, help="Photos a step.  [default: by their number]"),
-    click.option("--lr", default=None, help="Learning rate, or auto to look for one.  [default: by --unfreeze]"),
-    click.option("--optimizer", default=None, help="adamw or sgd.  [default: adamw]"),
+    click.option("--lr", default=None, help="Learning rate, or auto to look for one.  [default: by the optimizer]"),
+    click.option("--optimizer", default=None, help="adamw or sgd.  [default: by the number of photos]"),
     click.option("--weight-decay", type=float, default=None, help="Pulls weights towards 0.  [default: 0.01]"),
     click.option("--label-smoothing", type=float, default=None, help="Share of a label given to all classes."),
     click.option("--augment", default=None, help="none, light or strong.  [default: light]"),

@@ -144,6 +144,7 @@ def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
         unfreeze = unfreeze_rule(len(train), len(given.dataset.class_names), gpu=has_gpu())
         report.say("fine-tuning", f"auto: {unfreeze} of the backbone, for {len(train):,} photos")
     if unfreeze == "none":
+        _tell_idle(options, report)
         return None
     rule = overridden(tuning_rule(len(train), unfreeze), options)
     monitor = held_out(given, rule)
@@ -170,6 +171,15 @@ def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
         options.engine,
         deadline_of(given, started),
     )
+
+
+def _tell_idle(options: Options, report: Reporter) -> None:
+    """Options for training the backbone, where it is not trained."""
+    names = ("epochs", "batch", "lr", "optimizer", "weight_decay", "label_smoothing", "augment", "views", "budget")
+    idle = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+    if idle:
+        count = "counts" if len(idle) == 1 else "count"
+        report.warn(f"{', '.join(idle)} {count} only where the backbone is trained: add --unfreeze last, half or all")
 
 
 def deadline_of(given: Attempt, started: float) -> float:
