@@ -137,7 +137,7 @@ def _check(epochs: Mapping[str, Numbers], test: Mapping[str, Numbers]) -> None:
 
 def _plan(about: Mapping[str, Any]) -> str:
     rule, part = about["rule"], PARTS[about["unfreeze"]]
-    what = "random weights" if about["comparison"] is None else f"{part} of the backbone"
+    what = "random weights" if not about["head_only"] else f"{part} of the backbone"
     done = f"{what}, {int(about['steps']):,} steps of {int(rule['batch']):,} photos"
     how = f"{rule['optimizer']}, augmentation {rule['augment']}"
     return f"Trained: {done}, {how}" + (f"; stopped early: {about['stopped']}" if about["stopped"] else "")
@@ -145,7 +145,7 @@ def _plan(about: Mapping[str, Any]) -> str:
 
 def _verdict(about: Mapping[str, Any]) -> str:
     after = about["tuned"]["validation"]
-    if about["comparison"] is None:  # from random weights: there is no head alone to compare with
+    if not about["head_only"]:  # from random weights: there is no head alone to compare with
         top1, loss = 100 * after["top1"], after["log_loss"]
         return f"Top-1 {top1:.1f} %, log-loss {loss:.3f} on {int(after['count']):,} photos"
     before = about["head_only"]["validation"]
