@@ -2,6 +2,8 @@
 
 python bench/cifar.py                      100 images of each class, a fifth held out, at 224 px
 python bench/cifar.py --per-class 500      all 50,000 (ten minutes): peak memory of a large extraction
+
+More options of `tl finetune` may follow, such as --image-size 64 --no-cache.
 """
 
 import argparse
@@ -16,11 +18,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--per-class", type=int, default=100)
     parser.add_argument("--backbone", default="resnet50")
-    given = parser.parse_args()
+    given, more = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         data = cifar_folder(folder / "cifar100", given.per_class)
-        done = run([*TL, "finetune", str(data), "--json", "--backbone", given.backbone], folder)
+        done = run([*TL, "finetune", str(data), "--json", "--backbone", given.backbone, *more], folder)
         metrics = json.loads(done.output)["metrics"]
     scores, seconds = metrics["validation"], metrics["seconds"]
     print(f"top-1 {100 * scores['top1']:.1f} %, top-5 {100 * scores['top5']:.1f} % on {scores['count']:,} images")

@@ -123,6 +123,8 @@ def _learn(
     features = _features(given, dataset, network, engine, report)
     clock.lap("features")
     tell_features(features, engine, report)
+    precision = engine.precision
+    del engine  # and with it the compiled network, whose memory the head can use
     dataset = _usable(dataset, features.failures, report)
     parts = split(dataset, features.fingerprints, validation=given.val, seed=given.seed)
     tell_split(parts, given.seed, report)
@@ -146,10 +148,10 @@ def _learn(
         clock.lap("fine-tuning")
     if outcome is not None and outcome.kept:
         return Learned(
-            dataset, features.fingerprints, parts, fitted, outcome.answers, outcome.trunk, outcome, engine.precision
+            dataset, features.fingerprints, parts, fitted, outcome.answers, outcome.trunk, outcome, precision
         )
     trunk = prepare(network, weights, check=False)  # checked when the engine was opened
-    return Learned(dataset, features.fingerprints, parts, fitted, answers, trunk, outcome, engine.precision)
+    return Learned(dataset, features.fingerprints, parts, fitted, answers, trunk, outcome, precision)
 
 
 def _learn_from_scratch(
