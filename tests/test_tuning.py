@@ -171,9 +171,9 @@ def test_a_budget_ends_the_training_in_time(shapes, tmp_path):
     library.finetune(shapes, out=tmp_path / "short", **TUNE | {"epochs": 1})
     seconds = time.monotonic() - started
     started = time.monotonic()
-    budget = seconds + 6
+    budget = seconds + 10
     run = library.finetune(shapes, out=tmp_path / "run", budget=f"{budget:.0f}s", **TUNE | {"epochs": 5000})
-    assert time.monotonic() - started < budget + 5
+    assert time.monotonic() - started < 1.5 * budget  # a shared machine may be half as fast as a moment before
     assert 3 < run.manifest["metrics"]["fine-tuning"]["steps"] < 15_000
     assert float(history(run.folder)[-1]["learning_rate"]) < 1e-4
 
