@@ -83,10 +83,6 @@ def cross_entropy(logits, shares):
     return float(-(shares * logs).sum(axis=1).mean())
 
 
-def at_best_temperature(logits, shares):
-    return min(cross_entropy(np.asarray(logits) / heat, shares) for heat in np.geomspace(0.02, 50, 20_000))
-
-
 def gradients(made, inputs, labels):
     """The gradients of the smoothed loss, as long as they are."""
     import tensorflow as tf
@@ -216,13 +212,16 @@ def test_a_gradient_that_is_not_finite_is_caught_though_the_loss_is():
     import keras
 
     steep = trainer(network(last=lambda x: keras.ops.sqrt(keras.ops.relu(x))))  # without end at 0
-    with pytest.raises(Diverged, match=r"^the loss is \d"):
+    with pytest.raises(Diverged, match=r"^the loss is \d.*, a gradient is not finite$"):
         steep.step(*batch(), RATE)
     assert all(np.isfinite(array).all() for array in steep.state())
 
 
 def test_the_average_follows_the_weights(made):
-    inputs, labels = batch()
+    (inputs, labels), state = batch(), made.state()
+    assert same(made.average(), made.weights())
+    made.step(inputs, labels, RATE)
+    made.set_state(state)  # before the first step, where there is no average yet
     assert same(made.average(), made.weights())
     made.step(inputs, labels, RATE)
     expected = made.weights()
@@ -276,13 +275,6 @@ def test_a_training_goes_on_from_its_state_as_if_nothing_had_been(made):
     assert [made.step(*batch(at), RATE / at) for at in range(3, 7)] == pytest.approx(losses, rel=1e-6)
     close(made.state(), end)
     close(made.average(), average)
-
-
-def test_back_at_its_first_state_a_training_has_no_average_yet(made):
-    state = made.state()
-    made.step(*batch(), RATE)
-    made.set_state(state)
-    assert same(made.average(), made.weights())
 
 
 def test_half_precision_skips_what_overflows_and_learns_on():

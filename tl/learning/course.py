@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tl.datasets.images import Picture
+from tl.errors import RunError
 from tl.learning import checkpoint
 from tl.learning.feeding import Feed, Order, batches, plain_batches
 from tl.learning.heads import Head, Labels
@@ -106,7 +107,10 @@ class Course:
         self.best = self._start = self.trainer.weights()
         found = checkpoint.load(self.file)
         if found is not None:
-            self._resume(found)
+            try:
+                self._resume(found)
+            except (KeyError, TypeError, ValueError) as error:
+                raise RunError(f"{self.file} is not of this training ({error}): remove it to begin anew") from error
             return
         if job.find_rate:
             self._find_rate()
@@ -138,6 +142,7 @@ class Course:
             self.report.warn(f"batches of {self.order.batch} do not fit the memory: going on with half of that")
             self.trainer.set_state(self._initial)
             self.step, self.history, self._sums = 0, [], [0.0, 0.0]
+            self.least, self.best_epoch, self.best = math.inf, -1, self._start
             self._begin(self.order.batch // 2)
 
     def _begin(self, batch: int) -> None:
