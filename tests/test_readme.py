@@ -51,6 +51,6 @@ def test_the_python_example_works(imagenet, home):
 
 
 def test_every_option_that_the_readme_names_exists(tl):
-    helps = "".join(tl(name, "--help").stdout for name in ("finetune", "predict", "grid"))
+    helps = "".join(tl(name, "--help").stdout for name in ("finetune", "predict", "grid", "compare"))
     for option in set(re.findall(r"`(--[a-z-]+)", README)):
         assert option in helps, option
