@@ -123,7 +123,8 @@ def test_labels_of_any_script_are_drawn():
 
 @pytest.mark.parametrize("shape", [(1, 900, 3), (900, 1, 3), (1, 1, 3), (0, 0, 3)])
 def test_photos_of_any_shape(shape: tuple[int, ...]):
-    grid(made(right=("1",)), lambda path: np.zeros(shape, np.uint8))
+    usual = grid(made(right=("1",)), pixels)
+    assert grid(made(right=("1",)), lambda path: np.zeros(shape, np.uint8)).size == usual.size
 
 
 def test_odd_confidences_and_no_photos():
@@ -132,8 +133,9 @@ def test_odd_confidences_and_no_photos():
         replace(photo, answers=(Answer("Cat", value),))
         for photo, value in zip(comparison.photos, (float("nan"), 7.0), strict=True)
     ]
-    grid(replace(comparison, photos=tuple(odd)), pixels)
-    grid(replace(comparison, photos=()), pixels)
+    usual = grid(comparison, pixels)
+    assert grid(replace(comparison, photos=tuple(odd)), pixels).width == usual.width
+    assert grid(replace(comparison, photos=()), pixels).height < usual.height
 
 
 def test_too_few_and_too_many_rows_are_refused():

@@ -99,7 +99,7 @@ def read(path: str | Path) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             given = tomllib.load(file)
     except OSError as error:
-        raise UsageError(f"--config {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"--config {path} cannot be read ({error.strerror}): give the path of a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path} is not TOML ({error}): write lines such as backbone = 'resnet50'") from error
     types = {entry.name: entry.type for entry in fields(Options)}
