@@ -51,6 +51,7 @@ def test_openvino_and_tensorflow_give_what_keras_gives(name, tmp_path):
         found = ready.run_one(pixels)
         error = np.abs(found - expected).max() / np.abs(expected).max()
         assert error < 1e-4, (engine, error)
+        assert getattr(ready, "shape", (224, entry.features)) == (224, entry.features)
 
 
 def test_resnet50_is_that_of_keras_with_imagenet_weights(imagenet):

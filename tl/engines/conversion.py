@@ -45,11 +45,13 @@ def convert(network: Backbone, weights: Weights, unfreeze: str | None, folder: P
 
 
 def _with_preprocessing(model: Any, recipe: Recipe, layout: str, *, activations: bool) -> Any:
-    from openvino import Layout, PartialShape, Type
+    from openvino import Layout, Model, PartialShape, Type
     from openvino._offline_transformations import apply_moc_transformations
     from openvino.preprocess import PrePostProcessor
 
     size = recipe.image_size
+    # TensorFlow's importer hands out copies of inner activations beside the features (SiLU's, of EfficientNet).
+    model = Model(model.get_results()[:1], model.get_parameters())
     model.reshape(PartialShape([-1, 3, size, size] if layout == "NCHW" else [-1, size, size, 3]))
     steps = PrePostProcessor(model)
     photos = steps.input()

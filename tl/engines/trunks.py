@@ -20,7 +20,7 @@ from tl.networks.weights import Weights, verify
 from tl.reporting import Reporter, Silent
 from tl.settings import Settings, settings
 
-CONVERSION = 1  # raised when a converted network changes, so that an older one is never used in its place
+CONVERSION = 2  # raised when a converted network changes, so that an older one is never used in its place
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ _TORCH = (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _TF = (False, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 _NONE = (False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _UNIT = (False, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
+_BLOCKS, _CONVS = r"block\d+", r"conv\d+"  # layers named as VGG and as ResNet name theirs
 _LITE = (False, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
 
@@ -39,7 +40,9 @@ class Backbone:
 
     `builder` is the function in `keras.applications` (or `tl.networks.zoo`) that makes it; `features` the length of its
     output; `parameters` counts it without a top. `channels_first` says that it can be built with channels first, which
-    OpenVINO runs without moving data around; the others are converted through TensorFlow.
+    OpenVINO runs without moving data around; the others are converted through TensorFlow. `stages` matches what the
+    layers of a stage begin with, such as `conv4` of `conv4_block1_1_conv`; empty where names do not say it, and a stage
+    is what lies between two halvings of the image.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Backbone:
     parameters: int
     recipe: Recipe
     channels_first: bool
+    stages: str
 
     @property
     def in_keras(self) -> bool:
@@ -56,7 +60,10 @@ class Backbone:
 
 
 def _family(
-    rows: str, preprocessing: tuple[bool, tuple[float, float, float], tuple[float, float, float]], channels_first: bool
+    rows: str,
+    preprocessing: tuple[bool, tuple[float, float, float], tuple[float, float, float]],
+    channels_first: bool,
+    stages: str = "",
 ) -> list[Backbone]:
     bgr, mean, std = preprocessing
     made = []
@@ -64,7 +71,7 @@ def _family(
         builder, features, parameters, size = row.split()
         recipe = Recipe(int(size), "stretch", bgr, mean, std)
         name = builder.rpartition(":")[2].replace("_", "-").lower()
-        made.append(Backbone(name, builder, int(features), int(parameters), recipe, channels_first))
+        made.append(Backbone(name, builder, int(features), int(parameters), recipe, channels_first, stages))
     return made
 
 
@@ -75,41 +82,70 @@ _REGISTERED = [
         ResNet50 2048 23587712 224
         ResNet101 2048 42658176 224
         ResNet152 2048 58370944 224
+        """,
+        _CAFFE,
+        channels_first=True,
+        stages=_CONVS,
+    ),
+    *_family(
+        """
         VGG16 512 14714688 224
         VGG19 512 20024384 224
         """,
         _CAFFE,
         channels_first=True,
+        stages=_BLOCKS,
     ),
     *_family("tl.networks.zoo.efficientnet_lite:efficientnet_lite0 1280 3413024 224", _LITE, channels_first=True),
     *_family(
         """
         tl.networks.zoo.simple_cnn:simple_cnn 256 300256 32
         tl.networks.zoo.lenet:lenet5 84 61156 32
-        tl.networks.zoo.vgg:vgg16_cifar 4096 33597248 32
-        tl.networks.zoo.resnet:resnet50_cifar 2048 23561152 32
         tl.networks.zoo.alexnet:alexnet 4096 58281344 227
-        tl.networks.zoo.vgg:vgg11 4096 128766336 224
         tl.networks.zoo.googlenet:googlenet 1024 5973552 224
-        tl.networks.zoo.resnet:resnet18 512 11186112 224
-        tl.networks.zoo.resnet:resnet34 512 21301696 224
         """,
         _UNIT,
         channels_first=True,
     ),
     *_family(
         """
+        tl.networks.zoo.vgg:vgg16_cifar 4096 33597248 32
+        tl.networks.zoo.vgg:vgg11 4096 128766336 224
+        """,
+        _UNIT,
+        channels_first=True,
+        stages=_BLOCKS,
+    ),
+    *_family(
+        """
+        tl.networks.zoo.resnet:resnet50_cifar 2048 23561152 32
+        tl.networks.zoo.resnet:resnet18 512 11186112 224
+        tl.networks.zoo.resnet:resnet34 512 21301696 224
+        """,
+        _UNIT,
+        channels_first=True,
+        stages=_CONVS,
+    ),
+    *_family(
+        """
         MobileNet 1024 3228864 224
         MobileNetV2 1280 2257984 224
-        ResNet50V2 2048 23564800 224
-        ResNet101V2 2048 42626560 224
-        ResNet152V2 2048 58331648 224
         InceptionV3 2048 21802784 299
         Xception 2048 20861480 299
         InceptionResNetV2 1536 54336736 299
         """,
         _TF,
         channels_first=True,
+    ),
+    *_family(
+        """
+        ResNet50V2 2048 23564800 224
+        ResNet101V2 2048 42626560 224
+        ResNet152V2 2048 58331648 224
+        """,
+        _TF,
+        channels_first=True,
+        stages=_CONVS,
     ),
     *_family(
         """
@@ -127,6 +163,7 @@ _REGISTERED = [
         """,
         _TORCH,
         channels_first=False,
+        stages=_CONVS,
     ),
     *_family(
         """
@@ -179,6 +216,11 @@ def backbone(name: str) -> Backbone:
     near = difflib.get_close_matches(_plain(name), by_plain_name, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(by_plain_name[match].name for match in near)}? " if near else ""
     raise BackboneError(f"no backbone is called {name!r}: {hint}see all with `tl weights list`")
+
+
+def stage_pattern(model_name: str) -> str:
+    """The `stages` of the backbone whose network has that name; empty for any other network."""
+    return next((entry.stages for entry in BACKBONES.values() if _plain(entry.name) == _plain(model_name)), "")
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,7 @@
 """A Keras model becomes its stages, from input to output, and the layers after which it can be cut in two.
 
 A network can be cut where a single tensor carries everything, behind a residual sum or a concatenation but not inside
-a branch. VGG, ResNet and DenseNet name their stages themselves. The others have a stage for each halving of the image,
+a branch. The registry says which families name their stages. The others have a stage for each halving of the image,
 which ends where little is left to store: behind a pooling, before the widening that starts an inverted bottleneck.
 """
 
@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tl.errors import BackboneError, UsageError
-
-# What the layers of each stage of a family begin with, for families whose names say it.
-_NAMED = {"vgg": re.compile(r"block\d+"), "resnet": re.compile(r"conv\d+"), "densenet": re.compile(r"conv\d+")}
+from tl.networks.backbones import stage_pattern
 
 
 @dataclass(frozen=True)
@@ -159,9 +157,9 @@ def _reused(calls: list[Any], times: Counter[int]) -> Iterator[tuple[int, int]]:
 
 
 def _ends(model: Any, points: list[CutPoint]) -> tuple[list[str], list[int]]:
-    pattern = next((pattern for family, pattern in _NAMED.items() if model.name.startswith(family)), None)
-    if pattern is not None:
-        names = _named(points, pattern)
+    pattern = stage_pattern(model.name)
+    if pattern:
+        names = _named(points, re.compile(pattern))
         ends = _last_of_each(names)
         if len(ends) > 1:
             return [names[end] for end in ends], ends
