@@ -173,6 +173,27 @@ def test_a_training_that_goes_on_gets_the_batches_it_would_have_got(photographed
     assert all(np.array_equal(one, other) for one, other in zip(whole[6:], rest, strict=True))
 
 
+def test_mixup_mixes_each_activation_with_the_next_and_so_its_label(stored):
+    mixed = StoredFeed(stored.values, 5, mixup=0.2)
+    places, labels = np.arange(6), one_hot(6)
+    loaded = stored.load(places, 3, training=True)
+    shares = set()
+    for step in range(20):
+        inputs, truth = (part.numpy() for part in mixed.finish(loaded, labels, step, training=True))
+        share = truth[0].max()
+        assert 0.5 <= share <= 1
+        expected = share * loaded.astype(np.float32) + (1 - share) * np.roll(loaded, 1, axis=0).astype(np.float32)
+        assert np.allclose(inputs, expected, atol=1e-5)
+        assert np.allclose(truth, share * labels + (1 - share) * np.roll(labels, 1, axis=0), atol=1e-6)
+        again = mixed.finish(loaded, labels, step, training=True)[1].numpy()
+        assert (again == truth).all()
+        shares.add(round(float(share), 4))
+    assert len(shares) > 10
+    plain, same = mixed.finish(loaded, labels, 0, training=False)
+    assert (plain.numpy() == loaded).all()
+    assert (np.asarray(same) == labels).all()
+
+
 def test_batches_have_a_shape_that_can_be_compiled(stored):
     data = batches(stored, Order(np.arange(12), 5, seed=2), one_hot(12), 0, 2)
     inputs, labels = data.element_spec

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from conftest import ROOT, TINY
 
 import tl as library
-from tl.errors import RunError, UsageError
+from tl.errors import ImageError, RunError, UsageError
 from tl.learning.trainer import Trainer
 from tl.reporting import Silent
 from tl.runs.bundle import load
@@ -273,3 +274,19 @@ def test_a_kept_network_saves_loads_and_predicts_the_same_on_both_engines(cifar_
         stored = {Path(row["path"]).name: row for row in csv.DictReader(stream)}
     again = library.load(run.folder).predict([path for path in sorted(data.rglob("*.png")) if path.name in stored])
     assert [answer.label for answer in again] == [stored[Path(answer.name).name]["predicted"] for answer in again]
+
+
+def test_a_photo_that_vanishes_is_named(shapes, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    original = Trainer.step
+
+    def step(self, inputs, labels, rate):
+        for path in data.rglob("*.png"):
+            path.unlink()
+        return original(self, inputs, labels, rate)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    everything = TUNE | {"unfreeze": "all", "epochs": 50, "augment": "none", "val": 0.2}
+    with pytest.raises(ImageError, match=r"\.png: cannot be read"):
+        library.finetune(data, out=tmp_path / "run", **everything)

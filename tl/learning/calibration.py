@@ -63,6 +63,16 @@ class Calibration:
     log_loss_before: float
     log_loss_after: float
 
+    def as_dict(self) -> dict[str, object]:
+        """The form of the JSON output."""
+        return {
+            "temperature": self.temperature,
+            "log_loss_before": self.log_loss_before,
+            "log_loss_after": self.log_loss_after,
+            "before": self.before.as_dict(),
+            "after": self.after.as_dict(),
+        }
+
 
 def softmax(logits: Floats) -> Floats:
     """Probabilities `[n, classes]` of logits `[n, classes]`."""

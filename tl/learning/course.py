@@ -3,57 +3,26 @@
 import datetime
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tl.datasets.images import Picture
-from tl.errors import RunError
+from tl.errors import RunError, TLError
 from tl.learning import checkpoint
 from tl.learning.feeding import Feed, Order, batches, plain_batches
-from tl.learning.heads import Head, Labels
-from tl.learning.rules import TuningRule
+from tl.learning.job import Job
 from tl.learning.schedule import RangeTest, range_test, share_of_rate
 from tl.learning.trainer import Arrays, Diverged, Trainer
-from tl.networks.backbones import Backbone
-from tl.networks.weights import Weights
 from tl.reporting import Reporter
 
 CHECKPOINT_SECONDS = 60.0
 """A training that is killed loses at most so much of its work."""
 
 _TIMED_STEPS = 5  # before the budget is shared out; the first of them compile
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is tuned, and how: pictures with their labels, the head to begin with, the rule.
-
-    `train` and `monitor` are places of `pictures`; `monitor`, held out of the training, says when to stop. `weights_of`
-    has a weight for each class, `balanced` draws classes evenly; `deadline` is a time of `time.monotonic`; from
-    `scratch` the weights are random, and no layer is held back.
-    """
-
-    backbone: Backbone
-    weights: Weights
-    head: Head
-    pictures: Sequence[Picture]
-    labels: Labels
-    train: Labels
-    monitor: Labels
-    unfreeze: str
-    rule: TuningRule
-    seed: int
-    weights_of: tuple[float, ...] | None = None
-    balanced: bool = False
-    find_rate: bool = False
-    precision: str = "auto"
-    engine: str = "auto"
-    deadline: float = math.inf
-    scratch: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +71,7 @@ class Course:
             self._targets *= np.array(job.weights_of, np.float32)[job.labels][:, None]
         self._sums = [0.0, 0.0]  # of the losses of this epoch, and how many
         self._before, self._begun = 0.0, time.monotonic()
+        self._failures: list[TLError] = []
         self._begin(job.rule.batch)
         self._initial = self.trainer.state()
         self.best = self._start = self.trainer.weights()
@@ -119,7 +89,7 @@ class Course:
 
     def look_at_gradients(self) -> None:
         """Note how long each layer's gradient is, on the first batch of training."""
-        inputs, labels = next(iter(batches(self.feed, self.order, self._targets, 0, 1)))
+        inputs, labels = next(self._batches(0, 1))
         self.gradients.append(self.trainer.gradient_norms(inputs, labels))
 
     @property
@@ -132,12 +102,13 @@ class Course:
         import tensorflow as tf
 
         try:
-            with self.report.task("training", (self.total - self.step) * self.order.batch, "photos") as task:
+            left = (self.total - self.step) * self.order.batch
+            with self.report.task("training", left, "photos") as task, self._plain_errors():
                 self._loop(strategy, task)
         except Diverged as error:
             self.stopped = f"step {self.step + 1} diverged ({error}) at learning rate {self._rate():.2g}"
         except tf.errors.ResourceExhaustedError:
-            if self.order.batch == 1:
+            if self.order.batch <= self.trainer.replicas:
                 raise
             self.report.warn(f"batches of {self.order.batch} do not fit the memory: going on with half of that")
             self.trainer.set_state(self._initial)
@@ -152,12 +123,15 @@ class Course:
             counts = np.bincount(job.labels[job.train], minlength=self._targets.shape[1])
             shares = 1 / counts[job.labels[job.train]]
             shares = shares / shares.sum()
-        self.order = Order(job.train, min(batch, len(job.train)), job.seed, shares)
+        # Each device gets as many photos of a batch as the others, and at least one.
+        replicas = self.trainer.replicas
+        even = -(-min(batch, len(job.train)) // replicas) * replicas
+        self.order = Order(job.train, even, job.seed, shares)
         self.rule = replace(self.rule, batch=self.order.batch)
         self.total = self.order.steps * self.rule.epochs
 
     def _loop(self, strategy: Any, task: Any) -> None:
-        data = batches(self.feed, self.order, self._targets, self.step, self.total)
+        data = batches(self.feed, self.order, self._targets, self.step, self.total, self._failures)
         if strategy.num_replicas_in_sync > 1:
             data = strategy.experimental_distribute_dataset(data)
         clock = saved = time.monotonic()
@@ -182,6 +156,22 @@ class Course:
                 saved = time.monotonic()
             if self.done:
                 return
+
+    def _batches(self, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
+        with self._plain_errors():
+            yield from batches(self.feed, self.order, self._targets, start, stop, self._failures)
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        """A photo that cannot be read any more is named by its own error, not by TensorFlow's."""
+        import tensorflow as tf
+
+        try:
+            yield
+        except tf.errors.OpError:
+            if self._failures:
+                raise self._failures[0] from None
+            raise
 
     def _rate(self) -> float:
         return self.rule.learning_rate * share_of_rate(self.step, self.total, self.rule.warmup)
@@ -235,7 +225,7 @@ class Course:
 
     def _find_rate(self) -> None:
         steps = 60
-        data = iter(batches(self.feed, self.order, self._targets, 0, steps))
+        data = self._batches(0, steps)
         with self.report.task("finding the learning rate", steps, "steps") as task:
 
             def loss_at(rate: float) -> float:

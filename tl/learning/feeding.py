@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.datasets.images import Picture
+from tl.errors import TLError
 from tl.features.activations import MARGIN, Halves, photos
 from tl.learning.heads import Floats, Labels
 from tl.networks.backbones import Recipe
@@ -29,10 +30,15 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class StoredFeed:
-    """Activations `[views, n, height, width, channels]`; training takes a view of each at random."""
+    """Activations `[views, n, height, width, channels]`; training takes a view of each at random.
+
+    `mixup` mixes each with another of its batch, and their labels (Manifold Mixup: Verma et al. 2019): a share of a
+    Beta distribution with this parameter twice, the same for a whole batch; 0 for not at all.
+    """
 
     values: Halves
     seed: int
+    mixup: float = 0.0
 
     def load(self, places: Labels, step: int, *, training: bool) -> NDArray[Any]:
         """One view of each; the first, which is not augmented, outside of training."""
@@ -45,7 +51,13 @@ class StoredFeed:
         """In 32 bits; what is multiplied in fewer is up to the network."""
         import tensorflow as tf
 
-        return tf.cast(inputs, tf.float32), labels
+        inputs = tf.cast(inputs, tf.float32)
+        if not training or not self.mixup:
+            return inputs, labels
+        seed = tf.stack([tf.cast(self.seed % 2**31, tf.int32), tf.cast(step, tf.int32)])
+        first, second = tf.unstack(tf.random.stateless_gamma([2], seed, self.mixup))
+        share = tf.maximum(first, second) / (first + second)  # an image stays mostly itself
+        return tuple(share * own + (1 - share) * tf.roll(own, 1, axis=0) for own in (inputs, labels))
 
 
 @dataclass(frozen=True)
@@ -104,13 +116,23 @@ class Order:
         return taken
 
 
-def batches(feed: Feed, order: Order, labels: Floats, start: int, stop: int) -> Any:
-    """A `tf.data.Dataset` of `(inputs, labels)` for the training steps from `start` to before `stop`, made ahead."""
+def batches(
+    feed: Feed, order: Order, labels: Floats, start: int, stop: int, failures: list[TLError] | None = None
+) -> Any:
+    """A `tf.data.Dataset` of `(inputs, labels)` for the training steps from `start` to before `stop`, made ahead.
+
+    What stands in the way of loading is added to `failures`: TensorFlow has but an error of its own for it.
+    """
     import tensorflow as tf
 
     def loaded(step: Any) -> tuple[NDArray[Any], Floats]:
         places = order.at(int(step))
-        return feed.load(places, int(step), training=True), labels[places]
+        try:
+            return feed.load(places, int(step), training=True), labels[places]
+        except TLError as error:
+            if failures is not None:
+                failures.append(error)
+            raise
 
     sample, _ = loaded(start)
 

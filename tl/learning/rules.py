@@ -44,7 +44,8 @@ class TuningRule:
     below; `warmup` a share of all steps; `ema` the decay of the averaged weights a step; `views` how many augmented
     views of a photo are stored; `monitor` the share of the training photos held out to stop early, 0 for none;
     `patience` the epochs without a smaller loss there; `blend` the share of the trained weights in those that are
-    taken, the rest being the weights before. `mixes` allows MixUp and CutMix.
+    taken, the rest being the weights before. `mixes` allows MixUp and CutMix of photos, `mixup` is how evenly two
+    stored activations are mixed (both parameters of a Beta distribution), 0 for not at all.
     """
 
     optimizer: str
@@ -58,6 +59,7 @@ class TuningRule:
     warmup: float
     augment: str
     mixes: bool
+    mixup: float
     views: int
     monitor: float
     patience: int
@@ -101,8 +103,11 @@ def tuning_rule(photos: int, unfreeze: str) -> TuningRule:
         # RandAugment, MixUp and CutMix are for long trainings on many photos: a short one only learns more slowly.
         augment="strong" if whole and photos >= 20_000 else "light",
         mixes=whole and photos >= 20_000,
+        # A part of a network sees few views of each photo, which it soon knows by heart: mixed, they are ever new ones.
+        mixup=0.2 if many and not whole else 0.0,
         views=1 if whole else 4 if photos < 20_000 else 2,
-        monitor=0.0 if few else 0.1,  # fewer than twenty photos cannot tell one epoch from the next
+        # Fewer than twenty photos cannot tell one epoch from the next; what is held out is missing in the training.
+        monitor=0.0 if few else 0.1 if not many else 0.05,
         patience=3,
         blend=0.5 if few else 1.0,  # half-way back gains accuracy where nothing held out says when to stop (WiSE-FT)
     )
@@ -124,6 +129,7 @@ def scratch_rule(photos: int) -> TuningRule:
         warmup=0.05,
         augment="light",
         mixes=False,
+        mixup=0.0,
         views=1,
         monitor=0.0 if photos < 200 else 0.1 if photos < 20_000 else 0.02,  # a thousand photos tell epochs apart
         patience=5,

@@ -75,6 +75,11 @@ class Trainer:
             raise Diverged(f"the loss is {lost:g}" + (", a gradient is not finite" if math.isfinite(lost) else ""))
         return float(loss)
 
+    @property
+    def replicas(self) -> int:
+        """Devices that share each batch."""
+        return int(self._strategy.num_replicas_in_sync)
+
     def gradient_norms(self, inputs: Any, labels: Any) -> dict[str, float]:
         """Length of the gradient of each layer's weights on a batch, from input to output, per square root of a weight.
 

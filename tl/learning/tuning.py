@@ -19,9 +19,10 @@ from tl.engines.engine import Photos, open_engine
 from tl.errors import BackboneError, UsageError
 from tl.features.activations import affordable_views, store
 from tl.learning.augment import augmenter
-from tl.learning.course import Course, Epoch, Job, Listener
+from tl.learning.course import Course, Epoch, Listener
 from tl.learning.feeding import Feed, PhotoFeed, StoredFeed
 from tl.learning.heads import Head
+from tl.learning.job import Job
 from tl.learning.rules import TuningRule
 from tl.learning.schedule import RangeTest
 from tl.learning.trainer import Trainer
@@ -160,7 +161,7 @@ def _feed(
         f"{count} of {len(job.pictures):,} photos below the cut, {megabytes:,.0f} MB on disk, in {seconds:.1f} s "
         f"({engine.name} {engine.precision})",
     )
-    return StoredFeed(kept.values, job.seed), replace(rule, views=views)
+    return StoredFeed(kept.values, job.seed, rule.mixup), replace(rule, views=views)
 
 
 def _transform(job: Job, level: str, size: int) -> Callable[[Photos, int], Photos]:

@@ -44,6 +44,11 @@ class Unknown:
             return f"off: too few training photos to promise less than 1 false alarm in {1 / _WORTH:.0f}"
         return f"at most {100 * self.rate:.2g} % of photos like the training photos are called unknown"
 
+    def as_dict(self) -> dict[str, object]:
+        """The form of the JSON output; a threshold that nothing reaches is null."""
+        threshold = self.threshold if math.isfinite(self.threshold) else None
+        return {"rate": self.rate, "threshold": threshold, "sentence": self.sentence}
+
     def score(self, features: Floats) -> Floats:
         """How unlike the training photos `[n]` features `[n, features]` are: 0 to 2."""
         scores = np.empty(len(features), np.float32)
@@ -68,10 +73,15 @@ def fit(features: Floats, labels: Labels, classes: int, *, rate: float = 0.01, s
     if not 0 < rate < 1:
         raise UsageError(f"--unknown-rate {rate:g}: the share of false alarms lies between 0 and 1, such as 0.01")
     order = np.random.default_rng(seed).permutation(len(features))
-    references = _scaled(features[_even(labels, order, max(_REFERENCES, _PER_CLASS * classes))])
+    references = _scaled(features[_even(labels, order, most_references(classes))])
     scores = _held_out(features[np.sort(order[:_MEASURED])], references)
     threshold, promised = _line(scores, rate)
     return Unknown(references, threshold, promised)
+
+
+def most_references(classes: int) -> int:
+    """How many photos are compared with at most."""
+    return max(_REFERENCES, _PER_CLASS * classes)
 
 
 def _even(labels: Labels, order: Labels, most: int) -> Labels:
