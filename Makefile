@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types check bench clean
+.PHONY: demo test browser lint types check bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,8 +18,14 @@ demo: $(READY)
 	$(BIN)/tl predict data/cat/$$(ls data/cat | head -1) data/dog/$$(ls data/dog | head -1)
 	$(BIN)/tl grid data/ --out runs/demo.png --show
 
-test: $(READY)
+test: $(READY) browser
 	$(BIN)/python -m pytest
+
+# For the tests of pages; they skip, saying so, where there is none and this may not install one.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+		|| echo "no chromium here: the tests of pages are skipped"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 
 import numpy as np
@@ -154,3 +155,71 @@ def test_without_the_pointer_the_newest_run_is_found(tiny_run, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert load().name == "one"
     assert load("one").name == "one"
+
+
+def _with_head(folder, **changed):
+    """Other arrays in head.npz, and a manifest that vouches for them; None takes one away."""
+    with np.load(folder / "head.npz") as found:
+        arrays = {name: found[name] for name in found.files} | changed
+    np.savez(folder / "head.npz", **{name: array for name, array in arrays.items() if array is not None})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["head.npz"] = hashlib.sha256((folder / "head.npz").read_bytes()).hexdigest()
+    manifest.pop("digest")
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": _digest(manifest)}))
+
+
+def test_what_is_unknown_is_kept(copy, shapes):
+    run = load(copy)
+    assert run.unknown is not None
+    assert run.unknown.references.shape[1] == run.backbone.features
+    assert run.unknown.rate == pytest.approx(0.05, abs=0.01)  # nineteen photos cannot promise less
+    assert not run.unknown.is_unknown(run.unknown.references).any()
+    assert run.unknown.is_unknown(-run.unknown.references[:1]).all()
+
+
+def test_a_run_from_before_the_unknown_answers_as_it_did(copy, shapes):
+    _with_head(copy, references=None, threshold=None, rate=None)
+    run = load(copy)
+    assert run.unknown is None
+    assert not any(answer.unknown for answer in Predictor(run).predict(sorted(shapes.rglob("*.png"))))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"references": np.zeros((3, 7), np.float32)},
+        {"references": np.zeros((0, 576), np.float32)},
+        {"references": np.full((2, 576), np.nan, np.float32)},
+        {"references": np.zeros((2, 576), np.float64)},
+        {"references": np.zeros((200_000, 576), np.float32)},
+        {"threshold": np.float64(np.nan)},
+        {"threshold": np.float64(-1)},
+        {"rate": np.float64(2)},
+        {"rate": None},
+    ],
+    ids=lambda changed: "-".join(changed),
+)
+def test_an_unknown_that_cannot_be_is_refused(copy, changed):
+    _with_head(copy, **changed)
+    with pytest.raises(RunError, match="copied is damaged"):
+        load(copy)
+
+
+@pytest.mark.parametrize("name", ["head.npz", "manifest.json", "trunk.bin"])
+def test_a_pipe_is_not_waited_for(copy, name):
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    with pytest.raises(RunError, match="copied"):
+        load(copy)
+
+
+def test_a_bottomless_manifest_is_refused(copy):
+    (copy / "manifest.json").write_text('{"format": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(RunError, match=r"manifest\.json cannot be read"):
+        load(copy)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_names_that_no_folder_can_have(name):
+    with pytest.raises(RunError, match="no run"):
+        load(name)

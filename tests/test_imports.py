@@ -22,12 +22,15 @@ FLOORS = [
     "features",
     "learning",
     "evaluation",
+    "doctor",
     "runs",
     "views",
     "api",
     "commands",
 ]
 HEAVY = {
+    "cleanlab",
+    "sklearn",
     "threadpoolctl",
     "tensorflow",
     "keras",
@@ -86,7 +89,10 @@ def test_modules_load_without_frameworks(module: str):
 
 
 def test_the_export_list_is_complete():
-    assert sorted(tl.__all__) == ["Classifier", "Prediction", "Run", "compare", "finetune", "load"]
+    assert sorted(tl.__all__) == [
+        *("Assessment", "Classifier", "Prediction", "Run"),
+        *("compare", "evaluate", "finetune", "load"),
+    ]
     for name in tl.__all__:
         assert getattr(tl, name).__doc__, name
 

@@ -30,6 +30,7 @@ EVERY = Options(
     augment="strong",
     views=2,
     balance="sampling",
+    unknown_rate=0.05,
     budget="10m",
     tensorboard=True,
 )

@@ -3,14 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl.api import Classifier, compare, finetune, load
+    from tl.api import Classifier, compare, evaluate, finetune, load
+    from tl.runs.assessment import Assessment
     from tl.runs.bundle import Run
     from tl.runs.prediction import Prediction
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Prediction", "Run", "compare", "finetune", "load"]
+__all__ = ["Assessment", "Classifier", "Prediction", "Run", "compare", "evaluate", "finetune", "load"]
 
-_HOMES = {"Prediction": "tl.runs.prediction", "Run": "tl.runs.bundle"}
+_HOMES = {"Assessment": "tl.runs.assessment", "Prediction": "tl.runs.prediction", "Run": "tl.runs.bundle"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,18 +9,20 @@ import numpy as np
 
 from tl.datasets.images import Picture
 from tl.datasets.paths import image_files
-from tl.errors import UsageError
+from tl.errors import ImageError, UsageError
 from tl.reporting import Reporter
 from tl.runs import bundle
+from tl.runs.assessment import Asked, Assessment, assess
 from tl.runs.compare import Comparison
 from tl.runs.compare import compare as _compare
 from tl.runs.options import Options
 from tl.runs.prediction import Prediction, Predictor
 from tl.runs.training import finetune as _finetune
 from tl.views.compared import draw_comparison
-from tl.views.gallery import draw_run, pick
+from tl.views.drawn import draw_assessed, draw_finished
+from tl.views.gallery import pick
 from tl.views.gradients import save_gradients
-from tl.views.plots import learning_curves
+from tl.views.heatmap import heatmaps, sheet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,12 +63,32 @@ class Classifier:
         count: int = 25,
         columns: int = 5,
         seed: int = 0,
+        explain: bool = False,
     ) -> "Image":
         """The photos of a folder with their predictions: green where right, red where wrong, grey where unknown.
 
-        `only` is "all", "right" or "wrong"; `sort` is "name" or "confidence" (surest first); `count` 0 means all.
+        `only` is "all", "right" or "wrong"; `sort` is "name" or "confidence" (surest first); `count` 0 means all;
+        `explain` lays over each photo what speaks for its label.
         """
-        return pick(self._predictor, data, only=only, sort=sort, count=count, seed=seed).draw(columns=columns)
+        gallery = pick(self._predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain)
+        return gallery.draw(columns=columns)
+
+    def explain(
+        self, images: str | Path | Picture | Sequence[str | Path | Picture], *, label: str | None = None
+    ) -> "Image":
+        """Each image beside what speaks for its label, or for the class called `label`, as Grad-CAM finds it.
+
+        Images are given as for `predict`. Raises ImageError for one that cannot be read, UsageError for an unknown
+        class or too many images.
+        """
+        given: Sequence[object] = images if isinstance(images, (list, tuple)) else [images]
+        pictures = [picture for item in given for picture in _pictures(item)]
+        named = [(str(item) if isinstance(item, Path) else str(at), item) for at, item in enumerate(pictures)]
+        found = list(heatmaps(self.run, named, label))
+        for entry in found:
+            if entry.error:
+                raise ImageError(f"{entry.name}: {entry.error}")
+        return sheet(found, f"{self.run.name}: what speaks for the label")
 
 
 def _pictures(item: object) -> Iterable[Picture]:
@@ -97,6 +119,7 @@ def finetune(
     augment: str | None = None,
     views: int | None = None,
     balance: str = "auto",
+    unknown_rate: float = 0.01,
     budget: str | None = None,
     tensorboard: bool = False,
     engine: str = "auto",
@@ -115,9 +138,40 @@ def finetune(
     given = {name: value for name, value in locals().items() if name not in ("resume", "report")}
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     run = _finetune(Options(**plain | {"lr": None if lr is None else str(lr)}), report=report, resume=resume)
-    draw_run(run, str(run.manifest["options"]["data"]))
-    learning_curves(run.folder)
+    draw_finished(run)
     return run
+
+
+def evaluate(
+    data: str | Path = "data",
+    *,
+    run: str | Path | None = None,
+    against: str | Path | None = None,
+    part: str = "all",
+    allow_missing: bool = False,
+    include_trained: bool = False,
+    unknown: bool = True,
+    out: str | Path | None = None,
+    page: bool = True,
+    engine: str = "auto",
+    precision: str = "auto",
+    cache: bool = True,
+    download: bool = False,
+    offline: bool = False,
+    command: str = "",
+    report: Reporter | None = None,
+) -> Assessment:
+    """How good a run is on labelled photos it was not trained on; each argument is the command's option of that name.
+
+    Writes a folder with metrics.json, predictions.csv and, with `page`, report.html, which shows `command`. Raises a
+    `tl.errors.TLError` whose message says what to do.
+    """
+    given = {name: value for name, value in locals().items() if name not in ("page", "command", "report")}
+    plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    made = assess(Asked(**plain), report=report)
+    if page:
+        draw_assessed(made, command)
+    return made
 
 
 def compare(

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -40,6 +41,14 @@ class Console(Silent):
         with progress:
             bar = progress.add_task(name, total=total)
             yield _Bar(progress, bar)
+
+
+def near(path: Path) -> Path:
+    """A path as short as can be: from here where it is below, else as it is."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
 
 
 def printable(text: str) -> str:

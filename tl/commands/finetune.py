@@ -41,6 +41,13 @@ _TUNING = (
     click.option(
         "--balance", default="auto", show_default=True, help="For uneven classes: auto, none, weights or sampling."
     ),
+    click.option(
+        "--unknown-rate",
+        type=float,
+        default=0.01,
+        show_default=True,
+        help="False alarms among photos like these when strange ones are called unknown; 0: off.",
+    ),
     click.option("--budget", default=None, help="Stop in time, such as 10m, with the best so far."),
     click.option("--resume", is_flag=True, help="Go on with the newest interrupted run, or that of --out."),
     click.option("--show-augment", is_flag=True, help="Draw augmented photos and end."),

@@ -16,13 +16,23 @@ import click
 )
 @click.option("--count", default=25, show_default=True, type=click.IntRange(min=0), help="How many photos; 0: all.")
 @click.option("--columns", default=5, show_default=True, type=click.IntRange(1, 20), help="Photos side by side.")
+@click.option("--explain", is_flag=True, help="Lay over each photo what speaks for its label (Grad-CAM).")
 @click.option("--seed", default=0, show_default=True, help="Chooses the photos.")
 @click.option(
     "--out", default="grid.png", show_default=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG."
 )
 @click.option("--show", is_flag=True, help="Show it: in a window, in the terminal, or as the file's path.")
 def command(
-    data: str, run: str | None, only: str, sort: str, count: int, columns: int, seed: int, out: Path, show: bool
+    data: str,
+    run: str | None,
+    only: str,
+    sort: str,
+    count: int,
+    columns: int,
+    explain: bool,
+    seed: int,
+    out: Path,
+    show: bool,
 ) -> None:
     """Draw the photos of DATA with their predicted labels; class folders tell what is true."""
     from tl.commands.console import Console
@@ -32,7 +42,7 @@ def command(
 
     report = Console()
     predictor = Predictor(load(run))
-    gallery = pick(predictor, data, only=only, sort=sort, count=count, seed=seed, report=report)
+    gallery = pick(predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain, report=report)
     save(gallery.draw(columns=columns), out)
     report.say("grid", f"{out}: {len(gallery.shown):,} of {gallery.photos:,} photos")
     report.say("result", gallery.summary + (f" ({gallery.trained:,} were trained on)" if gallery.trained else ""))

@@ -8,7 +8,19 @@ import click
 from tl import __version__
 from tl.errors import TLError
 
-COMMANDS = ("finetune", "predict", "grid", "compare", "model", "weights", "cache")
+COMMANDS = (
+    "finetune",
+    "predict",
+    "evaluate",
+    "report",
+    "grid",
+    "explain",
+    "compare",
+    "runs",
+    "model",
+    "weights",
+    "cache",
+)
 
 
 class LazyGroup(click.Group):

@@ -9,6 +9,7 @@ from tl.engines.engine import Engine
 from tl.features.extract import Features
 from tl.learning.rules import TuningRule
 from tl.reporting import Reporter
+from tl.runs.answers import Answers
 
 PARTS = ("train", "validation", "test")
 _NAMED = 5  # files left out that are named; the others are counted
@@ -49,6 +50,13 @@ def tell_split(parts: Split, seed: int, report: Reporter) -> None:
     report.say("split", f"{counts} (seed {seed})")
     for note in parts.notes:
         report.say("", note)
+
+
+def tell_confidence(answers: Answers, report: Reporter) -> None:
+    """What was done so that a confidence can be believed."""
+    report.say("confidence", f"temperature {answers.head.temperature:.2f}")
+    if answers.unknown is not None:
+        report.say("unknown", answers.unknown.sentence)
 
 
 def tell_plan(

@@ -16,34 +16,28 @@ from tl.engines.engine import Engine, has_gpu
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunks import Trunk, content_key, convert
 from tl.errors import EngineError
-from tl.evaluation.metrics import Evaluation, evaluate
+from tl.evaluation.metrics import Evaluation
 from tl.evaluation.significance import Comparison, mcnemar
 from tl.features.extract import Features, extract
 from tl.learning.board import board
 from tl.learning.calibration import temperature
-from tl.learning.course import Job
 from tl.learning.heads import Head, fit, folds_of
+from tl.learning.job import Job
 from tl.learning.rules import RATES, TuningRule, class_weights, tuning_rule, unfreeze_rule
 from tl.learning.tuning import Tuned, tune
+from tl.learning.unknown import Unknown
+from tl.learning.unknown import fit as fit_unknown
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights, sha256_of
 from tl.reporting import Reporter
 from tl.runs.account import tell_plan
+from tl.runs.answers import VALIDATION, Answers, answer_held_out, held_out
 from tl.runs.folders import CHECKPOINT
 from tl.runs.options import Options, seconds
-from tl.runs.records import scored
 
+_KNOWN = 2000  # training photos passed through the tuned network to tell what is like them
 _RESERVE = 4.0  # seconds of a budget for writing the run
 _TUNED = "tuned"  # the folder of the converted network inside the run, until its files are linked
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a head says of the photos that were not trained on: probabilities `[n, classes]`, and how good they are."""
-
-    head: Head
-    shares: NDArray[np.float32]
-    scores: dict[str, Evaluation]
 
 
 @dataclass(frozen=True)
@@ -97,16 +91,6 @@ class Outcome:
             self.tuned.weights.unlink(missing_ok=True)
 
 
-def answer(head: Head, values: NDArray[np.float32], dataset: Dataset, parts: Split) -> Answers:
-    """What a head says of the features `values` of the photos that were not trained on, in order."""
-    shares, places = head.probabilities(values), scored(parts)
-    scores = {}
-    for name, indices in (("validation", parts.validation), ("test", parts.test)):
-        if len(indices):
-            scores[name] = evaluate(shares[np.searchsorted(places, np.sort(indices))], dataset.labels[np.sort(indices)])
-    return Answers(head, shares, scores)
-
-
 def attempt(given: Attempt, folder: Path, started: float, report: Reporter) -> Outcome | None:
     """Train the backbone as the options ask; None where they, or the rules, leave it at the head.
 
@@ -128,13 +112,32 @@ def answered(given: Attempt, tuned: Tuned, folder: Path, report: Reporter) -> tu
     shutil.rmtree(folder / _TUNED, ignore_errors=True)
     trunk = convert(given.backbone, weights, folder / _TUNED, report=report)
     engine = _engine(given, weights, trunk)
-    places = scored(given.split)
-    features = extract(
-        [given.dataset.pictures[at] for at in places], engine, given.backbone.recipe, None, report=report
-    )
-    if len(features.kept) != len(places):
+    places, known = held_out(given.split), _sample(given)
+    pictures = [given.dataset.pictures[at] for at in np.concatenate([places, known])]
+    features = extract(pictures, engine, given.backbone.recipe, None, report=report)
+    if len(features.kept) != len(pictures):
         raise EngineError("a photo of the data set was removed while the network was trained: run again")
-    return trunk, _calibrated(tuned.head, features.values, given)
+    values, of_known = features.values[: len(places)], features.values[len(places) :]
+    unknown = measure(of_known, given.dataset, known, given.options) if len(known) else None
+    return trunk, _calibrated(tuned.head, values, given, unknown)
+
+
+def measure(
+    values: NDArray[np.float32], dataset: Dataset, places: NDArray[np.int64], options: Options
+) -> Unknown | None:
+    """What tells photos unlike those at `places`, whose features are `values`; None where the options turn it off."""
+    if not options.unknown_rate:
+        return None
+    classes = len(dataset.class_names)
+    return fit_unknown(values, dataset.labels[places], classes, rate=options.unknown_rate, seed=options.seed)
+
+
+def _sample(given: Attempt) -> NDArray[np.int64]:
+    """Training photos that tell what is like them: as many as a false-alarm rate of a thousandth needs."""
+    if not given.options.unknown_rate:
+        return given.split.train[:0]
+    shuffled = np.random.default_rng(given.options.seed).permutation(given.split.train)
+    return np.sort(shuffled[:_KNOWN])
 
 
 def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
@@ -147,7 +150,7 @@ def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
         _tell_idle(options, report)
         return None
     rule = overridden(tuning_rule(len(train), unfreeze), options)
-    monitor = held_out(given, rule)
+    monitor = monitored(given, rule)
     inner = np.setdiff1d(train, monitor)
     head = given.head if not len(monitor) else _head_without(given, inner)
     tell_plan(unfreeze, rule, len(inner), len(monitor), report)
@@ -186,7 +189,7 @@ def deadline_of(given: Attempt, started: float) -> float:
     """When training has to end so that the run is complete within its budget."""
     if given.options.budget is None:
         return math.inf
-    return started + seconds(given.options.budget) - _RESERVE - len(scored(given.split)) / 30
+    return started + seconds(given.options.budget) - _RESERVE - (len(held_out(given.split)) + len(_sample(given))) / 30
 
 
 def overridden(rule: TuningRule, options: Options) -> TuningRule:
@@ -204,10 +207,11 @@ def overridden(rule: TuningRule, options: Options) -> TuningRule:
     if options.optimizer not in (None, rule.optimizer) and options.learning_rate is None:
         asked["learning_rate"] = RATES[options.optimizer]
     rule = replace(rule, **{name: value for name, value in asked.items() if value is not None})
-    return replace(rule, mixes=rule.augment == "strong")
+    mixup = 0.0 if rule.augment == "none" else rule.mixup
+    return replace(rule, mixes=rule.augment == "strong", mixup=mixup)
 
 
-def held_out(given: Attempt, rule: TuningRule) -> NDArray[np.int64]:
+def monitored(given: Attempt, rule: TuningRule) -> NDArray[np.int64]:
     """The places of the training photos that say when to stop, by content."""
     train = given.split.train
     if not rule.monitor:
@@ -253,15 +257,15 @@ def _engine(given: Attempt, weights: Weights, trunk: Trunk) -> Engine:
     return OpenVINOEngine(trunk.xml, key, options.precision)
 
 
-def _calibrated(head: Head, values: NDArray[np.float32], given: Attempt) -> Answers:
-    places = np.searchsorted(scored(given.split), given.split.validation)
+def _calibrated(head: Head, values: NDArray[np.float32], given: Attempt, unknown: Unknown | None) -> Answers:
+    places = np.searchsorted(held_out(given.split), given.split.validation)
     truth = given.dataset.labels[given.split.validation]
     head = replace(head, temperature=temperature(head.logits(values[places]), truth))
-    return answer(head, values, given.dataset, given.split)
+    return answer_held_out(head, values, given.dataset, given.split, unknown, VALIDATION)
 
 
 def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: Answers, report: Reporter) -> Outcome:
-    places = np.searchsorted(scored(given.split), given.split.validation)
+    places = np.searchsorted(held_out(given.split), given.split.validation)
     truth = given.dataset.labels[given.split.validation]
     right = [side.shares[places].argmax(axis=1) == truth for side in (given.answers, answers)]
     comparison = mcnemar(*right)

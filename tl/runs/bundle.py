@@ -12,10 +12,12 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tl.engines.trunks import Trunk, content_key
 from tl.errors import RunError
 from tl.learning.heads import Head
+from tl.learning.unknown import Unknown, most_references
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
 from tl.networks.weights import Weights
 from tl.runs import folders
@@ -33,6 +35,7 @@ class Run:
     classes: tuple[str, ...]
     backbone: Backbone
     head: Head
+    unknown: Unknown | None
     manifest: Mapping[str, Any]
 
     @property
@@ -52,12 +55,20 @@ class Run:
         return None if sha256 is None else Weights("tuned", self.folder / TUNED, "this run", str(sha256))
 
 
-def write(folder: Path, head: Head, trunk: Trunk, manifest: Mapping[str, Any], *, tuned: Path | None = None) -> None:
+def write(
+    folder: Path,
+    head: Head,
+    unknown: Unknown | None,
+    trunk: Trunk,
+    manifest: Mapping[str, Any],
+    *,
+    tuned: Path | None = None,
+) -> None:
     """Head, trunk and manifest into a claimed folder; the trunk as hard links where the disk allows.
 
     `tuned` is the file of the trunk's weights, there already, where they are the run's own.
     """
-    np.savez(folder / "head.npz", kernel=head.kernel, bias=head.bias, temperature=np.float64(head.temperature))
+    _write_head(folder / "head.npz", head, unknown)
     _link(trunk.xml, folder / "trunk.xml")
     _link(trunk.bin, folder / "trunk.bin")
     files = {
@@ -77,16 +88,19 @@ def load(run: str | Path | None = None) -> Run:
     Raises RunError when there is none, or when it is damaged, truncated, or of a newer format.
     """
     folder = folders.found(run)
+    for name in ("manifest.json", *_CHECKED):
+        if (folder / name).exists() and not (folder / name).is_file():  # a pipe would be waited for
+            raise _damaged(folder, f"{name} is no file")
     manifest = _manifest(folder)
     try:
         backbone = _backbone(manifest["backbone"])
         classes = _classes(manifest["classes"])
         if set(manifest["files"]) - {TUNED} != set(_CHECKED):
             raise ValueError(f"files are not {', '.join(_CHECKED)}")
-        head = _head(folder, backbone.features, len(classes))
+        head, unknown = _head(folder, backbone.features, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, MemoryError, BadZipFile) as error:
         raise _damaged(folder, f"{type(error).__name__}: {error}"[:200]) from error
-    return Run(folder, classes, backbone, head, manifest)
+    return Run(folder, classes, backbone, head, unknown, manifest)
 
 
 def check(run: Run) -> None:
@@ -116,7 +130,7 @@ def trained_on(run: Run) -> frozenset[str]:
     try:
         with (run.folder / "split.csv").open(encoding="utf-8", newline="") as stream:
             return frozenset(row["sha256"] for row in csv.DictReader(stream) if row["split"] == "train")
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise _damaged(run.folder, "split.csv cannot be read") from error
 
 
@@ -124,7 +138,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(folder, "manifest.json cannot be read") from error
     if type(version) is not int or version < 1:
         raise _damaged(folder, f"format {version!r}")
@@ -161,20 +175,37 @@ def _backbone(about: Mapping[str, Any]) -> Backbone:
     return replace(known, features=int(about["features"]), recipe=recipe)
 
 
-def _head(folder: Path, features: int, classes: int) -> Head:
-    most = 4 * classes * (features + 1) + 4096
+def _write_head(path: Path, head: Head, unknown: Unknown | None) -> None:
+    arrays: dict[str, Any] = {"kernel": head.kernel, "bias": head.bias, "temperature": np.float64(head.temperature)}
+    if unknown is not None:
+        arrays |= {"references": unknown.references, "threshold": unknown.threshold, "rate": unknown.rate}
+    np.savez(path, **arrays)
+
+
+def _head(folder: Path, features: int, classes: int) -> tuple[Head, Unknown | None]:
+    most = 4 * classes * (features + 1) + 4 * features * most_references(classes) + 8192
     with ZipFile(folder / "head.npz") as archive:  # what it says of itself, before anything is unpacked
         if sum(member.file_size for member in archive.infolist()) > most:
             raise ValueError("head.npz is larger than its classes and features need")
     with (folder / "head.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         kernel, bias, temperature = arrays["kernel"], arrays["bias"], float(arrays["temperature"])
+        unknown = _unknown(arrays, features) if "references" in arrays else None
     if kernel.shape != (features, classes) or bias.shape != (classes,) or kernel.dtype != np.float32:
         raise ValueError(f"head.npz has shape {kernel.shape}, expected {(features, classes)}")
     if not (np.isfinite(kernel).all() and np.isfinite(bias).all() and 1e-3 < temperature < 1e3):
         raise ValueError("head.npz holds numbers that are not finite")
     if max(np.abs(kernel).max(), np.abs(bias).max()) > 1e15:
         raise ValueError("head.npz holds numbers too large to be fitted")
-    return Head(kernel, bias, temperature)
+    return Head(kernel, bias, temperature), unknown
+
+
+def _unknown(arrays: Mapping[str, NDArray[Any]], features: int) -> Unknown:
+    references, threshold, rate = arrays["references"], float(arrays["threshold"]), float(arrays["rate"])
+    if references.ndim != 2 or references.shape[1] != features or references.dtype != np.float32 or not len(references):
+        raise ValueError(f"head.npz has references of shape {references.shape}, expected (photos, {features})")
+    if not np.isfinite(references).all() or not threshold >= 0 or not 0 <= rate < 1:
+        raise ValueError("head.npz holds numbers that cannot tell photos apart")
+    return Unknown(references, threshold, rate)
 
 
 def _damaged(folder: Path, reason: str) -> RunError:

@@ -7,7 +7,7 @@ folder called `runs` points at the newest complete run.
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tl.errors import RunError, StorageError
@@ -93,13 +93,25 @@ def found(run: str | Path | None) -> Path:
         return _newest()
     given = Path(run)
     for folder in (given, RUNS / given):
-        if (folder / "manifest.json").is_file():
-            return folder
-    if given.is_dir() or (RUNS / given).is_dir():
+        if _is_file(folder / "manifest.json"):
+            return folder.resolve() if folder.is_symlink() else folder  # `latest` has a name of its own
+    if _is_folder(given) or _is_folder(RUNS / given):
         raise RunError(f"{given} is not a run: it has no manifest.json; make one with `tl finetune DATA`")
     raise RunError(
-        f"no run {str(run)!r} here or in {RUNS}/: `ls {RUNS}` shows what there is, `tl finetune DATA` makes one"
+        f"no run {str(run)!r} here or in {RUNS}/: `tl runs list` shows what there is, `tl finetune DATA` makes one"
     )
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a name longer than any may be, or with a zero byte
+        return path.is_file()
+    return False
+
+
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
 
 
 def _newest() -> Path:

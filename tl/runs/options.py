@@ -18,7 +18,8 @@ OPTIMIZERS = ("adamw", "sgd")
 class Options:
     """What a run is made with; each is the command's option of the same name. None: what the rules say.
 
-    `lr` is a learning rate or "auto", which looks for one; `budget` a time such as "10m"; `image_size` in pixels.
+    `unknown_rate` is the share of false alarms among photos like the training photos, 0 to call none unknown; `lr` a
+    learning rate or "auto", which looks for one; `budget` a time such as "10m"; `image_size` in pixels.
     """
 
     data: str
@@ -43,6 +44,7 @@ class Options:
     augment: str | None = None
     views: int | None = None
     balance: str = "auto"
+    unknown_rate: float = 0.01
     budget: str | None = None
     tensorboard: bool = False
 
@@ -67,6 +69,10 @@ class Options:
         _within("batch", self.batch, 1, 4096, "photos")
         _within("views", self.views, 1, 100, "views")
         _within("weight-decay", self.weight_decay, 0, 1, "")
+        if not 0 <= self.unknown_rate < 1:
+            raise UsageError(
+                f"--unknown-rate {self.unknown_rate:g}: give the share of false alarms, such as 0.01, or 0 for off"
+            )
         _within("label-smoothing", self.label_smoothing, 0, 0.9, "")
         if self.budget is not None:
             seconds(self.budget)

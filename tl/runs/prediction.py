@@ -20,7 +20,7 @@ from tl.runs import bundle
 @dataclass(frozen=True)
 class Prediction:
     """What a run says of one picture: its name, the label, how sure (0 to 1), the best labels in order; or the error;
-    and the sha256 of its bytes.
+    the sha256 of its bytes; and whether it is `unknown`, unlike all training photos, so that no label can be right.
     """
 
     name: str
@@ -29,20 +29,23 @@ class Prediction:
     top: tuple[tuple[str, float], ...]
     error: str = ""
     sha256: str = ""
+    unknown: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The form of the JSON output."""
         if self.error:
             return {"path": self.name, "error": self.error}
         top = [{"label": label, "confidence": round(share, 6)} for label, share in self.top]
-        return {"path": self.name, "label": self.label, "confidence": round(self.confidence, 6), "top": top}
+        answer = {"path": self.name, "label": self.label, "confidence": round(self.confidence, 6)}
+        return answer | {"unknown": self.unknown, "top": top}
 
 
 class Predictor:
     """A run ready to answer."""
 
-    def __init__(self, run: bundle.Run, *, engine: str = "auto", precision: str = "auto") -> None:
+    def __init__(self, run: bundle.Run, *, engine: str = "auto", precision: str = "auto", unknown: bool = True) -> None:
         self.run = run
+        self._unknown = run.unknown if unknown else None
         with ThreadPoolExecutor(1) as pool:  # the files are checked while the network is compiled
             checked = pool.submit(bundle.check, run)
             pool.submit(preload)
@@ -92,7 +95,8 @@ class Predictor:
         shares = self.run.head.probabilities(row.vector[None])[0]
         best = np.argsort(-shares, kind="stable")[:top]
         ranked = tuple((self.run.classes[at], float(shares[at])) for at in best)
-        return Prediction(name, ranked[0][0], ranked[0][1], ranked, sha256=row.fingerprint.hex())
+        strange = self._unknown is not None and bool(self._unknown.is_unknown(row.vector[None])[0])
+        return Prediction(name, ranked[0][0], ranked[0][1], ranked, sha256=row.fingerprint.hex(), unknown=strange)
 
 
 def _open(run: bundle.Run, engine: str, precision: str) -> Engine:

@@ -1,8 +1,9 @@
 """A run's data set, split and answers become the tables in its folder."""
 
 import csv
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tl.learning.course import Epoch
 from tl.learning.heads import Trial
 from tl.learning.schedule import RangeTest
 from tl.runs.account import PARTS
+from tl.runs.answers import Answers
 
 
 def write_data(folder: Path, dataset: Dataset, parts: Split, fingerprints: Sequence[bytes]) -> None:
@@ -25,6 +27,11 @@ def write_data(folder: Path, dataset: Dataset, parts: Split, fingerprints: Seque
         for at in range(len(dataset.names))
     )
     _table(folder / "split.csv", ("path", "label", "split", "sha256"), rows)
+    write_skipped(folder, dataset)
+
+
+def write_skipped(folder: Path, dataset: Dataset) -> None:
+    """`skipped.csv`: the files left out, and why."""
     _table(folder / "skipped.csv", ("path", "reason"), ((item.path, item.reason) for item in dataset.skipped))
 
 
@@ -43,6 +50,12 @@ def write_history(folder: Path, epochs: Sequence[Epoch], test: RangeTest | None)
         _table(folder / "learning_rates.csv", ("learning_rate", "loss"), rows)
 
 
+def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """`metrics.json`."""
+    text = json.dumps(metrics, indent=1, ensure_ascii=False)
+    (folder / "metrics.json").write_text(text, encoding="utf-8", errors="replace")
+
+
 def write_gradients(folder: Path, gradients: Sequence[dict[str, float]]) -> None:
     """`gradients.csv`: how long each layer's gradient was before and after training, where that was noted."""
     if gradients:
@@ -50,16 +63,17 @@ def write_gradients(folder: Path, gradients: Sequence[dict[str, float]]) -> None
         _table(folder / "gradients.csv", ("layer", "before", "after")[: 1 + len(gradients)], rows)
 
 
-def write_predictions(folder: Path, dataset: Dataset, parts: Split, shares: NDArray[np.float32]) -> None:
-    """`predictions.csv`: what is said, with probabilities `[n, classes]`, of the photos that were not trained on."""
+def write_predictions(
+    folder: Path, dataset: Dataset, places: NDArray[np.int64], parts: Sequence[str], answers: Answers
+) -> None:
+    """`predictions.csv`: what is said of the photos at `places`, each with the name of its part."""
+    _table(folder / "predictions.csv", _PREDICTION, _predicted(dataset, places, parts, answers))
+
+
+def parts_of(parts: Split, places: NDArray[np.int64]) -> list[str]:
+    """The part of each of the photos at `places`."""
     part_of = _part_of(parts)
-    rows = (_predicted(dataset, at, part_of[at], row) for at, row in zip(scored(parts), shares, strict=True))
-    _table(folder / "predictions.csv", _PREDICTION, rows)
-
-
-def scored(parts: Split) -> NDArray[np.int64]:
-    """The places of the photos that were not trained on, in order."""
-    return np.sort(np.concatenate([parts.validation, parts.test]))
+    return [part_of[int(at)] for at in places]
 
 
 def about_data(dataset: Dataset, parts: Split) -> dict[str, Any]:
@@ -81,17 +95,25 @@ def utf8(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-_PREDICTION = ("path", "split", "label", "predicted", "confidence", "confidence_of_label")
+_PREDICTION = (
+    *("path", "split", "label", "predicted", "confidence", "confidence_of_label"),
+    *("second", "confidence_of_second", "unknown"),
+)
 
 
 def _part_of(parts: Split) -> dict[int, str]:
     return {int(at): name for name in PARTS for at in getattr(parts, name)}
 
 
-def _predicted(dataset: Dataset, at: int, part: str, row: NDArray[np.float32]) -> tuple[object, ...]:
-    best, truth = int(row.argmax()), int(dataset.labels[at])
-    names = dataset.class_names
-    return dataset.names[at], part, names[truth], names[best], f"{row[best]:.6f}", f"{row[truth]:.6f}"
+def _predicted(
+    dataset: Dataset, places: NDArray[np.int64], parts: Sequence[str], answers: Answers
+) -> Iterator[tuple[object, ...]]:
+    names, shares = dataset.class_names, answers.shares
+    best_two = np.argsort(-shares, axis=1, kind="stable")[:, :2]
+    for at, part, row, (best, second), strange in zip(places, parts, shares, best_two, answers.strange, strict=True):
+        truth = dataset.labels[at]
+        said = (names[truth], names[best], f"{row[best]:.6f}", f"{row[truth]:.6f}")
+        yield dataset.names[at], part, *said, names[second], f"{row[second]:.6f}", int(strange)
 
 
 def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

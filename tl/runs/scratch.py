@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from tl.learning.board import board
-from tl.learning.course import Job
 from tl.learning.heads import Head
+from tl.learning.job import Job
 from tl.learning.rules import scratch_rule
 from tl.learning.tuning import tune
 from tl.reporting import Reporter
 from tl.runs.account import tell_plan
-from tl.runs.attempt import Answers, Attempt, Outcome, answered, deadline_of, held_out, overridden, tell_tuned
+from tl.runs.answers import Answers
+from tl.runs.attempt import Attempt, Outcome, answered, deadline_of, monitored, overridden, tell_tuned
 from tl.runs.options import Options
 
 
@@ -28,7 +29,7 @@ def from_scratch(given: Attempt, folder: Path, started: float, report: Reporter)
     """Train a network from random weights. `given.head` and `given.answers` are of no account."""
     options, train = given.options, given.split.train
     rule = overridden(scratch_rule(len(train)), options)
-    monitor = held_out(given, rule)
+    monitor = monitored(given, rule)
     inner = np.setdiff1d(train, monitor)
     tell_plan("all", rule, len(inner), len(monitor), report, scratch=True)
     kept = np.concatenate([inner, monitor])

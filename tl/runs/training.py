@@ -2,7 +2,6 @@
 
 import datetime
 import importlib
-import json
 import sys
 import threading
 import time
@@ -12,8 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tl import __version__
 from tl.datasets.sources import Dataset, load
@@ -29,8 +26,9 @@ from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import Weights, choices, resolve
 from tl.reporting import Reporter, Silent
 from tl.runs import bundle, folders, options, records
-from tl.runs.account import tell_data, tell_features, tell_left_out, tell_split
-from tl.runs.attempt import Answers, Attempt, Outcome, answer, attempt
+from tl.runs.account import tell_confidence, tell_data, tell_features, tell_left_out, tell_split
+from tl.runs.answers import Answers, answer_held_out, held_out, nothing
+from tl.runs.attempt import Attempt, Outcome, attempt, measure
 from tl.runs.options import Options
 from tl.runs.records import utf8
 from tl.runs.scratch import first_head, from_scratch
@@ -141,7 +139,9 @@ def _learn(
         "head",
         f"softmax regression, L2 {fitted.strength:.2g} of {len(fitted.trials)} tried on held-out training photos",
     )
-    answers = answer(fitted.head, features.values[records.scored(parts)], dataset, parts)
+    unknown = measure(features.values[parts.train], dataset, parts.train, given)
+    answers = answer_held_out(fitted.head, features.values[held_out(parts)], dataset, parts, unknown)
+    tell_confidence(answers, report)
     job = Attempt(given, dataset, features, parts, fitted.head, answers, network, weights)
     outcome = attempt(job, scratch, clock.started, report)
     if outcome is not None:
@@ -169,8 +169,7 @@ def _learn_from_scratch(
     tell_split(parts, given.seed, report)
     clock.lap("reading")
     head = first_head(network.features, len(dataset.class_names), given.seed)
-    nothing = Answers(head, np.zeros((0, len(dataset.class_names)), np.float32), {})
-    job = Attempt(given, dataset, found, parts, head, nothing, network, weights)
+    job = Attempt(given, dataset, found, parts, head, nothing(head, len(dataset.class_names)), network, weights)
     outcome = from_scratch(job, scratch, clock.started, report)
     clock.lap("training")
     return Learned(dataset, found.fingerprints, parts, None, outcome.answers, outcome.trunk, outcome, given.precision)
@@ -215,15 +214,16 @@ def _write(
     records.write_data(folder, dataset, parts, learned.fingerprints)
     if learned.fit is not None:
         records.write_strengths(folder, learned.fit.trials)
-    records.write_predictions(folder, dataset, parts, learned.answers.shares)
-    metrics: dict[str, Any] = {name: score.as_dict() for name, score in learned.answers.scores.items()}
+    answers, places = learned.answers, held_out(parts)
+    records.write_predictions(folder, dataset, places, records.parts_of(parts, places), answers)
+    more: dict[str, Any] = {}
     if outcome is not None:
         records.write_history(folder, outcome.tuned.history, outcome.tuned.range_test)
         records.write_gradients(folder, outcome.tuned.gradients)
-        metrics["fine-tuning"] = outcome.as_dict()
-    metrics["seconds"] = clock.laps()
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    head = learned.answers.head
+        more["fine-tuning"] = outcome.as_dict()
+    more["seconds"] = clock.laps()
+    records.write_metrics(folder, answers.details(dataset.class_names) | more)
+    head = answers.head
     manifest = {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(dataset.class_names),
@@ -235,14 +235,15 @@ def _write(
             "strength": learned.fit.strength if learned.fit is not None else None,
             "folds": learned.fit.folds if learned.fit is not None else None,
             "temperature": head.temperature,
+            "fitted_on": answers.fitted_on,
         },
         "options": {name: utf8(value) for name, value in asdict(given).items()},
-        "metrics": metrics,
+        "metrics": answers.metrics() | more,
         "versions": {"tl": __version__, **{name: version(name) for name in _LIBRARIES}},
         "command": [utf8(word) for word in sys.argv],
     }
     kept = outcome.tuned.weights if outcome is not None and outcome.kept else None
-    bundle.write(folder, head, learned.trunk, manifest, tuned=kept)
+    bundle.write(folder, head, answers.unknown, learned.trunk, manifest, tuned=kept)
     if outcome is not None:
         outcome.remove_traces(folder)
 

@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,27 +15,32 @@ from numpy.typing import NDArray
 from tl.datasets.images import Picture, decode, read
 from tl.datasets.sources import Dataset, load
 from tl.errors import DataError, ImageError, StorageError, UsageError
+from tl.evaluation.explain import Explainer, Explanation
 from tl.features.cache import usable_cache
+from tl.networks.backbones import Recipe
 from tl.reporting import Reporter, Silent
 from tl.runs.bundle import Run, trained_on
 from tl.runs.prediction import Prediction, Predictor
 from tl.views.grid import Tile, draw
+from tl.views.heatmap import overlay
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TILE = 224
+STRANGE = "unlike all training photos"
 ONLY = ("all", "right", "wrong")
 SORTS = ("name", "confidence")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One photo of the gallery: what was said of it and what is true (None: unknown)."""
+    """One photo of the gallery: what was said of it and why, and what is true (None: unknown)."""
 
     picture: Picture
     prediction: Prediction
     truth: str | None
+    explanation: Explanation | None = None
 
     @property
     def right(self) -> bool:
@@ -59,6 +64,7 @@ class Gallery:
     right: int
     trained: int
     broken: int
+    recipe: Recipe | None = None
 
     @property
     def summary(self) -> str:
@@ -69,8 +75,10 @@ class Gallery:
 
     def draw(self, *, columns: int = 5) -> "Image":
         """The grid as a picture."""
-        tiles = [_tile(item) for item in self.shown]
-        return draw(tiles, columns=columns, title=self.title, summary=self.summary, tile_size=_TILE)
+        tiles = [_tile(item, self.recipe) for item in self.shown]
+        explained = any(item.explanation is not None for item in self.shown)
+        summary = f"{self.summary} · yellow: speaks for the label" if explained else self.summary
+        return draw(tiles, columns=columns, title=self.title, summary=summary, tile_size=_TILE)
 
 
 def pick(
@@ -81,9 +89,10 @@ def pick(
     sort: str = "name",
     count: int = 25,
     seed: int = 0,
+    explain: bool = False,
     report: Reporter | None = None,
 ) -> Gallery:
-    """Predict the photos of a data set and choose which to show.
+    """Predict the photos of a data set and choose which to show; `explain` finds what spoke for each of these labels.
 
     Without `only` and `sort` the photos are drawn at random, with `seed`, and only these are predicted.
     Raises UsageError for `only` right or wrong where no photo has a truth.
@@ -106,33 +115,33 @@ def pick(
         wanted.sort(key=lambda item: -item.prediction.confidence)
     title = f"{predictor.run.name} on {dataset.name}"
     right = sum(item.right for item in known)
-    limit = count or len(wanted)
+    wanted = wanted[: count or len(wanted)]
+    if explain:
+        wanted = _explained(predictor.run, wanted, report)
     seen = trained_on(predictor.run)
     return Gallery(
         title,
-        tuple(wanted[:limit]),
+        tuple(wanted),
         photos=len(dataset.pictures),
         predicted=len(chosen),
         known=len(known),
         right=right,
         trained=sum(item.prediction.sha256 in seen for item in shown),
         broken=len(chosen) - len(shown),
+        recipe=predictor.run.backbone.recipe,
     )
 
 
-def draw_run(run: Run, data: str, *, count: int = 25) -> Path | None:
-    """Write `grid.png` into a run: validation photos and what it says of them; None if they cannot be read again."""
-    try:
-        dataset = load(data)
-    except DataError:
-        return None
+def draw_run(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
+    """Write `grid.png` into a run: validation photos of the data set, and what it says of them."""
     places = {name: at for at, name in enumerate(dataset.names)}
     with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == "validation" and row["path"] in places]
     chosen = sorted(sorted(rows, key=lambda row: _lot(0, row["path"]))[:count], key=lambda row: row["path"])
     shown = []
     for row in chosen:
-        prediction = Prediction(row["path"], row["predicted"], float(row["confidence"]), ())
+        strange = row.get("unknown") == "1"
+        prediction = Prediction(row["path"], row["predicted"], float(row["confidence"]), (), unknown=strange)
         shown.append(Shown(dataset.pictures[places[row["path"]]], prediction, row["label"]))
     right = sum(item.right for item in shown)
     count = len(shown)
@@ -168,6 +177,19 @@ def _predicted(
         return {places[at]: answer for at, answer in predictor.stream(items, cache=cache, report=report)}
 
 
+def _explained(run: Run, items: list[Shown], report: Reporter) -> list[Shown]:
+    explainer = Explainer(run.trunk, run.backbone.recipe, run.head)
+    made = []
+    with report.task("explaining", len(items), "photos") as task:
+        for item in items:
+            with suppress(ImageError):  # gone since it was predicted: it is drawn as missing
+                [why] = explainer.explain([item.picture], [run.classes.index(item.prediction.label)])
+                item = replace(item, explanation=why)
+            made.append(item)
+            task.advance()
+    return made
+
+
 def _check_classes(run: Run, dataset: Dataset) -> None:
     if dataset.class_names and not set(dataset.class_names) & set(run.classes):
         theirs, ours = ", ".join(dataset.class_names[:5]), ", ".join(run.classes[:5])
@@ -181,9 +203,12 @@ def _truth(dataset: Dataset, at: int) -> str | None:
     return None if label < 0 else dataset.class_names[label]
 
 
-def _tile(item: Shown) -> Tile:
-    prediction = item.prediction
-    return Tile(_photo(item.picture), prediction.label, prediction.confidence, item.truth, prediction.name)
+def _tile(item: Shown, recipe: Recipe | None) -> Tile:
+    prediction, photo = item.prediction, _photo(item.picture)
+    if item.explanation is not None and recipe is not None:
+        photo = overlay(photo, item.explanation, recipe)
+    note = STRANGE if prediction.unknown else ""
+    return Tile(photo, prediction.label, prediction.confidence, item.truth, prediction.name, note)
 
 
 def _photo(picture: Picture) -> NDArray[np.uint8]:

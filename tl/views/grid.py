@@ -34,7 +34,8 @@ MOST_PIXELS = 100_000_000  # 300 MB of memory; viewers give up soon above it
 class Tile:
     """One photo, RGB uint8 [height, width, 3] of any size, and what was predicted for it with a confidence of 0..1.
 
-    An empty `label` stands for a file that could not be read, `truth` None for a true label that is not known.
+    An empty `label` stands for a file that could not be read, `truth` None for a true label that is not known; `note`
+    is what else should be known of the photo, in a few words.
     """
 
     image: NDArray[np.uint8]
@@ -42,6 +43,7 @@ class Tile:
     confidence: float
     truth: str | None
     name: str = ""
+    note: str = ""
 
     @property
     def verdict(self) -> str:
@@ -56,6 +58,7 @@ class _Caption:
     label: tuple[str, ...]
     certain: str
     truth: tuple[str, ...]
+    note: tuple[str, ...]
     name: str
 
 
@@ -182,7 +185,8 @@ def _caption(tile: Tile, size: _Measures) -> _Caption:
     truth: tuple[str, ...] = ()
     if tile.verdict == "wrong":
         truth = text.wrap(tile.truth or "", size.letter, (whole - _true_width(size), whole))
-    return _Caption(label, certain, truth, text.shorten(tile.name, size.small, whole))
+    note = text.wrap(tile.note, size.small, (whole, whole)) if tile.note else ()
+    return _Caption(label, certain, truth, note, text.shorten(tile.name, size.small, whole))
 
 
 def _true_width(size: _Measures) -> float:
@@ -191,7 +195,7 @@ def _true_width(size: _Measures) -> float:
 
 def _caption_height(caption: _Caption, size: _Measures) -> int:
     lines = (len(caption.label) + len(caption.truth)) * size.line
-    return round(size.pad * 1.4) + lines + (size.small_line if caption.name else 0)
+    return round(size.pad * 1.4) + lines + (len(caption.note) + bool(caption.name)) * size.small_line
 
 
 def _card(tile: Tile, caption: _Caption, caption_height: int, size: _Measures) -> "Image":
@@ -236,6 +240,10 @@ def _write_caption(card: "Image", canvas: "ImageDraw", tile: Tile, caption: _Cap
             text.write(canvas, size.pad, baseline, "true:", size.letter, QUIET)
         text.write(canvas, size.pad + (0 if number else _true_width(size)), baseline, line, size.letter, INK)
         baseline += size.line
+    baseline -= size.line - size.small_line
+    for line in caption.note:
+        text.write(canvas, size.pad, baseline, line, size.small, INK)
+        baseline += size.small_line
     if caption.name:
         below = card.height - round(size.pad * 0.7) - round(size.small_line * 0.24)
         text.write(canvas, size.pad, below, caption.name, size.small, QUIET)

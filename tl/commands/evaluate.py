@@ -1,0 +1,44 @@
+"""`tl evaluate`: labelled photos that a run has not seen become figures, with intervals."""
+
+import json
+import shlex
+import sys
+from typing import Any
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("data", default="data/")
+@click.option("--run", default=None, help="Run folder.  [default: the newest in runs/]")
+@click.option("--against", default=None, help="Another run to compare with, on the same photos.")
+@click.option("--part", default="all", show_default=True, help="Only this part of DATA: train, validation or test.")
+@click.option("--allow-missing", is_flag=True, help="Score the classes that DATA and run have in common.")
+@click.option("--include-trained", is_flag=True, help="Score photos that the run was trained on as well.")
+@click.option("--unknown/--no-unknown", default=True, help="Say which photos are unlike all training photos.")
+@click.option("--out", default=None, help="Folder to make.  [default: evaluations/<date>-<data> in the run]")
+@click.option("--report/--no-report", default=True, show_default=True, help="Write report.html.")
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino or tensorflow.")
+@click.option("--precision", default="auto", show_default=True, help="auto, f32, bf16 or f16.")
+@click.option("--cache/--no-cache", default=True, show_default=True, help="Keep features for the next time.")
+@click.option("--download", is_flag=True, help="Fetch a known data set (dogs-vs-cats, cifar100) if it is not here.")
+@click.option("--offline", is_flag=True, help="Never touch the network.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the account.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def command(as_json: bool, quiet: bool, report: bool, **options: Any) -> None:
+    """Say how good a run is on the labelled photos of DATA, how sure that is, and where it goes wrong."""
+    from tl.api import evaluate
+    from tl.commands.console import Console, near
+    from tl.reporting import Silent
+    from tl.views.assessed import lines
+
+    console = Silent() if as_json or quiet else Console()
+    typed = shlex.join(["tl", *sys.argv[1:]])
+    made = evaluate(page=report, command=typed, report=console, **options)
+    if as_json:
+        click.echo(json.dumps({"folder": str(made.folder), **made.as_dict()}, ensure_ascii=False))
+        return
+    for topic, text in lines(made):
+        console.say(topic, text)
+    files = "report.html, metrics.json, predictions.csv" if report else "metrics.json, predictions.csv"
+    console.say("written", f"{near(made.folder)}: {files}")

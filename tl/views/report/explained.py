@@ -1,0 +1,63 @@
+"""The worst errors become their photos beside what spoke for the wrong answer (Grad-CAM)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tl.errors import TLError
+from tl.runs import bundle
+from tl.runs.bundle import Run
+from tl.views.report.answers import Answers
+from tl.views.report.photos import Album, Image, Thumbnail, thumbnail
+from tl.views.report.tiles import Tile, tile
+
+if TYPE_CHECKING:
+    from tl.evaluation.explain import Explainer
+
+SIDE = 224  # pixels of the longer side
+
+
+@dataclass(frozen=True)
+class Explained:
+    """An error: what was answered, the photo, and the photo under its heat map, where that could be made."""
+
+    tile: Tile
+    photo: Thumbnail | None
+    heat: Thumbnail | None
+
+
+def explained(run: Run, answers: Answers, places: Sequence[int], album: Album) -> tuple[list[Explained], str]:
+    """The photos at these places with what spoke for their answers, and why some have none, in words or empty."""
+    photos = [album.image(answers.names[at]) for at in places]
+    if all(photo is None for photo in photos):
+        return [Explained(tile(answers, at, album), None, None) for at in places], ""
+    try:
+        explainer = _explainer(run)
+        reason = ""
+    except TLError as error:
+        explainer, reason = None, str(error)
+    shown = []
+    for at, photo in zip(places, photos, strict=True):
+        heat = None
+        if explainer is not None and photo is not None:
+            try:
+                heat = _heat(explainer, run, photo, int(answers.answer[at]))
+            except TLError as error:
+                reason = str(error)
+        plain = None if photo is None else thumbnail(photo, SIDE)
+        shown.append(Explained(tile(answers, at, album), plain, heat))
+    return shown, reason
+
+
+def _explainer(run: Run) -> "Explainer":
+    from tl.evaluation.explain import Explainer
+
+    bundle.check(run)
+    return Explainer(run.trunk, run.backbone.recipe, run.head, precision="auto")
+
+
+def _heat(explainer: "Explainer", run: Run, photo: Image, label: int) -> Thumbnail:
+    from tl.views.heatmap import overlay
+
+    (explanation,) = explainer.explain([photo], [label])
+    return thumbnail(overlay(photo, explanation, run.backbone.recipe), SIDE)
