@@ -2,7 +2,6 @@
 
 from itertools import combinations
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image
 from test_history import RATE, write_run
 
-import tl
 from tl.errors import RunError
 from tl.learning.course import Epoch
 from tl.learning.schedule import RangeTest
@@ -169,10 +167,3 @@ def test_nothing_is_written_where_there_is_nothing_to_show(tmp_path: Path):
     with pytest.raises(RunError):
         learning_curves(damaged)
     assert not list(tmp_path.rglob("*.png")) + list(tmp_path.rglob("*.partial"))
-
-
-def test_a_fine_tuned_run_gets_its_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    run = SimpleNamespace(folder=write_run(tmp_path / "run", 1), manifest={"options": {"data": "not-here"}})
-    monkeypatch.setattr("tl.api._finetune", lambda *given, **options: run)
-    tl.finetune("not-here")
-    assert (run.folder / "curves.png").is_file()

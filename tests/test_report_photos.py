@@ -63,6 +63,7 @@ def test_worst_and_least_sure(answers: Answers):
     assert np.all(lead[unsure] <= np.sort(lead)[len(unsure) - 1])
     older = replace(answers, second=np.full(len(lead), -1))
     assert choice.least_sure(older)[0] == answers.confidence.argmin()
+    assert choice.most_sure(answers).tolist() == np.argsort(-answers.confidence, kind="stable")[:6].tolist()
 
 
 def test_pairs_have_examples_of_their_own(answers: Answers):

@@ -99,7 +99,7 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
     """Train a classifier on DATA: class folders, train/val/test folders, a CSV of path,label[,split], cifar100 or
     dogs-vs-cats."""
     from tl.api import finetune
-    from tl.commands.console import Console
+    from tl.commands.console import Console, near
     from tl.reporting import Silent
 
     report = Silent() if as_json or quiet else Console()
@@ -116,6 +116,7 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
     for name in ("validation", "test"):
         if name in run.manifest["metrics"]:
             report.say(name, _figures(run.manifest["metrics"][name]))
+    report.say("report", str(near(run.folder / "report.html")))
     report.say("run", f"{run.folder} in {run.manifest['metrics']['seconds']['total']:.1f} s")
     newest = "" if run.folder.parent.name == "runs" else f"--run {run.folder} "
     report.say("next", f"tl predict {newest}PHOTO.jpg   or   tl grid {newest}{run.manifest['options']['data']}")

@@ -1,11 +1,10 @@
-"""Labels and answers become a confusion matrix, the pairs most often confused, and the photos worth a look."""
+"""Labels and answers become a confusion matrix and the pairs most often confused."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
@@ -33,25 +32,3 @@ def most_confused(matrix: NDArray[np.int64], limit: int = 10) -> list[Pair]:
     shares = counts / matrix.sum(axis=1)[truths]
     order = np.lexsort((answers, truths, -shares, -counts))[:limit]
     return [Pair(int(truths[at]), int(answers[at]), int(counts[at]), float(shares[at])) for at in order]
-
-
-def largest_losses(probabilities: Floats, labels: Labels, limit: int = 10) -> Labels:
-    """Places of the photos whose true class got the least probability, the worst first."""
-    return _first(probabilities[np.arange(len(labels)), labels], limit)
-
-
-def least_sure(probabilities: Floats, limit: int = 10) -> Labels:
-    """Places of the photos whose best class is least ahead of the second best, the closest first."""
-    if probabilities.shape[1] < 2:
-        return np.arange(min(limit, len(probabilities)))
-    best = np.partition(probabilities, -2, axis=1)[:, -2:]
-    return _first(best[:, 1] - best[:, 0], limit)
-
-
-def most_sure(probabilities: Floats, limit: int = 10) -> Labels:
-    """Places of the photos whose best class has the most probability, the surest first."""
-    return _first(-probabilities.max(axis=1), limit)
-
-
-def _first(values: NDArray[np.float32], limit: int) -> Labels:
-    return np.argsort(values, kind="stable")[:limit].astype(np.int64)

@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tl.views import text
 from tl.views.augmented import OTHER, OWN
+from tl.views.figures import DPI, LARGE, NORMAL, RULE, SMALL, WIDTH, colour_code, picture, write
 from tl.views.gallery import save
 from tl.views.grid import INK, QUIET
 from tl.views.history import History, Numbers, read
-from tl.views.lettering import legible, lettering
+from tl.views.lettering import lettering
 from tl.views.signs import Colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL.Image import Image
 
-DPI = 125
-WIDTH, ROW, HEADER = 9.6, 2.9, 1.08  # inches
-LARGE, NORMAL, SMALL = 15.0, 11.0, 9.0  # points
+ROW, HEADER = 2.9, 1.08  # inches
 MOST_DOTS = 40  # epochs that are dots on a line; of more, only the line can be seen
 WIDE = 30.0  # losses further apart than this need a logarithmic scale
-RULE: Colour = (222, 226, 231)  # of the lines behind the curves
 
 
 def learning_curves(run_folder: Path) -> Path | None:
@@ -37,16 +33,8 @@ def learning_curves(run_folder: Path) -> Path | None:
     if history is None:
         return None
     target = run_folder / "curves.png"
-    save(_draw(history), target)
+    save(picture(figure(history)), target)
     return target
-
-
-def _draw(history: History) -> "Image":
-    from PIL import Image
-
-    canvas: Any = figure(history).canvas
-    canvas.draw()
-    return Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
 
 
 def figure(history: History) -> "Figure":
@@ -62,7 +50,7 @@ def figure(history: History) -> "Figure":
     layout = ConstrainedLayoutEngine(rect=room, wspace=0.05, hspace=0.06)
     page = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout=layout)
     FigureCanvasAgg(page)
-    _write_header(page, history, height)
+    _write_header(page, history)
     grid = page.add_gridspec(rows, 2)
     # of three panels the first, the losses, is as high as the other two
     three = [grid[:, 0], grid[0, 1], grid[-1, 1]]
@@ -79,33 +67,29 @@ def _panels(history: History) -> list[Callable[[Any, History], None]]:
     return [_draw_losses, *held_out, _draw_rates, *([] if history.test is None else [_draw_test])]
 
 
-def _write_header(page: Any, history: History, height: float) -> None:
+def _write_header(page: Any, history: History) -> None:
     title = (0.37, LARGE, INK, f"Fine-tuning {history.name}")
     below = ((0.65, SMALL + 0.5, INK, history.verdict), (0.87, SMALL + 0.5, QUIET, history.plan))
     for down, points, colour, line in (title, *below):
-        shown = legible(text.shorten(line, math.ceil(points * DPI / 72), (WIDTH - 0.4) * DPI))
-        words = {"fontsize": points, "color": _hex(colour), "fontfamily": lettering(shown), "parse_math": False}
-        page.text(0.15 / WIDTH, 1 - down / height, shown, **words)
+        write(page, 0.15, down, line, points=points, colour=colour, room=WIDTH - 0.4)
 
 
 def _frame(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_hex(QUIET))
-    axes.grid(True, axis="y", color=_hex(RULE), linewidth=0.8)
+    axes.spines[["left", "bottom"]].set_color(colour_code(QUIET))
+    axes.grid(True, axis="y", color=colour_code(RULE), linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=SMALL, labelfontfamily=lettering(), color=_hex(QUIET), labelcolor=_hex(QUIET))
+    axes.tick_params(
+        labelsize=SMALL, labelfontfamily=lettering(), color=colour_code(QUIET), labelcolor=colour_code(QUIET)
+    )
 
 
 def _name(axes: Any, title: str, note: str, below: str) -> None:
     words: dict[str, Any] = {"fontfamily": lettering(), "parse_math": False}
-    small = words | {"fontsize": SMALL, "color": _hex(QUIET)}
-    axes.set_title(title, loc="left", fontsize=NORMAL, color=_hex(INK), pad=20, **words)
+    small = words | {"fontsize": SMALL, "color": colour_code(QUIET)}
+    axes.set_title(title, loc="left", fontsize=NORMAL, color=colour_code(INK), pad=20, **words)
     axes.annotate(note, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", **small)
     axes.set_xlabel(below, **small)
-
-
-def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _name_epochs(axes: Any, history: History, title: str, note: str) -> None:
@@ -119,13 +103,15 @@ def _name_epochs(axes: Any, history: History, title: str, note: str) -> None:
 def _line(axes: Any, history: History, y: Numbers, colour: Colour, sign: str, label: str = "") -> None:
     sign = sign if len(y) <= MOST_DOTS else ""
     look = {"marker": sign, "markersize": 5, "linewidth": 1.8, "clip_on": False, "zorder": 3}
-    axes.plot(history.ends, y, color=_hex(colour), label=label, **look)
+    axes.plot(history.ends, y, color=colour_code(colour), label=label, **look)
 
 
 def _circle(axes: Any, history: History, y: Numbers) -> None:
     """Marks the best epoch, on a line of squares or without."""
     look = {"marker": "o", "markersize": 10, "markeredgewidth": 2, "clip_on": False, "zorder": 4}
-    axes.plot(history.ends[history.best], y[history.best], color=_hex(OTHER), markeredgecolor=_hex(INK), **look)
+    axes.plot(
+        history.ends[history.best], y[history.best], color=colour_code(OTHER), markeredgecolor=colour_code(INK), **look
+    )
 
 
 def _draw_losses(axes: Any, history: History) -> None:
@@ -141,7 +127,7 @@ def _draw_losses(axes: Any, history: History) -> None:
         beside = axes.transAxes + ScaledTranslation(0, 19.5 / 72, axes.figure.dpi_scale_trans)
         tight = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "columnspacing": 1.2, "handlelength": 1.8}
         where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "bbox_transform": beside, "ncols": 2}
-        axes.legend(**where, **tight, labelcolor=_hex(INK), prop={"family": lettering(), "size": SMALL})
+        axes.legend(**where, **tight, labelcolor=colour_code(INK), prop={"family": lettering(), "size": SMALL})
     _name_epochs(axes, history, "Loss", note)
     _scale(axes, np.concatenate([loss, held_out]))
 
@@ -168,7 +154,7 @@ def _draw_rates(axes: Any, history: History) -> None:
     if planned is None:
         _line(axes, history, history.epochs["learning_rate"], OWN, "o")
     else:
-        axes.plot(*planned, color=_hex(OWN), linewidth=1.8, clip_on=False, zorder=3)
+        axes.plot(*planned, color=colour_code(OWN), linewidth=1.8, clip_on=False, zorder=3)
     note = f"up to {_power(history.rate)} for the head and the uppermost stage"
     _name_epochs(axes, history, "Learning rate", note)
     axes.set_ylim(bottom=0)
@@ -180,8 +166,8 @@ def _draw_test(axes: Any, history: History) -> None:
 
     test = history.test or {}
     look = {"linewidth": 1.8, "marker": "o", "markersize": 3, "clip_on": False}
-    axes.plot(test["learning_rate"], test["loss"], color=_hex(OWN), zorder=3, **look)
-    axes.axvline(history.rate, color=_hex(OTHER), linewidth=1.8, linestyle=(0, (4, 2)), zorder=2)
+    axes.plot(test["learning_rate"], test["loss"], color=colour_code(OWN), zorder=3, **look)
+    axes.axvline(history.rate, color=colour_code(OTHER), linewidth=1.8, linestyle=(0, (4, 2)), zorder=2)
     _name(axes, "Loss while the rate rises", f"dashed: {_power(history.rate)}, the rate taken", "learning rate")
     ends = np.log10([test["learning_rate"].min(), test["learning_rate"].max(), history.rate])
     low, high = math.floor(ends.min()), math.ceil(ends.max())

@@ -10,7 +10,7 @@ from tl.evaluation.confusion import Pair, confusion, most_confused
 from tl.views.report.answers import Answers, Labels
 
 MOST_WRONG, MOST_RIGHT, MOST_UNKNOWN = 300, 150, 50  # photos of the gallery; they fill a page of under 5 MB
-MOST_WORST, MOST_UNSURE, MOST_PAIRS, OF_PAIR = 12, 12, 10, 3
+MOST_WORST, MOST_UNSURE, MOST_SURE, MOST_PAIRS, OF_PAIR = 12, 12, 6, 10, 3
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ def worst(answers: Answers) -> Labels:
 def least_sure(answers: Answers) -> Labels:
     """The photos whose answer is the least ahead of the second best."""
     return np.argsort(answers.lead, kind="stable")[:MOST_UNSURE]
+
+
+def most_sure(answers: Answers) -> Labels:
+    """The photos answered with the most confidence."""
+    return np.argsort(-answers.confidence, kind="stable")[:MOST_SURE]
 
 
 def matrix(answers: Answers) -> NDArray[np.int64]:

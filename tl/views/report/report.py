@@ -174,8 +174,8 @@ def _account(subject: Subject, metrics: Mapping[str, Any], answers: Answers) -> 
 
 
 def _examples(subject: Subject, answers: Answers, album: Album, counts: NDArray[np.int64], explain: bool) -> Parts:
-    confused, unsure = choice.pairs(answers, counts), choice.least_sure(answers)
-    album.prepare(answers.names[at] for at in [*unsure, *(at for found in confused for at in found.examples)])
+    confused, unsure, sure = choice.pairs(answers, counts), choice.least_sure(answers), choice.most_sure(answers)
+    album.prepare(answers.names[at] for at in [*unsure, *sure, *(at for found in confused for at in found.examples)])
     errors, reason = _errors(subject, answers, album, explain)
     return {
         "pairs": [(found.pair, [tile(answers, at, album) for at in found.examples]) for found in confused],
@@ -183,6 +183,7 @@ def _examples(subject: Subject, answers: Answers, album: Album, counts: NDArray[
         "explained": any(error.heat is not None for error in errors),
         "not_explained": reason,
         "unsure": [tile(answers, at, album) for at in unsure],
+        "sure": [tile(answers, at, album) for at in sure],
     }
 
 
