@@ -17,6 +17,7 @@ COMMANDS = (
     "explain",
     "compare",
     "runs",
+    "data",
     "model",
     "weights",
     "cache",

@@ -59,6 +59,12 @@ def tell_confidence(answers: Answers, report: Reporter) -> None:
         report.say("unknown", answers.unknown.sentence)
 
 
+def tell_doubts(doubts: str, report: Reporter) -> None:
+    """What a glance at the data set finds worth a check; nothing where there is nothing."""
+    if doubts:
+        report.warn(doubts)
+
+
 def tell_plan(
     unfreeze: str, rule: TuningRule, train: int, monitor: int, report: Reporter, *, scratch: bool = False
 ) -> None:

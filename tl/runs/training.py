@@ -15,6 +15,7 @@ from typing import Any
 from tl import __version__
 from tl.datasets.sources import Dataset, load
 from tl.datasets.splits import Split, split
+from tl.doctor.glance import glance
 from tl.engines.engine import Engine, open_engine
 from tl.engines.trunks import Trunk, prepare
 from tl.errors import DataError
@@ -26,7 +27,7 @@ from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import Weights, choices, resolve
 from tl.reporting import Reporter, Silent
 from tl.runs import bundle, folders, options, records
-from tl.runs.account import tell_confidence, tell_data, tell_features, tell_left_out, tell_split
+from tl.runs.account import tell_confidence, tell_data, tell_doubts, tell_features, tell_left_out, tell_split
 from tl.runs.answers import Answers, answer_held_out, held_out, nothing
 from tl.runs.attempt import Attempt, Outcome, attempt, measure
 from tl.runs.options import Options
@@ -126,6 +127,7 @@ def _learn(
     dataset = _usable(dataset, features.failures, report)
     parts = split(dataset, features.fingerprints, validation=given.val, seed=given.seed)
     tell_split(parts, given.seed, report)
+    tell_doubts(glance(dataset, features.values, parts, given.data), report)
     fitted = fit(
         features.values[parts.train],
         dataset.labels[parts.train],

@@ -13,7 +13,7 @@ from tl.evaluation.metrics import proportion
 from tl.learning.calibration import BINS, bins_of
 from tl.views import plots
 from tl.views.augmented import OTHER, OWN
-from tl.views.figures import colour_code
+from tl.views.figures import RULE, colour_code
 from tl.views.grid import INK, QUIET
 from tl.views.history import History
 from tl.views.report.answers import Answers
@@ -158,7 +158,7 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg).replace("url(#", f"url(#{name}-")
     svg = re.sub(r' style="([^"]*)"', lambda found: "".join(_attributes(found[1])), svg)
-    for colour, variable in ((INK, "ink"), (QUIET, "quiet"), (plots.RULE, "rule"), (OWN, "own"), (OTHER, "other")):
+    for colour, variable in ((INK, "ink"), (QUIET, "quiet"), (RULE, "rule"), (OWN, "own"), (OTHER, "other")):
         svg = svg.replace(f'"{colour_code(colour)}"', f'"var(--{variable})"')
     head = f'<svg class="plot" role="img" aria-labelledby="{name}-name" viewBox='
     return re.sub(r"^<svg [^>]*?viewBox=", head, svg, count=1)

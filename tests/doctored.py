@@ -1,0 +1,56 @@
+"""Small made photos and data sets for the tests of the data doctor."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tl.datasets.dataset import Dataset, Sample, assemble
+from tl.doctor.looks import Looks, look
+from tl.doctor.reading import Seen
+
+
+def photo(seed: int, width: int = 120, height: int = 90) -> Image.Image:
+    """A picture with structure at every scale, different for each seed."""
+    draw = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3), np.float32)
+    for side in (3, 6, 12, 24, 48):
+        coarse = Image.fromarray(draw.integers(0, 256, (side, side, 3), np.uint8))
+        total += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    return Image.fromarray((total / 5).astype(np.uint8))
+
+
+def write(folder: Path, files: dict[str, Image.Image | bytes]) -> Path:
+    """Pictures and bytes as files of a folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            content.save(path)
+    return folder
+
+
+def dataset(images: dict[str, Image.Image], parts: dict[str, str] | None = None) -> Dataset:
+    """Pictures in memory under names such as "cat/1.png", whose folder is the label."""
+    samples = [
+        Sample(np.asarray(image.convert("RGB")), name, name.split("/")[0], (parts or {}).get(name))
+        for name, image in images.items()
+    ]
+    return assemble(samples, source="test", name="test", root=None, labelled=False)
+
+
+def features_of(looks: Looks, seed: int = 0, size: int = 64) -> NDArray[np.float32]:
+    """Stand-ins for a network's features: what is alike by the mean of the grey blocks has features alike."""
+    blocks = looks.grey.reshape(len(looks.grey), 8, 4, 8, 4).mean(axis=(2, 4)).reshape(len(looks.grey), 64)
+    blocks = blocks - blocks.mean(axis=1, keepdims=True)
+    return np.abs(blocks @ np.random.default_rng(seed).standard_normal((64, size))).astype(np.float32)
+
+
+def seen(images: Dataset) -> Seen:
+    """A data set, looked at, with such features."""
+    looks = look(images.pictures)
+    usable = np.array([at for at in range(len(images.names)) if at not in looks.errors], np.int64)
+    return Seen(looks, features_of(looks)[usable], usable, 0)

@@ -1,0 +1,1 @@
+"""A data set and its features become findings: what is wrong with it, ranked, one file a kind of finding."""

@@ -1,0 +1,70 @@
+"""Labels, copies and a split become what there is to learn from and to check with in each class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.datasets.dataset import Dataset
+from tl.doctor.findings import Finding
+
+Labels = NDArray[np.int64]
+
+_FEW = 10  # photos to learn from, below which a class is hardly learnt
+_CHECKED = 5  # photos to check with, below which its recall is known to within 45 points
+_UNEVEN = 5.0  # times as many photos in the largest class as in the smallest
+_COPIES = 0.1  # of a class that are copies of others in it
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """How many photos a class has, how many of them differ, and how many each part of the split has."""
+
+    name: str
+    images: int
+    different: int
+    train: int
+    validation: int
+    test: int
+
+
+def counts(dataset: Dataset, groups: Labels, parts: Sequence[str | None], usable: Labels) -> list[ClassCount]:
+    """The counts of each class over the pictures at `usable`; `groups` has one number for all copies of a photo."""
+    part = np.array([parts[index] or "" for index in usable])
+    labels = dataset.labels[usable]
+    made = []
+    for label, name in enumerate(dataset.class_names):
+        own = labels == label
+        shares = [int(np.sum(own & (part == side))) for side in ("train", "validation", "test")]
+        made.append(ClassCount(name, int(own.sum()), len(np.unique(groups[usable[own]])), *shares))
+    return made
+
+
+def balance(classes: Sequence[ClassCount]) -> list[Finding]:
+    """Findings about classes with few photos, many copies, or little to check with."""
+    found = []
+    for one in classes:
+        if one.train < _FEW:
+            severity = "warning" if one.train else "error"
+            said = f"class {one.name} has {one.train} photos to learn from"
+            found.append(_about("few photos", severity, said, f"add photos of {one.name}", 1 - one.train / _FEW))
+        elif one.validation + one.test < _CHECKED:
+            held = one.validation + one.test
+            said = f"class {one.name} has {held} photos to check with: how well it is known will not show"
+            found.append(_about("few photos", "note", said, f"add photos of {one.name}", 1 - held / _CHECKED))
+        if one.images - one.different > _COPIES * one.images:
+            said = f"class {one.name} has {one.images} photos, but only {one.different} different ones"
+            share = 1 - one.different / one.images
+            found.append(_about("copies", "warning", said, f"add other photos of {one.name}", share))
+    sizes = sorted((one.different, one.name) for one in classes if one.different)
+    if sizes and sizes[-1][0] > _UNEVEN * sizes[0][0]:
+        (least, small), (most, large) = sizes[0], sizes[-1]
+        said = f"class {large} has {most} different photos, class {small} {least}: {most / least:.1f} times as many"
+        mend = f"add photos of {small}, or read balanced accuracy and recall by class, not top-1"
+        found.append(Finding("imbalance", "note", (), said, mend, min(1.0, most / least / 100)))
+    return found
+
+
+def _about(kind: str, severity: str, said: str, mend: str, score: float) -> Finding:
+    return Finding(kind, severity, (), said, mend, score)

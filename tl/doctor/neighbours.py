@@ -1,0 +1,62 @@
+"""Rows become the pairs of them that are alike: exact, in blocks, so that memory does not grow with their square."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Pairs = NDArray[np.int64]
+
+_BLOCK = 256  # rows at a time: 50 MB of similarities to 50,000 others, for each processor
+_MOST = 2_000_000  # pairs kept; a data set with more consists of copies, and these show it as well
+
+
+def unit(rows: Floats) -> Floats:
+    """Rows scaled to length 1; a row of zeros stays."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: Floats = rows / np.maximum(lengths, 1e-12)
+    return scaled
+
+
+def projected(rows: Floats, size: int, *, about_mean: bool = True, seed: int = 0) -> Floats:
+    """Rows in `size` random directions, scaled to length 1; angles are kept to within about 1 / sqrt(size).
+
+    Source: Johnson and Lindenstrauss 1984.
+    """
+    mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32) if about_mean else np.float32(0)
+    if rows.shape[1] <= size:
+        return unit(rows - mean)
+    directions = np.random.default_rng(seed).standard_normal((rows.shape[1], size), np.float32)
+    directions /= np.float32(size**0.5)
+    made = np.empty((len(rows), size), np.float32)
+    for start in range(0, len(rows), 4096):
+        made[start : start + 4096] = (rows[start : start + 4096] - mean) @ directions
+    return unit(made)
+
+
+def pairs_above(left: Floats, least: float, right: Floats | None = None) -> Pairs:
+    """Pairs `[m, 2]`, i < j, of rows i of `left` and j of `right` (or `left`) whose product is at least `least`.
+
+    Of more than two million the first are returned.
+    """
+    from threadpoolctl import threadpool_limits
+
+    other = left if right is None else right
+
+    def block(start: int) -> Pairs:
+        similar = left[start : start + _BLOCK] @ other[start:].T
+        first, second = np.divmod(np.flatnonzero(similar >= least), similar.shape[1])
+        after = second > first
+        return np.stack([first[after], second[after]], axis=1) + start
+
+    found: list[Pairs] = [np.zeros((0, 2), np.int64)]
+    # A thread for each processor outside of the linear algebra: most of the time goes into what follows it.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for pairs in pool.map(block, range(0, len(left), _BLOCK)):
+            found.append(pairs)
+            if sum(map(len, found)) >= _MOST:
+                pool.shutdown(wait=True, cancel_futures=True)
+                break
+    return np.concatenate(found)
