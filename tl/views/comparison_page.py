@@ -15,6 +15,7 @@ from tl.views.comparison import (
     subject,
     summary,
 )
+from tl.views.house import house_style
 
 # Every value is escaped by the template engine; the policy in the head forbids what should slip through.
 _TEMPLATE = """\
@@ -28,29 +29,10 @@ _TEMPLATE = """\
 <meta name="color-scheme" content="light dark">
 <title>{{ title }}</title>
 <style>
-:root { --page: #fff; --ink: #1c2128; --quiet: #545b65; --rule: #dee2e7; --shade: #f4f6f8; --own: #185ca8;
-  --other: #a65a00; --wrong: #bc241c }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #14181d; --ink: #e6e9ed; --quiet: #a7afba; --rule: #343b44; --shade: #1d2228; --own: #7db5f2;
-    --other: #eda84a; --wrong: #ff8f85 }
-}
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 76rem; background: var(--page); color: var(--ink);
-  font: 1rem/1.5 system-ui, "Noto Sans", "Noto Sans KR", sans-serif; overflow-wrap: anywhere }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem }
-h2 { font-size: 1.2rem; margin: 2.25rem 0 .75rem }
-p { margin: .25rem 0; max-width: 48rem }
-.quiet, small { color: var(--quiet) }
-.scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: .5rem }
-.scroll:focus-visible { outline: 3px solid var(--own); outline-offset: 2px }
+{{ house }}h2 { font-size: 1.2rem; margin: 2.25rem 0 .75rem }
 .picture { background: #fff; padding: .25rem }
 .picture img { display: block; height: auto }
 .chart img { width: 100%; min-width: 44rem; max-width: 75rem; margin: auto }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; overflow-wrap: normal }
-caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
-th, td { padding: .5rem .7rem; text-align: right; white-space: nowrap; border-top: 1px solid var(--rule);
-  vertical-align: top }
-thead th { border-top: 0; background: var(--shade); font-weight: 600; vertical-align: bottom }
 thead small { display: block; font-weight: 400 }
 th:first-child, th:nth-child(2), td.words { text-align: left }
 tbody th { font-weight: 600; white-space: normal; min-width: 9rem; max-width: 20rem; overflow-wrap: break-word;
@@ -59,7 +41,6 @@ tbody th small { display: block; font-weight: 400; color: var(--wrong) }
 td.reason { text-align: left; white-space: normal; min-width: 20rem; overflow-wrap: anywhere }
 .pretrained { color: var(--own) } .random { color: var(--other) }
 pre { margin: 0; padding: .75rem 1rem; background: var(--shade); border-radius: .5rem; white-space: pre-wrap }
-code { font-family: ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; font-size: .9rem }
 @media (max-width: 40rem) {
   th:first-child { position: sticky; left: 0; min-width: 7.5rem; max-width: 9rem }
   th, td { padding: .45rem .55rem }
@@ -126,10 +107,12 @@ class _Line:
 def page(comparison: Comparison, chart_png: bytes, grid_png: bytes) -> str:
     """The page, for light and dark, narrow and wide screens, and readers that speak; the pictures are PNG files."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     top5 = any(entry.top5 is not None for entry in comparison.ranked)
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_TEMPLATE)
     return template.render(
+        house=Markup(house_style()),  # noqa: S704 - the package's own
         title=f"Networks compared on {subject(comparison)}",
         verdict=_verdict(comparison),
         summary=summary(comparison),

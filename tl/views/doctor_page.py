@@ -11,6 +11,7 @@ from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError, StorageError
 from tl.views.comparison import one_line
 from tl.views.doctor_words import COMMANDS, about, gravest, heading, mend, verdict
+from tl.views.house import house_style
 
 _SHOWN = 24  # findings of a kind
 _PICTURES = 4  # of a finding
@@ -28,23 +29,13 @@ _TEMPLATE = """\
 <meta name="color-scheme" content="light dark">
 <title>{{ title }}</title>
 <style>
-:root { --page: #fff; --ink: #1c2128; --quiet: #545b65; --rule: #dee2e7; --shade: #f4f6f8; --own: #185ca8;
-  --warning: #8a5000; --error: #bc241c }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #14181d; --ink: #e6e9ed; --quiet: #a7afba; --rule: #343b44; --shade: #1d2228; --own: #7db5f2;
-    --warning: #eda84a; --error: #ff8f85 }
-}
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 76rem; background: var(--page); color: var(--ink);
-  font: 1rem/1.5 system-ui, "Noto Sans", "Noto Sans KR", sans-serif; overflow-wrap: anywhere }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem }
+{{ house }}:root { --warning: #8a5000; --error: #bc241c }
+@media (prefers-color-scheme: dark) { :root { --warning: #eda84a; --error: #ff8f85 } }
 h2 { font-size: 1.2rem; margin: 2.25rem 0 .25rem }
-p { margin: .25rem 0; max-width: 48rem }
-.quiet { color: var(--quiet) }
 nav ul { list-style: none; margin: 1rem 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .5rem }
 nav a { display: block; padding: .3rem .7rem; border: 1px solid var(--rule); border-radius: 1rem; color: var(--ink);
   text-decoration: none }
-nav a:hover { border-color: var(--own) } a:focus-visible { outline: 3px solid var(--own); outline-offset: 2px }
+nav a:hover { border-color: var(--own) }
 .error { color: var(--error) } .warning { color: var(--warning) } .note { color: var(--quiet) }
 .badge { font-size: .8rem; font-weight: 600; text-transform: uppercase; letter-spacing: .04em }
 .found { list-style: none; margin: .75rem 0 0; padding: 0; display: grid; gap: .75rem;
@@ -130,9 +121,11 @@ class _Section:
 def page(diagnosis: Diagnosis, command: str = "") -> str:
     """The page, for light and dark, narrow and wide screens, and readers that speak."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_TEMPLATE)
     return template.render(
+        house=Markup(house_style()),  # noqa: S704 - the package's own
         title=f"What was found in {one_line(diagnosis.dataset.name)}",
         verdict=verdict(diagnosis),
         about=one_line(about(diagnosis)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from tl.views.house import house_style
 from tl.views.report import matrix, wording
 
 
@@ -14,7 +15,7 @@ def render(told: Mapping[str, Any]) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    style, script = _text("page.css"), _text("page.js")
+    style, script = house_style() + _text("page.css"), _text("page.js")
     environment = Environment(
         loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
