@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/tl grid data/ --out runs/demo.png --show
 
 test: $(READY) browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # For the tests of pages; they skip, saying so, where there is none and this may not install one.
 browser:

@@ -54,6 +54,14 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _networks_of_a_module_are_forgotten() -> Iterator[None]:
+    """Graphs of TensorFlow would pile up to gigabytes in a process that runs hundreds of tests."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session(free_memory=True)
+
+
 @pytest.fixture(scope="session")
 def imagenet(cache_dir: Path) -> Weights:
     """ResNet50's ImageNet weights, fetched if need be."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_runs import make
 from PIL import Image
 
 from tl.errors import DataError, RunError, UsageError
@@ -181,5 +182,34 @@ def test_an_existing_folder_is_not_touched(tiny_run: Path, fresh: Path, tmp_path
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(RunError, match="exists already"):
-        assess(_asked(fresh, tiny_run, tmp_path / "out"))
+        assess(_asked(fresh, tiny_run, tmp_path / "out", engine="none such"))  # said before an engine is opened
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+
+
+def test_nothing_is_left_of_an_evaluation_that_fails(
+    tiny_run: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tl.runs.records.write_metrics", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        assess(_asked(fresh, tiny_run, tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("head", [None, [], "hot", {}])
+def test_a_manifest_that_tells_nothing_of_its_head(head: object, tiny_run: Path, fresh: Path, tmp_path: Path):
+    run = make(tiny_run, tmp_path / "odd", head=head)
+    made = assess(_asked(fresh, run, tmp_path / "out"))
+    assert made.answers.fitted_on == "training photos held out from the head"
+
+
+def test_classes_that_only_one_of_two_runs_knows(tiny_run: Path, fresh: Path, tmp_path: Path):
+    rival = make(tiny_run, tmp_path / "rival", classes=["noise", "zebras"])
+    with pytest.raises(DataError, match="run rival alone knows zebras"):
+        assess(_asked(fresh, tiny_run, tmp_path / "out", against=str(rival)))
+    made = assess(_asked(fresh, tiny_run, tmp_path / "out", against=str(rival), allow_missing=True))
+    assert made.left_out == {"of classes that not both runs know": 6}
+    assert made.comparison is not None
+    assert made.comparison.count == 6

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Tl
+from made_runs import make
 from PIL import Image
 
+from tl.errors import DataError, RunError
 from tl.runs.bundle import load
 from tl.views.drawn import draw_report
 
@@ -40,6 +42,44 @@ def test_a_report_can_be_written_anew_where_the_photos_are_gone(tiny_run: Path, 
     (copy / "report.html").unlink()
     page = draw_report(load(copy), str(manifest["options"]["data"]))
     assert "data:image/jpeg" in page.read_text(encoding="utf-8")
+
+
+def test_other_photos_of_the_same_names_are_not_shown(tiny_run: Path, shapes: Path, tmp_path: Path):
+    copy, other = tmp_path / "copied", tmp_path / "other"
+    shutil.copytree(tiny_run, copy)
+    shutil.copytree(shapes, other)
+    for path in other.rglob("*.png"):
+        Image.fromarray(np.full((40, 50, 3), 128, np.uint8)).save(path)
+    text = draw_report(load(copy), str(other)).read_text(encoding="utf-8")
+    assert "data:image/jpeg" not in text
+    assert "The photos cannot be read again from here" in text
+
+
+def test_data_without_any_of_the_photos_is_refused_and_the_old_page_stays(tiny_run: Path, fresh: Path, tmp_path: Path):
+    copy = tmp_path / "copied"
+    shutil.copytree(tiny_run, copy)
+    old = (copy / "report.html").read_bytes()
+    with pytest.raises(DataError, match="none of the run's photos is there.*such as"):
+        draw_report(load(copy), str(fresh))
+    assert (copy / "report.html").read_bytes() == old
+
+
+@pytest.mark.parametrize("options", [None, [], "data", {}, {"data": None}])
+def test_a_manifest_that_tells_nothing_of_its_data(options: object, tiny_run: Path, tmp_path: Path):
+    run = load(make(tiny_run, tmp_path / "odd", options=options))
+    if isinstance(options, dict):
+        assert "The photos cannot be read again from here" in draw_report(run).read_text(encoding="utf-8")
+    else:
+        with pytest.raises(RunError, match="damaged"):
+            draw_report(run)
+
+
+def test_a_name_that_is_no_text_is_no_trouble_for_machines(tl: Tl, tiny_run: Path, fresh: Path, tmp_path: Path):
+    shutil.copytree(fresh, tmp_path / "odd\udcff")
+    arguments = ("evaluate", "odd\udcff", "--run", tiny_run, "--json", "--no-report", "--out", "out")
+    done = tl(*arguments, cwd=tmp_path, PYTHONIOENCODING="utf-8:strict")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["data"] == "odd?"
 
 
 def test_evaluate_tells_and_writes(tl: Tl, tiny_run: Path, fresh: Path, tmp_path: Path):

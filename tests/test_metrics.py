@@ -25,6 +25,7 @@ def drawn(count: int, classes: int, seed: int = 0, sharp: float = 2.0) -> tuple[
 @pytest.mark.parametrize(("hits", "count"), [(0, 10), (10, 10), (101, 102), (3, 7), (640, 2000)])
 def test_the_interval_is_wilsons(hits, count):
     ours = proportion(hits, count)
+    assert ours.low <= ours.value <= ours.high  # also where rounding would put 1 above the end
     theirs = binomtest(hits, count).proportion_ci(0.95, method="wilson")
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 

@@ -106,6 +106,17 @@ def test_the_page_says_the_figures_as_they_are(tmp_path: Path):
     assert f"{100 * recall:.1f} %" in words
 
 
+def test_a_share_of_photos_is_100_only_where_all_are_right(tmp_path: Path):
+    words = page(made(tmp_path, count=4000, wrong=1 / 4000)).words
+    assert "99.9 % of the 4,000 photos" in words
+    assert "100.0 % of the 4,000" not in words
+
+
+def test_one_class_alone_has_figures(tmp_path: Path):
+    subject = made(tmp_path, count=1, wrong=0.0)
+    assert "-0.000" not in page(subject).words
+
+
 def test_a_classifier_that_may_be_no_better_than_guessing_is_said_to_be(tmp_path: Path):
     assert "these photos do not tell whether the classifier does better" in page(made(tmp_path, wrong=0.5)).words
 
@@ -184,7 +195,7 @@ def test_a_photo_that_is_damaged_or_gone_has_a_placeholder(tmp_path: Path):
 def test_a_run_of_an_older_version_has_a_page(tmp_path: Path):
     words = page(made(tmp_path, old=True)).words
     assert "As answered (validation)" in words
-    assert "This run does not tell photos that are unlike all its training photos." in words
+    assert "It was not asked which photos are unlike all training photos." in words
     assert "Temperature" not in words.replace("temperature", "")
     newer = page(made(tmp_path)).words
     for said in re.findall(r"80\.0 %|calibration error [\d.]+ %, 40 photos", words):

@@ -27,6 +27,7 @@ from tl.views.report.report import MOST_BYTES, compose, write_report
         ("predictions.csv", "path,split\na,validation\n"),
         ("predictions.csv", "path,split,label,predicted,confidence,confidence_of_label\na,validation,cat,cat,nan,0\n"),
         ("predictions.csv", "path,split,label,predicted,confidence,confidence_of_label\na,validation,cat,cat,9,0\n"),
+        ("predictions.csv", "split,label,predicted,confidence,confidence_of_label,path\nvalidation,cat,cat,1,1\n"),
         ("predictions.csv", None),
         ("strengths.csv", "strength,held_out_log_loss,held_out_top1\nmuch,0,0\n"),
     ],

@@ -10,6 +10,7 @@ import pytest
 from made_reports import made
 from PIL import Image
 
+from tl.datasets.images import fingerprint
 from tl.views.report import choice, matrix
 from tl.views.report.account import typed
 from tl.views.report.answers import Answers, read_answers
@@ -95,6 +96,21 @@ def test_an_album_without_photos_has_none(tmp_path: Path):
     album = Album(subject.dataset)
     assert album.thumbnail("validation/000.jpg") is album.thumbnail("validation/000.jpg")
     assert album.thumbnail("elsewhere.jpg") is None
+
+
+def test_another_photo_of_the_same_name_is_not_shown(tmp_path: Path):
+    dataset = made(tmp_path, count=4).dataset
+    assert dataset is not None
+    prints = {name: fingerprint(picture).hex() for name, picture in zip(dataset.names, dataset.pictures, strict=True)}
+    first, second = dataset.names[:2]
+    album = Album(dataset, prints | {first: "0" * 64})
+    assert not album.lost
+    assert album.thumbnail(first) is None
+    assert album.image(first) is None
+    assert album.lost
+    assert album.thumbnail(second) is not None
+    assert album.image(second) is not None
+    assert not album.lost
 
 
 def test_a_budget_of_characters_ends_the_gallery():

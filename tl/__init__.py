@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl.api import Classifier, compare, evaluate, finetune, load
+    from tl.api import Classifier, compare, evaluate, finetune, load, search
     from tl.runs.assessment import Assessment
     from tl.runs.bundle import Run
     from tl.runs.prediction import Prediction
 
 __version__ = "0.1.0"
-__all__ = ["Assessment", "Classifier", "Prediction", "Run", "compare", "evaluate", "finetune", "load"]
+__all__ = ["Assessment", "Classifier", "Prediction", "Run", "compare", "evaluate", "finetune", "load", "search"]
 
 _HOMES = {"Assessment": "tl.runs.assessment", "Prediction": "tl.runs.prediction", "Run": "tl.runs.bundle"}
 

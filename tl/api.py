@@ -17,6 +17,8 @@ from tl.runs.compare import Comparison
 from tl.runs.compare import compare as _compare
 from tl.runs.options import Options
 from tl.runs.prediction import Prediction, Predictor
+from tl.runs.search import Search
+from tl.runs.search import search as _search
 from tl.runs.training import finetune as _finetune
 from tl.views.compared import draw_comparison
 from tl.views.drawn import draw_assessed, draw_finished
@@ -213,6 +215,38 @@ def compare(
         for entry in made.ranked:
             save_gradients(made.folder / entry.folder)
     return made
+
+
+def search(
+    images: str | Path | Picture | Sequence[str | Path | Picture],
+    data: str | Path = "data",
+    *,
+    backbone: str | None = None,
+    weights: str = "imagenet",
+    run: str | Path | None = None,
+    count: int = 12,
+    download: bool = False,
+    offline: bool = False,
+    report: Reporter | None = None,
+) -> Search:
+    """The `count` photos of a data set that are most like each image; images are given as for `Classifier.predict`.
+
+    Raises a `tl.errors.TLError` whose message says what to do, DataError for an image that cannot be read.
+    """
+    given: Sequence[object] = images if isinstance(images, (list, tuple)) else [images]
+    pictures = [picture for item in given for picture in _pictures(item)]
+    named = [(str(item) if isinstance(item, Path) else str(at), item) for at, item in enumerate(pictures)]
+    return _search(
+        named,
+        data,
+        backbone=backbone,
+        weights=weights,
+        run=run,
+        count=count,
+        download=download,
+        offline=offline,
+        report=report,
+    )
 
 
 def load(run: str | Path | None = None, *, engine: str = "auto", precision: str = "auto") -> Classifier:

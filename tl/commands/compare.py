@@ -1,6 +1,5 @@
 """`tl compare`: several networks on one data set become one table."""
 
-import json
 import shlex
 import sys
 from dataclasses import asdict
@@ -29,7 +28,7 @@ import click
 def command(backbones: str, scratch: str, gradients: bool, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train several networks on the same split of DATA and set them side by side."""
     from tl.api import compare
-    from tl.commands.console import Console
+    from tl.commands.console import Console, dumped
     from tl.reporting import Silent
     from tl.views.comparison import table
 
@@ -45,7 +44,7 @@ def command(backbones: str, scratch: str, gradients: bool, as_json: bool, quiet:
     if as_json:
         entries = [asdict(entry) for entry in made.entries]
         about = {"folder": str(made.folder), "count": made.count, "entries": entries}
-        click.echo(json.dumps(about, ensure_ascii=False))
+        click.echo(dumped(about))
     elif not quiet:
         click.echo()
         click.echo(table(made))

@@ -1,5 +1,6 @@
 """The account of a run in a terminal: aligned lines on standard output, progress bars on standard error."""
 
+import json
 import shutil
 import sys
 import textwrap
@@ -51,6 +52,11 @@ def near(path: Path) -> Path:
         return path
 
 
+def dumped(value: object) -> str:
+    """JSON that can be printed, whatever the names in it are."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
 def printable(text: str) -> str:
     """Text without what would steer a terminal: class and file names come from anywhere."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
@@ -93,5 +99,20 @@ def _rate(unit: str) -> Any:
 
 def _wrapped(text: str) -> str:
     width = max(40, shutil.get_terminal_size((80, 24)).columns) - _TOPIC - 1
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
-    return ("\n" + " " * _TOPIC).join(lines)
+    return ("\n" + " " * _TOPIC).join(_lines(text, width))
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns, of which a Korean letter takes two; longer words stay whole."""
+    if text.isascii():
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    from rich.cells import cell_len
+
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and cell_len(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

@@ -1,4 +1,4 @@
-"""`tl data`: what is in a data set, and what is wrong with it."""
+"""`tl data`: what is in a data set, and what is wrong with it; and what mends, splits, fetches and converts it."""
 
 import json
 import shlex
@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 
+from tl.commands.data_fix import fix, split
+from tl.commands.data_get import convert, get
+
 
 @click.group("data")
 def command() -> None:
-    """Look into data sets."""
+    """Look into data sets, clean, split, fetch and convert them."""
 
 
 @command.command("check")
@@ -83,3 +86,7 @@ def stats(data: str, as_json: bool, **options: Any) -> None:
 
     told = counted(data, report=Silent() if as_json else Console(), **options)
     click.echo(json.dumps(told.as_dict(), ensure_ascii=False) if as_json else figures(told, terminal_width()))
+
+
+for written in (fix, split, get, convert):
+    command.add_command(written)

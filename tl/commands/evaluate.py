@@ -1,6 +1,5 @@
 """`tl evaluate`: labelled photos that a run has not seen become figures, with intervals."""
 
-import json
 import shlex
 import sys
 from typing import Any
@@ -28,7 +27,7 @@ import click
 def command(as_json: bool, quiet: bool, report: bool, **options: Any) -> None:
     """Say how good a run is on the labelled photos of DATA, how sure that is, and where it goes wrong."""
     from tl.api import evaluate
-    from tl.commands.console import Console, near
+    from tl.commands.console import Console, dumped, near
     from tl.reporting import Silent
     from tl.views.assessed import lines
 
@@ -36,7 +35,7 @@ def command(as_json: bool, quiet: bool, report: bool, **options: Any) -> None:
     typed = shlex.join(["tl", *sys.argv[1:]])
     made = evaluate(page=report, command=typed, report=console, **options)
     if as_json:
-        click.echo(json.dumps({"folder": str(made.folder), **made.as_dict()}, ensure_ascii=False))
+        click.echo(dumped({"folder": str(made.folder), **made.as_dict()}))
         return
     for topic, text in lines(made):
         console.say(topic, text)

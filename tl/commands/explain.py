@@ -1,6 +1,5 @@
 """`tl explain`: photos with the heat of what speaks for their label."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
 
     Images are files, folders (with all below them) or patterns. Exit code 1 if one could not be read.
     """
+    from tl.commands.console import dumped
     from tl.datasets.paths import image_files
     from tl.runs.bundle import load
     from tl.views.gallery import save
@@ -39,7 +39,7 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
     if explained:
         save(sheet(explained, f"{opened.name}: what speaks for the label"), out)
     if as_json:
-        click.echo(json.dumps([entry.as_dict() for entry in found], ensure_ascii=False))
+        click.echo(dumped([entry.as_dict() for entry in found]))
     elif explained:
         _finish(out, len(explained))
     if show and explained:

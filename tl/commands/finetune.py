@@ -1,6 +1,5 @@
 """`tl finetune`: a folder of labelled photos becomes a run."""
 
-import json
 from typing import Any
 
 import click
@@ -99,7 +98,7 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
     """Train a classifier on DATA: class folders, train/val/test folders, a CSV of path,label[,split], cifar100 or
     dogs-vs-cats."""
     from tl.api import finetune
-    from tl.commands.console import Console, near
+    from tl.commands.console import Console, dumped, near
     from tl.reporting import Silent
 
     report = Silent() if as_json or quiet else Console()
@@ -110,7 +109,7 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
         return
     run = finetune(report=report, resume=resume, **options)
     if as_json:
-        click.echo(json.dumps({"run": str(run.folder), **run.manifest}, ensure_ascii=False))
+        click.echo(dumped({"run": str(run.folder), **run.manifest}))
     if as_json or quiet:
         return
     for name in ("validation", "test"):
@@ -138,6 +137,7 @@ def _refuse_other_options() -> None:
 def _draw_augmented(options: dict[str, Any], report: Reporter, *, as_json: bool, quiet: bool) -> None:
     from pathlib import Path
 
+    from tl.commands.console import dumped
     from tl.datasets.dataset import short_name
     from tl.runs.folders import RUNS
     from tl.runs.options import Options
@@ -148,7 +148,7 @@ def _draw_augmented(options: dict[str, Any], report: Reporter, *, as_json: bool,
     path = RUNS / f"augmented-{short_name(Path(options['data']).absolute().stem)}.png"
     save(draw_samples(Options(**options), report), path)
     if as_json:
-        click.echo(json.dumps({"picture": str(path)}, ensure_ascii=False))
+        click.echo(dumped({"picture": str(path)}))
     elif not quiet:
         report.say("augment", f"{path}: photos as training sees them")
         report.say("", show(path))

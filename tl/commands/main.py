@@ -18,6 +18,7 @@ COMMANDS = (
     "compare",
     "runs",
     "data",
+    "search",
     "model",
     "weights",
     "cache",

@@ -1,7 +1,6 @@
 """`tl model`: the layers of a network as a table, and its architecture as a drawing."""
 
 import importlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -33,7 +32,7 @@ def command(name: str, classes: int | None, svg: Path | None, as_json: bool) -> 
     NAME is any of `tl weights list`. The network is shown whole, with the top
     that its paper gives it; tl finetune puts a head of its own on its features.
     """
-    from tl.commands.console import Console
+    from tl.commands.console import Console, dumped
     from tl.networks.backbones import backbone
     from tl.views.architecture import architecture
     from tl.views.diagram import draw, save
@@ -46,7 +45,7 @@ def command(name: str, classes: int | None, svg: Path | None, as_json: bool) -> 
     save(draw(architecture(model, network.name)), drawing)
     if as_json:
         answer = {"name": network.name, "features": network.features, **table.as_dict(), "svg": str(drawing)}
-        click.echo(json.dumps(answer, ensure_ascii=False))
+        click.echo(dumped(answer))
         return
     click.echo(table.text())
     click.echo()

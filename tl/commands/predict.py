@@ -1,6 +1,5 @@
 """`tl predict`: photos become labels."""
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +22,7 @@ def command(
     images: tuple[str, ...], run: str | None, top: int, engine: str, precision: str, unknown: bool, as_json: bool
 ) -> int:
     """Label each IMAGE: files, folders (with all below them) or patterns. Exit code 1 if one could not be read."""
+    from tl.commands.console import dumped
     from tl.datasets.paths import image_files
     from tl.runs.bundle import load
     from tl.runs.prediction import Predictor
@@ -34,7 +34,7 @@ def command(
     for prediction in predictor.in_order(((str(path), path) for path in files), top=top):
         failed += bool(prediction.error)
         if as_json:
-            click.echo(opening + json.dumps(prediction.as_dict(), ensure_ascii=False), nl=False)
+            click.echo(opening + dumped(prediction.as_dict()), nl=False)
             opening = ",\n"
         else:
             _print(prediction)

@@ -17,8 +17,8 @@ def list_(folder: str, sort: str, as_json: bool) -> None:
 
     Runs of comparisons, interrupted and damaged ones are in it as well.
     """
+    from tl.commands.console import dumped
     from tl.runs.catalogue import catalogue
-    from tl.runs.summary import dumped
     from tl.views.columns import terminal_width
     from tl.views.listing import listing
 
@@ -34,7 +34,8 @@ def show(run: str | None, as_json: bool) -> None:
 
     Without RUN, it is the newest one that is shown.
     """
-    from tl.runs.summary import dumped, summarize
+    from tl.commands.console import dumped
+    from tl.runs.summary import summarize
     from tl.views.columns import terminal_width
     from tl.views.factsheet import factsheet
 
@@ -52,8 +53,8 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     Each later run is tested against the first (McNemar's exact test), on the
     photos that both answered and neither was trained on.
     """
+    from tl.commands.console import dumped
     from tl.runs.difference import difference
-    from tl.runs.summary import dumped
     from tl.views.columns import terminal_width
     from tl.views.contrast import contrast
 

@@ -1,4 +1,4 @@
-"""What the user typed becomes a data set: a folder, a table, CIFAR-100, or a name that `tl` knows."""
+"""What the user typed becomes a data set: a folder, a table, CIFAR-100, TFRecord, or a name that `tl` knows."""
 
 import dataclasses
 import difflib
@@ -9,6 +9,7 @@ from tl.datasets.dataset import Dataset, Skipped
 from tl.datasets.folders import load_folder
 from tl.datasets.known import KNOWN, resolve
 from tl.datasets.tables import DELIMITERS, load_table
+from tl.datasets.tfrecord import is_tfrecord, load_tfrecord
 from tl.errors import DataError
 from tl.reporting import Reporter, Silent
 
@@ -35,11 +36,11 @@ def load(
     text = str(source)
     path = _existing(source)
     if path is not None:
-        return _load_path(path, text, labelled)
+        return _load_path(path, text, labelled, cache_dir, report)
     if text not in KNOWN:
         raise DataError(f"no such folder or table: {text!r}; {_suggestion(text)}")
     found = resolve(text, download_it=download, offline=offline, cache_dir=cache_dir, report=report)
-    return dataclasses.replace(_load_path(found, text, labelled), name=text)
+    return dataclasses.replace(_load_path(found, text, labelled, cache_dir, report), name=text)
 
 
 def _existing(source: str | Path) -> Path | None:
@@ -50,16 +51,18 @@ def _existing(source: str | Path) -> Path | None:
         return None
 
 
-def _load_path(path: Path, text: str, labelled: bool) -> Dataset:
+def _load_path(path: Path, text: str, labelled: bool, cache_dir: Path | None, report: Reporter) -> Dataset:
     if is_cifar(path):
         return load_cifar(path)
+    if is_tfrecord(path):
+        return load_tfrecord(path, labelled=labelled, cache_dir=cache_dir, report=report)
     if path.is_dir():
         inner = path / "cifar-100-python"
         return load_cifar(inner) if is_cifar(inner) else load_folder(path, labelled=labelled)
     if path.suffix.lower() in DELIMITERS:
         return load_table(path, labelled=labelled)
     raise DataError(
-        f"{text!r} is a file, but not a table (.csv, .tsv) nor the CIFAR-100 archive (.tar.gz):"
+        f"{text!r} is a file, but not a table (.csv, .tsv), a .tfrecord nor the CIFAR-100 archive (.tar.gz):"
         " give a folder with one folder of images a class"
     )
 

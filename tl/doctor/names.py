@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from tl.datasets.dataset import Dataset
@@ -20,14 +20,17 @@ def names(dataset: Dataset) -> list[Finding]:
     return [*_alike(dataset), *_nested(dataset), *_parts(dataset), *_noted(dataset)]
 
 
-def _alike(dataset: Dataset) -> list[Finding]:
+def same_class(class_names: Sequence[str]) -> list[list[int]]:
+    """The classes, by their places, that may be one under two or more names."""
     same: dict[str, list[int]] = defaultdict(list)
-    for label, name in enumerate(dataset.class_names):
-        same[_word(name, dataset.class_names)].append(label)
+    for label, name in enumerate(class_names):
+        same[_word(name, class_names)].append(label)
+    return [labels for labels in same.values() if len(labels) > 1]
+
+
+def _alike(dataset: Dataset) -> list[Finding]:
     found = []
-    for labels in same.values():
-        if len(labels) < 2:
-            continue
+    for labels in same_class(dataset.class_names):
         images = [int((dataset.labels == label).sum()) for label in labels]
         most = dataset.class_names[labels[images.index(max(images))]]
         told = ", ".join(f"{dataset.class_names[at]} ({count})" for at, count in zip(labels, images, strict=True))

@@ -137,7 +137,7 @@ def proportion(hits: int, count: int) -> Proportion:
     share, z2 = hits / count, _Z95**2
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     reach = _Z95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return Proportion(share, max(0.0, centre - reach), min(1.0, centre + reach), count)
+    return Proportion(share, min(share, max(0.0, centre - reach)), max(share, min(1.0, centre + reach)), count)
 
 
 def _ranks(probabilities: NDArray[np.float32], labels: Labels) -> Labels:

@@ -86,18 +86,14 @@ class Trainer:
         Where it falls by orders of magnitude towards the input, the gradient vanishes (Glorot & Bengio 2010).
         """
         tf = self._tf
-
-        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-        def gradients(inputs: Any, labels: Any) -> Any:
-            with tf.GradientTape() as tape:
-                logits = tf.cast(self.network(inputs, training=self._scratch), tf.float32)
-                loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
-            return [tf.norm(found) for found in tape.gradient(loss, [variable.value for variable in self.trained])]
-
+        with tf.GradientTape() as tape:  # once or twice a training: not worth compiling
+            logits = tf.cast(self.network(inputs, training=self._scratch), tf.float32)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
+        norms = [tf.norm(found) for found in tape.gradient(loss, [variable.value for variable in self.trained])]
         kernels = [variable.path.endswith("kernel") for variable in self.trained]
         return {
             variable.path.rpartition("/")[0]: float(norm) / math.prod(variable.shape) ** 0.5
-            for variable, norm, kernel in zip(self.trained, gradients(inputs, labels), kernels, strict=True)
+            for variable, norm, kernel in zip(self.trained, norms, kernels, strict=True)
             if kernel
         }
 

@@ -90,6 +90,22 @@ def assess(asked: Asked, *, report: Reporter | None = None) -> Assessment:
     rival = bundle.load(asked.against) if asked.against is not None else None
     dataset = load(asked.data, labelled=False, download=asked.download, offline=asked.offline, report=report)
     dataset, left_out = _matched(asked, dataset, [run, *([rival] if rival else [])])
+    folder = Path(asked.out) if asked.out is not None else _folder(run, dataset)
+    with folders.claimed(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
+        made = _scored(asked, run, rival, dataset, left_out, folder, report)
+        _write(made, scratch)
+    return made
+
+
+def _scored(
+    asked: Asked,
+    run: bundle.Run,
+    rival: bundle.Run | None,
+    dataset: Dataset,
+    left_out: dict[str, int],
+    folder: Path,
+    report: Reporter,
+) -> Assessment:
     dataset, features = _features(asked, dataset, run, report)
     places = np.arange(len(dataset.pictures))
     if not asked.include_trained:
@@ -101,14 +117,16 @@ def assess(asked: Asked, *, report: Reporter | None = None) -> Assessment:
         seen.labels,
         {PART: np.arange(len(places))},
         run.unknown if asked.unknown else None,
-        str(run.manifest["head"].get("fitted_on", HELD_OUT)),
+        _fitted_on(run),
     )
     comparison = None if rival is None else _compared(asked, seen, run, rival, answers, report)
-    folder = Path(asked.out) if asked.out is not None else _folder(run, dataset)
     against = rival.name if rival is not None else ""
-    made = Assessment(run, folder, asked.data, seen, answers, left_out, against, comparison)
-    _write(made)
-    return made
+    return Assessment(run, folder, asked.data, seen, answers, left_out, against, comparison)
+
+
+def _fitted_on(run: bundle.Run) -> str:
+    head = run.manifest.get("head")  # which may hold anything
+    return str(head.get("fitted_on", HELD_OUT)) if isinstance(head, dict) else HELD_OUT
 
 
 def _matched(asked: Asked, dataset: Dataset, runs: Sequence[bundle.Run]) -> tuple[Dataset, dict[str, int]]:
@@ -116,7 +134,10 @@ def _matched(asked: Asked, dataset: Dataset, runs: Sequence[bundle.Run]) -> tupl
     left_out: dict[str, int] = {}
     unlabelled = int(np.sum(dataset.labels < 0))
     if unlabelled == len(dataset.labels):
-        raise DataError(f"{dataset.name} has no classes to score against: put the photos into one folder a class")
+        raise DataError(
+            f"{dataset.name} has no classes to score against: put the photos into one folder a class, or their classes "
+            "into a table"
+        )
     if unlabelled:
         left_out["without a class"] = unlabelled
     for run in runs:
@@ -127,7 +148,7 @@ def _matched(asked: Asked, dataset: Dataset, runs: Sequence[bundle.Run]) -> tupl
     labels = np.where(dataset.labels < 0, -1, numbers[dataset.labels])
     foreign = int(np.sum((labels < 0) & (dataset.labels >= 0)))
     if foreign:
-        left_out["of classes that the run does not know"] = foreign
+        left_out[f"of classes that {'the run does not' if len(runs) == 1 else 'not both runs'} know"] = foreign
     kept = labels >= 0
     if asked.part != "all":
         if asked.part not in PARTS:
@@ -211,7 +232,7 @@ def _unseen(
 def _compared(
     asked: Asked, dataset: Dataset, run: bundle.Run, rival: bundle.Run, answers: Answers, report: Reporter
 ) -> Comparison:
-    _, features = _features(replace(asked, run=asked.against), dataset, rival, report)
+    _, features = _features(asked, dataset, rival, report)
     if len(features.kept) != len(dataset.pictures):
         raise DataError("a photo of the data set was removed while it was scored: run again")
     said = rival.head.probabilities(features.values).argmax(axis=1)
@@ -226,9 +247,8 @@ def _folder(run: bundle.Run, dataset: Dataset) -> Path:
     return next(home / name for name in names if not folders.taken(home / name))
 
 
-def _write(made: Assessment) -> None:
-    with folders.claimed(made.folder, latest=False) as scratch:
-        places = np.arange(len(made.dataset.pictures))
-        records.write_predictions(scratch, made.dataset, places, [PART] * len(places), made.answers)
-        records.write_skipped(scratch, made.dataset)
-        records.write_metrics(scratch, made.as_dict())
+def _write(made: Assessment, scratch: Path) -> None:
+    places = np.arange(len(made.dataset.pictures))
+    records.write_predictions(scratch, made.dataset, places, [PART] * len(places), made.answers)
+    records.write_skipped(scratch, made.dataset)
+    records.write_metrics(scratch, made.as_dict())

@@ -1,6 +1,5 @@
 """A run folder, which may say anything, becomes what people ask of a run: what was done, and what came of it."""
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -154,11 +153,6 @@ def size_of(*roots: Path) -> Size:
         own += found.st_size if found.st_nlink == 1 else 0
         shared += found.st_size if found.st_nlink > 1 else 0
     return Size(own, shared, files)
-
-
-def dumped(value: object) -> str:
-    """JSON that can be printed, whatever the names in it are."""
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _stats(roots: Iterable[Path]) -> Iterator[os.stat_result]:

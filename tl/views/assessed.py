@@ -6,11 +6,13 @@ from typing import Any
 from tl.evaluation.confusion import confusion, most_confused
 from tl.evaluation.metrics import ClassFigures, Evaluation, Proportion
 from tl.runs.assessment import Assessment
+from tl.views.columns import padded, shortened
 from tl.views.comparison import cut, one_line, percent, plural
 
 _CLASSES = 8  # in the table; of more, the weakest
 _PAIRS = 5
 _NAME = 34  # columns of a class name
+_RUN = 60  # of a run's
 
 
 def lines(made: Assessment) -> Iterator[tuple[str, str]]:
@@ -29,7 +31,7 @@ def lines(made: Assessment) -> Iterator[tuple[str, str]]:
     yield from _per_class(made)
     yield from _confused(made)
     if made.comparison is not None:
-        yield "against", made.comparison.sentence(one_line(made.against), one_line(made.run.name))
+        yield "against", made.comparison.sentence(shortened(made.against, _RUN), shortened(made.run.name, _RUN))
 
 
 def _figures(score: Evaluation) -> Iterator[tuple[str, str]]:
@@ -51,12 +53,8 @@ def _per_class(made: Assessment) -> Iterator[tuple[str, str]]:
 
 
 def _row(name: str, figures: ClassFigures) -> str:
-    from rich.cells import cell_len
-
-    shown = cut(one_line(name), _NAME - 1)
-    padded = shown + " " * (_NAME - cell_len(shown))
     cells = (percent(figures.recall.value), percent(figures.precision.value), percent(figures.f1.value))
-    return f"{padded}{cells[0]:>6}{cells[1]:>10}{cells[2]:>6}{figures.support:>7,}"
+    return f"{padded(_short(name), _NAME)}{cells[0]:>6}{cells[1]:>10}{cells[2]:>6}{figures.support:>7,}"
 
 
 def _confused(made: Assessment) -> Iterator[tuple[str, str]]:
@@ -67,8 +65,12 @@ def _confused(made: Assessment) -> Iterator[tuple[str, str]]:
     if not pairs:
         yield "confused", "none: every photo got its own class"
     for at, pair in enumerate(pairs):
-        said = f"{one_line(names[pair.truth])} answered {one_line(names[pair.answer])}"
+        said = f"{_short(names[pair.truth])} answered {_short(names[pair.answer])}"
         yield "confused" if not at else "", f"{said}: {_photos(pair.count)}, {100 * pair.share:.0f} % of its class"
+
+
+def _short(name: str) -> str:
+    return cut(one_line(name), _NAME - 1)
 
 
 def _photos(count: int) -> str:

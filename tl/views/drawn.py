@@ -8,6 +8,7 @@ from tl.runs.assessment import Assessment
 from tl.runs.bundle import Run
 from tl.views.gallery import draw_run
 from tl.views.plots import learning_curves
+from tl.views.report.answers import read_fingerprints, readable
 from tl.views.report.report import Subject, write_report
 
 
@@ -28,19 +29,28 @@ def draw_assessed(made: Assessment, command: str) -> Path:
 def draw_report(run: Run, data: str | None = None) -> Path:
     """Write a run's `report.html` anew; `data` is where its photos are now.
 
-    Without the photos the page says so. Raises DataError when `data` is given and is no data set.
+    Without the photos the page says so. Raises DataError when `data` is given and has none of them.
     """
     return write_report(Subject(run, run.folder, _photos(run, data), data or _given(run)))
 
 
 def _photos(run: Run, data: str | None) -> Dataset | None:
     if data is not None:
-        return load(data, labelled=False)
+        dataset = load(data, labelled=False)
+        with readable(run.folder):
+            known = read_fingerprints(run.folder)
+        if known.keys().isdisjoint(dataset.names):
+            raise DataError(
+                f"--data {data}: none of the run's photos is there under its name, such as {next(iter(known), '')!r}: "
+                "give the data set that the run was made with, where it is now"
+            )
+        return dataset
     try:
-        return load(_given(run))
+        return load(_given(run)) if _given(run) else None
     except (DataError, DownloadError):
         return None
 
 
 def _given(run: Run) -> str:
-    return str(run.manifest["options"]["data"])
+    options = run.manifest.get("options")  # which may hold anything
+    return str(options.get("data", "")) if isinstance(options, dict) else ""

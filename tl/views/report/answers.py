@@ -95,6 +95,8 @@ def read_answers(folder: Path, part: str, classes: tuple[str, ...]) -> Answers:
         raise ValueError(f"predictions.csv is larger than {MOST_BYTES >> 30} GB")
     with path.open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == part]
+    if any(row["path"] is None for row in rows):
+        raise ValueError("predictions.csv has a line that is cut short")
     number = {name: at for at, name in enumerate(classes)}
     known = [row for row in rows if row["label"] in number and row["predicted"] in number]
 
@@ -116,3 +118,12 @@ def read_answers(folder: Path, part: str, classes: tuple[str, ...]) -> Answers:
         np.array([row.get("unknown") == "1" for row in known], dtype=np.bool_),
         len(rows) - len(known),
     )
+
+
+def read_fingerprints(folder: Path) -> dict[str, str]:
+    """The sha256 of a run's photos by name, from split.csv; an evaluation, which has just read its photos, has none."""
+    path = folder / "split.csv"
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        return {row["path"]: row["sha256"] for row in csv.DictReader(stream)}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.datasets.dataset import Dataset
-from tl.datasets.images import Picture, decode, read
+from tl.datasets.images import Content, Picture, decode, fingerprint, read
 from tl.errors import ImageError
 
 SIDE = 176  # pixels of a thumbnail's longer side: two stand side by side on a telephone
@@ -30,12 +30,21 @@ class Thumbnail:
 
 
 class Album:
-    """The photos of a data set by name; without a data set it has none."""
+    """The photos of a data set by name; without a data set it has none.
 
-    def __init__(self, dataset: Dataset | None) -> None:
+    `sha256` are fingerprints by name: another photo of the same name is not shown in the place of the one answered.
+    """
+
+    def __init__(self, dataset: Dataset | None, sha256: Mapping[str, str] | None = None) -> None:
         names, pictures = (dataset.names, dataset.pictures) if dataset is not None else ((), ())
         self._pictures: Mapping[str, Picture] = dict(zip(names, pictures, strict=True))
+        self._sha256 = sha256 or {}
         self._thumbnails: dict[str, Thumbnail | None] = {}
+
+    @property
+    def lost(self) -> bool:
+        """Whether none of the photos asked for so far can be read again."""
+        return bool(self._thumbnails) and not any(self._thumbnails.values())
 
     def prepare(self, names: Iterable[str]) -> None:
         """Make the thumbnails of these photos, on all cores."""
@@ -52,22 +61,26 @@ class Album:
 
     def image(self, name: str) -> Image | None:
         """The photo itself, RGB uint8 `[height, width, 3]`; None where it cannot be read again."""
-        picture = self._pictures.get(name)
-        if picture is None:
-            return None
         try:
-            return decode(read(picture), 512)
+            content = self._content(name)
+            return None if content is None else decode(content, 512)
         except ImageError:
             return None
 
     def _made(self, name: str) -> Thumbnail | None:
+        try:
+            content = self._content(name)
+            return None if content is None else thumbnail(decode(content, SIDE))
+        except ImageError:
+            return None
+
+    def _content(self, name: str) -> Content | None:
         picture = self._pictures.get(name)
         if picture is None:
             return None
-        try:
-            return thumbnail(decode(read(picture), SIDE))
-        except ImageError:
-            return None
+        content = read(picture)
+        known = self._sha256.get(name)
+        return content if known in (None, fingerprint(content).hex()) else None
 
 
 def thumbnail(image: Image, side: int = SIDE) -> Thumbnail:

@@ -15,7 +15,7 @@ from tl.errors import StorageError
 from tl.runs.bundle import Run
 from tl.views import history
 from tl.views.report import account, charts, choice, matrix, page, scores
-from tl.views.report.answers import PHRASES, Answers, headed, read_answers, read_metrics, readable
+from tl.views.report.answers import PHRASES, Answers, headed, read_answers, read_fingerprints, read_metrics, readable
 from tl.views.report.explained import Explained, explained
 from tl.views.report.photos import Album, within
 from tl.views.report.tiles import tile
@@ -69,8 +69,9 @@ def compose(subject: Subject, *, explain: bool = True) -> str:
         answers = read_answers(subject.folder, headed(metrics), subject.run.classes)
         told = _head(subject, metrics, answers) | _figures(metrics, answers) | _sureness(metrics, answers)
         told |= _account(subject, metrics, answers)
-    album = Album(subject.dataset)
+        album = Album(subject.dataset, read_fingerprints(subject.folder))
     told |= _examples(subject, answers, album, told["counts"], explain)
+    told["photos_gone"] = subject.dataset is None or album.lost
     budget = _PHOTOS
     while True:
         whole = page.render(told | _gallery(answers, album, budget))
@@ -94,7 +95,6 @@ def _head(subject: Subject, metrics: Mapping[str, Any], answers: Answers) -> Par
         "foreign": answers.left_out,
         "left_out": [(int(number), name(why)) for why, number in (metrics.get("left_out") or {}).items()],
         "against": account.sentence(str((metrics.get("against") or {}).get("sentence", ""))),
-        "photos_gone": subject.dataset is None,
         "total": len(answers.names),
     }
 

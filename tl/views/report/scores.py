@@ -68,7 +68,7 @@ def headline(metrics: Mapping[str, Any], answers: Answers) -> Headline:
     interval = f"95{GAP}% interval {percents((low, high))}"
     sentence = f"of the {count(photos, 'photo')} {PHRASES[part]} {'are' if photos != 1 else 'is'} answered right"
     return Headline(
-        percent(value),
+        _of_photos(value),
         f"{sentence} ({interval}).",
         _compared(answers, support, low, largest),
         value,
@@ -118,14 +118,19 @@ def _cell(figures: Mapping[str, Any], key: str, is_share: bool) -> tuple[str, st
     if value is None:
         return decimal(None), ""
     between = "" if interval is None else percents(_pair(interval)) if is_share else decimals(_pair(interval))
-    return (percent(float(value)) if is_share else decimal(float(value))), between
+    return (_of_photos(float(value)) if is_share else decimal(float(value))), between
 
 
 def _share(about: Mapping[str, Any], key: str) -> tuple[float | None, str, str]:
     value = about.get(key)
     interval = about.get(f"{key}_interval")
     between = percents(_pair(interval)) if interval is not None and value is not None else ""
-    return (None, percent(None), "") if value is None else (float(value), percent(float(value)), between)
+    return (None, percent(None), "") if value is None else (float(value), _of_photos(float(value)), between)
+
+
+def _of_photos(share: float) -> str:
+    """A share of photos in per cent; rounding alone never makes a 100.0 of it."""
+    return percent(min(share, 0.999) if share < 1 else share)
 
 
 def _pair(given: Any) -> tuple[float, float]:
@@ -151,7 +156,7 @@ def _blind(support: NDArray[np.int64]) -> dict[str, float]:
         "top5": float(shares[:5].sum()),
         "balanced_accuracy": 1 / len(shares),
         "macro_f1": float(2 * shares[0] / (1 + shares[0]) / len(shares)),
-        "log_loss": float(-np.sum(shares * np.log(shares))),
+        "log_loss": float(np.sum(shares * np.log(1 / shares))),
         "brier": float(1 - np.sum(shares**2)),
     }
 

@@ -1,0 +1,78 @@
+"""The lines of an assessment: figures, at most eight classes, pairs; 80 columns whatever the names are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+
+from tl.commands.console import Console
+from tl.datasets.dataset import Dataset
+from tl.evaluation.significance import mcnemar
+from tl.learning.heads import Head
+from tl.networks.backbones import backbone
+from tl.runs.answers import answer
+from tl.runs.assessment import Assessment
+from tl.runs.bundle import Run
+from tl.views.assessed import lines
+
+
+def _made(classes: tuple[str, ...], wrong: int, count: int = 60, name: str = "a-run") -> Assessment:
+    """`count` photos, of which the first `wrong` are taken for the next class."""
+    labels = np.arange(count) % len(classes)
+    answers = np.where(np.arange(count) < wrong, (labels + 1) % len(classes), labels)
+    head = Head(4 * np.eye(len(classes), dtype=np.float32), np.zeros(len(classes), np.float32), 1.0)
+    values = np.eye(len(classes), dtype=np.float32)[answers]
+    said = answer(head, values, labels, {"evaluation": np.arange(count)}, None)
+    names = tuple(map(str, range(count)))
+    dataset = Dataset("photos", None, classes, tuple(map(Path, names)), names, labels, (None,) * count)
+    run = Run(Path(name), classes, backbone("resnet50"), head, None, {})
+    tested = mcnemar(np.zeros(count, bool), answers == labels)
+    return Assessment(run, Path("out"), "photos", dataset, said, {"trained on": 1}, "the other", tested)
+
+
+def _text(made: Assessment, capsys: pytest.CaptureFixture[str]) -> str:
+    for topic, text in lines(made):
+        Console().say(topic, text)
+    return capsys.readouterr().out
+
+
+def test_says_what_there_is(capsys: pytest.CaptureFixture[str]):
+    text = " ".join(_text(_made(("cat", "dog"), 6), capsys).split())
+    assert "left out 1 photo trained on" in text
+    assert "top-1 90.0 % (95 % interval 79.9 to 95.3), on 60 photos" in text
+    assert "top-5" not in text
+    assert "unknown" not in text
+    assert "cat 90.0 90.0 90.0 30" in text
+    assert "cat answered dog: 3 photos, 10 % of its class" in text
+    assert "a-run gets 54 right that the other gets wrong" in text
+
+
+def test_of_many_classes_the_weakest(capsys: pytest.CaptureFixture[str]):
+    text = _text(_made(tuple(f"class {at:02}" for at in range(20)), 3), capsys)
+    assert "top-5" in text
+    shown = [line.split()[1] for line in text.splitlines() if line.strip().startswith("class ")]
+    assert len(shown) == 8 + 2  # and the pairs but the first, which its topic leads
+    assert shown[:3] == ["00", "01", "02"]
+
+
+def test_none_confused(capsys: pytest.CaptureFixture[str]):
+    assert "none: every photo got its own class" in _text(_made(("cat", "dog"), 0), capsys)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("a" * 200, "b" * 199 + " b"),
+        ("\x1b[31mred\u202e", "tab\tnew\nline"),
+        ("고양이", "강아지"),
+        ("고" * 60, "아" * 60),
+    ],
+)
+def test_lines_fit_whatever_the_names_are(classes: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
+    text = _text(_made(classes, 6, name="n" * 200), capsys)
+    table = [line for line in text.splitlines() if line.endswith(" 30")]
+    assert len(table) == 2
+    assert max(cell_len(line) for line in table) <= 80
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert not set(text) & {"\x1b", "\u202e", "\t"}

@@ -1,0 +1,126 @@
+"""`tl data fix` and `tl data split`: a data set becomes a clean copy, or one with a split."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tl.commands.data_options import of_network, of_source
+
+if TYPE_CHECKING:
+    from tl.doctor.fixing import Fixed
+    from tl.doctor.splitting import Parted
+    from tl.reporting import Reporter
+
+_KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class-names")
+_EXAMPLES = 3
+
+
+@click.command("fix")
+@click.argument("data", default="data/")
+@click.option("--out", default=None, type=click.Path(path_type=Path), help="New folder, or a table (.csv).")
+@click.option("--only", multiple=True, type=click.Choice(_KINDS), help="Mend only this; as often as you like.")
+@click.option("--relabel", is_flag=True, help="Change labels that are surely wrong, too.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@click.option("--link", is_flag=True, help="Hard links to the originals, where the disk allows.")
+@click.option("--seed", default=0, show_default=True, help="Chooses the folds by which labels are judged.")
+@of_network
+@of_source
+def fix(
+    data: str, out: Path | None, only: tuple[str, ...], dry_run: bool, as_json: bool, quiet: bool, **options: Any
+) -> None:
+    """Write a clean copy of DATA; DATA itself is never touched.
+
+    Files that cannot be read are left out. Of photos that are there more than
+    once the largest stays, and where the split has one on both sides, the one
+    that is checked with. Of one photo under two labels none stays, unless the
+    audit of labels is sure which is right. Classes under two names become one,
+    wrong file endings right. CLEAN/undo.csv (for a table CLEAN.undo.csv) has a
+    line for each file: what was done, why, and where it came from.
+    """
+    from tl.commands.console import Console
+    from tl.doctor.fixing import fix as clean
+    from tl.errors import UsageError
+    from tl.reporting import Silent
+
+    if out is None and not dry_run:
+        raise UsageError("give a new folder or table with --out, or see what would be done with --dry-run")
+    report = Silent() if as_json or quiet else Console()
+    made = clean(data, None if dry_run else out, only=only or _KINDS, report=report, **options)
+    if as_json:
+        click.echo(json.dumps(made.as_dict(), ensure_ascii=False))
+    elif not quiet:
+        _tell_fixed(made, report)
+
+
+def _tell_fixed(made: "Fixed", report: "Reporter") -> None:
+    told = made.plan.as_dict()
+    changes = told["changes"]
+    for kind, count in told["kinds"].items():
+        some = [change for change in changes if change["kind"] == kind][:_EXAMPLES]
+        report.say(kind, f"{count:,} {some[0]['done'] if len({c['done'] for c in some}) == 1 else 'changed'}")
+        for change in some:
+            report.say("", f"{change['path']}: {change['why']}")
+        if count > len(some):
+            report.say("", f"and {count - len(some):,} more")
+    if not changes:
+        report.say("result", "nothing to mend")
+    for note in told["notes"]:
+        report.warn(note)
+    verb = "keeps" if made.out else "would keep"
+    report.say("clean", f"{verb} {told['kept']:,} of {told['images']:,} images{f': {made.out}' if made.out else ''}")
+    if made.undo:
+        report.say("undo", str(made.undo))
+
+
+@click.command("split")
+@click.argument("data", default="data/")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New table (.csv), or folder with folders.")
+@click.option("--val", default=0.2, show_default=True, help="Share for validation.")
+@click.option("--test", default=0.0, show_default=True, help="Share for a test.")
+@click.option("--seed", default=0, show_default=True, help="Chooses who goes where.")
+@click.option("--group-by", default=None, help="What must stay together: a column, a place in the path, a pattern.")
+@click.option(
+    "--near-duplicates/--exact-only",
+    "near",
+    default=True,
+    help="Keep together what shows one photo, or only what is byte-identical.  [default: one photo]",
+)
+@click.option("--anew", is_flag=True, help="Set aside the split that DATA has.")
+@click.option("--link", is_flag=True, help="Hard links to the originals, where the disk allows.")
+@of_network
+@of_source
+def split(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Write a split of DATA, each class in its share, to a table or to folders.
+
+    Copies of one photo stay on one side, and so does what --group-by names: by
+    a column of the table (patient), by a place in the path (0: the first
+    folder), or by a regular expression with a group ('(patient[0-9]+)_').
+    """
+    from tl.commands.console import Console
+    from tl.doctor.splitting import part
+    from tl.reporting import Silent
+
+    report = Silent() if as_json or quiet else Console()
+    made = part(data, report=report, **options)
+    if as_json:
+        click.echo(json.dumps(made.as_dict(), ensure_ascii=False))
+    elif not quiet:
+        _tell_parted(made, report)
+
+
+def _tell_parted(made: "Parted", report: "Reporter") -> None:
+    for side, counts in made.counts.items():
+        least, most = min(counts.values()), max(counts.values())
+        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        report.say(side, f"{sum(counts.values()):,} photos, {each} a class")
+    if made.copies:
+        report.say("copies", f"{made.copies:,} kept on the side of the photo that they show")
+    if made.groups:
+        report.say("groups", f"{made.groups:,}, none of them on two sides")
+    for name, why in list(made.left_out.items())[:_EXAMPLES]:
+        report.warn(f"left out: {name}: {why}")
+    if len(made.left_out) > _EXAMPLES:
+        report.warn(f"and {len(made.left_out) - _EXAMPLES:,} more left out")
+    report.say("split", str(made.out))
