@@ -1,5 +1,6 @@
 """A machine becomes what TensorFlow computes on: its GPUs, in the precision they are made for, or its processor."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -71,6 +72,7 @@ def tensorflow() -> Any:
 
         tf.config.list_physical_devices()
         tf.constant(0.0)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # several trainings in a process are no fault to warn of
     if keras.backend.backend() != "tensorflow":
         raise EngineError(f"Keras runs on {keras.backend.backend()!r} here: set KERAS_BACKEND=tensorflow")
     return tf
