@@ -35,6 +35,7 @@ def test_the_run_folder_is_complete(tiny_run):
         "run.toml",
         "predictions.csv",
         "grid.png",
+        "report.html",
     }
     manifest = json.loads((tiny_run / "manifest.json").read_text())
     assert manifest["format"] == 1

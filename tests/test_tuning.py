@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, TINY
 
 import tl as library
-from tl.errors import ImageError, RunError, UsageError
+from tl.errors import DataError, RunError, UsageError
 from tl.learning.trainer import Trainer
 from tl.reporting import Silent
 from tl.runs.bundle import load
@@ -288,5 +288,5 @@ def test_a_photo_that_vanishes_is_named(shapes, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "step", step)
     everything = TUNE | {"unfreeze": "all", "epochs": 50, "augment": "none", "val": 0.2}
-    with pytest.raises(ImageError, match=r"\.png: cannot be read"):
+    with pytest.raises(DataError, match=r"\.png was there before and is no more"):
         library.finetune(data, out=tmp_path / "run", **everything)

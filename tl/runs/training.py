@@ -127,7 +127,8 @@ def _learn(
     dataset = _usable(dataset, features.failures, report)
     parts = split(dataset, features.fingerprints, validation=given.val, seed=given.seed)
     tell_split(parts, given.seed, report)
-    tell_doubts(glance(dataset, features.values, parts, given.data), report)
+    if weights.choice != "none":  # to random weights all photos look alike
+        tell_doubts(glance(dataset, features.values, parts, given.data), report)
     fitted = fit(
         features.values[parts.train],
         dataset.labels[parts.train],
