@@ -1,10 +1,10 @@
 """What training the backbone adds to the head alone, on photos that neither has seen.
 
 python bench/transfer.py few      40 training photos of dogs and cats, --unfreeze last, 5 seeds (4 minutes)
-python bench/transfer.py cifar    CIFAR-100, 50 training images a class at 128 px, --unfreeze last (10 minutes)
+python bench/transfer.py cifar    CIFAR-100, 50 training images a class at 128 px, --unfreeze half (25 minutes)
 python bench/transfer.py vgg      VGG16 with bsds500 weights, 400 photos of dogs and cats, --unfreeze last (5 minutes)
 
-More options of `tl finetune` may follow, such as --unfreeze half --augment strong.
+More options of `tl finetune` may follow, such as --unfreeze all --augment strong.
 """
 
 import argparse
@@ -29,7 +29,8 @@ def main() -> None:
             head, tuned = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
             print(f"mean of {len(pairs)}: head {head:.2f} %, with the backbone {tuned:.2f} %")
         elif given.case == "cifar":
-            both(cifar(folder), folder, "--image-size", "128", *more)
+            half = [] if "--unfreeze" in more else ["--unfreeze", "half"]
+            both(cifar(folder), folder, "--image-size", "128", *half, *more)
         else:
             table = dogs_vs_cats_table(folder / "photos.csv")
             both(table, folder, "--backbone", "vgg16", "--weights", "bsds500", *more)
