@@ -26,8 +26,9 @@ def main() -> None:
         folder = Path(scratch)
         if given.case == "few":
             pairs = [both(few(folder / f"{seed}.csv", seed), folder, *more) for seed in range(given.seeds)]
-            head, tuned = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
-            print(f"mean of {len(pairs)}: head {head:.2f} %, with the backbone {tuned:.2f} %")
+            head, tuned, kept = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
+            sides = f"head {head:.2f} %, with the backbone {tuned:.2f} %, what the runs kept {kept:.2f} %"
+            print(f"mean of {len(pairs)}: {sides}")
         elif given.case == "cifar":
             half = [] if "--unfreeze" in more else ["--unfreeze", "half"]
             both(cifar(folder), folder, "--image-size", "128", *half, *more)
@@ -36,8 +37,8 @@ def main() -> None:
             both(table, folder, "--backbone", "vgg16", "--weights", "bsds500", *more)
 
 
-def both(table: Path, folder: Path, *options: str) -> tuple[float, float]:
-    """Top-1 in percent of the head alone and of what training the backbone gives, kept or not."""
+def both(table: Path, folder: Path, *options: str) -> tuple[float, float, float]:
+    """Top-1 in percent of the head alone, of training the backbone, kept or not, and of what the run kept."""
     words = ["--unfreeze", "last", *options] if "--unfreeze" not in options else list(options)
     done = run([*TL, "finetune", str(table), *words, "--json"], folder)
     figures = json.loads(done.output)["metrics"]["fine-tuning"]
@@ -50,7 +51,7 @@ def both(table: Path, folder: Path, *options: str) -> tuple[float, float]:
         f"{figures['images_per_second']} images/s, {done.seconds:.0f} s, {done.megabytes:.0f} MB {figures['stopped']}",
         flush=True,
     )
-    return head, tuned
+    return head, tuned, tuned if figures["kept"] else head
 
 
 def few(target: Path, seed: int) -> Path:
