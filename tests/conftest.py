@@ -84,14 +84,12 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
     return get
 
 
-@pytest.fixture(scope="session")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 12 small images each, which any network can tell apart: bright stripes and dark noise."""
+def draw_shapes(folder: Path, count: int, *, seed: int) -> Path:
+    """So many images of stripes and of noise, as class folders."""
     from PIL import Image
 
-    folder = tmp_path_factory.mktemp("data") / "shapes"
-    draw = np.random.default_rng(0)
-    for at in range(12):
+    draw = np.random.default_rng(seed)
+    for at in range(count):
         stripes = np.zeros((40, 50, 3), np.uint8)
         stripes[:: 2 + at % 3] = draw.integers(180, 256, 3)
         noise = draw.integers(0, 60, (40, 50, 3), np.uint8)
@@ -99,6 +97,12 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / label).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / label / f"{at:02}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 12 small images each, which any network can tell apart: bright stripes and dark noise."""
+    return draw_shapes(tmp_path_factory.mktemp("data") / "shapes", 12, seed=0)
 
 
 @pytest.fixture(scope="session")

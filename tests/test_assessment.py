@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import draw_shapes
 from made_runs import make
 from PIL import Image
 
@@ -17,16 +18,7 @@ from tl.runs.assessment import Asked, assess
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos like those of the tiny run, which it has not seen: six a class."""
-    folder = tmp_path_factory.mktemp("fresh") / "more shapes"
-    draw = np.random.default_rng(7)
-    for at in range(6):
-        stripes = np.zeros((40, 50, 3), np.uint8)
-        stripes[:: 2 + at % 3] = draw.integers(180, 256, 3)
-        noise = draw.integers(0, 60, (40, 50, 3), np.uint8)
-        for label, pixels in (("stripes", stripes), ("noise", noise)):
-            (folder / label).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(folder / label / f"{at:02}.png")
-    return folder
+    return draw_shapes(tmp_path_factory.mktemp("fresh") / "more shapes", 6, seed=7)
 
 
 def _asked(data: Path, run: Path, out: Path, **more) -> Asked:

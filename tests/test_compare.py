@@ -6,7 +6,7 @@ import json
 import pytest
 
 import tl as library
-from tl.errors import RunError, UsageError
+from tl.errors import DataError, RunError, UsageError
 from tl.runs.bundle import load
 
 
@@ -79,5 +79,12 @@ def test_what_cannot_be_compared(shapes, tmp_path):
     with pytest.raises(UsageError, match="named twice"):
         library.compare(shapes, scratch=["lenet5", "LeNet-5"])
     with pytest.raises(RunError, match="no network could be trained"):
-        library.compare(tmp_path / "nowhere", scratch=["lenet5"], out=tmp_path / "out")
+        library.compare(shapes, scratch=["lenet5"], epochs=0, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_data_set_that_is_not_there_is_said_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="no such folder or table"):
+        library.compare("nowhere", backbones=["resnet50", "lenet5"])
+    assert list(tmp_path.iterdir()) == []

@@ -69,10 +69,7 @@ def part(
     check_new(out, data)
     dataset = load(data, download=download, offline=offline, report=report)
     table = out.suffix.lower() == ".csv"
-    if table:
-        check_files(dataset)
-    if {"validation", "test"} & set(dataset.parts) and not anew:
-        raise DataError(f"{str(data)!r} has a split of its own: add --anew to set it aside and make another")
+    _check(dataset, data, table, anew)
     named = groups_by(dataset, str(data), group_by) if group_by else [""] * len(dataset.names)
     same, fingerprints, errors = _same(dataset, near, backbone, weights, offline, report)
     usable = [at for at in range(len(dataset.names)) if at not in errors and dataset.labels[at] >= 0]
@@ -94,6 +91,13 @@ def part(
     left_out = {dataset.names[at]: why for at, why in errors.items()}
     left_out |= {skipped.path: skipped.reason for skipped in dataset.skipped}
     return Parted(out, _counts(dataset, usable, sides), len(same), len(set(named) - {""}), left_out)
+
+
+def _check(dataset: Dataset, data: str | Path, table: bool, anew: bool) -> None:
+    if table:
+        check_files(dataset)
+    if {"validation", "test"} & set(dataset.parts) and not anew:
+        raise DataError(f"{str(data)!r} has a split of its own: add --anew to set it aside and make another")
 
 
 def _same(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.datasets.sources import load as load_data
 from tl.errors import RunError, TLError, UsageError
 from tl.evaluation.metrics import Proportion
 from tl.evaluation.significance import mcnemar
@@ -104,6 +105,7 @@ def compare(
         raise UsageError("nothing to compare: name networks with --backbones or --scratch, such as resnet50,lenet5")
     if len(set(asked)) < len(asked):
         raise UsageError("a network is named twice: each is trained once")
+    load_data(given.data, offline=given.offline)  # what is wrong with it is said once, before any network
     folder = Path(given.out) if given.out is not None else _folder(given)
     ended = time.monotonic() + seconds(given.budget) if given.budget is not None else None
     with folders.claimed(folder, latest=False) as partial:

@@ -15,21 +15,12 @@ from tl.views.comparison import (
     subject,
     summary,
 )
-from tl.views.house import house_style
+from tl.views.house import HEAD, house_style
 
-# Every value is escaped by the template engine; the policy in the head forbids what should slip through.
-_TEMPLATE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
-<meta name="color-scheme" content="light dark">
-<title>{{ title }}</title>
-<style>
-{{ house }}h2 { font-size: 1.2rem; margin: 2.25rem 0 .75rem }
+_TEMPLATE = (
+    HEAD
+    + """\
+h2 { font-size: 1.2rem; margin: 2.25rem 0 .75rem }
 .picture { background: #fff; padding: .25rem }
 .picture img { display: block; height: auto }
 .chart img { width: 100%; min-width: 44rem; max-width: 75rem; margin: auto }
@@ -92,6 +83,7 @@ pre { margin: 0; padding: .75rem 1rem; background: var(--shade); border-radius: 
 </body>
 </html>
 """
+)
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,16 @@ from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError, StorageError
 from tl.views.comparison import one_line
 from tl.views.doctor_words import COMMANDS, about, gravest, heading, mend, verdict
-from tl.views.house import house_style
+from tl.views.house import HEAD, house_style
 
 _SHOWN = 24  # findings of a kind
 _PICTURES = 4  # of a finding
 _SIDE = 192  # pixels of a picture's long side
 
-# Every value is escaped by the template engine; the policy in the head forbids what should slip through.
-_TEMPLATE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
-<meta name="color-scheme" content="light dark">
-<title>{{ title }}</title>
-<style>
-{{ house }}:root { --warning: #8a5000; --error: #bc241c }
+_TEMPLATE = (
+    HEAD
+    + """\
+:root { --warning: #8a5000; --error: #bc241c }
 @media (prefers-color-scheme: dark) { :root { --warning: #eda84a; --error: #ff8f85 } }
 h2 { font-size: 1.2rem; margin: 2.25rem 0 .25rem }
 nav ul { list-style: none; margin: 1rem 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .5rem }
@@ -89,6 +80,7 @@ code { font-family: ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; f
 </body>
 </html>
 """
+)
 
 
 @dataclass(frozen=True)
