@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tl.datasets.dataset import Dataset, Sample, assemble
-from tl.doctor.looks import Looks, look
+from tl.doctor.looking import look
+from tl.doctor.looks import Looks
 from tl.doctor.reading import Seen
 
 

@@ -57,7 +57,7 @@ def test_folders_and_table_hold_the_same_split(animals: Path, tmp_path: Path):
 
 
 def test_without_copies_and_groups_it_is_the_split_of_training(animals: Path, tmp_path: Path):
-    from tl.doctor.looks import look
+    from tl.doctor.looking import look
 
     part(animals, tmp_path / "s.csv", near=False, seed=7)
     dataset = load(animals)

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from tl.doctor.alignment import overlap, textured
 from tl.doctor.copies import copies
 from tl.doctor.hashes import hashes
-from tl.doctor.looks import look
+from tl.doctor.looking import look
 from tl.doctor.neighbours import pairs_above, projected, unit
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tl.datasets.sources import load
 from tl.doctor.files import files
 from tl.doctor.findings import Finding
-from tl.doctor.looks import look
+from tl.doctor.looking import look
 
 
 def content(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -9,7 +9,7 @@ from doctored import photo, write
 from PIL import Image, ImageFilter
 
 from tl.datasets.images import fingerprint
-from tl.doctor.looks import look
+from tl.doctor.looking import look
 
 
 def test_headers_errors_and_hashes_stand_by_their_pictures(tmp_path: Path):

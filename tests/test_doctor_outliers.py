@@ -4,7 +4,7 @@ import numpy as np
 from doctored import dataset, photo
 from PIL import Image, ImageFilter, ImageOps
 
-from tl.doctor.looks import look
+from tl.doctor.looking import look
 from tl.doctor.outliers import far, outliers
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from tl.datasets.sources import load
 from tl.doctor.findings import Finding
-from tl.doctor.looks import look
+from tl.doctor.looking import look
 from tl.doctor.shortcuts import shortcuts
 
 COUNT = 24

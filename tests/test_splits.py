@@ -219,3 +219,23 @@ def test_no_image_stands_on_two_sides(
     # no image is lost: what takes no part is a copy of one that is checked with
     left_out = set(range(len(prints))) - set(result.train) - set(result.validation) - set(result.test)
     assert {prints[i] for i in left_out} <= sides[1] | sides[2]
+
+
+def test_photos_that_show_the_same_stay_on_one_side() -> None:
+    data, prints = dataset(*plain(60, 60))
+    shown = [prints[at - at % 3] for at in range(120)]  # three files of each photo
+    result = split(data, prints, originals=shown, seed=4)
+    sides = [{shown[at] for at in part} for part in (result.train, result.validation)]
+    assert not sides[0] & sides[1]
+    assert len(result.validation) == 24
+    assert result.notes == ("80 images look like another one; copies stay on one side",)
+
+
+def test_a_given_split_loses_what_is_byte_identical_alone() -> None:
+    rows = [
+        (f"{label}{at}", label, "validation" if at == 4 else "train") for label in ("cat", "dog") for at in range(5)
+    ]
+    data, prints = dataset(*rows)
+    result = split(data, prints, originals=[prints[4], *prints[1:]])
+    assert (len(result.train), len(result.validation)) == (8, 2)
+    assert result.notes == ()

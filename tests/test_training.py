@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, TINY
+from doctored import photo, write
 from PIL import Image
 
 import tl as library
@@ -183,3 +184,20 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(shapes, tmp_path):
     assert done.returncode == 1
     assert re.fullmatch(r"error: .*run cannot be written: File too large; .*--out", done.stderr.splitlines()[-1])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_copies_of_a_photo_stay_on_one_side_whatever_the_backbone(tl, tmp_path):
+    images = {f"{label}/{at:02}.png": photo(40 * (label == "b") + at) for label in "ab" for at in range(15)}
+    changed = {name.replace(".png", "-small.jpg"): image.resize((80, 60)) for name, image in images.items()}
+    write(tmp_path / "photos", images | changed)
+    sides = []
+    for more in (WITH, ("--backbone", "simple-cnn", "--weights", "none", "--epochs", "1")):
+        done = tl("finetune", "photos", *more, "--out", f"run{len(sides)}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "30 images look like another one; copies stay on one side" in " ".join(done.stdout.split())
+        with (tmp_path / f"run{len(sides)}" / "split.csv").open() as stream:
+            sides.append({row["path"]: row["split"] for row in csv.DictReader(stream)})
+    assert sides[0] == sides[1]
+    assert list(sides[0].values()).count("validation") == 12
+    for name in images:
+        assert sides[0][name] == sides[0][name.replace(".png", "-small.jpg")], name

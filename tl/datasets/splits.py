@@ -1,6 +1,6 @@
 """A data set becomes a split into training, validation and test images, keyed by what the images are.
 
-Which side an image goes to follows from its bytes and the seed alone: the same on any machine, in any order of files,
+Which side an image goes to follows from its content and the seed alone: the same on any machine, in any order of files,
 and copies of an image never stand on both sides.
 """
 
@@ -27,9 +27,19 @@ class Split:
     seed: int
 
 
-def split(dataset: Dataset, fingerprints: Sequence[bytes], *, validation: float = 0.2, seed: int = 0) -> Split:
+def split(
+    dataset: Dataset,
+    fingerprints: Sequence[bytes],
+    *,
+    originals: Sequence[bytes] | None = None,
+    validation: float = 0.2,
+    seed: int = 0,
+) -> Split:
     """The split of a data set whose images have these fingerprints, stratified by class.
 
+    `originals` are the fingerprints of the images that they show once more (see `tl.doctor.originals`), by which they
+    are kept together; without them only byte-identical ones are. Of a split that the data set gives itself, no more is
+    taken out than what is byte-identical.
     `validation` is the share of each class's distinct images that is held out, where the data set does not say itself.
     Raises DataError for a share outside of (0, 1) and for a class that cannot be learnt from or checked with.
     """
@@ -40,7 +50,7 @@ def split(dataset: Dataset, fingerprints: Sequence[bytes], *, validation: float 
     if len(dataset.class_names) < 2:
         found = quoted(dataset.class_names) or "none"
         raise DataError(f"data set {dataset.name!r} has fewer than two classes with usable images: {found}")
-    work = _Work(dataset, fingerprints, seed)
+    work = _Work(dataset, fingerprints, fingerprints if originals is None else originals, seed)
     parts = work.given() if any(part not in (None, "train") for part in dataset.parts) else {}
     train = parts.get("train", work.labelled)
     held = parts.get("validation", [])
@@ -59,9 +69,10 @@ def split(dataset: Dataset, fingerprints: Sequence[bytes], *, validation: float 
 class _Work:
     """The images of one split under way, and what there is to say about them."""
 
-    def __init__(self, dataset: Dataset, fingerprints: Sequence[bytes], seed: int) -> None:
+    def __init__(self, dataset: Dataset, fingerprints: Sequence[bytes], originals: Sequence[bytes], seed: int) -> None:
         self.dataset = dataset
         self.fingerprints = fingerprints
+        self.originals = originals
         self.seed = seed
         self.notes: list[str] = []
         self.labelled = [index for index, label in enumerate(dataset.labels) if label >= 0]
@@ -98,11 +109,14 @@ class _Work:
                 raise DataError(self._too_few(label, len(distinct)))
             distinct.sort(key=self._key)
             held.update(distinct[: min(max(round(len(distinct) * share), 1), len(distinct) - 1)])
-        stays = [index for index in train if self.fingerprints[index] not in held]
-        goes = [index for index in train if self.fingerprints[index] in held]
-        copies = len(train) - len(home)
-        if copies:
-            self.notes.append(f"{_images(copies)} byte-identical to another; copies stay on one side")
+        stays = [index for index in train if self.originals[index] not in held]
+        goes = [index for index in train if self.originals[index] in held]
+        files = len({self.fingerprints[index] for index in train})
+        if files < len(train):
+            self.notes.append(f"{_images(len(train) - files)} byte-identical to another; copies stay on one side")
+        if len(home) < files:
+            verb = "looks" if files - len(home) == 1 else "look"
+            self.notes.append(f"{_images(files - len(home))} {verb} like another one; copies stay on one side")
         return stays, goes
 
     def check_learnable(self, train: list[int]) -> None:
@@ -120,7 +134,7 @@ class _Work:
         home: dict[bytes, int] = {}
         for index in indices:
             label = int(self.dataset.labels[index])
-            home[self.fingerprints[index]] = min(label, home.get(self.fingerprints[index], label))
+            home[self.originals[index]] = min(label, home.get(self.originals[index], label))
         return home
 
     def _apart(self, indices: list[int], part: str, others: list[int], where: str) -> list[int]:

@@ -38,15 +38,15 @@ def load_table(table: Path, *, labelled: bool) -> Dataset:
     samples: list[Sample] = []
     skipped: list[Skipped] = []
     seen: set[tuple[str, str]] = set()
+    root = str(table.parent)
     for row in _rows(table, labelled):
-        picture = table.parent / row.path
-        name = clean(Path(row.path).as_posix())
-        reason = _problem(row, picture, seen)
+        name = clean(_plain(row.path))
+        reason = _problem(row, os.path.join(root, row.path), seen)
         if reason:
             skipped.append(Skipped(name if row.path else f"line {row.line}", reason))
             continue
         seen.add((row.path, row.label))
-        samples.append(Sample(picture, name, row.label or None, _part(table, row)))
+        samples.append(Sample(table.parent / row.path, name, row.label or None, _part(table, row)))
     if not samples:
         raise DataError(_why_nothing(table, skipped))
     return assemble(
@@ -57,6 +57,11 @@ def load_table(table: Path, *, labelled: bool) -> Dataset:
         skipped=skipped,
         labelled=labelled,
     )
+
+
+def listed(table: Path) -> Iterator[str]:
+    """The paths that a .csv or .tsv file names, as it gives them, row by row; DataError as for `load_table`."""
+    return (row.path for row in _rows(table, labelled=False))
 
 
 def _rows(table: Path, labelled: bool) -> Iterator[_Row]:
@@ -124,16 +129,21 @@ def _spelled(root: Path, path: str) -> str:
     return slashed if os.path.exists(root / slashed) else path
 
 
-def _problem(row: _Row, picture: Path, seen: set[tuple[str, str]]) -> str | None:
+def _plain(path: str) -> str:
+    """A path without `.` and doubled slashes; most have none, and a `Path` takes as long as all the rest of a row."""
+    return Path(path).as_posix() if "//" in path or "./" in path or path.endswith(("/", ".")) or not path else path
+
+
+def _problem(row: _Row, picture: str, seen: set[tuple[str, str]]) -> str | None:
     if not row.path:
         return "no path"
     if (row.path, row.label) in seen:
         return "listed twice"
     try:
-        if picture.is_file():
+        if os.path.isfile(picture):
             return None
-        return "not a file" if picture.exists() else "no such file"
-    except (OSError, ValueError):  # longer than any name may be, or with a zero byte
+        return "not a file" if os.path.exists(picture) else "no such file"
+    except ValueError:  # with a zero byte
         return "no such file"
 
 

@@ -7,6 +7,8 @@ coarse light and shade are taken away. Brightness and contrast do not change it,
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.doctor.neighbours import unit
+
 Floats = NDArray[np.float32]
 
 _COARSE = 3.0  # pixels of 32: the blur that is taken away
@@ -14,6 +16,14 @@ _BLAND = 0.7  # spread of what is left, below which there is nothing to lay over
 _STEPS = (1.0, 0.9, 0.8)  # of the sides that a crop may have kept
 _FINER = (-0.05, 0.0, 0.05)
 _HOPELESS = 0.55  # after the first steps: a finer one adds 0.2 at most
+
+
+def layouts(grey: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Grey pictures uint8 `[n, side, side]` at 8 × 8 pixels about their mean, and their mirror images, of length 1."""
+    count, step = len(grey), grey.shape[1] // 8
+    small = grey.reshape(count, 8, step, 8, step).mean(axis=(2, 4), dtype=np.float32)
+    small -= small.mean(axis=(1, 2), keepdims=True)
+    return unit(small.reshape(count, -1)), unit(small[:, :, ::-1].reshape(count, -1))
 
 
 def textured(grey: NDArray[np.uint8]) -> Floats:

@@ -19,6 +19,7 @@ from tl.doctor.files import files
 from tl.doctor.findings import Diagnosis, Finding, ranked
 from tl.doctor.labels import wrong_labels
 from tl.doctor.names import names
+from tl.doctor.originals import originals
 from tl.doctor.outliers import outliers
 from tl.doctor.reading import Seen, read_all
 from tl.doctor.shortcuts import shortcuts
@@ -105,9 +106,10 @@ def _parts(dataset: Dataset, seen: Seen, val: float, seed: int) -> tuple[bool, P
     if any(part in ("validation", "test") for part in dataset.parts):
         return True, [part or "train" for part in dataset.parts], []
     parts: Parts = [None] * len(dataset.names)
-    fingerprints = [seen.looks.fingerprints[index] for index in seen.usable]
+    own, shown = seen.looks.fingerprints, originals(seen.looks, dataset.labels).fingerprints
+    prints, counted = ([side[index] for index in seen.usable] for side in (own, shown))
     try:
-        made = split(dataset.without(seen.looks.errors), fingerprints, validation=val, seed=seed)
+        made = split(dataset.without(seen.looks.errors), prints, originals=counted, validation=val, seed=seed)
     except DataError as error:
         return False, parts, [f"the split by default cannot be made: {error}"]
     sides: tuple[tuple[str, NDArray[np.int64]], ...] = (

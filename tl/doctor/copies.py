@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.doctor.alignment import overlap, textured
+from tl.doctor.alignment import layouts, overlap, textured
 from tl.doctor.hashes import BITS, hashes
 from tl.doctor.looks import Looks
-from tl.doctor.neighbours import Floats, Pairs, pairs_above, projected, unit
+from tl.doctor.neighbours import Floats, Pairs, pairs_above, products, projected, unit
 
 # Chosen on copies planted into the dogs-vs-cats photos and into CIFAR-100 (bench/doctor.py), and by looking at pairs.
 _NEAR_HASH = 6  # bits of 64
@@ -90,9 +90,9 @@ def _proposed(pictures: NDArray[np.uint8], features: Floats) -> tuple[Pairs, NDA
     plain, mirrored = hashes(pictures)
     by_hash = [pairs_above(plain, BITS - 2 * _NEAR_HASH), pairs_above(plain, BITS - 2 * _NEAR_HASH, mirrored)]
     by_features = pairs_above(features, _NEAR_FEATURES)
-    straight, across = _layouts(pictures)
-    likeness = np.maximum(_products(straight, straight, by_features), _products(straight, across, by_features))
-    both = likeness + _products(features, features, by_features)
+    straight, across = layouts(pictures)
+    likeness = np.maximum(products(straight, straight, by_features), products(straight, across, by_features))
+    both = likeness + products(features, features, by_features)
     may_be = (likeness >= _SAME_LAYOUT) & (both >= _TOGETHER)
     by_features = by_features[may_be]
     order = np.argsort(-both[may_be], kind="stable")
@@ -100,21 +100,5 @@ def _proposed(pictures: NDArray[np.uint8], features: Floats) -> tuple[Pairs, NDA
     _, first = np.unique(together @ np.array([len(pictures), 1]), return_index=True)
     kept = np.sort(first)[:_MOST_PROPOSED]
     pairs = together[kept]
-    turned = _products(straight, across, pairs) > _products(straight, straight, pairs)
+    turned = products(straight, across, pairs) > products(straight, straight, pairs)
     return pairs, turned, kept < sum(map(len, by_hash))
-
-
-def _layouts(pictures: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Pictures at 8 × 8 pixels about their mean, and their mirror images, as rows of length 1."""
-    count, step = len(pictures), pictures.shape[1] // 8
-    small = pictures.reshape(count, 8, step, 8, step).mean(axis=(2, 4), dtype=np.float32)
-    small -= small.mean(axis=(1, 2), keepdims=True)
-    return unit(small.reshape(count, -1)), unit(small[:, :, ::-1].reshape(count, -1))
-
-
-def _products(left: Floats, right: Floats, pairs: Pairs) -> Floats:
-    made = np.empty(len(pairs), np.float32)
-    for start in range(0, len(pairs), 4096):
-        some = pairs[start : start + 4096]
-        made[start : start + 4096] = np.einsum("ij,ij->i", left[some[:, 0]], right[some[:, 1]])
-    return made

@@ -1,33 +1,39 @@
-"""Pictures become what can be seen of each without a network: its file, its size, its light, and a small grey copy.
+"""A decoded picture becomes what can be seen of it without a network: its file, size, light, and a small grey copy."""
 
-Every file is read once here, for its content hash as well, and decoded no larger than it takes.
-"""
-
-import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.images import Content, Picture, decode, fingerprint, read
-from tl.errors import ImageError
-from tl.reporting import Reporter, Silent
+from tl.datasets.images import Content
 
 SIDE = 32
 """Of the small grey copies, in pixels: enough to lay one over another, 50 MB for 50,000."""
 
-_DETAIL = 128  # pixels of the short side at which light and sharpness are measured: large JPEGs are decoded by half
+DETAIL = 128
+"""Pixels of the short side at which contrast and sharpness are measured: large JPEGs are decoded by half."""
+
+VERSION = 1
+"""Raised when the same pixels come to look otherwise, so that what was kept of them is not taken."""
+
+_AT_ONCE = 1024  # pictures whose colours are computed at a time: 10 MB
 _COARSE = 16  # pixels of the side at which colours are measured; the outermost count as the border
-_CHUNK = 64
 _HEADER = 89_000_000  # pixels beyond which Pillow warns before it has been asked for anything
 _ORIENTATION = 0x0112
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
+
+ROW = np.dtype(
+    [
+        *(("format", "S12"), ("mode", "S12"), ("bytes", "<u8"), ("width", "<u4"), ("height", "<u4")),
+        *(("orientation", "<u4"), ("contrast", "<f4"), ("sharpness", "<f4")),
+        *(("coarse", "u1", (_COARSE, _COARSE, 3)), ("grey", "u1", (SIDE, SIDE))),
+    ]
+)
+"""What is kept of one picture: its header, and the pixels that everything else is computed from."""
 
 
 @dataclass(frozen=True)
@@ -63,60 +69,43 @@ class Looks:
     sharpness: NDArray[np.float32]
 
 
-def look(
-    pictures: Sequence[Picture],
-    *,
-    seen: Callable[[int, bytes], None] | None = None,
-    report: Reporter | None = None,
-) -> Looks:
-    """What can be seen of pictures, in their order; `seen` is told index and content hash of each one that decodes."""
-    count = len(pictures)
-    found = Looks(
-        fingerprints=(),
-        headers=(),
-        errors={},
-        grey=np.zeros((count, SIDE, SIDE), np.uint8),
-        colour=np.zeros((count, 6), np.float32),
-        border=np.zeros((count, 7), np.float32),
-        light=np.zeros((count, 2), np.float32),
-        contrast=np.zeros(count, np.float32),
-        sharpness=np.zeros(count, np.float32),
+def see(content: Content, image: NDArray[np.uint8]) -> NDArray[Any]:
+    """The row `[]` of a file and its pixels, decoded to at least `DETAIL` a side where it has them."""
+    header = _header(content, image)
+    row = np.zeros((), ROW)
+    row["format"], row["mode"] = header.format.encode(), header.mode.encode()
+    for name in ("bytes", "width", "height", "orientation"):
+        row[name] = getattr(header, name)
+    row["coarse"], row["grey"] = _reduced(image)
+    row["contrast"], row["sharpness"] = _detail(image)
+    return row
+
+
+def looks_of(rows: NDArray[Any], fingerprints: Sequence[bytes], errors: dict[int, str]) -> Looks:
+    """The looks that rows `[n]` of pictures with these content hashes stand for; those with an error are zero."""
+    columns = [rows[name].tolist() for name in ("format", "bytes", "width", "height", "mode", "orientation")]
+    headers = [
+        None if at in errors else Header(kind.decode(), size, width, height, mode.decode(), orientation)
+        for at, (kind, size, width, height, mode, orientation) in enumerate(zip(*columns, strict=True))
+    ]
+    grey = np.ascontiguousarray(rows["grey"])
+    colour, border = np.zeros((len(rows), 6), np.float32), np.zeros((len(rows), 7), np.float32)
+    light = np.zeros((len(rows), 2), np.float32)
+    for start in range(0, len(rows), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        colour[some], border[some] = _colours(rows["coarse"][some].astype(np.float32))
+        light[some] = np.percentile(grey[some].reshape(-1, SIDE * SIDE), (5, 95), axis=1).T
+    return Looks(
+        fingerprints=tuple(fingerprints),
+        headers=tuple(headers),
+        errors=dict(sorted(errors.items())),
+        grey=grey,
+        colour=colour,
+        border=border,
+        light=light,
+        contrast=np.ascontiguousarray(rows["contrast"]),
+        sharpness=np.ascontiguousarray(rows["sharpness"]),
     )
-    hashes = [b""] * count
-    headers: list[Header | None] = [None] * count
-
-    def examine(indices: range) -> int:
-        coarse = np.zeros((len(indices), _COARSE, _COARSE, 3), np.uint8)
-        for place, index in enumerate(indices):
-            try:
-                content = read(pictures[index])
-                hashes[index] = fingerprint(content)
-                image = decode(content, _DETAIL)
-                headers[index] = _header(content, image)
-                coarse[place], found.grey[index] = _reduced(image)
-                found.contrast[index], found.sharpness[index] = _detail(image)
-                if seen is not None:
-                    seen(index, hashes[index])
-            except ImageError as error:
-                found.errors[index] = str(error)
-        rows = slice(indices.start, indices.stop)
-        found.colour[rows], found.border[rows] = _colours(coarse.astype(np.float32))
-        found.light[rows] = np.percentile(found.grey[rows].reshape(len(indices), -1), (5, 95), axis=1).T
-        return len(indices)
-
-    chunks = (range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
-    with (report or Silent()).task("looking", count, "photos") as task:
-        for done in _in_threads(examine, chunks):
-            task.advance(done)
-    errors = dict(sorted(found.errors.items()))
-    return replace(found, fingerprints=tuple(hashes), headers=tuple(headers), errors=errors)
-
-
-def _in_threads(work: Callable[[range], int], chunks: Iterator[range]) -> Iterator[int]:
-    workers = max(2, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
-        while wave := list(islice(chunks, 8 * workers)):
-            yield from pool.map(work, wave)
 
 
 def _reduced(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -36,6 +36,15 @@ def projected(rows: Floats, size: int, *, about_mean: bool = True, seed: int = 0
     return unit(made)
 
 
+def products(left: Floats, right: Floats, pairs: Pairs) -> Floats:
+    """The product `[m]` of row i of `left` and row j of `right` for each of pairs `[m, 2]`."""
+    made = np.empty(len(pairs), np.float32)
+    for start in range(0, len(pairs), 4096):
+        some = pairs[start : start + 4096]
+        made[start : start + 4096] = np.einsum("ij,ij->i", left[some[:, 0]], right[some[:, 1]])
+    return made
+
+
 def pairs_above(left: Floats, least: float, right: Floats | None = None) -> Pairs:
     """Pairs `[m, 2]`, i < j, of rows i of `left` and j of `right` (or `left`) whose product is at least `least`.
 

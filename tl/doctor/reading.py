@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.datasets.images import VERSION, Picture
-from tl.doctor.looks import Looks, look
+from tl.doctor.looking import look
+from tl.doctor.looks import Looks
 from tl.engines.engine import Engine
 from tl.features.cache import FeatureCache, namespace, usable_cache
 from tl.features.extract import extract
@@ -38,14 +40,18 @@ def read_all(pictures: Sequence[Picture], engine: Engine, recipe: Recipe, size: 
         # As in tl.features.extract, which fills what is not found here.
         space = namespace(f"{engine.key}/images {VERSION}")
 
-        def find(index: int, content_hash: bytes) -> None:
-            vector = cache.get(space + content_hash) if cache is not None else None
-            if vector is not None and len(vector) == size:
-                values[index], known[index] = vector, True
+        used: deque[bytes] = deque()
 
-        looks = look(pictures, seen=find, report=report)
+        def find(index: int, content_hash: bytes) -> None:
+            (row,) = cache.find([space + content_hash]) if cache is not None else [None]
+            if row is not None and len(row.vector) == size:
+                values[index], known[index] = row.vector, True
+                if not row.today:
+                    used.append(space + content_hash)
+
+        looks = look(pictures, cache=cache, seen=find, report=report)
         if cache is not None:
-            _touch(cache, [space + looks.fingerprints[index] for index in np.flatnonzero(known)])
+            _touch(cache, list(used))
         missing = [index for index in range(len(pictures)) if not known[index] and index not in looks.errors]
         if missing:
             made = extract([pictures[index] for index in missing], engine, recipe, cache, report=report)

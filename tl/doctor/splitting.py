@@ -16,7 +16,7 @@ from tl.datasets.writing import check_files, check_new, fresh, write_files, writ
 from tl.doctor.apart import SIDES, apart
 from tl.doctor.copies import Copy, copies
 from tl.doctor.duplicates import groups
-from tl.doctor.looks import look
+from tl.doctor.looking import look
 from tl.doctor.reading import read_all
 from tl.doctor.together import groups_by
 from tl.errors import DataError

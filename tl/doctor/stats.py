@@ -9,7 +9,8 @@ import numpy as np
 
 from tl.datasets.dataset import Dataset
 from tl.datasets.sources import load
-from tl.doctor.looks import Looks, look
+from tl.doctor.looking import look
+from tl.doctor.looks import Looks
 from tl.reporting import Reporter
 
 _SHARES = (0, 5, 50, 95, 100)

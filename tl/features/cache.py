@@ -42,6 +42,14 @@ class CacheInfo:
     folder: Path
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A vector that is kept, and whether it was used today already, so that this need not be noted."""
+
+    vector: Vector
+    today: bool
+
+
 class FeatureCache:
     """Feature vectors by image content and network; safe for threads and processes, and open as often as one likes.
 
@@ -69,14 +77,19 @@ class FeatureCache:
 
     def get(self, key: bytes) -> Vector | None:
         """The vector under a key, or None."""
+        (found,) = self.find([key])
+        return None if found is None else found.vector
+
+    def find(self, keys: Sequence[bytes]) -> list[Stored | None]:
+        """What is kept under each key, looked up at once."""
         import lmdb
 
+        today = _today()
         try:
             with self._store.begin(db=self._rows, buffers=True) as view:
-                row = view.get(key)
-                return None if row is None else _unpacked(row)
+                return [_stored(view.get(key), today) for key in keys]
         except lmdb.Error:
-            return None  # a damaged page: as good as missing, and said when it is to be written
+            return [None] * len(keys)  # a damaged page: as good as missing, and said when it is to be written
 
     def put(self, rows: Sequence[tuple[bytes, Vector]]) -> None:
         """Write rows in one transaction: all of them or none. Raises CacheError when the disk is full."""
@@ -171,10 +184,12 @@ def namespace(engine_key: str) -> bytes:
     return hashlib.sha256(engine_key.encode()).digest()[:16]
 
 
-def _unpacked(row: Any) -> Vector | None:
-    checksum, _ = _HEAD.unpack_from(row)
+def _stored(row: Any, today: int) -> Stored | None:
+    if row is None:
+        return None
+    checksum, day = _HEAD.unpack_from(row)
     body = bytes(row[_HEAD.size :])
-    return np.frombuffer(body, np.float32) if zlib.crc32(body) == checksum else None
+    return Stored(np.frombuffer(body, np.float32), day == today) if zlib.crc32(body) == checksum else None
 
 
 def _stamp(day: int, key: bytes) -> bytes:

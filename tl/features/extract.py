@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.images import VERSION, Picture, decode, fingerprint, fit, read
+from tl.datasets.images import VERSION, Content, Picture, decode, fingerprint, fit, read
 from tl.engines.engine import Engine, Photos
 from tl.errors import CacheError, EngineError, ImageError
 from tl.features.cache import FeatureCache, Vector, namespace
@@ -25,9 +25,7 @@ from tl.reporting import Reporter, Silent
 
 _IN_MEMORY = 256 << 20  # features larger than this many bytes live in a file of the cache's disk
 _WRITE_ROWS = 256
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+_TOGETHER = 16  # pictures handed to a thread at once, as long as their features are known
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,10 @@ class _Prepared:
     error: str = ""
 
 
+_Task = tuple[int, Picture]
+_Work = Callable[[Sequence[_Task]], list[_Prepared]]
+
+
 def stream(
     pictures: Iterable[Picture],
     engine: Engine,
@@ -78,8 +80,7 @@ def stream(
     ready: deque[Row] = deque()
     workers = max(2, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        tasks = enumerate(pictures)
-        prepared = _ahead(pool, lambda task: _prepare(*task, recipe, keeper), tasks, 4 * engine.batch)
+        prepared = _ahead(pool, lambda tasks: _prepare(tasks, recipe, keeper), enumerate(pictures), 4 * engine.batch)
         try:
             for batch, vectors in engine.run(_batches(prepared, engine.batch, ready)):
                 yield from _drained(ready)
@@ -138,13 +139,13 @@ class _Keeper:
         self._pending: list[tuple[bytes, Vector]] = []
         self._used: deque[bytes] = deque()
 
-    def find(self, content_hash: bytes) -> Vector | None:
+    def find(self, hashes: Sequence[bytes]) -> list[Vector | None]:
         if self._cache is None:
-            return None
-        vector = self._cache.get(self._space + content_hash)
-        if vector is not None:
-            self._used.append(self._space + content_hash)
-        return vector
+            return [None] * len(hashes)
+        keys = [self._space + content_hash for content_hash in hashes]
+        found = self._cache.find(keys)
+        self._used.extend(key for key, row in zip(keys, found, strict=True) if row is not None and not row.today)
+        return [None if row is None else row.vector for row in found]
 
     def keep(self, content_hash: bytes, vector: Vector) -> None:
         if self._cache is not None:
@@ -169,29 +170,54 @@ class _Keeper:
             self._report.warn(f"{error}; going on without it")
 
 
-def _prepare(index: int, picture: Picture, recipe: Recipe, keeper: _Keeper) -> _Prepared:
-    try:
-        content = read(picture)
-        content_hash = fingerprint(content)
-        vector = keeper.find(content_hash)
+def _prepare(tasks: Sequence[tuple[int, Picture]], recipe: Recipe, keeper: _Keeper) -> list[_Prepared]:
+    contents: dict[int, Content] = {}
+    errors: dict[int, str] = {}
+    for index, picture in tasks:
+        try:
+            contents[index] = read(picture)
+        except ImageError as error:
+            errors[index] = str(error)
+    hashes = [fingerprint(content) for content in contents.values()]
+    known = dict(zip(contents, zip(hashes, keeper.find(hashes), strict=True), strict=True))
+    prepared = []
+    for index, _ in tasks:
+        if index in errors:
+            prepared.append(_Prepared(index, error=errors[index]))
+            continue
+        content_hash, vector = known[index]
+        content = contents.pop(index)
         if vector is not None:
-            return _Prepared(index, content_hash, vector)
+            prepared.append(_Prepared(index, content_hash, vector))
+        else:
+            prepared.append(_decoded(index, content, content_hash, recipe))
+    return prepared
+
+
+def _decoded(index: int, content: Content, content_hash: bytes, recipe: Recipe) -> _Prepared:
+    try:
         photo = fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)
-        return _Prepared(index, content_hash, photo=photo)
     except ImageError as error:
         return _Prepared(index, error=str(error))
+    return _Prepared(index, content_hash, photo=photo)
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Given], Made], items: Iterable[Given], window: int
-) -> Iterator[Made]:
-    waiting: deque[Future[Made]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) >= window:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def _ahead(pool: ThreadPoolExecutor, work: _Work, tasks: Iterable[_Task], window: int) -> Iterator[_Prepared]:
+    """What `work` makes of the tasks, in order, at most `window` of them ahead.
+
+    A thread is given one picture at a time; while all are known, many: handing over costs more than looking up.
+    """
+    source, waiting, under_way, size = iter(tasks), deque[Future[list[_Prepared]]](), 0, 1
+    while True:
+        while under_way < window and (chunk := list(islice(source, size))):
+            waiting.append(pool.submit(work, chunk))
+            under_way += len(chunk)
+        if not waiting:
+            return
+        done = waiting.popleft().result()
+        under_way -= len(done)
+        size = _TOGETHER if all(item.photo is None for item in done) else 1
+        yield from done
 
 
 def _batches(prepared: Iterator[_Prepared], size: int, ready: deque[Row]) -> Iterator[tuple[list[_Prepared], Photos]]:

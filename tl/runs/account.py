@@ -1,7 +1,7 @@
 """What a run finds and decides becomes lines for the person who waits for it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tl.datasets.sources import Dataset
 from tl.datasets.splits import Split
@@ -44,11 +44,11 @@ def tell_features(features: Features, engine: Engine, report: Reporter) -> None:
     )
 
 
-def tell_split(parts: Split, seed: int, report: Reporter) -> None:
-    """How many photos each part has."""
+def tell_split(parts: Split, seed: int, report: Reporter, notes: Sequence[str] = ()) -> None:
+    """How many photos each part has, and more `notes` on how they were divided."""
     counts = ", ".join(f"{len(getattr(parts, name)):,} {name}" for name in PARTS if len(getattr(parts, name)))
     report.say("split", f"{counts} (seed {seed})")
-    for note in parts.notes:
+    for note in (*parts.notes, *notes):
         report.say("", note)
 
 

@@ -129,8 +129,11 @@ def trained_on(run: Run) -> frozenset[str]:
     """The sha256 of every image that the run was trained on."""
     try:
         with (run.folder / "split.csv").open(encoding="utf-8", newline="") as stream:
-            return frozenset(row["sha256"] for row in csv.DictReader(stream) if row["split"] == "train")
-    except (OSError, KeyError, ValueError, csv.Error) as error:
+            rows = csv.reader(stream)
+            header = next(rows, [])
+            part, sha256 = header.index("split"), header.index("sha256")
+            return frozenset(row[sha256] for row in rows if row[part] == "train")
+    except (OSError, IndexError, ValueError, csv.Error) as error:
         raise _damaged(run.folder, "split.csv cannot be read") from error
 
 

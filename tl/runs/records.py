@@ -117,7 +117,7 @@ def _predicted(
 
 
 def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with path.open("w", newline="", encoding="utf-8", errors="replace") as stream:  # a file name may be no UTF-8
         writer = csv.writer(stream)
         writer.writerow(header)
-        writer.writerows([utf8(cell) for cell in row] for row in rows)
+        writer.writerows(rows)

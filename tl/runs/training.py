@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,8 @@ from tl import __version__
 from tl.datasets.sources import Dataset, load
 from tl.datasets.splits import Split, split
 from tl.doctor.glance import glance
+from tl.doctor.looking import look
+from tl.doctor.originals import originals
 from tl.engines.engine import Engine, open_engine
 from tl.engines.trunks import Trunk, prepare
 from tl.errors import DataError
@@ -125,15 +127,14 @@ def _learn(
     precision = engine.precision
     del engine  # and with it the compiled network, whose memory the head can use
     dataset = _usable(dataset, features.failures, report)
-    parts = split(dataset, features.fingerprints, validation=given.val, seed=given.seed)
-    tell_split(parts, given.seed, report)
+    parts, counted = _split(given, dataset, features, report)
     if weights.choice != "none":  # to random weights all photos look alike
         tell_doubts(glance(dataset, features.values, parts, given.data), report)
     fitted = fit(
         features.values[parts.train],
         dataset.labels[parts.train],
         len(dataset.class_names),
-        fingerprints=[features.fingerprints[at] for at in parts.train],
+        fingerprints=[counted.fingerprints[at] for at in parts.train],
         seed=given.seed,
         report=report,
     )
@@ -145,7 +146,7 @@ def _learn(
     unknown = measure(features.values[parts.train], dataset, parts.train, given)
     answers = answer_held_out(fitted.head, features.values[held_out(parts)], dataset, parts, unknown)
     tell_confidence(answers, report)
-    job = Attempt(given, dataset, features, parts, fitted.head, answers, network, weights)
+    job = Attempt(given, dataset, counted, parts, fitted.head, answers, network, weights)
     outcome = attempt(job, scratch, clock.started, report)
     if outcome is not None:
         clock.lap("fine-tuning")
@@ -168,14 +169,24 @@ def _learn_from_scratch(
 ) -> Learned:
     found = survey(dataset.pictures, network.recipe, report=report)
     dataset = _usable(dataset, found.failures, report)
-    parts = split(dataset, found.fingerprints, validation=given.val, seed=given.seed)
-    tell_split(parts, given.seed, report)
+    parts, counted = _split(given, dataset, found, report)
     clock.lap("reading")
     head = first_head(network.features, len(dataset.class_names), given.seed)
-    job = Attempt(given, dataset, found, parts, head, nothing(head, len(dataset.class_names)), network, weights)
+    job = Attempt(given, dataset, counted, parts, head, nothing(head, len(dataset.class_names)), network, weights)
     outcome = from_scratch(job, scratch, clock.started, report)
     clock.lap("training")
     return Learned(dataset, found.fingerprints, parts, None, outcome.answers, outcome.trunk, outcome, given.precision)
+
+
+def _split(given: Options, dataset: Dataset, features: Features, report: Reporter) -> tuple[Split, Features]:
+    """The split, and the features under the content hash that each photo counts as: copies of one stay together."""
+    with usable_cache(report) if given.cache else nullcontext() as cache:
+        looks = look(dataset.pictures, known=features.fingerprints, cache=cache, report=report)
+    found = originals(looks, dataset.labels)
+    own = features.fingerprints
+    parts = split(dataset, own, originals=found.fingerprints, validation=given.val, seed=given.seed)
+    tell_split(parts, given.seed, report, found.notes)
+    return parts, replace(features, fingerprints=found.fingerprints)
 
 
 def _features(given: Options, dataset: Dataset, network: Backbone, engine: Engine, report: Reporter) -> Features:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,10 @@ def compose(subject: Subject, *, explain: bool = True) -> str:
         told = _head(subject, metrics, answers) | _figures(metrics, answers) | _sureness(metrics, answers)
         told |= _account(subject, metrics, answers)
         album = Album(subject.dataset, read_fingerprints(subject.folder))
-    told |= _examples(subject, answers, album, told["counts"], explain)
+    with ThreadPoolExecutor(1) as pool:  # the network answers while photos are read and shrunk
+        errors = pool.submit(_errors, subject, answers, album, explain)
+        told |= _examples(answers, album, told["counts"])
+        told |= _worst(*errors.result())
     told["photos_gone"] = subject.dataset is None or album.lost
     budget = _PHOTOS
     while True:
@@ -173,18 +177,20 @@ def _account(subject: Subject, metrics: Mapping[str, Any], answers: Answers) -> 
     }
 
 
-def _examples(subject: Subject, answers: Answers, album: Album, counts: NDArray[np.int64], explain: bool) -> Parts:
+def _examples(answers: Answers, album: Album, counts: NDArray[np.int64]) -> Parts:
     confused, unsure, sure = choice.pairs(answers, counts), choice.least_sure(answers), choice.most_sure(answers)
     album.prepare(answers.names[at] for at in [*unsure, *sure, *(at for found in confused for at in found.examples)])
-    errors, reason = _errors(subject, answers, album, explain)
+    album.prepare(answers.names[at] for at in choice.gallery(answers))
     return {
         "pairs": [(found.pair, [tile(answers, at, album) for at in found.examples]) for found in confused],
-        "errors": errors,
-        "explained": any(error.heat is not None for error in errors),
-        "not_explained": reason,
         "unsure": [tile(answers, at, album) for at in unsure],
         "sure": [tile(answers, at, album) for at in sure],
     }
+
+
+def _worst(errors: list[Explained], reason: str) -> Parts:
+    explained_some = any(error.heat is not None for error in errors)
+    return {"errors": errors, "explained": explained_some, "not_explained": reason}
 
 
 def _gallery(answers: Answers, album: Album, budget: int) -> Parts:
