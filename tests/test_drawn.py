@@ -114,3 +114,25 @@ def test_report_names_its_page(tl: Tl, tiny_run: Path, tmp_path: Path):
     wrong = tl("report", "mine", "--data", tmp_path / "nowhere", cwd=tmp_path)
     assert wrong.returncode == 1
     assert wrong.stderr.count("\n") == 1
+
+
+def test_the_report_of_an_evaluation_is_written_anew(tl: Tl, tiny_run: Path, fresh: Path, tmp_path: Path):
+    copy = tmp_path / "photos"
+    shutil.copytree(fresh, copy)
+    done = tl("evaluate", copy, "--run", tiny_run, "--out", "out", "--no-report", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / "out" / "report.html"
+    assert not page.exists()
+    assert tl("report", "out", cwd=tmp_path).returncode == 0
+    text = page.read_text(encoding="utf-8")
+    assert "둘.png" in text
+    assert "data:image/jpeg" in text
+    copy.rename(tmp_path / "moved")
+    assert tl("report", "out", cwd=tmp_path).returncode == 0
+    assert "data:image/jpeg" not in page.read_text(encoding="utf-8")
+    assert tl("report", "out", "--data", "moved", cwd=tmp_path).returncode == 0
+    assert "data:image/jpeg" in page.read_text(encoding="utf-8")
+    (tmp_path / "out" / "metrics.json").write_text("{}")
+    wrong = tl("report", "out", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert wrong.stderr.count("\n") == 1

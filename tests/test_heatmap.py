@@ -1,5 +1,6 @@
 """Heat over photos: where it lies, how it is coloured, and the sheet it is shown on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import tl as library
 from tl.datasets.images import fit
 from tl.errors import ImageError
 from tl.evaluation.explain import Explanation
+from tl.learning.unknown import Unknown
 from tl.networks.backbones import Recipe
 from tl.runs.bundle import load
 from tl.runs.prediction import Predictor
 from tl.views.gallery import pick
-from tl.views.heatmap import SIDE, Heatmap, overlay, sheet
+from tl.views.heatmap import SIDE, Heatmap, heatmaps, overlay, sheet
 
 STRETCH = Recipe(56, "stretch", False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CROP = Recipe(56, "crop", False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -24,7 +26,7 @@ def heat(*hot: tuple[int, int], side: int = 7) -> Explanation:
     values = np.zeros((side, side), np.float32)
     for place in hot:
         values[place] = 1
-    return Explanation(values, 0, 0.9)
+    return Explanation(values, 0, 0.9, np.zeros(4, np.float32))
 
 
 def grey(height: int, width: int, level: int = 150) -> np.ndarray:
@@ -71,7 +73,7 @@ def test_heat_lies_over_the_centre_where_the_recipe_crops(shape: tuple[int, int]
 
 @pytest.mark.parametrize("level", [0, 90, 255])
 def test_more_heat_is_further_along_the_colours(level: int) -> None:
-    ramp = Explanation(np.linspace(0, 1, 8, dtype=np.float32)[None], 0, 0.5)
+    ramp = Explanation(np.linspace(0, 1, 8, dtype=np.float32)[None], 0, 0.5, np.zeros(4, np.float32))
     line = overlay(grey(20, 320, level), ramp, STRETCH)[10]
     yellows = yellow(line[None])[0]
     assert yellows[0] == 0
@@ -104,7 +106,13 @@ def test_a_sheet_shows_photo_and_heat_side_by_side() -> None:
 
 def test_a_heatmap_as_json() -> None:
     entry = Heatmap("a.jpg", "cat", heat((0, 1), side=2))
-    assert entry.as_dict() == {"path": "a.jpg", "label": "cat", "confidence": 0.9, "heat": [[0, 1], [0, 0]]}
+    assert entry.as_dict() == {
+        "path": "a.jpg",
+        "label": "cat",
+        "confidence": 0.9,
+        "unknown": False,
+        "heat": [[0, 1], [0, 0]],
+    }
     assert not entry.empty
     assert Heatmap("a.jpg", "cat", heat()).empty
     assert Heatmap("a.jpg", error="damaged").as_dict() == {"path": "a.jpg", "error": "damaged"}
@@ -134,3 +142,15 @@ def test_a_grid_with_heat(tiny_run: Path, shapes: Path, tl, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     written = np.asarray(Image.open(tmp_path / "grid.png"))
     assert np.array_equal(written[-500:], pictures[1][-500:])
+
+
+def test_a_photo_unlike_all_training_photos_is_said_to_be_so(tiny_run: Path, shapes: Path) -> None:
+    run = load(tiny_run)
+    photo = ("one", shapes / "noise" / "00.png")
+    for threshold, strange in ((-1.0, True), (2.0, False)):
+        references = np.eye(1, run.backbone.features, dtype=np.float32)
+        marked = replace(run, unknown=Unknown(references, threshold, 0.01))
+        [entry] = heatmaps(marked, [photo])
+        assert entry.unknown is strange
+    [entry] = heatmaps(replace(run, unknown=None), [photo])
+    assert entry.unknown is False

@@ -59,6 +59,8 @@ def _print(entry: "Heatmap") -> None:
         click.echo(f"{name}: {click.style('error', fg='red')}: {printable(entry.error)}", err=True)
         return
     label = click.style(printable(entry.label), bold=True)
+    if entry.unknown:
+        label = f"{click.style('unknown', fg='yellow', bold=True)}, unlike all training photos; {label}"
     click.echo(f"{name}: {label} {100 * entry.explanation.confidence:.1f} %" + (f", {NOTHING}" if entry.empty else ""))
 
 

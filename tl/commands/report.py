@@ -1,4 +1,6 @@
-"""`tl report`: a run becomes its report, one HTML page that needs nothing else."""
+"""`tl report`: a run or an evaluation becomes its report, one HTML page that needs nothing else."""
+
+from pathlib import Path
 
 import click
 
@@ -8,12 +10,13 @@ import click
 @click.option("--data", default=None, help="Where the photos are now.  [default: where they were]")
 @click.option("--show", is_flag=True, help="Open it in a browser.")
 def command(run: str | None, data: str | None, show: bool) -> None:
-    """Write report.html of RUN anew, the newest one by default."""
+    """Write report.html of RUN anew, the newest one by default; RUN may also be the folder of an evaluation."""
     from tl.commands.console import Console, near
     from tl.runs.bundle import load
-    from tl.views.drawn import draw_report
+    from tl.views.drawn import draw_evaluation, draw_report, is_evaluation
 
-    page = draw_report(load(run), data)
+    evaluation = Path(run) if run is not None and is_evaluation(Path(run)) else None
+    page = draw_report(load(run), data) if evaluation is None else draw_evaluation(evaluation, data)
     Console().say("report", str(near(page)))
     if show:
         click.launch(str(page))

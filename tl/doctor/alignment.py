@@ -19,11 +19,19 @@ _HOPELESS = 0.55  # after the first steps: a finer one adds 0.2 at most
 
 
 def layouts(grey: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Grey pictures uint8 `[n, side, side]` at 8 × 8 pixels about their mean, and their mirror images, of length 1."""
+    """Grey pictures uint8 `[n, side, side]` at 8 × 8 pixels about their mean, as two rows of 32 numbers.
+
+    The product of the first rows is what the pictures have in common either way round, that of the second what turns
+    its sign when one of them is mirrored; their sum is the correlation of two pictures, their difference that of one
+    with the other's mirror image.
+    """
     count, step = len(grey), grey.shape[1] // 8
     small = grey.reshape(count, 8, step, 8, step).mean(axis=(2, 4), dtype=np.float32)
     small -= small.mean(axis=(1, 2), keepdims=True)
-    return unit(small.reshape(count, -1)), unit(small[:, :, ::-1].reshape(count, -1))
+    small = unit(small.reshape(count, 64)).reshape(count, 8, 8)
+    left, right = small[:, :, :4], small[:, :, :3:-1]
+    even, odd = ((left + sign * right).reshape(count, 32) / np.float32(2**0.5) for sign in (1, -1))
+    return even, odd
 
 
 def textured(grey: NDArray[np.uint8]) -> Floats:

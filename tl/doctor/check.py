@@ -13,6 +13,7 @@ from tl.datasets.dataset import Dataset
 from tl.datasets.sources import load
 from tl.datasets.splits import split
 from tl.doctor import balance as balances
+from tl.doctor.alike import Alike, alike
 from tl.doctor.copies import copies
 from tl.doctor.duplicates import duplicates, groups
 from tl.doctor.files import files
@@ -83,9 +84,10 @@ def examine(
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """The findings about a data set that has been read, and notes on what could not be looked into."""
     looks, features, usable = seen.looks, seen.features, seen.usable
-    same = copies(looks, features, usable)
+    found_alike = alike(looks)
+    same = copies(looks, features, usable, found_alike)
     group = groups(len(dataset.names), same)
-    given, parts, notes = _parts(dataset, seen, val, seed)
+    given, parts, notes = _parts(dataset, seen, found_alike, val, seed)
     found = [*files(dataset, looks), *names(dataset)]
     found += duplicates(dataset, same, parts, given=given)
     if together is not None:
@@ -101,12 +103,12 @@ def examine(
     return ranked(found), tuple(notes)
 
 
-def _parts(dataset: Dataset, seen: Seen, val: float, seed: int) -> tuple[bool, Parts, list[str]]:
+def _parts(dataset: Dataset, seen: Seen, found: Alike, val: float, seed: int) -> tuple[bool, Parts, list[str]]:
     """Whether the data set has a split of its own, the part of each picture, and notes."""
     if any(part in ("validation", "test") for part in dataset.parts):
         return True, [part or "train" for part in dataset.parts], []
     parts: Parts = [None] * len(dataset.names)
-    own, shown = seen.looks.fingerprints, originals(seen.looks, dataset.labels).fingerprints
+    own, shown = seen.looks.fingerprints, originals(seen.looks, dataset.labels, found).fingerprints
     prints, counted = ([side[index] for index in seen.usable] for side in (own, shown))
     try:
         made = split(dataset.without(seen.looks.errors), prints, originals=counted, validation=val, seed=seed)

@@ -45,17 +45,18 @@ def products(left: Floats, right: Floats, pairs: Pairs) -> Floats:
     return made
 
 
-def pairs_above(left: Floats, least: float, right: Floats | None = None) -> Pairs:
-    """Pairs `[m, 2]`, i < j, of rows i of `left` and j of `right` (or `left`) whose product is at least `least`.
+def pairs_above(rows: Floats, least: float, odd: Floats | None = None) -> Pairs:
+    """Pairs `[m, 2]`, i < j, of rows whose product is at least `least`; with `odd` rows, their product's size is added.
 
     Of more than two million the first are returned.
     """
     from threadpoolctl import threadpool_limits
 
-    other = left if right is None else right
-
     def block(start: int) -> Pairs:
-        similar = left[start : start + _BLOCK] @ other[start:].T
+        similar = rows[start : start + _BLOCK] @ rows[start:].T
+        if odd is not None:
+            turned = odd[start : start + _BLOCK] @ odd[start:].T
+            similar += np.abs(turned, out=turned)
         first, second = np.divmod(np.flatnonzero(similar >= least), similar.shape[1])
         after = second > first
         return np.stack([first[after], second[after]], axis=1) + start
@@ -63,7 +64,7 @@ def pairs_above(left: Floats, least: float, right: Floats | None = None) -> Pair
     found: list[Pairs] = [np.zeros((0, 2), np.int64)]
     # A thread for each processor outside of the linear algebra: most of the time goes into what follows it.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for pairs in pool.map(block, range(0, len(left), _BLOCK)):
+        for pairs in pool.map(block, range(0, len(rows), _BLOCK)):
             found.append(pairs)
             if sum(map(len, found)) >= _MOST:
                 pool.shutdown(wait=True, cancel_futures=True)

@@ -5,25 +5,21 @@ may be two photos, and then they merely stand on one side. Photos that all look 
 leave nothing to check with: those count as different.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.doctor.alignment import layouts, overlap, textured
+from tl.doctor.alike import Alike, alike, distinct
 from tl.doctor.copies import Copy
 from tl.doctor.duplicates import groups
 from tl.doctor.looks import Looks
-from tl.doctor.neighbours import Pairs, pairs_above, products
 
 Labels = NDArray[np.int64]
 
-# Of thirty copies planted into dogs-vs-cats these find 30, of thirty among 10,000 images of CIFAR-100 28, and tie one
-# image in a hundred there to another that it is not a copy of (bench/doctor.py).
-_SAME_LAYOUT = 0.9  # correlation at 8 × 8 pixels
+# Of thirty copies planted into dogs-vs-cats this finds 30, of thirty among 10,000 images of CIFAR-100 28, and ties one
+# image in a hundred there to another that it is not a copy of.
 _OVER = 0.86  # correlation of what is fine, laid over each other
-_MOST_PROPOSED = 10_000  # pairs that are laid over each other, the most similar first: 5 seconds
 _FEW = 10  # photos that may look alike however few their class has, as long as two sides are left
 
 
@@ -42,53 +38,25 @@ class Originals:
         return (f"{self.alike:,} images look all alike: they are taken for different photos",) if self.alike else ()
 
 
-def originals(looks: Looks, labels: Labels) -> Originals:
-    """What photos with these looks and labels `[n]`, -1 for none, count as."""
+def originals(looks: Looks, labels: Labels, found: Alike | None = None) -> Originals:
+    """What photos with these looks and labels `[n]`, -1 for none, count as; `found` are their pairs, where known."""
+    found = alike(looks) if found is None else found
     own = looks.fingerprints
-    first: dict[bytes, int] = {}
-    for index, fingerprint in enumerate(own):
-        if index not in looks.errors:
-            first.setdefault(fingerprint, index)
-    distinct = np.array(sorted(first.values()), np.int64)
-    same = [Copy(first[own[at]], at, 1.0) for at in range(len(own)) if first.get(own[at], at) != at]
-    number = groups(len(own), [*same, *_near(looks.grey, distinct)])
-    counts_as, alike = list(own), 0
+    first = {own[index]: index for index in distinct(looks).tolist()}
+    ties = [Copy(first[own[at]], at, 1.0) for at in range(len(own)) if first.get(own[at], at) != at]
+    ties += [Copy(one, other, over) for one, other, _, over in found if over >= _OVER]
+    number = groups(len(own), ties)
+    counts_as, taken_apart = list(own), 0
     for members in _together(number):
         files = {own[index] for index in members}
         if len(files) == 1:
             continue
         if _too_many(members, number, labels):
-            alike += len(members)
+            taken_apart += len(members)
             continue
         for index in members:
             counts_as[index] = min(files)
-    return Originals(tuple(counts_as), alike)
-
-
-def _near(grey: NDArray[np.uint8], indices: NDArray[np.int64]) -> list[Copy]:
-    if len(indices) < 2:
-        return []
-    pictures = grey[indices]
-    straight, across = layouts(pictures)
-    pairs, turned = _proposed(straight, across)
-
-    def over(at: int) -> float:
-        first, second = pairs[at].tolist()
-        other = np.ascontiguousarray(pictures[second][:, ::-1]) if turned[at] else pictures[second]
-        return overlap(textured(pictures[first]), textured(other))
-
-    with ThreadPoolExecutor(2, thread_name_prefix="overlap") as pool:
-        found = np.fromiter(pool.map(over, range(len(pairs)), chunksize=64), np.float64, len(pairs))
-    return [Copy(int(one), int(other), 0.0) for one, other in indices[pairs[found >= _OVER]]]
-
-
-def _proposed(straight: NDArray[np.float32], across: NDArray[np.float32]) -> tuple[Pairs, NDArray[np.bool_]]:
-    """Pairs `[m, 2]` that are laid out alike, and whether the second is to be mirrored `[m]`."""
-    both = np.concatenate([pairs_above(straight, _SAME_LAYOUT), pairs_above(straight, _SAME_LAYOUT, across)])
-    both = np.unique(both, axis=0)
-    as_is, mirrored = products(straight, straight, both), products(straight, across, both)
-    kept = np.sort(np.argsort(-np.maximum(as_is, mirrored), kind="stable")[:_MOST_PROPOSED])
-    return both[kept], mirrored[kept] > as_is[kept]
+    return Originals(tuple(counts_as), taken_apart)
 
 
 def _together(number: Labels) -> list[list[int]]:

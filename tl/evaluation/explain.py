@@ -31,12 +31,14 @@ class Explanation:
     """Where a picture speaks for class `label`, which has the calibrated probability `confidence`.
 
     `heat` is float32 `[rows, columns]` from 0 to 1, on the grid of the last feature map, over what the network sees of
-    the picture: all of it, stretched, or its centre. It is 0 everywhere where nothing speaks for the class.
+    the picture: all of it, stretched, or its centre. It is 0 everywhere where nothing speaks for the class. `features`
+    are the picture's, float32 `[features]`.
     """
 
     heat: Floats
     label: int
     confidence: float
+    features: Floats
 
 
 class Explainer:
@@ -78,7 +80,8 @@ class Explainer:
         slopes = self._network.slopes(maps, self._head.kernel[:, label])
         heat = np.maximum(np.einsum("chw,c->hw", maps.astype(np.float64), slopes), 0)
         most = heat.max()
-        return Explanation((heat / most if most > 0 else heat).astype(np.float32), label, float(shares[label]))
+        heat = (heat / most if most > 0 else heat).astype(np.float32)
+        return Explanation(heat, label, float(shares[label]), features)
 
 
 class _Network:

@@ -6,9 +6,10 @@ from tl.datasets.sources import Dataset, load
 from tl.errors import DataError, DownloadError
 from tl.runs.assessment import Assessment
 from tl.runs.bundle import Run
+from tl.runs.bundle import load as load_run
 from tl.views.gallery import draw_run
 from tl.views.plots import learning_curves
-from tl.views.report.answers import read_fingerprints, readable
+from tl.views.report.answers import read_fingerprints, read_metrics, readable
 from tl.views.report.report import Subject, write_report
 
 
@@ -34,6 +35,24 @@ def draw_report(run: Run, data: str | None = None) -> Path:
     return write_report(Subject(run, run.folder, _photos(run, data), data or _given(run)))
 
 
+def draw_evaluation(folder: Path, data: str | None = None) -> Path:
+    """Write the `report.html` of an evaluation's folder anew; `data` is where its photos are now.
+
+    Raises RunError for a folder that is none, or whose run is gone.
+    """
+    with readable(folder):
+        told = read_metrics(folder)
+        home, given = str(told["run"]), str(told["data"])
+    run = load_run(home)
+    dataset = load(data, labelled=False) if data is not None else _loaded(given)
+    return write_report(Subject(run, folder, dataset, data or given))
+
+
+def is_evaluation(folder: Path) -> bool:
+    """Whether a folder holds an evaluation, and not a run."""
+    return (folder / "metrics.json").is_file() and not (folder / "manifest.json").exists()
+
+
 def _photos(run: Run, data: str | None) -> Dataset | None:
     if data is not None:
         dataset = load(data, labelled=False)
@@ -45,8 +64,12 @@ def _photos(run: Run, data: str | None) -> Dataset | None:
                 "give the data set that the run was made with, where it is now"
             )
         return dataset
+    return _loaded(_given(run))
+
+
+def _loaded(given: str) -> Dataset | None:
     try:
-        return load(_given(run)) if _given(run) else None
+        return load(given, labelled=False) if given else None
     except (DataError, DownloadError):
         return None
 

@@ -43,7 +43,10 @@ MARGIN, GAP, PAD = 20, 8, 26
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What speaks for `label` in the picture of that name: the photo, small, and the heat over it; or the error."""
+    """What speaks for `label` in the picture of that name: the photo, small, and the heat over it; or the error.
+
+    `unknown` says that the picture is unlike all training photos, so that no label can be right.
+    """
 
     name: str
     label: str = ""
@@ -51,6 +54,7 @@ class Heatmap:
     photo: Pixels | None = None
     overlaid: Pixels | None = None
     error: str = ""
+    unknown: bool = False
 
     @property
     def empty(self) -> bool:
@@ -66,6 +70,7 @@ class Heatmap:
             "path": self.name,
             "label": self.label,
             "confidence": round(self.explanation.confidence, 6),
+            "unknown": self.unknown,
             "heat": heat,
         }
 
@@ -108,7 +113,8 @@ def heatmaps(run: bundle.Run, items: Sequence[tuple[str, Picture]], label: str |
             yield Heatmap(name, error=str(error))
             continue
         overlaid = overlay(photo, explanation, run.backbone.recipe)
-        yield Heatmap(name, run.classes[explanation.label], explanation, photo, overlaid)
+        strange = run.unknown is not None and bool(run.unknown.is_unknown(explanation.features[None])[0])
+        yield Heatmap(name, run.classes[explanation.label], explanation, photo, overlaid, unknown=strange)
 
 
 def sheet(maps: Iterable[Heatmap], title: str = "") -> "Image":
@@ -203,7 +209,7 @@ def _write_key(header: "Image", canvas: "ImageDraw", baseline: float) -> None:
     from PIL import Image
 
     end = text.write(canvas, MARGIN, baseline, "nothing", SMALL, QUIET) + GAP
-    ramp = Explanation(np.linspace(0, 1, 120, dtype=np.float32)[None], 0, 0.0)
+    ramp = Explanation(np.linspace(0, 1, 120, dtype=np.float32)[None], 0, 0.0, np.zeros(0, np.float32))
     recipe = Recipe(120, "stretch", False, (0, 0, 0), (1, 1, 1))
     bar = Image.fromarray(overlay(np.full((SMALL, 120, 3), 170, np.uint8), ramp, recipe))
     header.paste(bar, (round(end), round(baseline - SMALL * 0.85)))
