@@ -69,8 +69,8 @@ def fit(
 ) -> Fit:
     """The head for features `[n, features]` and labels `[n]` in `range(classes)`.
 
-    The strength is the one with the least log-loss on training photos that were held out from its fit; byte-identical
-    photos (same fingerprint) are held out together. The temperature is fitted on the same held-out logits.
+    The strength is the one with the least log-loss on training photos that were held out from its fit; photos of
+    the same fingerprint are held out together. The temperature is fitted on the same held-out logits.
     """
     rule = head_rule(len(features))
     with _threads(rule):

@@ -4,12 +4,15 @@ A company that reaches only its package mirrors has its clients set up for them;
 """
 
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tl.errors import DownloadError
 from tl.reporting import Reporter
@@ -65,16 +68,39 @@ def _pip(package: Package, scratch: str) -> list[str]:
 
 
 def _run(command: list[str], package: Package, seconds: float = FETCH_SECONDS) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise DownloadError(f"{package}: no answer from the registry within {seconds:.0f} seconds") from error
-    except OSError as error:
-        raise DownloadError(f"{package}: {command[0]} cannot be started ({error.strerror})") from error
-    if done.returncode != 0:
-        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "no reason")
-        raise DownloadError(f"{package}: {Path(command[0]).name} failed ({said[:160]})")
+    # Files, not pipes: a client's own children would keep those open, and be waited for, after it was ended.
+    with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as complaint:
+        try:
+            client = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=told, stderr=complaint, start_new_session=True
+            )
+        except OSError as error:
+            raise DownloadError(f"{package}: {command[0]} cannot be started ({error.strerror})") from error
+        try:
+            code = client.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise DownloadError(f"{package}: no answer from the registry within {seconds:.0f} seconds") from error
+        finally:
+            _end(client)
+        if code != 0:
+            lines = [line.strip() for line in (_text(complaint) or _text(told)).splitlines() if line.strip()]
+            named = (line for line in reversed(lines) if "error" in line.lower())
+            said = next(named, lines[-1] if lines else "no reason")
+            raise DownloadError(f"{package}: {Path(command[0]).name} failed ({said[:160]})")
+
+
+def _end(client: "subprocess.Popen[bytes]") -> None:
+    """End a client that still runs, and all that it started."""
+    if client.poll() is None:
+        if hasattr(os, "killpg"):
+            os.killpg(client.pid, signal.SIGKILL)
+        client.kill()
+        client.wait()
+
+
+def _text(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
 
 
 def _checked(archive: Path, package: Package, folder: Path) -> Path:
