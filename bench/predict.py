@@ -1,5 +1,7 @@
 """`tl predict` of one photo against the shortest Keras script with the same network; whole processes in turn.
 
+Once with the cache that training left, and once with an empty one: all that is needed is in the run.
+
 python bench/predict.py [--repeat 5]
 """
 
@@ -43,11 +45,13 @@ def main() -> None:
             )
             for _ in range(repeat)
         ]
+        bare = [run([*TL, "predict", photo], folder, TL_CACHE_DIR=str(folder / f"empty-{at}")) for at in range(repeat)]
         help_ = [run([*TL, "--help"], folder).seconds for _ in range(repeat)]
     for name, side in (("tl predict", 0), ("Keras script", 1)):
         seconds = statistics.median(pair[side].seconds for pair in pairs)
         megabytes = max(pair[side].megabytes for pair in pairs)
         print(f"{name:<14}{seconds:>8.2f} s{megabytes:>8.0f} MB")
+    print(f"without cache {statistics.median(process.seconds for process in bare):>8.2f} s")
     print(f"ratio, pair by pair: {statistics.median(b.seconds / a.seconds for a, b in pairs):.1f} x")
     print(f"tl --help     {statistics.median(help_):>8.2f} s")
 

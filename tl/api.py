@@ -1,7 +1,7 @@
 """What `import tl` offers: the whole job as functions, the same as the commands."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,25 +9,21 @@ import numpy as np
 
 from tl.datasets.images import Picture
 from tl.datasets.paths import image_files
+from tl.datasets.requested import Request, requested
 from tl.errors import ImageError, UsageError
 from tl.reporting import Reporter
 from tl.runs import bundle
-from tl.runs.assessment import Asked, Assessment, assess
-from tl.runs.compare import Comparison
-from tl.runs.compare import compare as _compare
 from tl.runs.options import Options
 from tl.runs.prediction import Prediction, Predictor
-from tl.runs.search import Search
-from tl.runs.search import search as _search
-from tl.runs.training import finetune as _finetune
-from tl.views.compared import draw_comparison
-from tl.views.drawn import draw_assessed, draw_finished
-from tl.views.gallery import pick
-from tl.views.gradients import save_gradients
-from tl.views.heatmap import heatmaps, sheet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from tl.runs.assessment import Assessment
+    from tl.runs.compare import Comparison
+    from tl.runs.search import Search
+
+# What only one function needs is imported there: together it takes longer than a prediction.
 
 
 class Classifier:
@@ -56,6 +52,20 @@ class Classifier:
         given: Sequence[object] = images if isinstance(images, (list, tuple)) else [images]
         return self._predictor.predict([picture for item in given for picture in _pictures(item)], top=top)
 
+    def stream(
+        self, images: str | Path | Sequence[str | Path], *, top: int = 5, every: int = 30
+    ) -> Iterator[Prediction]:
+        """Predictions one after the other, in order and in constant memory, of whatever `tl predict` takes.
+
+        Files, folders, patterns, tables, every `every`-th frame of videos, http and https addresses. What cannot be
+        read is a prediction whose `error` says why. Raises DataError for a folder without images.
+        """
+        if top < 1 or every < 1:
+            raise UsageError(f"top={top}, every={every}: at least 1 each")
+        given = [images] if isinstance(images, (str, os.PathLike)) else images
+        request = Request([os.fspath(image) for image in given], every=every)
+        return self._predictor.in_order(requested(request, at_least=self._predictor.at_least), top=top)
+
     def grid(
         self,
         data: str | Path,
@@ -72,6 +82,8 @@ class Classifier:
         `only` is "all", "right" or "wrong"; `sort` is "name" or "confidence" (surest first); `count` 0 means all;
         `explain` lays over each photo what speaks for its label.
         """
+        from tl.views.gallery import pick
+
         gallery = pick(self._predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain)
         return gallery.draw(columns=columns)
 
@@ -83,6 +95,8 @@ class Classifier:
         Images are given as for `predict`. Raises ImageError for one that cannot be read, UsageError for an unknown
         class or too many images.
         """
+        from tl.views.heatmap import heatmaps, sheet
+
         given: Sequence[object] = images if isinstance(images, (list, tuple)) else [images]
         pictures = [picture for item in given for picture in _pictures(item)]
         named = [(str(item) if isinstance(item, Path) else str(at), item) for at, item in enumerate(pictures)]
@@ -139,7 +153,10 @@ def finetune(
     """
     given = {name: value for name, value in locals().items() if name not in ("resume", "report")}
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    run = _finetune(Options(**plain | {"lr": None if lr is None else str(lr)}), report=report, resume=resume)
+    from tl.runs.training import finetune as train
+    from tl.views.drawn import draw_finished
+
+    run = train(Options(**plain | {"lr": None if lr is None else str(lr)}), report=report, resume=resume)
     draw_finished(run)
     return run
 
@@ -162,7 +179,7 @@ def evaluate(
     offline: bool = False,
     command: str = "",
     report: Reporter | None = None,
-) -> Assessment:
+) -> "Assessment":
     """How good a run is on labelled photos it was not trained on; each argument is the command's option of that name.
 
     Writes a folder with metrics.json, predictions.csv and, with `page`, report.html, which shows `command`. Raises a
@@ -170,6 +187,9 @@ def evaluate(
     """
     given = {name: value for name, value in locals().items() if name not in ("page", "command", "report")}
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    from tl.runs.assessment import Asked, assess
+    from tl.views.drawn import draw_assessed
+
     made = assess(Asked(**plain), report=report)
     if page:
         draw_assessed(made, command)
@@ -192,12 +212,16 @@ def compare(
     gradients: bool = False,
     command: str = "",
     report: Reporter | None = None,
-) -> Comparison:
+) -> "Comparison":
     """Train networks on the same split, `backbones` from pretrained weights and those of `scratch` from random ones.
 
     Writes a folder with a run of each, and the comparison as text, picture and page; with `gradients`, a plot of them
     into each run from random weights. Raises a `tl.errors.TLError` whose message says what to do.
     """
+    from tl.runs.compare import compare as contest
+    from tl.views.compared import draw_comparison
+    from tl.views.gradients import save_gradients
+
     options = Options(
         str(data),
         out=None if out is None else str(out),
@@ -209,7 +233,7 @@ def compare(
         image_size=image_size,
         offline=offline,
     )
-    made = _compare(options, backbones, scratch, command=command, report=report)
+    made = contest(options, backbones, scratch, command=command, report=report)
     draw_comparison(made)
     if gradients:
         for entry in made.ranked:
@@ -228,15 +252,17 @@ def search(
     download: bool = False,
     offline: bool = False,
     report: Reporter | None = None,
-) -> Search:
+) -> "Search":
     """The `count` photos of a data set that are most like each image; images are given as for `Classifier.predict`.
 
     Raises a `tl.errors.TLError` whose message says what to do, DataError for an image that cannot be read.
     """
+    from tl.runs.search import search as find
+
     given: Sequence[object] = images if isinstance(images, (list, tuple)) else [images]
     pictures = [picture for item in given for picture in _pictures(item)]
     named = [(str(item) if isinstance(item, Path) else str(at), item) for at, item in enumerate(pictures)]
-    return _search(
+    return find(
         named,
         data,
         backbone=backbone,

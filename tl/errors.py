@@ -10,6 +10,7 @@ TLError                    exit code 1
 ├── CacheError             the cache cannot be read or written
 ├── RunError               a run folder is missing, damaged, too new, or in use
 ├── StorageError           a file cannot be written: disk full, no permission
+├── ServiceError           the service cannot be started or reached, or refuses what was asked of it
 └── DownloadError          a file cannot be fetched: no connection, wrong checksum, --offline
 """
 
@@ -56,6 +57,10 @@ class RunError(TLError):
 
 class StorageError(TLError):
     """A file cannot be written."""
+
+
+class ServiceError(TLError):
+    """The service cannot be started or reached, or it refuses what was asked of it."""
 
 
 class DownloadError(TLError):

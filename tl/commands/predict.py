@@ -1,61 +1,80 @@
 """`tl predict`: photos become labels."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from tl.runs.prediction import Prediction
+from tl.commands.prediction_options import of_engine, of_rows, printer, tell
 
 
 @click.command("predict")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--run", default=None, help="Run folder.  [default: the newest in runs/]")
-@click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="How many labels to show.")
-@click.option("--engine", default="auto", show_default=True, help="auto, openvino or tensorflow.")
-@click.option("--precision", default="auto", show_default=True, help="auto, f32, bf16 or f16.")
+@click.argument("images", nargs=-1, metavar="IMAGE...")
+@click.option("--paths-from", "lists", multiple=True, metavar="FILE", help="Paths, one a line; - is standard input.")
+@click.option("--null", "-0", is_flag=True, help="Those paths end with zero bytes, as of `find -print0`.")
+@click.option("--every", default=30, show_default=True, type=click.IntRange(min=1), help="Every n-th frame of videos.")
 @click.option(
-    "--unknown/--no-unknown", default=True, help="Say which photos are unlike all training photos.  [default: do]"
+    "--timeout", default=10.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds without an answer."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object an image.")
+@click.option(
+    "--total-time", default=60.0, show_default=True, type=click.FloatRange(0.1, 86400), help="Seconds for one address."
+)
+@click.option("--max-bytes", default="50M", show_default=True, help="The most an address may send.")
+@click.option("--allow-private", is_flag=True, help="Addresses of this machine and network, too.")
+@click.option("--resume", is_flag=True, help="Go on with the rows that --out has.")
+@of_rows
+@of_engine
 def command(
-    images: tuple[str, ...], run: str | None, top: int, engine: str, precision: str, unknown: bool, as_json: bool
+    images: tuple[str, ...],
+    lists: tuple[str, ...],
+    null: bool,
+    every: int,
+    timeout: float,
+    total_time: float,
+    max_bytes: str,
+    allow_private: bool,
+    as_json: bool,
+    form: str | None,
+    out: Path | None,
+    quiet: bool,
+    **options: Any,
 ) -> int:
-    """Label each IMAGE: files, folders (with all below them) or patterns. Exit code 1 if one could not be read."""
-    from tl.commands.console import dumped
-    from tl.datasets.paths import image_files
-    from tl.runs.bundle import load
-    from tl.runs.prediction import Predictor
+    """Label each IMAGE. Exit code 1 if one could not be read.
 
-    files = image_files(images)
-    predictor = Predictor(load(run), engine=engine, precision=precision, unknown=unknown)
-    failed = 0
-    opening = "[\n"
-    for prediction in predictor.in_order(((str(path), path) for path in files), top=top):
-        failed += bool(prediction.error)
-        if as_json:
-            click.echo(opening + dumped(prediction.as_dict()), nl=False)
-            opening = ",\n"
-        else:
-            _print(prediction)
-    if as_json:
-        click.echo("[]" if opening == "[\n" else "\n]")
-    return 1 if failed else 0
+    An IMAGE is a file, a folder (with all below it), a pattern, a table (.csv,
+    .tsv) with a column `path`, a video, an http or https address, or `-` for an
+    image on standard input.
 
+    \b
+    tl predict photos/ --out rows.csv            rows; after a kill: --resume
+    find . -name '*.jpg' | tl predict --paths-from -
+    tl predict clip.mp4 --every 25               clip.mp4#frame=25, …
+    tl predict photos/ --by-class sorted/        sorted/cat/…, sorted/dog/…
+    """
+    from tl.commands.console import Console
+    from tl.datasets.addresses import Limits
+    from tl.datasets.requested import Request
+    from tl.errors import UsageError
+    from tl.reporting import Silent
+    from tl.runs.labelling import Asked, Labelled, label
+    from tl.settings import parse_size, settings
 
-def _print(prediction: "Prediction") -> None:
-    from tl.commands.console import printable
-
-    name = printable(prediction.name)
-    if prediction.error:
-        click.echo(f"{name}: {click.style('error', fg='red')}: {printable(prediction.error)}", err=True)
-        return
-    others = "".join(f", {printable(label)} {_percent(share)}" for label, share in prediction.top[1:])
-    label = click.style(printable(prediction.label), bold=True)
-    if prediction.unknown:
-        label = f"{click.style('unknown', fg='yellow', bold=True)}, unlike all training photos; nearest {label}"
-    click.echo(f"{name}: {label} {_percent(prediction.confidence)}{others}")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    if not images and not lists:
+        raise click.UsageError("Missing argument 'IMAGE...': a file, a folder, a pattern, a table, a video, an address")
+    if as_json and form not in (None, "json"):
+        raise UsageError(f"--json and --format {form} contradict each other: leave one of them out")
+    form = "json" if as_json else form
+    limits = Limits(timeout, total_time, parse_size(max_bytes), allow_private, settings().offline)
+    asked = Asked(Request(images, lists, null, every, limits), out=out, form=form, **options)
+    made = Labelled()
+    try:
+        with printer(form, errors_only=quiet or out is not None) as each:
+            label(asked, each, made=made, report=Silent() if quiet or out is None else Console())
+    except KeyboardInterrupt:
+        if out is None:
+            raise
+        click.echo(f"interrupted after {made.before + made.count:,} rows: go on with --resume", err=True)
+        return 130
+    if not quiet:
+        tell(asked, made)
+    return 1 if made.failed or made.unsorted else 0

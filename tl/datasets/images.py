@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,25 @@ from numpy.typing import NDArray
 from tl.datasets import decoding
 from tl.errors import ImageError
 
-Picture = Path | NDArray[np.uint8]
-"""An image file, or an RGB array [height, width, 3]."""
-
 Content = bytes | NDArray[np.uint8]
 """The bytes of an image file, or an RGB array [height, width, 3]."""
 
+
+class Source(Protocol):
+    """An image that is no file: its bytes are had from elsewhere, an address say, when it is read."""
+
+    def read(self) -> Content:
+        """Its content; raises ImageError, and nothing else."""
+
+
+Picture = Path | NDArray[np.uint8] | Source
+"""An image file, an RGB array [height, width, 3], or what can be read like one."""
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 """What the names of image files end in, in lower case."""
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})
+"""What the names of videos end in, in lower case."""
 
 MAX_BYTES = 1 << 29
 """Files beyond 512 MB are not read at all."""
@@ -30,26 +42,30 @@ _CROP = 7 / 8  # 224 of 256: the share of the short side on which ImageNet netwo
 
 
 def read(picture: Picture) -> Content:
-    """The bytes of a file; an array is returned as it is.
+    """The bytes of a file or another source; an array is returned as it is.
 
     Raises ImageError when there is nothing to read or it may not be read.
     """
     if isinstance(picture, np.ndarray):
         return picture
+    content = _file(picture) if isinstance(picture, Path) else picture.read()
+    if isinstance(content, bytes) and len(content) > MAX_BYTES:
+        raise ImageError(f"larger than {MAX_BYTES >> 20} MB")
+    if isinstance(content, bytes) and not content:
+        raise ImageError("empty file")
+    return content
+
+
+def _file(picture: Path) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(picture).st_mode):  # a pipe or a device would wait or never end
             raise ImageError("not a file")
         with open(picture, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ImageError(f"cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
     except ValueError:
         raise ImageError("cannot be read: not a file name") from None
-    if len(content) > MAX_BYTES:
-        raise ImageError(f"larger than {MAX_BYTES >> 20} MB")
-    if not content:
-        raise ImageError("empty file")
-    return content
 
 
 def fingerprint(content: Content) -> bytes:

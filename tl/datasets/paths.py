@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tl.datasets.images import IMAGE_SUFFIXES
+from tl.datasets.walking import below
 from tl.errors import DataError, UsageError
 
 
@@ -18,14 +19,15 @@ def image_files(given: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     """
     names = [os.fspath(name) for name in given]
     for name in names:
-        _check(name)
+        check_name(name)
     return (file for name in names for file in _meant(name))
 
 
-def _check(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises UsageError for an empty name, DataError for a folder without images or one that cannot be read."""
     if not name:
         raise UsageError("the name of an image is empty: give a file, a folder or a pattern such as 'photos/*.jpg'")
-    if not os.path.isdir(name) or next(_below(name), None) is not None:
+    if not os.path.isdir(name) or next(below(name), None) is not None:
         return
     try:
         os.scandir(name).close()
@@ -41,7 +43,7 @@ def _check(name: str) -> None:
 def _meant(name: str) -> Iterator[Path]:
     # os.path says False where Path raises: a name longer than any may be, or one with a zero byte.
     if os.path.isdir(name):
-        yield from _below(name)
+        yield from map(Path, below(name))
     elif os.path.exists(name) or "\0" in name or not glob.has_magic(name):
         yield Path(name)
     else:
@@ -51,13 +53,5 @@ def _meant(name: str) -> Iterator[Path]:
 def _matching(pattern: str) -> list[Path]:
     files: dict[Path, None] = {}  # each once: ** matches a folder and also all that is in it
     for match in sorted(glob.glob(pattern, recursive=True)):
-        files.update(dict.fromkeys(_below(match) if os.path.isdir(match) else [Path(match)]))
+        files.update(dict.fromkeys(map(Path, below(match)) if os.path.isdir(match) else [Path(match)]))
     return list(files)
-
-
-def _below(folder: str) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                yield Path(parent, name)

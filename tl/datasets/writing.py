@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tl.datasets.dataset import Dataset, Sample
-from tl.datasets.images import Picture
+from tl.datasets.images import Picture, read
 from tl.errors import DataError, StorageError, UsageError
 from tl.reporting import Reporter
 
@@ -66,7 +66,8 @@ def write_files(
             if isinstance(picture, Path):
                 _copy(picture, target, link)
             else:
-                target.write_bytes(as_png(picture))
+                content = read(picture)
+                target.write_bytes(content if isinstance(content, bytes) else as_png(content))
             task.advance()
 
 

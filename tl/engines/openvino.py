@@ -2,8 +2,10 @@
 
 import importlib
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,23 +40,34 @@ class OpenVINOEngine:
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
 
+    def compile(self) -> None:
+        """Make the network now, not with the first photos."""
+        self.network  # noqa: B018
+
     @cached_property
     def network(self) -> Any:
         """The compiled network, made at first use: where all features are known already, it is never made."""
-        try:
+        with self._complaining():
             return self._core.compile_model(self._xml, "CPU", self._options)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].strip()
-            raise EngineError(f"{self._xml} cannot be run by OpenVINO ({reason[:160]}); make the run again") from error
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """The side of its photos in pixels and the length of its features; zeros if it has not one of each."""
-        ends = (*self.network.inputs, *self.network.outputs)
+        with self._complaining():
+            network = self.network if "network" in vars(self) else self._core.read_model(self._xml)
+        ends = (*network.inputs, *network.outputs)
         shapes = [end.partial_shape for end in ends]
         if [len(shape) for shape in shapes] != [4, 2] or shapes[0][1].is_dynamic or shapes[1][1].is_dynamic:
             return 0, 0
         return int(shapes[0][1].get_length()), int(shapes[1][1].get_length())
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise EngineError(f"{self._xml} cannot be run by OpenVINO ({reason[:160]}); make the run again") from error
 
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
         """Photos to features, as many batches at a time as the processor has streams, in order.
@@ -99,21 +112,25 @@ class OpenVINOEngine:
         return vectors
 
 
+_LOADING = threading.Lock()
+
+
 def _runtime() -> Any:
     """OpenVINO without its model converter: that takes as long to load as all the rest, and brings a telemetry client.
 
     OpenVINO itself goes on without the converter where it is not installed.
     """
     converter = "openvino.tools.ovc"
-    hidden = "openvino" not in sys.modules and converter not in sys.modules
     modules: dict[str, Any] = sys.modules
-    if hidden:
-        modules[converter] = None  # to Python: not there
-    try:
-        return importlib.import_module("openvino")
-    finally:
+    with _LOADING:  # threads that train at the same time would find the converter half hidden
+        hidden = "openvino" not in modules and converter not in modules
         if hidden:
-            del modules[converter]
+            modules[converter] = None  # to Python: not there
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            if hidden:
+                del modules[converter]
 
 
 def _precision(asked: str, able: list[str]) -> str:

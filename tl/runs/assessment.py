@@ -19,7 +19,7 @@ from tl.reporting import Reporter, Silent
 from tl.runs import bundle, folders, records
 from tl.runs.account import tell_left_out
 from tl.runs.answers import HELD_OUT, Answers, answer
-from tl.runs.prediction import Predictor
+from tl.runs.prediction import run_engine
 
 PART = "evaluation"
 PARTS = ("all", "train", "validation", "test")
@@ -195,13 +195,13 @@ def _only(dataset: Dataset, places: NDArray[np.int64]) -> Dataset:
 
 
 def _features(asked: Asked, dataset: Dataset, run: bundle.Run, report: Reporter) -> tuple[Dataset, Features]:
-    predictor = Predictor(run, engine=asked.engine, precision=asked.precision)
+    engine = run_engine(run, asked.engine, asked.precision, at_once=False)
     recipe = run.backbone.recipe
     if asked.cache:
         with usable_cache(report) as cache:
-            features = extract(dataset.pictures, predictor.engine, recipe, cache, report=report)
+            features = extract(dataset.pictures, engine, recipe, cache, report=report)
     else:
-        features = extract(dataset.pictures, predictor.engine, recipe, None, report=report)
+        features = extract(dataset.pictures, engine, recipe, None, report=report)
     if not len(features.kept):
         raise DataError(f"none of the {len(dataset.pictures)} images of {dataset.name} can be read; check the files")
     if features.failures:

@@ -21,7 +21,7 @@ from tl.reporting import Reporter, Silent
 from tl.runs import folders
 from tl.runs.bundle import Run, load
 from tl.runs.options import Options, seconds
-from tl.runs.prediction import Predictor
+from tl.runs.prediction import run_engine
 from tl.runs.training import finetune
 
 _TIMED_PHOTOS = 64  # enough for every stream of the engine to be busy
@@ -166,7 +166,7 @@ def _speed(run: Run) -> float:
     """Images a second of the network on arrays in memory, after a first round that compiles it."""
     size = run.backbone.recipe.image_size
     photos = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), np.uint8)
-    engine = Predictor(run).engine
+    engine = run_engine(run)
     batches = [(at, photos) for at in range(_TIMED_PHOTOS // len(photos))]
     list(engine.run(batches[:2]))
     started = time.monotonic()

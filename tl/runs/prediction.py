@@ -1,5 +1,6 @@
 """A run and pictures become predictions, streamed."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from tl.features.cache import FeatureCache
 from tl.features.extract import Row, stream
 from tl.reporting import Reporter
 from tl.runs import bundle
+
+_WINDOW = 4096  # predictions held back for one that is still awaited
 
 
 @dataclass(frozen=True)
@@ -32,25 +35,35 @@ class Prediction:
     unknown: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """The form of the JSON output."""
+        """The form of the JSON output: the same keys for every picture, None where there is nothing to say."""
+        said: dict[str, Any] = {"path": self.name, "label": None, "confidence": None, "unknown": None, "top": []}
         if self.error:
-            return {"path": self.name, "error": self.error}
+            return said | {"error": self.error}
         top = [{"label": label, "confidence": round(share, 6)} for label, share in self.top]
-        answer = {"path": self.name, "label": self.label, "confidence": round(self.confidence, 6)}
-        return answer | {"unknown": self.unknown, "top": top}
+        answer = {"label": self.label, "confidence": round(self.confidence, 6), "unknown": self.unknown, "top": top}
+        return said | answer | {"error": None}
 
 
 class Predictor:
     """A run ready to answer."""
 
-    def __init__(self, run: bundle.Run, *, engine: str = "auto", precision: str = "auto", unknown: bool = True) -> None:
+    def __init__(
+        self,
+        run: bundle.Run,
+        *,
+        engine: str = "auto",
+        precision: str = "auto",
+        unknown: bool = True,
+        threads: int | None = None,
+    ) -> None:
         self.run = run
         self._unknown = run.unknown if unknown else None
-        with ThreadPoolExecutor(1) as pool:  # the files are checked while the network is compiled
-            checked = pool.submit(bundle.check, run)
-            pool.submit(preload)
-            self.engine = _open(run, engine, precision)
-            checked.result()
+        self.engine = run_engine(run, engine, precision, threads=threads)
+
+    @property
+    def at_least(self) -> int:
+        """The side in pixels below which a picture is not to be shrunk before it comes here."""
+        return math.ceil(self.run.backbone.recipe.image_size * 8 / 7)  # of which rule "crop" takes 7/8
 
     def stream(
         self,
@@ -72,24 +85,40 @@ class Predictor:
                 yield picture
 
         for row in stream(pictures(), self.engine, self.run.backbone.recipe, cache, report=report):
-            yield row.index, self._answer(waiting.pop(row.index), row, top)
+            yield row.index, self.answer(waiting.pop(row.index), row, top)
 
     def in_order(self, items: Iterable[tuple[str, Picture]], *, top: int = 5) -> Iterator[Prediction]:
-        """The predictions of named pictures, in their order."""
+        """The predictions of named pictures, in their order; in memory that does not grow with their number."""
+        source = iter(items)
         early: dict[int, Prediction] = {}
-        following = 0
-        for at, prediction in self.stream(items, top=top):
-            early[at] = prediction
-            while following in early:
-                yield early.pop(following)
-                following += 1
+        taken = following = 0
+
+        def near() -> Iterator[tuple[str, Picture]]:
+            # One photo can wait for its batch while thousands of broken files pass it: then no more are let in until
+            # all that are under way are answered.
+            nonlocal taken
+            while taken - following < _WINDOW and (item := next(source, None)) is not None:
+                taken += 1
+                yield item
+
+        while True:
+            start = taken
+            for at, prediction in self.stream(near(), top=top):
+                early[start + at] = prediction
+                while following in early:
+                    found = early.pop(following)
+                    following += 1
+                    yield found
+            if taken == start:
+                return
 
     def predict(self, pictures: Sequence[Picture], *, top: int = 5) -> list[Prediction]:
         """The predictions for pictures, in their order."""
         names = (str(picture) if isinstance(picture, Path) else str(at) for at, picture in enumerate(pictures))
         return list(self.in_order(zip(names, pictures, strict=True), top=top))
 
-    def _answer(self, name: str, row: Row, top: int) -> Prediction:
+    def answer(self, name: str, row: Row, top: int) -> Prediction:
+        """The prediction that a row of features comes to, with the `top` best labels; or its error."""
         if row.vector is None:
             return Prediction(name, "", 0.0, (), row.error)
         shares = self.run.head.probabilities(row.vector[None])[0]
@@ -99,7 +128,27 @@ class Predictor:
         return Prediction(name, ranked[0][0], ranked[0][1], ranked, sha256=row.fingerprint.hex(), unknown=strange)
 
 
-def _open(run: bundle.Run, engine: str, precision: str) -> Engine:
+def run_engine(
+    run: bundle.Run,
+    engine: str = "auto",
+    precision: str = "auto",
+    *,
+    at_once: bool = True,
+    threads: int | None = None,
+) -> Engine:
+    """The engine of a run, once its files are what was written; `at_once` it is ready, else with its first photo.
+
+    Raises RunError for a damaged run, UsageError and EngineError as `open_engine` does.
+    """
+    with ThreadPoolExecutor(1) as pool:  # the files are checked while the network is compiled
+        checked = pool.submit(bundle.check, run)
+        pool.submit(preload)
+        made = _opened(run, engine, precision, at_once, threads)
+        checked.result()
+    return made
+
+
+def _opened(run: bundle.Run, engine: str, precision: str, at_once: bool, threads: int | None) -> Engine:
     from tl.engines.engine import check_names, has_gpu
 
     check_names(engine, precision)
@@ -107,9 +156,11 @@ def _open(run: bundle.Run, engine: str, precision: str) -> Engine:
         return _on_tensorflow(run, precision)
     from tl.engines.openvino import OpenVINOEngine
 
-    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision)
-    if ready.shape != (run.backbone.recipe.image_size, run.backbone.features):  # compiled while the files are checked
+    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision, threads)
+    if ready.shape != (run.backbone.recipe.image_size, run.backbone.features):
         raise RunError(f"{run.folder} is damaged (its network is not the one of its manifest): make it again")
+    if at_once:
+        ready.compile()
     return ready
 
 

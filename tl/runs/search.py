@@ -17,7 +17,7 @@ from tl.features.similar import most_similar
 from tl.networks.backbones import Recipe
 from tl.reporting import Reporter, Silent
 from tl.runs.bundle import load as load_run
-from tl.runs.prediction import Predictor
+from tl.runs.prediction import run_engine
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,9 @@ def _opened(
     if run is None:
         engine, network = open_named(backbone or "resnet50", weights=weights, offline=offline, report=report)
         return engine, network.recipe, network.name
-    predictor = Predictor(load_run(run), unknown=False)
-    return predictor.engine, predictor.run.backbone.recipe, f"{predictor.run.backbone.name} of run {predictor.run.name}"
+    loaded = load_run(run)
+    engine = run_engine(loaded, at_once=False)
+    return engine, loaded.backbone.recipe, f"{loaded.backbone.name} of run {loaded.name}"
 
 
 def _answers(

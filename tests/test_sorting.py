@@ -1,0 +1,111 @@
+"""Photos sorted by label: nothing is overwritten, nothing leaves the folder, and doing it again changes nothing."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from tl.errors import StorageError, UsageError
+from tl.runs.prediction import Prediction
+from tl.runs.sorting import Sorter, check_outside, folders
+
+
+def photo(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def put(sorter: Sorter, path: Path, label: str = "cat", *, unknown: bool = False, sha256: str = "") -> str:
+    found = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
+    return sorter.put(Prediction(str(path), label, 0.5, ((label, 0.5),), sha256=found, unknown=unknown), path)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("how", ["copy", "hard", "symbolic"])
+def test_photos_of_one_name_stay_apart_and_none_is_there_twice(tmp_path: Path, how: str) -> None:
+    a, b, c = (photo(tmp_path / name / "x.jpg", name.encode()) for name in ("a", "b", "c"))
+    for _ in range(2):
+        sorter = Sorter(tmp_path / "out", ["cat", "dog"], how)
+        assert [put(sorter, a), put(sorter, b), put(sorter, a), put(sorter, c, "dog", unknown=True)] == [""] * 4
+        suffix = hashlib.sha256(b"b").hexdigest()[:16]
+        assert tree(tmp_path / "out") == {"cat/x.jpg": b"a", f"cat/x-{suffix}.jpg": b"b", "unknown/x.jpg": b"c"}
+    assert sorter.sorted == 0
+    made = tmp_path / "out" / "cat" / "x.jpg"
+    assert made.is_symlink() == (how == "symbolic")
+    assert os.path.samefile(made, a) == (how != "copy")
+
+
+@pytest.mark.parametrize("how", ["copy", "hard", "symbolic"])
+def test_what_lies_there_is_never_overwritten(tmp_path: Path, how: str) -> None:
+    mine = photo(tmp_path / "out" / "cat" / "x.jpg", b"mine")
+    (tmp_path / "out" / "cat" / "y.jpg").symlink_to(tmp_path / "precious")
+    sorter = Sorter(tmp_path / "out", ["cat"], how)
+    assert put(sorter, photo(tmp_path / "in" / "x.jpg", b"new")) == ""
+    assert put(sorter, photo(tmp_path / "in" / "y.jpg", b"newer")) == ""
+    assert mine.read_bytes() == b"mine"
+    assert not (tmp_path / "precious").exists()
+    assert len(list((tmp_path / "out" / "cat").iterdir())) == 4
+
+
+def test_labels_cannot_lead_elsewhere_or_to_one_folder() -> None:
+    given = [
+        "..",
+        "../../etc",
+        "a/b",
+        "a\\b",
+        "a_b",
+        "",
+        ".",
+        "unknown",
+        "Unknown",
+        "errors.csv",
+        "cat",
+        "CAT",
+        "x" * 999,
+    ]
+    made = folders(given)
+    assert set(made) == set(given)
+    names = [name.casefold() for name in made.values()]
+    assert len(set(names)) == len(names)
+    assert not {"unknown", "errors.csv", "", ".", ".."} & set(names)
+    assert made["a_b"] == "a_b"
+    for name in names:
+        assert "/" not in name
+        assert not name.startswith(".")
+        assert len(name.encode()) < 255
+    assert folders(given[::-1]) == made
+
+
+def test_a_photo_that_has_changed_or_gone_is_not_sorted(tmp_path: Path) -> None:
+    path = photo(tmp_path / "in" / "x.jpg", b"new")
+    sorter = Sorter(tmp_path / "out", ["cat"])
+    assert put(sorter, path, sha256="0" * 64) == "has changed since it was labelled"
+    path.unlink()
+    assert put(sorter, path, sha256="0" * 64) == "cannot be read: no such file or directory"
+    assert put(Sorter(tmp_path / "out", ["cat"], "hard"), path, sha256="0" * 64) == "cannot be read: no such file"
+    assert tree(tmp_path / "out") == {}
+
+
+def test_long_names_keep_their_ending(tmp_path: Path) -> None:
+    sorter = Sorter(tmp_path / "out", ["cat"])
+    for content in (b"a", b"b"):
+        assert put(sorter, photo(tmp_path / "in" / ("고" * 80 + ".jpg"), content)) == ""
+    assert sorted(tree(tmp_path / "out").values()) == [b"a", b"b"]
+    assert all(name.endswith(".jpg") for name in tree(tmp_path / "out"))
+
+
+def test_a_place_inside_of_what_is_sorted_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for place in (tmp_path / "in" / "out", tmp_path / "in"):
+        with pytest.raises(UsageError, match="lies inside of"):
+            check_outside(place, [str(tmp_path / "in"), "x.jpg"])
+    with pytest.raises(UsageError, match="is no folder"):
+        check_outside(photo(tmp_path / "file", b""), [])
+    check_outside(tmp_path / "out", [str(tmp_path / "in")])
+    with pytest.raises(StorageError, match="cannot be written"):
+        Sorter(tmp_path / "file" / "out", ["cat"])

@@ -1,0 +1,90 @@
+"""Videos: real ones made here, torn ones, and files that only say that they are some."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tl.datasets import video
+from tl.datasets.images import VIDEO_SUFFIXES, read
+from tl.datasets.video import read_video
+from tl.errors import ImageError
+
+
+def make(path: Path, codec: str = "MJPG", frames: int = 25, size: tuple[int, int] = (64, 48)) -> Path:
+    """A video whose frame number n is of the colour (8 n, 0, 0)."""
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), 25, size)
+    assert writer.isOpened()
+    for number in range(frames):
+        picture = np.zeros((size[1], size[0], 3), np.uint8)
+        picture[..., 2] = 8 * number  # OpenCV's colours are blue, green, red
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+def why(path: Path) -> str:
+    [(name, failed)] = list(read_video(path, 1, 16))
+    assert name == str(path)
+    with pytest.raises(ImageError) as caught:
+        read(failed)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.mkv", "MJPG"), ("a.MOV", "mp4v")]
+)
+def test_every_nth_frame_with_its_number_in_red(tmp_path: Path, name: str, codec: str) -> None:
+    assert Path(name).suffix.lower() in VIDEO_SUFFIXES
+    found = list(read_video(make(tmp_path / name, codec), 10, 48))
+    assert [name for name, _ in found] == [f"{tmp_path / name}#frame={at}" for at in (0, 10, 20)]
+    for place, (_, frame) in zip((0, 10, 20), found, strict=True):
+        assert isinstance(frame, np.ndarray)
+        assert frame.shape == (48, 64, 3)
+        assert np.abs(frame.reshape(-1, 3).mean(0) - (8 * place, 0, 0)).max() < 6
+
+
+def test_frames_are_shrunk_as_long_as_no_side_falls_below(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.avi", frames=2, size=(200, 100))
+    for at_least, shape in ((101, (100, 200, 3)), (50, (50, 100, 3)), (30, (33, 66, 3))):
+        [(_, frame), _] = read_video(path, 1, at_least)
+        assert isinstance(frame, np.ndarray)
+        assert frame.shape == shape
+
+
+def test_a_torn_video_gives_its_frames_and_then_its_error(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.avi")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    *frames, (name, failed) = read_video(path, 5, 16)
+    assert 1 <= len(frames) < 5
+    assert name == str(path)
+    with pytest.raises(ImageError, match="damaged video: ends after [0-9]+ of 25 frames"):
+        read(failed)
+
+
+def test_what_is_no_video(tmp_path: Path) -> None:
+    for name, content, reason in (
+        ("text.mp4", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "not a video"),
+        ("list.mkv", b"ffconcat version 1.0\nfile /etc/passwd\n", "not a video"),
+        ("empty.avi", b"", "empty file"),
+        ("head.mp4", b"\0\0\0\x1cftypisom" + bytes(100), "damaged video"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert why(tmp_path / name).startswith(reason), name
+    assert why(tmp_path / "gone.mp4") == "cannot be read: no such file or directory"
+    (tmp_path / "folder.mp4").mkdir()
+    assert why(tmp_path / "folder.mp4") == "not a file"
+
+
+def test_a_decoder_that_crashes_is_an_error_of_that_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crash = tmp_path / "crash.py"
+    crash.write_text("import os, sys; sys.stdout.write('frame 0 2 2\\n123'); sys.stdout.flush(); os.abort()")
+    monkeypatch.setattr(video.frames, "__file__", str(crash))
+    assert why(make(tmp_path / "a.avi", frames=2)) == "damaged video: its decoder crashed"
+
+
+def test_frames_that_are_too_large_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MAX_PIXELS", 1000)
+    assert why(make(tmp_path / "a.avi", frames=2)) == "too large: frames of 64 x 48 pixels"
