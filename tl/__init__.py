@@ -3,15 +3,32 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl.api import Classifier, compare, evaluate, finetune, load, search
+    from tl.api import Classifier, compare, evaluate, export, finetune, load, search
     from tl.runs.assessment import Assessment
     from tl.runs.bundle import Run
     from tl.runs.prediction import Prediction
 
 __version__ = "0.1.0"
-__all__ = ["Assessment", "Classifier", "Prediction", "Run", "compare", "evaluate", "finetune", "load", "search"]
+__all__ = [
+    "Assessment",
+    "Classifier",
+    "Client",
+    "Prediction",
+    "Run",
+    "compare",
+    "evaluate",
+    "export",
+    "finetune",
+    "load",
+    "search",
+]
 
-_HOMES = {"Assessment": "tl.runs.assessment", "Prediction": "tl.runs.prediction", "Run": "tl.runs.bundle"}
+_HOMES = {
+    "Assessment": "tl.runs.assessment",
+    "Client": "tl.client",
+    "Prediction": "tl.runs.prediction",
+    "Run": "tl.runs.bundle",
+}
 
 
 def __getattr__(name: str) -> Any:

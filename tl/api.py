@@ -19,6 +19,7 @@ from tl.runs.prediction import Prediction, Predictor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tl.exports.export import Export
     from tl.runs.assessment import Assessment
     from tl.runs.compare import Comparison
     from tl.runs.search import Search
@@ -239,6 +240,26 @@ def compare(
         for entry in made.ranked:
             save_gradients(made.folder / entry.folder)
     return made
+
+
+def export(
+    run: str | Path | None = None,
+    *,
+    to: str,
+    int8: bool = False,
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    bound: float | None = None,
+    photos: int | None = None,
+    report: Reporter | None = None,
+) -> "Export":
+    """Write a run as a model that takes raw photos of any size, and prove it on the run's validation photos.
+
+    Each argument is the command's option of that name. Raises a `tl.errors.TLError` whose message says what to do.
+    """
+    from tl.exports.export import export as write
+
+    return write(run, to=to, int8=int8, out=out, data=data, bound=bound, photos=photos, report=report)
 
 
 def search(

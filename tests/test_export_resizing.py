@@ -1,0 +1,50 @@
+"""The resizing of exports is that of `tl.datasets.images.fit`, whatever the size of the photo."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tl.datasets.images import fit
+from tl.networks.backbones import Recipe
+
+# Smaller, larger, far larger, of one side alone, of a pixel; one by which lines go down; ties of the cropped side.
+SHAPES = [(32, 32), (1, 1), (20, 25), (60, 50), (300, 200), (700, 20), (1, 300), (3, 999), (33, 32), (64, 65), (28, 44)]
+RECIPE = Recipe(32, "stretch", False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def photo(shape: tuple[int, int]) -> np.ndarray:
+    noise = np.random.default_rng(shape).integers(0, 256, (*shape, 3), np.uint8)
+    noise[: shape[0] // 2] //= 4  # not the same everywhere, so that a shifted photo shows
+    return noise
+
+
+def by_openvino(recipe: Recipe):
+    from openvino import Core, Model, PartialShape, Type
+    from openvino import opset13 as ops
+
+    from tl.exports.openvino import _resized
+
+    photos = ops.parameter(PartialShape([-1, -1, -1, 3]), Type.u8)
+    model = Model([_resized(photos, recipe)], [photos])
+    network = Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda image: network([image[None]])[0][0].astype(int)
+
+
+def by_keras(recipe: Recipe):
+    from tl.exports.network import pixels
+
+    model = pixels(recipe)
+    return lambda image: np.asarray(model.predict_on_batch(image[None]))[0].astype(int)
+
+
+@pytest.mark.parametrize("rule", ["stretch", "crop"])
+@pytest.mark.parametrize(("graph", "size"), [(by_openvino, 32), (by_openvino, 47), (by_keras, 32)])
+def test_it_is_ours_to_within_rounding(graph, size, rule):
+    resized = graph(replace(RECIPE, image_size=size, resize=rule))
+    for shape in SHAPES:
+        image = photo(shape)
+        apart = resized(image) - fit(image, size, rule)
+        assert np.abs(apart).max() <= 2, shape
+        assert np.mean(apart != 0) < 0.08, shape  # OpenCV rounds lines down, step by step
+        assert abs(apart.mean()) < 0.05, shape  # 0.12 where lines are not lowered

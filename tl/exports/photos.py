@@ -1,0 +1,147 @@
+"""A run becomes the very photos that it was validated on, or trained on: found again by name, checked by sha256."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tl.datasets.images import Picture, decode, fingerprint, fit, read
+from tl.datasets.sources import load
+from tl.errors import DataError, ImageError, RunError
+from tl.exports.contract import Pixels
+from tl.reporting import Reporter
+from tl.runs.bundle import Run
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of a run's data set, there now as it was then; `label` is the place of its class in the run's."""
+
+    name: str
+    label: int
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Album:
+    """The photos of one part of a run, and how many of that part are `lost`."""
+
+    part: str
+    photos: tuple[Photo, ...]
+    lost: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    label: str
+    part: str
+    sha256: str
+
+
+class Photos:
+    """The photos of a run, where it found them or at `data`.
+
+    Raises DataError where nothing can be read there, RunError for a damaged run.
+    """
+
+    def __init__(self, run: Run, data: str | None, report: Reporter) -> None:
+        options = run.manifest.get("options")
+        told = str(options.get("data", "")) if isinstance(options, dict) else ""
+        self._run, self._where = run, data if data is not None else told
+        self._rows = tuple(_rows(run))
+        try:
+            dataset = load(self._where, labelled=False, offline=True, report=report)
+        except DataError as error:
+            raise DataError(
+                f"the photos of {run.name}, which prove an export, are not here: {error}; {_HINT}"
+            ) from error
+        self._by_name = dict(zip(dataset.names, dataset.pictures, strict=True))
+        self._dataset = dataset
+
+    def held_out(self, most: int | None) -> Album:
+        """The validation photos, or else the test photos; `most` of them, spread evenly.
+
+        Raises DataError where none of them is left.
+        """
+        part = next((part for part in ("validation", "test") if any(row.part == part for row in self._rows)), None)
+        if part is None:
+            raise DataError(
+                f"{self._run.name} held out no photos, so that nothing can prove an export: train with --val"
+            )
+        found = self._found(part, most)
+        if not found.photos:
+            raise DataError(
+                f"none of the {part} photos of {self._run.name} are at {self._where!r} as they were; {_HINT}"
+            )
+        return found
+
+    def training(self, count: int) -> list[Pixels]:
+        """So many of the photos it was trained on, spread evenly, resized. Raises DataError for none."""
+        found, recipe = self._found("train", count), self._run.backbone.recipe
+        decoded = (_decoded(photo.picture) for photo in found.photos)
+        fitted = [fit(pixels, recipe.image_size, recipe.resize) for pixels in decoded if pixels is not None]
+        if not fitted:
+            raise DataError(f"no training photos of {self._run.name} are at {self._where!r} to calibrate with; {_HINT}")
+        return fitted
+
+    def _found(self, part: str, most: int | None) -> Album:
+        rows = _spread([row for row in self._rows if row.part == part], most)
+        places = {name: at for at, name in enumerate(self._run.classes)}
+        photos, missing = [], []
+        for row in rows:
+            picture = self._by_name.get(row.name)
+            if row.label in places and picture is not None and _is(picture, row.sha256):
+                photos.append(Photo(row.name, places[row.label], picture))
+            else:
+                missing.append(row)
+        if missing:
+            photos += self._renamed(missing, places)
+        return Album(part, tuple(photos), len(rows) - len(photos))
+
+    def _renamed(self, rows: Iterable[_Row], places: dict[str, int]) -> list[Photo]:
+        """Photos that have other names now, by what is in them."""
+        wanted = {row.sha256: row for row in rows if row.label in places}
+        found = []
+        for picture in self._dataset.pictures:
+            row = wanted.pop(_sha256(picture), None) if wanted else None
+            if row is not None:
+                found.append(Photo(row.name, places[row.label], picture))
+        return found
+
+
+_HINT = "say where they are with --data"
+
+
+def _rows(run: Run) -> Iterator[_Row]:
+    try:
+        with (run.folder / "split.csv").open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                yield _Row(row["path"], row["label"], row["split"], row["sha256"])
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise RunError(
+            f"{run.folder} is damaged (split.csv cannot be read): make it again, or copy it whole"
+        ) from error
+
+
+def _spread(rows: Sequence[_Row], most: int | None) -> Sequence[_Row]:
+    if most is None or most >= len(rows):
+        return rows
+    return [rows[at * len(rows) // most] for at in range(most)]
+
+
+def _is(picture: Picture, sha256: str) -> bool:
+    return _sha256(picture) == sha256
+
+
+def _sha256(picture: Picture) -> str:
+    try:
+        return fingerprint(read(picture)).hex()
+    except ImageError:
+        return ""
+
+
+def _decoded(picture: Picture) -> Pixels | None:
+    try:
+        return decode(read(picture))
+    except ImageError:
+        return None
