@@ -25,6 +25,7 @@ FLOORS = [
     "doctor",
     "runs",
     "exports",
+    "timing",
     "views",
     "api",
     "service",

@@ -1,6 +1,6 @@
 """What a long operation tells its caller: lines of an account, and progress of countable work."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -24,6 +24,9 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None:
         """Something the user should know but that does not stop the work."""
 
+    def figures(self, step: int, figures: Mapping[str, float]) -> None:
+        """A point of the learning curve: what was measured at a step of training, or after the last of an epoch."""
+
     def task(self, name: str, total: int | None, unit: str) -> AbstractContextManager[Task]:
         """Open a progress bar of `total` units (None: unknown) for the length of a `with` block."""
 
@@ -43,6 +46,9 @@ class Silent:
         pass
 
     def warn(self, text: str) -> None:
+        pass
+
+    def figures(self, step: int, figures: Mapping[str, float]) -> None:
         pass
 
     @contextmanager

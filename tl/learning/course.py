@@ -141,6 +141,7 @@ class Course:
             self.step += 1
             self._sums = [self._sums[0] + loss, self._sums[1] + 1]
             task.advance(self.order.batch)
+            self.report.figures(self.step, {"loss": loss, "learning_rate": rate})
             if self.listen:
                 self.listen(self.step, {"loss": loss, "learning_rate": rate})
             now = time.monotonic()
@@ -199,8 +200,12 @@ class Course:
         self.history.append(row)
         self._tell(row)
         self._sums = [0.0, 0.0]
-        if self.listen and len(job.monitor):
-            self.listen(self.step, {"held_out_log_loss": loss, "held_out_top1": top1})
+        held_out = {"held_out_log_loss": loss, "held_out_top1": top1} if len(job.monitor) else {}
+        self.report.figures(
+            self.step, {"epoch": epoch, "epochs": self.rule.epochs, "loss": mean, "learning_rate": rate, **held_out}
+        )
+        if self.listen and held_out:
+            self.listen(self.step, held_out)
         if not len(job.monitor) or loss < self.least:
             self.least, self.best_epoch, self.best = loss, epoch, self._blended()
         elif epoch - self.best_epoch >= self.rule.patience and not self.stopped:

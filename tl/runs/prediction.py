@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tl.datasets.images import Picture, preload
-from tl.engines.engine import Engine
+from tl.engines.engine import Engine, Vectors
 from tl.errors import RunError
 from tl.features.cache import FeatureCache
 from tl.features.extract import Row, stream
@@ -55,10 +56,11 @@ class Predictor:
         precision: str = "auto",
         unknown: bool = True,
         threads: int | None = None,
+        report: Reporter | None = None,
     ) -> None:
         self.run = run
         self._unknown = run.unknown if unknown else None
-        self.engine = run_engine(run, engine, precision, threads=threads)
+        self.engine = run_engine(run, engine, precision, threads=threads, report=report)
 
     @property
     def at_least(self) -> int:
@@ -121,11 +123,19 @@ class Predictor:
         """The prediction that a row of features comes to, with the `top` best labels; or its error."""
         if row.vector is None:
             return Prediction(name, "", 0.0, (), row.error)
-        shares = self.run.head.probabilities(row.vector[None])[0]
+        shares, strange = self.judge(row.vector[None])
+        return self.ranked(name, shares[0], bool(strange[0]), top, row.fingerprint.hex())
+
+    def judge(self, vectors: Vectors) -> tuple[Vectors, NDArray[np.bool_]]:
+        """Of features `[n, features]`: the calibrated probabilities `[n, classes]`, and which are unknown `[n]`."""
+        strange = np.zeros(len(vectors), np.bool_) if self._unknown is None else self._unknown.is_unknown(vectors)
+        return self.run.head.probabilities(vectors), strange
+
+    def ranked(self, name: str, shares: Vectors, strange: bool, top: int, sha256: str = "") -> Prediction:
+        """The prediction of probabilities `[classes]`, with the `top` best labels."""
         best = np.argsort(-shares, kind="stable")[:top]
-        ranked = tuple((self.run.classes[at], float(shares[at])) for at in best)
-        strange = self._unknown is not None and bool(self._unknown.is_unknown(row.vector[None])[0])
-        return Prediction(name, ranked[0][0], ranked[0][1], ranked, sha256=row.fingerprint.hex(), unknown=strange)
+        labels = tuple((self.run.classes[at], float(shares[at])) for at in best)
+        return Prediction(name, labels[0][0], labels[0][1], labels, sha256=sha256, unknown=strange)
 
 
 def run_engine(
@@ -135,6 +145,7 @@ def run_engine(
     *,
     at_once: bool = True,
     threads: int | None = None,
+    report: Reporter | None = None,
 ) -> Engine:
     """The engine of a run, once its files are what was written; `at_once` it is ready, else with its first photo.
 
@@ -143,12 +154,14 @@ def run_engine(
     with ThreadPoolExecutor(1) as pool:  # the files are checked while the network is compiled
         checked = pool.submit(bundle.check, run)
         pool.submit(preload)
-        made = _opened(run, engine, precision, at_once, threads)
+        made = _opened(run, engine, precision, at_once, threads, report)
         checked.result()
     return made
 
 
-def _opened(run: bundle.Run, engine: str, precision: str, at_once: bool, threads: int | None) -> Engine:
+def _opened(
+    run: bundle.Run, engine: str, precision: str, at_once: bool, threads: int | None, report: Reporter | None
+) -> Engine:
     from tl.engines.engine import check_names, has_gpu
 
     check_names(engine, precision)
@@ -156,7 +169,7 @@ def _opened(run: bundle.Run, engine: str, precision: str, at_once: bool, threads
         return _on_tensorflow(run, precision)
     from tl.engines.openvino import OpenVINOEngine
 
-    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision, threads)
+    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision, threads, report=report)
     if ready.shape != (run.backbone.recipe.image_size, run.backbone.features):
         raise RunError(f"{run.folder} is damaged (its network is not the one of its manifest): make it again")
     if at_once:

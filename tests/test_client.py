@@ -1,0 +1,81 @@
+"""`tl.Client` against a real server: what it gives, and what it says when something is wrong."""
+
+import io
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live import Live
+from PIL import Image
+
+import tl
+from tl.errors import ServiceError
+from tl.service import keys
+from tl.service.database import Database
+
+
+@pytest.fixture(scope="module")
+def served(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, str, str]]:
+    home = tmp_path_factory.mktemp("served")
+    database = Database(home / "state")
+    predict, admin = keys.add(database, "a", "predict"), keys.add(database, "b", "admin")
+    live = Live(home, runs=[str(tiny_run)])
+    yield live, predict, admin
+    live.stop()
+
+
+def test_photos_are_given_as_paths_or_bytes(served: tuple[Live, str, str], shapes: Path):
+    client = tl.Client(served[0].address, served[1])
+    stripes, noise = shapes / "stripes" / "00.png", shapes / "noise" / "00.png"
+    [alone] = client.predict(stripes)
+    assert alone["label"] == "stripes"
+    both = client.predict([str(noise), stripes.read_bytes(), b"broken"], top=1)
+    assert [one["label"] for one in both] == ["noise", "stripes", None]
+    assert both[2]["error"]
+    with Image.open(io.BytesIO(client.explain(noise))) as picture:
+        assert picture.size == (50, 40)
+
+
+def test_runs_can_be_listed_and_chosen(served: tuple[Live, str, str], tiny_run: Path):
+    client = tl.Client(served[0].address + "/", served[2])
+    [run] = [run for run in client.runs() if run["default"]]
+    assert run["name"] == tiny_run.name
+    assert client.datasets() == []
+    assert client.jobs() == []
+    with pytest.raises(ServiceError, match="404"):
+        client.activate("nothing")
+    with pytest.raises(ServiceError, match="404"):
+        client.job("0" * 16)
+    with pytest.raises(ServiceError, match="422"):
+        client.finetune("0" * 16)
+    with pytest.raises(ServiceError, match="404"):
+        next(client.events("0" * 16))
+
+
+def test_what_is_wrong_is_said_in_one_line(served: tuple[Live, str, str], tmp_path: Path):
+    live, predict, _ = served
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    wrong = [
+        (lambda: tl.Client("127.0.0.1:8000"), "no address"),
+        (lambda: tl.Client(nobody).runs(), "cannot be reached"),
+        (lambda: tl.Client(live.address).runs(), "401: a key is needed"),
+        (lambda: tl.Client(live.address, "tl_wrong").runs(), "401"),
+        (
+            lambda: (
+                (tl.Client(live.address, predict).jobs() and None) or tl.Client(live.address, predict).cancel("0" * 16)
+            ),
+            "403|404",
+        ),
+        (lambda: tl.Client(live.address, predict).predict(tmp_path / "none.png"), "none.png cannot be sent"),
+        (lambda: tl.Client(live.address, predict).predict(b"text"), "422: the image cannot be used"),
+        (lambda: tl.Client(live.address, predict).upload(tmp_path / "none.zip"), "none.zip cannot be sent"),
+        (lambda: tl.Client(live.address.replace("http", "https"), predict).runs(), "cannot be reached"),
+    ]
+    for call, said in wrong:
+        with pytest.raises(ServiceError, match=said) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+        assert predict not in str(caught.value)

@@ -1,0 +1,1 @@
+"""HTTP: photos in, labels out; data sets and training jobs; the page."""

@@ -1,0 +1,1 @@
+"""The page for people: its files, what it asks about its visitor, and links to reports."""
