@@ -25,8 +25,11 @@ class Engine(Protocol):
 
     name: str
     precision: str
-    batch: int
     key: str
+
+    @property
+    def batch(self) -> int:
+        """It may change between two batches, where the engine has found out what is faster."""
 
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
         """Photos uint8 RGB `[n, size, size, 3]` to features float32 `[n, features]`, each with its tag, in any order.
@@ -42,11 +45,13 @@ def open_engine(
     engine: str = "auto",
     precision: str = "auto",
     unfreeze: str | None = None,
+    threads: int | None = None,
     report: Reporter | None = None,
 ) -> Engine:
     """The engine for this machine: TensorFlow where it sees a GPU, OpenVINO on the CPU.
 
-    With `unfreeze` it runs the part that stays frozen, and gives float16 activations instead of features.
+    With `unfreeze` it runs the part that stays frozen, and gives float16 activations instead of features. `threads`
+    are OpenVINO's; without, what is fastest here.
 
     Raises UsageError for an engine or precision that does not exist, EngineError for one that this machine cannot run.
     """
@@ -59,7 +64,8 @@ def open_engine(
     from tl.engines.trunks import content_key, prepare
 
     trunk = prepare(backbone, weights, unfreeze=unfreeze, report=report)
-    return OpenVINOEngine(trunk.xml, content_key(trunk.xml_sha256, trunk.bin_sha256, backbone.recipe), precision)
+    key = content_key(trunk.xml_sha256, trunk.bin_sha256, backbone.recipe)
+    return OpenVINOEngine(trunk.xml, key, precision, threads, report=report)
 
 
 def has_gpu() -> bool:

@@ -3,6 +3,7 @@
 import importlib
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,33 +13,77 @@ from typing import Any
 
 import numpy as np
 
+from tl.engines import choice as choices
+from tl.engines.choice import DEFAULT, Choice
 from tl.engines.engine import Photos, Tag, Vectors
-from tl.errors import EngineError
-
-BATCH = 16  # larger batches are no faster on two to eight cores, and smaller ones are slower
+from tl.errors import EngineError, StorageError
+from tl.reporting import Reporter, Silent
 
 
 class OpenVINOEngine:
     """An OpenVINO network, compiled for throughput: one form serves one photo and a million.
 
-    `precision` "auto" is bf16 where the processor computes in it, f32 elsewhere.
+    `precision` "auto" is bf16 where the processor computes in it, f32 elsewhere. Batch, streams and threads are those
+    of `choice`; without one, what was measured on this machine and remembered, or is once there are photos enough.
+    `threads` alone override that: nothing is measured then.
     """
 
     name = "openvino"
-    batch = BATCH
 
-    def __init__(self, xml: Path, key: str, precision: str = "auto", threads: int | None = None) -> None:
-        core = _runtime().Core()
+    def __init__(
+        self,
+        xml: Path,
+        key: str,
+        precision: str = "auto",
+        threads: int | None = None,
+        *,
+        choice: Choice | None = None,
+        report: Reporter | None = None,
+    ) -> None:
+        runtime = _runtime()
+        core = runtime.Core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = _precision(precision, able)
         self.key = f"{key}/openvino/{self.precision}"
-        self._core, self._xml = core, xml
-        self._options: dict[str, Any] = {
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_PRECISION_HINT": self.precision,
-        }
-        if threads is not None:
-            self._options["INFERENCE_NUM_THREADS"] = threads
+        self.machine = ", ".join(
+            (
+                core.get_property("CPU", "FULL_DEVICE_NAME").strip(),
+                f"{choices.cpus()} CPUs",
+                f"OpenVINO {runtime.get_version().partition('-')[0]}",
+            )
+        )
+        self._core, self._xml, self._report = core, xml, report or Silent()
+        if choice is None and threads is not None:
+            choice = Choice(threads=threads)
+        found = choice or choices.remembered(self.key, self.machine)
+        self.choice = found or DEFAULT
+        self._undecided, self._computed, self._since = found is None, 0, 0.0
+        if choice is None and found not in (None, DEFAULT):
+            self._report.say("engine", f"{found}, as measured on this machine")
+
+    @property
+    def batch(self) -> int:
+        """Photos a batch."""
+        return self.choice.batch
+
+    @property
+    def at_once(self) -> int:
+        """How many batches it computes side by side."""
+        return max(2, int(self.network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
+
+    def use(self, choice: Choice) -> None:
+        """Compute with this batch, these streams and threads from the next photos on, whatever is measured."""
+        if choice.options != self.choice.options:
+            vars(self).pop("network", None)
+        self.choice, self._undecided = choice, False
+
+    def decide(self) -> choices.Measured:
+        """Measure what is fastest here, compute with that, and remember it. Raises EngineError, StorageError."""
+        self._undecided = False
+        found = choices.measure(self._xml, self.precision)
+        self.use(found.choice)
+        choices.remember(self.key, self.machine, found)
+        return found
 
     def compile(self) -> None:
         """Make the network now, not with the first photos."""
@@ -48,7 +93,8 @@ class OpenVINOEngine:
     def network(self) -> Any:
         """The compiled network, made at first use: where all features are known already, it is never made."""
         with self._complaining():
-            return self._core.compile_model(self._xml, "CPU", self._options)
+            options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision}
+            return self._core.compile_model(self._xml, "CPU", options | self.choice.options)
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -79,6 +125,10 @@ class OpenVINOEngine:
         idle: list[Any] = []
         try:
             for tag, photos in batches:
+                if len(photos) and self._pays(len(photos)):
+                    while under_way:
+                        yield self._finished(*under_way.popleft(), idle)
+                    idle = self._decided()
                 if not len(photos):
                     under_way.append((tag, None))
                 else:
@@ -96,8 +146,25 @@ class OpenVINOEngine:
                     request.wait()
 
     def _requests(self) -> list[Any]:
-        count = self.network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        return [self.network.create_infer_request() for _ in range(max(2, count))]
+        return [self.network.create_infer_request() for _ in range(self.at_once)]
+
+    def _pays(self, more: int) -> bool:
+        """Whether so many photos have been computed, for so long, that measuring what is fastest is worth its time."""
+        now = time.monotonic()
+        self._since = self._since or now
+        self._computed += more
+        return self._undecided and self._computed > choices.MANY and now - self._since > choices.LONG
+
+    def _decided(self) -> list[Any]:
+        """Measures what is fastest and says so; gives requests to go on with, none where they are to be made anew."""
+        try:
+            with self._report.task("measuring what is fastest here, once", None, "s"):
+                found = self.decide()
+        except (EngineError, StorageError) as error:
+            self._report.warn(str(error))
+        else:
+            self._report.say("engine", f"{found}; measured once on this machine, remembered")
+        return []
 
     def _finished(self, tag: Tag, request: Any, idle: list[Any]) -> tuple[Tag, Vectors]:
         if request is None:

@@ -80,9 +80,11 @@ def stream(
     ready: deque[Row] = deque()
     workers = max(2, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        prepared = _ahead(pool, lambda tasks: _prepare(tasks, recipe, keeper), enumerate(pictures), 4 * engine.batch)
+        prepared = _ahead(
+            pool, lambda tasks: _prepare(tasks, recipe, keeper), enumerate(pictures), lambda: 4 * engine.batch
+        )
         try:
-            for batch, vectors in engine.run(_batches(prepared, engine.batch, ready)):
+            for batch, vectors in engine.run(_batches(prepared, engine, ready)):
                 yield from _drained(ready)
                 keeper.settle()
                 if not np.isfinite(vectors).all():
@@ -202,14 +204,16 @@ def _decoded(index: int, content: Content, content_hash: bytes, recipe: Recipe) 
     return _Prepared(index, content_hash, photo=photo)
 
 
-def _ahead(pool: ThreadPoolExecutor, work: _Work, tasks: Iterable[_Task], window: int) -> Iterator[_Prepared]:
-    """What `work` makes of the tasks, in order, at most `window` of them ahead.
+def _ahead(
+    pool: ThreadPoolExecutor, work: _Work, tasks: Iterable[_Task], window: Callable[[], int]
+) -> Iterator[_Prepared]:
+    """What `work` makes of the tasks, in order, at most `window` of them ahead, which may change.
 
     A thread is given one picture at a time; while all are known, many: handing over costs more than looking up.
     """
     source, waiting, under_way, size = iter(tasks), deque[Future[list[_Prepared]]](), 0, 1
     while True:
-        while under_way < window and (chunk := list(islice(source, size))):
+        while under_way < window() and (chunk := list(islice(source, size))):
             waiting.append(pool.submit(work, chunk))
             under_way += len(chunk)
         if not waiting:
@@ -220,7 +224,9 @@ def _ahead(pool: ThreadPoolExecutor, work: _Work, tasks: Iterable[_Task], window
         yield from done
 
 
-def _batches(prepared: Iterator[_Prepared], size: int, ready: deque[Row]) -> Iterator[tuple[list[_Prepared], Photos]]:
+def _batches(
+    prepared: Iterator[_Prepared], engine: Engine, ready: deque[Row]
+) -> Iterator[tuple[list[_Prepared], Photos]]:
     """Batches of what has to be computed; an empty one, now and then, so that what is `ready` is handed out."""
     batch: list[_Prepared] = []
     for item in prepared:
@@ -230,7 +236,7 @@ def _batches(prepared: Iterator[_Prepared], size: int, ready: deque[Row]) -> Ite
                 yield [], np.zeros((0, 1, 1, 3), np.uint8)
             continue
         batch.append(item)
-        if len(batch) == size:
+        if len(batch) >= engine.batch:  # which may have found another size to be faster
             yield _stacked(batch)
             batch = []
     if batch:

@@ -195,7 +195,7 @@ def _only(dataset: Dataset, places: NDArray[np.int64]) -> Dataset:
 
 
 def _features(asked: Asked, dataset: Dataset, run: bundle.Run, report: Reporter) -> tuple[Dataset, Features]:
-    engine = run_engine(run, asked.engine, asked.precision, at_once=False)
+    engine = run_engine(run, asked.engine, asked.precision, at_once=False, report=report)
     recipe = run.backbone.recipe
     if asked.cache:
         with usable_cache(report) as cache:

@@ -71,7 +71,12 @@ def label(
     run = bundle.load(asked.run)
     columns = Columns(min(asked.top, len(run.classes)), asked.sha256)
     predictor = Predictor(
-        run, engine=asked.engine, precision=asked.precision, unknown=asked.unknown, threads=asked.threads
+        run,
+        engine=asked.engine,
+        precision=asked.precision,
+        unknown=asked.unknown,
+        threads=asked.threads,
+        report=report,
     )
     items = requested(asked.request, at_least=predictor.at_least)
     with ExitStack() as stack:

@@ -1,0 +1,1 @@
+"""A run -> how fast it answers on this machine, and in how much memory."""
