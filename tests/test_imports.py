@@ -115,7 +115,7 @@ def test_modules_load_without_frameworks(module: str):
 def test_the_export_list_is_complete():
     assert sorted(tl.__all__) == [
         *("Assessment", "Classifier", "Client", "Prediction", "Run"),
-        *("compare", "evaluate", "export", "finetune", "load", "search"),
+        *("bench", "compare", "evaluate", "export", "finetune", "load", "search"),
     ]
     for name in tl.__all__:
         assert getattr(tl, name).__doc__, name

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl.api import Classifier, compare, evaluate, export, finetune, load, search
+    from tl.api import Classifier, bench, compare, evaluate, export, finetune, load, search
     from tl.runs.assessment import Assessment
     from tl.runs.bundle import Run
     from tl.runs.prediction import Prediction
@@ -15,6 +15,7 @@ __all__ = [
     "Client",
     "Prediction",
     "Run",
+    "bench",
     "compare",
     "evaluate",
     "export",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tl.runs.assessment import Assessment
     from tl.runs.compare import Comparison
     from tl.runs.search import Search
+    from tl.timing.bench import Timing
 
 # What only one function needs is imported there: together it takes longer than a prediction.
 
@@ -240,6 +241,30 @@ def compare(
         for entry in made.ranked:
             save_gradients(made.folder / entry.folder)
     return made
+
+
+def bench(
+    run: str | Path | None = None,
+    *,
+    batch: Sequence[int] = (1, 4, 16),
+    precision: Sequence[str] = (),
+    seconds: float = 3.0,
+    engine: str = "auto",
+    threads: int | None = None,
+    data: str | Path | None = None,
+    remember: bool = False,
+    report: Reporter | None = None,
+) -> "Timing":
+    """How fast a run answers on this machine; each argument is the command's option of that name.
+
+    Raises a `tl.errors.TLError` whose message says what to do.
+    """
+    from tl.timing.bench import Asked
+    from tl.timing.bench import bench as measure
+
+    photos = None if data is None else str(data)
+    asked = Asked(run, tuple(batch), tuple(precision), seconds, engine, threads, photos, remember)
+    return measure(asked, report=report)
 
 
 def export(
