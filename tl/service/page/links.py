@@ -91,7 +91,7 @@ async def opened(request: Request, name: Annotated[str, InPath(max_length=100)])
     if page is None:
         raise Problem(404, "this link was for one visit, within a minute: open the report from the page again")
     answer = await page(request)
-    answer.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"  # browsers refuse a sandboxed page that has another
+    answer.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"  # HTML lets no sandboxed page have another
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
