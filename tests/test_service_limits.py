@@ -106,7 +106,7 @@ def test_too_many_images_are_refused(live: Live, good: bytes):
 
 def test_a_body_without_a_length_is_cut_off(live: Live, good: bytes):
     def endless() -> Iterator[bytes]:
-        while True:
+        for _ in range(2000):
             yield b"\0" * 10_000
 
     head = b"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
