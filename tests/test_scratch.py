@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from conftest import draw_shapes
 from test_tuning import Heard, history
 
 import tl as library
@@ -12,19 +13,20 @@ from tl.runs.scratch import first_head, wanted
 
 
 @pytest.fixture(scope="module")
-def trained(shapes, tmp_path_factory):
+def trained(tmp_path_factory):
     heard = Heard()
-    folder = tmp_path_factory.mktemp("scratch") / "run"
-    options = {"backbone": "lenet5", "weights": "none", "epochs": 25, "batch": 8, "augment": "none"}
-    return library.finetune(shapes, out=folder, report=heard, **options), heard
+    folder = tmp_path_factory.mktemp("scratch")
+    many = draw_shapes(folder / "shapes", 40, seed=0)
+    options = {"backbone": "lenet5", "weights": "none", "epochs": 20, "batch": 8, "augment": "none"}
+    return library.finetune(many, out=folder / "run", report=heard, **options), heard
 
 
 def test_a_network_learns_from_random_weights(trained):
     run, heard = trained
-    assert run.manifest["metrics"]["validation"]["top1"] == 1.0
+    assert run.manifest["metrics"]["validation"]["top1"] >= 0.8
     losses = [float(row["loss"]) for row in history(run.folder)]
     assert losses[-1] < 0.5 * losses[0]
-    assert "training: from random weights on 20 photos" in heard.text
+    assert "training: from random weights on 64 photos" in heard.text
     assert "did not learn" not in heard.text
     assert run.manifest["metrics"]["fine-tuning"]["trained_parameters"] == 61_156 + 84 * 2 + 2
 
