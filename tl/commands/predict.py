@@ -1,11 +1,14 @@
 """`tl predict`: photos become labels."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tl.commands.prediction_options import of_engine, of_rows, printer, tell
+
+if TYPE_CHECKING:
+    from tl.datasets.addresses import Limits
 
 
 @click.command("predict")
@@ -52,19 +55,14 @@ def command(
     tl predict photos/ --by-class sorted/        sorted/cat/…, sorted/dog/…
     """
     from tl.commands.console import Console
-    from tl.datasets.addresses import Limits
     from tl.datasets.requested import Request
-    from tl.errors import UsageError
     from tl.reporting import Silent
     from tl.runs.labelling import Asked, Labelled, label
-    from tl.settings import parse_size, settings
 
     if not images and not lists:
         raise click.UsageError("Missing argument 'IMAGE...': a file, a folder, a pattern, a table, a video, an address")
-    if as_json and form not in (None, "json"):
-        raise UsageError(f"--json and --format {form} contradict each other: leave one of them out")
-    form = "json" if as_json else form
-    limits = Limits(timeout, total_time, parse_size(max_bytes), allow_private, settings().offline)
+    form = _form(as_json, form)
+    limits = _limits(timeout, total_time, max_bytes, allow_private)
     asked = Asked(Request(images, lists, null, every, limits), out=out, form=form, **options)
     made = Labelled()
     try:
@@ -78,3 +76,18 @@ def command(
     if not quiet:
         tell(asked, made)
     return 1 if made.failed or made.unsorted else 0
+
+
+def _form(as_json: bool, form: str | None) -> str | None:
+    from tl.errors import UsageError
+
+    if as_json and form not in (None, "json"):
+        raise UsageError(f"--json and --format {form} contradict each other: leave one of them out")
+    return "json" if as_json else form
+
+
+def _limits(timeout: float, total_time: float, max_bytes: str, allow_private: bool) -> "Limits":
+    from tl.datasets.addresses import Limits
+    from tl.settings import parse_size, settings
+
+    return Limits(timeout, total_time, parse_size(max_bytes), allow_private, settings().offline)

@@ -1,6 +1,7 @@
 """`tl serve`: runs become a service for others, with a page."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,23 +25,7 @@ import click
 @click.option("--grace", default=30.0, show_default=True, type=click.FloatRange(0, 3600), help="To finish in, s.")
 @click.option("--no-jobs", is_flag=True, help="Only predict: start no process for fine-tuning.")
 def command(
-    runs: tuple[str, ...],
-    host: str,
-    port: int,
-    root: Path,
-    state: Path,
-    hosts: tuple[str, ...],
-    certificate: Path | None,
-    private_key: Path | None,
-    engine: str,
-    precision: str,
-    batch: int,
-    window: float,
-    queue: int,
-    deadline: float,
-    rate: int,
-    grace: float,
-    no_jobs: bool,
+    runs: tuple[str, ...], hosts: tuple[str, ...], window: float, rate: int, no_jobs: bool, **options: Any
 ) -> None:
     """Serve each RUN to others over HTTP; without one, always the newest.
 
@@ -54,23 +39,12 @@ def command(
     from tl.service.options import Limits, Options
     from tl.service.server import serve
 
-    options = Options(
+    asked = Options(
         runs=runs,
-        root=root,
-        state=state,
-        host=host,
-        port=port,
         hosts=tuple(name.lower() for name in hosts),
-        certificate=certificate,
-        private_key=private_key,
-        engine=engine,
-        precision=precision,
-        batch=batch,
         window=window / 1000,
-        queue=queue,
-        deadline=deadline,
-        grace=grace,
         workers=not no_jobs,
         limits=Limits(rate=rate),
+        **options,
     )
-    serve(options, lambda address: Console().say("serving", f"{address} (Ctrl-C finishes what was asked, then stops)"))
+    serve(asked, lambda address: Console().say("serving", f"{address} (Ctrl-C finishes what was asked, then stops)"))
