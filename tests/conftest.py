@@ -1,6 +1,7 @@
 """Fixtures shared by the whole suite: photos, pretrained weights, a cache of the session's own, a tiny data set."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,11 @@ TINY = "mobilenetv3small"  # the smallest network; with random weights it conver
 
 Packaged = Callable[[str, str], Path]
 Tl = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_configure() -> None:
+    """Heed interrupts: a suite that was started in the background ignores them, and what it starts would as well."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

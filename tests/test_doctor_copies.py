@@ -2,6 +2,7 @@
 
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pytest
 from doctored import dataset, photo, seen
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from tl.doctor.alignment import overlap, textured
+from tl.doctor.alignment import overlaps, textured
 from tl.doctor.copies import copies
 from tl.doctor.hashes import hashes
 from tl.doctor.looking import look
@@ -95,14 +96,31 @@ def test_the_hash_is_that_of_imagehash():
 
 
 def test_overlap_knows_a_crop_from_either_side():
-    whole, part = (
-        textured(grey) for grey in look([np.asarray(photo(1)), np.asarray(photo(1).crop((8, 6, 112, 82)))]).grey
-    )
-    other = textured(look([np.asarray(photo(2))]).grey[0])
-    assert overlap(whole, part) > 0.8
-    assert overlap(part, whole) > 0.8
-    assert overlap(whole, other) < 0.6
-    assert overlap(whole, np.zeros_like(whole)) == 0
+    pictures = [photo(1), photo(1).crop((8, 6, 112, 82)), photo(2)]
+    whole, part, other = textured(look([np.asarray(picture) for picture in pictures]).grey)
+    found = overlaps(np.stack([whole, part, whole, whole]), np.stack([part, whole, other, np.zeros_like(whole)]))
+    assert min(found[:2]) > 0.8
+    assert found[2] < 0.6
+    assert found[3] == 0
+    assert overlaps(whole[:0, None], part[:0, None]).shape == (0,)
+
+
+def test_overlap_is_the_best_match_of_the_shrunk_picture_anywhere():
+    first = textured(look([np.asarray(photo(at)) for at in range(8)]).grey)
+    second = textured(look([np.asarray(photo(at).crop((at, 2 * at, 120, 90))) for at in range(8)]).grey)
+
+    def best(whole, part, shares) -> float:
+        sizes = [(round(32 * across), round(32 * down)) for across in shares for down in shares]
+        parts = [cv2.resize(part, size, interpolation=cv2.INTER_AREA) for size in sizes]
+        return max(float(cv2.matchTemplate(whole, small, cv2.TM_CCOEFF_NORMED).max()) for small in parts)
+
+    found = overlaps(first, second)
+    for one, other, over in zip(first, second, found, strict=True):
+        coarse = [best(*pair, [share]) for share in (1.0, 0.9, 0.8) for pair in ((one, other), (other, one))]
+        fine = [best(*pair, (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)) for pair in ((one, other), (other, one))]
+        assert max(coarse) - 1e-5 <= over <= max(fine) + 1e-5
+    assert found[0] == pytest.approx(1, abs=1e-5)
+    assert found[1:].max() < 0.9999
 
 
 @settings(max_examples=20, deadline=None)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from doctored import photo, write
 
+from tl.datasets.images import read
+from tl.doctor import looking
 from tl.doctor.looking import look
 from tl.errors import CacheError
 from tl.features.cache import FeatureCache
@@ -73,7 +75,7 @@ def test_without_a_cache_known_photos_are_read(files):
 def test_every_photo_is_told_of_once(cache, files):
     look(files[:80], cache=cache)
     told: list[tuple[int, bytes]] = []
-    looks = look(files, cache=cache, seen=lambda index, content_hash: told.append((index, content_hash)))
+    looks = look(files, cache=cache, seen=lambda *some: told.extend(zip(*some, strict=True)))
     assert sorted(told) == list(enumerate(looks.fingerprints))
 
 
@@ -95,3 +97,12 @@ def test_a_store_that_fails_is_said_once(cache, files):
     cache.full = True
     assert same(look(files), look(files, cache=cache, report=Listening()))
     assert warnings == ["no space; going on without it"]
+
+
+def test_of_large_photos_not_all_are_held_in_memory(files, monkeypatch):
+    whole = look(files)
+    monkeypatch.setattr(looking, "_HELD", 100_000)
+    asked: list[object] = []
+    monkeypatch.setattr(looking, "read", lambda picture: asked.append(picture) or read(picture))
+    assert same(whole, look(files))
+    assert len(files) < len(asked) < 2 * len(files)  # some are read for their hash and once more to be decoded

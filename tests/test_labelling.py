@@ -1,7 +1,6 @@
 """`tl predict` at any size: everything that can be given, every form of rows, kills at any moment, sorted photos."""
 
 import csv
-import functools
 import json
 import os
 import signal
@@ -97,9 +96,7 @@ def test_an_interrupt_says_how_to_go_on(shapes: Path, tiny_run: Path, tmp_path: 
     many = links(tmp_path / "many", shapes / "noise" / "00.png", 3000)
     out = tmp_path / "rows.csv"
     command = [*TL, "predict", str(many), "--run", str(tiny_run), "--out", str(out)]
-    # A suite that was started in the background ignores interrupts, and what it starts would as well.
-    heeding = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and (not out.exists() or out.stat().st_size < 1000):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

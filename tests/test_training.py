@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -125,9 +127,14 @@ def test_test_photos_are_scored_apart(tl, shapes, tmp_path):
     assert (metrics["validation"]["count"], metrics["test"]["count"]) == (2, 2)
 
 
-def started(shapes: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+@contextmanager
+def started(shapes: Path, out: Path, *more: str) -> "Iterator[subprocess.Popen[str]]":
     command = [sys.executable, str(ROOT / "cli.py"), "finetune", str(shapes), *WITH, "--out", str(out), *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -154,9 +161,9 @@ def test_ctrl_c_leaves_nothing_behind(shapes, tmp_path, said_before, more):
 
 def test_two_runs_into_the_same_place(shapes, tmp_path):
     out = tmp_path / "run"
-    both = [started(shapes, out), started(shapes, out)]
-    complaints = [process.communicate(timeout=120)[1] for process in both]
-    assert sorted(process.returncode for process in both) == [0, 1]
+    with started(shapes, out) as one, started(shapes, out) as other:
+        complaints = [process.communicate(timeout=120)[1] for process in (one, other)]
+    assert sorted((one.returncode, other.returncode)) == [0, 1]
     refused = "".join(complaints)
     assert re.search(r"error: .*run (is being written by another process|exists already)", refused)
     assert load(out).classes == ("noise", "stripes")

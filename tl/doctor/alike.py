@@ -1,5 +1,6 @@
 """Looks become the pairs of pictures that may show one photo, and how well one lies over the other."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -7,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.doctor.alignment import layouts, overlap, textured
+from tl.doctor.alignment import layouts, overlaps, textured
 from tl.doctor.looks import Looks
 from tl.doctor.neighbours import Floats, Pairs, pairs_above, products, unit
 
 # Chosen on copies planted into the dogs-vs-cats photos and into CIFAR-100 (bench/doctor.py), and by looking at pairs.
 _SAME_LAYOUT = 0.9  # correlation at 8 × 8 pixels
 _AT_ONCE = 2048
+_LAID_AT_ONCE = 64  # pairs: what is computed of them stays in the processor
 _MOST = 10_000  # pairs that are laid over each other, the most similar first: 3 seconds
 
 
@@ -51,20 +53,24 @@ def likeness(looks: Looks, pairs: Pairs) -> Floats:
 
 def laid_over(looks: Looks, pairs: Pairs) -> Alike:
     """How well the second picture of each pair lies over the first, or its mirror image where that is more alike."""
+    from threadpoolctl import threadpool_limits
+
     used, places = np.unique(pairs, return_inverse=True)
     places = places.reshape(-1, 2)
-    pictures = looks.grey[used]
-    _, odd = layouts(pictures)
+    _, odd = layouts(looks.grey[used])
     turned = products(odd, odd, places) < 0
+    fine = textured(looks.grey[used])
 
-    def over(at: int) -> float:
-        first, second = places[at].tolist()
-        other = np.ascontiguousarray(pictures[second][:, ::-1]) if turned[at] else pictures[second]
-        return overlap(textured(pictures[first]), textured(other))
+    def over(start: int) -> Floats:
+        first, second = places[start : start + _LAID_AT_ONCE].T
+        others, back = fine[second], turned[start : start + _LAID_AT_ONCE]
+        others[back] = others[back][:, :, ::-1]
+        return overlaps(fine[first], others)
 
-    with ThreadPoolExecutor(2, thread_name_prefix="overlap") as pool:
-        found = np.fromiter(pool.map(over, range(len(pairs)), chunksize=64), np.float32, len(pairs))
-    return Alike(pairs, turned, found)
+    # A thread for each processor outside of the linear algebra: its matrices are tiny here.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        found = list(pool.map(over, range(0, len(pairs), _LAID_AT_ONCE)))
+    return Alike(pairs, turned, np.concatenate([np.zeros(0, np.float32), *found]))
 
 
 def distinct(looks: Looks) -> NDArray[np.int64]:
@@ -80,7 +86,7 @@ def _in_place(grey: NDArray[np.uint8], odd: Floats, pairs: Pairs) -> Floats:
     """The correlation of what is fine in each pair of pictures `[m]`, the one right upon the other."""
     fine = np.empty((len(grey), grey[0].size), np.float16)  # 100 MB for 50,000
     for start in range(0, len(grey), _AT_ONCE):
-        some = np.stack([textured(picture) for picture in grey[start : start + _AT_ONCE]])
+        some = textured(grey[start : start + _AT_ONCE])
         some -= some.mean(axis=(1, 2), keepdims=True)
         fine[start : start + _AT_ONCE] = unit(some.reshape(len(some), -1))
     turned = products(odd, odd, pairs) < 0

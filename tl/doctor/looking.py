@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.datasets.images import VERSION as IMAGES
-from tl.datasets.images import Picture, decode, fingerprint, read
+from tl.datasets.images import Content, Picture, decode, fingerprint, read
 from tl.doctor.looks import DETAIL, ROW, VERSION, Looks, looks_of, see
 from tl.errors import CacheError, ImageError
 from tl.features.cache import FeatureCache, namespace
@@ -22,7 +22,8 @@ from tl.reporting import Reporter, Silent
 
 Row = NDArray[Any]
 
-_CHUNK = 64
+_CHUNK = 64  # pictures that one thread looks at before the next
+_HELD = 16 << 20  # bytes of them that are held in memory meanwhile
 _SPACE = namespace(f"looks {VERSION}/images {IMAGES}")
 
 
@@ -31,10 +32,11 @@ def look(
     *,
     known: Sequence[bytes] | None = None,
     cache: FeatureCache | None = None,
-    seen: Callable[[int, bytes], None] | None = None,
+    seen: Callable[[Sequence[int], Sequence[bytes]], None] | None = None,
     report: Reporter | None = None,
 ) -> Looks:
-    """What can be seen of pictures, in their order; `seen` is told index and content hash of each one that decodes.
+    """What can be seen of pictures, in their order; `seen` is told indices and content hashes of those that decode,
+    some at a time and from several threads.
 
     With their content hashes in `known`, a file is read only where `cache` has not kept what it looks like.
     """
@@ -46,27 +48,25 @@ def look(
 
     def examine(indices: range) -> _Chunk:
         chunk = _Chunk(indices)
-        found = keeper.find([hashes[index] for index in indices]) if known is not None else [None] * len(indices)
-        for index, row in zip(indices, found, strict=True):
+        contents = _contents(pictures, hashes, indices, errors) if known is None else {}
+        sound = [index for index in indices if index not in errors]
+        for index, row in zip(sound, keeper.find([hashes[index] for index in sound]), strict=True):
+            if row is not None:
+                rows[index] = row
+                chunk.kept.append(index)
+                continue
             try:
-                rows[index] = row if row is not None else looked_at(index, chunk)
+                content = contents[index] if index in contents else read(pictures[index])
+                hashes[index] = fingerprint(content)  # it may have changed since
+                rows[index] = see(content, decode(content, DETAIL))
             except ImageError as error:
                 errors[index] = str(error)
-                continue
-            if seen is not None:
-                seen(index, hashes[index])
-            if index not in chunk.fresh:
-                chunk.kept.append(index)
+            else:
+                chunk.fresh.append(index)
+        if seen is not None:
+            decoded = [index for index in indices if index not in errors]
+            seen(decoded, [hashes[index] for index in decoded])
         return chunk
-
-    def looked_at(index: int, chunk: _Chunk) -> Row:
-        content = read(pictures[index])
-        hashes[index] = fingerprint(content)
-        (row,) = keeper.find([hashes[index]]) if known is None else [None]
-        if row is None:
-            row = see(content, decode(content, DETAIL))
-            chunk.fresh.append(index)
-        return row
 
     with report.task("looking", len(pictures), "photos") as task:
         for chunk in _in_threads(examine, len(pictures)):
@@ -74,6 +74,25 @@ def look(
             keeper.note([hashes[index] for index in chunk.kept])
             task.advance(len(chunk.indices))
     return looks_of(rows, hashes, errors)
+
+
+def _contents(
+    pictures: Sequence[Picture], hashes: list[bytes], indices: range, errors: dict[int, str]
+) -> dict[int, Content]:
+    """Read and hash pictures; as much of them as may stay in memory need not be read again to be decoded."""
+    contents: dict[int, Content] = {}
+    held = 0
+    for index in indices:
+        try:
+            content = read(pictures[index])
+        except ImageError as error:
+            errors[index] = str(error)
+            continue
+        hashes[index] = fingerprint(content)
+        held += len(content) if isinstance(content, bytes) else content.nbytes
+        if held <= _HELD:
+            contents[index] = content
+    return contents
 
 
 @dataclass

@@ -42,12 +42,13 @@ def read_all(pictures: Sequence[Picture], engine: Engine, recipe: Recipe, size: 
 
         used: deque[bytes] = deque()
 
-        def find(index: int, content_hash: bytes) -> None:
-            (row,) = cache.find([space + content_hash]) if cache is not None else [None]
-            if row is not None and len(row.vector) == size:
-                values[index], known[index] = row.vector, True
-                if not row.today:
-                    used.append(space + content_hash)
+        def find(indices: Sequence[int], hashes: Sequence[bytes]) -> None:
+            keys = [space + content_hash for content_hash in hashes]
+            for index, key, row in zip(indices, keys, cache.find(keys) if cache is not None else (), strict=False):
+                if row is not None and len(row.vector) == size:
+                    values[index], known[index] = row.vector, True
+                    if not row.today:
+                        used.append(key)
 
         looks = look(pictures, cache=cache, seen=find, report=report)
         if cache is not None:

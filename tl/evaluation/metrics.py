@@ -1,14 +1,13 @@
 """Probabilities and labels become figures, each with the interval that says how sure it is.
 
 Proportions have Wilson's interval. All others have a bootstrap interval: the photos are drawn again, 1000 times, and
-each figure is computed for each draw. Every figure is a function of sums over photos, so that one sparse product of
-the photos' contributions and of how often each was drawn gives all figures of all draws.
+each figure is computed for each draw. Every figure is a function of sums over photos, in which each photo counts as
+often as it was drawn.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,12 +166,12 @@ def _per_class(labels: Labels, answers: Labels, f1: Sequence[Estimate]) -> tuple
 def _estimates(probabilities: NDArray[np.float32], labels: Labels, answers: Labels, seed: int) -> list[Estimate]:
     """Log-loss, Brier, calibration error, balanced accuracy, macro F1, each class's F1; percentile intervals."""
     count, classes = probabilities.shape
-    table = _contributions(probabilities, labels, answers)
-    values = _figures(table @ np.ones((count, 1)), count, classes)[:, 0]
+    table = _Contributions(probabilities, labels, answers)
+    values = _figures(table.summed(np.ones((1, count))), count, classes)[:, 0]
     draw = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // count)
     drawn = [
-        _figures(table @ _weights(draw, count, min(step, _DRAWS - done)), count, classes)
+        _figures(table.summed(_weights(draw, count, min(step, _DRAWS - done))), count, classes)
         for done in range(0, _DRAWS, step)
     ]
     ordered = np.sort(np.concatenate(drawn, axis=1), axis=1)  # NaN last: draws without any photo of a class
@@ -182,34 +181,62 @@ def _estimates(probabilities: NDArray[np.float32], labels: Labels, answers: Labe
     return [Estimate(float(a), float(b), float(c)) for a, b, c in zip(values, low, high, strict=True)]
 
 
-def _contributions(probabilities: NDArray[np.float32], labels: Labels, answers: Labels) -> Any:
-    """Each photo's part in each sum: a sparse `[2 + bins + 3 classes, n]`."""
-    from scipy.sparse import csr_array
+class _Contributions:
+    """Each photo's part in each sum: log-loss, Brier, the bins' gaps; hits, truths and answers of each class."""
 
-    count, classes = probabilities.shape
-    photos, ones = np.arange(count), np.ones(count)
-    exact = probabilities.astype(np.float64)
-    of_truth, sure = exact[photos, labels], exact.max(axis=1)
-    right = answers == labels
-    parts = [  # row and value of each photo
-        (np.zeros(count, np.int64), -np.log(np.maximum(of_truth, _LEAST))),
-        (np.ones(count, np.int64), np.einsum("ij,ij->i", exact, exact) - 2 * of_truth + 1),
-        (2 + bins_of(sure), sure - right),
-        (2 + BINS + labels, right.astype(np.float64)),
-        (2 + BINS + classes + labels, ones),
-        (2 + BINS + 2 * classes + answers, ones),
-    ]
-    rows, values = (np.concatenate(column) for column in zip(*parts, strict=True))
-    shape = (2 + BINS + 3 * classes, count)
-    return csr_array((values, (rows, np.tile(photos, len(parts)))), shape=shape)
+    def __init__(self, probabilities: NDArray[np.float32], labels: Labels, answers: Labels) -> None:
+        count, classes = probabilities.shape
+        exact = probabilities.astype(np.float64)
+        of_truth, sure = exact[np.arange(count), labels], exact.max(axis=1)
+        surprise = -np.log(np.maximum(of_truth, _LEAST))
+        brier = np.einsum("ij,ij->i", exact, exact) - 2 * of_truth + 1
+        gap = sure - (answers == labels)
+        cells = labels * classes + answers
+        order = np.argsort(cells)  # photos are drawn alike: in this order most groups lie together already
+        self._means = np.stack([surprise, brier])[:, order]
+        self._bins = _Grouped(bins_of(sure)[order], BINS)
+        self._gap = gap[order]
+        present, cells = np.unique(cells, return_inverse=True)
+        self._cells = _Grouped(cells[order], len(present))
+        of_label, of_answer = np.divmod(present, classes)
+        self._hits, self._right = np.flatnonzero(of_label == of_answer), of_label[of_label == of_answer]
+        self._truths, self._answers = _Grouped(of_label, classes), _Grouped(of_answer, classes)
+        self._classes = classes
+
+    def summed(self, weights: Floats) -> Floats:
+        """The sums `[2 + bins + 3 classes, draws]` of photos that count so often each `[draws, n]`."""
+        cells = self._cells.summed(weights)
+        hits = np.zeros((len(weights), self._classes))
+        hits[:, self._right] = cells[:, self._hits]
+        parts = [weights @ self._means.T, self._bins.summed(weights * self._gap), hits]
+        return np.hstack([*parts, self._truths.summed(cells), self._answers.summed(cells)]).T
+
+
+class _Grouped:
+    """Sums over groups `[n]`, of which there are `count`: sorted once, so that each draw adds up neighbours.
+
+    A sparse product does the same in the same time; importing one takes longer than all draws.
+    """
+
+    def __init__(self, groups: Labels, count: int) -> None:
+        order = np.argsort(groups, kind="stable")
+        self._order = None if np.array_equal(order, np.arange(len(order))) else order
+        self._present, self._starts = np.unique(groups[order], return_index=True)
+        self._count = count
+
+    def summed(self, values: Floats) -> Floats:
+        """The sums `[draws, groups]` of values `[draws, n]`."""
+        sums = np.zeros((len(values), self._count))
+        ordered = values if self._order is None else values[:, self._order]
+        sums[:, self._present] = np.add.reduceat(ordered, self._starts, axis=1)
+        return sums
 
 
 def _weights(draw: np.random.Generator, count: int, draws: int) -> Floats:
-    """How often each photo is drawn `[n, draws]`."""
-    taken = draw.integers(0, count, (count, draws), dtype=np.int32)
-    taken *= draws
-    taken += np.arange(draws, dtype=np.int32)
-    return np.bincount(taken.ravel(), minlength=count * draws).reshape(count, draws).astype(np.float64)
+    """How often each photo is drawn `[draws, n]`."""
+    taken = draw.integers(0, count, (draws, count), dtype=np.int32)
+    taken += np.arange(draws, dtype=np.int32)[:, None] * count
+    return np.bincount(taken.ravel(), minlength=count * draws).reshape(draws, count).astype(np.float64)
 
 
 def _figures(sums: Floats, count: int, classes: int) -> Floats:
