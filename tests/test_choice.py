@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINY
 
+import tl
 from tl.engines import choice as choices
 from tl.engines.choice import DEFAULT, MOST, Choice, Measured, measure, remember, remembered
 from tl.engines.openvino import OpenVINOEngine
-from tl.errors import EngineError, StorageError
+from tl.errors import EngineError, StorageError, UsageError
 from tl.features.extract import extract
 from tl.networks.backbones import backbone
 from tl.reporting import Silent
@@ -208,3 +210,24 @@ def test_resnet50_is_the_same_bit_for_bit_with_each_choice(imagenet):
             np.concatenate([engine.run_one(photos[at : at + choice.batch]) for at in range(0, 8, choice.batch)])
         )
     assert all(np.array_equal(found, rows[0]) for found in rows)
+
+
+def test_training_and_evaluation_compute_with_the_threads_given(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[OpenVINOEngine] = []
+    begin = OpenVINOEngine.__init__
+
+    def noted(self: OpenVINOEngine, *arguments: object, **options: object) -> None:
+        begin(self, *arguments, **options)  # type: ignore[arg-type]
+        made.append(self)
+
+    monkeypatch.setattr(OpenVINOEngine, "__init__", noted)
+    options = {"backbone": TINY, "weights": "none", "threads": 1}
+    run = tl.finetune(shapes, out=tmp_path / "run", cache=False, **options)
+    trained = len(made)
+    tl.evaluate(shapes, run=run.folder, include_trained=True, threads=1, cache=False, page=False)
+    assert 1 <= trained < len(made)
+    assert {engine.network.get_property("INFERENCE_NUM_THREADS") for engine in made} == {1}
+    with pytest.raises(UsageError, match="--threads 0"):
+        tl.finetune(shapes, out=tmp_path / "none", **options | {"threads": 0})

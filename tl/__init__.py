@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl.api import Classifier, bench, compare, evaluate, export, finetune, load, search
+    from tl.api import bench, compare, evaluate, export, finetune, search
+    from tl.classifier import Classifier, load
     from tl.runs.assessment import Assessment
     from tl.runs.bundle import Run
     from tl.runs.prediction import Prediction
@@ -26,9 +27,11 @@ __all__ = [
 
 _HOMES = {
     "Assessment": "tl.runs.assessment",
+    "Classifier": "tl.classifier",
     "Client": "tl.client",
     "Prediction": "tl.runs.prediction",
     "Run": "tl.runs.bundle",
+    "load": "tl.classifier",
 }
 
 

@@ -19,6 +19,7 @@ import click
 @click.option("--report/--no-report", default=True, show_default=True, help="Write report.html.")
 @click.option("--engine", default="auto", show_default=True, help="auto, openvino or tensorflow.")
 @click.option("--precision", default="auto", show_default=True, help="auto, f32, bf16 or f16.")
+@click.option("--threads", default=None, type=click.IntRange(1, 1024), help="Threads of the engine.")
 @click.option("--cache/--no-cache", default=True, show_default=True, help="Keep features for the next time.")
 @click.option("--download", is_flag=True, help="Fetch a known data set (dogs-vs-cats, cifar100) if it is not here.")
 @click.option("--offline", is_flag=True, help="Never touch the network.")

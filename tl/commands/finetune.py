@@ -55,6 +55,7 @@ _TUNING = (
 _MACHINE = (
     click.option("--engine", default="auto", show_default=True, help="auto, openvino or tensorflow."),
     click.option("--precision", default="auto", show_default=True, help="auto, f32, bf16 or f16."),
+    click.option("--threads", default=None, type=click.IntRange(1, 1024), help="Threads of the engine."),
     click.option(
         "--cache/--no-cache", default=True, show_default=True, help="Keep features, so that they are computed once."
     ),

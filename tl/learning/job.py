@@ -37,3 +37,4 @@ class Job:
     engine: str = "auto"
     deadline: float = math.inf
     scratch: bool = False
+    threads: int | None = None

@@ -149,7 +149,13 @@ def _feed(
     if views < asked:
         report.say("", f"{views} of {asked} views of each photo fit the disk")
     engine = open_engine(
-        job.backbone, job.weights, engine=job.engine, precision="auto", unfreeze=job.unfreeze, report=report
+        job.backbone,
+        job.weights,
+        engine=job.engine,
+        precision="auto",
+        unfreeze=job.unfreeze,
+        threads=job.threads,
+        report=report,
     )
     started = time.monotonic()
     transform = _transform(job, rule.augment, size)

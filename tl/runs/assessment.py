@@ -74,6 +74,7 @@ class Asked:
     out: str | None = None
     engine: str = "auto"
     precision: str = "auto"
+    threads: int | None = None
     cache: bool = True
     download: bool = False
     offline: bool = False
@@ -195,7 +196,7 @@ def _only(dataset: Dataset, places: NDArray[np.int64]) -> Dataset:
 
 
 def _features(asked: Asked, dataset: Dataset, run: bundle.Run, report: Reporter) -> tuple[Dataset, Features]:
-    engine = run_engine(run, asked.engine, asked.precision, at_once=False, report=report)
+    engine = run_engine(run, asked.engine, asked.precision, at_once=False, threads=asked.threads, report=report)
     recipe = run.backbone.recipe
     if asked.cache:
         with usable_cache(report) as cache:

@@ -173,6 +173,7 @@ def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
         options.precision,
         options.engine,
         deadline_of(given, started),
+        threads=options.threads,
     )
 
 
@@ -254,7 +255,7 @@ def _engine(given: Attempt, weights: Weights, trunk: Trunk) -> Engine:
 
         return TensorFlowEngine(given.backbone, weights, options.precision)
     key = content_key(trunk.xml_sha256, trunk.bin_sha256, given.backbone.recipe)
-    return OpenVINOEngine(trunk.xml, key, options.precision)
+    return OpenVINOEngine(trunk.xml, key, options.precision, options.threads)
 
 
 def _calibrated(head: Head, values: NDArray[np.float32], given: Attempt, unknown: Unknown | None) -> Answers:

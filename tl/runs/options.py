@@ -30,6 +30,7 @@ class Options:
     seed: int = 0
     engine: str = "auto"
     precision: str = "auto"
+    threads: int | None = None
     cache: bool = True
     offline: bool = False
     download: bool = False
@@ -64,6 +65,7 @@ class Options:
             raise UsageError(f"--val {self.val:g}: the share held out for validation lies between 0 and 1, such as 0.2")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"--seed {self.seed}: a seed lies between 0 and {2**32 - 1}")
+        _within("threads", self.threads, 1, 1024, "threads")
         _within("image-size", self.image_size, 32, 1024, "pixels")
         _within("epochs", self.epochs, 1, 10_000, "epochs")
         _within("batch", self.batch, 1, 4096, "photos")

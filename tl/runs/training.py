@@ -119,7 +119,9 @@ def _learn(
     clock: "Clock",
     report: Reporter,
 ) -> Learned:
-    engine = open_engine(network, weights, engine=given.engine, precision=given.precision, report=report)
+    engine = open_engine(
+        network, weights, engine=given.engine, precision=given.precision, threads=given.threads, report=report
+    )
     clock.lap("network")
     features = _features(given, dataset, network, engine, report)
     clock.lap("features")
