@@ -39,7 +39,7 @@ def clear(everything: bool) -> None:
     where = settings()
     freed = clear_features(where)
     if everything:
-        for name in ("weights", "trunks", "datasets"):
+        for name in ("weights", "trunks", "datasets", "templates"):
             shutil.rmtree(where.cache_dir / name, ignore_errors=True)
     Console().say(
         "cleared", f"{freed / 1e6:.1f} MB of features{', weights, networks and data sets' if everything else ''}"

@@ -58,16 +58,27 @@ def read(picture: Picture) -> Content:
 
 def _file(picture: Path) -> bytes:
     try:
-        status = os.stat(picture)
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device would wait or never end
-            raise ImageError("not a file")
-        with open(picture, "rb") as file:
-            # As many as may come are asked for, since room is made for them: for 512 MB that takes 0.1 ms.
-            return file.read(min(status.st_size, MAX_BYTES) + 1)
+        # A pipe or a device would wait or never end; opened so, a pipe does not.
+        file = os.open(picture, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("not a file")
+            # No more than may come is asked for, since room is made for it: for 512 MB that takes 0.1 ms.
+            return _whole(file, min(status.st_size, MAX_BYTES) + 1)
+        finally:
+            os.close(file)
     except OSError as error:
         raise ImageError(f"cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
     except ValueError:
         raise ImageError("cannot be read: not a file name") from None
+
+
+def _whole(file: int, most: int) -> bytes:
+    content = os.read(file, most)
+    while len(content) < most and (more := os.read(file, most - len(content))):  # what the system gives at a time
+        content += more
+    return content
 
 
 def fingerprint(content: Content) -> bytes:

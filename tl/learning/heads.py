@@ -36,7 +36,11 @@ class Head:
 
     def probabilities(self, features: Floats) -> Floats:
         """Calibrated class probabilities `[n, classes]`."""
-        return softmax(self.logits(features) / np.float32(self.temperature))
+        return self.calibrated(self.logits(features))
+
+    def calibrated(self, logits: Floats) -> Floats:
+        """The class probabilities that raw scores `[n, classes]` stand for."""
+        return softmax(logits / np.float32(self.temperature))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def answer(
 ) -> Answers:
     """What a head says of features `[n, features]` with labels `[n]`; `parts` are places in them, by name."""
     logits = head.logits(values)
-    shares = head.probabilities(values)
+    shares = head.calibrated(logits)
     scores = {name: evaluate(shares[places], labels[places]) for name, places in parts.items() if len(places)}
     first = next((parts[name] for name in scores), None)
     told = None if first is None else calibration(logits[first], labels[first], head.temperature)

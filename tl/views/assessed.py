@@ -7,7 +7,7 @@ from tl.evaluation.confusion import confusion, most_confused
 from tl.evaluation.metrics import ClassFigures, Evaluation, Proportion
 from tl.runs.assessment import Assessment
 from tl.views.columns import padded, shortened
-from tl.views.comparison import cut, one_line, percent, plural
+from tl.views.phrases import cut, one_line, percent, plural
 
 _CLASSES = 8  # in the table; of more, the weakest
 _PAIRS = 5

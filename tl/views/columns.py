@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from tl.views.comparison import one_line
+from tl.views.phrases import one_line
 
 
 def columns(rows: Iterable[Sequence[str]], spans: Sequence[int]) -> str:

@@ -5,21 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from tl.runs.compare import Comparison, Entry
 from tl.views.augmented import OTHER, OWN
-from tl.views.comparison import (
-    HEADINGS,
-    TESTS,
-    Row,
-    explained,
-    largest_class,
-    percent,
-    rows,
-    subject,
-    summary,
-)
+from tl.views.comparison import HEADINGS, TESTS, Row, explained, largest_class, rows, subject, summary
 from tl.views.figures import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
 from tl.views.gallery import save
 from tl.views.grid import COLOURS, INK, QUIET
 from tl.views.lettering import lettering
+from tl.views.phrases import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

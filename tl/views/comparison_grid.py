@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from tl.errors import TLError, UsageError
 from tl.runs.compare import Answer, Comparison, Entry, Photo
 from tl.views import signs, text
-from tl.views.comparison import one_line, percent, plural, subject
+from tl.views.comparison import subject
 from tl.views.grid import COLOURS, INK, LEGEND, MOST_PIXELS, MOUNT, PAGE, QUIET, TINTS, confidence_text
+from tl.views.phrases import one_line, percent, plural
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -4,18 +4,9 @@ import base64
 from dataclasses import dataclass
 
 from tl.runs.compare import Comparison, Entry
-from tl.views.comparison import (
-    NONE,
-    TESTS,
-    explained,
-    one_line,
-    percent,
-    plural,
-    rows,
-    subject,
-    summary,
-)
+from tl.views.comparison import TESTS, explained, rows, subject, summary
 from tl.views.house import HEAD, house_style
+from tl.views.phrases import NONE, one_line, percent, plural
 
 _TEMPLATE = (
     HEAD

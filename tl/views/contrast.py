@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from tl.runs.difference import Difference, Pair, Rows
 from tl.runs.summary import Figure
 from tl.views.columns import columns, names, shortened, size
-from tl.views.comparison import NONE, figure, plural
 from tl.views.factsheet import WORDS, value_of
+from tl.views.phrases import NONE, figure, plural
 
 _NAME = 17  # characters of the first column
 _NARROWEST = 19  # of a run's

@@ -24,7 +24,7 @@ def draw_finished(run: Run) -> None:
 
 def draw_assessed(made: Assessment, command: str) -> Path:
     """Write `report.html` into an assessment's folder."""
-    return write_report(Subject(made.run, made.folder, made.dataset, made.data, command))
+    return write_report(Subject(made.run, made.folder, made.dataset, made.data, command, checked=True))
 
 
 def draw_report(run: Run, data: str | None = None) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tl.runs.difference import changed
 from tl.runs.summary import Figure, Part, Summary
 from tl.views.columns import columns, names, shortened, size
-from tl.views.comparison import cut, figure, one_line, percent, plural
+from tl.views.phrases import cut, figure, one_line, percent, plural
 
 SHARES = ("top1", "top5", "balanced_accuracy")  # figures that are told in per cent
 WORDS = {

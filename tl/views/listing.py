@@ -7,7 +7,7 @@ from tl.runs.catalogue import Listed
 from tl.runs.removal import Removal
 from tl.runs.summary import size_of
 from tl.views.columns import columns, padded, shortened, size, width_of
-from tl.views.comparison import NONE, one_line, percent, plural
+from tl.views.phrases import NONE, one_line, percent, plural
 
 _HEADINGS = ("top-1", "95 %", "photos", "size")
 _SPANS = (6, 11, 11, 9)  # characters of the figures, with the space before each

@@ -12,6 +12,8 @@ from tl.views.report.photos import Album, Image, Thumbnail, thumbnail
 from tl.views.report.tiles import Tile, tile
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from tl.evaluation.explain import Explainer
 
 SIDE = 224  # pixels of the longer side
@@ -26,13 +28,15 @@ class Explained:
     heat: Thumbnail | None
 
 
-def explained(run: Run, answers: Answers, places: Sequence[int], album: Album) -> tuple[list[Explained], str]:
+def explained(
+    run: Run, answers: Answers, places: Sequence[int], album: Album, made: "Future[Explainer]"
+) -> tuple[list[Explained], str]:
     """The photos at these places with what spoke for their answers, and why some have none, in words or empty."""
     photos = [album.image(answers.names[at]) for at in places]
     if all(photo is None for photo in photos):
         return [Explained(tile(answers, at, album), None, None) for at in places], ""
     try:
-        explainer = _explainer(run)
+        explainer: Explainer | None = made.result()
         reason = ""
     except TLError as error:
         explainer, reason = None, str(error)
@@ -49,10 +53,15 @@ def explained(run: Run, answers: Answers, places: Sequence[int], album: Album) -
     return shown, reason
 
 
-def _explainer(run: Run) -> "Explainer":
+def explainer_of(run: Run, *, checked: bool = False) -> "Explainer":
+    """The network of a run, ready to say why; unless they were `checked` just now, its files are.
+
+    Raises RunError for a damaged run, EngineError for a network that cannot be explained.
+    """
     from tl.evaluation.explain import Explainer
 
-    bundle.check(run)
+    if not checked:
+        bundle.check(run)
     return Explainer(run.trunk, run.backbone.recipe, run.head, precision="auto")
 
 

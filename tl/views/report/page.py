@@ -8,18 +8,16 @@ from typing import Any
 
 from tl.views.house import house_style
 from tl.views.report import matrix, wording
+from tl.views.templates import environment
 
 
 def render(told: Mapping[str, Any]) -> str:
     """The page. Every value is escaped; style and script are the package's own, allowed by their sha256 alone."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     style, script = house_style() + _text("page.css"), _text("page.js")
-    environment = Environment(
-        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals |= {
+    templates = environment(_text)
+    templates.globals |= {
         "count": wording.count,
         "percent": wording.percent,
         "LEVELS": matrix.LEVELS,
@@ -28,7 +26,7 @@ def render(told: Mapping[str, Any]) -> str:
         "policy": _policy(style, script),
         "drawn": Markup,
     }
-    return environment.get_template("page.html.jinja").render(told)
+    return templates.get_template("page.html.jinja").render(told)
 
 
 def _policy(style: str, script: str) -> str:

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,13 @@ from tl.runs.bundle import Run
 from tl.views import history
 from tl.views.report import account, charts, choice, matrix, page, scores
 from tl.views.report.answers import PHRASES, Answers, headed, read_answers, read_fingerprints, read_metrics, readable
-from tl.views.report.explained import Explained, explained
+from tl.views.report.explained import Explained, explained, explainer_of
 from tl.views.report.photos import Album, within
 from tl.views.report.tiles import tile
 from tl.views.report.wording import brief, count, decimal, name
+
+if TYPE_CHECKING:
+    from tl.evaluation.explain import Explainer
 
 MOST_BYTES = 5_000_000  # of the page
 _PHOTOS = 3_300_000  # of them for the gallery; the other photos take half a million, words and charts the rest
@@ -33,7 +36,8 @@ class Subject:
     """What a report is about: a run, and the folder with the figures and answers of the run or of an evaluation.
 
     `dataset` has the photos, None where they cannot be read again. `data` is what was given as DATA, `command` the
-    exact command; a run's own is taken where it is empty.
+    exact command; a run's own is taken where it is empty. `checked` tells that the run's files were
+    found whole just now.
     """
 
     run: Run
@@ -41,6 +45,7 @@ class Subject:
     dataset: Dataset | None
     data: str
     command: str = ""
+    checked: bool = False
 
 
 def write_report(subject: Subject, *, explain: bool = True) -> Path:
@@ -65,14 +70,15 @@ def write_report(subject: Subject, *, explain: bool = True) -> Path:
 
 def compose(subject: Subject, *, explain: bool = True) -> str:
     """The page."""
-    with readable(subject.folder):
-        metrics = read_metrics(subject.folder)
-        answers = read_answers(subject.folder, headed(metrics), subject.run.classes)
-        told = _head(subject, metrics, answers) | _figures(metrics, answers) | _sureness(metrics, answers)
-        told |= _account(subject, metrics, answers)
-        album = Album(subject.dataset, read_fingerprints(subject.folder))
-    with ThreadPoolExecutor(1) as pool:  # the network answers while photos are read and shrunk
-        errors = pool.submit(_errors, subject, answers, album, explain)
+    with ThreadPoolExecutor(1) as pool:  # the network is read and answers while figures and photos are
+        explainer = pool.submit(explainer_of, subject.run, checked=subject.checked) if explain else None
+        with readable(subject.folder):
+            metrics = read_metrics(subject.folder)
+            answers = read_answers(subject.folder, headed(metrics), subject.run.classes)
+            told = _head(subject, metrics, answers) | _figures(metrics, answers) | _sureness(metrics, answers)
+            told |= _account(subject, metrics, answers)
+            album = Album(subject.dataset, read_fingerprints(subject.folder))
+        errors = pool.submit(_errors, subject, answers, album, explainer)
         told |= _examples(answers, album, told["counts"])
         told |= _worst(*errors.result())
     told["photos_gone"] = subject.dataset is None or album.lost
@@ -207,9 +213,11 @@ def _gallery(answers: Answers, album: Album, budget: int) -> Parts:
     }
 
 
-def _errors(subject: Subject, answers: Answers, album: Album, explain: bool) -> tuple[list[Explained], str]:
+def _errors(
+    subject: Subject, answers: Answers, album: Album, explainer: "Future[Explainer] | None"
+) -> tuple[list[Explained], str]:
     places = choice.worst(answers).tolist()
-    if explain:
-        return explained(subject.run, answers, places, album)
+    if explainer is not None:
+        return explained(subject.run, answers, places, album, explainer)
     plain = [Explained(tile(answers, at, album), album.thumbnail(answers.names[at]), None) for at in places]
     return plain, "they were not asked for"

@@ -1,0 +1,35 @@
+"""Templates become pages: everything escaped, nothing undefined, and translated to Python once a machine."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tl.settings import settings
+
+if TYPE_CHECKING:
+    from jinja2 import BytecodeCache, Environment
+
+
+def environment(load: Callable[[str], str]) -> "Environment":
+    """Where the templates that `load` gives by their names are rendered; blocks leave no lines of their own."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    return Environment(
+        loader=FunctionLoader(load),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        bytecode_cache=_kept(),
+    )
+
+
+def _kept() -> "BytecodeCache | None":
+    """Beside the features: translating the report's templates takes longer than most photos' answers."""
+    from jinja2 import FileSystemBytecodeCache
+
+    folder = settings().cache_dir / "templates"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return FileSystemBytecodeCache(str(folder))
