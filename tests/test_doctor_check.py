@@ -76,13 +76,19 @@ def test_the_command_lists_fails_and_draws(tl: Tl, faulty: Path, diagnosis: Diag
     assert (tmp_path / "found" / "page.html").stat().st_size > 10_000
     told = json.loads(tl("data", "check", faulty, *OPTIONS, "--json", "--fail-on", "never", cwd=tmp_path).stdout)
     assert told["findings"] == [one.as_dict() for one in diagnosis.findings]
+    (page,) = (tmp_path / "runs").iterdir()  # where none was named
+    assert page.name == "check-고양이-photos.html"
+    assert page.read_text().count("<img") == (tmp_path / "found" / "page.html").read_text().count("<img") > 0
 
 
 def test_what_fails_the_command_can_be_chosen(tl: Tl, shapes: Path, tmp_path: Path):
     codes = {
-        severity: tl("data", "check", shapes, *OPTIONS, "--quiet", "--fail-on", severity, cwd=tmp_path).returncode
+        severity: tl(
+            "data", "check", shapes, *OPTIONS, "--quiet", "--fail-on", severity, "--no-page", cwd=tmp_path
+        ).returncode
         for severity in ("error", "never")
     }
+    assert list(tmp_path.iterdir()) == []
     assert codes == {"error": 0, "never": 0}
     # Stripes and noise differ by nothing so much as by their brightness.
     told = tl("data", "check", shapes, *OPTIONS, "--fail-on", "warning", cwd=tmp_path)

@@ -88,7 +88,7 @@ def test_the_list_keeps_to_its_width_and_commands_stay_whole():
     assert len(wide) <= 1  # the one word of the command that is longer than a line
     assert f"$ {command}" in shown.replace(" \\\n       ", "")
     assert "… and 3 more" in shown
-    assert "All of them: --json, or with pictures: --out page.html" in shown
+    assert "More of them are in the page, and all in --json." in shown
 
 
 def test_a_clean_data_set_is_said_to_be_clean():

@@ -26,7 +26,13 @@ def command() -> None:
     type=click.Choice(["error", "warning", "never"]),
     help="Exit code 1 from findings so grave on.",
 )
-@click.option("--out", default=None, type=click.Path(dir_okay=False, path_type=Path), help="Page with pictures (HTML).")
+@click.option(
+    "--out",
+    default=None,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Page with pictures (HTML) to write.  [default: runs/check-<data>.html]",
+)
+@click.option("--page/--no-page", default=True, show_default=True, help="Write the page.")
 @click.option("--group-by", default=None, help="What must stay together: a column, a place in the path, a pattern.")
 @click.option("--backbone", default="resnet50", show_default=True, help="Network whose features are compared.")
 @click.option("--weights", default="imagenet", show_default=True, help="Its weights: a name or a file.")
@@ -36,7 +42,7 @@ def command() -> None:
 @click.option("--offline", is_flag=True, help="Never touch the network.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all findings.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def check(data: str, fail_on: str, out: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
+def check(data: str, fail_on: str, out: Path | None, page: bool, as_json: bool, quiet: bool, **options: Any) -> int:
     """What is wrong with DATA, the most pressing first.
 
     Files that cannot be read, copies of one photo (in two parts of the split,
@@ -54,20 +60,22 @@ def check(data: str, fail_on: str, out: Path | None, as_json: bool, quiet: bool,
 
     report = Silent() if as_json or quiet else Console()
     diagnosis = examine(data, report=report, **options)
-    if out is not None:
-        from tl.views.doctor_page import save
-
-        save(diagnosis, out, shlex.join(["tl", *sys.argv[1:]]))
     if as_json:
         click.echo(json.dumps(diagnosis.as_dict(), ensure_ascii=False))
     elif not quiet:
         from tl.views.columns import terminal_width
         from tl.views.doctor_list import listing
 
-        click.echo(listing(diagnosis, terminal_width(), str(out or "")))
-        if out is not None:
-            report.say("", "")
-            report.say("page", str(out))
+        click.echo(listing(diagnosis, terminal_width()))
+    if page:
+        from tl.datasets.dataset import short_name
+        from tl.runs.folders import RUNS
+        from tl.views.doctor_page import save
+
+        out = out or RUNS / f"check-{short_name(diagnosis.dataset.name)}.html"
+        save(diagnosis, out, shlex.join(["tl", *sys.argv[1:]]))
+        report.say("", "")
+        report.say("page", str(out))
     return 1 if fail_on != "never" and diagnosis.reaches(fail_on) else 0
 
 

@@ -191,5 +191,5 @@ def _ranked(labels: Labels, shares: Floats) -> tuple[list[int], set[int]]:
     doubted = shares.argmax(axis=1) != labels
     certain = {int(at) for at in sure if doubted[at] and shares[at].max() >= _CERTAIN}
     most = max(_LISTED, round(_SHARE * len(labels)))
-    near = {int(at) for at in worst[:most] if doubted[at]}
-    return [int(at) for at in worst if int(at) in certain | near], certain
+    shown = certain | {int(at) for at in worst[:most] if doubted[at]}
+    return [int(at) for at in worst if int(at) in shown], certain

@@ -10,13 +10,13 @@ _EXAMPLES = 3  # of each kind
 _NAMES = 3  # files of one finding
 
 
-def listing(diagnosis: Diagnosis, width: int, page: str = "") -> str:
+def listing(diagnosis: Diagnosis, width: int) -> str:
     """The findings in lines of at most `width` columns; a command that is longer goes on behind a backslash."""
     blocks = [_wrapped(f"{about(diagnosis)}. {verdict(diagnosis)}", width, "")]
     blocks += [_wrapped(f"Not looked into: {note}", width, "") for note in diagnosis.notes]
     blocks += [_block(kind, found, width) for kind, found in diagnosis.kinds.items()]
     if any(len(found) > _EXAMPLES for found in diagnosis.kinds.values()):
-        blocks.append(f"All of them: --json{'' if page else ', or with pictures: --out page.html'}")
+        blocks.append("More of them are in the page, and all in --json.")
     return "\n\n".join(blocks)
 
 
