@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,8 @@ def stream(
     cache: FeatureCache | None,
     *,
     report: Reporter | None = None,
-) -> Iterator[Row]:
-    """Every picture's row, as soon as it is known: not in order, in memory that does not grow.
+) -> Iterator[list[Row]]:
+    """Every picture's row, some at a time, as soon as they are known: not in order, in memory that does not grow.
 
     A picture that cannot be read or decoded is a row with its error. A full disk costs the cache, not the result.
     """
@@ -85,7 +85,7 @@ def stream(
         )
         try:
             for batch, vectors in engine.run(_batches(prepared, engine, ready)):
-                yield from _drained(ready)
+                yield _drained(ready)
                 keeper.settle()
                 if not np.isfinite(vectors).all():
                     raise EngineError(
@@ -93,8 +93,8 @@ def stream(
                     )
                 for item, vector in zip(batch, vectors, strict=True):
                     keeper.keep(item.fingerprint, vector)
-                    yield Row(item.index, item.fingerprint, vector)
-            yield from _drained(ready)
+                yield [Row(item.index, item.fingerprint, vector) for item, vector in zip(batch, vectors, strict=True)]
+            yield _drained(ready)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             keeper.settle(at_least=1)
@@ -114,7 +114,7 @@ def extract(
     rows: dict[int, Row] = {}
     values: NDArray[np.float32] | None = None
     with report.task("features", len(pictures), "photos") as task:
-        for row in stream(pictures, engine, recipe, cache, report=report):
+        for row in chain.from_iterable(stream(pictures, engine, recipe, cache, report=report)):
             if row.vector is not None:
                 if values is None:
                     values = _allocate((len(pictures), len(row.vector)))
@@ -255,6 +255,5 @@ def _stacked(batch: list[_Prepared]) -> tuple[list[_Prepared], Photos]:
     return [_Prepared(item.index, item.fingerprint) for item in batch], photos
 
 
-def _drained(ready: deque[Row]) -> Iterator[Row]:
-    while ready:
-        yield ready.popleft()
+def _drained(ready: deque[Row]) -> list[Row]:
+    return [ready.popleft() for _ in range(len(ready))]

@@ -9,6 +9,7 @@ a new one would be, and so many of them stay below the line that new photos of t
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +54,13 @@ class Unknown:
         """How unlike the training photos `[n]` features `[n, features]` are: 0 to 2."""
         scores = np.empty(len(features), np.float32)
         for start in range(0, len(features), _ROWS):
-            distances = _distances(_scaled(features[start : start + _ROWS]), self.references)
+            distances = _distances(_scaled(features[start : start + _ROWS]), self.references, self._squares)
             scores[start : start + _ROWS] = _nearest(distances)
         return scores
+
+    @cached_property
+    def _squares(self) -> Floats:
+        return _squares(self.references)
 
     def is_unknown(self, features: Floats) -> NDArray[np.bool_]:
         """Whether each of features `[n, features]` is unlike all training photos `[n]`."""
@@ -96,8 +101,9 @@ def _even(labels: Labels, order: Labels, most: int) -> Labels:
 def _held_out(features: Floats, references: Floats) -> Floats:
     """The score of each training photo against the references but itself and its copies; infinite with too many."""
     parts = [np.zeros(0, np.float32)]
+    squares = _squares(references)
     for start in range(0, len(features), _ROWS):
-        distances = _distances(_scaled(features[start : start + _ROWS]), references)
+        distances = _distances(_scaled(features[start : start + _ROWS]), references, squares)
         distances[distances < _SAME] = np.inf
         parts.append(_nearest(distances))
     return np.concatenate(parts)
@@ -121,10 +127,15 @@ def _scaled(features: Floats) -> Floats:
     return scaled
 
 
-def _distances(features: Floats, references: Floats) -> Floats:
-    """Euclidean distances `[n, m]` of vectors of length 1 (or 0)."""
-    squares = np.sum(features**2, axis=1)[:, None] + np.sum(references**2, axis=1)
-    distances: Floats = np.sqrt(np.maximum(squares - 2 * (features @ references.T), 0))
+def _squares(rows: Floats) -> Floats:
+    squares: Floats = np.sum(rows**2, axis=1)
+    return squares
+
+
+def _distances(features: Floats, references: Floats, squares: Floats) -> Floats:
+    """Euclidean distances `[n, m]` of vectors of length 1 (or 0); `squares` are those of the references' lengths."""
+    both = _squares(features)[:, None] + squares
+    distances: Floats = np.sqrt(np.maximum(both - 2 * (features @ references.T), 0))
     return distances
 
 

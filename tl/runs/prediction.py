@@ -86,8 +86,8 @@ class Predictor:
                 waiting[at] = name
                 yield picture
 
-        for row in stream(pictures(), self.engine, self.run.backbone.recipe, cache, report=report):
-            yield row.index, self.answer(waiting.pop(row.index), row, top)
+        for rows in stream(pictures(), self.engine, self.run.backbone.recipe, cache, report=report):
+            yield from self.answered([(waiting.pop(row.index), row) for row in rows], top)
 
     def in_order(self, items: Iterable[tuple[str, Picture]], *, top: int = 5) -> Iterator[Prediction]:
         """The predictions of named pictures, in their order; in memory that does not grow with their number."""
@@ -119,12 +119,16 @@ class Predictor:
         names = (str(picture) if isinstance(picture, Path) else str(at) for at, picture in enumerate(pictures))
         return list(self.in_order(zip(names, pictures, strict=True), top=top))
 
-    def answer(self, name: str, row: Row, top: int) -> Prediction:
-        """The prediction that a row of features comes to, with the `top` best labels; or its error."""
-        if row.vector is None:
-            return Prediction(name, "", 0.0, (), row.error)
-        shares, strange = self.judge(row.vector[None])
-        return self.ranked(name, shares[0], bool(strange[0]), top, row.fingerprint.hex())
+    def answered(self, named: Sequence[tuple[str, Row]], top: int) -> Iterator[tuple[int, Prediction]]:
+        """Place and prediction of each named row of features, with the `top` best labels; or its error."""
+        vectors = [row.vector for _, row in named if row.vector is not None]
+        judged = zip(*self.judge(np.stack(vectors)), strict=True) if vectors else iter(())
+        for name, row in named:
+            if row.vector is None:
+                yield row.index, Prediction(name, "", 0.0, (), row.error)
+                continue
+            shares, strange = next(judged)
+            yield row.index, self.ranked(name, shares, bool(strange), top, row.fingerprint.hex())
 
     def judge(self, vectors: Vectors) -> tuple[Vectors, NDArray[np.bool_]]:
         """Of features `[n, features]`: the calibrated probabilities `[n, classes]`, and which are unknown `[n]`."""
