@@ -1,12 +1,14 @@
 """The service against the engine it stands on: throughput of many clients, latency of one, memory, a run swapped in.
 
-The load comes from a process of its own, over kept connections; the engine is measured before and after, alone.
+The load comes from a process of its own, over kept connections; the engine is measured before and after, alone. One
+client's requests take turns with the same photos through decoder and engine in the client's process.
 
 python bench/service.py [--requests 2000] [--clients 32] [--swap] [--run FOLDER]
 """
 
 import argparse
 import asyncio
+import http.client
 import json
 import os
 import re
@@ -52,13 +54,13 @@ def measured(given: argparse.Namespace, home: Path) -> None:
     (home / "runs").mkdir()
     shutil.copytree(made, home / "runs" / "first")
     (home / "runs" / "latest").symlink_to("first")
-    before = in_process(made, given)
+    before = called(made, f"engine_alone({str(made)!r}, {given.batches})")
     command = [*TL, "serve", "--port", "0", "--no-jobs", "--rate", "0"]
     server = subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, stderr=(home / "log").open("w"), text=True)
     try:
         port = int(re.findall(r":(\d+)", server.stdout.readline())[0])
         load_of(port, 4, 64)
-        alone = load_of(port, 1, given.alone)
+        alone = called(made, f"in_turn({str(made)!r}, {port}, {given.alone})")
         rounds, memory = [], [resident(server.pid)]
         for at in range(4):
             if given.swap:
@@ -68,35 +70,36 @@ def measured(given: argparse.Namespace, home: Path) -> None:
     finally:
         server.terminate()
         server.wait(60)
-    after = in_process(made, given)
+    after = called(made, f"engine_alone({str(made)!r}, {given.batches})")
     told(before, after, alone, rounds, memory)
 
 
 def told(before: dict, after: dict, alone: dict, rounds: list[dict], memory: list[int]) -> None:
     bare = statistics.mean((before["rate"], after["rate"]))
-    single = statistics.mean((before["single"], after["single"]))
     rate = sum(one["count"] for one in rounds) / sum(one["seconds"] for one in rounds)
     batch = 16 / bare * 2  # two batches are under way at a time
     p50, p99 = (statistics.median(one[name] for one in rounds) for name in ("p50", "p99"))
     print(f"engine alone                 {before['rate']:7.1f} and {after['rate']:.1f} images/s")
     print(f"service, many clients        {rate:7.1f} images/s, {rate / bare:.2f} of the engine")
     print(f"  p50, p99                   {p50 * 1000:7.0f}, {p99 * 1000:.0f} ms; {p99 / batch:.1f} times a batch of 16")
+    single, asked = alone["single"], alone["asked"]
     print(f"decode and engine, one photo {single * 1000:7.1f} ms")
-    print(f"service, one client, p50     {alone['p50'] * 1000:7.1f} ms, {alone['p50'] / single:.2f} times that")
+    print(f"service, one client, p50     {asked * 1000:7.1f} ms, {asked / single:.2f} times that")
     failed, count = (sum(one[name] for one in rounds) for name in ("failed", "count"))
     print(f"failed                       {failed:7} of {count}")
     print(f"runs that answered           {len({name for one in rounds for name in one['runs']}):7}")
     print(f"memory of the server, MB     {', '.join(str(size >> 20) for size in memory)}")
 
 
-def in_process(made: Path, given: argparse.Namespace) -> dict:
-    """The engine's rate on decoded photos in batches of 16, and the time of one from its bytes to its features."""
+def called(made: Path, what: str) -> dict:
+    """What a function of this file gives in a process of its own."""
     code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'bench')!r}]; import service, json; "
-    code += f"print(json.dumps(service.engine_alone({str(made)!r}, {given.batches})))"
+    code += f"print(json.dumps(service.{what}))"
     return json.loads(run([sys.executable, "-c", code], made.parent).output.splitlines()[-1])
 
 
 def engine_alone(made: str, batches: int) -> dict:
+    """The engine's rate on decoded photos in batches of 16."""
     predictor = Predictor(load(made), engine="openvino")
     recipe, engine = predictor.run.backbone.recipe, predictor.engine
     contents = photos()[:64]
@@ -107,13 +110,25 @@ def engine_alone(made: str, batches: int) -> dict:
     started = time.monotonic()
     for _ in engine.run((at, full[at % 4]) for at in range(batches)):
         pass
-    rate = batches * 16 / (time.monotonic() - started)
-    times = []
-    for content in contents:
+    return {"rate": batches * 16 / (time.monotonic() - started)}
+
+
+def in_turn(made: str, port: int, count: int) -> dict:
+    """Medians of the time of one photo from its bytes to its features here, and to its answer by the service."""
+    predictor = Predictor(load(made), engine="openvino")
+    recipe, engine = predictor.run.backbone.recipe, predictor.engine
+    service, contents = http.client.HTTPConnection("127.0.0.1", port), photos()
+    times: dict[str, list[float]] = {"single": [], "asked": []}
+    for at in range(count):
+        content = contents[at % len(contents)]
         started = time.monotonic()
         engine.run_one(fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)[None])
-        times.append(time.monotonic() - started)
-    return {"rate": rate, "single": statistics.median(times)}
+        between = time.monotonic()
+        service.request("POST", "/v1/predict", content)
+        assert service.getresponse().read().startswith(b"{")
+        times["single"].append(between - started)
+        times["asked"].append(time.monotonic() - between)
+    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def load_of(port: int, clients: int, requests: int) -> dict:
