@@ -1,11 +1,13 @@
 """`tl.Client` against a real server: what it gives, and what it says when something is wrong."""
 
 import io
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import TINY
 from live import Live
 from PIL import Image
 
@@ -79,3 +81,30 @@ def test_what_is_wrong_is_said_in_one_line(served: tuple[Live, str, str], tmp_pa
             call()
         assert "\n" not in str(caught.value)
         assert predict not in str(caught.value)
+
+
+def test_photos_become_the_run_that_answers(shapes: Path, tmp_path: Path):
+    admin = keys.add(Database(tmp_path / "state"), "a", "admin")
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", shapes)
+    live = Live(tmp_path, workers=True)
+    try:
+        client = tl.Client(live.address, admin)
+        stored = client.upload(archive, name="photos.zip", check=False)
+        assert [one["id"] for one in client.datasets()] == [stored["id"]]
+        job = client.finetune(stored["id"], run="mine", backbone=TINY, weights="none")["id"]
+        told = list(client.events(job))
+        assert client.job(job)["state"] == told[-1][1]["state"] == "succeeded", told[-3:]
+        assert len(told) > 3
+        assert [one["name"] for one in client.runs()] == ["mine"]
+        client.activate("mine")
+        assert client.predict(shapes / "stripes" / "00.png")[0]["label"] == "stripes"
+
+        endless = {"backbone": "simple-cnn", "unfreeze": "all", "epochs": 10_000, "image_size": 32, "batch": 8}
+        job = client.finetune(stored["id"], weights="none", **endless)["id"]
+        events = client.events(job)
+        next(events)
+        client.cancel(job)
+        assert list(events)[-1][1]["state"] == client.job(job)["state"] == "cancelled"
+        assert client.jobs()[0]["id"] == job
+    finally:
+        live.stop()

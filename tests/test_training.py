@@ -129,12 +129,15 @@ def test_test_photos_are_scored_apart(tl, shapes, tmp_path):
 
 @contextmanager
 def started(shapes: Path, out: Path, *more: str) -> "Iterator[subprocess.Popen[str]]":
-    command = [sys.executable, str(ROOT / "cli.py"), "finetune", str(shapes), *WITH, "--out", str(out), *more]
+    python = [sys.executable, "-X", "faulthandler"]
+    command = [*python, str(ROOT / "cli.py"), "finetune", str(shapes), *WITH, "--out", str(out), *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
-            process.kill()
+            if process.poll() is None:
+                process.send_signal(signal.SIGABRT)  # it tells what its threads were at
+                print(process.communicate()[1], file=sys.stderr)
 
 
 @pytest.mark.parametrize(
