@@ -61,6 +61,7 @@ BAD: dict[str, tuple[bytes, str, int]] = {
     "a JPEG of two bytes": (b"\xff\xd8", "image/jpeg", 422),
     "a bomb": (BOMB, "image/png", 422),
     "a wide strip": (png(2**31 - 1, 1), "image/png", 422),
+    "a few pixels too many": (png(1001, 1000, rows=(b"\0" + b"\x80" * 3003) * 1000), "image/png", 422),
     "no pixels": (png(0, 0), "image/png", 422),
     "a TIFF that points at itself": (b"II*\0\x08\0\0\0" + b"\1\0" * 40, "image/tiff", 422),
     "a GIF of nothing": (b"GIF89a\xff\xff\xff\xff\0\0\0", "image/gif", 422),
@@ -118,6 +119,14 @@ def test_a_body_without_a_length_is_cut_off(live: Live, good: bytes):
             except OSError:
                 break
         assert b" 413 " in received(client)[:20]
+
+
+def test_a_length_that_is_too_large_is_refused_before_the_body_comes(live: Live, good: bytes):
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", live.port), timeout=5) as client:
+        client.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 300001\r\n\r\n")
+        assert b" 413 " in received(client)[:20]
+    assert time.monotonic() - started < 0.5  # where no body is waited for
 
 
 @pytest.mark.parametrize("start", [b"", b"POST /v1/pred", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "])

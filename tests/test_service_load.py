@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -179,6 +180,19 @@ def test_what_was_asked_is_answered_before_it_leaves(live: Live, shapes: Path):
     assert not [status for status, _ in answers if status not in (0, 200)]
     assert not any("Traceback" in line for line in live.log)
     assert live.decoders() == []
+
+
+def test_a_body_that_is_under_way_may_still_come(live: Live, shapes: Path):
+    content = (shapes / "noise" / "00.png").read_bytes()
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", live.port), timeout=20) as client:
+        client.sendall(head.encode() + content[:100])
+        time.sleep(0.5)
+        live.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        client.sendall(content[100:])
+        assert b" 200 " in client.recv(65536)[:20]
+    assert live.process.wait(30) == 0
 
 
 def test_its_log_is_json_with_request_ids(live: Live, shapes: Path):
