@@ -27,6 +27,7 @@ FLOORS = [
     "exports",
     "timing",
     "views",
+    "classifier",
     "api",
     "service",
     "client",
