@@ -19,6 +19,7 @@ EVERY = Options(
     cache=False,
     offline=True,
     download=True,
+    threads=2,
     image_size=96,
     unfreeze="half",
     epochs=3,

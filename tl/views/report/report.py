@@ -71,14 +71,16 @@ def write_report(subject: Subject, *, explain: bool = True) -> Path:
 def compose(subject: Subject, *, explain: bool = True) -> str:
     """The page."""
     with ThreadPoolExecutor(1) as pool:  # the network is read and answers while figures and photos are
-        explainer = pool.submit(explainer_of, subject.run, checked=subject.checked) if explain else None
         with readable(subject.folder):
             metrics = read_metrics(subject.folder)
             answers = read_answers(subject.folder, headed(metrics), subject.run.classes)
+            worst, explainer = choice.worst(answers).tolist(), None
+            if explain and worst:
+                explainer = pool.submit(explainer_of, subject.run, checked=subject.checked)
             told = _head(subject, metrics, answers) | _figures(metrics, answers) | _sureness(metrics, answers)
             told |= _account(subject, metrics, answers)
             album = Album(subject.dataset, read_fingerprints(subject.folder))
-        errors = pool.submit(_errors, subject, answers, album, explainer)
+        errors = pool.submit(_errors, subject, answers, album, worst, explainer)
         told |= _examples(answers, album, told["counts"])
         told |= _worst(*errors.result())
     told["photos_gone"] = subject.dataset is None or album.lost
@@ -214,10 +216,9 @@ def _gallery(answers: Answers, album: Album, budget: int) -> Parts:
 
 
 def _errors(
-    subject: Subject, answers: Answers, album: Album, explainer: "Future[Explainer] | None"
+    subject: Subject, answers: Answers, album: Album, places: list[int], explainer: "Future[Explainer] | None"
 ) -> tuple[list[Explained], str]:
-    places = choice.worst(answers).tolist()
     if explainer is not None:
         return explained(subject.run, answers, places, album, explainer)
     plain = [Explained(tile(answers, at, album), album.thumbnail(answers.names[at]), None) for at in places]
-    return plain, "they were not asked for"
+    return plain, "they were not asked for" if places else ""
