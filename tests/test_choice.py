@@ -229,5 +229,8 @@ def test_training_and_evaluation_compute_with_the_threads_given(
     tl.evaluate(shapes, run=run.folder, include_trained=True, threads=1, cache=False, page=False)
     assert 1 <= trained < len(made)
     assert {engine.network.get_property("INFERENCE_NUM_THREADS") for engine in made} == {1}
+    for wrong in (lambda: tl.load(run.folder, threads=0), lambda: tl.evaluate(shapes, run=run.folder, threads=0)):
+        with pytest.raises(UsageError, match="threads=0: give 1 or more"):
+            wrong()
     with pytest.raises(UsageError, match="--threads 0"):
         tl.finetune(shapes, out=tmp_path / "none", **options | {"threads": 0})

@@ -194,7 +194,8 @@ def test_a_picture_is_never_written_over_a_device_or_a_folder(tl, shapes, tiny_r
     for name in ("pipe", "folder"):
         done = tl("grid", shapes, "--run", tiny_run, "--out", tmp_path / name)
         assert done.returncode == 2
-        assert "Error" in done.stderr or "error: --out" in done.stderr
+        assert done.stderr.startswith("error: ")
+        assert "--out" in done.stderr
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     (tmp_path / "real.png").write_bytes(b"old")
     (tmp_path / "link.png").symlink_to("real.png")
@@ -241,7 +242,8 @@ def test_unknown_commands_and_options_are_usage_errors(tl):
     for arguments in (("fintune",), ("finetune", "--epocs", "3"), ("predict",)):
         done = tl(*arguments)
         assert done.returncode == 2
-        assert "Error: " in done.stderr
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
 
 
 def test_a_size_that_cannot_be_read(tl):

@@ -64,8 +64,12 @@ def start() -> None:
     except TLError as error:
         _complain(str(error))
         code = error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        asked = getattr(error, "ctx", None)
+        _complain(error.format_message().rstrip(".") + (f"; see {asked.command_path} --help" if asked else ""))
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted; nothing half-written was left behind")

@@ -16,7 +16,7 @@ import numpy as np
 from tl.engines import choice as choices
 from tl.engines.choice import DEFAULT, Choice
 from tl.engines.engine import Photos, Tag, Vectors
-from tl.errors import EngineError, StorageError
+from tl.errors import EngineError, StorageError, UsageError
 from tl.reporting import Reporter, Silent
 
 
@@ -54,6 +54,8 @@ class OpenVINOEngine:
         )
         self._core, self._xml, self._report = core, xml, report or Silent()
         if choice is None and threads is not None:
+            if threads < 1:
+                raise UsageError(f"threads={threads}: give 1 or more")
             choice = Choice(threads=threads)
         found = choice or choices.remembered(self.key, self.machine)
         self.choice = found or DEFAULT

@@ -137,7 +137,9 @@ def save(diagnosis: Diagnosis, path: Path, command: str = "") -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise StorageError(f"the page {str(path)!r} cannot be written: {(error.strerror or '').lower()}") from error
+        raise StorageError(
+            f"the page {str(path)!r} cannot be written: {(error.strerror or '').lower()}; give another --out"
+        ) from error
 
 
 def _section(diagnosis: Diagnosis, kind: str, found: tuple[Finding, ...]) -> _Section:
