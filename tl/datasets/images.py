@@ -35,7 +35,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 MAX_BYTES = 1 << 29
 """Files beyond 512 MB are not read at all."""
 
-VERSION = 1
+VERSION = 2
 """Raised when the same bytes come to give other pixels, so that what was computed from the old ones is not taken."""
 
 _CROP = 7 / 8  # 224 of 256: the share of the short side on which ImageNet networks are usually evaluated
@@ -115,8 +115,8 @@ def fit(image: NDArray[np.uint8], size: int, rule: str = "stretch") -> NDArray[n
     """The image as a square [size, size, 3].
 
     "stretch" keeps the whole image and gives up its aspect ratio; "crop" takes the centre as if the short side had been
-    made size * 8/7. Shrinks by area (linearly, down to half the side) and enlarges by cubic interpolation, each axis by
-    what it needs.
+    made size * 8/7. Shrinks linearly, by no more than half at a time (by area, below a quarter of a side), and enlarges
+    by cubic interpolation, each axis by what it needs.
     """
     import cv2
 
@@ -125,14 +125,25 @@ def fit(image: NDArray[np.uint8], size: int, rule: str = "stretch") -> NDArray[n
     elif rule != "stretch":
         raise ValueError(f"no such rule: {rule!r}; there are 'stretch' and 'crop'")
     height, width = min(image.shape[0], size), min(image.shape[1], size)
-    if (height, width) != image.shape[:2]:
-        # Below a factor of two every pixel still counts when interpolating linearly, at an eighth of the cost of areas.
-        slight = image.shape[0] <= 2 * height and image.shape[1] <= 2 * width
-        how = cv2.INTER_LINEAR if slight else cv2.INTER_AREA
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
-    if (height, width) != (size, size):
-        image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-    return np.ascontiguousarray(image)
+    if image.shape[0] > 4 * size or image.shape[1] > 4 * size:
+        image = _resized(image, height, width, cv2.INTER_AREA)
+    else:
+        # Down to half a side every pixel counts when interpolating linearly, and twice that costs a quarter of areas.
+        image = _resized(image, _step(image.shape[0], size), _step(image.shape[1], size), cv2.INTER_LINEAR)
+        image = _resized(image, height, width, cv2.INTER_LINEAR)
+    return np.ascontiguousarray(_resized(image, size, size, cv2.INTER_CUBIC))
+
+
+def _step(side: int, size: int) -> int:
+    return min(side, size) if side <= 2 * size else (side + 1) // 2
+
+
+def _resized(image: NDArray[np.uint8], height: int, width: int, interpolation: int) -> NDArray[np.uint8]:
+    import cv2
+
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
 
 
 def _centre(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

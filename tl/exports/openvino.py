@@ -112,6 +112,7 @@ class _Value:
         return _apply("divide", self, other)
 
     __radd__ = __add__
+    __rmul__ = __mul__
 
 
 class _Operators:

@@ -1,11 +1,12 @@
 """The sides of a photo become the matrices that resize it, in the operators that every runtime has.
 
-`tl.datasets.images.fit` resizes by OpenCV: areas or lines where it shrinks, then cubics where it enlarges. Each of them
-is linear and separable, that is rows @ photo @ columns, whereas the `Resize` of each runtime is another function. The
-coordinates are whole numbers, so that a runtime that computes in bf16 or f16 does not lose them. What is left is
-OpenCV's fixed-point rounding of lines: one step of 255 in one pixel of twenty.
+`tl.datasets.images.fit` resizes by OpenCV: lines, once or twice, or areas where it shrinks, then cubics where it
+enlarges. Each of them is linear and separable, that is rows @ photo @ columns, whereas the `Resize` of each runtime is
+another function. The coordinates are whole numbers, so that a runtime that computes in bf16 or f16 does not lose them.
+What is left is OpenCV's rounding after each step: one step of 255 in one pixel of twenty.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,11 +47,13 @@ def resizing(ops: Any, height: Side, width: Side, recipe: Recipe) -> Resizing:
         seen = ops.maximum(_rounded(ops, short), 1)
         height, width = _centred(ops, height, seen), _centred(ops, width, seen)
     slight = ops.logical_and(_slight(ops, height[0], size), _slight(ops, width[0], size))
-    falling = ops.logical_and(slight, ops.greater(height[0], size))
+    lengths = height[0], width[0]
+    halfway = [_halfway(ops, length, size) for length in lengths]
+    lost = _lost(ops, lengths, halfway) + _lost(ops, halfway, [ops.minimum(length, size) for length in lengths])
     return Resizing(
         rows=_shrinking(ops, *height, size, slight),
         columns=_shrinking(ops, *width, size, slight),
-        lost=ops.cast(falling, "float32") * _ROUNDED_DOWN,
+        lost=ops.where(slight, lost, 0.0 * lost),
         taller=_enlarging(ops, height[0], size),
         wider=_enlarging(ops, width[0], size),
     )
@@ -68,12 +71,25 @@ def _centred(ops: Any, side: Side, seen: Any) -> Side:
 
 
 def _slight(ops: Any, length: Any, size: int) -> Any:
-    return ops.greater_equal(ops.minimum(length, size) * 2, length)
+    return ops.greater_equal(ops.minimum(length, 4 * size), length)
+
+
+def _halfway(ops: Any, length: Any, size: int) -> Any:
+    """What the first of two steps makes of a side."""
+    half = ops.floor_divide(length + 1, 2)
+    return ops.where(ops.greater(length, 2 * size), half, ops.minimum(length, size))
+
+
+def _lost(ops: Any, lengths: Sequence[Any], shorter: Sequence[Any]) -> Any:
+    """What a step of lines loses: nothing where the height stays, nor where both sides become just half as long."""
+    halved = [ops.equal(length, 2 * short) for length, short in zip(lengths, shorter, strict=True)]
+    lines = ops.cast(ops.greater(lengths[0], shorter[0]), "float32")
+    return ops.where(ops.logical_and(*halved), 0.0 * lines, _ROUNDED_DOWN * lines)
 
 
 def _shrinking(ops: Any, length: Any, places: Any, size: int, slight: Any) -> Any:
     target = np.arange(size, dtype=np.int32)[:, None]
-    lines = ops.cast(_lines(ops, length, places, size, target), "float32") / (2.0 * size)
+    lines = _lines(ops, length, places, size, target)
     areas = ops.cast(_areas(ops, length, places, size, target), "float32") / ops.cast(length, "float32")
     kept = ops.cast(ops.equal(places - target, 0), "float32")
     return ops.where(ops.greater(length, size), ops.where(slight, lines, areas), kept)
@@ -86,10 +102,21 @@ def _areas(ops: Any, length: Any, places: Any, size: int, target: Any) -> Any:
 
 
 def _lines(ops: Any, length: Any, places: Any, size: int, target: Any) -> Any:
-    """What is between the two pixels around each centre, the outermost repeated, in parts of 1 / (2 * size)."""
-    centre = length * (2 * target + 1) - size
-    inside = ops.minimum(ops.maximum(centre, 0), length * (2 * size) - 2 * size)
-    return ops.maximum(2 * size - ops.absolute(inside - places * (2 * size)), 0)
+    """What is left of each pixel by lines; where a side is longer than two sizes, by way of half of it, rounded up."""
+    count = _halfway(ops, length, size)
+    centre = ops.minimum(ops.maximum(count * (2 * target + 1) - size, 0), (count - 1) * (2 * size))
+    before = ops.floor_divide(centre, 2 * size)
+    share = ops.cast(centre - before * (2 * size), "float32") / (2.0 * size)
+    first = _line(ops, length, places, count, before)
+    return first + (_line(ops, length, places, count, before + 1) - first) * share
+
+
+def _line(ops: Any, length: Any, places: Any, count: Any, target: Any) -> Any:
+    """How the two pixels around the centre of each of `count`, the outermost repeated, share in it."""
+    centre = length * (2 * target + 1) - count
+    inside = ops.minimum(ops.maximum(centre, 0), (length - 1) * (2 * count))
+    parts = ops.maximum(2 * count - ops.absolute(inside - places * (2 * count)), 0)
+    return ops.cast(parts, "float32") / ops.cast(2 * count, "float32")
 
 
 def _enlarging(ops: Any, length: Any, size: int) -> Any:
