@@ -5,6 +5,7 @@ from itertools import chain
 import numpy as np
 import pytest
 from PIL import Image
+from threadpoolctl import threadpool_info
 
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import CacheError
@@ -141,3 +142,19 @@ def test_nothing_readable_gives_no_features(engine, tmp_path):
     found = extract([tmp_path / "a.jpg"], engine, RECIPE, None)
     assert found.values.shape == (0, 0)
     assert list(found.failures) == [0]
+
+
+def test_linear_algebra_keeps_to_one_thread_while_an_engine_computes(engine, pictures):
+    usual = threads_of_blas()
+    first, second = (stream(pictures * 3, engine, RECIPE, None) for _ in range(2))
+    for rows in (first, second):
+        next(found for found in rows if len(found) == engine.batch)
+        assert threads_of_blas() == 1
+    first.close()
+    assert threads_of_blas() == 1  # the other one still computes
+    assert list(second)
+    assert threads_of_blas() == usual
+
+
+def threads_of_blas() -> int:
+    return max(found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas")

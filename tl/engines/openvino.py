@@ -148,7 +148,8 @@ class OpenVINOEngine:
                     request.wait()
 
     def _requests(self) -> list[Any]:
-        return [self.network.create_infer_request() for _ in range(self.at_once)]
+        # One more than are computed at once: no stream waits until the caller is done with what came before.
+        return [self.network.create_infer_request() for _ in range(self.at_once + 1)]
 
     def _pays(self, more: int) -> bool:
         """Whether so many photos have been computed, for so long, that measuring what is fastest is worth its time."""

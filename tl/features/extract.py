@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.datasets.images import VERSION, Content, Picture, decode, fingerprint, fit, read
+from tl.engines.blas import OneThread
 from tl.engines.engine import Engine, Photos
 from tl.errors import CacheError, EngineError, ImageError
 from tl.features.cache import FeatureCache, Vector, namespace
@@ -79,12 +80,14 @@ def stream(
     keeper = _Keeper(cache, engine, report or Silent())
     ready: deque[Row] = deque()
     workers = max(2, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool, OneThread() as linear_algebra:
         prepared = _ahead(
             pool, lambda tasks: _prepare(tasks, recipe, keeper), enumerate(pictures), lambda: 4 * engine.batch
         )
         try:
             for batch, vectors in engine.run(_batches(prepared, engine, ready)):
+                if len(batch) >= engine.batch:  # more are likely to come, while the caller works with these
+                    linear_algebra.hold()
                 yield _drained(ready)
                 keeper.settle()
                 if not np.isfinite(vectors).all():
