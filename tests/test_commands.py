@@ -79,3 +79,40 @@ def test_the_cache_commands(tl, tmp_path):
     assert "1 rows" in tl("cache", "info", **where).stdout
     assert tl("cache", "clear", **where).returncode == 0
     assert "none yet" in tl("cache", "info", **where).stdout
+
+
+ENDING = """
+import atexit, sys, threading, time
+from tl.commands.main import leave
+atexit.register(lambda: print("at exit"))
+class Late:
+    def __del__(self):
+        print("taken apart")
+late = Late()
+threading.Thread(target=lambda: (time.sleep(0.5), print("thread")), daemon={daemon}).start()
+print("x" * 100_000)
+leave(3)
+"""
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_the_process_ends_once_all_is_written(daemon):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING.format(daemon=daemon)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    printed = done.stdout.splitlines()
+    assert printed[0] == "x" * 100_000
+    assert set(printed[1:]) == ({"at exit"} if daemon else {"at exit", "thread", "taken apart"})
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
+@pytest.mark.parametrize("arguments", ["--help", "cache info", "--version"])
+def test_output_that_cannot_be_written_is_one_line(arguments):
+    command = [sys.executable, "cli.py", *arguments.split()]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: the output cannot be written (no space left on device): make room, or send it elsewhere"
+    ]

@@ -231,3 +231,12 @@ def test_neither_tensorflow_nor_keras_is_loaded(shapes: Path, tiny_run: Path, tm
 def test_threads_are_a_number_for_the_engine(tiny_run: Path) -> None:
     predictor = Predictor(load(tiny_run), threads=1)
     assert predictor.engine.network.get_property("INFERENCE_NUM_THREADS") == 1  # type: ignore[attr-defined]
+
+
+def test_a_photo_alone_has_all_processors_and_the_same_answer(shapes: Path, tiny_run: Path) -> None:
+    photo = shapes / "noise" / "00.png"
+    alone, usual = (Predictor(load(tiny_run), alone=alone) for alone in (True, False))
+    assert alone.engine.network.get_property("NUM_STREAMS") == 1  # type: ignore[attr-defined]
+    assert alone.predict([photo]) == usual.predict([photo])
+    with pytest.raises(UsageError, match="threads=0: give 1 or more"):
+        Predictor(load(tiny_run), alone=True, threads=0)

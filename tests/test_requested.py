@@ -123,3 +123,21 @@ def test_a_folder_that_cannot_be_listed_is_a_picture_with_an_error(here: Path, m
     assert name == "photos/sub"
     with pytest.raises(ImageError, match="folder cannot be read: permission denied"):
         read(picture)
+
+
+def test_a_single_image_is_one_file_and_nothing_else(here: Path) -> None:
+    (here / "folder.jpg").mkdir()
+    (here / "table.csv").write_text("path\n", "utf-8")
+    assert Request(["photos/b.JPG"]).single
+    for others in (
+        ["photos/*.png"],
+        ["gone.jpg"],
+        ["folder.jpg"],
+        ["table.csv"],
+        ["-"],
+        ["http://a/b.jpg"],
+        ["a\0.jpg"],
+    ):
+        assert not Request(others).single, others
+    assert not Request(["photos/b.JPG", "photos/a.png"]).single
+    assert not Request(["photos/b.JPG"], ["list.txt"]).single

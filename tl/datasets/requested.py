@@ -13,7 +13,7 @@ from typing import cast
 
 from tl.datasets.addresses import Fetched, Limits, is_address
 from tl.datasets.given import Failed, Given
-from tl.datasets.images import MAX_BYTES, VIDEO_SUFFIXES, Picture
+from tl.datasets.images import IMAGE_SUFFIXES, MAX_BYTES, VIDEO_SUFFIXES, Picture
 from tl.datasets.paths import check_name
 from tl.datasets.walking import below, in_order, separated
 from tl.errors import DataError, UsageError
@@ -37,6 +37,17 @@ class Request:
     null: bool = False
     every: int = 30
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def single(self) -> bool:
+        """Whether one image file is named, and nothing else."""
+        names = [PurePath(name) for name in self.images]
+        return (
+            not self.lists
+            and len(names) == 1
+            and names[0].suffix.lower() in IMAGE_SUFFIXES
+            and os.path.isfile(names[0])
+        )
 
 
 def requested(request: Request, *, at_least: int = 256, stdin: BufferedIOBase | None = None) -> Iterator[Named]:

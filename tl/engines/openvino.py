@@ -53,9 +53,9 @@ class OpenVINOEngine:
             )
         )
         self._core, self._xml, self._report = core, xml, report or Silent()
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads={threads}: give 1 or more")
         if choice is None and threads is not None:
-            if threads < 1:
-                raise UsageError(f"threads={threads}: give 1 or more")
             choice = Choice(threads=threads)
         found = choice or choices.remembered(self.key, self.machine)
         self.choice = found or DEFAULT
@@ -96,13 +96,18 @@ class OpenVINOEngine:
         """The compiled network, made at first use: where all features are known already, it is never made."""
         with self._complaining():
             options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision}
-            return self._core.compile_model(self._xml, "CPU", options | self.choice.options)
+            model = vars(self).pop("_model", None) or self._core.read_model(self._xml)
+            return self._core.compile_model(model, "CPU", options | self.choice.options)
+
+    @cached_property
+    def _model(self) -> Any:
+        return self._core.read_model(self._xml)
 
     @cached_property
     def shape(self) -> tuple[int, int]:
         """The side of its photos in pixels and the length of its features; zeros if it has not one of each."""
         with self._complaining():
-            network = self.network if "network" in vars(self) else self._core.read_model(self._xml)
+            network = self.network if "network" in vars(self) else self._model
         ends = (*network.inputs, *network.outputs)
         shapes = [end.partial_shape for end in ends]
         if [len(shape) for shape in shapes] != [4, 2] or shapes[0][1].is_dynamic or shapes[1][1].is_dynamic:

@@ -76,6 +76,7 @@ def label(
         precision=asked.precision,
         unknown=asked.unknown,
         threads=asked.threads,
+        alone=asked.request.single,
         report=report,
     )
     items = requested(asked.request, at_least=predictor.at_least)

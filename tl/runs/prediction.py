@@ -46,7 +46,7 @@ class Prediction:
 
 
 class Predictor:
-    """A run ready to answer."""
+    """A run ready to answer. `alone`: a single photo is to come, which is computed by all processors together."""
 
     def __init__(
         self,
@@ -56,11 +56,12 @@ class Predictor:
         precision: str = "auto",
         unknown: bool = True,
         threads: int | None = None,
+        alone: bool = False,
         report: Reporter | None = None,
     ) -> None:
         self.run = run
         self._unknown = run.unknown if unknown else None
-        self.engine = run_engine(run, engine, precision, threads=threads, report=report)
+        self.engine = run_engine(run, engine, precision, threads=threads, alone=alone, report=report)
 
     @property
     def at_least(self) -> int:
@@ -149,31 +150,41 @@ def run_engine(
     *,
     at_once: bool = True,
     threads: int | None = None,
+    alone: bool = False,
     report: Reporter | None = None,
 ) -> Engine:
     """The engine of a run, once its files are what was written; `at_once` it is ready, else with its first photo.
+    `alone`: there will be no other.
 
     Raises RunError for a damaged run, UsageError and EngineError as `open_engine` does.
     """
     with ThreadPoolExecutor(1) as pool:  # the files are checked while the network is compiled
         checked = pool.submit(bundle.check, run)
         pool.submit(preload)
-        made = _opened(run, engine, precision, at_once, threads, report)
+        made = _opened(run, engine, precision, at_once, threads, alone, report)
         checked.result()
     return made
 
 
 def _opened(
-    run: bundle.Run, engine: str, precision: str, at_once: bool, threads: int | None, report: Reporter | None
+    run: bundle.Run,
+    engine: str,
+    precision: str,
+    at_once: bool,
+    threads: int | None,
+    alone: bool,
+    report: Reporter | None,
 ) -> Engine:
     from tl.engines.engine import check_names, has_gpu
 
     check_names(engine, precision)
     if engine == "tensorflow" or (engine == "auto" and has_gpu()):
         return _on_tensorflow(run, precision)
+    from tl.engines.choice import Choice
     from tl.engines.openvino import OpenVINOEngine
 
-    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision, threads, report=report)
+    choice = Choice(streams=1, threads=threads) if alone else None
+    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision, threads, choice=choice, report=report)
     if ready.shape != (run.backbone.recipe.image_size, run.backbone.features):
         raise RunError(f"{run.folder} is damaged (its network is not the one of its manifest): make it again")
     if at_once:

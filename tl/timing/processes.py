@@ -20,17 +20,16 @@ REPEAT = 3
 # Not by the process' rusage: that would count what its parent held as it was started.
 _START = """
 import sys
-from tl.commands.main import start
+from tl.commands.main import leave, run
+code = run()
 try:
-    start()
-finally:
-    try:
-        with open("/proc/self/status") as status:
-            sys.stderr.write("\\n" + status.read())
-    except OSError:
-        import resource
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        sys.stderr.write(f"\\nVmHWM: {most // 1024 if sys.platform == 'darwin' else most} kB\\n")
+    with open("/proc/self/status") as status:
+        sys.stderr.write("\\n" + status.read())
+except OSError:
+    import resource
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stderr.write(f"\\nVmHWM: {most // 1024 if sys.platform == 'darwin' else most} kB\\n")
+leave(code)
 """
 
 
