@@ -74,7 +74,7 @@ def pixels(recipe: Recipe) -> Any:
     sides = _counted(photos[:1, :, 0, 0]), _counted(photos[:1, 0, :, 0])
     by = resizing(ops, *sides, recipe)
     fewer = ops.einsum("ih,nhwc->niwc", by.rows, ops.cast(photos, "float32"))
-    small = ops.round(ops.einsum("jw,niwc->nijc", by.columns, fewer) - by.lost)
+    small = ops.round(ops.einsum("jw,niwc->nijc", by.columns, fewer))
     taller = ops.einsum("ih,nhwc->niwc", by.taller, small)
     square = ops.einsum("jw,niwc->nijc", by.wider, taller)
     return keras.Model(photos, ops.clip(ops.round(square), 0.0, 255.0), name="pixels")

@@ -69,7 +69,7 @@ def _resized(photos: Any, recipe: Recipe) -> Any:
     apart = ops.concat([_whole_numbers([0, size]), width, _whole_numbers([3])], 0)
     channels = ops.transpose(ops.reshape(fewer, apart, True), _whole_numbers([0, 3, 1, 2]))
     narrow = ops.matmul(channels, by.columns.node, False, True)
-    small = ops.round(ops.subtract(narrow, by.lost.node), "half_to_even")
+    small = ops.round(narrow, "half_to_even")
     large = ops.matmul(ops.matmul(by.taller.node, small, False, False), by.wider.node, False, True)
     square = ops.clamp(ops.round(large, "half_to_even"), 0.0, 255.0)
     return ops.convert(ops.transpose(square, _whole_numbers([0, 2, 3, 1])), "u8")

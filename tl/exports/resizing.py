@@ -3,10 +3,9 @@
 `tl.datasets.images.fit` resizes by OpenCV: lines, once or twice, or areas where it shrinks, then cubics where it
 enlarges. Each of them is linear and separable, that is rows @ photo @ columns, whereas the `Resize` of each runtime is
 another function. The coordinates are whole numbers, so that a runtime that computes in bf16 or f16 does not lose them.
-What is left is OpenCV's rounding after each step: one step of 255 in one pixel of twenty.
+What is left is rounding: one step of 255 in one value of a hundred.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 from tl.networks.backbones import Recipe
 
 _CUBIC = -0.75  # OpenCV's choice of the free parameter of Keys' cubic convolution (1981)
-_ROUNDED_DOWN = 0.125  # of a step: what OpenCV's lines lose on average where they go down the height
 
 Side = tuple[Any, Any]
 """The length of a photo's side, int32 `[1, 1]`, and its places, 0, 1, 2 and so on, int32 `[1, length]`."""
@@ -25,13 +23,12 @@ Side = tuple[Any, Any]
 class Resizing:
     """What resizes a photo in two steps, each rounded to whole numbers.
 
-    `rows` `[size, height]` and `columns` `[size, width]` shrink, less `lost`; they keep a side that is short enough, at
-    the beginning of an otherwise empty one. `taller` and `wider` `[size, size]` enlarge what was kept.
+    `rows` `[size, height]` and `columns` `[size, width]` shrink; they keep a side that is short enough, at the
+    beginning of an otherwise empty one. `taller` and `wider` `[size, size]` enlarge what was kept.
     """
 
     rows: Any
     columns: Any
-    lost: Any
     taller: Any
     wider: Any
 
@@ -47,13 +44,9 @@ def resizing(ops: Any, height: Side, width: Side, recipe: Recipe) -> Resizing:
         seen = ops.maximum(_rounded(ops, short), 1)
         height, width = _centred(ops, height, seen), _centred(ops, width, seen)
     slight = ops.logical_and(_slight(ops, height[0], size), _slight(ops, width[0], size))
-    lengths = height[0], width[0]
-    halfway = [_halfway(ops, length, size) for length in lengths]
-    lost = _lost(ops, lengths, halfway) + _lost(ops, halfway, [ops.minimum(length, size) for length in lengths])
     return Resizing(
         rows=_shrinking(ops, *height, size, slight),
         columns=_shrinking(ops, *width, size, slight),
-        lost=ops.where(slight, lost, 0.0 * lost),
         taller=_enlarging(ops, height[0], size),
         wider=_enlarging(ops, width[0], size),
     )
@@ -78,13 +71,6 @@ def _halfway(ops: Any, length: Any, size: int) -> Any:
     """What the first of two steps makes of a side."""
     half = ops.floor_divide(length + 1, 2)
     return ops.where(ops.greater(length, 2 * size), half, ops.minimum(length, size))
-
-
-def _lost(ops: Any, lengths: Sequence[Any], shorter: Sequence[Any]) -> Any:
-    """What a step of lines loses: nothing where the height stays, nor where both sides become just half as long."""
-    halved = [ops.equal(length, 2 * short) for length, short in zip(lengths, shorter, strict=True)]
-    lines = ops.cast(ops.greater(lengths[0], shorter[0]), "float32")
-    return ops.where(ops.logical_and(*halved), 0.0 * lines, _ROUNDED_DOWN * lines)
 
 
 def _shrinking(ops: Any, length: Any, places: Any, size: int, slight: Any) -> Any:
