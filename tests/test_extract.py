@@ -1,5 +1,7 @@
 """Extraction: order, failures, the cache, and an engine that need not be asked twice."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from PIL import Image
 from threadpoolctl import threadpool_info
 
+from tl.engines.blas import OneThread
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import CacheError
 from tl.features.cache import FeatureCache
@@ -144,16 +147,33 @@ def test_nothing_readable_gives_no_features(engine, tmp_path):
     assert list(found.failures) == [0]
 
 
-def test_linear_algebra_keeps_to_one_thread_while_an_engine_computes(engine, pictures):
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="linear algebra has one thread here anyway")
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in-another-thread"])
+def test_linear_algebra_keeps_to_one_thread_while_an_engine_computes(engine, pictures, elsewhere):
+    def somewhere(work):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(work).result() if elsewhere else work()
+
     usual = threads_of_blas()
+    assert usual > 1
     first, second = (stream(pictures * 3, engine, RECIPE, None) for _ in range(2))
     for rows in (first, second):
         next(found for found in rows if len(found) == engine.batch)
         assert threads_of_blas() == 1
-    first.close()
+    somewhere(first.close)
     assert threads_of_blas() == 1  # the other one still computes
-    assert list(second)
+    with OneThread(now=True):
+        assert somewhere(lambda: list(second))
+        assert threads_of_blas() == 1
     assert threads_of_blas() == usual
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(held).result() == 1
+    assert threads_of_blas() == usual
+
+
+def held() -> int:
+    with OneThread(now=True):
+        return threads_of_blas()
 
 
 def threads_of_blas() -> int:

@@ -141,3 +141,9 @@ def test_a_single_image_is_one_file_and_nothing_else(here: Path) -> None:
         assert not Request(others).single, others
     assert not Request(["photos/b.JPG", "photos/a.png"]).single
     assert not Request(["photos/b.JPG"], ["list.txt"]).single
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that cannot be read")
+def test_standard_input_that_cannot_be_read_says_so(here: Path) -> None:
+    with open("/proc/self/mem", "rb") as memory, pytest.raises(DataError, match="standard input cannot be read: "):
+        list(requested(Request(["-"]), stdin=memory))  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ COMMANDS = (
     "cache",
 )
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class LazyGroup(click.Group):

@@ -90,7 +90,15 @@ def _ending(name: str) -> str:
 
 
 def _piped(stdin: BufferedIOBase | None) -> Iterator[Named]:
-    yield "-", Given((stdin or _standard_input()).read(MAX_BYTES + 1))
+    try:
+        content = (stdin or _standard_input()).read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _unreadable("standard input", error) from None
+    yield "-", Given(content)
+
+
+def _unreadable(where: str, error: OSError) -> DataError:
+    return DataError(f"{where} cannot be read: {(error.strerror or type(error).__name__).lower()}")
 
 
 def _standard_input() -> BufferedIOBase:
@@ -190,4 +198,4 @@ def _paths(name: str, read: Callable[[int], bytes], request: Request, at_least: 
     except ValueError:
         raise DataError(f"{where} is no list of paths: a line of it is longer than any path") from None
     except OSError as error:
-        raise DataError(f"{where} cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
+        raise _unreadable(where, error) from None

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import IO
 
 from tl.datasets.images import IMAGE_SUFFIXES
+from tl.errors import StorageError
 
 _CHUNK = 50_000  # names sorted in memory: about 8 MB
 _READ = 1 << 16
@@ -81,8 +82,12 @@ def _images(folder: str, folders: list[str], refused: Refused | None) -> Iterato
 
 
 def _stored(names: list[str]) -> IO[bytes]:
-    file = tempfile.TemporaryFile(prefix="tl-names-")  # noqa: SIM115 - closed by its reader
-    for name in names:
-        file.write(os.fsencode(name) + b"\0")
-    file.seek(0)
+    try:
+        file = tempfile.TemporaryFile(prefix="tl-names-")  # noqa: SIM115 - closed by its reader
+        for name in names:
+            file.write(os.fsencode(name) + b"\0")
+        file.seek(0)
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise StorageError(f"{tempfile.gettempdir()} cannot hold a list of files ({why}): set TMPDIR") from error
     return file

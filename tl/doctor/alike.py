@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tl.doctor.alignment import layouts, overlaps, textured
 from tl.doctor.looks import Looks
 from tl.doctor.neighbours import Floats, Pairs, pairs_above, products, unit
+from tl.engines.blas import OneThread
 
 # Chosen on copies planted into the dogs-vs-cats photos and into CIFAR-100 (bench/doctor.py), and by looking at pairs.
 _SAME_LAYOUT = 0.9  # correlation at 8 × 8 pixels
@@ -53,8 +54,6 @@ def likeness(looks: Looks, pairs: Pairs) -> Floats:
 
 def laid_over(looks: Looks, pairs: Pairs) -> Alike:
     """How well the second picture of each pair lies over the first, or its mirror image where that is more alike."""
-    from threadpoolctl import threadpool_limits
-
     used, places = np.unique(pairs, return_inverse=True)
     places = places.reshape(-1, 2)
     _, odd = layouts(looks.grey[used])
@@ -68,7 +67,7 @@ def laid_over(looks: Looks, pairs: Pairs) -> Alike:
         return overlaps(fine[first], others)
 
     # A thread for each processor outside of the linear algebra: its matrices are tiny here.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with OneThread(now=True), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         found = list(pool.map(over, range(0, len(pairs), _LAID_AT_ONCE)))
     return Alike(pairs, turned, np.concatenate([np.zeros(0, np.float32), *found]))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tl.datasets.dataset import Dataset
 from tl.doctor.findings import Finding
 from tl.doctor.mending import Mending
+from tl.engines.blas import OneThread
 from tl.errors import DataError
 from tl.evaluation.metrics import proportion
 from tl.learning.calibration import softmax, temperature
@@ -120,14 +121,12 @@ def _check_worth(labels: Labels, shares: Floats) -> None:
 
 def probabilities(features: Floats, labels: Labels, classes: int, groups: Labels, seed: int) -> Floats:
     """Class probabilities `[n, classes]` of each photo by a classifier that was fitted without its group's fold."""
-    from threadpoolctl import threadpool_limits
-
     folds = folds_of(labels, [int(group).to_bytes(8, "big") for group in groups], FOLDS, seed)
-    with threadpool_limits(1 if len(features) < _ALONE else None, user_api="blas"):
+    with OneThread(now=len(features) < _ALONE):
         rows = _spread(features)
         parts = [_sums(rows[folds == fold], labels[folds == fold], classes) for fold in range(FOLDS)]
     # Matrices of a few thousand rows are solved faster by one thread than by two that wait for each other.
-    with threadpool_limits(1, user_api="blas"):
+    with OneThread(now=True):
         first = folds == 0
         tried = [_held_out(rows, folds, parts, classes, strength, folds_done=(0,))[first] for strength in _RIDGE]
         right = [float(np.mean(scores.argmax(axis=1) == labels[first])) for scores in tried]

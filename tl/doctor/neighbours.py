@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.engines.blas import OneThread
+
 Floats = NDArray[np.float32]
 Pairs = NDArray[np.int64]
 
@@ -50,7 +52,6 @@ def pairs_above(rows: Floats, least: float, odd: Floats | None = None) -> Pairs:
 
     Of more than two million the first are returned.
     """
-    from threadpoolctl import threadpool_limits
 
     def block(start: int) -> Pairs:
         similar = rows[start : start + _BLOCK] @ rows[start:].T
@@ -63,7 +64,7 @@ def pairs_above(rows: Floats, least: float, odd: Floats | None = None) -> Pairs:
 
     found: list[Pairs] = [np.zeros((0, 2), np.int64)]
     # A thread for each processor outside of the linear algebra: most of the time goes into what follows it.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with OneThread(now=True), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for pairs in pool.map(block, range(0, len(rows), _BLOCK)):
             found.append(pairs)
             if sum(map(len, found)) >= _MOST:

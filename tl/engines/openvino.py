@@ -21,7 +21,7 @@ from tl.reporting import Reporter, Silent
 
 
 class OpenVINOEngine:
-    """An OpenVINO network, compiled for throughput: one form serves one photo and a million.
+    """An OpenVINO network of photos of any number, compiled for throughput.
 
     `precision` "auto" is bf16 where the processor computes in it, f32 elsewhere. Batch, streams and threads are those
     of `choice`; without one, what was measured on this machine and remembered, or is once there are photos enough.

@@ -3,7 +3,7 @@
 `tl.datasets.images.fit` resizes by OpenCV: lines, once or twice, or areas where it shrinks, then cubics where it
 enlarges. Each of them is linear and separable, that is rows @ photo @ columns, whereas the `Resize` of each runtime is
 another function. The coordinates are whole numbers, so that a runtime that computes in bf16 or f16 does not lose them.
-What is left is rounding: one step of 255 in one value of a hundred.
+What is left in f32 is rounding: one step of 255 in one value of a hundred.
 """
 
 from dataclasses import dataclass

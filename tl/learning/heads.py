@@ -7,12 +7,12 @@ same problem is solved in the space that the photos span (a rotation: the same s
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.engines.blas import OneThread
 from tl.learning.calibration import log_loss, softmax, temperature
 from tl.learning.rules import HeadRule, head_rule
 from tl.reporting import Reporter, Silent
@@ -77,7 +77,7 @@ def fit(
     the same fingerprint are held out together. The temperature is fitted on the same held-out logits.
     """
     rule = head_rule(len(features))
-    with _threads(rule):
+    with OneThread(now=rule.one_thread):
         return _fit(features, labels, classes, rule, fingerprints, seed, report or Silent())
 
 
@@ -118,13 +118,6 @@ def _tried(
     seen = problem.standardised(features[~inside])
     for weights in problem.path(rule.strengths, rule.rough):
         yield seen @ weights[:-1] + weights[-1]
-
-
-def _threads(rule: HeadRule) -> AbstractContextManager[object]:
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[object] = threadpool_limits(1 if rule.one_thread else None, user_api="blas")
-    return limits
 
 
 class _Problem:
