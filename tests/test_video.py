@@ -1,5 +1,7 @@
 """Videos: real ones made here, torn ones, and files that only say that they are some."""
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,23 @@ def test_a_decoder_that_crashes_is_an_error_of_that_video(tmp_path: Path, monkey
     crash.write_text("import os, sys; sys.stdout.write('frame 0 2 2\\n123'); sys.stdout.flush(); os.abort()")
     monkeypatch.setattr(video.frames, "__file__", str(crash))
     assert why(make(tmp_path / "a.avi", frames=2)) == "damaged video: its decoder crashed"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes, on which a decoder waits")
+def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "a.avi")
+    monkeypatch.setattr(video, "_check", lambda path: None)  # which lets no pipe in
+    monkeypatch.setattr(video, "SECONDS", 1)
+    assert why(tmp_path / "a.avi") == "damaged video: its decoder was at one frame for 1 seconds"
+
+
+def test_whoever_takes_his_time_with_a_frame_gets_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "SECONDS", 1)
+    names = []
+    for name, _ in read_video(make(tmp_path / "a.avi", frames=4, size=(640, 480)), 1, 480):
+        names.append(name)  # the decoder waits at the pipe, which is smaller than a frame
+        time.sleep(1.2 if len(names) == 1 else 0)
+    assert names == [f"{tmp_path / 'a.avi'}#frame={at}" for at in range(4)]
 
 
 def test_frames_that_are_too_large_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 """A video becomes its frames on standard output: run as a process of its own, for parsers of video crash on some files.
 
-python frames.py VIDEO EVERY AT_LEAST MOST_PIXELS
+python frames.py VIDEO EVERY AT_LEAST MOST_PIXELS SECONDS
 
 Each frame is a line `frame NUMBER HEIGHT WIDTH` and its RGB bytes; a line `error REASON` or `end` is the last. Frames
-are shrunk by whole numbers, as long as no side falls below AT_LEAST pixels.
+are shrunk by whole numbers, as long as no side falls below AT_LEAST pixels. A decoder that is at one frame for longer
+than SECONDS is ended by SIGALRM, where the system has it.
 """
 
 import os
+import signal
 import sys
 from typing import Any, BinaryIO
 
@@ -18,7 +20,7 @@ def main() -> None:
     out = sys.stdout.buffer
     try:
         _limit()
-        _write(out, sys.argv[1], *map(int, sys.argv[2:5]))
+        _write(out, sys.argv[1], *map(int, sys.argv[2:6]))
     except BrokenPipeError:
         os._exit(0)  # nobody wants the rest
     except (MemoryError, ValueError) as error:
@@ -33,12 +35,20 @@ def _limit() -> None:
         return
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever was inherited
 
 
-def _write(out: BinaryIO, path: str, every: int, at_least: int, most_pixels: int) -> None:
+def _alarm(seconds: int) -> None:
+    """End this process in so many seconds, whatever code it is in then; 0: do not."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
+def _write(out: BinaryIO, path: str, every: int, at_least: int, most_pixels: int, seconds: int) -> None:
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
     import cv2
 
+    _alarm(seconds)
     # FFmpeg alone: others of OpenCV's readers take a file's name for a pattern, or for a device.
     video = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     width, height = int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -54,8 +64,11 @@ def _write(out: BinaryIO, path: str, every: int, at_least: int, most_pixels: int
             found, frame = video.retrieve()
             if not found or frame.ndim != 3:
                 break
+            _alarm(0)  # whoever reads may take his time
             _put(out, count, _shrunk(frame, at_least))
         count += 1
+        _alarm(seconds)
+    _alarm(0)
     promised = video.get(cv2.CAP_PROP_FRAME_COUNT)
     if count == 0:
         out.write(b"error no frame can be read\n")

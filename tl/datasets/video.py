@@ -1,12 +1,13 @@
 """A video becomes every n-th of its frames, decoded in a process of its own that may crash without harm."""
 
 import os
+import signal
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,12 @@ from tl.datasets import frames
 from tl.datasets.decoding import MAX_PIXELS
 from tl.datasets.given import Failed
 from tl.errors import ImageError
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+SECONDS = 60
+"""How long a decoder may be at one frame."""
 
 _HEAD = 64
 # FFmpeg also reads lists of further files and addresses, whatever they are called: only what is video itself is let in.
@@ -37,13 +44,14 @@ def read_video(path: Path, every: int, at_least: int) -> Iterator[tuple[str, Fra
         return
     import subprocess
 
-    command = [sys.executable, "-P", frames.__file__, os.path.abspath(path), str(every), str(at_least), str(MAX_PIXELS)]
+    numbers = map(str, (every, at_least, MAX_PIXELS, SECONDS))
+    command = [sys.executable, "-P", frames.__file__, os.path.abspath(path), *numbers]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:
         try:
             if process.stdout is not None:
-                yield from _named(str(path), process.stdout)
+                yield from _named(str(path), process.stdout, process)
         finally:
             with suppress(OSError):
                 process.kill()
@@ -74,7 +82,7 @@ def _is_stream(path: Path) -> bool:
     return len(packets) == 4 * 188 and all(packets[at] == 0x47 for at in range(0, len(packets), 188))
 
 
-def _named(name: str, output: IO[bytes]) -> Iterator[tuple[str, Frame]]:
+def _named(name: str, output: IO[bytes], process: "Popen[bytes]") -> Iterator[tuple[str, Frame]]:
     while True:
         word, *rest = output.readline(200).decode("ascii", "replace").split() or [""]
         if word == "end":
@@ -83,11 +91,18 @@ def _named(name: str, output: IO[bytes]) -> Iterator[tuple[str, Frame]]:
             yield name, Failed(" ".join(rest))
             return
         if word != "frame":
-            yield name, Failed("damaged video: its decoder crashed")
+            yield name, Failed(_broken_off(process))
             return
         number, height, width = map(int, rest)
         pixels = output.read(height * width * 3)
         if len(pixels) < height * width * 3:
-            yield name, Failed("damaged video: its decoder crashed")
+            yield name, Failed(_broken_off(process))
             return
         yield f"{name}#frame={number}", np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+
+
+def _broken_off(process: "Popen[bytes]") -> str:
+    process.kill()  # it may still run, and write what is no frame
+    if hasattr(signal, "SIGALRM") and process.wait() == -signal.SIGALRM:
+        return f"damaged video: its decoder was at one frame for {SECONDS} seconds"
+    return "damaged video: its decoder crashed"
