@@ -23,7 +23,7 @@ from tl.doctor.check import check, examine
 from tl.doctor.copies import copies
 from tl.doctor.findings import Finding
 from tl.doctor.reading import Seen, read_all
-from tl.engines.engine import open_engine
+from tl.engines.opening import open_engine
 from tl.networks.backbones import backbone
 from tl.networks.weights import resolve
 from tl.reporting import Silent

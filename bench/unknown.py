@@ -17,7 +17,8 @@ from scipy.stats import rankdata
 
 from tl.datasets.images import Picture, decode, fit, read
 from tl.datasets.sources import load
-from tl.engines.engine import Engine, open_engine
+from tl.engines.engine import Engine
+from tl.engines.opening import open_engine
 from tl.features.cache import open_cache
 from tl.features.extract import extract
 from tl.learning import heads, unknown

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from tl.engines.engine import open_engine
+from tl.engines.opening import open_engine
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.tensorflow import preprocess
 from tl.engines.trunks import trunk_key

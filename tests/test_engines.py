@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from tl.engines import engine as engines
-from tl.engines.engine import open_engine
+from tl.engines import opening
+from tl.engines.opening import open_engine
 from tl.engines.trunks import prepare, trunk_key
 from tl.errors import EngineError, WeightsError
 from tl.networks.backbones import backbone
@@ -127,7 +127,7 @@ def test_a_precision_that_the_processor_has_not(tiny_run, monkeypatch):
 
 def test_tensorflow_is_chosen_where_there_is_a_card(monkeypatch):
     chosen = []
-    monkeypatch.setattr(engines, "has_gpu", lambda: True)
+    monkeypatch.setattr(opening, "has_gpu", lambda: True)
     monkeypatch.setattr("tl.engines.tensorflow.TensorFlowEngine", lambda *given: chosen.append(given) or "it")
     entry = backbone("mobilenetv3small")
     assert open_engine(entry, resolve(entry, "none")) == "it"

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 from tl.datasets.images import decode, fit, read
-from tl.engines.engine import open_engine
+from tl.engines.opening import open_engine
 from tl.engines.trunks import prepare
 from tl.errors import EngineError, ImageError, UsageError
 from tl.evaluation.explain import Explainer

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tl.datasets import fetching
-from tl.datasets.addresses import Fetched, Limits
+from tl.datasets.addresses import Fetched
 from tl.datasets.fetching import is_public
+from tl.datasets.limits import Limits
 from tl.errors import ImageError
 
 HERE = Limits(timeout=2, total=5, most_bytes=1000, private=True)

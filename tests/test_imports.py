@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,31 @@ def test_imports_run_downward_only():
                 if path != ROOT / "tl" / "__init__.py" and FLOORS.index(target) > FLOORS.index(floor):
                     upward.append(f"{path.relative_to(ROOT)} imports {node.module}")
     assert upward == []
+
+
+def test_no_two_modules_need_each_other():
+    """Imports inside functions count as well: a floor can be read from its first file to its last."""
+    known = {_name(path): path for path in modules()}
+    needs = {name: _needed(path) & set(known) - {name} for name, path in known.items()}
+    circles = []
+    try:
+        list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        circles = error.args[1]
+    assert circles == []
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _needed(path: Path) -> set[str]:
+    """The modules that a module names in `from … import …`, which is how all of them import each other."""
+    needed = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tl."):
+            needed |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return needed
 
 
 def _floor(path: Path) -> str:

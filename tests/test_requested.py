@@ -9,8 +9,9 @@ import pytest
 from test_folders import put
 from test_video import make
 
-from tl.datasets.addresses import Fetched, Limits
+from tl.datasets.addresses import Fetched
 from tl.datasets.images import read
+from tl.datasets.limits import Limits
 from tl.datasets.requested import Request, requested
 from tl.errors import DataError, ImageError, UsageError
 

@@ -16,7 +16,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from tl.datasets.addresses import Limits
+from tl.datasets.limits import Limits
 from tl.errors import ImageError
 
 _REDIRECTS = (301, 302, 303, 307, 308)

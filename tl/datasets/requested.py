@@ -11,9 +11,10 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import cast
 
-from tl.datasets.addresses import Fetched, Limits, is_address
+from tl.datasets.addresses import Fetched, is_address
 from tl.datasets.given import Failed, Given
 from tl.datasets.images import IMAGE_SUFFIXES, MAX_BYTES, VIDEO_SUFFIXES, Picture
+from tl.datasets.limits import Limits
 from tl.datasets.paths import check_name
 from tl.datasets.walking import below, in_order, separated
 from tl.errors import DataError, UsageError

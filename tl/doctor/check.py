@@ -25,7 +25,7 @@ from tl.doctor.outliers import outliers
 from tl.doctor.reading import Seen, read_all
 from tl.doctor.shortcuts import shortcuts
 from tl.doctor.together import groups_by, torn
-from tl.engines.engine import open_engine
+from tl.engines.opening import open_engine
 from tl.errors import DataError
 from tl.networks.backbones import backbone as find_backbone
 from tl.networks.weights import resolve

@@ -11,7 +11,7 @@ from tl.datasets.sources import load
 from tl.datasets.writing import check_files, check_new, fresh, path_from, write_files, write_rows, write_table
 from tl.doctor.cleaning import KINDS, Plan, plan
 from tl.doctor.reading import read_all
-from tl.features.opening import open_named
+from tl.engines.opening import open_named
 from tl.reporting import Reporter, Silent
 
 

@@ -19,8 +19,8 @@ from tl.doctor.duplicates import groups
 from tl.doctor.looking import look
 from tl.doctor.reading import read_all
 from tl.doctor.together import groups_by
+from tl.engines.opening import open_named
 from tl.errors import DataError
-from tl.features.opening import open_named
 from tl.reporting import Reporter, Silent
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from tl.engines.devices import Devices, training_devices
-from tl.engines.engine import Photos, open_engine
+from tl.engines.engine import Photos
+from tl.engines.opening import open_engine
 from tl.errors import BackboneError, UsageError
 from tl.features.activations import affordable_views, store
 from tl.learning.augment import augmenter

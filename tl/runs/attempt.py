@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tl.datasets.sources import Dataset
 from tl.datasets.splits import Split
-from tl.engines.engine import Engine, has_gpu
+from tl.engines.engine import Engine
+from tl.engines.opening import has_gpu
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunks import Trunk, content_key, convert
 from tl.errors import EngineError

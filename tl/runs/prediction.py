@@ -175,7 +175,7 @@ def _opened(
     alone: bool,
     report: Reporter | None,
 ) -> Engine:
-    from tl.engines.engine import check_names, has_gpu
+    from tl.engines.opening import check_names, has_gpu
 
     check_names(engine, precision)
     if engine == "tensorflow" or (engine == "auto" and has_gpu()):

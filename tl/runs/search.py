@@ -9,10 +9,10 @@ from tl.datasets.dataset import Dataset
 from tl.datasets.images import Picture
 from tl.datasets.sources import load
 from tl.engines.engine import Engine
+from tl.engines.opening import open_named
 from tl.errors import DataError, UsageError
 from tl.features.cache import usable_cache
 from tl.features.extract import Features, extract
-from tl.features.opening import open_named
 from tl.features.similar import most_similar
 from tl.networks.backbones import Recipe
 from tl.reporting import Reporter, Silent

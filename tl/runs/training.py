@@ -18,7 +18,8 @@ from tl.datasets.splits import Split, split
 from tl.doctor.glance import glance
 from tl.doctor.looking import look
 from tl.doctor.originals import originals
-from tl.engines.engine import Engine, open_engine
+from tl.engines.engine import Engine
+from tl.engines.opening import open_engine
 from tl.engines.trunks import Trunk, prepare
 from tl.errors import DataError
 from tl.features.cache import usable_cache

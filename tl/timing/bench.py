@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tl.engines.choice import Choice, Measured, cpus
-from tl.engines.engine import check_names
+from tl.engines.opening import check_names
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import UsageError
 from tl.reporting import Reporter, Silent

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tl.datasets.images import decode, fit, read
 from tl.datasets.sources import Dataset, load
 from tl.engines.devices import tensorflow
-from tl.engines.engine import has_gpu
+from tl.engines.opening import has_gpu
 from tl.errors import DataError, ImageError, UsageError
 from tl.features.activations import MARGIN
 from tl.learning.augment import Augment, Augmentation, augmenter
