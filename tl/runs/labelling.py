@@ -20,11 +20,10 @@ Each = Callable[[Prediction, Columns], None]
 Sort = Callable[[Prediction, Path | None], None]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What to label with which run, where the rows go, and where the photos are sorted to; `tl predict` explains it."""
+@dataclass(frozen=True, kw_only=True)
+class Labelling:
+    """Which run labels photos, by which engine, and where the rows and the photos go."""
 
-    request: Request
     run: str | None = None
     top: int = 3
     engine: str = "auto"
@@ -34,9 +33,16 @@ class Asked:
     out: Path | None = None
     form: str | None = None
     sha256: bool = False
-    resume: bool = False
     by_class: Path | None = None
     link: str = "copy"
+
+
+@dataclass(frozen=True)
+class Asked(Labelling):
+    """What to label, and how; whether to go on with the rows that are there. `tl predict` explains it."""
+
+    request: Request
+    resume: bool = False
 
 
 @dataclass

@@ -17,7 +17,7 @@ from tl.reporting import Reporter, Silent
 from tl.runs import bundle
 from tl.runs.appending import Appended
 from tl.runs.arrivals import Arrivals, Stamp, stamp_of
-from tl.runs.labelling import Each, Labelled, sorting
+from tl.runs.labelling import Each, Labelled, Labelling, sorting
 from tl.runs.output import alone, check_file
 from tl.runs.prediction import Predictor
 from tl.runs.rows import Columns, form_of
@@ -25,21 +25,10 @@ from tl.runs.sorting import check_outside
 
 
 @dataclass(frozen=True)
-class Watched:
-    """Which folder to watch with which run, and where rows and photos go; `tl watch` explains it."""
+class Watched(Labelling):
+    """Which folder to watch, and how to label what arrives in it; `tl watch` explains it."""
 
     folder: Path
-    run: str | None = None
-    top: int = 3
-    engine: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    unknown: bool = True
-    out: Path | None = None
-    form: str | None = None
-    sha256: bool = False
-    by_class: Path | None = None
-    link: str = "copy"
     settle: float = 1.0
     poll: bool = False
     interval: float = 1.0
