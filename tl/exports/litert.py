@@ -13,8 +13,9 @@ from tl.exports.contract import Answering, Pixels, Writing
 from tl.exports.network import parts
 from tl.exports.silence import silence
 
-# Resizing and head stay in float: little of the work, and int8 would leave probabilities only 256 steps.
-_FLOAT = ["BATCH_MATMUL", "FULLY_CONNECTED", "SOFTMAX"]
+# Resizing and head stay in float: little of the work, and int8 leaves probabilities only 256 steps. So does turning
+# RGB around: the converter gives what comes of it another scale, and the kernel only copies bytes.
+_FLOAT = ["BATCH_MATMUL", "FULLY_CONNECTED", "SOFTMAX", "REVERSE_V2"]
 
 
 def write(job: Writing) -> None:
