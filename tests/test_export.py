@@ -1,16 +1,20 @@
 """`tl export`: every format answers as its run does, in its own runtime, and one that does not is not kept."""
 
+import hashlib
 import importlib.util
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from made_runs import rewrite
 from PIL import Image
 
 from tl.datasets.images import decode, read
@@ -223,17 +227,40 @@ def test_an_export_that_answers_otherwise_is_not_kept(tl, own, tmp_path):
 
 
 def test_another_order_of_colours_is_found_out(own, monkeypatch):
-    from tl.exports import openvino as written
-
-    true = written._resized
     from openvino import opset13 as ops
 
     backwards = np.array([2, 1, 0], np.int32)
-    monkeypatch.setattr(
-        written, "_resized", lambda *given: ops.gather(true(*given), ops.constant(backwards), ops.constant(np.int32(3)))
-    )
+    distorted(monkeypatch, lambda pixels: ops.gather(pixels, ops.constant(backwards), ops.constant(np.int32(3))))
     with pytest.raises(EngineError, match="a probability differs by"):
         export(own, to="openvino")
+
+
+def test_a_run_that_is_sure_hides_nothing(own, monkeypatch):
+    from openvino import opset13 as ops
+
+    surer(own, 30)
+    distorted(monkeypatch, lambda pixels: ops.minimum(pixels, ops.constant(np.uint8(100))))
+    with pytest.raises(EngineError, match="log-odds differ by"):  # no probability does
+        export(own, to="openvino")
+
+
+def distorted(monkeypatch: pytest.MonkeyPatch, distort: Callable[[Any], Any]) -> None:
+    """Have exports to OpenVINO see other pixels than the run."""
+    from tl.exports import openvino as written
+
+    true = written._resized
+    monkeypatch.setattr(written, "_resized", lambda *given: distort(true(*given)))
+
+
+def surer(run: Path, times: float) -> None:
+    """Make a run so many times as sure of its labels."""
+    with np.load(run / "head.npz") as file:
+        head = dict(file)
+    np.savez(run / "head.npz", **head | {"temperature": head["temperature"] / times})
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["files"]["head.npz"] = hashlib.sha256((run / "head.npz").read_bytes()).hexdigest()
+    del manifest["digest"]
+    rewrite(run, manifest)
 
 
 def test_what_exists_is_left_alone(own):
@@ -358,8 +385,6 @@ def test_a_tuned_run_is_written_with_its_own_weights(small_run, tmp_path, name):
 
 def tuned(run: bundle.Run, folder: Path) -> Path:
     """A run as training leaves it: with weights of its own, of the folded network, and the trunk made from them."""
-    import hashlib
-
     from tl.engines import trunks
     from tl.networks.folding import fold
     from tl.networks.models import build

@@ -20,6 +20,7 @@ def proof(count=100, worse=0, better=0, **changes) -> Proof:
         "unreadable": 0,
         "largest": 0.002,
         "mean": 0.0001,
+        "log_odds": 0.001,
         "worst": "a.jpg",
         "changes": (),
         "shrunk": 0,
@@ -45,6 +46,11 @@ def test_the_interval_of_what_is_lost_is_of_pairs():
 @pytest.mark.parametrize(("largest", "passes"), [(0.01, True), (0.0101, False), (float("nan"), False)])
 def test_a_difference_beyond_the_bound_is_not_let_pass(largest, passes):
     assert (beyond(proof(largest=largest), 0.01, int8=False) == "") == passes
+
+
+@pytest.mark.parametrize(("log_odds", "passes"), [(0.01, True), (0.0101, False), (float("inf"), False)])
+def test_log_odds_beyond_the_bound_are_not_let_pass(log_odds, passes):
+    assert (beyond(proof(log_odds=log_odds), 0.01, int8=False) == "") == passes
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import click
     "--bound",
     type=float,
     default=None,
-    help="Let pass: the largest difference of a probability, with --int8 the accuracy lost.  [default: 0.01, 0.02]",
+    help="Let pass: difference of a probability, of log-odds; with --int8 accuracy lost.  [default: 0.01, 0.02]",
 )
 @click.option("--photos", type=int, default=None, help="Prove it on so many photos.  [default: all held out]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the account.")

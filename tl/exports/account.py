@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from tl.exports.proof import Change, Proof
 
 BOUND = 0.01
-"""One point of confidence: rounding moves a probability by a hundredth of that, another order of colours, another mean
-or another resize by tens of points."""
+"""One point of confidence, and one percent of log-odds: rounding moves both by less than a tenth of that, another order
+of colours, mean or resize either by more, of a run that is unsure the one, of a run that is sure the other."""
 
 INT8_BOUND = 0.02
 """Two points of accuracy: int8 costs a convolutional network about one. One photo is always let pass, which on few
@@ -19,8 +19,10 @@ _NAME = 34  # columns
 def beyond(proof: Proof, bound: float, int8: bool) -> str:
     """Why a proof is not let pass; empty where it is."""
     if not int8:
-        told = f"a probability differs by {_small(proof.largest)} on {proof.worst}, {bound:g} is let pass"
-        return told if not proof.largest <= bound else ""
+        if not proof.largest <= bound:
+            return f"a probability differs by {_small(proof.largest)} on {proof.worst}, {bound:g} is let pass"
+        told = f"log-odds differ by {100 * proof.log_odds:.2g} % of their size, {100 * bound:g} % is let pass"
+        return told if not proof.log_odds <= bound else ""
     lost = proof.comparison.lost - proof.comparison.gained
     told = f"it gets {lost:,} fewer of {_photos(proof.count)} right, {100 * bound:g} % are let pass"
     return told if lost > max(1.0, bound * proof.count) else ""
@@ -36,6 +38,8 @@ def lines(proof: Proof, runtime: str, bound: float, calibrated: int) -> Iterator
     if proof.shrunk:
         large = "1 large JPEG, which" if proof.shrunk == 1 else f"{proof.shrunk:,} large JPEGs, which"
         yield "", f"on {large} `tl predict` shrinks while decoding: {_small(proof.shrunk_largest)} from what it says"
+    passing = "" if calibrated else f"; {100 * bound:g} % is let pass"
+    yield "log-odds", f"differ by {100 * proof.log_odds:.2g} % of their size{passing}"
     yield from _labels(proof)
     if calibrated:
         yield from _int8(proof, bound, calibrated)

@@ -43,7 +43,11 @@ class Export:
 
     def as_dict(self) -> dict[str, Any]:
         """The form of the JSON output, and of export.json."""
-        on = "top-1 accuracy lost" if self.int8 else "largest difference of a probability"
+        on = (
+            "top-1 accuracy lost"
+            if self.int8
+            else "difference of a probability, and of log-odds by their size"
+        )
         return {
             "format": self.format,
             "int8": self.int8,
@@ -71,7 +75,8 @@ def export(
     """Write a run as one file or folder that takes photos of any size, and prove it on the photos it was validated on.
 
     `to` is keras, savedmodel, onnx, openvino or litert. `data` is where the photos are now; `photos` the most that are
-    used. `bound`: the largest difference of a probability, with `int8` the accuracy lost, that is let pass.
+    used. `bound`: the largest difference of a probability and the relative one of log-odds, with `int8` the
+    accuracy lost, that is let pass.
     Raises UsageError for a format that does not exist, EngineError for a runtime that is not installed or a proof that
     fails, RunError for a damaged run or an `out` that exists, DataError where the photos are not found.
     """

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tl.datasets.images import decode, fit, read
 from tl.engines.engine import Engine
@@ -25,6 +26,7 @@ from tl.runs.bundle import Run
 _TOGETHER = 16  # photos of one size
 _MOST_PIXELS = 16 << 20
 _WARM = 3  # batches of a side in which things are set up
+_LEAST = 1e-30  # probability: runtimes part over what is left of smaller ones
 _Z95 = 1.959963984540054
 
 
@@ -43,9 +45,11 @@ class Change:
 class Proof:
     """How far an export is from its run, over `count` photos of a part.
 
-    `largest` and `mean` difference of a probability; `worst` is the photo with the largest. `unreadable` photos took
-    no part. `shrunk` photos are large JPEGs that `tl` makes smaller while it decodes them, as an export cannot:
-    `shrunk_largest` is the largest difference to what `tl predict` says of their files. Rates in photos a second.
+    `largest` and `mean` difference of a probability; `worst` is the photo with the largest. Where a run is sure, wrong
+    log-odds leave probabilities as they are: `log_odds` is how far those differ, as a share of their size (both root
+    mean squares over photos and classes; a size below 1 counts as 1). `unreadable` photos took no part. `shrunk` photos
+    are large JPEGs that `tl` makes smaller while it decodes them, as an export cannot: `shrunk_largest` is the largest
+    difference to what `tl predict` says of their files. Rates in photos a second.
     """
 
     part: str
@@ -54,6 +58,7 @@ class Proof:
     unreadable: int
     largest: float
     mean: float
+    log_odds: float
     worst: str
     changes: tuple[Change, ...]
     shrunk: int
@@ -121,6 +126,7 @@ def _proof(run: Run, album: Album, answered: Sequence[_Answered], clock: "_Clock
         unreadable=len(album.photos) - len(answered),
         largest=float(each_apart.max()),
         mean=float(apart.mean()),
+        log_odds=_apart(_log_odds(mine), _log_odds(others)),
         worst=answered[int(each_apart.argmax())].photo.name,
         changes=tuple(_changes(run.classes, answered)),
         shrunk=len(filed),
@@ -131,6 +137,18 @@ def _proof(run: Run, album: Album, answered: Sequence[_Answered], clock: "_Clock
         our_rate=clock.rate("ours"),
         their_rate=clock.rate("theirs"),
     )
+
+
+def _log_odds(shares: Probabilities) -> NDArray[np.float64]:
+    """The logarithms of probabilities `[n, classes]`, about their mean: what a head says before it is normalised."""
+    logs = np.log(np.maximum(shares.astype(np.float64), _LEAST))
+    logs -= logs.mean(axis=1, keepdims=True)
+    return logs
+
+
+def _apart(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    far = math.sqrt(float(((ours - theirs) ** 2).mean())) / max(1.0, math.sqrt(float((ours**2).mean())))
+    return far if math.isfinite(far) else math.inf
 
 
 def _changes(classes: Sequence[str], answered: Sequence[_Answered]) -> Iterator[Change]:
