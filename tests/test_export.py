@@ -1,5 +1,6 @@
 """`tl export`: every format answers as its run does, in its own runtime, and one that does not is not kept."""
 
+import csv
 import hashlib
 import importlib.util
 import json
@@ -18,7 +19,7 @@ from made_runs import rewrite
 from PIL import Image
 
 from tl.datasets.images import decode, read
-from tl.errors import DataError, EngineError, RunError, UsageError
+from tl.errors import DataError, EngineError, RunError, StorageError, UsageError
 from tl.exports.account import lines
 from tl.exports.export import export
 from tl.exports.formats import FORMATS
@@ -180,16 +181,28 @@ def test_serving_takes_bytes_and_gives_labels(exported, small_run, shapes, tmp_p
     photo = Image.open(shapes / "stripes" / "01.png")
     seen_through = photo.convert("RGBA")
     seen_through.putalpha(128)
-    files = [tmp_path / name for name in ("a.jpg", "b.png", "c.bmp", "d.png")]
-    for file, image in zip(files, (photo, photo, photo, seen_through), strict=True):
+    drawn = photo.convert("1"), photo.convert("L"), photo.convert("P")
+    names = ("a.jpg", "b.png", "c.bmp", "d.png", "bits.png", "grey.png", "palette.png")
+    files = [tmp_path / name for name in names]
+    for file, image in zip(files, (photo, photo, photo, seen_through, *drawn), strict=True):
         image.save(file)
     said = serve(image_bytes=tf.constant([file.read_bytes() for file in files]))
-    assert said["probabilities"].shape == (4, 2)
+    assert said["probabilities"].shape == (len(files), 2)
     for at, file in enumerate(files):
         ours = expected(small_run, decode(read(file)))
         assert np.abs(said["probabilities"][at].numpy() - ours).max() < 0.01
         assert said["labels"][at].numpy().decode() == ["noise", "stripes"][int(ours.argmax())]
         assert said["confidences"][at].numpy() == pytest.approx(ours.max(), abs=0.01)
+
+
+def test_serving_refuses_what_it_would_decode_wrongly(exported, shapes, tmp_path):
+    made = exported("savedmodel")
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(str(made.model)).signatures["serving_default"]
+    Image.open(shapes / "stripes" / "01.png").convert("P").save(tmp_path / "palette.bmp")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a BMP with a palette: send it as PNG"):
+        serve(image_bytes=tf.constant([(tmp_path / "palette.bmp").read_bytes()]))
 
 
 def test_openvino_is_written_without_tensorflow(own):
@@ -269,6 +282,31 @@ def test_what_exists_is_left_alone(own):
         export(own, to="openvino")
 
 
+def test_a_failed_export_takes_the_folders_it_made_with_it(own, tmp_path):
+    with pytest.raises(EngineError):
+        export(own, to="openvino", out=tmp_path / "a" / "b" / "c", bound=0.0)
+    assert not (tmp_path / "a").exists()
+    assert own.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (RuntimeError("REPLACED BY KeyboardInterrupt: <EMPTY MESSAGE>"), KeyboardInterrupt),
+        (RuntimeError("write failed: No space left on device"), StorageError),
+        (RuntimeError("no such operator"), EngineError),
+    ],
+)
+def test_what_a_converter_says_is_understood(own, monkeypatch, error, raised):
+    def write(job):
+        raise error
+
+    monkeypatch.setattr("tl.exports.openvino.write", write)
+    with pytest.raises(raised):
+        export(own, to="openvino")
+    assert not (own / "export").exists()
+
+
 def test_a_run_with_an_export_is_still_a_run(own):
     export(own, to="openvino")
     assert bundle.load(own).classes == ("noise", "stripes")
@@ -283,7 +321,7 @@ def test_a_run_with_an_export_is_still_a_run(own):
         ({"to": "torch"}, "choose keras, savedmodel, onnx, openvino, litert"),
         ({"to": "keras", "int8": True}, "only onnx, openvino, litert can be quantized"),
         ({"to": "openvino", "bound": 2.0}, "a share from 0 to 1"),
-        ({"to": "openvino", "photos": 0}, "one photo is needed"),
+        ({"to": "openvino", "photos": 0}, "photos 0: give 1 or more"),
     ],
 )
 def test_wrong_usage(own, options, message):
@@ -323,7 +361,7 @@ def test_photos_that_have_moved_are_asked_for(tl, own, shapes, tmp_path):
     moved(own, shapes, tmp_path / "here")
     done = tl("export", own, "--to", "openvino")
     assert done.returncode == 1
-    assert "the photos of own, which prove an export, are not here" in done.stderr
+    assert "the photos of own are not here" in done.stderr
     assert "say where they are with --data" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     for at, path in enumerate(sorted((tmp_path / "here").rglob("*.png"))):
@@ -342,6 +380,12 @@ def test_other_photos_of_the_same_names_prove_nothing(own, shapes, tmp_path):
     Image.new("RGB", (30, 30)).save(tmp_path / "again" / "other.png")
     made = export(own, to="openvino", data=tmp_path / "again")
     assert (made.proof.count, made.proof.lost) == (2, 2)
+    gone = next(
+        row for row in csv.DictReader((own / "split.csv").read_text().splitlines()) if row["split"] == "validation"
+    )
+    (tmp_path / "again" / "noise" / Path(gone["path"]).name).unlink(missing_ok=True)
+    few = export(own, to="openvino", data=tmp_path / "again", photos=1, out=tmp_path / "few")
+    assert few.proof.count == 1  # another stands in for the one that is gone
 
 
 @pytest.fixture(scope="module")

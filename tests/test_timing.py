@@ -103,6 +103,8 @@ def test_photos_that_are_gone_are_drawn_unless_they_were_named(tiny_run, tmp_pat
         ({"seconds": 0.0}, "--seconds 0"),
         ({"seconds": float("nan")}, "--seconds nan"),
         ({"threads": 2, "remember": True}, "leave --threads out"),
+        ({"engine": "torch"}, "no engine is called 'torch'"),
+        ({"engine": "tensorflow", "remember": True}, "leave it out, or --engine tensorflow"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is(tiny_run, asked, said):

@@ -255,3 +255,34 @@ def test_a_size_that_cannot_be_read(tl):
 def test_the_checkout_runs_without_being_installed(tl):
     assert tl("--version", cwd=Path(sys.prefix)).stdout.startswith("tl, version ")
     assert (ROOT / "cli.py").read_text().count("\n") < 12
+
+
+LONG = "y" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "PHOTO", "--by-class", LONG),
+        ("predict", "PHOTO", "--out", f"{LONG}.csv"),
+        ("predict", LONG),
+        ("watch", LONG),
+        ("finetune", "DATA", *WITH, "--out", LONG),
+        ("finetune", "DATA", "--weights", LONG),
+        ("finetune", "--resume", "--out", LONG),
+        ("export", "--to", "openvino", "--out", LONG),
+        ("report", LONG),
+        ("data", "split", "DATA", "--out", LONG),
+        ("data", "fix", LONG, "--out", "fixed"),
+        ("data", "fix", "DATA", "--out", LONG),
+    ],
+    ids=" ".join,
+)
+def test_a_name_longer_than_any_may_be(tl, tiny_run, shapes, tmp_path, words):
+    (tmp_path / "home").mkdir()
+    given = {"PHOTO": str(shapes / "noise" / "00.png"), "DATA": str(shapes)}
+    run = ("--run", str(tiny_run)) if words[0] in ("predict", "watch") else ()
+    words = (words[0], str(tiny_run), *words[1:]) if words[0] == "export" else words
+    done = tl(*(given.get(word, word) for word in words), *run, cwd=tmp_path / "home")
+    refused(done, f"(error: .*{LONG[:100]})|(y: error: cannot be read)", tmp_path / "home")
+    assert [path.name for path in (tmp_path / "home").rglob("*") if path.is_file()] == []

@@ -46,8 +46,6 @@ def command(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> Non
         check_picture(out)
     report = Silent() if as_json or quiet else Console()
     made = bench(Asked(**options), report=report)
-    if out is not None:
-        save_plot(made, out)
     if as_json:
         click.echo(dumped(made.as_dict()))
     elif not quiet:
@@ -55,5 +53,6 @@ def command(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> Non
         click.echo(f"\n{table(made)}\n")
         for topic, text in [("", explained(made)), *lines(made)]:
             report.say(topic, text)
-        if out is not None:
-            report.say("picture", str(out))
+    if out is not None:
+        save_plot(made, out)  # last: what was measured is not lost where it cannot be written
+        report.say("picture", str(out))

@@ -90,9 +90,9 @@ def run() -> int:
         sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
         code = 1
     except OSError as error:
-        if error.errno not in _FULL or error.filename is not None:
+        if error.filename is None and error.errno not in _FULL:
             raise
-        _complain(_unwritten(error))
+        _complain(_unwritten(error) if error.filename is None else _unusable(error))
         code = 1
     return code if isinstance(code, int) else 0
 
@@ -119,6 +119,12 @@ def leave(code: int) -> NoReturn:
 
 def _unwritten(error: OSError) -> str:
     return f"the output cannot be written ({(error.strerror or str(error)).lower()}): make room, or send it elsewhere"
+
+
+def _unusable(error: OSError) -> str:
+    """A name that the system refuses wherever it is first touched: too long, say, or a loop of links."""
+    name, why = os.fsdecode(error.filename), (error.strerror or type(error).__name__).lower()
+    return f"{name!r} cannot be used: {why}; give another name or place"
 
 
 def _complain(text: str) -> None:

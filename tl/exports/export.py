@@ -1,7 +1,9 @@
 """A run becomes an export: written, run at once in its own runtime, proven, and only then put in its place."""
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from tl.reporting import Reporter, Silent
 from tl.runs import bundle, folders
 
 RECORD = "export.json"
+_FULL = ("No space left", "iostream error")  # as TensorFlow and OpenVINO say it
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,7 @@ class Export:
 
     def as_dict(self) -> dict[str, Any]:
         """The form of the JSON output, and of export.json."""
-        on = (
-            "top-1 accuracy lost"
-            if self.int8
-            else "difference of a probability, and of log-odds by their size"
-        )
+        on = "top-1 accuracy lost" if self.int8 else "difference of a probability, and of log-odds by their size"
         return {
             "format": self.format,
             "int8": self.int8,
@@ -82,12 +81,14 @@ def export(
     """
     report, form = report or Silent(), chosen(to, int8)
     bound = (INT8_BOUND if int8 else BOUND) if bound is None else bound
-    if not 0 <= bound <= 1 or (photos is not None and photos < 1):
-        raise UsageError(f"bound {bound:g}, photos {photos}: the bound is a share from 0 to 1, and one photo is needed")
+    if not 0 <= bound <= 1:
+        raise UsageError(f"bound {bound:g}: give a share from 0 to 1")
+    if photos is not None and photos < 1:
+        raise UsageError(f"photos {photos}: give 1 or more, which prove the export")
     opened = bundle.load(run)
     engine = _engine(opened)
     folder = Path(out) if out is not None else opened.folder / "export" / (f"{to}-int8" if int8 else to)
-    had = folder.parent.exists()
+    new = [parent for parent in folder.parents if not os.path.exists(parent)]
     try:
         with folders.claimed(folder, latest=False) as scratch:
             found = Photos(opened, None if data is None else str(data), report)
@@ -95,9 +96,9 @@ def export(
             calibration = found.training(form.calibrated) if int8 else []
             return _made(opened, engine, form, scratch, folder, album, calibration, bound, report)
     except BaseException:
-        if not had:
+        for parent in new:  # made for this export alone, the innermost first
             with suppress(OSError):
-                folder.parent.rmdir()  # made for this export alone
+                parent.rmdir()
         raise
 
 
@@ -151,6 +152,10 @@ def _write(form: Format, job: Writing) -> None:
         raise
     # Converters raise what they like: whatever it is, there is no export.
     except Exception as error:
+        if "KeyboardInterrupt" in str(error):  # it came while the converter was in code of ours
+            raise KeyboardInterrupt from error
+        if any(words in str(error) for words in _FULL):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
             f"{job.run.backbone.name} cannot be written as {form.name} ({type(error).__name__}: {reason[:160]}); try "

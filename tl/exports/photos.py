@@ -52,9 +52,7 @@ class Photos:
         try:
             dataset = load(self._where, labelled=False, offline=True, report=report)
         except DataError as error:
-            raise DataError(
-                f"the photos of {run.name}, which prove an export, are not here: {error}; {_HINT}"
-            ) from error
+            raise DataError(f"the photos of {run.name} are not here: {error}; {_HINT}") from error
         self._by_name = dict(zip(dataset.names, dataset.pictures, strict=True))
         self._dataset = dataset
 
@@ -85,18 +83,22 @@ class Photos:
         return fitted
 
     def _found(self, part: str, most: int | None) -> Album:
-        rows = _spread([row for row in self._rows if row.part == part], most)
+        """The photos of a part that are there, `most` of them; `lost` counts those that were looked for in vain."""
+        rows = [row for row in self._rows if row.part == part]
+        most = len(rows) if most is None else min(most, len(rows))
         places = {name: at for at, name in enumerate(self._run.classes)}
-        photos, missing = [], []
-        for row in rows:
+        photos: list[Photo] = []
+        missing: list[_Row] = []
+        for row in _spread(rows, most):
+            if len(photos) == most:
+                break
             picture = self._by_name.get(row.name)
             if row.label in places and picture is not None and _is(picture, row.sha256):
                 photos.append(Photo(row.name, places[row.label], picture))
             else:
                 missing.append(row)
-        if missing:
-            photos += self._renamed(missing, places)
-        return Album(part, tuple(photos), len(rows) - len(photos))
+        renamed = self._renamed(missing, places) if missing and len(photos) < most else []
+        return Album(part, tuple(photos + renamed[: most - len(photos)]), len(missing) - len(renamed))
 
     def _renamed(self, rows: Iterable[_Row], places: dict[str, int]) -> list[Photo]:
         """Photos that have other names now, by what is in them."""
@@ -123,10 +125,11 @@ def _rows(run: Run) -> Iterator[_Row]:
         ) from error
 
 
-def _spread(rows: Sequence[_Row], most: int | None) -> Sequence[_Row]:
-    if most is None or most >= len(rows):
-        return rows
-    return [rows[at * len(rows) // most] for at in range(most)]
+def _spread(rows: Sequence[_Row], most: int) -> list[_Row]:
+    """All of them; first so many that are spread evenly, which the others may have to stand in for."""
+    first = [at * len(rows) // most for at in range(most)] if most else []
+    chosen = set(first)
+    return [rows[at] for at in (*first, *(at for at in range(len(rows)) if at not in chosen))]
 
 
 def _is(picture: Picture, sha256: str) -> bool:

@@ -81,14 +81,33 @@ def _decoded(tf: Any, content: Any) -> Any:
     def jpeg() -> Any:
         return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
-    def png() -> Any:
+    def byte(at: int) -> Any:
+        return tf.io.decode_raw(tf.strings.substr(content, at, 1), tf.uint8)[0]
+
+    def starts(with_: bytes) -> Any:
+        return tf.equal(tf.strings.substr(content, 0, len(with_)), with_)
+
+    def opaque() -> Any:
+        return tf.io.decode_png(content, channels=3)
+
+    def transparent() -> Any:
         image = tf.cast(tf.io.decode_png(content, channels=4), tf.float32)
         alpha = image[..., 3:] / 255.0
         return tf.cast(tf.round(image[..., :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
 
+    def png() -> Any:
+        # Of grey in less than 8 bits TensorFlow makes an alpha of 1, 3 or 15 where 255 is meant.
+        depth, colours = byte(24), byte(25)
+        return tf.cond(tf.logical_and(depth < 8, tf.equal(colours, 0)), opaque, transparent)
+
+    def bmp() -> Any:
+        # TensorFlow would take the numbers of a palette for grey.
+        fault = "a BMP with a palette: send it as PNG, or in 24 bits"
+        with tf.control_dependencies([tf.debugging.Assert(byte(28) >= 24, [fault])]):
+            return tf.io.decode_bmp(tf.identity(content), channels=3)
+
     def other() -> Any:
         return tf.io.decode_image(content, channels=3, expand_animations=False)
 
-    is_png = tf.equal(tf.strings.substr(content, 0, 4), b"\x89PNG")
-    image = tf.cond(tf.io.is_jpeg(content), jpeg, lambda: tf.cond(is_png, png, other))
-    return tf.ensure_shape(image, (None, None, 3))
+    kinds = [(tf.io.is_jpeg(content), jpeg), (starts(b"\x89PNG"), png), (starts(b"BM"), bmp)]
+    return tf.ensure_shape(tf.case(kinds, default=other), (None, None, 3))

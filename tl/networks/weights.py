@@ -147,7 +147,7 @@ def cached(backbone: Backbone, choice: str, where: Settings) -> Weights | None:
 
 def _given(backbone: Backbone, choice: str) -> Weights:
     path = Path(choice)
-    if not path.is_file():
+    if not os.path.isfile(path):  # which says no where a name is longer than any may be
         named = ", ".join([*choices(backbone), "none"])
         raise WeightsError(
             f"no weights called {choice!r} for {backbone.name}, and no such file: give {named}, or the path of a file"

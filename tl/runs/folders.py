@@ -25,11 +25,11 @@ def claimed(folder: Path, *, resume: bool = False, latest: bool = True) -> Itera
     """
     from filelock import FileLock, Timeout
 
-    if folder.exists() or folder.is_symlink():
-        raise RunError(f"{folder} exists already: give another name with --out, or remove it")
     lock = folder.parent / f".{folder.name}.lock"
     scratch = partial(folder)
     with _storage(folder):
+        if os.path.lexists(folder):
+            raise RunError(f"{folder} exists already: give another name with --out, or remove it")
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(lock, timeout=0):

@@ -103,12 +103,14 @@ def _check(asked: Asked) -> None:
             raise UsageError(f"--batch {batch}: give photos from 1 to {MOST_BATCH}, such as 1,4,16")
     if not asked.batch or len(asked.batch) > MOST_CELLS:
         raise UsageError(f"--batch has {len(asked.batch)} sizes: give 1 to {MOST_CELLS}, such as 1,4,16")
-    for precision in asked.precision:
+    for precision in asked.precision or ("auto",):
         check_names(asked.engine, precision)
     if not 0.1 <= asked.seconds <= 3600:
         raise UsageError(f"--seconds {asked.seconds:g}: give seconds a cell from 0.1 to 3600")
     if asked.threads is not None and asked.remember:
         raise UsageError("--remember finds out how many threads are fastest: leave --threads out")
+    if asked.engine == "tensorflow" and asked.remember:
+        raise UsageError("--remember is about OpenVINO's threads and streams: leave it out, or --engine tensorflow")
 
 
 def _predictor(run: bundle.Run, asked: Asked, precision: str) -> Predictor:

@@ -71,8 +71,8 @@ def _process(about: str, run: Run, files: Sequence[Path], options: Sequence[str]
     )
     seconds = time.monotonic() - started
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("error")]
-        raise EngineError(f"`tl predict` failed in a process of its own ({(said or ['no reason given'])[-1][:200]})")
+        said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        raise EngineError(said[-1].removeprefix("error: ") if said else "`tl predict` failed in a process of its own")
     peak = re.findall(r"^VmHWM:\s*(\d+) kB", done.stderr, re.MULTILINE)
     return Process(about, len(files), seconds, int(peak[-1]) / 1024 if peak else None)
 

@@ -155,7 +155,7 @@ def draw_run(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
 def save(image: "Image", target: Path) -> None:
     """Write a PNG, whole or not at all. Raises StorageError."""
     target = target.resolve()
-    if not target.name or (target.exists() and not target.is_file()):
+    if not target.name or (os.path.exists(target) and not os.path.isfile(target)):
         raise UsageError(f"--out {str(target)!r}: give the name of a PNG file, new or to be replaced")
     scratch = target.with_name(f".{target.name}.partial")
     try:

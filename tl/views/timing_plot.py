@@ -1,5 +1,6 @@
 """A timing becomes a picture: rates by batch beside the engine's own, latencies by batch, and whole processes."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ LOOKS: tuple[tuple[Colour, str], ...] = ((OWN, "o"), (OTHER, "s"), (INK, "^"), (
 
 def check_picture(path: Path) -> None:
     """Raises UsageError for a name that is not of a PNG."""
-    if path.suffix.lower() != ".png" or path.is_dir():
+    if path.suffix.lower() != ".png" or os.path.isdir(path):
         raise UsageError(f"--out {path}: give the name of a PNG file, such as bench.png")
 
 
