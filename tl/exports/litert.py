@@ -13,19 +13,18 @@ from tl.exports.contract import Answering, Pixels, Writing
 from tl.exports.network import parts
 from tl.exports.silence import silence
 
-# Resizing and head stay in float: little of the work, and int8 leaves probabilities only 256 steps. So does turning
-# RGB around: the converter gives what comes of it another scale, and the kernel only copies bytes.
-_FLOAT = ["BATCH_MATMUL", "FULLY_CONNECTED", "SOFTMAX", "REVERSE_V2"]
-
 
 def write(job: Writing) -> None:
     """The file at `path`, in int8 where there is a `calibration`; what it is about lies at its end, in a zip."""
     tf = tensorflow()
-    whole = parts(job.run, job.report).whole()
+    made = parts(job.run, job.report)
+    whole = made.whole()
     with silence(), TemporaryDirectory(dir=job.path.parent, prefix=".") as scratch:
         _save_frozen(tf, whole, scratch)
         converter = tf.lite.TFLiteConverter.from_saved_model(scratch)
-        content = _quantized(tf, converter, job.calibration) if job.calibration else converter.convert()
+        content: bytes = converter.convert()
+        if job.calibration:
+            content = _quantized(tf, converter, job.calibration, _around(content, made.network))
     job.path.write_bytes(content)
     attach(job.path, job.about)
 
@@ -59,7 +58,19 @@ def _save_frozen(tf: Any, whole: Any, folder: str) -> None:
     tf.saved_model.save(module, folder, signatures={"serving_default": classify})
 
 
-def _quantized(tf: Any, converter: Any, calibration: Sequence[Pixels]) -> bytes:
+def _around(content: bytes, network: str) -> list[str]:
+    """What is not the network: resizing, normalisation and head, which stay in float.
+
+    They are little of the work. Calibrated on photos of one size, the matrices that resize would be wrong for others;
+    RGB turned around gets another scale, while the kernel only copies bytes; and probabilities would have 256 steps.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    names = [str(tensor["name"]) for tensor in Interpreter(model_content=content).get_tensor_details()]
+    return [name for name in names if name and f"/{network}" not in name]
+
+
+def _quantized(tf: Any, converter: Any, calibration: Sequence[Pixels], in_float: Sequence[str]) -> bytes:
     def photos() -> Iterator[list[Pixels]]:
         for photo in calibration:
             yield [photo[None]]
@@ -67,7 +78,7 @@ def _quantized(tf: Any, converter: Any, calibration: Sequence[Pixels]) -> bytes:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = photos
     lite = tf.lite.experimental  # the only public way to leave operations out of quantization
-    options = lite.QuantizationDebugOptions(denylisted_ops=_FLOAT)
+    options = lite.QuantizationDebugOptions(denylisted_nodes=list(in_float))
     debugger = lite.QuantizationDebugger(converter=converter, debug_dataset=photos, debug_options=options)
     content: bytes = debugger.get_nondebug_quantized_model()
     return content

@@ -24,11 +24,13 @@ class Parts:
 
     `pixels`: uint8 `[n, height, width, 3]` to float32 `[n, size, size, 3]`, resized, whole numbers of 0 to 255;
     `trunk`: from those to features; `answer`: from features to calibrated probabilities `[n, classes]`.
+    `network`: the name of the pretrained network, a model inside of the trunk.
     """
 
     pixels: Any
     trunk: Any
     answer: Any
+    network: str
 
     def whole(self) -> Any:
         """The model from photos to probabilities."""
@@ -44,7 +46,9 @@ def parts(run: Run, report: Reporter) -> Parts:
     Raises RunError where the weights it was made with are not here.
     """
     tensorflow()
-    return Parts(pixels(run.backbone.recipe), _trunk(run, report), _answer(run))
+    network = build(run.backbone, weights_of(run, report))
+    network.trainable = False
+    return Parts(pixels(run.backbone.recipe), _trunk(run.backbone.recipe, network), _answer(run), network.name)
 
 
 def weights_of(run: Run, report: Reporter) -> Weights:
@@ -88,17 +92,14 @@ def _counted(line: Any) -> tuple[Any, Any]:
     return ops.sum(ones, axis=1, keepdims=True), ops.cumsum(ones, axis=1) - 1
 
 
-def _trunk(run: Run, report: Reporter) -> Any:
+def _trunk(recipe: Recipe, network: Any) -> Any:
     import keras
     from keras import ops
 
-    recipe = run.backbone.recipe
     resized = keras.Input((recipe.image_size, recipe.image_size, 3), name="pixels")
     ordered = ops.flip(resized, axis=-1) if recipe.bgr else resized
     shifted = ordered - np.array(recipe.mean, np.float32) if any(recipe.mean) else ordered
     scaled = shifted / np.array(recipe.std, np.float32) if set(recipe.std) != {1.0} else shifted
-    network = build(run.backbone, weights_of(run, report))
-    network.trainable = False
     return keras.Model(resized, network(scaled), name="trunk")
 
 
