@@ -15,9 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from tl.datasets import decoding, images
 from tl.errors import ImageError
+
+register_heif_opener()  # for files that are made here
 
 RED, GREEN, BLUE, WHITE = (220, 30, 40), (30, 200, 50), (20, 40, 210), (255, 255, 255)
 
@@ -61,6 +64,8 @@ def assert_quarters(array: np.ndarray, tolerance: int = 12) -> None:
         ("TIFF", {"compression": "tiff_lzw"}, 0),
         ("TIFF", {"compression": "tiff_deflate"}, 0),
         ("TIFF", {"compression": "packbits"}, 0),
+        ("HEIF", {"quality": 95}, 12),
+        ("AVIF", {"quality": 95}, 12),
     ],
 )
 def test_every_format_gives_the_same_colours(kind: str, options: dict[str, object], tolerance: int) -> None:
@@ -163,7 +168,7 @@ def test_the_first_frame_of_a_gif() -> None:
     assert np.abs(images.decode(content)[0, 0].astype(int) - RED).max() <= 3
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation(kind: str, orientation: int) -> None:
     # The stored pixels are what a camera writes that was held so; the turn below undoes what EXIF will do.
@@ -248,7 +253,9 @@ def test_one_pixel(kind: str) -> None:
     (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image (starts with '%!PS-Adobe-3.0 E')"),
     (b"\0" * 5000, "not an image (zero bytes)"),
     (b"\x1f\x8b\x08\x00abc", "not an image (starts with bytes 1f 8b 08 00)"),
-    (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC images are not read: save it as JPEG"),
+    (b"\0\0\0\x18ftypheic\0\0\0\0", "damaged HEIC"),
+    (b"\0\0\0\x18ftypavif\0\0\0\0", "damaged AVIF"),
+    (b"\0\0\0\x18ftypisom\0\0\0\0", "not an image (starts with bytes 00 00 00 18)"),
     (b"P6 1 1 255\n\1\2\3", "not an image (starts with 'P6 1 1 255')"),
     (b"\xff\xd8\xff\xe0", "damaged JPEG"),
     (b"\x89PNG\r\n\x1a\n", "damaged PNG"),
@@ -270,12 +277,19 @@ def test_a_truncated_jpeg_is_noticed(share: float, progressive: bool, at_least: 
         images.decode(content[: int(len(content) * share)], at_least=at_least)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF"])
 def test_other_truncated_images_are_noticed(kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8))
     content = data(noise, kind)
     with pytest.raises(ImageError, match=r"^(truncated|damaged) "):
         images.decode(content[: len(content) // 2])
+
+
+def test_a_heic_that_is_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)
+    for kind in ("HEIF", "AVIF"):
+        with pytest.raises(ImageError, match="too large: 64 × 48 pixels"):
+            images.decode(data(quarters(), kind))
 
 
 def test_a_few_extraneous_bytes_are_harmless() -> None:
@@ -373,6 +387,8 @@ SEEDS = [
     data(quarters(), "GIF"),
     data(quarters(), "TIFF"),
     data(quarters(), "TIFF", compression="tiff_lzw"),
+    data(quarters(), "HEIF"),
+    data(quarters(), "AVIF"),
 ]
 
 

@@ -46,6 +46,7 @@ HEAVY = {
     "scipy",
     "cv2",
     "PIL",
+    "pillow_heif",
     "rich",
     "h5py",
     "lmdb",

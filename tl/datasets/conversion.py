@@ -142,7 +142,7 @@ def _example(sample: Sample, names: Sequence[str]) -> dict[str, bytes | int]:
         "image/class/text": label.encode(),
         "image/encoded": encoded,
         "image/filename": sample.name.encode(),
-        "image/format": format_of(encoded).encode(),
+        "image/format": format_of(encoded).lower().encode(),
     }
 
 

@@ -1,7 +1,7 @@
 """Untrusted bytes become RGB pixels, through libjpeg-turbo or through those parsers of Pillow that are named here.
 
 JPEGs go to libjpeg-turbo, which shrinks while it decodes. Everything else, and every JPEG it objects to, goes to
-Pillow.
+Pillow; what telephones write as HEIC, to libheif by way of Pillow.
 """
 
 import threading
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.datasets.formats import format_of
 from tl.datasets.scans import lacks_only_its_end
 from tl.errors import ImageError
 
@@ -26,16 +27,8 @@ MAX_PIXELS = 178_956_970
 MAX_SCANS = 500
 """A progressive JPEG can ask for thousands of passes over few bytes; real ones have about ten."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-_MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"BM", "BMP"),
-)
-_ISO_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
+_COMMON = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # what Pillow reads by itself, tried one after the other
+_SPOKEN = {"WEBP": "WebP", "HEIF": "HEIC"}
 
 
 def decode_jpeg(content: bytes, at_least: int) -> NDArray[np.uint8] | None:
@@ -59,9 +52,9 @@ def decode_any(content: bytes, at_least: int) -> NDArray[np.uint8]:
 
     Raises ImageError, and whatever else Pillow's parsers raise on damaged bytes.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with _quiet(), Image.open(BytesIO(content), formats=_FORMATS) as image:
+    with _quiet(), opened(content) as image:
         _check_size(*image.size)
         if at_least:
             image.draft(None, (at_least, at_least))  # the JPEG parser can shrink; the others ignore it
@@ -69,17 +62,30 @@ def decode_any(content: bytes, at_least: int) -> NDArray[np.uint8]:
         return _flatten(ImageOps.exif_transpose(image))
 
 
+def opened(content: bytes) -> "Image.Image":
+    """An image as Pillow opens it, by the parser of its format and by no other; its pixels are not read yet.
+
+    Raises whatever Pillow's parsers raise on damaged bytes.
+    """
+    from PIL import Image
+
+    kind = format_of(content)
+    if kind == "HEIF":
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    return Image.open(BytesIO(content), formats=(kind,) if kind in ("HEIF", "AVIF") else _COMMON)
+
+
 def reason(error: Exception, content: bytes) -> str:
     """Why bytes could not be decoded, in a few words for people."""
     text = str(error).lower()
     if isinstance(error, MemoryError) or "decompression bomb" in text:
         return "too large to decode"
-    kind = _kind(content)
-    if kind is None:
+    kind = format_of(content)
+    if not kind:
         return f"not an image ({_start(content)})"
-    if kind in _ISO_BRANDS.values():
-        return f"{kind} images are not read: save it as JPEG"
-    return f"{'truncated' if 'truncated' in text else 'damaged'} {kind}"
+    return f"{'truncated' if 'truncated' in text else 'damaged'} {_SPOKEN.get(kind, kind)}"
 
 
 def _sound(content: bytes, at_least: int) -> NDArray[np.uint8] | None:
@@ -147,14 +153,6 @@ def _check_size(width: int, height: int) -> None:
         raise ImageError("no pixels")
     if width * height > MAX_PIXELS:
         raise ImageError(f"too large: {width} × {height} pixels, {MAX_PIXELS // 10**6} million are allowed")
-
-
-def _kind(content: bytes) -> str | None:
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "WebP"
-    if content[4:8] == b"ftyp":
-        return _ISO_BRANDS.get(content[8:12])
-    return next((name for magic, name in _MAGIC if content.startswith(magic)), None)
 
 
 def _start(content: bytes) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.datasets import decoding
+from tl.datasets.formats import SUFFIXES
 from tl.errors import ImageError
 
 Content = bytes | NDArray[np.uint8]
@@ -26,7 +27,7 @@ class Source(Protocol):
 Picture = Path | NDArray[np.uint8] | Source
 """An image file, an RGB array [height, width, 3], or what can be read like one."""
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 """What the names of image files end in, in lower case."""
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from tl.datasets.dataset import Sample, clean
-from tl.datasets.formats import SUFFIXES, format_of
+from tl.datasets.formats import HEAD, SUFFIXES, format_of
 from tl.datasets.images import IMAGE_SUFFIXES
 from tl.datasets.parts import part_of
 
@@ -83,7 +83,7 @@ def _ended(file: str, sample: Sample, suffix: str | None) -> str:
 def _suffix(picture: Path) -> str:
     try:
         with picture.open("rb") as file:
-            return SUFFIXES.get(format_of(file.read(12)), ".jpg")
+            return SUFFIXES.get(format_of(file.read(HEAD)), (".jpg",))[0]
     except OSError:
         return ".jpg"
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tl.datasets.conversion import samples_of
 from tl.datasets.dataset import Dataset, Sample
+from tl.datasets.formats import SUFFIXES
 from tl.doctor.copies import Copy, copies
 from tl.doctor.duplicates import groups
 from tl.doctor.files import files
@@ -21,7 +22,6 @@ KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class
 """What is mended unless less is asked for."""
 
 _SIDES = ("test", "validation", "train")  # where one photo is in several, it stays in the first of these
-_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif"}
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class _Work:
             if step.kept and header is not None:
                 why = f"{step.why}; {finding.evidence}" if step.why else finding.evidence
                 kind = step.kind or "extensions"
-                self.steps[finding.pictures[0]] = replace(step, suffix=_SUFFIXES[header.format], kind=kind, why=why)
+                self.steps[finding.pictures[0]] = replace(step, suffix=SUFFIXES[header.format][0], kind=kind, why=why)
 
 
 def _merged(dataset: Dataset) -> dict[str, str]:

@@ -5,20 +5,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from tl.datasets.dataset import Dataset
+from tl.datasets.formats import HEAD, SUFFIXES, format_of
 from tl.datasets.images import IMAGE_SUFFIXES
 from tl.doctor.findings import Finding
 from tl.doctor.looks import Header, Looks
 from tl.doctor.mending import Mending
 
-_SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-}
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\x00", b"MM\x00*", b"RIFF")
 _REASONS = (
     ("empty", "empty file"),
     ("truncated", "truncated"),
@@ -62,7 +54,7 @@ def _odd(dataset: Dataset, mending: Mending, index: int, header: Header, usual: 
     def add(kind: str, severity: str, said: str, mend: str, score: float) -> None:
         found.append(Finding(kind, severity, (name,), said, mend, score, (index,)))
 
-    suffixes = _SUFFIXES.get(header.format)
+    suffixes = SUFFIXES.get(header.format)
     if suffixes and isinstance(dataset.pictures[index], Path) and PurePosixPath(name).suffix.lower() not in suffixes:
         add("wrong extension", "note", f"is a {header.format}", mending.rename(index, suffixes[0]), 0.4)
     if header.width * header.height > _LARGE:
@@ -99,6 +91,6 @@ def _starts_like_an_image(dataset: Dataset, name: str) -> bool:
         return False
     try:
         with open(dataset.root / name, "rb") as file:
-            return file.read(8).startswith(_MAGIC)
+            return bool(format_of(file.read(HEAD)))
     except (OSError, ValueError):
         return False

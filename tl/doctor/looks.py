@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.datasets.decoding import opened
 from tl.datasets.images import Content
 
 SIDE = 32
@@ -146,9 +147,9 @@ def _header(content: Content, image: NDArray[np.uint8]) -> Header:
     height, width = image.shape[:2]
     if height * width > _HEADER:
         return Header("", len(content), width, height, "")
-    with _opened(content) as opened:
-        orientation = int(opened.getexif().get(_ORIENTATION, 1))
-        return Header(str(opened.format), len(content), width, height, str(opened.mode), orientation)
+    with opened(content) as parsed:
+        orientation = int(parsed.getexif().get(_ORIENTATION, 1))
+        return Header(str(parsed.format), len(content), width, height, str(parsed.mode), orientation)
 
 
 def _png_header(content: bytes) -> Header:
@@ -164,17 +165,9 @@ def _jpeg_header(content: bytes) -> Header:
     orientation = 1
     if b"Exif" in content[: 1 << 17] and height * width <= _HEADER:
         try:
-            with _opened(content) as opened:
-                orientation = int(opened.getexif().get(_ORIENTATION, 1))
+            with opened(content) as parsed:
+                orientation = int(parsed.getexif().get(_ORIENTATION, 1))
         # The pixels are sound by now, and Pillow raises what it likes on odd EXIF data: it tells nothing then.
         except Exception:  # noqa: BLE001
             orientation = 1
     return Header("JPEG", len(content), width, height, str(space), orientation)
-
-
-def _opened(content: bytes) -> Any:
-    from io import BytesIO
-
-    from PIL import Image
-
-    return Image.open(BytesIO(content), formats=("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"))
