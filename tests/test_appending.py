@@ -11,7 +11,7 @@ from tl.runs.prediction import Prediction
 from tl.runs.rows import Columns, Record
 
 COLUMNS = Columns(1)
-NAMES = ["a.png", 'two\nlines "quoted"\r.png', os.fsdecode(b"caf\xe9,\n.png"), "z.png"]
+NAMES = ["a.png", "c\rd.png", 'two\nlines "quoted"\r.png', os.fsdecode(b"caf\xe9,\n.png"), "z.png"]
 
 
 def record(name: str) -> Record:
@@ -66,6 +66,9 @@ def test_rows_are_handed_to_the_system_one_by_one(tmp_path: Path) -> None:
         ("csv", b"path,labels"),
         ("jsonl", b"[1]\n"),
         ("jsonl", b'{"a": 1}\n'),
+        ("jsonl", b'{"path": "x", "label": "m"}\n{"path": "y", "la'),
+        ("jsonl", b'{"path": "x", "error": ' + b"[" * 5000 + b"\n{"),
+        ("csv", b"path,label\nx,y\nz"),
         ("jsonl", b"\xff\n"),
         ("csv", b"a,b\n1,2\n"),
     ],

@@ -114,3 +114,17 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     (tmp_path / "in").rmdir()
     with pytest.raises(DataError, match="cannot be read any more: no such file"):
         list(zip(range(100), groups, strict=False))
+
+
+def test_another_folder_in_its_place_is_listened_to(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    put(folder, "a.png")
+    watcher = start(folder)
+    assert watcher.wait(1) == ["a.png"]
+    fresh = tmp_path / "fresh"
+    put(fresh, "b.png")
+    folder.rename(tmp_path / "old")
+    fresh.rename(folder)
+    assert watcher.wait(2) == ["a.png", "b.png"]
+    put(folder, "c.png")
+    assert watcher.wait(3) == ["a.png", "b.png", "c.png"]

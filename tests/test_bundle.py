@@ -134,6 +134,20 @@ def test_a_foreign_run_does_not_reach_the_features_of_others(copy, tiny_run):
     assert trunk_key(foreign) != trunk_key(load(tiny_run))
 
 
+def test_a_trunk_that_is_none_of_openvino_is_not_tried_as_another_programs(copy, tl, shapes):
+    (copy / "trunk.xml").unlink()
+    (copy / "trunk.xml").write_text("oops")
+    done = tl("predict", shapes / "noise" / "00.png", "--run", copy)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_class_that_can_be_written_nowhere_is_damage(copy):
+    classes = json.loads((copy / "manifest.json").read_text())["classes"]
+    with pytest.raises(RunError, match="is damaged"):
+        load(forged(copy, classes=["\ud800", *classes[1:]]))
+
+
 def _with_file(folder, digest):
     files = json.loads((folder / "manifest.json").read_text())["files"]
     return forged(folder, files=files | {"trunk.xml": digest})

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from test_video import make
 from tl.datasets.given import Failed
 from tl.datasets.images import Picture
 from tl.datasets.requested import Request
-from tl.errors import UsageError
+from tl.errors import StorageError, UsageError
 from tl.runs import prediction
 from tl.runs.bundle import load
 from tl.runs.labelling import Asked, Labelled, label
@@ -240,3 +241,52 @@ def test_a_photo_alone_has_all_processors_and_the_same_answer(shapes: Path, tiny
     assert alone.predict([photo]) == usual.predict([photo])
     with pytest.raises(UsageError, match="threads=0: give 1 or more"):
         Predictor(load(tiny_run), alone=True, threads=0)
+
+
+def test_ctrl_c_ends_it_while_a_server_keeps_silent(tiny_run: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        slow = ("--allow-private", "--timeout", "60", "--total-time", "60")
+        process = subprocess.Popen([*TL, "predict", address, "--run", str(tiny_run), *slow], stderr=subprocess.PIPE)
+        connection, _ = silent.accept()
+        with connection:
+            time.sleep(0.5)
+            started = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert time.monotonic() - started < 10
+
+
+def test_rows_of_other_columns_are_not_mixed(asked, shapes: Path, tmp_path: Path) -> None:
+    photo = shapes / "noise" / "00.png"
+    for form in ("jsonl", "json", "csv", "parquet"):
+        out = tmp_path / f"rows.{form}"
+        label(asked(photo, out=out, top=1))
+        before = out.read_bytes()
+        for other in ({"top": 2}, {"top": 1, "sha256": True}):
+            with pytest.raises(StorageError, match="has other columns than are to be written"):
+                label(asked(photo, out=out, resume=True, **other))
+            assert out.read_bytes() == before
+            assert not (tmp_path / f"rows.{form}.unfinished").exists()
+
+
+def test_rows_and_failures_cannot_be_one_file(asked, shapes: Path, tmp_path: Path) -> None:
+    photo = shapes / "noise" / "00.png"
+    with pytest.raises(UsageError, match="is where --by-class tells what failed"):
+        label(asked(photo, out=tmp_path / "s" / "errors.csv", by_class=tmp_path / "s"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_is_no_number_of_seconds(tiny_run: Path, shapes: Path, tmp_path: Path) -> None:
+    for words in (("predict", str(shapes), "--timeout", "nan"), ("watch", str(tmp_path), "--settle", "nan")):
+        done = subprocess.run([*TL, *words, "--run", str(tiny_run)], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "nan is not in the range" in done.stderr
+
+
+def test_a_closed_standard_error_changes_nothing(tiny_run: Path, shapes: Path, tmp_path: Path) -> None:
+    words = ["predict", str(shapes / "noise" / "00.png"), "--run", str(tiny_run), "--out", "rows.csv"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *TL, *words], cwd=tmp_path, check=False)
+    assert done.returncode == 0
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 2

@@ -60,7 +60,7 @@ def test_a_folder_without_images_is_refused_before_anything_is_handed_out(here: 
     put(here, "none/deep/notes.txt")
     with pytest.raises(DataError) as caught:
         image_files(["photos/a.png", "none"])
-    assert str(caught.value).startswith("folder 'none' holds no images (.bmp, ")
+    assert str(caught.value).startswith("folder 'none' holds no images (.avif, ")
     assert "give another folder" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="empty: give a file"):

@@ -42,7 +42,7 @@ def test_a_folder_without_images_is_an_error(tl, shapes, tiny_run, tmp_path, opt
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
-    assert "error: folder 'empty' holds no images (.bmp, .gif, .jfif, " in done.stderr
+    assert "error: folder 'empty' holds no images (.avif, .bmp, .gif, " in done.stderr
     assert "give another folder, or the files themselves" in done.stderr
 
 

@@ -1,6 +1,7 @@
 """What people type: everything that stands for pictures, mixed, in order, and what is refused at once."""
 
 import os
+import shutil
 from io import BufferedReader, BytesIO
 from pathlib import Path
 
@@ -148,3 +149,16 @@ def test_a_single_image_is_one_file_and_nothing_else(here: Path) -> None:
 def test_standard_input_that_cannot_be_read_says_so(here: Path) -> None:
     with open("/proc/self/mem", "rb") as memory, pytest.raises(DataError, match="standard input cannot be read: "):
         list(requested(Request(["-"]), stdin=memory))  # type: ignore[arg-type]
+
+
+def test_a_table_that_nobody_named_costs_only_its_own_row(here: Path) -> None:
+    (here / "odd").mkdir()
+    (here / "odd" / "notes.csv").write_text("name,price\nx,1\n")
+    for name in ("a.png", "z.png"):
+        shutil.copy(here / "photos" / "a.png", here / "odd" / name)
+    found = list(requested(Request(["odd/*"])))
+    assert [name for name, _ in found] == ["odd/a.png", "odd/notes.csv", "odd/z.png"]
+    with pytest.raises(ImageError, match="path"):
+        read(found[1][1])
+    with pytest.raises(DataError):
+        list(requested(Request(["odd/notes.csv"])))

@@ -13,7 +13,7 @@ def test_sizes(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1G", "1X"])
+@pytest.mark.parametrize("text", ["", "much", "-1G", "1X", "9" * 400 + "T"])
 def test_sizes_that_are_none(text):
     with pytest.raises(UsageError, match="give a number with K, M, G or T"):
         parse_size(text)

@@ -1,5 +1,6 @@
 """Photos sorted by label: nothing is overwritten, nothing leaves the folder, and doing it again changes nothing."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -109,3 +110,40 @@ def test_a_place_inside_of_what_is_sorted_is_refused(tmp_path: Path) -> None:
     check_outside(tmp_path / "out", [str(tmp_path / "in")])
     with pytest.raises(StorageError, match="cannot be written"):
         Sorter(tmp_path / "file" / "out", ["cat"])
+
+
+def test_an_ending_longer_than_any_is_part_of_the_name(tmp_path: Path) -> None:
+    sorter = Sorter(tmp_path / "out", ["cat"])
+    assert put(sorter, photo(tmp_path / "in" / ("a." + "x" * 240), b"a")) == ""
+    assert list(tree(tmp_path / "out").values()) == [b"a"]
+
+
+@pytest.mark.parametrize("how", ["copy", "hard", "symbolic"])
+def test_the_way_back_out_of_a_linked_folder_leads_to_the_labelled_photo(tmp_path: Path, how: str) -> None:
+    photo(tmp_path / "real" / "p.jpg", b"labelled")
+    photo(tmp_path / "p.jpg", b"another")
+    (tmp_path / "real" / "sub").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "sub")
+    assert put(Sorter(tmp_path / "out", ["cat"], how), tmp_path / "link" / ".." / "p.jpg") == ""
+    assert tree(tmp_path / "out") == {"cat/p.jpg": b"labelled"}
+
+
+def test_what_has_been_sorted_is_not_sorted_again(tmp_path: Path) -> None:
+    sorter = Sorter(tmp_path / "out", ["cat"], "symbolic")
+    assert put(sorter, photo(tmp_path / "in" / "x.jpg", b"a")) == ""
+    assert "into which photos are sorted" in put(sorter, tmp_path / "out" / "cat" / "x.jpg")
+    assert len(tree(tmp_path / "out")) == 1
+    with pytest.raises(UsageError, match="lies inside of --by-class"):
+        check_outside(tmp_path / "out", [str(tmp_path / "out" / "cat")])
+
+
+def test_a_full_disk_leaves_no_half_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sorter = Sorter(tmp_path / "out", ["cat"])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tl.runs.sorting.os.replace", full)
+    with pytest.raises(StorageError, match="no space left"):
+        put(sorter, photo(tmp_path / "in" / "x.jpg", b"a"))
+    assert tree(tmp_path / "out") == {}

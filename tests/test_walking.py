@@ -1,7 +1,9 @@
 """Folders of any size: order, what is passed over, and memory that does not follow the number of names."""
 
+import glob
 import os
 import random
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from test_folders import put
 
 from tl.datasets import walking
-from tl.datasets.walking import below, in_order, separated
+from tl.datasets.walking import below, in_order, matching, separated
 
 
 def test_images_are_sorted_folder_by_folder_and_hidden_ones_passed_over(tmp_path: Path) -> None:
@@ -43,3 +45,31 @@ def test_pieces_between_separators_come_one_by_one() -> None:
     assert list(separated(BytesIO(long + b"\n" + long).read, b"\n")) == [long, long]
     with pytest.raises(ValueError, match="longer"):
         list(separated(BytesIO(b"x" * 200_000).read, b"\n"))
+
+
+def test_folders_of_any_depth_are_matched_but_not_behind_links(tmp_path: Path) -> None:
+    for name in ("0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", "a/.hidden/4.jpg"):
+        put(tmp_path, name)
+    for loop in ("l1", "l2"):
+        (tmp_path / "a" / loop).symlink_to(tmp_path)
+    found = {str(Path(name).relative_to(tmp_path)) for name in matching(f"{tmp_path}/**/*.jpg")}
+    assert found == {"0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg"}
+    assert [Path(name).name for name in matching(f"{tmp_path}/a/**/c/*.jpg")] == ["3.jpg"]
+    assert list(matching(f"{tmp_path}/nothing/**/*.jpg")) == []
+
+
+@pytest.mark.parametrize("pattern", ["**/*.jpg", "a/**", "**", "./**/b/*", "*/**/*.jpg", "**/b/**/*.jpg", "a*/**/c"])
+def test_patterns_mean_what_they_mean_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    for name in ("0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", ".h/4.jpg"):
+        put(tmp_path, name)
+    monkeypatch.chdir(tmp_path)
+    # Where a folder is matched, all below it is meant.
+    ours, theirs = (_files(names) for names in (matching(pattern), glob.iglob(pattern, recursive=True)))
+    assert ours == theirs != set()
+
+
+def _files(names: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        found |= {os.path.normpath(file) for file in (below(name) if os.path.isdir(name) else [name])}
+    return found

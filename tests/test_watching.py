@@ -129,3 +129,41 @@ def test_neither_tensorflow_nor_keras_is_loaded(shapes: Path, tiny_run: Path, tm
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
     assert done.stdout == "[]\n"
+
+
+def test_rows_without_a_file_have_no_stamps(watch: Watch, shapes: Path, tmp_path: Path) -> None:
+    shutil.copy(shapes / "noise" / "00.png", tmp_path / "in" / "a.png")
+    process = watch("--json")
+    assert process.stdout is not None
+    row = json.loads(process.stdout.readline())
+    assert (row["path"], row["error"]) == ("in/a.png", None)
+    assert not {"bytes", "modified"} & set(row)
+    end(process, signal.SIGINT)
+
+
+def test_a_folder_that_is_gone_ends_it(watch: Watch, shapes: Path, tmp_path: Path) -> None:
+    shutil.copy(shapes / "noise" / "00.png", tmp_path / "in" / "a.png")
+    process = watch("--out", "rows.jsonl")
+    rows(tmp_path / "rows.jsonl", 1)
+    shutil.rmtree(tmp_path / "in")
+    said, _ = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert "error: folder 'in' cannot be read any more: no such file or directory" in said
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"path": "a.png", "error": null, "bytes": 1e400, "modified": 1}',
+        '{"path": "a.png", "error": null, "bytes": 99999999999999999999, "modified": 1}',
+        '{"path": "\\ud800", "error": null, "bytes": 1, "modified": 1}',
+        '{"path": "a.png", "error": null}',
+    ],
+)
+def test_rows_of_somebody_else_are_refused_and_left_alone(watch: Watch, tmp_path: Path, row: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(f"{row}\n{row[:20]}")
+    process = watch("--out", "rows.jsonl")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.splitlines()[-1].startswith("error: 'rows.jsonl' was not written by tl watch"), said
+    assert (tmp_path / "rows.jsonl").read_text() == f"{row}\n{row[:20]}"

@@ -6,6 +6,7 @@ TL_ACTIVATIONS_LIMIT   most bytes of activations while a backbone is trained    
 TL_OFFLINE             1: never touch the network
 """
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -46,9 +47,10 @@ def settings(environment: Mapping[str, str] | None = None) -> Settings:
 def parse_size(text: str) -> int:
     """A size such as `500M` or `20G`, in bytes (powers of 1000)."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise UsageError(f"size {text!r} cannot be read: give a number with K, M, G or T, such as 10G")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    size = float(match[1]) * _UNITS[match[2].upper()] if match else math.inf
+    if math.isinf(size):
+        raise UsageError(f"size {text[:80]!r} cannot be read: give a number with K, M, G or T, such as 10G")
+    return int(size)
 
 
 def _default_cache_dir() -> Path:

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Console(Silent):
     @contextmanager
     def task(self, name: str, total: int | None, unit: str) -> Iterator[Task]:
         """A progress bar with rate and time left, gone when the work is done; none where there is no terminal."""
-        if not sys.stderr.isatty():
+        if sys.stderr is None or not sys.stderr.isatty():
             with super().task(name, total, unit) as silent:
                 yield silent
             return
@@ -60,6 +60,21 @@ def dumped(value: object) -> str:
 def printable(text: str) -> str:
     """Text without what would steer a terminal: class and file names come from anywhere."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def folded(parts: Sequence[str]) -> str:
+    """Parts of a list in lines of the terminal's width, broken between them alone; what is longer stays whole."""
+    from rich.cells import cell_len
+
+    width = max(40, shutil.get_terminal_size((80, 24)).columns)
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if cell_len(click.unstyle(lines[-1])) + cell_len(part) + 3 > width:
+            lines[-1] += ","
+            lines.append(f"    {part}")
+        else:
+            lines[-1] += f", {part}"
+    return "\n".join(lines)
 
 
 class _Bar:

@@ -34,6 +34,8 @@ COMMANDS = (
     "cache",
 )
 
+INTERRUPTED = 130
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -85,7 +87,7 @@ def run() -> int:
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted; nothing half-written was left behind")
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
         code = 1
@@ -102,7 +104,8 @@ def leave(code: int) -> NoReturn:
 
     It is not taken apart, which takes 0.1 s where it holds a network: the system takes back all at once.
     """
-    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+    busy = any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate())
+    if busy and code != INTERRUPTED:  # else one that waits for a server would be waited for
         sys.exit(code)
     atexit._run_exitfuncs()
     try:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl.commands.prediction_options import of_engine, of_rows, printer, tell
+from tl.commands.prediction_options import Within, of_engine, of_rows, printer, tell
 
 if TYPE_CHECKING:
     from tl.datasets.limits import Limits
@@ -16,12 +16,8 @@ if TYPE_CHECKING:
 @click.option("--paths-from", "lists", multiple=True, metavar="FILE", help="Paths, one a line; - is standard input.")
 @click.option("--null", "-0", is_flag=True, help="Those paths end with zero bytes, as of `find -print0`.")
 @click.option("--every", default=30, show_default=True, type=click.IntRange(min=1), help="Every n-th frame of videos.")
-@click.option(
-    "--timeout", default=10.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds without an answer."
-)
-@click.option(
-    "--total-time", default=60.0, show_default=True, type=click.FloatRange(0.1, 86400), help="Seconds for one address."
-)
+@click.option("--timeout", default=10.0, show_default=True, type=Within(0.1, 3600), help="Seconds without an answer.")
+@click.option("--total-time", default=60.0, show_default=True, type=Within(0.1, 86400), help="Seconds for one address.")
 @click.option("--max-bytes", default="50M", show_default=True, help="The most an address may send.")
 @click.option("--allow-private", is_flag=True, help="Addresses of this machine and network, too.")
 @click.option("--resume", is_flag=True, help="Go on with the rows that --out has.")

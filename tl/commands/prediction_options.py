@@ -1,5 +1,7 @@
 """What `tl predict` and `tl watch` share: the options of rows and engine, and how predictions are printed."""
 
+import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,18 @@ if TYPE_CHECKING:
     from tl.runs.labelling import Asked, Each, Labelled
     from tl.runs.prediction import Prediction
     from tl.runs.rows import Columns
+
+
+class Within(click.FloatRange):
+    """A number between two others, which "nan" is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or a usage error."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,16 +91,21 @@ def printer(form: str | None, *, errors_only: bool = False) -> Iterator["Each"]:
 
 def print_line(prediction: "Prediction", *_: object) -> None:
     """A line for people; on standard error where a picture could not be read."""
-    from tl.commands.console import printable
+    from tl.commands.console import folded, printable
 
     if prediction.error:
         _print_error(prediction)
         return
-    others = "".join(f", {printable(label)} {_percent(share)}" for label, share in prediction.top[1:])
+    others = [f"{printable(label)} {_percent(share)}" for label, share in prediction.top[1:]]
     label = click.style(printable(prediction.label), bold=True)
     if prediction.unknown:
         label = f"{click.style('unknown', fg='yellow', bold=True)}, unlike all training photos; nearest {label}"
-    click.echo(f"{printable(prediction.name)}: {label} {_percent(prediction.confidence)}{others}")
+    first = f"{printable(prediction.name)}: {label} {_percent(prediction.confidence)}"
+    click.echo(", ".join([first, *others]) if not _on_screen() else folded([first, *others]))
+
+
+def _on_screen() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def tell(asked: "Asked", made: "Labelled") -> None:

@@ -7,18 +7,14 @@ from typing import Any
 
 import click
 
-from tl.commands.prediction_options import of_engine, of_rows, printer
+from tl.commands.prediction_options import Within, of_engine, of_rows, printer
 
 
 @click.command("watch")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--settle", default=1.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds a file stays the same."
-)
+@click.option("--settle", default=1.0, show_default=True, type=Within(0.1, 3600), help="Seconds a file stays the same.")
 @click.option("--poll", is_flag=True, help="Look through the folder; do not rely on the system, as on network disks.")
-@click.option(
-    "--interval", default=1.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds between looks."
-)
+@click.option("--interval", default=1.0, show_default=True, type=Within(0.1, 3600), help="Seconds between looks.")
 @of_rows
 @of_engine
 def command(folder: Path, as_json: bool, form: str | None, quiet: bool, **options: Any) -> None:

@@ -59,7 +59,8 @@ def decode_any(content: bytes, at_least: int) -> NDArray[np.uint8]:
         if at_least:
             image.draft(None, (at_least, at_least))  # the JPEG parser can shrink; the others ignore it
         image.load()
-        return _flatten(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)
+        return _flatten(image)
 
 
 def opened(content: bytes) -> "Image.Image":
@@ -131,10 +132,10 @@ def _flatten(image: "Image.Image") -> NDArray[np.uint8]:
     if image.mode.startswith("I"):
         return _grey16(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+        seen_through = image if image.mode == "RGBA" else image.convert("RGBA")
+        image = Image.new("RGB", image.size, "white")
+        image.paste(seen_through, mask=seen_through)  # not alpha_composite, which takes twice the memory
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _grey16(image: "Image.Image") -> NDArray[np.uint8]:

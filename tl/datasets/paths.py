@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tl.datasets.images import IMAGE_SUFFIXES
-from tl.datasets.walking import below
+from tl.datasets.walking import below, matching
 from tl.errors import DataError, UsageError
 
 
@@ -52,6 +52,6 @@ def _meant(name: str) -> Iterator[Path]:
 
 def _matching(pattern: str) -> list[Path]:
     files: dict[Path, None] = {}  # each once: ** matches a folder and also all that is in it
-    for match in sorted(glob.glob(pattern, recursive=True)):
+    for match in sorted(matching(pattern)):
         files.update(dict.fromkeys(map(Path, below(match)) if os.path.isdir(match) else [Path(match)]))
     return list(files)

@@ -16,7 +16,7 @@ from tl.datasets.given import Failed, Given
 from tl.datasets.images import IMAGE_SUFFIXES, MAX_BYTES, VIDEO_SUFFIXES, Picture
 from tl.datasets.limits import Limits
 from tl.datasets.paths import check_name
-from tl.datasets.walking import below, in_order, separated
+from tl.datasets.walking import below, in_order, matching, separated
 from tl.errors import DataError, UsageError
 
 Named = tuple[str, Picture]
@@ -137,19 +137,29 @@ def _refused(refused: list[tuple[str, OSError]]) -> Iterator[Named]:
 def _matching(pattern: str, request: Request, at_least: int) -> Iterator[Named]:
     expanded: set[str] = set()  # ** matches a folder and then all that is in it
     none = True
-    for match in in_order(glob.iglob(pattern, recursive=True)):
+    last = None
+    for match in in_order(matching(pattern)):
         none = False
-        if any(str(parent) in expanded for parent in PurePath(match).parents):
+        if match == last or any(str(parent) in expanded for parent in PurePath(match).parents):
             continue
+        last = match
         if os.path.isdir(match):
             expanded.add(str(PurePath(match)))
             yield from _below(match)
         elif _ending(match) in _TABLES:
-            yield from _of_table(Path(match), request, at_least)
+            yield from _of_matched_table(match, request, at_least)
         else:
             yield from _single(match, request, at_least)
     if none:
         yield pattern, Path(pattern)
+
+
+def _of_matched_table(match: str, request: Request, at_least: int) -> Iterator[Named]:
+    """A table that nobody named: where it cannot be read, the other matches are looked at all the same."""
+    try:
+        yield from _of_table(Path(match), request, at_least)
+    except DataError as error:
+        yield match, Failed(str(error))
 
 
 def _of_table(table: Path, request: Request, at_least: int) -> Iterator[Named]:

@@ -45,7 +45,7 @@ def read_video(path: Path, every: int, at_least: int) -> Iterator[tuple[str, Fra
     import subprocess
 
     numbers = map(str, (every, at_least, MAX_PIXELS, SECONDS))
-    command = [sys.executable, "-P", frames.__file__, os.path.abspath(path), *numbers]
+    command = [sys.executable, "-P", frames.__file__, os.path.join(os.getcwd(), path), *numbers]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:

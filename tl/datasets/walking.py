@@ -1,5 +1,6 @@
 """A folder becomes the images below it, in order, in memory that does not grow with their number."""
 
+import glob
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,31 @@ def below(folder: str, refused: Refused | None = None) -> Iterator[str]:
         names = in_order(_images(at, folders, refused))
         yield from (os.path.join(at, name) for name in names)
         waiting.append(iter([os.path.join(at, name) for name in sorted(folders)]))
+
+
+def matching(pattern: str) -> Iterator[str]:
+    """What a pattern matches, in no order; `**` is folders of any depth, but none behind links, which may loop."""
+    parts = pattern.replace("/", os.sep).split(os.sep)
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    at = parts.index("**")
+    before, after = os.sep.join(parts[:at]), os.sep.join(parts[at + 1 :])
+    # A pattern that begins with `/` has nothing before the first of its parts.
+    starts = matching(before) if before else iter([os.sep if at else ""])
+    for start in starts:
+        if not after:
+            yield from [start] if start else glob.iglob("*")
+            continue
+        for folder in _folders(start):
+            yield from matching(os.path.join(glob.escape(folder), after))
+
+
+def _folders(start: str) -> Iterator[str]:
+    """A folder and all below it, but for hidden ones and links."""
+    for folder, below_it, _ in os.walk(start or os.curdir):
+        below_it[:] = [name for name in below_it if not name.startswith(".")]
+        yield folder if start else folder.removeprefix(os.curdir).removeprefix(os.sep)
 
 
 def in_order(names: Iterable[str]) -> Iterator[str]:

@@ -96,11 +96,17 @@ class OpenVINOEngine:
         """The compiled network, made at first use: where all features are known already, it is never made."""
         with self._complaining():
             options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision}
-            model = vars(self).pop("_model", None) or self._core.read_model(self._xml)
+            model = vars(self).pop("_model", None) or self._read()
             return self._core.compile_model(model, "CPU", options | self.choice.options)
 
     @cached_property
     def _model(self) -> Any:
+        return self._read()
+
+    def _read(self) -> Any:
+        with self._xml.open("rb") as file:  # what does not look like its own, OpenVINO takes for one of other programs'
+            if not file.read(64).lstrip().startswith(b"<?xml"):
+                raise RuntimeError("it is no network of OpenVINO")
         return self._core.read_model(self._xml)
 
     @cached_property
@@ -118,7 +124,7 @@ class OpenVINOEngine:
     def _complaining(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise EngineError(f"{self._xml} cannot be run by OpenVINO ({reason[:160]}); make the run again") from error
 

@@ -8,8 +8,8 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -26,6 +26,7 @@ from tl.reporting import Reporter, Silent
 
 _IN_MEMORY = 256 << 20  # features larger than this many bytes live in a file of the cache's disk
 _WRITE_ROWS = 256
+_PATIENCE = 2.0  # seconds
 _TOGETHER = 16  # pictures handed to a thread at once, as long as their features are known
 
 
@@ -79,11 +80,8 @@ def stream(
     """
     keeper = _Keeper(cache, engine, report or Silent())
     ready: deque[Row] = deque()
-    workers = max(2, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool, OneThread() as linear_algebra:
-        prepared = _ahead(
-            pool, lambda tasks: _prepare(tasks, recipe, keeper), enumerate(pictures), lambda: 4 * engine.batch
-        )
+    prepared = _ahead(lambda tasks: _prepare(tasks, recipe, keeper), enumerate(pictures), lambda: 4 * engine.batch)
+    with OneThread() as linear_algebra:
         try:
             for batch, vectors in engine.run(_batches(prepared, engine, ready)):
                 if len(batch) >= engine.batch:  # more are likely to come, while the caller works with these
@@ -99,7 +97,7 @@ def stream(
                 yield [Row(item.index, item.fingerprint, vector) for item, vector in zip(batch, vectors, strict=True)]
             yield _drained(ready)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            prepared.close()
             keeper.settle(at_least=1)
 
 
@@ -207,14 +205,29 @@ def _decoded(index: int, content: Content, content_hash: bytes, recipe: Recipe) 
     return _Prepared(index, content_hash, photo=photo)
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, work: _Work, tasks: Iterable[_Task], window: Callable[[], int]
-) -> Iterator[_Prepared]:
+def _ahead(work: _Work, tasks: Iterable[_Task], window: Callable[[], int]) -> Generator[_Prepared]:
     """What `work` makes of the tasks, in order, at most `window` of them ahead, which may change.
 
-    A thread is given one picture at a time; while all are known, many: handing over costs more than looking up.
+    A thread is given one picture at a time; while all are known, many: handing over costs more than looking up. Where
+    this is ended early, threads have `_PATIENCE` seconds to come back: one that waits for a server may take minutes.
     """
-    source, waiting, under_way, size = iter(tasks), deque[Future[list[_Prepared]]](), 0, 1
+    waiting = deque[Future[list[_Prepared]]]()
+    pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="decode")
+    try:
+        yield from _in_turn(pool, waiting, work, iter(tasks), window)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait([future for future in waiting if future.running()], _PATIENCE)
+
+
+def _in_turn(
+    pool: ThreadPoolExecutor,
+    waiting: deque[Future[list[_Prepared]]],
+    work: _Work,
+    source: Iterator[_Task],
+    window: Callable[[], int],
+) -> Iterator[_Prepared]:
+    under_way, size = 0, 1
     while True:
         while under_way < window() and (chunk := list(islice(source, size))):
             waiting.append(pool.submit(work, chunk))

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,19 +36,21 @@ class Appended:
             if path.exists():
                 self._check()  # before anything is cut from what may be a file of somebody else
             self._file = path.open("ab", buffering=0)
-            whole = _whole(path, form)
-            if whole < self._file.tell():
-                self._file.truncate(whole)
-            self._new = whole == 0
+            self._end = _whole(path, form)
+            self._new = self._end == 0
 
     def records(self) -> Iterator[Record]:
-        """The rows that are there (of CSV path, error, bytes and modified); StorageError if they are something else."""
+        """The rows that are there (of CSV path, error, bytes and modified); StorageError if they are something else.
+
+        Only once all have been taken is what a kill has torn off cut away: else the file may be somebody else's.
+        """
         with storage(self._path):
             rows = self._csv() if self._form == "csv" else self._jsonl()
             for row in rows:
-                if not isinstance(row.get("path"), str):
+                if not isinstance(row.get("path"), str) or "error" not in row:
                     raise ValueError
                 yield row
+            self._cut()
 
     def write(self, record: Record) -> None:
         """Add a row."""
@@ -56,6 +59,7 @@ class Appended:
             line = csv_line(self._columns.names) + line
         self._new = False
         with storage(self._path):
+            self._cut()
             rest = memoryview(line)
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -67,6 +71,12 @@ class Appended:
                 self._file.write(csv_line(self._columns.names))
             os.fsync(self._file.fileno())
             self._file.close()
+
+    def _cut(self) -> None:
+        """Cut away what comes after the last whole row, once."""
+        if self._end < self._file.tell() and self._end >= 0:
+            self._file.truncate(self._end)
+        self._end = -1
 
     def _check(self) -> None:
         csv_form = self._form == "csv"
@@ -81,18 +91,22 @@ class Appended:
                 )
             raise ValueError
 
-    def _jsonl(self) -> Iterator[dict[str, Any]]:
+    def _lines(self) -> Iterator[bytes]:
+        """The lines of the whole rows."""
+        left = self._end
         with self._path.open("rb") as file:
-            for at, line in enumerate(file):
-                if at >= self._skip:
-                    row = json.loads(line)
-                    yield row if isinstance(row, dict) else {}
+            while left > 0 and (line := file.readline(left)):
+                left -= len(line)
+                yield line
+
+    def _jsonl(self) -> Iterator[dict[str, Any]]:
+        for line in islice(self._lines(), self._skip, None):
+            row = json.loads(line)
+            yield row if isinstance(row, dict) else {}
 
     def _csv(self) -> Iterator[dict[str, Any]]:
-        with self._path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(file)
-            for row in reader:
-                yield {name: row[name] for name in ("path", "error", "bytes", "modified") if name in row}
+        for row in csv.DictReader(line.decode("utf-8", "surrogateescape") for line in self._lines()):
+            yield {name: row[name] for name in ("path", "error", "bytes", "modified") if name in row}
 
 
 def _whole(path: Path, form: str) -> int:
@@ -134,9 +148,9 @@ def storage(path: Path) -> Iterator[None]:
     except OSError as error:
         why = (error.strerror or type(error).__name__).lower()
         raise StorageError(
-            f"{str(path)!r} cannot be written: {why}; the rows that are there stay, --resume goes on with them"
+            f"{str(path)!r} cannot be written: {why}; the rows that are there stay, predicting goes on with --resume"
         ) from error
-    except (ValueError, KeyError, csv.Error):
+    except (ValueError, KeyError, OverflowError, RecursionError, csv.Error):
         raise StorageError(
             f"{str(path)!r} holds something else than rows of tl: give another --out, or remove it"
         ) from None

@@ -49,7 +49,9 @@ class Arrivals:
         self._settle, self._interval = settle, interval
         self._waiting: dict[str, _Candidate] = {}
         self._told: SimpleQueue[str] = SimpleQueue()
-        self._observer = None if poll else self._observed(report)
+        self._report, self._poll = report, poll
+        self._place = self._identity()
+        self._observer = None if poll else self._observed()
 
     def groups(self, stop: Event) -> Iterator[list[tuple[str, Stamp]]]:
         """Names of files that have arrived, with their stamps, until `stop` is set; empty lists while there are none.
@@ -60,6 +62,8 @@ class Arrivals:
         scan, next_scan = self._scan(), 0.0
         while not stop.is_set():
             now = time.monotonic()
+            if self._is_another():
+                scan, next_scan = self._scan(), 0.0
             if now >= next_scan:
                 for name in scan:
                     self._look(name)
@@ -76,6 +80,23 @@ class Arrivals:
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(1)
+
+    def _identity(self) -> tuple[int, int]:
+        try:
+            found = os.stat(self._folder)
+        except OSError as error:
+            why = (error.strerror or type(error).__name__).lower()
+            raise DataError(f"folder {str(self._folder)!r} cannot be read any more: {why}") from error
+        return found.st_dev, found.st_ino
+
+    def _is_another(self) -> bool:
+        """Whether another folder stands in the place of the one that is listened to; then it is listened to."""
+        place = self._identity()
+        if place == self._place:
+            return False
+        self.close()
+        self._place, self._observer = place, None if self._poll else self._observed()
+        return True
 
     def _scan(self) -> Iterator[str]:
         def refused(at: str, error: OSError) -> None:
@@ -124,11 +145,11 @@ class Arrivals:
         ready = [name for name in old if name in self._waiting and now - self._waiting[name].since >= self._settle]
         return [(name, self._waiting.pop(name).stamp) for name in sorted(ready)[:_GROUP]]
 
-    def _observed(self, report: Reporter) -> Any:
+    def _observed(self) -> Any:
         try:
             from watchdog.observers import Observer
         except ImportError:
-            report.warn(f"watchdog is not installed: the folder is looked through every {self._interval:g} seconds")
+            self._report.warn(f"watchdog is not installed: looking through the folder every {self._interval:g} seconds")
             return None
         observer = Observer()
         try:
@@ -137,7 +158,7 @@ class Arrivals:
             observer.start()
         except OSError as error:
             why = (error.strerror or type(error).__name__).lower()
-            report.warn(f"the system does not tell of new files ({why}): looking every {self._interval:g} seconds")
+            self._report.warn(f"the system tells of no new files ({why}): looking every {self._interval:g} seconds")
             return None
         return observer
 

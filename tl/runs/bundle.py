@@ -158,6 +158,8 @@ def _classes(names: Any) -> tuple[str, ...]:
         raise ValueError("classes are no list of names")
     if len(set(names)) != len(names):
         raise ValueError("a class is named twice")
+    for name in names:
+        name.encode("utf-8", "surrogateescape")  # what is neither text nor bytes of a name can be written nowhere
     return tuple(names)
 
 

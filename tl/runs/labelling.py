@@ -1,5 +1,6 @@
 """Everything that was asked for becomes predictions: handed on one by one, written as rows, sorted into folders."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -157,6 +158,8 @@ def _check(asked: Asked) -> None:
 
         check_file(asked.out)
     if asked.by_class is not None:
-        from tl.runs.sorting import check_outside
+        from tl.runs.sorting import ERRORS, check_outside
 
         check_outside(asked.by_class, asked.request.images)
+        if asked.out is not None and os.path.realpath(asked.out) == os.path.realpath(asked.by_class / ERRORS):
+            raise UsageError(f"--out {str(asked.out)!r} is where --by-class tells what failed: give another name")

@@ -106,6 +106,7 @@ def _opened(out: Path, form: str, columns: Columns, run: Run, journal: Path) -> 
         rows = Appended(out, form, columns) if form in _IN_PLACE else Appended(journal, "jsonl", columns, skip=1)
         done = Done()
         for record in rows.records():
+            columns.check(record, out)
             done.add(record["path"], failed=bool(record["error"]))
     except TLError:
         if rows is not None:
@@ -129,17 +130,24 @@ def _first_line(journal: Path) -> Record | None:
 
 def _finish(journal: Path, out: Path, form: str, columns: Columns) -> None:
     scratch = out.with_name(f".{out.name}.part")
-    with journal.open("rb") as file:
-        records = (json.loads(line) for line in islice(file, 1, None))
-        if form == "parquet":
-            parquet.write(scratch, records, columns)
-        else:
-            with scratch.open("wb") as target:
-                target.write(b"[")
-                for at, record in enumerate(records):
-                    target.write((b",\n" if at else b"\n") + json_line(record).rstrip(b"\n"))
-                target.write(b"\n]\n")
-    os.replace(scratch, out)
+    try:
+        with journal.open("rb") as file:
+            records = (json.loads(line) for line in islice(file, 1, None))
+            if form == "parquet":
+                parquet.write(scratch, records, columns)
+            else:
+                _write_json(scratch, records)
+        os.replace(scratch, out)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _write_json(target: Path, records: Iterator[Record]) -> None:
+    with target.open("wb") as file:
+        file.write(b"[")
+        for at, record in enumerate(records):
+            file.write((b",\n" if at else b"\n") + json_line(record).rstrip(b"\n"))
+        file.write(b"\n]\n")
 
 
 def _read(out: Path, form: str, columns: Columns) -> Iterator[Record]:

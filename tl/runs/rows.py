@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tl.errors import UsageError
+from tl.errors import StorageError, UsageError
 from tl.runs.prediction import Prediction
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
@@ -55,6 +55,15 @@ class Columns:
         last = [record.get(name) for name in self.names[self.names.index("error") + 1 :]]
         return [record["path"], record["label"], record["confidence"], *flat, record["unknown"], record["error"], *last]
 
+    def check(self, record: Record, out: Path) -> None:
+        """Raises StorageError where a row of JSON that was read from `out` has more or fewer labels, or no sha256."""
+        top = record.get("top")
+        if top and (len(top) != self.top or ("sha256" in record) != self.sha256):
+            raise StorageError(
+                f"{str(out)!r} has other columns than are to be written: give the same --top and --sha256, or another"
+                " --out"
+            )
+
     def records(self, rows: Iterator[dict[str, Any]]) -> Iterator[Record]:
         """Rows of a table as the records they came from."""
         for row in rows:
@@ -77,8 +86,8 @@ def csv_line(cells: "list[Cell] | tuple[str, ...]") -> bytes:
     """Cells as a line of comma-separated values; names that are no UTF-8 keep their bytes, yes and no are 1 and 0."""
     text = StringIO()
     plain = [int(cell) if isinstance(cell, bool) else cell for cell in cells]
-    csv.writer(text, lineterminator="\n").writerow(plain)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    csv.writer(text).writerow(plain)  # its own end of a line, "\r\n", is what it puts into quotes inside of a cell
+    return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape") + b"\n"
 
 
 def form_of(out: Path | None, asked: str | None) -> str:

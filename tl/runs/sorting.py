@@ -16,6 +16,7 @@ UNKNOWN = "unknown"
 ERRORS = "errors.csv"
 
 _BLOCK = 1 << 20
+_SUFFIX = 20  # bytes: what is longer belongs to the name
 _SCRATCH = ".sorting.part"
 
 
@@ -27,7 +28,7 @@ class Sorter:
     """
 
     def __init__(self, out: Path, classes: Sequence[str], how: str = "copy") -> None:
-        self._out, self._how = out, how
+        self._out, self._how, self._real = out, how, Path(os.path.realpath(out))
         self._folders = folders(classes)
         self.sorted = 0
         with _storing(out):
@@ -35,10 +36,13 @@ class Sorter:
 
     def put(self, prediction: Prediction, photo: Path) -> str:
         """Sort a photo; returns why it could not be, or nothing. Raises StorageError where nothing can be written."""
+        source = _placed(photo)
+        if self._real in source.parents:
+            return f"lies in {str(self._out)!r}, into which photos are sorted"
         folder = self._out / (UNKNOWN if prediction.unknown else self._folders[prediction.label])
         with _storing(folder):
             folder.mkdir(exist_ok=True)
-        place, source = folder / _plain(photo.name), Path(os.path.abspath(photo))
+        place = folder / _plain(photo.name)
         longer = place.with_name(f"{place.stem}-{prediction.sha256[:16]}{place.suffix}")
         for target in (place, longer):
             if self._same(target, source, prediction.sha256):
@@ -88,14 +92,16 @@ class Sorter:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return "not a file"
             found = hashlib.sha256()
-            with scratch.open("wb") as copy:
-                while block := file.read(_BLOCK):
-                    found.update(block)
-                    copy.write(block)
-            if found.hexdigest() != sha256:
-                scratch.unlink()
-                return "has changed since it was labelled"
-            os.replace(scratch, target)
+            try:
+                with scratch.open("wb") as copy:
+                    while block := file.read(_BLOCK):
+                        found.update(block)
+                        copy.write(block)
+                if found.hexdigest() != sha256:
+                    return "has changed since it was labelled"
+                os.replace(scratch, target)
+            finally:
+                scratch.unlink(missing_ok=True)
         return ""
 
 
@@ -114,20 +120,32 @@ def folders(classes: Sequence[str]) -> dict[str, str]:
 
 
 def check_outside(out: Path, images: Sequence[str]) -> None:
-    """Raises UsageError where `out` lies in a folder that is looked through, or is no folder."""
-    if out.exists() and not out.is_dir():
+    """Raises UsageError where `out` and a folder that is looked through lie in each other, or it is no folder."""
+    if os.path.exists(out) and not os.path.isdir(out):
         raise UsageError(f"--by-class {str(out)!r} is no folder: give a new one")
-    target = out.resolve()
-    for name in images:
-        if os.path.isdir(name) and (Path(name).resolve() == target or Path(name).resolve() in target.parents):
+    target = Path(os.path.realpath(out))
+    for name in filter(os.path.isdir, images):
+        given = Path(os.path.realpath(name))
+        if given == target or given in target.parents:
             raise UsageError(
                 f"--by-class {str(out)!r} lies inside of {name!r}, whose photos are sorted: give another place"
             )
+        if target in given.parents:
+            raise UsageError(
+                f"{name!r} lies inside of --by-class {str(out)!r}, where photos are sorted to: give another"
+            )
+
+
+def _placed(photo: Path) -> Path:
+    """A file by a name that holds from anywhere: that of its folder may lead through links, and back by `..`."""
+    return Path(os.path.realpath(photo.parent)) / photo.name
 
 
 def _plain(name: str) -> str:
     # The names of files are of this file system, and stay as they are, unless what is put behind them would not fit.
     stem, suffix = os.path.splitext(name)
+    if len(os.fsencode(suffix)) > _SUFFIX:
+        stem, suffix = name, ""
     while len(os.fsencode(stem + suffix)) > 230:
         stem = stem[:-1]
     return stem + suffix

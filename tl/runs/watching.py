@@ -7,7 +7,7 @@ kill can leave a file done without a row, or with two.
 import os
 import sqlite3
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -47,7 +47,8 @@ def watch(asked: Watched, stop: Event, each: Each = lambda *_: None, *, report: 
     if asked.by_class is not None:
         check_outside(asked.by_class, [str(asked.folder)])
     run = bundle.load(asked.run)
-    columns = Columns(min(asked.top, len(run.classes)), asked.sha256, stamped=True)
+    shown = Columns(min(asked.top, len(run.classes)), asked.sha256)
+    columns = replace(shown, stamped=True)
     predictor = Predictor(
         run, engine=asked.engine, precision=asked.precision, unknown=asked.unknown, threads=asked.threads
     )
@@ -77,7 +78,7 @@ def watch(asked: Watched, stop: Event, each: Each = lambda *_: None, *, report: 
                 seen.add(prediction.name, stamps[prediction.name])
                 made.count += 1
                 made.failed += bool(prediction.error)
-                each(prediction, columns)
+                each(prediction, shown)
     return made
 
 
@@ -102,9 +103,12 @@ class Seen:
     def read(self, rows: Appended, out: Path) -> int:
         """Note what has a row; returns how many rows there are. Raises StorageError for rows of another kind."""
         count = 0
-        for record in rows.records():
-            self.add(record["path"], (_whole(record, "bytes", out), _whole(record, "modified", out)))
-            count += 1
+        try:
+            for record in rows.records():
+                self.add(record["path"], (_whole(record, "bytes"), _whole(record, "modified")))
+                count += 1
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise StorageError(f"{str(out)!r} was not written by tl watch: give another --out") from None
         return count
 
     def close(self) -> None:
@@ -116,11 +120,12 @@ def _key(name: str) -> bytes:
     return os.fsencode(os.path.abspath(name))
 
 
-def _whole(record: dict[str, Any], name: str, out: Path) -> int:
-    try:
-        return int(record[name])
-    except (KeyError, TypeError, ValueError):
-        raise StorageError(f"{str(out)!r} was not written by tl watch: give another --out") from None
+def _whole(record: dict[str, Any], name: str) -> int:
+    """A number as the database can hold it."""
+    number = int(record[name])
+    if not 0 <= number < 1 << 63:
+        raise ValueError(f"{name} is no size and no time")
+    return number
 
 
 def _form(asked: Watched) -> str:
