@@ -204,6 +204,15 @@ def test_a_photo_opens_with_what_speaks_for_it_and_takes_its_truth(visit: Open, 
     assert page.locator(".tile.wrong").count() == 0
 
 
+def test_a_broken_photo_opens_with_its_reason_and_nothing_odd(visit: Open, sorted_photos: Path):
+    page = visit()
+    classified(page, sorted_photos, 11)
+    page.locator(".tile.error").click()
+    dialog = page.get_by_role("dialog", name="broken.png")
+    assert "damaged PNG" in dialog.inner_text()
+    assert "null" not in dialog.inner_text()
+
+
 def test_the_keyboard_walks_the_grid_and_comes_back_to_it(visit: Open, sorted_photos: Path):
     page = visit()
     classified(page, sorted_photos, 11)

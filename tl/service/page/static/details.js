@@ -70,7 +70,7 @@ function fill() {
       button("×", () => box.close(), { id: "details-close", "aria-label": say("close") })),
     make("p", { class: "verdict", id: "details-verdict" }),
     pictures(),
-    row.answer ? bars() : null,
+    ...(row.answer ? [bars()] : []),
     truthField(),
     facts(),
   );
