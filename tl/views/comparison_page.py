@@ -24,6 +24,9 @@ td.reason { text-align: left; white-space: normal; min-width: 20rem; overflow-wr
 .pretrained { color: var(--own) } .random { color: var(--other) }
 pre { margin: 0; padding: .75rem 1rem; background: var(--shade); border-radius: .5rem; white-space: pre-wrap }
 @media (max-width: 40rem) {
+  .scroll::before { content: "more to the side →"; display: block; position: sticky; left: 0; width: max-content;
+    padding: .2rem .6rem; font-size: .85rem; color: var(--quiet) }
+  .picture::before { color: #545b65 }
   th:first-child { position: sticky; left: 0; min-width: 7.5rem; max-width: 9rem }
   th, td { padding: .45rem .55rem }
 }
