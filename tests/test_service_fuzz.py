@@ -13,6 +13,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from live import Live, problem
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 EXAMPLES = 6  # for each operation; more of them are tried by hand
 MUTANTS = 40
@@ -81,8 +82,9 @@ def test_forms_with_bytes_changed_are_answered_or_refused(live: Live, seed: int)
 
 
 def pictures() -> Iterator[bytes]:
+    register_heif_opener()
     pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
-    for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"):
+    for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "HEIF", "AVIF"):
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, form)
         yield stream.getvalue()

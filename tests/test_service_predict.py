@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from live import Live, problem
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from tl.runs.bundle import load
 from tl.runs.prediction import Predictor
@@ -36,6 +37,15 @@ def test_a_photo_gets_the_label_that_the_library_gives_it(live: Live, tiny_run: 
         assert got["unknown"] == wanted.unknown
         assert [share["label"] for share in got["top"]] == [label for label, _ in wanted.top]
         assert got["error"] is None
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF", "WEBP"])
+def test_what_telephones_write_is_decoded_under_the_same_limits(live: Live, shapes: Path, kind: str):
+    register_heif_opener()
+    photo = io.BytesIO()
+    Image.open(shapes / "stripes" / "03.png").save(photo, kind, quality=95)
+    [got] = json.loads(live.post(photo.getvalue()).data)["predictions"]
+    assert (got["label"], got["error"]) == ("stripes", None)
 
 
 def test_a_form_of_several_photos_is_answered_in_its_order(live: Live, shapes: Path):
