@@ -55,7 +55,7 @@ def test_the_split_by_default_is_the_one_that_training_makes():
     assert {one.kind for one in found} <= {"few photos", "outlier"}
     single = dataset({"a/1.png": photo(1), "b/1.png": photo(2)})
     _, notes = examine(single, seen(single))
-    assert notes[1] == "labels: they take two classes of 5 photos or more"
+    assert notes[1] == "labels: they take two classes of 5 different photos or more"
     assert notes[0].startswith("the split by default cannot be made: class 'a' has 1 image")
 
 
