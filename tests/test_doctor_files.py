@@ -13,6 +13,7 @@ from tl.datasets.sources import load
 from tl.doctor.files import files
 from tl.doctor.findings import Finding
 from tl.doctor.looking import look
+from tl.errors import ImageError
 
 
 def content(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -91,3 +92,46 @@ def test_what_mends_a_name_can_be_typed(tmp_path: Path, usual):
     subprocess.run(shlex.split(told.mend), check=True)
     assert (folder / "cat" / "it's one.jpg").is_file()
     assert found(folder) == {}
+
+
+def test_photos_of_a_kind_that_is_not_read_are_to_be_saved_as_another(
+    tmp_path: Path, usual, monkeypatch: pytest.MonkeyPatch
+):
+    objection = "XYZ images are not read: save it as JPEG"  # as the decoder says it of kinds that it knows by name only
+
+    def decode(head: bytes) -> None:
+        raise ImageError(objection if head.startswith(b"xyz") else "not an image")
+
+    monkeypatch.setattr("tl.doctor.files.decode", decode)
+    given = {"cat/1.jpg": b"xyz" + bytes(400), "cat/2.xyz": b"xyz" + bytes(400), "cat/3.txt": b"words"}
+    made = load(write(tmp_path / "photos", usual | given))
+    looks = look(made.pictures)
+    looks.errors[made.names.index("cat/1.jpg")] = objection
+    told = {one.files[0]: one for one in files(made, looks)}
+    assert {name: (one.kind, one.severity, one.evidence, one.mend) for name, one in told.items()} == {
+        "cat/1.jpg": ("unread format", "error", "XYZ images are not read", "save it as JPEG"),
+        "cat/2.xyz": ("unread format", "warning", "XYZ images are not read", "save it as JPEG"),
+        "cat/3.txt": ("left out", "note", "not an image file (.txt)", ""),
+    }
+
+
+def test_what_may_be_sound_is_not_offered_for_deleting(tmp_path: Path, usual):
+    beside = {
+        "cat/float.tiff": content(Image.new("F", (30, 30)), "TIFF"),
+        "cat/boxes.json": b"{}",
+        "cat/flat.png": photo(9, 400, 30),
+        "loose.png": photo(9),
+    }
+    folder = write(tmp_path / "photos", usual | beside)
+    told = found(folder)
+    assert {name: one.mend for name, one in told.items()} == {
+        "cat/float.tiff": "save it as JPEG",
+        "cat/boxes.json": "",
+        "cat/flat.png": "crop it to what it shows",
+        "loose.png": "put it into the folder of its class",
+    }
+    made = load(folder)
+    looks = look(made.pictures)
+    looks.errors[0] = "cannot be read: permission denied"
+    (unreadable,) = [one for one in files(made, looks) if one.kind == "unreadable"]
+    assert unreadable.mend == "see to it that it is there and may be read"

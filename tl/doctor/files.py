@@ -4,11 +4,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tl.datasets.dataset import Dataset
-from tl.datasets.images import IMAGE_SUFFIXES
+from tl.datasets.dataset import Dataset, Skipped
+from tl.datasets.images import IMAGE_SUFFIXES, decode
 from tl.doctor.findings import Finding
 from tl.doctor.looks import Header, Looks
 from tl.doctor.mending import Mending
+from tl.errors import ImageError
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -19,7 +20,10 @@ _SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
 }
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\x00", b"MM\x00*", b"RIFF")
+_HEAD = 64  # bytes that tell what a file is
+_NOT_READ = "are not read"  # what the decoder says of an image of a kind that it does not know
 _REASONS = (
+    ("unread format", _NOT_READ),
     ("empty", "empty file"),
     ("truncated", "truncated"),
     ("colour mode", "pixels are not supported"),
@@ -28,6 +32,13 @@ _REASONS = (
     ("not an image", "not an image"),
     ("unreadable", "cannot be read"),
 )
+# A file may be sound though it cannot be read: none of these is offered for deleting.
+_MENDS = {
+    "unread format": "save it as JPEG",
+    "colour mode": "save it as JPEG",
+    "enormous": "make it smaller",
+    "unreadable": "see to it that it is there and may be read",
+}
 _LARGE = 50_000_000  # pixels: they only cost time, as networks look at a fraction of a megapixel
 _SMALL = 24  # pixels of a side, in a data set of larger ones
 _ASPECT = 4.0  # a square that networks look at leaves a quarter of the short side
@@ -37,17 +48,25 @@ _MOST_SKIPPED = 10_000
 def files(dataset: Dataset, looks: Looks) -> list[Finding]:
     """Findings about files: those that cannot be read, and those that can but are not what one thinks."""
     mending = Mending(dataset)
-    found = [
-        Finding(_kind(reason), "error", (dataset.names[index],), reason, mending.remove(index), 1.0)
-        for index, reason in looks.errors.items()
-    ]
-    found += _skipped(dataset, mending)
+    found = [_unread(dataset, mending, index, reason) for index, reason in looks.errors.items()]
+    found += [_left_out(dataset, skipped) for skipped in dataset.skipped[:_MOST_SKIPPED]]
     headers = {index: header for index, header in enumerate(looks.headers) if header is not None}
     sides = [min(header.width, header.height) for header in headers.values()]
     usual = float(np.median(sides)) if sides else 0.0
     for index, header in headers.items():
         found += _odd(dataset, mending, index, header, usual)
     return found
+
+
+def _unread(dataset: Dataset, mending: Mending, index: int, reason: str) -> Finding:
+    kind = _kind(reason)
+    mend = _MENDS.get(kind) or mending.remove(index)
+    return Finding(kind, "error", (dataset.names[index],), _evidence(kind, reason), mend, 1.0)
+
+
+def _evidence(kind: str, reason: str) -> str:
+    # Behind the colon the decoder says what to do, which is said below the evidence here.
+    return reason.partition(": ")[0] if kind == "unread format" else reason
 
 
 def _kind(reason: str) -> str:
@@ -70,7 +89,7 @@ def _odd(dataset: Dataset, mending: Mending, index: int, header: Header, usual: 
     if short < _SMALL and short < usual / 2:
         add("tiny", "warning", f"{size}; the others have {usual:.0f} on their short side", mending.remove(index), 0.5)
     if long > _ASPECT * short:
-        add("extreme shape", "note", size, mending.remove(index), min(1.0, long / short / 40))
+        add("extreme shape", "note", size, "crop it to what it shows", min(1.0, long / short / 40))
     if header.orientation not in (0, 1):
         said = f"turned by EXIF orientation {header.orientation}: shown upright here, lying down by some other programs"
         add("rotated", "note", said, "", 0.1)
@@ -79,26 +98,37 @@ def _odd(dataset: Dataset, mending: Mending, index: int, header: Header, usual: 
     return found
 
 
-def _skipped(dataset: Dataset, mending: Mending) -> list[Finding]:
-    """Files that were left out before they were read; an image under a foreign name is worth a warning."""
-    found = []
-    for skipped in dataset.skipped[:_MOST_SKIPPED]:
-        image = skipped.reason.startswith("not an image file") and _starts_like_an_image(dataset, skipped.path)
-        if image:
-            known = ", ".join(sorted(IMAGE_SUFFIXES)[:3])
-            said = f"holds an image, but is left out for its name: image files end in {known}, …"
-            found.append(Finding("wrong extension", "warning", (skipped.path,), said, "", 0.8))
-        else:
-            mend = mending.remove_file(skipped.path)
-            found.append(Finding("left out", "note", (skipped.path,), skipped.reason, mend, 0.1))
-    return found
+def _left_out(dataset: Dataset, skipped: Skipped) -> Finding:
+    """A file that was left out before it was read does no harm; an image among them is worth a warning."""
+    names, reason = (skipped.path,), skipped.reason
+    if reason == "not in a class folder":
+        return Finding("left out", "note", names, reason, "put it into the folder of its class", 0.1)
+    head = _head(dataset, skipped.path) if reason.startswith("not an image file") else b""
+    objection = _objection(head)
+    if _NOT_READ in objection:
+        said = _evidence("unread format", objection)
+        return Finding("unread format", "warning", names, said, _MENDS["unread format"], 0.8)
+    if head.startswith(_MAGIC):
+        known = ", ".join(sorted(IMAGE_SUFFIXES)[:3])
+        said = f"holds an image, but is left out for its name: image files end in {known}, …"
+        return Finding("wrong extension", "warning", names, said, "", 0.8)
+    return Finding("left out", "note", names, reason, "", 0.1)
 
 
-def _starts_like_an_image(dataset: Dataset, name: str) -> bool:
+def _objection(head: bytes) -> str:
+    """What the decoder has against a file that begins so."""
+    try:
+        decode(head)
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
+def _head(dataset: Dataset, name: str) -> bytes:
     if dataset.root is None:
-        return False
+        return b""
     try:
         with open(dataset.root / name, "rb") as file:
-            return file.read(8).startswith(_MAGIC)
+            return file.read(_HEAD)
     except (OSError, ValueError):
-        return False
+        return b""

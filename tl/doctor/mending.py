@@ -21,11 +21,6 @@ class Mending:
         """Take images out of the data set."""
         return self._command("rm", "leave out", [self._where(index) for index in indices])
 
-    def remove_file(self, name: str) -> str:
-        """Take a file out of the data set that is not among its images."""
-        root = self._dataset.root
-        return self._command("rm", "leave out", [_shown(root / name) if root and self._folders else name])
-
     def relabel(self, index: int, label: str) -> str:
         """Give an image another label."""
         name = PurePosixPath(self._dataset.names[index])

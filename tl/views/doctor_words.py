@@ -9,6 +9,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "not an image": ("Files that are no images", "They are named like images, but hold something else."),
     "unreadable": ("Files that cannot be read", "Permissions or the disk do not allow it."),
     "colour mode": ("Odd colour modes", "Other programs may show other colours, or nothing."),
+    "unread format": ("Images in formats that are not read", "They may be good photos, but are not learnt from so."),
     "wrong extension": ("Names that say another format", "Some programs go by the name and fail."),
     "left out": ("Files that are left out", "They are in the folders, but are not among the images."),
     "enormous": ("Enormous images", "They cost time: networks look at a fraction of a megapixel."),
