@@ -22,7 +22,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "torn group": ("Groups on both sides of the split", "What must stay together is learnt from and checked with."),
     "label": ("Labels that are probably wrong", "A classifier that has not seen the photo is sure of another one."),
     "doubtful label": ("Labels in doubt", "These photos are hard, or their labels wrong: they are worth a look."),
-    "outlier": ("Photos unlike all others", "They may not belong here at all."),
+    "outlier": ("Photos unlike all others", "They may not belong here at all, or be rare and worth having."),
     "blank": ("Blank photos", "They show one colour."),
     "too dark": ("Dark photos", "There is little to see in them."),
     "too bright": ("Overexposed photos", "There is little to see in them."),
