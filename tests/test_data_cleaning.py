@@ -3,11 +3,12 @@
 import csv
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY, Tl
+from conftest import ROOT, TINY, Tl
 from doctored import dataset, photo, seen, write
 from PIL import Image, ImageOps
 
@@ -15,7 +16,7 @@ from tl.datasets.dataset import Dataset
 from tl.datasets.sources import load
 from tl.doctor.cleaning import KINDS, Plan, Step, plan
 from tl.doctor.copies import Copy
-from tl.doctor.fixing import fix
+from tl.doctor.fixing import fix, undo_of
 from tl.doctor.labels import Suspect
 from tl.errors import DataError, UsageError
 
@@ -198,3 +199,8 @@ def test_the_kinds_of_the_command_are_those_of_the_library():
     from tl.commands.data_fix import _KINDS
 
     assert _KINDS == KINDS
+
+
+def test_the_document_names_the_lists_that_are_written():
+    named = set(re.findall(r"\b[\w.]*undo\.\w+", (ROOT / "docs" / "data.md").read_text()))
+    assert named == {undo_of(Path("clean")).name, undo_of(Path("clean.csv")).name}

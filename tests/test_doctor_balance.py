@@ -39,3 +39,11 @@ def test_uneven_classes_are_named_with_how_uneven():
     assert (found.kind, found.severity) == ("imbalance", "note")
     assert "10.0 times as many" in found.evidence
     assert "add photos of dog" in found.mend
+
+
+def test_where_there_is_no_split_only_classes_that_are_too_small_are_at_fault():
+    found = balance([ClassCount(name, count, count, 0, 0, 0) for name, count in (("cat", 20), ("dog", 4), ("wolf", 1))])
+    assert [(one.severity, one.evidence) for one in found if one.kind == "few photos"] == [
+        ("warning", "class dog has 4 photos"),
+        ("error", "class wolf has 1 photo; it takes one to learn from and one to check with"),
+    ]

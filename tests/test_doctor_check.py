@@ -55,8 +55,19 @@ def test_the_split_by_default_is_the_one_that_training_makes():
     assert {one.kind for one in found} <= {"few photos", "outlier"}
     single = dataset({"a/1.png": photo(1), "b/1.png": photo(2)})
     _, notes = examine(single, seen(single))
-    assert notes[1] == "labels: they take two classes of 5 photos or more"
+    assert notes[1] == "labels: they take two classes of 5 different photos or more"
     assert notes[0].startswith("the split by default cannot be made: class 'a' has 1 image")
+
+
+def test_a_class_of_one_photo_is_alone_at_fault():
+    images = {
+        f"{label}/{at:02}.png": photo(100 * (label == "dog") + at) for label in ("cat", "dog") for at in range(20)
+    }
+    alone = dataset(images | {"wolf/1.png": photo(300)})
+    found, notes = examine(alone, seen(alone))
+    assert notes[0].startswith("the split by default cannot be made: class 'wolf' has 1 image")
+    assert [one.evidence.split(";")[0] for one in found if one.severity == "error"] == ["class wolf has 1 photo"]
+    assert [one.kind for one in found].count("few photos") == 1
 
 
 def test_nothing_but_broken_files():

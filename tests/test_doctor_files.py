@@ -91,3 +91,36 @@ def test_what_mends_a_name_can_be_typed(tmp_path: Path, usual):
     subprocess.run(shlex.split(told.mend), check=True)
     assert (folder / "cat" / "it's one.jpg").is_file()
     assert found(folder) == {}
+
+
+def test_photos_of_a_kind_that_is_not_read_are_to_be_saved_as_another(tmp_path: Path, usual):
+    jxl = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(400)
+    given = {"cat/1.jpg": jxl, "cat/2.jxl": jxl, "cat/3.txt": b"words"}
+    told = found(write(tmp_path / "photos", usual | given))
+    assert {name: (one.kind, one.severity, one.evidence, one.mend) for name, one in told.items()} == {
+        "cat/1.jpg": ("unread format", "error", "JPEG XL images are not read", "save it as JPEG"),
+        "cat/2.jxl": ("unread format", "warning", "JPEG XL images are not read", "save it as JPEG"),
+        "cat/3.txt": ("left out", "note", "not an image file (.txt)", ""),
+    }
+
+
+def test_what_may_be_sound_is_not_offered_for_deleting(tmp_path: Path, usual):
+    beside = {
+        "cat/float.tiff": content(Image.new("F", (30, 30)), "TIFF"),
+        "cat/boxes.json": b"{}",
+        "cat/flat.png": photo(9, 400, 30),
+        "loose.png": photo(9),
+    }
+    folder = write(tmp_path / "photos", usual | beside)
+    told = found(folder)
+    assert {name: one.mend for name, one in told.items()} == {
+        "cat/float.tiff": "save it as JPEG",
+        "cat/boxes.json": "",
+        "cat/flat.png": "crop it to what it shows",
+        "loose.png": "put it into the folder of its class",
+    }
+    made = load(folder)
+    looks = look(made.pictures)
+    looks.errors[0] = "cannot be read: permission denied"
+    (unreadable,) = [one for one in files(made, looks) if one.kind == "unreadable"]
+    assert unreadable.mend == "see to it that it is there and may be read"

@@ -1,11 +1,17 @@
 """Photos that show nothing, and photos unlike all others."""
 
+from pathlib import Path
+
 import numpy as np
-from doctored import dataset, photo
+from doctored import dataset, photo, write
 from PIL import Image, ImageFilter, ImageOps
 
+from tl.datasets.sources import load
+from tl.doctor.findings import Diagnosis
 from tl.doctor.looking import look
 from tl.doctor.outliers import far, outliers
+from tl.views.doctor_list import listing
+from tl.views.doctor_page import page
 
 
 def test_photos_that_show_nothing_are_named_for_what_they_are():
@@ -52,3 +58,19 @@ def test_copies_of_an_outlier_do_not_hide_it():
 def test_few_photos_have_no_outliers():
     assert far(np.random.default_rng(0).random((20, 8)).astype(np.float32)) == []
     assert far(np.zeros((0, 8), np.float32)) == []
+
+
+def test_what_is_odd_is_to_be_looked_at_before_anything_is_done_to_it(tmp_path: Path):
+    folder = write(
+        tmp_path / "photos", {f"{label}/{at:02}.png": photo(at) for label in ("cat", "dog") for at in range(20)}
+    )
+    images = load(folder)
+    features = np.abs(np.eye(2, 40)[np.arange(40) // 20] * 5 + 0.3 * np.random.default_rng(0).standard_normal((40, 40)))
+    features[25] = np.r_[np.zeros(30), np.full(10, 3.0)]
+    (odd,) = outliers(images, look(images.pictures), features.astype(np.float32), np.arange(40))
+    assert (odd.kind, odd.files) == ("outlier", ("dog/05.png",))
+    assert odd.mend.startswith("look at it: keep it if it shows dog")
+    shown = " ".join(listing(Diagnosis(images, (odd,), (), 1.0), 80).split())
+    assert "→ look at it: keep it if it shows dog" in shown
+    for text in (shown, page(Diagnosis(images, (odd,), (), 1.0))):
+        assert "rm -- " not in text

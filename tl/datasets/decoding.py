@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.formats import format_of
+from tl.datasets.formats import format_of, unread
 from tl.datasets.scans import lacks_only_its_end
 from tl.errors import ImageError
 
@@ -83,6 +83,8 @@ def reason(error: Exception, content: bytes) -> str:
     text = str(error).lower()
     if isinstance(error, MemoryError) or "decompression bomb" in text:
         return "too large to decode"
+    if other := unread(content):
+        return f"{other} images are not read: save it as JPEG"
     kind = format_of(content)
     if not kind:
         return f"not an image ({_start(content)})"

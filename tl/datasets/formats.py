@@ -23,6 +23,15 @@ _MAGIC = (
     (b"II*\x00", "TIFF"),
     (b"MM\x00*", "TIFF"),
 )
+_UNREAD = (
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (4, b"jP  ", "JPEG 2000"),
+    (0, b"8BPS", "Photoshop"),
+    (8, b"crx ", "Canon raw"),
+    (8, b"CR\x02", "Canon raw"),
+    (0, b"FUJIFILM", "Fujifilm raw"),
+)
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -40,3 +49,8 @@ def _of_brands(brands: bytes) -> str:
     if brands[:4] in (b"avif", b"avis") or (brands[:4] in (b"mif1", b"msf1") and b"avif" in brands):
         return "AVIF"
     return "HEIF" if brands[:4] in _HEIF else ""
+
+
+def unread(content: bytes) -> str:
+    """The name of an image's format that is not read, in words for people; "" for anything else."""
+    return next((name for at, magic, name in _UNREAD if content.startswith(magic, at)), "")

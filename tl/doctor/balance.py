@@ -44,14 +44,17 @@ def counts(dataset: Dataset, groups: Labels, parts: Sequence[str | None], usable
 def balance(classes: Sequence[ClassCount]) -> list[Finding]:
     """Findings about classes with few photos, many copies, or little to check with."""
     found = []
+    unsplit = not any(one.train + one.validation + one.test for one in classes)
     for one in classes:
-        if one.train < _FEW:
+        if unsplit:
+            found += _without_split(one)
+        elif one.train < _FEW:
             severity = "warning" if one.train else "error"
-            said = f"class {one.name} has {one.train} photos to learn from"
+            said = f"class {one.name} has {_photos(one.train)} to learn from"
             found.append(_about("few photos", severity, said, f"add photos of {one.name}", 1 - one.train / _FEW))
         elif one.validation + one.test < _CHECKED:
             held = one.validation + one.test
-            said = f"class {one.name} has {held} photos to check with: how well it is known will not show"
+            said = f"class {one.name} has {_photos(held)} to check with: how well it is known will not show"
             found.append(_about("few photos", "note", said, f"add photos of {one.name}", 1 - held / _CHECKED))
         if one.images - one.different > _COPIES * one.images:
             said = f"class {one.name} has {one.images} photos, but only {one.different} different ones"
@@ -64,6 +67,20 @@ def balance(classes: Sequence[ClassCount]) -> list[Finding]:
         mend = f"add photos of {small}, or read balanced accuracy and recall by class, not top-1"
         found.append(Finding("imbalance", "note", (), said, mend, min(1.0, most / least / 100)))
     return found
+
+
+def _without_split(one: ClassCount) -> list[Finding]:
+    """Where there is no split, a class can be at fault for what it has in all."""
+    if one.different >= _FEW:
+        return []
+    said, mend = f"class {one.name} has {_photos(one.different)}", f"add photos of {one.name}"
+    if one.different < 2:
+        said = f"class {one.name} has {_photos(one.different)}; it takes one to learn from and one to check with"
+    return [_about("few photos", "warning" if one.different > 1 else "error", said, mend, 1 - one.different / _FEW)]
+
+
+def _photos(count: int) -> str:
+    return f"{count} photo{'' if count == 1 else 's'}"
 
 
 def _about(kind: str, severity: str, said: str, mend: str, score: float) -> Finding:

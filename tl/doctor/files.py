@@ -4,14 +4,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tl.datasets.dataset import Dataset
-from tl.datasets.formats import HEAD, SUFFIXES, format_of
+from tl.datasets.dataset import Dataset, Skipped
+from tl.datasets.formats import HEAD, SUFFIXES, format_of, unread
 from tl.datasets.images import IMAGE_SUFFIXES
 from tl.doctor.findings import Finding
 from tl.doctor.looks import Header, Looks
 from tl.doctor.mending import Mending
 
+_NOT_READ = "are not read"  # what the decoder says of an image of a format that it does not know
 _REASONS = (
+    ("unread format", _NOT_READ),
     ("empty", "empty file"),
     ("truncated", "truncated"),
     ("colour mode", "pixels are not supported"),
@@ -20,6 +22,13 @@ _REASONS = (
     ("not an image", "not an image"),
     ("unreadable", "cannot be read"),
 )
+# A file may be sound though it cannot be read: none of these is offered for deleting.
+_MENDS = {
+    "unread format": "save it as JPEG",
+    "colour mode": "save it as JPEG",
+    "enormous": "make it smaller",
+    "unreadable": "see to it that it is there and may be read",
+}
 _LARGE = 50_000_000  # pixels: they only cost time, as networks look at a fraction of a megapixel
 _SMALL = 24  # pixels of a side, in a data set of larger ones
 _ASPECT = 4.0  # a square that networks look at leaves a quarter of the short side
@@ -29,17 +38,25 @@ _MOST_SKIPPED = 10_000
 def files(dataset: Dataset, looks: Looks) -> list[Finding]:
     """Findings about files: those that cannot be read, and those that can but are not what one thinks."""
     mending = Mending(dataset)
-    found = [
-        Finding(_kind(reason), "error", (dataset.names[index],), reason, mending.remove(index), 1.0)
-        for index, reason in looks.errors.items()
-    ]
-    found += _skipped(dataset, mending)
+    found = [_unread(dataset, mending, index, reason) for index, reason in looks.errors.items()]
+    found += [_left_out(dataset, skipped) for skipped in dataset.skipped[:_MOST_SKIPPED]]
     headers = {index: header for index, header in enumerate(looks.headers) if header is not None}
     sides = [min(header.width, header.height) for header in headers.values()]
     usual = float(np.median(sides)) if sides else 0.0
     for index, header in headers.items():
         found += _odd(dataset, mending, index, header, usual)
     return found
+
+
+def _unread(dataset: Dataset, mending: Mending, index: int, reason: str) -> Finding:
+    kind = _kind(reason)
+    mend = _MENDS.get(kind) or mending.remove(index)
+    return Finding(kind, "error", (dataset.names[index],), _evidence(kind, reason), mend, 1.0)
+
+
+def _evidence(kind: str, reason: str) -> str:
+    # Behind the colon the decoder says what to do, which is said below the evidence here.
+    return reason.partition(": ")[0] if kind == "unread format" else reason
 
 
 def _kind(reason: str) -> str:
@@ -62,7 +79,7 @@ def _odd(dataset: Dataset, mending: Mending, index: int, header: Header, usual: 
     if short < _SMALL and short < usual / 2:
         add("tiny", "warning", f"{size}; the others have {usual:.0f} on their short side", mending.remove(index), 0.5)
     if long > _ASPECT * short:
-        add("extreme shape", "note", size, mending.remove(index), min(1.0, long / short / 40))
+        add("extreme shape", "note", size, "crop it to what it shows", min(1.0, long / short / 40))
     if header.orientation not in (0, 1):
         said = f"turned by EXIF orientation {header.orientation}: shown upright here, lying down by some other programs"
         add("rotated", "note", said, "", 0.1)
@@ -71,26 +88,26 @@ def _odd(dataset: Dataset, mending: Mending, index: int, header: Header, usual: 
     return found
 
 
-def _skipped(dataset: Dataset, mending: Mending) -> list[Finding]:
-    """Files that were left out before they were read; an image under a foreign name is worth a warning."""
-    found = []
-    for skipped in dataset.skipped[:_MOST_SKIPPED]:
-        image = skipped.reason.startswith("not an image file") and _starts_like_an_image(dataset, skipped.path)
-        if image:
-            known = ", ".join(sorted(IMAGE_SUFFIXES)[:3])
-            said = f"holds an image, but is left out for its name: image files end in {known}, …"
-            found.append(Finding("wrong extension", "warning", (skipped.path,), said, "", 0.8))
-        else:
-            mend = mending.remove_file(skipped.path)
-            found.append(Finding("left out", "note", (skipped.path,), skipped.reason, mend, 0.1))
-    return found
+def _left_out(dataset: Dataset, skipped: Skipped) -> Finding:
+    """A file that was left out before it was read does no harm; an image among them is worth a warning."""
+    names, reason = (skipped.path,), skipped.reason
+    if reason == "not in a class folder":
+        return Finding("left out", "note", names, reason, "put it into the folder of its class", 0.1)
+    head = _head(dataset, skipped.path) if reason.startswith("not an image file") else b""
+    if kind := unread(head):
+        return Finding("unread format", "warning", names, f"{kind} images {_NOT_READ}", _MENDS["unread format"], 0.8)
+    if format_of(head):
+        known = ", ".join(sorted(IMAGE_SUFFIXES)[:3])
+        said = f"holds an image, but is left out for its name: image files end in {known}, …"
+        return Finding("wrong extension", "warning", names, said, "", 0.8)
+    return Finding("left out", "note", names, reason, "", 0.1)
 
 
-def _starts_like_an_image(dataset: Dataset, name: str) -> bool:
+def _head(dataset: Dataset, name: str) -> bytes:
     if dataset.root is None:
-        return False
+        return b""
     try:
         with open(dataset.root / name, "rb") as file:
-            return bool(format_of(file.read(HEAD)))
+            return file.read(HEAD)
     except (OSError, ValueError):
-        return False
+        return b""

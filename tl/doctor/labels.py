@@ -5,9 +5,10 @@ labels are wrong, and which. Source: Northcutt, Jiang and Chuang 2021.
 
 The classifier is ridge regression to one-hot labels on the square roots of the features. It ranks flipped labels as
 well as a head does (bench/doctor.py), and leaves folds out by subtracting their sums: 50,000 photos take seconds.
+Each class weighs the same, however few its photos, or the labels of a small class could not be told from wrong ones.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from tl.doctor.findings import Finding
 from tl.doctor.mending import Mending
 from tl.engines.blas import OneThread
 from tl.errors import DataError
-from tl.evaluation.metrics import proportion
+from tl.evaluation.metrics import evaluate
 from tl.learning.calibration import softmax, temperature
 from tl.learning.heads import folds_of
 
@@ -26,10 +27,10 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 FOLDS = 5
-_LEAST = 5  # photos of a class, below which its label cannot be judged
+_LEAST = 5  # different photos of a class, below which its label cannot be judged: fewer than folds
 _RIDGE = (1e-4, 1e-3, 1e-2)  # strengths, as shares of the sum of the variances of the features
 _ALONE = 1000  # photos, below which a second thread of the linear algebra costs more than it brings
-_WORTH = 0.2  # of the way from the largest class alone to all photos, which the interval of top-1 must be beyond
+_WORTH = 0.2  # of the way from chance to all photos, which the interval of balanced accuracy must be beyond
 _CERTAIN = 0.5  # probability of the other label from which a doubt can be a warning
 _SHARE, _LISTED = 0.03, 10  # of the photos that are listed at most, or so many where that is fewer
 
@@ -82,14 +83,14 @@ def wrong_labels(
 def suspects(features: Floats, labels: Labels, classes: int, groups: Labels, *, seed: int = 0) -> list[Suspect]:
     """Photos whose label is probably wrong, the most certain first; at most 3 in 100 or 10, and all that are `sure`.
 
-    `features` `[n, features]`; `labels` `[n]` in `range(classes)`, of which those with fewer than five photos are left
-    alone; photos of one group in `groups` `[n]` are copies, and held out together. Raises DataError where the classes
-    cannot be told apart by these features, so that no label can be doubted.
+    `features` `[n, features]`; `labels` `[n]` in `range(classes)`, of which those with fewer than five different photos
+    are left alone; photos of one group in `groups` `[n]` are copies, and held out together. Raises DataError where the
+    classes cannot be told apart by these features, so that no label can be doubted.
     """
-    counts = np.bincount(labels, minlength=classes)
-    judged = np.flatnonzero(counts >= _LEAST)
+    different = np.unique(np.stack([labels, groups]), axis=1)[0]
+    judged = np.flatnonzero(np.bincount(different, minlength=classes) >= _LEAST)
     if len(judged) < 2:
-        raise DataError(f"labels: they take two classes of {_LEAST} photos or more")
+        raise DataError(f"labels: they take two classes of {_LEAST} different photos or more")
     kept = np.flatnonzero(np.isin(labels, judged))
     own = np.searchsorted(judged, labels[kept])
     rows = features if len(kept) == len(labels) else features[kept]
@@ -110,68 +111,74 @@ def suspects(features: Floats, labels: Labels, classes: int, groups: Labels, *, 
 
 
 def _check_worth(labels: Labels, shares: Floats) -> None:
-    right = proportion(int(np.sum(shares.argmax(axis=1) == labels)), len(labels))
-    largest = float(np.bincount(labels).max()) / len(labels)
-    if right.low < largest + _WORTH * (1 - largest):
+    right, chance = evaluate(shares, labels).balanced_accuracy, 1 / shares.shape[1]
+    if right.low < chance + _WORTH * (1 - chance):
         raise DataError(
-            f"labels: a classifier on these features is right for {100 * right.value:.0f} % of the photos, and for"
-            f" {100 * largest:.0f} % by always saying one class; try another --backbone"
+            f"labels: a classifier on these features has a balanced accuracy of {100 * right.value:.0f} %"
+            f" (95 % interval from {100 * right.low:.0f}), where guessing has {100 * chance:.0f} %; add photos, or try"
+            " another --backbone"
         )
 
 
 def probabilities(features: Floats, labels: Labels, classes: int, groups: Labels, seed: int) -> Floats:
-    """Class probabilities `[n, classes]` of each photo by a classifier that was fitted without its group's fold."""
+    """Class probabilities `[n, classes]` of each photo by a classifier that was fitted without its group's fold.
+
+    They are those of a photo from classes of one size.
+    """
     folds = folds_of(labels, [int(group).to_bytes(8, "big") for group in groups], FOLDS, seed)
+    weights = (len(labels) / (classes * np.bincount(labels)[labels])).astype(np.float32)
+    targets = np.full((len(labels), classes), -1 / classes, np.float32)  # one-hot about an even chance
+    targets[np.arange(len(labels)), labels] += 1
     with OneThread(now=len(features) < _ALONE):
         rows = _spread(features)
-        parts = [_sums(rows[folds == fold], labels[folds == fold], classes) for fold in range(FOLDS)]
+        parts = [_sums(rows[own], targets[own], weights[own]) for own in (folds == fold for fold in range(FOLDS))]
     # Matrices of a few thousand rows are solved faster by one thread than by two that wait for each other.
     with OneThread(now=True):
-        first = folds == 0
-        tried = [_held_out(rows, folds, parts, classes, strength, folds_done=(0,))[first] for strength in _RIDGE]
-        right = [float(np.mean(scores.argmax(axis=1) == labels[first])) for scores in tried]
-        best = _RIDGE[right.index(max(right))]
-        scores = _held_out(rows, folds, parts, classes, best, folds_done=range(FOLDS))
-    return softmax(scores / np.float32(temperature(scores, labels)))
+        tried = [_held_out(rows, folds, parts, strength) for strength in _RIDGE]
+    # One fold, or how many are right, would leave the choice to a photo or two where photos are few.
+    errors = [np.average(np.square(scores - targets).sum(axis=1), weights=weights) for scores in tried]
+    best = tried[int(np.argmin(errors))]
+    return softmax(best / np.float32(temperature(best, labels, weights)))
 
 
 def _spread(features: Floats) -> Floats:
-    """Square roots of features about their mean, in the space of the photos where they are fewer than the features."""
-    rows: Floats = np.sqrt(np.abs(features))
-    rows *= np.sign(features)
-    rows -= rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if len(rows) < rows.shape[1]:
+    """Square roots of features about their mean, in the space of the photos where they are fewer than the features;
+    and a column of ones.
+    """
+    rows = np.ones((len(features), features.shape[1] + 1), np.float32)
+    spread = rows[:, :-1]
+    np.sqrt(np.abs(features), out=spread)
+    np.copysign(spread, features, out=spread)
+    spread -= spread.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if len(spread) < spread.shape[1]:
         from scipy.linalg import eigh
 
-        values, vectors = eigh((rows @ rows.T).astype(np.float64))
-        rows = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+        values, vectors = eigh((spread @ spread.T).astype(np.float64))
+        rows = np.column_stack([vectors * np.sqrt(np.maximum(values, 0)), rows[:, -1]]).astype(np.float32)
     return rows
 
 
-def _sums(rows: Floats, labels: Labels, classes: int) -> tuple[Floats, Floats]:
-    """Products of the rows with each other and with one-hot labels about an even chance."""
-    hot = np.full((len(labels), classes), -1 / classes, np.float32)
-    hot[np.arange(len(labels)), labels] += 1
-    return rows.T @ rows, rows.T @ hot
+def _sums(rows: Floats, targets: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Weighted products of the rows with each other and with their targets."""
+    # Half of the weight on each side: a matrix times its own transpose takes half the time.
+    half = np.sqrt(weights)[:, None]
+    rows = rows * half
+    return rows.T @ rows, rows.T @ (targets * half)
 
 
-def _held_out(
-    rows: Floats,
-    folds: Labels,
-    parts: Sequence[tuple[Floats, Floats]],
-    classes: int,
-    strength: float,
-    folds_done: Iterable[int],
-) -> Floats:
-    """Scores `[n, classes]` of some folds, each by the ridge regression of all others."""
+def _held_out(rows: Floats, folds: Labels, parts: Sequence[tuple[Floats, Floats]], strength: float) -> Floats:
+    """Scores `[n, classes]` of each fold by the ridge regression of all others."""
     from scipy.linalg import cho_factor, cho_solve
 
-    gram, cross = sum(part[0] for part in parts), sum(part[1] for part in parts)
-    scores = np.zeros((len(rows), classes), np.float32)
-    for fold in folds_done:
-        own_gram, own_cross = parts[fold]
+    gram, cross = (np.sum(sums, axis=0) for sums in zip(*parts, strict=True))
+    # The column of ones is free: an intercept fitted without the fold. Rows about a mean that the fold has a part in do
+    # without one, but then a photo of a small class pulls the mean by its label, right or wrong, and bears it out.
+    penalty = np.full(len(gram), max(strength * float(np.trace(gram[:-1, :-1])), 1e-12), np.float32)
+    penalty[-1] = 0
+    scores = np.zeros((len(rows), cross.shape[1]), np.float32)
+    for fold, (own_gram, own_cross) in enumerate(parts):
         matrix = gram - own_gram
-        matrix[np.diag_indices_from(matrix)] += max(strength * float(np.trace(gram)), 1e-12)
+        matrix[np.diag_indices_from(matrix)] += penalty
         kernel = cho_solve(cho_factor(matrix, overwrite_a=True), cross - own_cross)
         scores[folds == fold] = rows[folds == fold] @ kernel
     return scores

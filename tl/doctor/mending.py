@@ -21,10 +21,11 @@ class Mending:
         """Take images out of the data set."""
         return self._command("rm", "leave out", [self._where(index) for index in indices])
 
-    def remove_file(self, name: str) -> str:
-        """Take a file out of the data set that is not among its images."""
-        root = self._dataset.root
-        return self._command("rm", "leave out", [_shown(root / name) if root and self._folders else name])
+    def look(self, index: int) -> str:
+        """Look at an image that is odd, which alone is no reason to take it out."""
+        label = int(self._dataset.labels[index])
+        shows = f"shows {self._dataset.class_names[label]}" if label >= 0 else "belongs here"
+        return f"look at it: keep it if it {shows}, however unusual; take it out if not"
 
     def relabel(self, index: int, label: str) -> str:
         """Give an image another label."""

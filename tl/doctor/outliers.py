@@ -41,7 +41,7 @@ def outliers(dataset: Dataset, looks: Looks, features: Floats, usable: Labels, *
     for place, score, said in far(features, seed=seed):
         index = int(usable[place])
         names = (dataset.names[index],)
-        found.append(Finding("outlier", "note", names, said, mending.remove(index), score, (index,)))
+        found.append(Finding("outlier", "note", names, said, mending.look(index), score, (index,)))
     return found
 
 

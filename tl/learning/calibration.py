@@ -87,19 +87,19 @@ def log_loss(logits: Floats, labels: Labels) -> float:
     return _loss(scores, of_truth, 1.0)
 
 
-def temperature(logits: Floats, labels: Labels) -> float:
+def temperature(logits: Floats, labels: Labels, weights: Floats | None = None) -> float:
     """The temperature, 1/32 to 32, for logits `[n, classes]` of photos that the head was not fitted on, labels `[n]`.
 
-    The most probable one under a log-normal prior around 1; without photos 1.
+    The most probable one under a log-normal prior around 1; without photos 1. `weights` `[n]` say how much each counts.
     """
     from scipy.optimize import minimize_scalar
 
     if not len(labels):
         return 1.0
     scores, of_truth = _shifted(logits, labels)
-    weight = 0.5 / (_DEVIATION**2 * len(labels))
+    prior = 0.5 / (_DEVIATION**2 * len(labels))
     found = minimize_scalar(
-        lambda power: _loss(scores, of_truth, math.exp(-power)) + weight * power**2,
+        lambda power: _loss(scores, of_truth, math.exp(-power), weights) + prior * power**2,
         bounds=(-_FARTHEST, _FARTHEST),
         method="bounded",
     )
@@ -144,9 +144,11 @@ def _shifted(logits: Floats, labels: Labels) -> tuple[NDArray[np.float64], NDArr
     return scores, scores[np.arange(len(labels)), labels]
 
 
-def _loss(scores: NDArray[np.float64], of_truth: NDArray[np.float64], power: float) -> float:
+def _loss(
+    scores: NDArray[np.float64], of_truth: NDArray[np.float64], power: float, weights: Floats | None = None
+) -> float:
     """Mean negative log-likelihood of shifted scores times a power: no overflow, for the largest of a row is 0."""
-    return float(np.mean(np.log(np.exp(scores * power).sum(axis=1)) - of_truth * power))
+    return float(np.average(np.log(np.exp(scores * power).sum(axis=1)) - of_truth * power, weights=weights))
 
 
 def _plain(value: float) -> float | None:
