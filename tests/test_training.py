@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,20 @@ def test_the_account(tl, shapes, tmp_path):
     for topic in ("data", "network", "features", "split", "head", "validation", "run", "next"):
         assert any(line.startswith(topic + " ") for line in lines), topic
     assert "top-1 100.0 % (95 % interval 51.0 to 100.0)" in done.stdout
+
+
+def test_the_account_of_uneven_classes_tells_their_balanced_accuracy(tl, shapes, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    for photo in sorted((data / "stripes").iterdir())[5:]:
+        photo.unlink()
+    done = tl("finetune", data, *WITH, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("validation "))
+    assert "top-1 100.0 % (95 % interval 43.9 to 100.0), on 3 photos" in lines[at]
+    assert lines[at + 1].strip() == "balanced accuracy 100.0 % (41.9 to 100.0), classes of 1 to 2"
+    assert "balanced accuracy" not in tl("finetune", shapes, *WITH, cwd=tmp_path).stdout
 
 
 def test_json_and_quiet(tl, shapes, tmp_path):

@@ -86,6 +86,12 @@ class Evaluation:
     per_class: tuple[ClassFigures, ...]
     reliability: Reliability
 
+    @property
+    def class_photos(self) -> tuple[int, int]:
+        """How many photos the smallest and the largest class have, of those that have any."""
+        support = [figures.support for figures in self.per_class if figures.support]
+        return min(support), max(support)
+
     def as_dict(self) -> dict[str, object]:
         """The form of metrics.json."""
         figures: dict[str, object] = {"top1": self.top1.value, "top1_interval": [self.top1.low, self.top1.high]}
@@ -95,7 +101,7 @@ class Evaluation:
         for name in ("brier", "calibration_error", "balanced_accuracy", "macro_f1"):
             estimate: Estimate = getattr(self, name)
             figures |= {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
-        return figures
+        return figures | {"class_photos": list(self.class_photos)}
 
     def details(self, classes: Sequence[str]) -> dict[str, object]:
         """The figures of each class, by its name, and the reliability diagram."""
