@@ -1,5 +1,6 @@
 """The lines of an assessment: figures, at most eight classes, pairs; 80 columns whatever the names are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,14 @@ def test_of_uneven_classes_the_rare_one_counts(capsys: pytest.CaptureFixture[str
     assert "top-1       100.0 % (95 % interval 92.9 to 100.0), on 50 photos" in text
     assert "balanced    accuracy 100.0 % (66.9 to 100.0), macro F1 100.0 % (66.9 to 100.0)" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_photos_that_were_trained_on_are_disclosed(capsys: pytest.CaptureFixture[str]):
+    text = _text(replace(_made(("cat", "dog"), 0, 80), trained_on=64), capsys)
+    assert "top-1       100.0 % (95 % interval 95.4 to 100.0), on 80 photos, 64 trained on" in text.splitlines()
+    assert "            such figures do not tell how good it is on other photos" in text.splitlines()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "do not tell" not in _text(_made(("cat", "dog"), 0), capsys)
 
 
 def test_of_many_classes_the_weakest(capsys: pytest.CaptureFixture[str]):

@@ -74,8 +74,8 @@ def test_the_account(tl, shapes, tmp_path):
 def test_the_account_of_uneven_classes_tells_their_balanced_accuracy(tl, shapes, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(shapes, data)
-    for photo in sorted((data / "stripes").iterdir())[5:]:
-        photo.unlink()
+    for file in sorted((data / "stripes").iterdir())[5:]:
+        file.unlink()
     done = tl("finetune", data, *WITH, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
