@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from tl.datasets.nesting import several
 from tl.datasets.sources import Dataset
 from tl.datasets.splits import Split
 from tl.engines.engine import Engine
@@ -23,6 +24,9 @@ def tell_data(dataset: Dataset, report: Reporter) -> None:
     report.say("data", f"{dataset.name}: {len(dataset.pictures):,} images, {len(per_class)} classes ({shown})")
     for note in dataset.notes:
         report.say("", note)
+    doubt = several(dataset)
+    if doubt:
+        report.warn(doubt)
     tell_left_out({item.path: item.reason for item in dataset.skipped}, report)
 
 
