@@ -31,7 +31,7 @@ from tl.learning.unknown import fit as fit_unknown
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights, sha256_of
 from tl.reporting import Reporter
-from tl.runs.account import tell_plan
+from tl.runs.account import spread, tell_plan
 from tl.runs.answers import VALIDATION, Answers, answer_held_out, held_out
 from tl.runs.folders import CHECKPOINT
 from tl.runs.options import Options, seconds
@@ -238,7 +238,7 @@ def _balance(given: Attempt, inner: NDArray[np.int64], report: Reporter) -> tupl
     counts = Counter(int(label) for label in given.dataset.labels[inner])
     per_class = tuple(max(1, counts[at]) for at in range(len(given.dataset.class_names)))
     asked = given.options.balance
-    uneven = f"classes have {min(per_class):,} to {max(per_class):,} photos"
+    uneven = f"classes have {spread(per_class)} photos"
     weights = class_weights(per_class)
     if asked == "sampling":
         report.say("", f"{uneven}: each is drawn as often as the others")
