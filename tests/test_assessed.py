@@ -1,5 +1,6 @@
 """The lines of an assessment: figures, at most eight classes, pairs; 80 columns whatever the names are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from tl.runs.bundle import Run
 from tl.views.assessed import lines
 
 
-def _made(classes: tuple[str, ...], wrong: int, count: int = 60, name: str = "a-run") -> Assessment:
-    """`count` photos, of which the first `wrong` are taken for the next class."""
-    labels = np.arange(count) % len(classes)
+def _made(
+    classes: tuple[str, ...], wrong: int, count: int = 60, name: str = "a-run", rare: int | None = None
+) -> Assessment:
+    """`count` photos, of which the first `wrong` are taken for the next class; of two, the last has `rare` photos."""
+    labels = np.arange(count) % len(classes) if rare is None else (np.arange(count) < rare).astype(np.int64)
     answers = np.where(np.arange(count) < wrong, (labels + 1) % len(classes), labels)
     head = Head(4 * np.eye(len(classes), dtype=np.float32), np.zeros(len(classes), np.float32), 1.0)
     values = np.eye(len(classes), dtype=np.float32)[answers]
@@ -46,6 +49,22 @@ def test_says_what_there_is(capsys: pytest.CaptureFixture[str]):
     assert "cat 90.0 90.0 90.0 30" in text
     assert "cat answered dog: 3 photos, 10 % of its class" in text
     assert "a-run gets 54 right that the other gets wrong" in text
+
+
+def test_of_uneven_classes_the_rare_one_counts(capsys: pytest.CaptureFixture[str]):
+    made = _made(("cat", "dog"), 0, 50, rare=2)
+    text = _text(made, capsys)
+    assert "top-1       100.0 % (95 % interval 92.9 to 100.0), on 50 photos" in text
+    assert "balanced    accuracy 100.0 % (66.9 to 100.0), macro F1 100.0 % (66.9 to 100.0)" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_photos_that_were_trained_on_are_disclosed(capsys: pytest.CaptureFixture[str]):
+    text = _text(replace(_made(("cat", "dog"), 0, 80), trained_on=64), capsys)
+    assert "top-1       100.0 % (95 % interval 95.4 to 100.0), on 80 photos, 64 trained on" in text.splitlines()
+    assert "            such figures do not tell how good it is on other photos" in text.splitlines()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "do not tell" not in _text(_made(("cat", "dog"), 0), capsys)
 
 
 def test_of_many_classes_the_weakest(capsys: pytest.CaptureFixture[str]):

@@ -56,8 +56,11 @@ def test_photos_that_were_trained_on_are_left_out(tiny_run: Path, shapes: Path, 
         trained = sum(row["split"] == "train" for row in csv.DictReader(stream))
     assert made.left_out == {"trained on": trained}
     assert made.score.count == 24 - trained
+    assert made.trained_on == 0
     whole = assess(_asked(shapes, tiny_run, tmp_path / "all", include_trained=True))
-    assert whole.score.count == 24
+    assert (whole.score.count, whole.trained_on) == (24, trained)
+    for name, count in (("out", 0), ("all", trained)):
+        assert json.loads((tmp_path / name / "metrics.json").read_text())["trained_on"] == count
 
 
 def test_scores_of_validation_photos_are_those_of_the_run(tiny_run: Path, shapes: Path, tmp_path: Path):

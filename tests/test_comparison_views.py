@@ -94,7 +94,15 @@ def test_a_row_says_all_of_a_network():
     assert lines[5].split()[4] == "<0.001"
     assert lines[6] == "  did not learn: see network-2-scratch/gradients.csv"
     assert "7 validation photos of pets, 2 classes." in lines
-    assert lines[-1] == "Did not learn: not surely better than always naming the largest class."
+    assert lines[-1] == "Did not learn: hardly better than always naming the largest class, if at all."
+
+
+def test_where_the_photos_do_not_tell_whether_a_network_learned_no_more_is_said():
+    comparison = made()
+    entries = (*comparison.entries[:2], replace(comparison.entries[2], learned=None))
+    text = table(replace(comparison, entries=entries))
+    assert "  too few photos to tell whether it learned\n" in text
+    assert "did not learn" not in text.lower()
 
 
 def test_columns_stand_below_each_other():

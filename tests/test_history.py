@@ -77,7 +77,7 @@ def test_what_is_read(tmp_path: Path):
     assert history.test is not None
     assert history.test["loss"].tolist() == [1.0, 0.5, 3.0]
     figures = "top-1 95.0 to 98.0 %, log-loss 0.200 to 0.100 on 102 photos"
-    assert history.verdict == f"Not better on validation, so the head alone is kept: {figures}"
+    assert history.verdict == f"No more right on validation, so the head alone is kept: {figures}"
     plan = "Trained: the last stage of the backbone, 60 steps of 32 photos, adamw, augmentation light"
     assert history.plan == f"{plan}; stopped early: the time is up"
     kept = read(write_run(tmp_path / "kept", 1))

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as sklearn
 
 from tl.errors import DataError
-from tl.evaluation.metrics import evaluate, proportion
+from tl.evaluation.metrics import evaluate, mean_proportion, proportion
 
 
 def drawn(count: int, classes: int, seed: int = 0, sharp: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -105,19 +105,16 @@ def test_the_intervals_agree_with_drawing_photos_one_by_one():
     found, draw = evaluate(shares, labels), np.random.default_rng(99)
     answers, truth = shares.argmax(axis=1), np.eye(5)[labels]
     losses, squares = -np.log(shares[truth == 1]), ((shares - truth) ** 2).sum(axis=1)
-    again: dict[str, list[float]] = {"log_loss": [], "brier": [], "balanced": [], "first_f1": []}
+    again: dict[str, list[float]] = {"log_loss": [], "brier": [], "first_f1": []}
     for _ in range(2000):
         at = draw.integers(0, 400, 400)
         again["log_loss"].append(float(losses[at].mean()))
         again["brier"].append(float(squares[at].mean()))
-        right = answers[at] == labels[at]
-        again["balanced"].append(float(np.mean([right[labels[at] == one].mean() for one in np.unique(labels)])))
-        hits = np.sum(right & (labels[at] == 0))
+        hits = np.sum((answers[at] == labels[at]) & (labels[at] == 0))
         again["first_f1"].append(float(2 * hits / (np.sum(labels[at] == 0) + np.sum(answers[at] == 0))))
     ours = {
         "log_loss": found.log_loss_interval,
         "brier": (found.brier.low, found.brier.high),
-        "balanced": (found.balanced_accuracy.low, found.balanced_accuracy.high),
         "first_f1": (found.per_class[0].f1.low, found.per_class[0].f1.high),
     }
     for name, theirs in again.items():
@@ -161,14 +158,59 @@ def test_all_right_is_not_certain():
     found = evaluate(np.eye(2, dtype=np.float32)[[0, 1] * 10], np.array([0, 1] * 10))
     for share in (found.balanced_accuracy, found.macro_f1):
         assert (share.value, share.high) == (1.0, 1.0)
-        assert share.low == pytest.approx(proportion(20, 20).low)
+        assert share.low == pytest.approx(1 - (1 - proportion(10, 10).low) / math.sqrt(2))
     assert found.per_class[0].f1.low == pytest.approx(proportion(10, 10).low)
+
+
+@pytest.mark.parametrize("cats_right", [48, 47])
+def test_two_photos_of_a_rare_class_promise_no_more_than_two_photos_can(cats_right):
+    labels = np.array([0] * 48 + [1] * 2)
+    answers = np.where(np.arange(50) < 48 - cats_right, 1, labels)
+    found = evaluate(np.eye(2, dtype=np.float32)[answers], labels)
+    cats, dogs = proportion(cats_right, 48), proportion(2, 2)
+    balanced = found.balanced_accuracy
+    distance = math.hypot(cats.value - cats.low, dogs.value - dogs.low) / 2
+    assert balanced.low == pytest.approx(balanced.value - distance)
+    assert 0.65 < balanced.low < 0.68
+    if cats_right == 48:
+        assert found.macro_f1 == balanced
+
+
+@pytest.mark.parametrize(
+    ("counts", "shares"),
+    [
+        ([48, 2], [0.97, 0.7]),
+        ([48, 2], [0.9, 0.5]),
+        ([48, 8], [0.95, 0.8]),
+        ([51, 51], [0.98, 0.98]),
+        ([40, 20, 10, 5, 2], [0.99, 0.98, 0.97, 0.95, 0.9]),
+        ([20] * 10, [0.95] * 10),
+        ([1] * 100, [0.6] * 100),
+        ([2] * 100, [0.6] * 100),
+        ([4] * 100, np.linspace(0.2, 1, 100)),
+        ([20] * 100, np.linspace(0.3, 1, 100)),
+    ],
+)
+def test_the_interval_of_balanced_accuracy_holds(counts, shares):
+    counts, shares = np.array(counts), np.array(shares)
+    truth, held = float(shares.mean()), 0
+    for hits in np.random.default_rng(1).binomial(counts, shares, (500, len(counts))):
+        found = mean_proportion(hits, counts)
+        held += found.low - 1e-9 <= truth <= found.high + 1e-9
+    assert held >= 440  # of 500; 475 are promised, and Wilson's own interval of two photos holds in 91 of 100 cases
+
+
+def test_the_interval_of_balanced_accuracy_ends_where_all_classes_ends_do():
+    found = mean_proportion(np.array([24, 2, 0]), np.array([48, 2, 0]))
+    assert found.value == 0.75
+    assert found.high == pytest.approx((proportion(24, 48).high + 1) / 2)
 
 
 def test_all_wrong_and_a_single_photo():
     found = evaluate(np.array([[0.9, 0.1]]), np.array([1]))
     assert (found.top1.value, found.macro_f1.value, found.macro_f1.low) == (0.0, 0.0, 0.0)
     assert found.macro_f1.high == pytest.approx(proportion(0, 1).high)
+    assert found.balanced_accuracy == found.macro_f1
     assert found.brier.value == pytest.approx(2 * 0.81)
 
 

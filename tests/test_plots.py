@@ -115,7 +115,10 @@ def test_curves_show_the_figures_of_the_run(tmp_path: Path):
 
 
 def test_the_title_says_which_run_and_what_was_kept(tmp_path: Path):
-    for kept, said in ((True, "The tuned network is kept: "), (False, "Not better on validation, so the head alone")):
+    for kept, said in (
+        (True, "The tuned network is kept: "),
+        (False, "No more right on validation, so the head alone"),
+    ):
         page = page_of(write_run(tmp_path / f"고양이-{kept}", 2, kept=kept))
         first, second, _ = (text.get_text() for text in page.texts)
         assert first == f"Fine-tuning 고양이-{kept}"

@@ -214,13 +214,22 @@ def test_an_evaluation_says_what_was_left_out_and_against_whom(tmp_path: Path):
     rival = {"sentence": "run b is better"}
     subject = made(tmp_path, parts=("evaluation",), left_out={"that were trained on": 12}, against=rival)
     words = page(replace(subject, command="tl evaluate photos/pets", data="photos/pets")).words
-    assert "Evaluation of a run on other data" in words
+    assert "Evaluation of a run ·" in words  # which was made before it was noted what was trained on
     assert "of the 40 photos evaluated are answered right" in words
     assert "Not scored: 12 photos that were trained on." in words
     assert "Run b is better." in words
     assert "tl evaluate photos/pets" in words
     assert "tl finetune 'photos/my pets'" in words
     assert "Learning curves" not in words
+
+
+def test_an_evaluation_says_how_many_of_its_photos_were_trained_on(tmp_path: Path):
+    words = page(made(tmp_path / "some", parts=("evaluation",), trained_on=32)).words
+    assert "Evaluation of a run, photos that were trained on included" in words
+    assert "32 of the 40 photos were trained on: these figures do not tell how good the run is on others." in words
+    words = page(made(tmp_path / "none", parts=("evaluation",), trained_on=0)).words
+    assert "Evaluation of a run on photos it was not trained on" in words
+    assert "do not tell how good" not in words
 
 
 def test_photos_of_classes_the_run_does_not_know_are_counted(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Networks of the teaching material are trained from random weights, and say so when they do not learn."""
 
 import csv
+from html import unescape
 
 import numpy as np
 import pytest
@@ -48,11 +49,26 @@ def test_the_gradients_of_its_layers_are_kept(trained):
     assert all(float(row["before"]) > 0 and float(row["after"]) > 0 for row in rows)
 
 
-def test_a_network_that_stays_at_chance_is_said_not_to_have_learned(shapes, tmp_path):
+def test_a_network_that_stays_at_chance_is_said_not_to_have_learned(tmp_path):
+    heard, many = Heard(), draw_shapes(tmp_path / "shapes", 80, seed=0)
+    for photo in sorted((many / "noise").iterdir())[70:]:
+        photo.unlink()
+    options = {"backbone": "lenet5", "weights": "none", "epochs": 1, "lr": 1e-7, "val": 0.9}
+    run = library.finetune(many, out=tmp_path / "run", report=heard, **options)
+    right = 100 * run.manifest["metrics"]["validation"]["top1"]
+    assert f"lenet5 did not learn: {right:.1f} % of 135 validation photos are right (95 % interval " in heard.text
+    assert "naming the largest class alone gives 53.3 %; gradients.csv tells" in heard.text  # 72 of 135
+    page = unescape((run.folder / "report.html").read_text()).replace("\u00a0", " ")
+    assert "would get 53.3 %: the classifier does hardly better, if at all." in page
+
+
+def test_few_photos_do_not_tell_whether_a_network_learned(shapes, tmp_path):
     heard = Heard()
     options = {"backbone": "lenet5", "weights": "none", "epochs": 1, "lr": 1e-7}
-    library.finetune(shapes, out=tmp_path / "run", report=heard, **options)
-    assert "lenet5 did not learn" in heard.text
+    run = library.finetune(shapes, out=tmp_path / "run", report=heard, **options)
+    assert "so few photos do not tell whether lenet5 learned: 25.0 % of 4 validation photos are right" in heard.text
+    assert "did not learn" not in heard.text
+    assert "these photos do not tell whether the classifier does better" in (run.folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import binomtest
 
 from tl.errors import DataError
-from tl.evaluation.significance import Comparison, mcnemar
+from tl.evaluation.metrics import proportion
+from tl.evaluation.significance import Comparison, learned, mcnemar
 
 
 def answers(both: int, gained: int, lost: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,3 +82,22 @@ def test_the_dictionary_is_plain():
         "difference": pytest.approx(-0.04),
         "count": 100,
     }
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "largest", "verdict"),
+    [
+        (6, 400, 0.01, False),  # a hundredth of a hundred classes
+        (8, 16, 0.5, None),  # 28 to 72 %
+        (200, 400, 0.5, False),
+        (51, 102, 0.5, False),
+        (70, 102, 0.5, True),
+        (48, 50, 0.96, None),
+        (3, 30, 0.1, False),
+        (1, 10, 0.1, None),
+        (0, 102, 0.5, False),  # worse than chance
+    ],
+)
+def test_whether_a_network_learned(hits, count, largest, verdict):
+    top1 = proportion(hits, count)
+    assert learned(top1.low, top1.high, largest) is verdict

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tl.datasets.dataset import Dataset, Sample, assemble
-from tl.datasets.splits import Split, split
+from tl.datasets.splits import Split, check_counts, split
 from tl.errors import DataError
 
 
@@ -169,6 +169,30 @@ def test_a_class_with_one_image() -> None:
         split(*dataset(("same", "cat"), ("same", "cat"), ("a", "dog"), ("b", "dog")))
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        plain(1, 5),
+        plain(5, 0),
+        [("a", "cat", "train"), ("b", "dog", "validation"), ("c", "cat", "validation")],
+    ],
+)
+def test_numbers_alone_tell_what_cannot_be_split(rows: list[tuple[str, str]]) -> None:
+    data, prints = dataset(*rows)
+    with pytest.raises(DataError) as early:
+        check_counts(data)
+    with pytest.raises(DataError) as late:
+        split(data, prints)
+    assert str(early.value) == str(late.value)
+
+
+def test_one_image_for_training_beside_a_test_part() -> None:
+    rows = [("a", "cat", "train"), ("x", "cat", "test"), *((text, "dog", "train") for text in "bcd")]
+    with pytest.raises(DataError, match="class 'cat' has 1 image for training; every class needs at least 2"):
+        check_counts(dataset(*rows)[0])
+    check_counts(dataset(*rows, ("y", "cat", "validation"))[0])
+
+
 def test_a_class_without_training_images() -> None:
     rows = [("a", "cat", "train"), ("b", "dog", "validation"), ("c", "cat", "validation")]
     with pytest.raises(DataError, match="no training images for 'dog'"):
@@ -210,6 +234,7 @@ def test_no_image_stands_on_two_sides(
         result = None
     if result is None:
         return
+    check_counts(data, validation=share)  # what can be split is not refused early
     sides = [{prints[i] for i in side} for side in (result.train, result.validation, result.test)]
     assert not sides[0] & sides[1]
     assert not sides[0] & sides[2]

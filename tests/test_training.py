@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from doctored import photo, write
 from PIL import Image
 
 import tl as library
+from tl.errors import DataError
 from tl.runs.bundle import load
 
 WITH = ("--backbone", TINY, "--weights", "none")
@@ -68,6 +70,42 @@ def test_the_account(tl, shapes, tmp_path):
     for topic in ("data", "network", "features", "split", "head", "validation", "run", "next"):
         assert any(line.startswith(topic + " ") for line in lines), topic
     assert "top-1 100.0 % (95 % interval 51.0 to 100.0)" in done.stdout
+
+
+def test_the_account_of_uneven_classes_tells_their_balanced_accuracy(tl, shapes, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    for file in sorted((data / "stripes").iterdir())[5:]:
+        file.unlink()
+    done = tl("finetune", data, *WITH, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("validation "))
+    assert "top-1 100.0 % (95 % interval 43.9 to 100.0), on 3 photos" in lines[at]
+    assert lines[at + 1].strip() == "balanced accuracy 100.0 % (41.9 to 100.0), classes of 1 to 2"
+    assert "balanced accuracy" not in tl("finetune", shapes, *WITH, cwd=tmp_path).stdout
+
+
+def test_a_class_of_one_photo_is_refused_before_a_network_is_fetched(shapes, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    (data / "spots").mkdir()
+    shutil.copy(shapes / "noise" / "00.png", data / "spots" / "only.png")
+    monkeypatch.delattr("tl.runs.training.resolve")
+    with pytest.raises(DataError, match="class 'spots' has 1 image; every class needs at least 2"):
+        library.finetune(data, backbone=TINY, weights="none", out=tmp_path / "run")
+    assert sorted(tmp_path.iterdir()) == [data]
+
+
+def test_folders_that_look_like_several_data_sets_are_said_to(tl, shapes, tmp_path):
+    for name in ("first", "second"):
+        shutil.copytree(shapes, tmp_path / name)
+    done = tl("finetune", ".", *WITH, cwd=tmp_path)
+    said = " ".join(done.stderr.split())
+    assert said.startswith(
+        "note this looks like several data sets: 'first', 'second' hold folders of images and no images"
+    )
+    assert "if so, give one, such as 'first'" in said
 
 
 def test_json_and_quiet(tl, shapes, tmp_path):

@@ -85,8 +85,7 @@ def test_the_better_of_the_two_is_the_one_in_the_run(uninterrupted):
     better = figures["tuned" if figures["kept"] else "head_only"]["validation"]
     assert run.manifest["metrics"]["validation"] == better
     gained, lost = figures["comparison"]["gained"], figures["comparison"]["lost"]
-    losses = [figures[side]["validation"]["log_loss"] for side in ("head_only", "tuned")]
-    assert figures["kept"] == (gained > lost or (gained == lost and losses[1] < losses[0]))
+    assert figures["kept"] == (gained > lost)
 
 
 def test_the_same_run_again_from_its_own_configuration(uninterrupted, tl, tmp_path):
@@ -254,12 +253,19 @@ def test_a_kept_network_saves_loads_and_predicts_the_same_on_both_engines(cifar_
     with tarfile.open(cifar_tar) as archive:
         for member in archive:
             label = Path(member.name).parent.name
-            if member.isfile() and label in ("maple_tree", "oak_tree", "pine_tree") and seen.get(label, 0) < 30:
+            if member.isfile() and label in ("maple_tree", "oak_tree", "pine_tree") and seen.get(label, 0) < 60:
                 seen[label] = seen.get(label, 0) + 1
                 (data / label).mkdir(parents=True, exist_ok=True)
                 (data / label / Path(member.name).name).write_bytes(archive.extractfile(member).read())
     run = library.finetune(
-        data, backbone="efficientnet-lite0", out=tmp_path / "run", image_size=64, unfreeze="all", lr=5e-4, epochs=8
+        data,
+        backbone="efficientnet-lite0",
+        out=tmp_path / "run",
+        image_size=64,
+        unfreeze="all",
+        lr=5e-4,
+        epochs=8,
+        seed=1,
     )
     assert run.manifest["metrics"]["fine-tuning"]["kept"]
     assert (run.folder / "trunk.weights.h5").is_file()

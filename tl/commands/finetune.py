@@ -6,6 +6,8 @@ import click
 
 from tl.reporting import Reporter
 
+_UNEVEN = 2  # times as many photos as the smallest class: then top-1 tells little of the smallest
+
 _FIRST = (
     click.option(
         "--backbone",
@@ -115,7 +117,7 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
         return
     for name in ("validation", "test"):
         if name in run.manifest["metrics"]:
-            report.say(name, _figures(run.manifest["metrics"][name]))
+            _tell_figures(name, run.manifest["metrics"][name], report)
     report.say("report", str(near(run.folder / "report.html")))
     report.say("run", f"{run.folder} in {run.manifest['metrics']['seconds']['total']:.1f} s")
     newest = "" if run.folder.parent.name == "runs" else f"--run {run.folder} "
@@ -155,13 +157,19 @@ def _draw_augmented(options: dict[str, Any], report: Reporter, *, as_json: bool,
         report.say("", show(path))
 
 
-def _figures(scores: dict[str, Any]) -> str:
+def _tell_figures(part: str, scores: dict[str, Any], report: Reporter) -> None:
     text = _share("top-1", scores["top1"], scores["top1_interval"])
     if "top5" in scores:
         text += ", " + _share("top-5", scores["top5"], scores["top5_interval"])
-    return f"{text}, on {scores['count']:,} photos"
+    report.say(part, f"{text}, on {scores['count']:,} photos")
+    smallest, largest = scores["class_photos"]
+    if largest >= _UNEVEN * smallest:
+        balanced = _share("balanced accuracy", scores["balanced_accuracy"], scores["balanced_accuracy_interval"], "")
+        report.say("", f"{balanced}, classes of {smallest:,} to {largest:,}")
 
 
-def _share(name: str, value: float, interval: tuple[float, float]) -> str:
+def _share(name: str, value: float, interval: tuple[float, float], what: str = "95 % interval ") -> str:
+    from tl.views.phrases import percent
+
     low, high = interval
-    return f"{name} {100 * value:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    return f"{name} {percent(value)} % ({what}{100 * low:.1f} to {100 * high:.1f})"

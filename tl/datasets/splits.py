@@ -5,14 +5,15 @@ and copies of an image never stand on both sides.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl.datasets.dataset import Dataset, quoted
+from tl.datasets.nesting import several
 from tl.errors import DataError
 
 
@@ -25,6 +26,25 @@ class Split:
     test: NDArray[np.int64]
     notes: tuple[str, ...]
     seed: int
+
+
+def check_counts(dataset: Dataset, *, validation: float = 0.2) -> None:
+    """Refuse what `split` would refuse, as far as numbers of images tell it, before any image is read.
+
+    Raises DataError as `split` does.
+    """
+    _check_wanted(dataset, validation)
+    rows = [(int(label), part) for label, part in zip(dataset.labels, dataset.parts, strict=True) if label >= 0]
+    learnt = Counter(label for label, part in rows if part in (None, "train"))
+    missing = [name for at, name in enumerate(dataset.class_names) if not learnt[at]]
+    if missing:
+        raise DataError(_unlearnable(missing))
+    if any(part == "validation" for _, part in rows):
+        return
+    whole = Counter(label for label, _ in rows)
+    for at in range(len(dataset.class_names)):
+        if learnt[at] < 2:
+            raise DataError(_too_few(dataset, at, 1, "" if whole[at] == 1 else " for training"))
 
 
 def split(
@@ -45,11 +65,7 @@ def split(
     """
     if len(fingerprints) != len(dataset.names):
         raise ValueError(f"{len(fingerprints)} fingerprints for {len(dataset.names)} images")
-    if not 0 < validation < 1:
-        raise DataError(f"the validation share must lie between 0 and 1, such as 0.2; got {validation:g}")
-    if len(dataset.class_names) < 2:
-        found = quoted(dataset.class_names) or "none"
-        raise DataError(f"data set {dataset.name!r} has fewer than two classes with usable images: {found}")
+    _check_wanted(dataset, validation)
     work = _Work(dataset, fingerprints, fingerprints if originals is None else originals, seed)
     parts = work.given() if any(part not in (None, "train") for part in dataset.parts) else {}
     train = parts.get("train", work.labelled)
@@ -106,7 +122,9 @@ class _Work:
         held: set[bytes] = set()
         for label, distinct in members.items():
             if len(distinct) < 2:
-                raise DataError(self._too_few(label, len(distinct)))
+                whole = int((self.dataset.labels == label).sum())
+                which = "" if len(distinct) == whole else " of its own that differ"
+                raise DataError(_too_few(self.dataset, label, len(distinct), which))
             distinct.sort(key=self._key)
             held.update(distinct[: min(max(round(len(distinct) * share), 1), len(distinct) - 1)])
         stays = [index for index in train if self.originals[index] not in held]
@@ -122,10 +140,7 @@ class _Work:
     def check_learnable(self, train: list[int]) -> None:
         missing = set(self.dataset.class_names) - set(self._names(train))
         if missing:
-            raise DataError(
-                f"no training images for {quoted(missing)}: every class needs at least one to learn from; add images"
-                " or remove the class"
-            )
+            raise DataError(_unlearnable(missing))
 
     def _key(self, fingerprint: bytes) -> bytes:
         return hashlib.sha256(f"{self.seed}:".encode() + fingerprint).digest()
@@ -160,13 +175,29 @@ class _Work:
     def _names(self, indices: list[int]) -> list[str]:
         return [self.dataset.class_names[label] for label in self.dataset.labels[indices]]
 
-    def _too_few(self, label: int, count: int) -> str:
-        name = self.dataset.class_names[label]
-        distinct = "" if count == int((self.dataset.labels == label).sum()) else " of its own that differ"
-        return (
-            f"class {name!r} has {_images(count)}{distinct}; every class needs at least 2, one to learn from and one to"
-            " check with: add images or remove the class"
-        )
+
+def _check_wanted(dataset: Dataset, validation: float) -> None:
+    if not 0 < validation < 1:
+        raise DataError(f"the validation share must lie between 0 and 1, such as 0.2; got {validation:g}")
+    if len(dataset.class_names) < 2:
+        found = quoted(dataset.class_names) or "none"
+        raise DataError(f"data set {dataset.name!r} has fewer than two classes with usable images: {found}")
+
+
+def _unlearnable(missing: Iterable[str]) -> str:
+    return (
+        f"no training images for {quoted(missing)}: every class needs at least one to learn from; add images"
+        " or remove the class"
+    )
+
+
+def _too_few(dataset: Dataset, label: int, count: int, which: str) -> str:
+    said = (
+        f"class {dataset.class_names[label]!r} has {_images(count)}{which}; every class needs at least 2, one to learn "
+        "from and one to check with: add images or remove the class"
+    )
+    doubt = several(dataset)
+    return f"{said}; {doubt}" if doubt else said
 
 
 def _images(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Two classifiers' right and wrong answers to the same photos become the probability that chance alone parts them."""
+"""Right and wrong answers become a verdict: whether chance alone parts two classifiers, or one from knowing nothing."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tl.errors import DataError
 
 _LEVEL = 0.05
+_LITTLE = 0.2  # of the way from knowing nothing to all right: what learns gets further, and 100 photos can tell it
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,17 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> 
         )
     gained, lost = int(np.sum(second & ~first)), int(np.sum(first & ~second))
     return Comparison(gained, lost, _two_sided(gained, lost), len(first))
+
+
+def learned(low: float, high: float, largest: float) -> bool | None:
+    """Whether a top-1 accuracy with this 95 % interval is more than the share of the largest class; None: not told.
+
+    It is where the whole interval is above that share, and is not where even its upper end gets no more than a fifth of
+    the way from there to 1. Else the photos are too few to tell: a network may be good, or have learned nothing.
+    """
+    if low > largest:
+        return True
+    return False if high < largest + _LITTLE * (1 - largest) else None
 
 
 def _two_sided(gained: int, lost: int) -> float:

@@ -1,8 +1,9 @@
 """What a run finds and decides becomes lines for the person who waits for it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from tl.datasets.nesting import several
 from tl.datasets.sources import Dataset
 from tl.datasets.splits import Split
 from tl.engines.engine import Engine
@@ -19,11 +20,20 @@ def tell_data(dataset: Dataset, report: Reporter) -> None:
     """How many images of which classes, and what was left out."""
     counts = Counter(int(label) for label in dataset.labels)
     per_class = [f"{name} {counts[at]}" for at, name in enumerate(dataset.class_names)]
-    shown = ", ".join(per_class) if len(per_class) <= 6 else f"{min(counts.values())} to {max(counts.values())} each"
+    shown = ", ".join(per_class) if len(per_class) <= 6 else f"{spread(counts.values())} each"
     report.say("data", f"{dataset.name}: {len(dataset.pictures):,} images, {len(per_class)} classes ({shown})")
     for note in dataset.notes:
         report.say("", note)
+    doubt = several(dataset)
+    if doubt:
+        report.warn(doubt)
     tell_left_out({item.path: item.reason for item in dataset.skipped}, report)
+
+
+def spread(counts: Collection[int]) -> str:
+    """The least and the most of some counts, one number where they are the same."""
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def tell_left_out(reasons: Mapping[str, str], report: Reporter) -> None:

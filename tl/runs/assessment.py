@@ -30,7 +30,7 @@ class Assessment:
     """What a run says of the photos of `dataset`, whose classes are the run's; `folder` holds it as files.
 
     `left_out` counts the photos that were not scored, by reason. `against` is the other run, if there is one, and
-    `comparison` tells how it and this one part.
+    `comparison` tells how it and this one part. `trained_on` counts the scored photos that a run was trained on.
     """
 
     run: bundle.Run
@@ -41,6 +41,7 @@ class Assessment:
     left_out: dict[str, int]
     against: str
     comparison: Comparison | None
+    trained_on: int = 0
 
     @property
     def score(self) -> Evaluation:
@@ -51,6 +52,7 @@ class Assessment:
         """The form of metrics.json."""
         told = self.answers.details(self.run.classes)
         told |= {"run": str(self.run.folder), "data": self.data, "left_out": self.left_out}
+        told["trained_on"] = self.trained_on
         if self.comparison is not None:
             told["against"] = {
                 "run": self.against,
@@ -108,9 +110,8 @@ def _scored(
     report: Reporter,
 ) -> Assessment:
     dataset, features = _features(asked, dataset, run, report)
-    places = np.arange(len(dataset.pictures))
-    if not asked.include_trained:
-        places = _unseen(asked, features, [run, *([rival] if rival else [])], left_out)
+    fresh = _fresh(features, [run, *([rival] if rival else [])])
+    places = np.arange(len(fresh)) if asked.include_trained else _unseen(asked, fresh, left_out)
     seen = _only(dataset, places)
     answers = answer(
         run.head,
@@ -122,7 +123,8 @@ def _scored(
     )
     comparison = None if rival is None else _compared(asked, seen, run, rival, answers, report)
     against = rival.name if rival is not None else ""
-    return Assessment(run, folder, asked.data, seen, answers, left_out, against, comparison)
+    trained_on = int(np.sum(~fresh[places]))
+    return Assessment(run, folder, asked.data, seen, answers, left_out, against, comparison, trained_on)
 
 
 def _fitted_on(run: bundle.Run) -> str:
@@ -214,12 +216,14 @@ def _features(asked: Asked, dataset: Dataset, run: bundle.Run, report: Reporter)
     return dataset, features
 
 
-def _unseen(
-    asked: Asked, features: Features, runs: Sequence[bundle.Run], left_out: dict[str, int]
-) -> NDArray[np.int64]:
-    """The places of photos that none of the runs was trained on."""
+def _fresh(features: Features, runs: Sequence[bundle.Run]) -> NDArray[np.bool_]:
+    """Which photos none of the runs was trained on `[n]`."""
     trained: frozenset[str] = frozenset().union(*(bundle.trained_on(run) for run in runs))
-    fresh = np.array([fingerprint.hex() not in trained for fingerprint in features.fingerprints], bool)
+    return np.array([fingerprint.hex() not in trained for fingerprint in features.fingerprints], bool)
+
+
+def _unseen(asked: Asked, fresh: NDArray[np.bool_], left_out: dict[str, int]) -> NDArray[np.int64]:
+    """The places of photos that none of the runs was trained on."""
     if not fresh.any():
         raise DataError(
             f"all {len(fresh):,} photos of {asked.data} were trained on, so that scoring them says nothing: "

@@ -1,4 +1,4 @@
-"""A fitted head becomes a fine-tuned network, if that answers the validation photos better."""
+"""A fitted head becomes a fine-tuned network, if that answers more of the validation photos right."""
 
 import math
 import shutil
@@ -31,7 +31,7 @@ from tl.learning.unknown import fit as fit_unknown
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights, sha256_of
 from tl.reporting import Reporter
-from tl.runs.account import tell_plan
+from tl.runs.account import spread, tell_plan
 from tl.runs.answers import VALIDATION, Answers, answer_held_out, held_out
 from tl.runs.folders import CHECKPOINT
 from tl.runs.options import Options, seconds
@@ -57,7 +57,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What fine-tuning came to, and whether it is `kept`: only if it answers the validation photos better."""
+    """What fine-tuning came to, and whether it is `kept`: only if it answers more of the validation photos right."""
 
     unfreeze: str
     tuned: Tuned
@@ -238,7 +238,7 @@ def _balance(given: Attempt, inner: NDArray[np.int64], report: Reporter) -> tupl
     counts = Counter(int(label) for label in given.dataset.labels[inner])
     per_class = tuple(max(1, counts[at]) for at in range(len(given.dataset.class_names)))
     asked = given.options.balance
-    uneven = f"classes have {min(per_class):,} to {max(per_class):,} photos"
+    uneven = f"classes have {spread(per_class)} photos"
     weights = class_weights(per_class)
     if asked == "sampling":
         report.say("", f"{uneven}: each is drawn as often as the others")
@@ -272,11 +272,13 @@ def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: 
     right = [side.shares[places].argmax(axis=1) == truth for side in (given.answers, answers)]
     comparison = mcnemar(*right)
     before, after = given.answers.scores["validation"], answers.scores["validation"]
-    kept = (comparison.gained, -after.log_loss) > (comparison.lost, -before.log_loss)
+    # It is a copy of the whole network, while the head alone shares its trunk with other runs: a tie is not worth that,
+    # even of lower log-loss. One photo is, though chance may give it: who unfroze the backbone asked for the likelier.
+    kept = comparison.gained > comparison.lost
     report.say("compared", comparison.sentence("the head alone", "the tuned network"))
     figures = f"top-1 {100 * before.top1.value:.1f} to {100 * after.top1.value:.1f} %"
     loss = f"log-loss {before.log_loss:.3f} to {after.log_loss:.3f}"
-    verdict = "the tuned network is kept" if kept else "not better on validation, so the head alone is kept"
+    verdict = "the tuned network is kept" if kept else "no more right on validation, so the head alone is kept"
     report.say("", f"{figures}, {loss}: {verdict}")
     return Outcome(unfreeze, tuned, trunk, answers, given.answers.scores, comparison, kept)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tl.datasets.sources import load as load_data
 from tl.errors import RunError, TLError, UsageError
 from tl.evaluation.metrics import Proportion
-from tl.evaluation.significance import mcnemar
+from tl.evaluation.significance import learned, mcnemar
 from tl.networks.backbones import backbone
 from tl.reporting import Reporter, Silent
 from tl.runs import folders
@@ -33,8 +33,8 @@ class Entry:
 
     `p_value` is McNemar's against the best (1 for the best itself); `seconds` to train, with all that goes before, less
     what the cache already had; `speed` in images a second of the network alone; `size` in bytes of what predicts;
-    `learned` is False where it does no better than naming the largest class. Only `name`, `scratch` and `error` mean
-    something where `error` says why there is no run.
+    `learned` is False where it does hardly better than naming the largest class, None where the photos do not tell.
+    Only `name`, `scratch` and `error` mean something where `error` says why there is no run.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Entry:
     seconds: float = 0.0
     speed: float = 0.0
     size: int = 0
-    learned: bool = True
+    learned: bool | None = True
     folder: str = ""
     error: str = ""
 
@@ -142,17 +142,17 @@ def _entry(run: Run, name: str, scratch: bool) -> Entry:
     scores, metrics = run.manifest["metrics"]["validation"], run.manifest["metrics"]
     parameters = run.backbone.parameters + run.head.kernel.size + run.head.bias.size
     count = int(scores["count"])
-    largest = max(run.manifest["data"]["per_class"].values()) / run.manifest["data"]["images"]
+    top1 = _proportion(scores, "top1", count)
     return Entry(
         name,
         scratch,
-        _proportion(scores, "top1", count),
+        top1,
         _proportion(scores, "top5", count) if "top5" in scores else None,
         parameters=parameters,
         seconds=float(metrics["seconds"]["total"]),
         speed=_speed(run),
         size=sum((run.folder / file).stat().st_size for file in ("trunk.xml", "trunk.bin", "head.npz")),
-        learned=bool(scores["top1_interval"][0] > largest),
+        learned=learned(top1.low, top1.high, scores["class_photos"][1] / count),
         folder=run.folder.name,
     )
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tl.evaluation.metrics import Evaluation
+from tl.evaluation.significance import learned
 from tl.learning.board import board
 from tl.learning.heads import Head
 from tl.learning.job import Job
@@ -12,7 +14,6 @@ from tl.learning.rules import scratch_rule
 from tl.learning.tuning import tune
 from tl.reporting import Reporter
 from tl.runs.account import tell_plan
-from tl.runs.answers import Answers
 from tl.runs.attempt import Attempt, Outcome, answered, deadline_of, monitored, overridden, tell_tuned
 from tl.runs.options import Options
 
@@ -54,11 +55,7 @@ def from_scratch(given: Attempt, folder: Path, started: float, report: Reporter)
         tuned = tune(job, folder, report, listen)
     tell_tuned(tuned, report)
     trunk, answers = answered(given, tuned, folder, report)
-    if not learned(answers, given):
-        report.warn(
-            f"{given.backbone.name} did not learn: {100 * answers.scores['validation'].top1.value:.1f} % is what its "
-            "largest class alone gives; gradients.csv tells how long each layer's gradient was"
-        )
+    _tell_doubt(given.backbone.name, answers.scores["validation"], report)
     return Outcome("all", tuned, trunk, answers, {}, None, True)
 
 
@@ -69,7 +66,18 @@ def first_head(features: int, classes: int, seed: int) -> Head:
     return Head(kernel, np.zeros(classes, np.float32), 1.0)
 
 
-def learned(answers: Answers, given: Attempt) -> bool:
-    """Whether the validation accuracy is surely above that of always naming the largest class."""
-    labels = given.dataset.labels[given.split.validation]
-    return bool(answers.scores["validation"].top1.low > np.bincount(labels).max() / len(labels))
+def _tell_doubt(name: str, score: Evaluation, report: Reporter) -> None:
+    """That a network did not learn, or that the photos do not tell."""
+    top1, largest = score.top1, score.class_photos[1] / score.count
+    verdict = learned(top1.low, top1.high, largest)
+    if verdict:
+        return
+    interval = f"95 % interval {100 * top1.low:.1f} to {100 * top1.high:.1f}"
+    figures = (
+        f"{100 * top1.value:.1f} % of {score.count:,} validation photos are right ({interval}), naming the largest "
+        f"class alone gives {100 * largest:.1f} %"
+    )
+    if verdict is None:
+        report.warn(f"so few photos do not tell whether {name} learned: {figures}; history.csv tells how its loss fell")
+    else:
+        report.warn(f"{name} did not learn: {figures}; gradients.csv tells how long each layer's gradient was")

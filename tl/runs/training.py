@@ -14,7 +14,7 @@ from typing import Any
 
 from tl import __version__
 from tl.datasets.sources import Dataset, load
-from tl.datasets.splits import Split, split
+from tl.datasets.splits import Split, check_counts, split
 from tl.doctor.glance import glance
 from tl.doctor.looking import look
 from tl.doctor.originals import originals
@@ -72,6 +72,7 @@ def finetune(given: Options, *, report: Reporter | None = None, resume: bool = F
     whole = scratch_wanted(given, not choices(network))
     dataset = load(given.data, download=given.download, offline=given.offline, report=report)
     tell_data(dataset, report)
+    check_counts(dataset, validation=given.val)
     clock.lap("data")
     folder = folder or _folder(given, network, dataset)
     with folders.claimed(folder, resume=resume) as scratch:

@@ -20,7 +20,10 @@ def lines(made: Assessment) -> Iterator[tuple[str, str]]:
     score = made.score
     for reason, count in made.left_out.items():
         yield "left out", f"{_photos(count)} {reason}"
-    yield "top-1", f"{_proportion(score.top1)}, on {_photos(score.count)}"
+    trained = f", {made.trained_on:,} trained on" if made.trained_on else ""
+    yield "top-1", f"{_proportion(score.top1)}, on {_photos(score.count)}{trained}"
+    if made.trained_on:
+        yield "", "such figures do not tell how good it is on other photos"
     if score.top5 is not None:
         yield "top-5", _proportion(score.top5)
     yield from _figures(score)

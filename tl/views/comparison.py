@@ -83,9 +83,16 @@ def summary(comparison: Comparison) -> str:
 
 def explained(comparison: Comparison) -> str:
     """What "did not learn" means, where a network did not."""
-    if all(entry.learned for entry in comparison.ranked):
+    if all(entry.learned is not False for entry in comparison.ranked):
         return ""
-    return "Did not learn: not surely better than always naming the largest class."
+    return "Did not learn: hardly better than always naming the largest class, if at all."
+
+
+def doubt(entry: Entry) -> str:
+    """That a network did not learn, or that the photos do not tell; nothing where it did."""
+    if entry.learned is None:
+        return "too few photos to tell"
+    return "" if entry.learned else "did not learn"
 
 
 def largest_class(comparison: Comparison) -> float | None:
@@ -96,9 +103,11 @@ def largest_class(comparison: Comparison) -> float | None:
 
 def _row(entry: Entry, *, best: bool) -> Row:
     top1 = entry.top1
-    note = ""
-    if not entry.learned:
-        note = f"did not learn: see {entry.folder}/gradients.csv" if entry.scratch and entry.folder else "did not learn"
+    note = doubt(entry)
+    if entry.learned is None:
+        note += " whether it learned"
+    elif note and entry.scratch and entry.folder:
+        note += f": see {entry.folder}/gradients.csv"
     return Row(
         one_line(entry.name),
         _weights(entry),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl.runs.compare import Comparison, Entry
 from tl.views.augmented import OTHER, OWN
-from tl.views.comparison import HEADINGS, TESTS, Row, explained, largest_class, rows, subject, summary
+from tl.views.comparison import HEADINGS, TESTS, Row, doubt, explained, largest_class, rows, subject, summary
 from tl.views.figures import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
 from tl.views.gallery import save
 from tl.views.grid import COLOURS, INK, QUIET
@@ -34,7 +34,7 @@ def chart(comparison: Comparison) -> "Figure":
     axes = page.add_axes((LEFT / WIDTH, 1 - end / height, (RIGHT - LEFT) / WIDTH, ROW * ranked / height))
     _frame(axes, comparison)
     for at, (entry, row) in enumerate(zip(comparison.ranked, cells[:ranked], strict=True)):
-        _write_row(page, HEADER + ROW * (at + 0.5), row)
+        _write_row(page, HEADER + ROW * (at + 0.5), row, doubt(entry))
         _draw_point(axes, at, entry)
     for at, row in enumerate(cells[ranked:]):
         _write_left_out(page, end + SCALE + ROW * (at + 0.5), row)
@@ -67,8 +67,8 @@ def _write_header(page: Any, comparison: Comparison) -> None:
     write(page, MARGIN, down, "network", colour=QUIET)
 
 
-def _write_row(page: Any, middle: float, row: Row) -> None:
-    base = _write_name(page, middle, row, "did not learn" if row.note else "")
+def _write_row(page: Any, middle: float, row: Row, note: str) -> None:
+    base = _write_name(page, middle, row, note)
     for x, figure in zip(ENDS, row.figures, strict=True):
         write(page, x, base, figure, points=SMALL + 0.5, colour=INK, align="right")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tl.errors import TLError, UsageError
 from tl.runs.compare import Answer, Comparison, Entry, Photo
 from tl.views import signs, text
-from tl.views.comparison import subject
+from tl.views.comparison import doubt, subject
 from tl.views.grid import COLOURS, INK, LEGEND, MOST_PIXELS, MOUNT, PAGE, QUIET, TINTS, confidence_text
 from tl.views.phrases import one_line, percent, plural
 
@@ -140,7 +140,7 @@ def _header(comparison: Comparison, width: int, cell: int) -> "Image":
     room = float(width - 2 * MARGIN)
     names = [text.wrap(one_line(entry.name), LETTER, (cell - PAD, cell - PAD)) for entry in comparison.ranked]
     lines = max(map(len, names), default=1)
-    notes = 1 + any(not entry.learned for entry in comparison.ranked)
+    notes = 1 + any(doubt(entry) for entry in comparison.ranked)
     top = MARGIN + 2 * LARGE + LINE + GAP
     header = Image.new("RGB", (width, top + lines * LINE + notes * SMALL_LINE + GAP), PAGE)
     canvas = ImageDraw.Draw(header)
@@ -170,8 +170,7 @@ def _write_network(canvas: "ImageDraw", left: int, top: int, entry: Entry, name:
         top += LINE
     said = f"{percent(entry.top1.value)} % {'random' if entry.scratch else 'pretrained'}"
     text.write(canvas, left, top + SMALL_LINE * 0.7, said, SMALL, QUIET)
-    if not entry.learned:
-        text.write(canvas, left, top + SMALL_LINE * 1.65, "did not learn", SMALL, COLOURS["wrong"])
+    text.write(canvas, left, top + SMALL_LINE * 1.65, doubt(entry), SMALL, COLOURS["wrong"])
 
 
 def _left(column: int, cell: int) -> int:

@@ -151,5 +151,5 @@ def _verdict(about: Mapping[str, Any]) -> str:
     before = about["head_only"]["validation"]
     figures = f"top-1 {100 * before['top1']:.1f} to {100 * after['top1']:.1f} %"
     figures += f", log-loss {before['log_loss']:.3f} to {after['log_loss']:.3f} on {int(after['count']):,} photos"
-    kept = "The tuned network is kept" if about["kept"] else "Not better on validation, so the head alone is kept"
+    kept = "The tuned network is kept" if about["kept"] else "No more right on validation, so the head alone is kept"
     return f"{kept}: {figures}"

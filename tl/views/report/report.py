@@ -98,7 +98,8 @@ def _head(subject: Subject, metrics: Mapping[str, Any], answers: Answers) -> Par
     return {
         "title": f"{run.backbone.name} on {brief(data)}",
         "run_name": name(run.folder.resolve().name),
-        "kind": "Evaluation of a run on other data" if part == "evaluation" else "Report of a run",
+        "kind": _kind(metrics),
+        "trained_on": _trained_on(metrics),
         "created": account.plain(str(run.manifest.get("created", ""))).replace("T", " "),
         "headline": scores.headline(metrics, answers),
         "part": part,
@@ -109,6 +110,21 @@ def _head(subject: Subject, metrics: Mapping[str, Any], answers: Answers) -> Par
         "against": account.sentence(str((metrics.get("against") or {}).get("sentence", ""))),
         "total": len(answers.names),
     }
+
+
+def _kind(metrics: Mapping[str, Any]) -> str:
+    if headed(metrics) != "evaluation":
+        return "Report of a run"
+    if metrics.get("trained_on") is None:
+        return "Evaluation of a run"
+    if _trained_on(metrics):
+        return "Evaluation of a run, photos that were trained on included"
+    return "Evaluation of a run on photos it was not trained on"
+
+
+def _trained_on(metrics: Mapping[str, Any]) -> int:
+    """How many of the photos were trained on; of old evaluations it is not known."""
+    return int(metrics.get("trained_on") or 0)
 
 
 def _figures(metrics: Mapping[str, Any], answers: Answers) -> Parts:

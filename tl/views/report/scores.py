@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.evaluation.metrics import Proportion, proportion
+from tl.evaluation.significance import learned
 from tl.views.report.answers import PARTS, PHRASES, Answers, headed
 from tl.views.report.wording import GAP, brief, count, decimal, decimals, percent, percents, quoted
 
@@ -70,7 +71,7 @@ def headline(metrics: Mapping[str, Any], answers: Answers) -> Headline:
     return Headline(
         _of_photos(value),
         f"{sentence} ({interval}).",
-        _compared(answers, support, low, largest),
+        _compared(answers, support, (low, high), largest),
         value,
         low,
         high,
@@ -78,14 +79,17 @@ def headline(metrics: Mapping[str, Any], answers: Answers) -> Headline:
     )
 
 
-def _compared(answers: Answers, support: NDArray[np.int64], low: float, largest: float) -> str:
+def _compared(answers: Answers, support: NDArray[np.int64], interval: tuple[float, float], largest: float) -> str:
     if math.isnan(largest):
         return ""
     alike = int(np.sum(support == support.max()))
     which = f"{quoted(answers.classes[int(support.argmax())])}, the largest class"
     which = which if alike == 1 else f"{quoted(answers.classes[int(support.argmax())])}, one of the largest classes"
     said = f"Answering {which}, for every photo would get {percent(largest)}"
-    return f"{said}." if low > largest else f"{said}: these photos do not tell whether the classifier does better."
+    verdict = learned(*interval, largest)
+    if verdict is None:
+        return f"{said}: these photos do not tell whether the classifier does better."
+    return f"{said}." if verdict else f"{said}: the classifier does hardly better, if at all."
 
 
 def figure_rows(metrics: Mapping[str, Any], answers: Answers) -> tuple[tuple[str, ...], list[FigureRow]]:
