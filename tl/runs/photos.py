@@ -4,12 +4,16 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tl.datasets.images import Picture, decode, fingerprint, fit, read
 from tl.datasets.sources import load
 from tl.errors import DataError, ImageError, RunError
-from tl.exports.contract import Pixels
 from tl.reporting import Reporter
 from tl.runs.bundle import Run
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
