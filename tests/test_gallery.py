@@ -4,6 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import draw_shapes
+from made_runs import make
 from PIL import Image
 
 from tl.errors import UsageError
@@ -46,6 +48,35 @@ def test_a_sample_follows_its_seed(predictor, mislabelled):
 
 def test_photos_of_training_are_counted(predictor, shapes):
     assert pick(predictor, shapes, count=0).trained == 20
+
+
+@pytest.fixture
+def distracting(tmp_path):
+    """A folder to work in that has other photos of the same classes in `data/`."""
+    draw_shapes(tmp_path / "data", 5, seed=9)
+    return tmp_path
+
+
+def test_without_data_the_photos_that_were_held_out_are_drawn(tl, tiny_run, distracting):
+    done = tl("grid", "--run", tiny_run, cwd=distracting)
+    assert done.returncode == 0, done.stderr
+    assert f"the 4 validation photos of {tiny_run.name}" in " ".join(done.stdout.split())
+    assert "4 of 4 photos" in done.stdout
+
+
+def test_without_data_photos_that_are_gone_are_asked_for(tl, tiny_run, distracting):
+    moved = make(tiny_run, distracting / "moved", options__data="gone/")
+    for command in ("grid", "evaluate"):
+        done = tl(command, "--run", moved, cwd=distracting)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "the photos of moved are not here: no such folder or table: 'gone/'; give DATA" in done.stderr
+
+
+def test_without_data_the_title_says_what_they_are(predictor, distracting, monkeypatch):
+    monkeypatch.chdir(distracting)
+    gallery = pick(predictor)
+    assert gallery.title.endswith(" on its validation photos of shapes")
+    assert (gallery.held_out, gallery.photos, gallery.trained) == ("validation", 4, 0)
 
 
 def test_no_truth(predictor, shapes):

@@ -11,7 +11,7 @@ from PIL import Image
 from tl.errors import DataError
 from tl.reporting import Silent
 from tl.runs.bundle import Run, load
-from tl.runs.photos import Photos
+from tl.runs.photos import Photos, held_out
 
 
 @pytest.fixture
@@ -67,3 +67,50 @@ def test_lost_photos_are_counted_and_stood_in_for(moved: Run, here: Path):
     gone = next(name for name in _validation(moved) if name.startswith("noise"))
     (here / "noise" / Path(gone).name).unlink()
     assert len(Photos(moved, str(here), Silent()).held_out(1).photos) == 1  # another stands in for the one that is gone
+
+
+class Heard(Silent):
+    """Keeps what is said and warned of."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, topic: str, text: str) -> None:
+        """Keep it."""
+        self.said.append(f"{topic}: {text}")
+
+    def warn(self, text: str) -> None:
+        """Keep it."""
+        self.said.append(text)
+
+
+def test_they_are_a_data_set_of_the_classes_of_the_run(tiny_run: Path):
+    heard = Heard()
+    own = held_out(load(tiny_run), heard)
+    assert own.dataset.class_names == ("noise", "stripes")
+    assert [own.dataset.class_names[at] for at in own.dataset.labels] == ["noise", "noise", "stripes", "stripes"]
+    assert heard.said == [f"data: the 4 validation photos of {load(tiny_run).name}, in {own.where}"]
+    with pytest.raises(DataError, match="has no test photos: choose another part"):
+        held_out(load(tiny_run), heard, "test")
+
+
+def test_what_is_lost_of_them_is_said(tiny_run: Path, here: Path, tmp_path: Path):
+    shutil.rmtree(here / "stripes")
+    Image.new("RGB", (30, 30)).save(here / "other.png")
+    heard = Heard()
+    held_out(load(make(tiny_run, tmp_path / "run", options__data=str(here))), heard)
+    assert heard.said[1] == "2 more validation photos of run are gone, or not as they were"
+
+
+@pytest.mark.parametrize("where", ["gone/", ""])
+def test_data_is_asked_for_where_they_are_gone(tiny_run: Path, tmp_path: Path, where: str):
+    run = load(make(tiny_run, tmp_path / "run", options__data=where))
+    with pytest.raises(DataError, match="give DATA, a folder of labelled photos"):
+        held_out(run, Silent())
+
+
+def test_test_photos_stand_in_where_none_are_for_validation(tiny_run: Path, tmp_path: Path):
+    folder = make(tiny_run, tmp_path / "run")
+    table = (folder / "split.csv").read_text()
+    (folder / "split.csv").write_text(table.replace(",validation,", ",test,"))
+    assert held_out(load(folder), Silent()).part == "test"

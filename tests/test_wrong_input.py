@@ -61,6 +61,28 @@ def test_only_corrupt_images(tl, tmp_path):
     refused(tl("finetune", "data", *WITH, cwd=tmp_path), "error: none of the 6 images of data can be read", tmp_path)
 
 
+COMMANDS_OF_DATA = [
+    "finetune",
+    "finetune --show-augment",
+    "compare",
+    "data check",
+    "data stats",
+    "data fix --dry-run",
+    "data split --out s.csv",
+    "data convert --to csv --out c.csv",
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS_OF_DATA)
+def test_no_data_is_not_taken_for_the_folder_data(tl, shapes, tmp_path, words):
+    (tmp_path / "data").symlink_to(shapes)
+    done = tl(*words.split(), cwd=tmp_path)
+    command = words.partition(" --")[0]
+    refused(done, f"error: Missing argument 'DATA': give a folder .* such as `cli.py {command} photos/`", tmp_path, 2)
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
 def test_an_unknown_backbone(tl, shapes, tmp_path):
     done = tl("finetune", shapes, "--backbone", "resnet51", cwd=tmp_path)
     refused(done, "error: no backbone is called 'resnet51': did you mean .*resnet50", tmp_path)

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from tl.commands.data_argument import missing
 from tl.reporting import Reporter
 
 _FIRST = (
@@ -85,7 +86,7 @@ def _all(*groups: tuple[Any, ...]) -> Any:
 
 
 @click.command("finetune")
-@click.argument("data", default="data/")
+@click.argument("data", required=False, metavar="DATA")
 @click.option(
     "--config",
     type=click.Path(),
@@ -97,7 +98,7 @@ def _all(*groups: tuple[Any, ...]) -> Any:
 @_all(_FIRST, _TUNING, _MACHINE)  # type: ignore[untyped-decorator]
 def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **options: Any) -> None:
     """Train a classifier on DATA: class folders, train/val/test folders, a CSV of path,label[,split], cifar100 or
-    dogs-vs-cats."""
+    dogs-vs-cats. With --resume, leave DATA out."""
     from tl.api import finetune
     from tl.commands.console import Console, dumped, near
     from tl.reporting import Silent
@@ -105,6 +106,8 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
     report = Silent() if as_json or quiet else Console()
     if resume:
         _refuse_other_options()
+    elif options["data"] is None:
+        raise missing(click.get_current_context())
     if show_augment:
         _draw_augmented(options, report, as_json=as_json, quiet=quiet)
         return

@@ -6,7 +6,7 @@ import click
 
 
 @click.command("grid")
-@click.argument("data", default="data/")
+@click.argument("data", required=False)
 @click.option("--run", default=None, help="Run folder.  [default: the newest in runs/]")
 @click.option(
     "--only", default="all", show_default=True, type=click.Choice(["all", "right", "wrong"]), help="Which photos."
@@ -23,7 +23,7 @@ import click
 )
 @click.option("--show", is_flag=True, help="Show it: in a window, in the terminal, or as the file's path.")
 def command(
-    data: str,
+    data: str | None,
     run: str | None,
     only: str,
     sort: str,
@@ -34,7 +34,10 @@ def command(
     out: Path,
     show: bool,
 ) -> None:
-    """Draw the photos of DATA with their predicted labels; class folders tell what is true."""
+    """Draw the photos of DATA with their predicted labels; class folders tell what is true.
+
+    Without DATA: the photos that the run held out, for validation or else for a test, where it found them.
+    """
     from tl.commands.console import Console
     from tl.runs.bundle import load
     from tl.runs.prediction import Predictor

@@ -60,7 +60,7 @@ def cli() -> None:
     \b
     tl finetune --backbone resnet50 data/    one folder a class -> a run
     tl predict photo.jpg                     newest run -> label, confidence
-    tl grid data/                            green (right) and red (wrong)
+    tl grid                                  held-out photos, green or red
     """
 
 

@@ -20,6 +20,7 @@ from tl.features.cache import usable_cache
 from tl.networks.backbones import Recipe
 from tl.reporting import Reporter, Silent
 from tl.runs.bundle import Run, trained_on
+from tl.runs.photos import held_out
 from tl.runs.prediction import Prediction, Predictor
 from tl.views.grid import Tile, draw
 from tl.views.heatmap import overlay
@@ -53,7 +54,7 @@ class Gallery:
     """The photos to draw, chosen from `predicted` of the `photos` in the data set.
 
     Of those predicted, `known` have a truth, `right` of these are right, `trained` were seen in training, and `broken`
-    could not be read.
+    could not be read. `held_out` is the part of the run that the photos are, where they are its own.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Gallery:
     right: int
     trained: int
     broken: int
+    held_out: str = ""
     recipe: Recipe | None = None
 
     @property
@@ -83,7 +85,7 @@ class Gallery:
 
 def pick(
     predictor: Predictor,
-    data: str | Path,
+    data: str | Path | None = None,
     *,
     only: str = "all",
     sort: str = "name",
@@ -94,13 +96,15 @@ def pick(
 ) -> Gallery:
     """Predict the photos of a data set and choose which to show; `explain` finds what spoke for each of these labels.
 
-    Without `only` and `sort` the photos are drawn at random, with `seed`, and only these are predicted.
-    Raises UsageError for `only` right or wrong where no photo has a truth.
+    Without `data` these are the photos that the run held out, where it found them. Without `only` and `sort` the photos
+    are drawn at random, with `seed`, and only these are predicted.
+    Raises UsageError for `only` right or wrong where no photo has a truth, DataError for photos that are gone.
     """
     _check(only, ONLY, "--only")
     _check(sort, SORTS, "--sort")
     report = report or Silent()
-    dataset = load(str(data), labelled=False, report=report)
+    own = held_out(predictor.run, report) if data is None else None
+    dataset = own.dataset if own is not None else load(str(data), labelled=False, report=report)
     _check_classes(predictor.run, dataset)
     chosen = list(range(len(dataset.pictures)))
     if only == "all" and sort == "name" and 0 < count < len(chosen):
@@ -113,14 +117,14 @@ def pick(
     wanted = shown if only == "all" else [item for item in known if item.right == (only == "right")]
     if sort == "confidence":
         wanted.sort(key=lambda item: -item.prediction.confidence)
-    title = f"{predictor.run.name} on {dataset.name}"
+    on = dataset.name if own is None else f"its {own.part} photos of {dataset.name}"
     right = sum(item.right for item in known)
     wanted = wanted[: count or len(wanted)]
     if explain:
         wanted = _explained(predictor.run, wanted, report)
     seen = trained_on(predictor.run)
     return Gallery(
-        title,
+        f"{predictor.run.name} on {on}",
         tuple(wanted),
         photos=len(dataset.pictures),
         predicted=len(chosen),
@@ -128,6 +132,7 @@ def pick(
         right=right,
         trained=sum(item.prediction.sha256 in seen for item in shown),
         broken=len(chosen) - len(shown),
+        held_out=own.part if own is not None else "",
         recipe=predictor.run.backbone.recipe,
     )
 
