@@ -211,19 +211,30 @@ def test_a_seed_out_of_range(tl, shapes, tmp_path, seed):
 
 
 def test_a_picture_is_never_written_over_a_device_or_a_folder(tl, shapes, tiny_run, tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "folder").mkdir()
-    for name in ("pipe", "folder"):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "folder.png"):
         done = tl("grid", shapes, "--run", tiny_run, "--out", tmp_path / name)
         assert done.returncode == 2
         assert done.stderr.startswith("error: ")
         assert "--out" in done.stderr
-    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert stat.S_ISFIFO((tmp_path / "pipe.png").stat().st_mode)
     (tmp_path / "real.png").write_bytes(b"old")
     (tmp_path / "link.png").symlink_to("real.png")
     assert tl("grid", shapes, "--run", tiny_run, "--out", tmp_path / "link.png").returncode == 0
     assert (tmp_path / "link.png").is_symlink()
     assert (tmp_path / "real.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x", ".png/x.webp"])
+def test_a_picture_is_not_written_under_the_name_of_another_format(tl, shapes, tiny_run, tmp_path, name):
+    photo = shapes / "noise" / "00.png"
+    search = ("search", photo, "--in", shapes)
+    for words in (("grid", shapes), ("explain", photo), search):
+        done = tl(*words, "--run", tiny_run, "--out", name, cwd=tmp_path)
+        refused(done, rf"error: --out '{name}': the picture is a PNG: give a name that ends in \.png", tmp_path, 2)
+        assert done.stdout == ""  # before the work
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pipes_and_devices_are_not_read(tl, shapes, tiny_run, tmp_path):

@@ -26,9 +26,10 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
     from tl.commands.console import dumped
     from tl.datasets.paths import image_files
     from tl.runs.bundle import load
-    from tl.views.gallery import save
+    from tl.views.gallery import check_name, save
     from tl.views.heatmap import heatmaps, sheet
 
+    check_name(out)
     opened = load(run)
     found: list[Heatmap] = []
     for entry in heatmaps(opened, [(str(path), path) for path in image_files(images)], label):

@@ -44,8 +44,9 @@ def command(
     from tl.reporting import Silent
     from tl.runs.bundle import load
     from tl.runs.prediction import Predictor
-    from tl.views.gallery import pick, save
+    from tl.views.gallery import check_name, pick, save
 
+    check_name(out)
     report = Silent() if as_json else Console()
     predictor = Predictor(load(run))
     gallery = pick(predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain, report=report)

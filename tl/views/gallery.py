@@ -203,8 +203,15 @@ def draw_run(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
     return target
 
 
+def check_name(target: Path) -> None:
+    """Raises UsageError for the name of a picture that is no PNG, which is what is written."""
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"--out {str(target)!r}: the picture is a PNG: give a name that ends in .png")
+
+
 def save(image: "Image", target: Path) -> None:
-    """Write a PNG, whole or not at all. Raises StorageError."""
+    """Write a PNG, whole or not at all. Raises StorageError, UsageError for a name that does not end in .png."""
+    check_name(target)
     target = target.resolve()
     if not target.name or (os.path.exists(target) and not os.path.isfile(target)):
         raise UsageError(f"--out {str(target)!r}: give the name of a PNG file, new or to be replaced")
