@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -68,6 +69,18 @@ def test_the_account(tl, shapes, tmp_path):
     for topic in ("data", "network", "features", "split", "head", "validation", "run", "next"):
         assert any(line.startswith(topic + " ") for line in lines), topic
     assert "top-1 100.0 % (95 % interval 51.0 to 100.0)" in done.stdout
+
+
+def test_the_next_commands_can_be_typed(tl, shapes, tmp_path):
+    """Whatever the names of photos and runs are: a shell takes the command as it stands."""
+    (tmp_path / "한국 사진").symlink_to(shapes)
+    done = tl("finetune", "한국 사진", *WITH, "--out", "새 run; x", cwd=tmp_path, COLUMNS="300")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("next")]
+    [predict, grid] = line.removeprefix("next").split("   or   ")
+    assert shlex.split(predict) == ["tl", "predict", "--run", "새 run; x", "PHOTO.jpg"]
+    assert shlex.split(grid) == ["tl", "grid", "--run", "새 run; x"]
+    assert tl(*shlex.split(grid)[1:], cwd=tmp_path).returncode == 0
 
 
 def test_json_and_quiet(tl, shapes, tmp_path):

@@ -1,5 +1,6 @@
 """`tl finetune`: a folder of labelled photos becomes a run."""
 
+import shlex
 from typing import Any
 
 import click
@@ -121,8 +122,8 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
             report.say(name, _figures(run.manifest["metrics"][name]))
     report.say("report", str(near(run.folder / "report.html")))
     report.say("run", f"{run.folder} in {run.manifest['metrics']['seconds']['total']:.1f} s")
-    newest = "" if run.folder.parent.name == "runs" else f"--run {run.folder} "
-    report.say("next", f"tl predict {newest}PHOTO.jpg   or   tl grid {newest}{run.manifest['options']['data']}")
+    newest = "" if run.folder.parent.name == "runs" else f" --run {shlex.quote(str(run.folder))}"
+    report.say("next", f"tl predict{newest} PHOTO.jpg   or   tl grid{newest}")
 
 
 def _refuse_other_options() -> None:
