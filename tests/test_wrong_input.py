@@ -115,6 +115,16 @@ def test_weights_that_are_not_weights(tl, shapes, tmp_path):
     refused(done, r"error: no weights called 'imagnet' for vgg16.*imagenet, bsds500, none", tmp_path)
 
 
+def test_a_network_that_has_no_pretrained_weights(tl, shapes, tmp_path):
+    done = tl("finetune", shapes, "--backbone", "lenet5", cwd=tmp_path)
+    refused(done, r"error: lenet5 has no pretrained weights: --weights none trains it from random ones", tmp_path)
+    assert "imagenet" not in done.stderr
+    done = tl("finetune", shapes, "--backbone", "lenet5", "--weights", "mine.h5", cwd=tmp_path)
+    refused(done, r"error: lenet5 has no pretrained weights, and there is no file 'mine.h5': --weights none", tmp_path)
+    done = tl("compare", shapes, "--backbones", "lenet5", cwd=tmp_path)
+    refused(done, r"error: .*lenet5 has no pretrained weights: .*--scratch lenet5", tmp_path)
+
+
 def test_offline_and_no_weights(tl, shapes, tmp_path):
     empty = {"TL_CACHE_DIR": str(tmp_path / "cache"), "KERAS_HOME": str(tmp_path / "keras")}
     done = tl("finetune", shapes, "--offline", cwd=tmp_path, **empty)
