@@ -89,7 +89,7 @@ class Classifier:
         """
         from tl.views.heatmap import heatmaps, sheet
 
-        found = list(heatmaps(self.run, named(pictures_of(images)), label))
+        found = list(heatmaps(self._predictor, named(pictures_of(images)), label))
         for entry in found:
             if entry.error:
                 raise ImageError(f"{entry.name}: {entry.error}")
