@@ -1,7 +1,9 @@
 """`import tl`: the same as the commands, from several threads too."""
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +71,13 @@ def test_threads_of_one_process_train_with_the_one_cache(shapes: Path, tiny_run:
         runs = list(pool.map(train, ("one", "two")))
     assert [run.classes for run in runs] == [("noise", "stripes")] * 2
     assert report.said == []  # not "going on without the cache"
+
+
+def test_a_run_shows_itself_in_a_line_and_has_its_figures(tiny_run: Path, tmp_path: Path) -> None:
+    run = tl.load(tiny_run).run
+    assert repr(run) == f"<Run {run.name}: {TINY}, 2 classes (noise, stripes), validation top-1 100.0 %>"
+    assert run.metrics["validation"]["top1"] == 1.0
+    assert run.metrics == json.loads((tiny_run / "manifest.json").read_text())["metrics"]
+    many = replace(run, classes=tuple(f"class {at}" for at in range(100)), manifest={"metrics": None})
+    assert repr(many).endswith("100 classes (class 0, class 1, class 2, class 3, class 4, …)>")
+    assert many.metrics == {}

@@ -70,6 +70,23 @@ def test_scores_of_validation_photos_are_those_of_the_run(tiny_run: Path, shapes
     assert made.score.log_loss == pytest.approx(of_run["log_loss"], rel=1e-4)
 
 
+def test_without_data_the_photos_that_were_held_out_are_scored(
+    tiny_run: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    draw_shapes(tmp_path / "data", 5, seed=9)
+    monkeypatch.chdir(tmp_path)
+    made = assess(Asked(run=str(tiny_run), out="out"))
+    of_run = json.loads((tiny_run / "metrics.json").read_text())["validation"]
+    assert (made.score.count, made.score.top1.value) == (4, of_run["top1"])
+    assert made.left_out == {}
+    told = json.loads(Path("out/metrics.json").read_text())
+    assert (told["data"], told["held_out"]) == (str(shapes), "validation")
+    with pytest.raises(DataError, match="has no test photos"):
+        assess(Asked(run=str(tiny_run), out="none", part="test"))
+    with pytest.raises(DataError, match="all 20 photos of .* were trained on"):
+        assess(Asked(run=str(tiny_run), out="none", part="train"))
+
+
 def test_only_photos_that_were_trained_on_are_refused(tiny_run: Path, shapes: Path, tmp_path: Path):
     with (tiny_run / "split.csv").open() as stream:
         trained = [row["path"] for row in csv.DictReader(stream) if row["split"] == "train"]

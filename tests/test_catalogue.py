@@ -103,6 +103,12 @@ def test_interrupted_runs(runs):
     assert "is not TOML" in found["c"].note
 
 
+def test_what_goes_on_with_a_run_is_quoted_for_the_shell(runs):
+    interrupted(runs / "새 run")
+    [note] = [one.note for one in catalogue(runs) if one.name == "새 run"]
+    assert f"`tl finetune --resume --out '{runs / '새 run'}'`" in note
+
+
 def test_a_lock_that_was_left_is_none(runs):
     (runs / ".a.lock").touch()
     assert not being_written(runs / "a")

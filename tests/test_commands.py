@@ -49,6 +49,20 @@ def test_the_list_of_commands(tl):
         assert f"  {name} " in listed
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("finetun", "No such command 'finetun': did you mean finetune? see cli.py --help"),
+        ("Grid", "No such command 'Grid': did you mean grid? see cli.py --help"),
+        ("data chek", "No such command 'chek'. Did you mean 'check'? see cli.py data --help"),
+        ("xyzzy", "No such command 'xyzzy'; see cli.py --help"),
+    ],
+)
+def test_the_nearest_command_is_suggested(tl, typed, said):
+    done = tl(*typed.split())
+    assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
+
+
 def test_help_is_quick():
     """Nothing heavy is loaded: a tenth of a second over the bare interpreter, with room for a busy machine."""
 

@@ -36,3 +36,4 @@ def test_what_is_wrong_is_counted():
 def test_a_class_with_few_photos():
     images, features, split = made("ant", "bee", "cat", "dog", "eel")
     assert glance(images, features, split, "photos/") == "5 classes have few photos: look with `tl data check photos/`"
+    assert glance(images, features, split, "한국 사진/").endswith(": look with `tl data check '한국 사진/'`")

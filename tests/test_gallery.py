@@ -1,15 +1,20 @@
 """`tl grid`: which photos are shown, and what is said about them."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
+from conftest import draw_shapes
+from made_runs import make
 from PIL import Image
 
+from tl.datasets.sources import load as load_data
 from tl.errors import UsageError
 from tl.runs.bundle import load
 from tl.runs.prediction import Predictor
-from tl.views.gallery import pick
+from tl.views.gallery import Gallery, draw_run, pick
+from tl.views.grid import MOUNT
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +49,105 @@ def test_a_sample_follows_its_seed(predictor, mislabelled):
     assert chosen[0] == chosen[1] != chosen[2]
 
 
-def test_photos_of_training_are_counted(predictor, shapes):
-    assert pick(predictor, shapes, count=0).trained == 20
+def test_photos_of_training_are_counted_and_the_caption_says_so(predictor, shapes, mislabelled):
+    whole = pick(predictor, shapes, count=0)
+    assert (whole.trained, whole.fresh, whole.fresh_right) == (20, 4, 4)
+    assert whole.caption == "24 of 24 right · 20 of the 24 were trained on; 4 of the 4 others right"
+    named = {item.prediction.name: item.trained for item in whole.shown}
+    assert sum(named.values()) == 20
+    wrong = pick(predictor, mislabelled, only="wrong")  # three that it knows from elsewhere
+    assert wrong.caption.startswith("21 of 24 right · 20 of the 24 were trained on; ")
+    assert pick(predictor).caption == "4 of 4 right · held out from training"
+
+
+@pytest.mark.parametrize(
+    ("predicted", "trained", "fresh", "right", "said"),
+    [
+        (1, 1, 0, 0, "it was trained on this photo"),
+        (5, 5, 0, 0, "it was trained on all of them"),
+        (5, 4, 1, 0, "4 of the 5 were trained on; the other one is wrong"),
+        (5, 3, 0, 0, "3 of the 5 were trained on"),  # the others have no truth
+        (5000, 2000, 3000, 1500, "2,000 of the 5,000 were trained on; 1,500 of the 3,000 others right"),
+    ],
+)
+def test_how_much_was_trained_on_in_words(predicted, trained, fresh, right, said):
+    gallery = Gallery("", (), predicted, predicted, predicted, predicted, trained, 0, fresh=fresh, fresh_right=right)
+    assert gallery.caption.endswith(f" right · {said}")
+
+
+def test_the_picture_carries_the_caption(predictor, shapes, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("tl.views.gallery.draw", lambda tiles, **told: drawn.append(told["summary"]))
+    pick(predictor, shapes, count=0).draw()
+    pick(predictor, count=1, explain=True).draw()
+    assert drawn == [
+        "24 of 24 right · 20 of the 24 were trained on; 4 of the 4 others right",
+        "1 of 1 right · held out from training · yellow: speaks for the label",
+    ]
+
+
+def test_the_grid_of_a_run_says_that_its_photos_were_held_out(tiny_run, shapes, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Gallery, "draw", lambda self: drawn.append(self.caption))
+    monkeypatch.setattr("tl.views.gallery.save", lambda *_: None)
+    draw_run(load(tiny_run), load_data(shapes))
+    assert drawn == ["4 of 4 right · held out from training"]
+
+
+def test_json(tl, tiny_run, shapes, tmp_path):
+    done = tl("grid", shapes, "--run", tiny_run, "--count", 0, "--json", cwd=tmp_path)
+    told = json.loads(done.stdout)
+    assert (tmp_path / told["picture"]).is_file()
+    assert (told["right"], told["known"], told["trained"], told["fresh"], told["held_out"]) == (24, 24, 20, 4, None)
+    assert sum(one["trained_on"] for one in told["shown"]) == 20
+    assert {one["truth"] for one in told["shown"]} == {"noise", "stripes"}
+    own = json.loads(tl("grid", "--run", tiny_run, "--json", cwd=tmp_path).stdout)
+    assert (own["held_out"], own["trained"], own["caption"]) == (
+        "validation",
+        0,
+        "4 of 4 right · held out from training",
+    )
+
+
+def test_none_wrong_is_said_and_drawn(tl, tiny_run, shapes, tmp_path):
+    done = tl("grid", shapes, "--run", tiny_run, "--only", "wrong", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "grid.png: no photo is wrong" in done.stdout
+    assert "24 of 24 right" in done.stdout
+    picture = Image.open(tmp_path / "grid.png")
+    assert picture.width > 600
+    field = np.asarray(picture.convert("RGB"))[-60:-20, 40:-40]
+    assert (field == MOUNT).all(2).mean() > 0.8
+    assert (field != MOUNT).any()
+
+
+@pytest.fixture
+def distracting(tmp_path):
+    """A folder to work in that has other photos of the same classes in `data/`."""
+    draw_shapes(tmp_path / "data", 5, seed=9)
+    return tmp_path
+
+
+def test_without_data_the_photos_that_were_held_out_are_drawn(tl, tiny_run, distracting):
+    done = tl("grid", "--run", tiny_run, cwd=distracting)
+    assert done.returncode == 0, done.stderr
+    assert f"the 4 validation photos of {tiny_run.name}" in " ".join(done.stdout.split())
+    assert "4 of 4 photos" in done.stdout
+
+
+def test_without_data_photos_that_are_gone_are_asked_for(tl, tiny_run, distracting):
+    moved = make(tiny_run, distracting / "moved", options__data="gone/")
+    for command in ("grid", "evaluate"):
+        done = tl(command, "--run", moved, cwd=distracting)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "the photos of moved are not here: no such folder or table: 'gone/'; give DATA" in done.stderr
+
+
+def test_without_data_the_title_says_what_they_are(predictor, distracting, monkeypatch):
+    monkeypatch.chdir(distracting)
+    gallery = pick(predictor)
+    assert gallery.title.endswith(" on its validation photos of shapes")
+    assert (gallery.held_out, gallery.photos, gallery.trained) == ("validation", 4, 0)
 
 
 def test_no_truth(predictor, shapes):

@@ -249,6 +249,37 @@ def test_a_long_title_wraps_and_stays_inside() -> None:
     assert draw([_tile()], title="한국어").height < picture.shape[0]
 
 
+LETTERS = "a run with a long name of 2,000 ", "초롱초롱한 눈의 강아지와 고양이 사진 "
+
+
+@pytest.mark.parametrize("name", LETTERS)
+@pytest.mark.parametrize("columns", [1, 5])
+def test_a_caption_is_never_cut(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = text.write
+
+    def heard(canvas, x, baseline, line, size, colour):
+        written.append(line)
+        return write(canvas, x, baseline, line, size, colour)
+
+    monkeypatch.setattr(text, "write", heard)
+    title, caption = name * 2, "1,822 of 2,500 right · 1,800 of the 2,500 were trained on; 422 of the 700 others right"
+    picture = np.asarray(draw([_tile("cat")] * columns, columns=columns, title=title, summary=caption))
+    said = " ".join(written)
+    assert "…" not in said
+    for words in (title, caption):
+        assert "".join(words.split()) in "".join(said.split())
+    assert (picture[:, -12:] == PAGE).all()
+
+
+def test_why_there_are_no_photos_stands_in_their_place() -> None:
+    plain = draw([], title="a run on photos", summary="25 of 25 right")
+    told = draw([], title="a run on photos", summary="25 of 25 right", nothing="no photo is wrong")
+    assert told.width == 3 * 224 + 4 * 16
+    assert told.height > plain.height
+    assert draw([], columns=1, nothing="no photo is wrong " * 9).width < 500
+
+
 def test_a_broken_image_with_a_label_is_drawn_as_missing() -> None:
     card = _card(Tile(np.zeros((0, 0, 3), np.uint8), "cat", 0.5, "cat"))
     assert (card[:224] == MOUNT).all(2).mean() > 0.8

@@ -128,6 +128,20 @@ def test_the_api(tiny_run: Path, shapes: Path, tmp_path: Path) -> None:
         classifier.explain(tmp_path / "broken.jpg")
 
 
+def test_label_and_confidence_are_those_of_a_prediction(tiny_run: Path, shapes: Path, monkeypatch) -> None:
+    """Also where its precision turns the label around: the heat is of the class that was said."""
+    predictor = Predictor(load(tiny_run))
+    monkeypatch.setattr(
+        predictor, "judge", lambda vectors: (np.array([[0.4, 0.6]] * len(vectors)), np.zeros(len(vectors), bool))
+    )
+    items = [(name, shapes / "noise" / name) for name in ("00.png", "01.png")]
+    for label, expected in ((None, ("stripes", 0.6)), ("noise", ("noise", 0.4))):
+        for entry in heatmaps(predictor, items, label):
+            assert entry.explanation is not None
+            assert (entry.label, entry.explanation.confidence) == expected
+            assert predictor.run.classes[entry.explanation.label] == expected[0]
+
+
 def test_a_grid_with_heat(tiny_run: Path, shapes: Path, tl, tmp_path: Path) -> None:
     predictor = Predictor(load(tiny_run))
     plain, explained = (pick(predictor, shapes, count=4, explain=explain) for explain in (False, True))
@@ -150,7 +164,7 @@ def test_a_photo_unlike_all_training_photos_is_said_to_be_so(tiny_run: Path, sha
     for threshold, strange in ((-1.0, True), (2.0, False)):
         references = np.eye(1, run.backbone.features, dtype=np.float32)
         marked = replace(run, unknown=Unknown(references, threshold, 0.01))
-        [entry] = heatmaps(marked, [photo])
+        [entry] = heatmaps(Predictor(marked), [photo])
         assert entry.unknown is strange
-    [entry] = heatmaps(replace(run, unknown=None), [photo])
+    [entry] = heatmaps(Predictor(replace(run, unknown=None)), [photo])
     assert entry.unknown is False

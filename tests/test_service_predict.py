@@ -84,6 +84,10 @@ def test_what_speaks_for_a_label_comes_as_a_picture(live: Live, shapes: Path):
         assert answer.headers["Content-Type"] == "image/png"
         with Image.open(io.BytesIO(answer.data)) as picture:
             assert picture.size == ((50, 40) if "side" not in path else (32, 26))
+        shares = {
+            one["label"]: one["confidence"] for one in live.post(content, "/v1/predict").json()["predictions"][0]["top"]
+        }
+        assert float(answer.headers["X-Confidence"]) == pytest.approx(shares[answer.headers["X-Label"]], abs=2e-6)
     assert problem(live.post(content, "/v1/explain?label=dragon"))["status"] == 422
     assert problem(live.post(b"no image", "/v1/explain"))["status"] == 422
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -106,6 +107,18 @@ def test_folders_that_look_like_several_data_sets_are_said_to(tl, shapes, tmp_pa
         "note this looks like several data sets: 'first', 'second' hold folders of images and no images"
     )
     assert "if so, give one, such as 'first'" in said
+
+
+def test_the_next_commands_can_be_typed(tl, shapes, tmp_path):
+    """Whatever the names of photos and runs are: a shell takes the command as it stands."""
+    (tmp_path / "한국 사진").symlink_to(shapes)
+    done = tl("finetune", "한국 사진", *WITH, "--out", "새 run; x", cwd=tmp_path, COLUMNS="300")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("next")]
+    [predict, grid] = line.removeprefix("next").split("   or   ")
+    assert shlex.split(predict) == ["tl", "predict", "--run", "새 run; x", "PHOTO.jpg"]
+    assert shlex.split(grid) == ["tl", "grid", "--run", "새 run; x"]
+    assert tl(*shlex.split(grid)[1:], cwd=tmp_path).returncode == 0
 
 
 def test_json_and_quiet(tl, shapes, tmp_path):

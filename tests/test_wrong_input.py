@@ -61,6 +61,28 @@ def test_only_corrupt_images(tl, tmp_path):
     refused(tl("finetune", "data", *WITH, cwd=tmp_path), "error: none of the 6 images of data can be read", tmp_path)
 
 
+COMMANDS_OF_DATA = [
+    "finetune",
+    "finetune --show-augment",
+    "compare",
+    "data check",
+    "data stats",
+    "data fix --dry-run",
+    "data split --out s.csv",
+    "data convert --to csv --out c.csv",
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS_OF_DATA)
+def test_no_data_is_not_taken_for_the_folder_data(tl, shapes, tmp_path, words):
+    (tmp_path / "data").symlink_to(shapes)
+    done = tl(*words.split(), cwd=tmp_path)
+    command = words.partition(" --")[0]
+    refused(done, f"error: Missing argument 'DATA': give a folder .* such as `cli.py {command} photos/`", tmp_path, 2)
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
 def test_an_unknown_backbone(tl, shapes, tmp_path):
     done = tl("finetune", shapes, "--backbone", "resnet51", cwd=tmp_path)
     refused(done, "error: no backbone is called 'resnet51': did you mean .*resnet50", tmp_path)
@@ -91,6 +113,16 @@ def test_weights_that_are_not_weights(tl, shapes, tmp_path):
     refused(done, r"error: .*w\.h5", tmp_path)
     done = tl("finetune", shapes, "--backbone", "vgg16", "--weights", "imagnet", cwd=tmp_path)
     refused(done, r"error: no weights called 'imagnet' for vgg16.*imagenet, bsds500, none", tmp_path)
+
+
+def test_a_network_that_has_no_pretrained_weights(tl, shapes, tmp_path):
+    done = tl("finetune", shapes, "--backbone", "lenet5", cwd=tmp_path)
+    refused(done, r"error: lenet5 has no pretrained weights: --weights none trains it from random ones", tmp_path)
+    assert "imagenet" not in done.stderr
+    done = tl("finetune", shapes, "--backbone", "lenet5", "--weights", "mine.h5", cwd=tmp_path)
+    refused(done, r"error: lenet5 has no pretrained weights, and there is no file 'mine.h5': --weights none", tmp_path)
+    done = tl("compare", shapes, "--backbones", "lenet5", cwd=tmp_path)
+    refused(done, r"error: .*lenet5 has no pretrained weights: .*--scratch lenet5", tmp_path)
 
 
 def test_offline_and_no_weights(tl, shapes, tmp_path):
@@ -189,19 +221,30 @@ def test_a_seed_out_of_range(tl, shapes, tmp_path, seed):
 
 
 def test_a_picture_is_never_written_over_a_device_or_a_folder(tl, shapes, tiny_run, tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "folder").mkdir()
-    for name in ("pipe", "folder"):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "folder.png"):
         done = tl("grid", shapes, "--run", tiny_run, "--out", tmp_path / name)
         assert done.returncode == 2
         assert done.stderr.startswith("error: ")
         assert "--out" in done.stderr
-    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert stat.S_ISFIFO((tmp_path / "pipe.png").stat().st_mode)
     (tmp_path / "real.png").write_bytes(b"old")
     (tmp_path / "link.png").symlink_to("real.png")
     assert tl("grid", shapes, "--run", tiny_run, "--out", tmp_path / "link.png").returncode == 0
     assert (tmp_path / "link.png").is_symlink()
     assert (tmp_path / "real.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x", ".png/x.webp"])
+def test_a_picture_is_not_written_under_the_name_of_another_format(tl, shapes, tiny_run, tmp_path, name):
+    photo = shapes / "noise" / "00.png"
+    search = ("search", photo, "--in", shapes)
+    for words in (("grid", shapes), ("explain", photo), search):
+        done = tl(*words, "--run", tiny_run, "--out", name, cwd=tmp_path)
+        refused(done, rf"error: --out '{name}': the picture is a PNG: give a name that ends in \.png", tmp_path, 2)
+        assert done.stdout == ""  # before the work
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pipes_and_devices_are_not_read(tl, shapes, tiny_run, tmp_path):

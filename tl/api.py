@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl.datasets.asked import named, pictures_of
 from tl.datasets.images import Picture
+from tl.errors import UsageError
 from tl.reporting import Reporter
 from tl.runs import bundle
 from tl.runs.options import Options
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def finetune(
-    data: str | Path = "data",
+    data: str | Path | None = None,
     *,
     backbone: str = "resnet50",
     weights: str | Path = "imagenet",
@@ -53,10 +54,13 @@ def finetune(
 ) -> bundle.Run:
     """Train a classifier on a data set and write its run folder; each argument is the command's option of that name.
 
-    `resume` goes on with a run that was interrupted, the one of `out` or the newest, with the options it began with.
-    Raises a `tl.errors.TLError` whose message says what to do.
+    `resume` goes on with a run that was interrupted, the one of `out` or the newest, with the options it began with,
+    `data` among them. Raises a `tl.errors.TLError` whose message says what to do.
     """
     given = {name: value for name, value in locals().items() if name not in ("resume", "report")}
+    if data is None and not resume:
+        raise UsageError("no data: give a folder with one folder of photos a class, a table, or a known name")
+    given["data"] = "" if data is None else data
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     from tl.runs.training import finetune as train
     from tl.views.drawn import draw_finished
@@ -67,7 +71,7 @@ def finetune(
 
 
 def evaluate(
-    data: str | Path = "data",
+    data: str | Path | None = None,
     *,
     run: str | Path | None = None,
     against: str | Path | None = None,
@@ -88,7 +92,8 @@ def evaluate(
 ) -> "Assessment":
     """How good a run is on labelled photos it was not trained on; each argument is the command's option of that name.
 
-    Writes a folder with metrics.json, predictions.csv and, with `page`, report.html, which shows `command`. Raises a
+    Without `data` these are the photos that the run held out, validation or else test, where it found them. Writes a
+    folder with metrics.json, predictions.csv and, with `page`, report.html, which shows `command`. Raises a
     `tl.errors.TLError` whose message says what to do.
     """
     given = {name: value for name, value in locals().items() if name not in ("page", "command", "report")}
@@ -103,7 +108,7 @@ def evaluate(
 
 
 def compare(
-    data: str | Path = "data",
+    data: str | Path,
     *,
     backbones: Sequence[str] = (),
     scratch: Sequence[str] = (),
@@ -193,7 +198,7 @@ def export(
 
 def search(
     images: str | Path | Picture | Sequence[str | Path | Picture],
-    data: str | Path = "data",
+    data: str | Path,
     *,
     backbone: str | None = None,
     weights: str = "imagenet",

@@ -59,7 +59,7 @@ class Classifier:
 
     def grid(
         self,
-        data: str | Path,
+        data: str | Path | None = None,
         *,
         only: str = "all",
         sort: str = "name",
@@ -70,8 +70,9 @@ class Classifier:
     ) -> "Image":
         """The photos of a folder with their predictions: green where right, red where wrong, grey where unknown.
 
-        `only` is "all", "right" or "wrong"; `sort` is "name" or "confidence" (surest first); `count` 0 means all;
-        `explain` lays over each photo what speaks for its label.
+        Without `data`, the photos that the run held out, where it found them. `only` is "all", "right" or "wrong";
+        `sort` is "name" or "confidence" (surest first); `count` 0 means all; `explain` lays over each photo what
+        speaks for its label.
         """
         from tl.views.gallery import pick
 
@@ -88,7 +89,7 @@ class Classifier:
         """
         from tl.views.heatmap import heatmaps, sheet
 
-        found = list(heatmaps(self.run, named(pictures_of(images)), label))
+        found = list(heatmaps(self._predictor, named(pictures_of(images)), label))
         for entry in found:
             if entry.error:
                 raise ImageError(f"{entry.name}: {entry.error}")

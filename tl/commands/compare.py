@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from tl.commands.data_argument import of_data
+
 
 @click.command("compare")
-@click.argument("data", default="data/")
+@of_data
 @click.option(
     "--backbones", default="", help="Pretrained networks, separated by commas.  [default: resnet50, without --scratch]"
 )

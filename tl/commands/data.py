@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tl.commands.data_argument import of_data
 from tl.commands.data_fix import fix, split
 from tl.commands.data_get import convert, get
 
@@ -18,7 +19,7 @@ def command() -> None:
 
 
 @command.command("check")
-@click.argument("data", default="data/")
+@of_data
 @click.option(
     "--fail-on",
     default="error",
@@ -80,7 +81,7 @@ def check(data: str, fail_on: str, out: Path | None, page: bool, as_json: bool, 
 
 
 @command.command("stats")
-@click.argument("data", default="data/")
+@of_data
 @click.option("--download", is_flag=True, help="Fetch DATA if it is a known name and not here.")
 @click.option("--offline", is_flag=True, help="Never touch the network.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

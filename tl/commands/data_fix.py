@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tl.commands.data_argument import of_data
 from tl.commands.data_options import of_network, of_source
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _EXAMPLES = 3
 
 
 @click.command("fix")
-@click.argument("data", default="data/")
+@of_data
 @click.option("--out", default=None, type=click.Path(path_type=Path), help="New folder, or a table (.csv).")
 @click.option("--only", multiple=True, type=click.Choice(_KINDS), help="Mend only this; as often as you like.")
 @click.option("--relabel", is_flag=True, help="Change labels that are surely wrong, too.")
@@ -75,7 +76,7 @@ def _tell_fixed(made: "Fixed", report: "Reporter") -> None:
 
 
 @click.command("split")
-@click.argument("data", default="data/")
+@of_data
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New table (.csv), or folder with folders.")
 @click.option("--val", default=0.2, show_default=True, help="Share for validation.")
 @click.option("--test", default=0.0, show_default=True, help="Share for a test.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tl.commands.data_argument import of_data
 from tl.commands.data_options import of_source
 
 _FORMS = ("folders", "csv", "tfrecord", "cifar100")
@@ -39,7 +40,7 @@ def get(name: str | None, out: Path | None, offline: bool, as_json: bool, quiet:
 
 
 @click.command("convert")
-@click.argument("data", default="data/")
+@of_data
 @click.option("--to", required=True, type=click.Choice(_FORMS), help="Form to write.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder, or table (.csv).")
 @click.option("--link", is_flag=True, help="Folders: hard links to the originals, where the disk allows.")

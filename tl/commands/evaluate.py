@@ -8,7 +8,7 @@ import click
 
 
 @click.command("evaluate")
-@click.argument("data", default="data/")
+@click.argument("data", required=False)
 @click.option("--run", default=None, help="Run folder.  [default: the newest in runs/]")
 @click.option("--against", default=None, help="Another run to compare with, on the same photos.")
 @click.option("--part", default="all", show_default=True, help="Only this part of DATA: train, validation or test.")
@@ -26,7 +26,11 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the account.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def command(as_json: bool, quiet: bool, report: bool, **options: Any) -> None:
-    """Say how good a run is on the labelled photos of DATA, how sure that is, and where it goes wrong."""
+    """Say how good a run is on the labelled photos of DATA, how sure that is, and where it goes wrong.
+
+    Without DATA: on the photos that the run held out, for validation or else for a
+    test, where it found them.
+    """
     from tl.api import evaluate
     from tl.commands.console import Console, dumped, near
     from tl.reporting import Silent

@@ -26,18 +26,21 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
     from tl.commands.console import dumped
     from tl.datasets.paths import image_files
     from tl.runs.bundle import load
-    from tl.views.gallery import save
+    from tl.runs.prediction import Predictor
+    from tl.views.gallery import check_name, save
     from tl.views.heatmap import heatmaps, sheet
 
-    opened = load(run)
+    check_name(out)
+    items = [(str(path), path) for path in image_files(images)]
+    predictor = Predictor(load(run), alone=len(items) == 1)
     found: list[Heatmap] = []
-    for entry in heatmaps(opened, [(str(path), path) for path in image_files(images)], label):
+    for entry in heatmaps(predictor, items, label):
         found.append(entry)
         if not as_json:
             _print(entry)
     explained = [entry for entry in found if not entry.error]
     if explained:
-        save(sheet(explained, f"{opened.name}: what speaks for the label"), out)
+        save(sheet(explained, f"{predictor.run.name}: what speaks for the label"), out)
     if as_json:
         click.echo(dumped([entry.as_dict() for entry in found]))
     elif explained:

@@ -1,9 +1,11 @@
 """`tl finetune`: a folder of labelled photos becomes a run."""
 
+import shlex
 from typing import Any
 
 import click
 
+from tl.commands.data_argument import missing
 from tl.reporting import Reporter
 
 _UNEVEN = 2  # times as many photos as the smallest class: then top-1 tells little of the smallest
@@ -87,7 +89,7 @@ def _all(*groups: tuple[Any, ...]) -> Any:
 
 
 @click.command("finetune")
-@click.argument("data", default="data/")
+@click.argument("data", required=False, metavar="DATA")
 @click.option(
     "--config",
     type=click.Path(),
@@ -99,7 +101,7 @@ def _all(*groups: tuple[Any, ...]) -> Any:
 @_all(_FIRST, _TUNING, _MACHINE)  # type: ignore[untyped-decorator]
 def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **options: Any) -> None:
     """Train a classifier on DATA: class folders, train/val/test folders, a CSV of path,label[,split], cifar100 or
-    dogs-vs-cats."""
+    dogs-vs-cats. With --resume, leave DATA out."""
     from tl.api import finetune
     from tl.commands.console import Console, dumped, near
     from tl.reporting import Silent
@@ -107,6 +109,8 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
     report = Silent() if as_json or quiet else Console()
     if resume:
         _refuse_other_options()
+    elif options["data"] is None:
+        raise missing(click.get_current_context())
     if show_augment:
         _draw_augmented(options, report, as_json=as_json, quiet=quiet)
         return
@@ -120,8 +124,8 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
             _tell_figures(name, run.manifest["metrics"][name], report)
     report.say("report", str(near(run.folder / "report.html")))
     report.say("run", f"{run.folder} in {run.manifest['metrics']['seconds']['total']:.1f} s")
-    newest = "" if run.folder.parent.name == "runs" else f"--run {run.folder} "
-    report.say("next", f"tl predict {newest}PHOTO.jpg   or   tl grid {newest}{run.manifest['options']['data']}")
+    newest = "" if run.folder.parent.name == "runs" else f" --run {shlex.quote(str(run.folder))}"
+    report.say("next", f"tl predict{newest} PHOTO.jpg   or   tl grid{newest}")
 
 
 def _refuse_other_options() -> None:

@@ -6,7 +6,7 @@ import click
 
 
 @click.command("grid")
-@click.argument("data", default="data/")
+@click.argument("data", required=False)
 @click.option("--run", default=None, help="Run folder.  [default: the newest in runs/]")
 @click.option(
     "--only", default="all", show_default=True, type=click.Choice(["all", "right", "wrong"]), help="Which photos."
@@ -22,8 +22,9 @@ import click
     "--out", default="grid.png", show_default=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG."
 )
 @click.option("--show", is_flag=True, help="Show it: in a window, in the terminal, or as the file's path.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the account.")
 def command(
-    data: str,
+    data: str | None,
     run: str | None,
     only: str,
     sort: str,
@@ -33,22 +34,34 @@ def command(
     seed: int,
     out: Path,
     show: bool,
+    as_json: bool,
 ) -> None:
-    """Draw the photos of DATA with their predicted labels; class folders tell what is true."""
-    from tl.commands.console import Console
+    """Draw the photos of DATA with their predicted labels; class folders tell what is true.
+
+    Without DATA: the photos that the run held out, for validation or else for a test, where it found them.
+    """
+    from tl.commands.console import Console, dumped
+    from tl.reporting import Silent
     from tl.runs.bundle import load
     from tl.runs.prediction import Predictor
-    from tl.views.gallery import pick, save
+    from tl.views.gallery import check_name, pick, save
 
-    report = Console()
+    check_name(out)
+    report = Silent() if as_json else Console()
     predictor = Predictor(load(run))
     gallery = pick(predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain, report=report)
     save(gallery.draw(columns=columns), out)
-    report.say("grid", f"{out}: {len(gallery.shown):,} of {gallery.photos:,} photos")
-    report.say("result", gallery.summary + (f" ({gallery.trained:,} were trained on)" if gallery.trained else ""))
+    report.say("grid", f"{out}: {gallery.nothing or f'{len(gallery.shown):,} of {gallery.photos:,} photos'}")
+    report.say("result", gallery.caption)
     if gallery.broken:
         report.warn(f"{gallery.broken} photos could not be read")
+    if as_json:
+        click.echo(dumped({"picture": str(out), **gallery.as_dict()}))
     if show:
         from tl.views.show import show as display
 
-        report.say("", display(out))
+        said = display(out)
+        if as_json:
+            click.echo(said, err=True)
+        else:
+            report.say("", said)

@@ -1,6 +1,7 @@
 """The command `tl`: finds the subcommand, loads only that, and turns expected failures into one line."""
 
 import atexit
+import difflib
 import errno
 import importlib
 import os
@@ -53,6 +54,15 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"tl.commands.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was typed; of one that is not there, those that are nearly called so."""
+        near = [] if args[0] in COMMANDS else difflib.get_close_matches(args[0].lower(), COMMANDS, n=2)
+        if near:
+            ctx.fail(f"No such command {args[0]!r}: did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tl")
@@ -62,7 +72,7 @@ def cli() -> None:
     \b
     tl finetune --backbone resnet50 data/    one folder a class -> a run
     tl predict photo.jpg                     newest run -> label, confidence
-    tl grid data/                            green (right) and red (wrong)
+    tl grid                                  held-out photos, green or red
     """
 
 
@@ -82,8 +92,7 @@ def run() -> int:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
-        asked = getattr(error, "ctx", None)
-        _complain(error.format_message().rstrip(".") + (f"; see {asked.command_path} --help" if asked else ""))
+        _complain(_usage(error))
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted; nothing half-written was left behind")
@@ -118,6 +127,11 @@ def leave(code: int) -> NoReturn:
     except ValueError:  # one that is closed has nothing left
         pass
     os._exit(code)
+
+
+def _usage(error: click.ClickException) -> str:
+    said, asked = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    return said + (f"{' ' if said.endswith('?') else '; '}see {asked.command_path} --help" if asked else "")
 
 
 def _unwritten(error: OSError) -> str:

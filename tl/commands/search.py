@@ -36,7 +36,10 @@ def command(
     from tl.datasets.paths import image_files
     from tl.reporting import Silent
     from tl.runs.search import search
+    from tl.views.gallery import check_name
 
+    if out is not None:
+        check_name(out)
     report = Silent() if as_json or quiet else Console()
     files = [(str(path), path) for path in image_files(images)]
     found = search(files, data, report=report, **options)

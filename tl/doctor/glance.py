@@ -3,6 +3,7 @@
 No file is read again, and nothing is imported that takes time.
 """
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def glance(dataset: Dataset, features: Floats, split: Split, data: str | Path) -
         (_count(classes, "few photos"), "class has few photos", "classes have few photos"),
     )
     said = [f"{count:,} {one if count == 1 else many}" for count, one, many in counted if count]
-    return f"{', '.join(said)}: look with `tl data check {data}`" if said else ""
+    return f"{', '.join(said)}: look with `tl data check {shlex.quote(str(data))}`" if said else ""
 
 
 def _count(found: list[Finding], kind: str) -> int:

@@ -17,10 +17,10 @@ from tl.exports.about import about
 from tl.exports.account import BOUND, INT8_BOUND, beyond, lines
 from tl.exports.contract import Pixels, Writing
 from tl.exports.formats import Format, chosen
-from tl.exports.photos import Album, Photos
 from tl.exports.proof import Proof, prove
 from tl.reporting import Reporter, Silent
 from tl.runs import bundle, folders
+from tl.runs.photos import Album, Photos
 
 RECORD = "export.json"
 _FULL = ("No space left", "iostream error")  # as TensorFlow and OpenVINO say it

@@ -19,9 +19,9 @@ from tl.errors import ImageError
 from tl.evaluation.metrics import proportion
 from tl.evaluation.significance import Comparison, mcnemar
 from tl.exports.contract import Answering, Pixels, Probabilities
-from tl.exports.photos import Album, Photo
 from tl.reporting import Reporter
 from tl.runs.bundle import Run
+from tl.runs.photos import Album, Photo
 
 _TOGETHER = 16  # photos of one size
 _MOST_PIXELS = 16 << 20

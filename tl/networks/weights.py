@@ -148,11 +148,22 @@ def cached(backbone: Backbone, choice: str, where: Settings) -> Weights | None:
 def _given(backbone: Backbone, choice: str) -> Weights:
     path = Path(choice)
     if not os.path.isfile(path):  # which says no where a name is longer than any may be
+        if not choices(backbone):
+            raise WeightsError(_none_pretrained(backbone, choice))
         named = ", ".join([*choices(backbone), "none"])
         raise WeightsError(
             f"no weights called {choice!r} for {backbone.name}, and no such file: give {named}, or the path of a file"
         )
     return Weights("file", path, f"file {path.name}", sha256_of(path))
+
+
+def _none_pretrained(backbone: Backbone, choice: str) -> str:
+    """Of a choice that is a default in most places, so that nobody may have typed it."""
+    missing = "" if choice == "imagenet" else f", and there is no file {choice!r}"
+    return (
+        f"{backbone.name} has no pretrained weights{missing}: --weights none trains it from random ones "
+        f"(in `tl compare` --scratch {backbone.name}), --weights PATH takes a file"
+    )
 
 
 def _fetched(backbone: Backbone, choice: str, offline: bool, report: Reporter | None, where: Settings) -> Weights:

@@ -19,6 +19,7 @@ from tl.reporting import Reporter, Silent
 from tl.runs import bundle, folders, records
 from tl.runs.account import tell_left_out
 from tl.runs.answers import HELD_OUT, Answers, answer
+from tl.runs.photos import held_out
 from tl.runs.prediction import run_engine
 
 PART = "evaluation"
@@ -31,6 +32,7 @@ class Assessment:
 
     `left_out` counts the photos that were not scored, by reason. `against` is the other run, if there is one, and
     `comparison` tells how it and this one part. `trained_on` counts the scored photos that a run was trained on.
+    `held_out` is the part of the run that the photos are, where they are its own.
     """
 
     run: bundle.Run
@@ -42,6 +44,7 @@ class Assessment:
     against: str
     comparison: Comparison | None
     trained_on: int = 0
+    held_out: str = ""
 
     @property
     def score(self) -> Evaluation:
@@ -53,6 +56,8 @@ class Assessment:
         told = self.answers.details(self.run.classes)
         told |= {"run": str(self.run.folder), "data": self.data, "left_out": self.left_out}
         told["trained_on"] = self.trained_on
+        if self.held_out:
+            told["held_out"] = self.held_out
         if self.comparison is not None:
             told["against"] = {
                 "run": self.against,
@@ -64,9 +69,9 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is assessed and how; each is the command's option of the same name."""
+    """What is assessed and how; each is the command's option of the same name. No `data`: what the run held out."""
 
-    data: str
+    data: str | None = None
     run: str | None = None
     against: str | None = None
     part: str = "all"
@@ -91,13 +96,25 @@ def assess(asked: Asked, *, report: Reporter | None = None) -> Assessment:
     report = report or Silent()
     run = bundle.load(asked.run)
     rival = bundle.load(asked.against) if asked.against is not None else None
-    dataset = load(asked.data, labelled=False, download=asked.download, offline=asked.offline, report=report)
+    asked, dataset, own = _given(asked, run, report)
     dataset, left_out = _matched(asked, dataset, [run, *([rival] if rival else [])])
     folder = Path(asked.out) if asked.out is not None else _folder(run, dataset)
     with folders.claimed(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
         made = _scored(asked, run, rival, dataset, left_out, folder, report)
+        made = replace(made, held_out=own)
         _write(made, scratch)
     return made
+
+
+def _given(asked: Asked, run: bundle.Run, report: Reporter) -> tuple[Asked, Dataset, str]:
+    """What is asked with its data set named, that data set, and which part of the run it is, if it is one."""
+    if asked.data is not None:
+        found = load(asked.data, labelled=False, download=asked.download, offline=asked.offline, report=report)
+        return asked, found, ""
+    if asked.part not in PARTS:
+        raise _no_such_part(asked.part)
+    own = held_out(run, report, asked.part)
+    return replace(asked, data=own.where), own.dataset, own.part
 
 
 def _scored(
@@ -124,7 +141,7 @@ def _scored(
     comparison = None if rival is None else _compared(asked, seen, run, rival, answers, report)
     against = rival.name if rival is not None else ""
     trained_on = int(np.sum(~fresh[places]))
-    return Assessment(run, folder, asked.data, seen, answers, left_out, against, comparison, trained_on)
+    return Assessment(run, folder, str(asked.data), seen, answers, left_out, against, comparison, trained_on)
 
 
 def _fitted_on(run: bundle.Run) -> str:
@@ -155,7 +172,7 @@ def _matched(asked: Asked, dataset: Dataset, runs: Sequence[bundle.Run]) -> tupl
     kept = labels >= 0
     if asked.part != "all":
         if asked.part not in PARTS:
-            raise UsageError(f"--part {asked.part}: choose {', '.join(PARTS)}")
+            raise _no_such_part(asked.part)
         within = np.array([part == asked.part for part in dataset.parts], bool)
         if not within.any():
             raise UsageError(f"--part {asked.part}: {dataset.name} names no such part; leave the option out")
@@ -165,6 +182,10 @@ def _matched(asked: Asked, dataset: Dataset, runs: Sequence[bundle.Run]) -> tupl
     if not kept.any():
         raise DataError(f"no photo of {dataset.name} is left to score: none has a class of {runs[0].name}")
     return _only(replace(dataset, class_names=runs[0].classes, labels=labels), np.flatnonzero(kept)), left_out
+
+
+def _no_such_part(part: str) -> UsageError:
+    return UsageError(f"--part {part}: choose {', '.join(PARTS)}")
 
 
 def _check_classes(run: bundle.Run, dataset: Dataset, allow_missing: bool) -> None:

@@ -24,10 +24,11 @@ from tl.runs import folders
 
 FORMAT = 1
 TUNED = "trunk.weights.h5"
+_NAMED = 5  # classes of a run that its repr names
 _CHECKED = ("head.npz", "trunk.xml", "trunk.bin")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run folder: its classes in the order of the head's outputs, its network, its head; `manifest` has the rest."""
 
@@ -37,6 +38,22 @@ class Run:
     head: Head
     unknown: Unknown | None
     manifest: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        count = len(self.classes)
+        names = ", ".join(self.classes) if count <= _NAMED else f"{', '.join(self.classes[:_NAMED])}, …"
+        told = [self.backbone.name, f"{count} classes ({names})"]
+        for part in ("validation", "test"):
+            figures = self.metrics.get(part)
+            if isinstance(figures, dict) and isinstance(figures.get("top1"), float):
+                told.append(f"{part} top-1 {100 * figures['top1']:.1f} %")
+        return f"<Run {self.name}: {', '.join(told)}>"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures by part, as the manifest has them: `run.metrics["validation"]["top1"]`, from 0 to 1."""
+        metrics = self.manifest.get("metrics")
+        return dict(metrics) if isinstance(metrics, dict) else {}
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
 """A folder of runs becomes a list of them: complete, interrupted, being written, damaged, and those of comparisons."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -69,7 +70,7 @@ def catalogue(folder: str | Path = folders.RUNS, *, sort: str = "created") -> li
         raise UsageError(f"--sort {sort}: choose {', '.join(SORTS)}")
     root = Path(folder)
     if (root / "manifest.json").is_file():
-        raise RunError(f"{root} is a run itself: `tl runs show {root}` tells what is in it")
+        raise RunError(f"{root} is a run itself: `tl runs show {shlex.quote(str(root))}` tells what is in it")
     if not root.exists() and root == folders.RUNS:
         return []
     listed = [one for path in _children(root) for one in _readable(root, path)]
@@ -179,20 +180,20 @@ def _of(about: Summary, name: str, path: Path) -> Listed:
 
 def _unfinished(scratch: Path, folder: Path) -> Listed:
     """A run under its hidden name: being written now, or left by a process that was killed."""
-    size, created = size_of(scratch), _modified(scratch)
+    size, created, named = size_of(scratch), _modified(scratch), shlex.quote(str(folder))
     if being_written(folder):
         return Listed(folder.name, folder, "being written", "", created, size)
     if not (scratch / "run.toml").is_file():
-        note = f"was left unfinished and cannot go on: `tl runs rm {folder}` removes it"
+        note = f"was left unfinished and cannot go on: `tl runs rm {named}` removes it"
         return Listed(folder.name, folder, "unfinished", note, created, size)
-    note = f"was interrupted: `tl finetune --resume --out {folder}` goes on with it"
+    note = f"was interrupted: `tl finetune --resume --out {named}` goes on with it"
     listed = Listed(folder.name, folder, "interrupted", note, _modified(scratch / "run.toml"), size)
     try:
         if (scratch / "run.toml").stat().st_size > _LARGEST:
             raise UsageError("run.toml is too large to be one")
         given = options.read(scratch / "run.toml")
     except (TLError, RecursionError, OSError) as error:
-        note = f"was interrupted and cannot go on ({error}): `tl runs rm {folder}` removes it"
+        note = f"was interrupted and cannot go on ({error}): `tl runs rm {named}` removes it"
         return replace(listed, state="unfinished", note=note)
     defaults = options.Options("")
     backbone, weights, unfreeze = (

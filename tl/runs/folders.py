@@ -5,6 +5,7 @@ folder called `runs` points at the newest complete run.
 """
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -81,8 +82,8 @@ def _clear(scratch: Path, folder: Path, resume: bool) -> None:
         return
     if (scratch / CHECKPOINT).exists():
         raise RunError(
-            f"{folder} was interrupted while it trained: go on with `tl finetune --resume --out {folder}`, "
-            f"or remove {scratch}"
+            f"{folder} was interrupted while it trained: go on with "
+            f"`tl finetune --resume --out {shlex.quote(str(folder))}`, or remove {scratch}"
         )
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()

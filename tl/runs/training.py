@@ -2,6 +2,7 @@
 
 import datetime
 import importlib
+import shlex
 import sys
 import threading
 import time
@@ -95,7 +96,9 @@ def _resumable(scratch: Path, folder: Path, report: Reporter) -> Iterator[None]:
         yield
     except BaseException:
         if (scratch / folders.CHECKPOINT).exists():
-            report.warn(f"what was trained so far is kept: go on with `tl finetune --resume --out {folder}`")
+            report.warn(
+                f"what was trained so far is kept: go on with `tl finetune --resume --out {shlex.quote(str(folder))}`"
+            )
         raise
 
 

@@ -5,6 +5,7 @@ It ends by itself when the worker does, however that ends: standard input is a p
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -90,7 +91,7 @@ def _check(folder: Path, order: dict[str, Any], progress: Progress) -> None:
     from tl.views.doctor_page import save
 
     diagnosis = check(order["data"], report=progress, **order["options"])
-    save(diagnosis, folder / PAGE, f"tl data check {order['data']}")
+    save(diagnosis, folder / PAGE, shlex.join(["tl", "data", "check", order["data"]]))
     write(folder / FINDINGS, diagnosis.as_dict())
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Awaitable
+import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -11,12 +11,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
 
+from tl.errors import ImageError
 from tl.service.models import Model
 from tl.service.photos import BODY, held, photos, until_gone
-from tl.service.predict import admitted
+from tl.service.predict import admitted, labelled
 from tl.service.problems import Problem, documented
 from tl.service.security import needs
-from tl.service.state import of
+from tl.service.state import Shared, of
 
 router = APIRouter(tags=["predict"])
 
@@ -54,7 +55,7 @@ async def _explained(request: Request, run: str | None, label: str | None, side:
     with shared.models.using(run) as model, admitted(shared, 1):
         try:
             async with asyncio.timeout(seconds):
-                work = _drawn(shared.decoders.decode(given[0][1], side, "view"), model, label)
+                work = _drawn(shared, model, *given[0], label, side, time.monotonic() + seconds)
                 png, said = await until_gone(request, work)
         except TimeoutError:
             raise Problem(504, f"no answer within {seconds * 1000:.0f} ms: try again later") from None
@@ -62,23 +63,27 @@ async def _explained(request: Request, run: str | None, label: str | None, side:
 
 
 async def _drawn(
-    decoding: Awaitable[NDArray[np.uint8]], model: Model, label: str | None
+    shared: Shared, model: Model, name: str, content: bytes, label: str | None, side: int, until: float
 ) -> tuple[bytes, dict[str, str]]:
-    photo = await decoding
+    if label is not None and label not in model.run.classes:
+        raise Problem(422, f"run {model.run.name} has no class {label[:80]!r}")
+    answer = await labelled(shared, model, name, content, len(model.run.classes), until)
+    if answer.error:
+        raise ImageError(answer.error)
+    shown = answer.label if label is None else label
+    photo = await shared.decoders.decode(content, side, "view")
     async with model.turn:  # else those who wait for it would take all threads
-        return await asyncio.to_thread(_draw, photo, model, label)
+        png = await asyncio.to_thread(_draw, photo, model, model.run.classes.index(shown))
+    return png, {"X-Label": quote(shown), "X-Confidence": f"{dict(answer.top)[shown]:.6f}"}
 
 
-def _draw(photo: NDArray[np.uint8], model: Model, label: str | None) -> tuple[bytes, dict[str, str]]:
+def _draw(photo: NDArray[np.uint8], model: Model, label: int) -> bytes:
     from PIL import Image
 
     from tl.views.heatmap import overlay
 
-    if label is not None and label not in model.run.classes:
-        raise Problem(422, f"run {model.run.name} has no class {label[:80]!r}")
     with model.explainer() as explainer:
-        [found] = explainer.explain([photo], None if label is None else [model.run.classes.index(label)])
+        [found] = explainer.explain([photo], [label])
     stream = io.BytesIO()
     Image.fromarray(overlay(photo, found, model.run.backbone.recipe)).save(stream, "PNG", compress_level=3)
-    said = {"X-Label": quote(model.run.classes[found.label]), "X-Confidence": f"{found.confidence:.6f}"}
-    return stream.getvalue(), said
+    return stream.getvalue()

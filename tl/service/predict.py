@@ -109,11 +109,12 @@ async def _all(
     shared: Shared, model: Model, given: list[tuple[str, bytes]], top: int, until: float
 ) -> list[Prediction]:
     if len(given) == 1:
-        return [await _one(shared, model, *given[0], top, until)]
-    return await asyncio.gather(*(_one(shared, model, name, content, top, until) for name, content in given))
+        return [await labelled(shared, model, *given[0], top, until)]
+    return await asyncio.gather(*(labelled(shared, model, name, content, top, until) for name, content in given))
 
 
-async def _one(shared: Shared, model: Model, name: str, content: bytes, top: int, until: float) -> Prediction:
+async def labelled(shared: Shared, model: Model, name: str, content: bytes, top: int, until: float) -> Prediction:
+    """The prediction of one photo, or its error. Raises TimeoutError, EngineError."""
     recipe = model.run.backbone.recipe
     model.decoding += 1
     try:

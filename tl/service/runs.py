@@ -1,6 +1,7 @@
 """`/v1/runs`: which runs there are, which answer, and which is to answer from now on."""
 
 import asyncio
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,7 +117,7 @@ async def report(request: Request, name: Name, key: Reader) -> FileResponse:  # 
     shared = of(request)
     page = (await _find(shared, name)).folder / "report.html"
     if not page.is_file() or page.is_symlink():
-        raise Problem(404, f"run {name} has no report: `tl report {name}` makes it")
+        raise Problem(404, f"run {name} has no report: `tl report {shlex.quote(name)}` makes it")
     return FileResponse(page, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 

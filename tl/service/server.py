@@ -1,5 +1,6 @@
 """Options become a server that listens, answers until it is told to stop, finishes what it was at, and leaves."""
 
+import shlex
 import socket
 import ssl
 from collections.abc import Callable
@@ -30,7 +31,7 @@ def serve(options: Options, started: Callable[[str], None]) -> None:
     if not options.local and not any(key.revoked is None for key in listed(database)):
         raise UsageError(
             f"--host {options.host}: other machines could use the service without a key; make one first with "
-            f"`tl keys add NAME --role predict --state {options.state}`, or leave --host out"
+            f"`tl keys add NAME --role predict --state {shlex.quote(str(options.state))}`, or leave --host out"
         )
     configure()
     _one_thread_each()

@@ -10,9 +10,9 @@ import numpy as np
 
 from tl.datasets.images import Picture, read
 from tl.errors import DataError, ImageError, RunError
-from tl.exports.photos import Photos
 from tl.reporting import Reporter
 from tl.runs.bundle import Run
+from tl.runs.photos import Photos
 
 MOST = 64
 DRAWN = (375, 500)  # height and width in pixels, as of common photos

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from tl.features.cache import usable_cache
 from tl.networks.backbones import Recipe
 from tl.reporting import Reporter, Silent
 from tl.runs.bundle import Run, trained_on
+from tl.runs.photos import held_out
 from tl.runs.prediction import Prediction, Predictor
 from tl.views.grid import Tile, draw
 from tl.views.heatmap import overlay
@@ -35,12 +36,13 @@ SORTS = ("name", "confidence")
 
 @dataclass(frozen=True)
 class Shown:
-    """One photo of the gallery: what was said of it and why, and what is true (None: unknown)."""
+    """One photo of the gallery: what was said of it and why, what is true (None: unknown), if it was `trained` on."""
 
     picture: Picture
     prediction: Prediction
     truth: str | None
     explanation: Explanation | None = None
+    trained: bool = False
 
     @property
     def right(self) -> bool:
@@ -53,7 +55,8 @@ class Gallery:
     """The photos to draw, chosen from `predicted` of the `photos` in the data set.
 
     Of those predicted, `known` have a truth, `right` of these are right, `trained` were seen in training, and `broken`
-    could not be read.
+    could not be read. Of those `known`, `fresh` were not seen in training, of which `fresh_right` are right. `held_out`
+    is the part of the run that the photos are, where they are its own. `only` is what is shown of them.
     """
 
     title: str
@@ -64,6 +67,10 @@ class Gallery:
     right: int
     trained: int
     broken: int
+    fresh: int = 0
+    fresh_right: int = 0
+    held_out: str = ""
+    only: str = "all"
     recipe: Recipe | None = None
 
     @property
@@ -73,17 +80,50 @@ class Gallery:
             f"{self.right:,} of {self.known:,} right" if self.known else "no class folders, so no truth to compare with"
         )
 
+    @property
+    def caption(self) -> str:
+        """The summary, and what it is worth: whether the photos were held out, or how many were trained on."""
+        told = [self.summary, "held out from training" if self.held_out else "", self._trained()]
+        return " · ".join(part for part in told if part)
+
+    @property
+    def nothing(self) -> str:
+        """Why there is nothing to show; "" where there is."""
+        if self.shown:
+            return ""
+        if self.only == "all" or not self.known:
+            return "no photo can be read"
+        return f"no photo is {self.only}"
+
     def draw(self, *, columns: int = 5) -> "Image":
         """The grid as a picture."""
         tiles = [_tile(item, self.recipe) for item in self.shown]
         explained = any(item.explanation is not None for item in self.shown)
-        summary = f"{self.summary} · yellow: speaks for the label" if explained else self.summary
-        return draw(tiles, columns=columns, title=self.title, summary=summary, tile_size=_TILE)
+        caption = f"{self.caption} · yellow: speaks for the label" if explained else self.caption
+        return draw(tiles, columns=columns, title=self.title, summary=caption, tile_size=_TILE, nothing=self.nothing)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form of the JSON output."""
+        counts = ("photos", "predicted", "known", "right", "trained", "fresh", "fresh_right", "broken")
+        shown = [item.prediction.as_dict() | {"truth": item.truth, "trained_on": item.trained} for item in self.shown]
+        told = {"title": self.title, "caption": self.caption, "held_out": self.held_out or None}
+        return told | {name: getattr(self, name) for name in counts} | {"shown": shown}
+
+    def _trained(self) -> str:
+        count = self.predicted - self.broken
+        if not self.trained:
+            return ""
+        if self.trained == count:
+            return "it was trained on all of them" if count > 1 else "it was trained on this photo"
+        told = f"{self.trained:,} of the {count:,} were trained on"
+        if self.fresh == 1:
+            return f"{told}; the other one is {'right' if self.fresh_right else 'wrong'}"
+        return told + (f"; {self.fresh_right:,} of the {self.fresh:,} others right" if self.fresh else "")
 
 
 def pick(
     predictor: Predictor,
-    data: str | Path,
+    data: str | Path | None = None,
     *,
     only: str = "all",
     sort: str = "name",
@@ -94,40 +134,51 @@ def pick(
 ) -> Gallery:
     """Predict the photos of a data set and choose which to show; `explain` finds what spoke for each of these labels.
 
-    Without `only` and `sort` the photos are drawn at random, with `seed`, and only these are predicted.
-    Raises UsageError for `only` right or wrong where no photo has a truth.
+    Without `data` these are the photos that the run held out, where it found them. Without `only` and `sort` the photos
+    are drawn at random, with `seed`, and only these are predicted.
+    Raises UsageError for `only` right or wrong where no photo has a truth, DataError for photos that are gone.
     """
     _check(only, ONLY, "--only")
     _check(sort, SORTS, "--sort")
     report = report or Silent()
-    dataset = load(str(data), labelled=False, report=report)
+    own = held_out(predictor.run, report) if data is None else None
+    dataset = own.dataset if own is not None else load(str(data), labelled=False, report=report)
     _check_classes(predictor.run, dataset)
     chosen = list(range(len(dataset.pictures)))
     if only == "all" and sort == "name" and 0 < count < len(chosen):
         chosen = sorted(sorted(chosen, key=lambda at: _lot(seed, dataset.names[at]))[:count])
     answers = _predicted(predictor, dataset, chosen, report)
-    shown = [Shown(dataset.pictures[at], answers[at], _truth(dataset, at)) for at in chosen if not answers[at].error]
+    seen = trained_on(predictor.run)
+    shown = [
+        Shown(dataset.pictures[at], answers[at], _truth(dataset, at), trained=answers[at].sha256 in seen)
+        for at in chosen
+        if not answers[at].error
+    ]
     known = [item for item in shown if item.truth is not None]
     if only != "all" and not known:
         raise UsageError(f"--only {only} needs to know what is true: {dataset.name} has no class folders")
     wanted = shown if only == "all" else [item for item in known if item.right == (only == "right")]
     if sort == "confidence":
         wanted.sort(key=lambda item: -item.prediction.confidence)
-    title = f"{predictor.run.name} on {dataset.name}"
+    on = dataset.name if own is None else f"its {own.part} photos of {dataset.name}"
     right = sum(item.right for item in known)
     wanted = wanted[: count or len(wanted)]
     if explain:
         wanted = _explained(predictor.run, wanted, report)
-    seen = trained_on(predictor.run)
+    fresh = [item for item in known if not item.trained]
     return Gallery(
-        title,
+        f"{predictor.run.name} on {on}",
         tuple(wanted),
         photos=len(dataset.pictures),
         predicted=len(chosen),
         known=len(known),
         right=right,
-        trained=sum(item.prediction.sha256 in seen for item in shown),
+        trained=sum(item.trained for item in shown),
         broken=len(chosen) - len(shown),
+        fresh=len(fresh),
+        fresh_right=sum(item.right for item in fresh),
+        only=only,
+        held_out=own.part if own is not None else "",
         recipe=predictor.run.backbone.recipe,
     )
 
@@ -146,14 +197,21 @@ def draw_run(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
     right = sum(item.right for item in shown)
     count = len(shown)
     title = f"{dataset.name}: {count} of {len(rows)} validation photos"
-    gallery = Gallery(title, tuple(shown), len(rows), count, count, right, trained=0, broken=0)
+    gallery = Gallery(title, tuple(shown), len(rows), count, count, right, 0, 0, count, right, held_out="validation")
     target = run.folder / "grid.png"
     save(gallery.draw(), target)
     return target
 
 
+def check_name(target: Path) -> None:
+    """Raises UsageError for the name of a picture that is no PNG, which is what is written."""
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"--out {str(target)!r}: the picture is a PNG: give a name that ends in .png")
+
+
 def save(image: "Image", target: Path) -> None:
-    """Write a PNG, whole or not at all. Raises StorageError."""
+    """Write a PNG, whole or not at all. Raises StorageError, UsageError for a name that does not end in .png."""
+    check_name(target)
     target = target.resolve()
     if not target.name or (os.path.exists(target) and not os.path.isfile(target)):
         raise UsageError(f"--out {str(target)!r}: give the name of a PNG file, new or to be replaced")

@@ -102,12 +102,18 @@ class _Measures:
 
 
 def draw(
-    tiles: Sequence[Tile], *, columns: int = 5, title: str = "", summary: str = "", tile_size: int = 224
+    tiles: Sequence[Tile],
+    *,
+    columns: int = 5,
+    title: str = "",
+    summary: str = "",
+    tile_size: int = 224,
+    nothing: str = "",
 ) -> "Image":
     """Draw the photos in rows of `columns`, each in a square of `tile_size` pixels, under title, summary and legend.
 
     Photos are fitted whole into their squares. An empty `summary` is replaced by the count of what is right among the
-    tiles, see `counted`. No photos make a small picture that says so.
+    tiles, see `counted`. No photos make a small picture that says so, with `nothing`, why, in their place.
     Raises UsageError for a tile size or number of columns out of range, or a picture too large to look at.
     """
     from PIL import Image
@@ -117,14 +123,15 @@ def draw(
             f"a grid of {columns} columns of {tile_size} px cannot be drawn: at least 1 column of {SMALLEST_TILE} px"
         )
     size = _Measures(tile_size)
+    if not tiles and nothing:
+        return _without_photos(nothing, title, summary, columns, size)
     columns = min(columns, max(1, len(tiles)))
     captions = [_caption(tile, size) for tile in tiles]
     heights = [
         max(_caption_height(caption, size) for caption in captions[start : start + columns])
         for start in range(0, len(tiles), columns)
     ]
-    across = columns * tile_size + (columns - 1) * size.gap
-    width = max(across, round(340 * min(1.0, size.scale + 0.4))) + 2 * size.gap
+    width = _width(columns, size)
     header = _header(tiles, title, summary or counted(tiles), width, size)
     height = header.height + sum(tile_size + size.strip + caption + size.gap for caption in heights)
     _refuse_giants(len(tiles), width, height, tile_size)
@@ -136,6 +143,31 @@ def draw(
             card = _card(tiles[index], captions[index], caption_height, size)
             page.paste(card, (size.gap + index % columns * (tile_size + size.gap), top))
         top += tile_size + size.strip + caption_height + size.gap
+    return page
+
+
+def _width(columns: int, size: _Measures) -> int:
+    across = columns * size.tile + (columns - 1) * size.gap
+    return max(across, round(340 * min(1.0, size.scale + 0.4))) + 2 * size.gap
+
+
+def _without_photos(why: str, title: str, summary: str, columns: int, size: _Measures) -> "Image":
+    """Title and summary over one field that says why there are no photos, as wide as a row of up to three."""
+    from PIL import Image, ImageDraw
+
+    width, large = _width(min(columns, 3), size), round(size.letter * 1.25)
+    header = _header((), title, summary, width, size)
+    room = float(width - 4 * size.gap)
+    lines = text.wrap(why, large, (room,) * 4)
+    field = round(large * 1.4 * len(lines)) + 4 * size.gap
+    page = Image.new("RGB", (width, header.height + field + size.gap), PAGE)
+    page.paste(header, (0, 0))
+    canvas = ImageDraw.Draw(page)
+    canvas.rectangle((size.gap, header.height, width - size.gap - 1, header.height + field - 1), fill=MOUNT)
+    baseline = header.height + 2.0 * size.gap + large
+    for line in lines:
+        text.write(canvas, (width - text.width(line, large)) / 2, baseline, line, large, INK)
+        baseline += large * 1.4
     return page
 
 
@@ -253,15 +285,17 @@ def _header(tiles: Sequence[Tile], title: str, summary: str, width: int, size: _
     from PIL import Image, ImageDraw
 
     large, room = round(size.letter * 1.5), float(width - 2 * size.gap)
-    header = Image.new("RGB", (width, large * 4 + size.line * 8), PAGE)
+    header = Image.new("RGB", (width, large * 7 + size.line * 14), PAGE)
     canvas = ImageDraw.Draw(header)
     baseline = float(size.gap)
-    for line in text.wrap(title, large, (room, room)) if text.clean(title) else ():
+    for line in text.wrap(title, large, (room,) * 4) if text.clean(title) else ():
         baseline += large * 1.25
         text.write(canvas, size.gap, baseline, line, large, INK)
-    baseline += size.line * 1.1
-    said = text.shorten(summary, size.letter, room)
-    x = text.write(canvas, size.gap, baseline, said, size.letter, INK) + size.gap * 1.5
+    baseline -= size.line * 0.1
+    x = float(size.gap)
+    for line in text.wrap(summary, size.letter, (room,) * 6):
+        baseline += size.line * 1.2
+        x = text.write(canvas, size.gap, baseline, line, size.letter, INK) + size.gap * 1.5
     entries = _legend(tiles)
     lengths = [size.letter * 1.35 + text.width(LEGEND[entry], size.letter) + size.gap for entry in entries]
     if x + sum(lengths) - size.gap > size.gap + room:

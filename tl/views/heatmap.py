@@ -7,7 +7,7 @@ cat is not taken for a hot one.
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tl.errors import ImageError, UsageError
 from tl.evaluation.explain import Explainer, Explanation
 from tl.networks.backbones import Recipe
 from tl.runs import bundle
+from tl.runs.prediction import Prediction, Predictor
 from tl.views import text
 from tl.views.grid import INK, MOUNT, PAGE, QUIET, confidence_text
 
@@ -94,27 +95,34 @@ def overlay(image: Pixels, explanation: Explanation, recipe: Recipe) -> Pixels:
     return made
 
 
-def heatmaps(run: bundle.Run, items: Sequence[tuple[str, Picture]], label: str | None = None) -> Iterator[Heatmap]:
+def heatmaps(predictor: Predictor, items: Sequence[tuple[str, Picture]], label: str | None = None) -> Iterator[Heatmap]:
     """What speaks for the class called `label` in each named picture, in order; None: for the one that is predicted.
 
-    A picture that cannot be read has its error. Raises UsageError for a class that the run does not have, or more
-    pictures than a sheet can show; RunError for a damaged run.
+    Label and confidence are the predictor's, in whose precision another may come out ahead; the heat is of that class,
+    computed in float32. A picture that cannot be read has its error. Raises UsageError for a class that the run does
+    not have, or more pictures than a sheet can show.
     """
+    run = predictor.run
     if len(items) > MOST:
         raise UsageError(f"{len(items):,} images: at most {MOST} are explained at a time; give fewer of them")
-    wanted = None if label is None else [_class(run, label)]
-    bundle.check(run)
+    wanted = None if label is None else run.classes[_class(run, label)]
     explainer = Explainer(run.trunk, run.backbone.recipe, run.head)
-    for name, picture in items:
+    answers = predictor.in_order(items, top=len(run.classes))
+    for (_, picture), answer in zip(items, answers, strict=True):
         try:
-            photo = _small(decode(read(picture), SIDE))
-            [explanation] = explainer.explain([picture], wanted)
+            yield _heatmap(explainer, run, picture, answer, wanted or answer.label)
         except ImageError as error:
-            yield Heatmap(name, error=str(error))
-            continue
-        overlaid = overlay(photo, explanation, run.backbone.recipe)
-        strange = run.unknown is not None and bool(run.unknown.is_unknown(explanation.features[None])[0])
-        yield Heatmap(name, run.classes[explanation.label], explanation, photo, overlaid, unknown=strange)
+            yield Heatmap(answer.name, error=str(error))
+
+
+def _heatmap(explainer: Explainer, run: bundle.Run, picture: Picture, answer: Prediction, label: str) -> Heatmap:
+    if answer.error:
+        raise ImageError(answer.error)
+    photo = _small(decode(read(picture), SIDE))
+    [found] = explainer.explain([picture], [run.classes.index(label)])
+    explanation = replace(found, confidence=dict(answer.top)[label])
+    overlaid = overlay(photo, explanation, run.backbone.recipe)
+    return Heatmap(answer.name, label, explanation, photo, overlaid, unknown=answer.unknown)
 
 
 def sheet(maps: Iterable[Heatmap], title: str = "") -> "Image":

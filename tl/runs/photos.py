@@ -2,14 +2,19 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tl.datasets.images import Picture, decode, fingerprint, fit, read
-from tl.datasets.sources import load
-from tl.errors import DataError, ImageError, RunError
-from tl.exports.contract import Pixels
+from tl.datasets.sources import Dataset, load
+from tl.errors import DataError, DownloadError, ImageError, RunError
 from tl.reporting import Reporter
 from tl.runs.bundle import Run
+
+Pixels = NDArray[np.uint8]
+_HINT = "say where they are with --data"
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,15 @@ class Album:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """The photos of one part of a run as a data set of the run's classes, and `where` they are."""
+
+    dataset: Dataset
+    part: str
+    where: str
+
+
+@dataclass(frozen=True)
 class _Row:
     name: str
     label: str
@@ -39,22 +53,24 @@ class _Row:
 
 
 class Photos:
-    """The photos of a run, where it found them or at `data`.
+    """The photos of a run, where it found them or at `data`; `hint` is what to do where they are gone.
 
     Raises DataError where nothing can be read there, RunError for a damaged run.
     """
 
-    def __init__(self, run: Run, data: str | None, report: Reporter) -> None:
+    def __init__(self, run: Run, data: str | None, report: Reporter, hint: str = _HINT) -> None:
         options = run.manifest.get("options")
         told = str(options.get("data", "")) if isinstance(options, dict) else ""
-        self._run, self._where = run, data if data is not None else told
+        self._run, self.where, self._hint = run, data if data is not None else told, hint
         self._rows = tuple(_rows(run))
+        if not self.where:
+            raise DataError(f"{run.name} does not say where its photos are: {hint}")
         try:
-            dataset = load(self._where, labelled=False, offline=True, report=report)
-        except DataError as error:
-            raise DataError(f"the photos of {run.name} are not here: {error}; {_HINT}") from error
-        self._by_name = dict(zip(dataset.names, dataset.pictures, strict=True))
-        self._dataset = dataset
+            self.dataset = load(self.where, labelled=False, offline=True, report=report)
+        except (DataError, DownloadError) as error:
+            why = str(error).partition("; ")[0]
+            raise DataError(f"the photos of {run.name} are not here: {why}; {hint}") from error
+        self._by_name = dict(zip(self.dataset.names, self.dataset.pictures, strict=True))
 
     def held_out(self, most: int | None) -> Album:
         """The validation photos, or else the test photos; `most` of them, spread evenly.
@@ -63,13 +79,17 @@ class Photos:
         """
         part = next((part for part in ("validation", "test") if any(row.part == part for row in self._rows)), None)
         if part is None:
-            raise DataError(
-                f"{self._run.name} held out no photos, so that nothing can prove an export: train with --val"
-            )
+            raise DataError(f"{self._run.name} held out no photos: train with --val")
+        return self.of(part, most)
+
+    def of(self, part: str, most: int | None) -> Album:
+        """The photos of a part; `most` of them, spread evenly. Raises DataError where none of them is left."""
+        if all(row.part != part for row in self._rows):
+            raise DataError(f"{self._run.name} has no {part} photos: choose another part")
         found = self._found(part, most)
         if not found.photos:
             raise DataError(
-                f"none of the {part} photos of {self._run.name} are at {self._where!r} as they were; {_HINT}"
+                f"none of the {part} photos of {self._run.name} are at {self.where!r} as they were; {self._hint}"
             )
         return found
 
@@ -79,7 +99,9 @@ class Photos:
         decoded = (_decoded(photo.picture) for photo in found.photos)
         fitted = [fit(pixels, recipe.image_size, recipe.resize) for pixels in decoded if pixels is not None]
         if not fitted:
-            raise DataError(f"no training photos of {self._run.name} are at {self._where!r} to calibrate with; {_HINT}")
+            raise DataError(
+                f"no training photos of {self._run.name} are at {self.where!r} to calibrate with; {self._hint}"
+            )
         return fitted
 
     def _found(self, part: str, most: int | None) -> Album:
@@ -104,14 +126,35 @@ class Photos:
         """Photos that have other names now, by what is in them."""
         wanted = {row.sha256: row for row in rows if row.label in places}
         found = []
-        for picture in self._dataset.pictures:
+        for picture in self.dataset.pictures:
             row = wanted.pop(_sha256(picture), None) if wanted else None
             if row is not None:
                 found.append(Photo(row.name, places[row.label], picture))
         return found
 
 
-_HINT = "say where they are with --data"
+def held_out(run: Run, report: Reporter, part: str = "all") -> HeldOut:
+    """The photos that a run was validated on, else those it was tested on, or those of `part`; told to `report`.
+
+    Raises DataError where they are gone, RunError for a damaged run.
+    """
+    photos = Photos(run, None, report, "give DATA, a folder of labelled photos")
+    album = photos.held_out(None) if part == "all" else photos.of(part, None)
+    count = len(album.photos)
+    dataset = replace(
+        photos.dataset,
+        class_names=run.classes,
+        pictures=tuple(photo.picture for photo in album.photos),
+        names=tuple(photo.name for photo in album.photos),
+        labels=np.array([photo.label for photo in album.photos], np.int64),
+        parts=(album.part,) * count,
+        skipped=(),
+        notes=(),
+    )
+    report.say("data", f"the {count:,} {album.part} photos of {run.name}, in {photos.where}")
+    if album.lost:
+        report.warn(f"{album.lost:,} more {album.part} photos of {run.name} are gone, or not as they were")
+    return HeldOut(dataset, album.part, photos.where)
 
 
 def _rows(run: Run) -> Iterator[_Row]:
