@@ -12,7 +12,7 @@ from test_comparison_views import CASES, every_case, made
 from tl.errors import ImageError, UsageError
 from tl.runs.compare import Answer, Comparison
 from tl.views.comparison_grid import SIDE, choose, grid
-from tl.views.grid import COLOURS, TINTS
+from tl.views.tile import COLOURS, TINTS
 
 
 def pixels(path: str) -> np.ndarray:

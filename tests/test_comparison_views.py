@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.cells import cell_len
 
-from tl.evaluation.metrics import proportion
+from tl.evaluation.intervals import proportion
 from tl.runs.compare import Answer, Comparison, Entry, Photo
 from tl.views.augmented import OTHER, OWN
 from tl.views.comparison import largest_class, table

@@ -14,7 +14,7 @@ from tl.errors import UsageError
 from tl.runs.bundle import load
 from tl.runs.prediction import Predictor
 from tl.views.gallery import Gallery, draw_run, pick
-from tl.views.grid import MOUNT
+from tl.views.tile import MOUNT
 
 
 @pytest.fixture(scope="module")

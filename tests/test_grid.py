@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tl.errors import UsageError
-from tl.views import grid, signs, text
-from tl.views.grid import COLOURS, MOUNT, PAGE, TINTS, Tile, counted, draw
+from tl.views import signs, text
+from tl.views.grid import counted, draw
+from tl.views.tile import COLOURS, INK, MOUNT, PAGE, QUIET, TINTS, Measures, Tile, confidence_text
 
 Pixels = NDArray[np.uint8]
 BLUE = (20, 60, 200)
@@ -33,7 +34,7 @@ def _tile(label: str = "cat", truth: str | None = "cat", confidence: float = 0.9
 def _card(tile: Tile, size: int = 224) -> Pixels:
     """The one card of a picture of one tile: from the first row of its photo's square down."""
     page = np.asarray(draw([tile], tile_size=size))
-    gap = grid._Measures(size).gap
+    gap = Measures(size).gap
     top = int(np.flatnonzero((page[:, gap] == MOUNT).all(1) | (page[:, gap] == BLUE).all(1))[0])
     return page[top : page.shape[0] - gap, gap : gap + size]
 
@@ -78,7 +79,7 @@ def test_signs_differ_without_colour() -> None:
 
 @pytest.mark.parametrize(("label", "verdict"), [("cat", "right"), ("dog", "wrong")])
 def test_a_tile_carries_the_sign_of_its_verdict(label: str, verdict: str) -> None:
-    size = grid._Measures(224)
+    size = Measures(224)
     expected = Image.new("RGB", (size.letter, size.letter), TINTS[verdict])
     signs.draw(expected, verdict, 0, 0, size.letter, COLOURS[verdict])
     card = _card(_tile(label))
@@ -89,16 +90,16 @@ def test_a_tile_carries_the_sign_of_its_verdict(label: str, verdict: str) -> Non
 
 def test_a_wrong_tile_says_the_true_label_too() -> None:
     wrong, right = _card(_tile("dog")), _card(_tile("cat"))
-    assert wrong.shape[0] == right.shape[0] + grid._Measures(224).line
+    assert wrong.shape[0] == right.shape[0] + Measures(224).line
     other = _card(_tile("dog", "horse"))
     assert other.shape == wrong.shape
     rows = np.flatnonzero((other != wrong).any((1, 2)))
-    assert rows.min() >= 230 + grid._Measures(224).line  # below the predicted label, and there alone
+    assert rows.min() >= 230 + Measures(224).line  # below the predicted label, and there alone
 
 
 @pytest.mark.parametrize("label", LONG)
 def test_a_long_label_keeps_away_from_the_confidence(label: str) -> None:
-    size = grid._Measures(224)
+    size = Measures(224)
     first_line = _card(_tile(label, label))[231 : 230 + size.line]
     start = 224 - size.pad - int(text.width("93 %", size.letter))
     between = first_line[:, start - size.pad + 2 : start - 1]
@@ -125,8 +126,8 @@ def test_text_is_readable_on_its_ground() -> None:
     for verdict, colour in COLOURS.items():
         assert _contrast(colour, TINTS[verdict]) >= 4.5
         assert _contrast(colour, PAGE) >= 4.5
-        assert _contrast(grid.QUIET, TINTS[verdict]) >= 4.5
-        assert _contrast(grid.INK, TINTS[verdict]) >= 4.5
+        assert _contrast(QUIET, TINTS[verdict]) >= 4.5
+        assert _contrast(INK, TINTS[verdict]) >= 4.5
 
 
 # Machado, Oliveira, Fernandes 2009: what full deuteranopia and protanopia leave of linear RGB
@@ -170,7 +171,7 @@ def test_the_corners_of_a_photo_are_where_they_were() -> None:
 @pytest.mark.parametrize("label", LONG)
 @pytest.mark.parametrize("size", [64, 112, 224, 400])
 def test_no_text_leaves_its_tile_and_the_confidence_is_always_there(label: str, size: int) -> None:
-    measures = grid._Measures(size)
+    measures = Measures(size)
     tile = Tile(_photo(), label, 0.42, "x" + label, label)
     caption = _card(tile, size)[size + measures.strip :]
     ink = (np.abs(caption.astype(int) - TINTS["wrong"]).max(2) > 40).any(0)
@@ -239,7 +240,7 @@ def test_a_summary_given_stands_in_place_of_the_count() -> None:
     ],
 )
 def test_confidence_is_whole_per_cent_and_never_rounded_to_certainty(confidence: float, said: str) -> None:
-    assert grid.confidence_text(confidence) == said
+    assert confidence_text(confidence) == said
 
 
 def test_a_long_title_wraps_and_stays_inside() -> None:

@@ -10,7 +10,8 @@ from scipy.stats import binomtest
 from sklearn import metrics as sklearn
 
 from tl.errors import DataError
-from tl.evaluation.metrics import evaluate, mean_proportion, proportion
+from tl.evaluation.intervals import mean_proportion, proportion
+from tl.evaluation.metrics import evaluate
 
 
 def drawn(count: int, classes: int, seed: int = 0, sharp: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

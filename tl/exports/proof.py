@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tl.datasets.images import decode, fit, read
 from tl.engines.engine import Engine
 from tl.errors import ImageError
-from tl.evaluation.metrics import proportion
+from tl.evaluation.intervals import Z95, proportion
 from tl.evaluation.significance import Comparison, mcnemar
 from tl.exports.contract import Answering, Pixels, Probabilities
 from tl.reporting import Reporter
@@ -27,7 +27,6 @@ _TOGETHER = 16  # photos of one size
 _MOST_PIXELS = 16 << 20
 _WARM = 3  # batches of a side in which things are set up
 _LEAST = 1e-30  # probability: runtimes part over what is left of smaller ones
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Proof:
         """Top-1 accuracy lost, with its 95 % interval for paired answers (Bonett and Price 2012)."""
         count, total = self.comparison.count, self.comparison.count + 2
         lost, gained = (self.comparison.lost + 1) / total, (self.comparison.gained + 1) / total
-        reach = _Z95 * math.sqrt(max(0.0, lost + gained - (lost - gained) ** 2) / total)
+        reach = Z95 * math.sqrt(max(0.0, lost + gained - (lost - gained) ** 2) / total)
         value = (self.comparison.lost - self.comparison.gained) / count
         return value, max(-1.0, min(value, lost - gained - reach)), min(1.0, max(value, lost - gained + reach))
 

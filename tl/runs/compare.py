@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tl.datasets.sources import load as load_data
 from tl.errors import RunError, TLError, UsageError
-from tl.evaluation.metrics import Proportion
+from tl.evaluation.intervals import Proportion
 from tl.evaluation.significance import learned, mcnemar
 from tl.networks.backbones import backbone
 from tl.reporting import Reporter, Silent

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tl.evaluation.confusion import confusion, most_confused
-from tl.evaluation.metrics import ClassFigures, Evaluation, Proportion
+from tl.evaluation.intervals import Proportion
+from tl.evaluation.metrics import ClassFigures, Evaluation
 from tl.runs.assessment import Assessment
 from tl.views.columns import padded, shortened
 from tl.views.phrases import cut, one_line, percent, plural

@@ -21,8 +21,9 @@ from tl.reporting import Reporter, Silent
 from tl.runs.account import tell_data
 from tl.runs.options import Options
 from tl.views import text
-from tl.views.grid import INK, MOST_PIXELS, MOUNT, PAGE, QUIET, SMALLEST_TILE
+from tl.views.grid import MOST_PIXELS
 from tl.views.signs import Colour
+from tl.views.tile import INK, MOUNT, PAGE, QUIET, SMALLEST_TILE
 
 if TYPE_CHECKING:
     from PIL.Image import Image

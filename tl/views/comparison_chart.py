@@ -8,9 +8,9 @@ from tl.views.augmented import OTHER, OWN
 from tl.views.comparison import HEADINGS, TESTS, Row, doubt, explained, largest_class, rows, subject, summary
 from tl.views.figures import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
 from tl.views.gallery import save
-from tl.views.grid import COLOURS, INK, QUIET
 from tl.views.lettering import lettering
 from tl.views.phrases import percent
+from tl.views.tile import COLOURS, INK, QUIET
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,8 +17,9 @@ from tl.errors import TLError, UsageError
 from tl.runs.compare import Answer, Comparison, Entry, Photo
 from tl.views import signs, text
 from tl.views.comparison import doubt, subject
-from tl.views.grid import COLOURS, INK, LEGEND, MOST_PIXELS, MOUNT, PAGE, QUIET, TINTS, confidence_text
+from tl.views.grid import LEGEND, MOST_PIXELS
 from tl.views.phrases import one_line, percent, plural
+from tl.views.tile import COLOURS, INK, MOUNT, PAGE, QUIET, TINTS, confidence_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

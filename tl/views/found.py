@@ -7,8 +7,9 @@ from tl.datasets.images import Picture, decode, read
 from tl.errors import ImageError, UsageError
 from tl.runs.search import Found, Match, Search
 from tl.views import signs, text
-from tl.views.grid import INK, MOST_PIXELS, MOUNT, PAGE, QUIET
+from tl.views.grid import MOST_PIXELS
 from tl.views.signs import Colour
+from tl.views.tile import INK, MOUNT, PAGE, QUIET
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -22,8 +22,9 @@ from tl.reporting import Reporter, Silent
 from tl.runs.bundle import Run, trained_on
 from tl.runs.photos import held_out
 from tl.runs.prediction import Prediction, Predictor
-from tl.views.grid import Tile, draw
+from tl.views.grid import draw
 from tl.views.heatmap import overlay
+from tl.views.tile import Tile
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -17,8 +17,8 @@ from tl.errors import RunError
 from tl.views.augmented import OTHER, OWN
 from tl.views.figures import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
 from tl.views.gallery import save
-from tl.views.grid import INK, QUIET
 from tl.views.lettering import legible, lettering
+from tl.views.tile import INK, QUIET
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

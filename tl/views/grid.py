@@ -1,6 +1,5 @@
 """Photos with predictions -> one picture: green and checked where right, red and crossed where wrong, else grey."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,47 +9,26 @@ from numpy.typing import NDArray
 
 from tl.errors import UsageError
 from tl.views import signs, text
-from tl.views.signs import Colour
+from tl.views.tile import (
+    COLOURS,
+    INK,
+    MOUNT,
+    PAGE,
+    QUIET,
+    SMALLEST_TILE,
+    TINTS,
+    UNREADABLE,
+    Measures,
+    Tile,
+    confidence_text,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-PAGE: Colour = (255, 255, 255)
-MOUNT: Colour = (233, 236, 240)  # around a photo that is not square
-INK: Colour = (28, 33, 40)
-QUIET: Colour = (84, 91, 101)
-# one of bluish green and orange-tinged red stays apart from the other for colour-blind people, too;
-# each stands on its tint, and on white, with a contrast above 4.5:1 (WCAG 2.2, level AA)
-COLOURS: dict[str, Colour] = {"right": (0, 110, 86), "wrong": (188, 36, 28), "unknown": (84, 91, 101)}
-TINTS: dict[str, Colour] = {"right": (230, 244, 238), "wrong": (253, 234, 230), "unknown": (240, 242, 245)}
 LEGEND = {"right": "right", "wrong": "wrong", "unknown": "true label not known"}
-UNREADABLE = "cannot be read"
-SMALLEST_TILE = 64
 MOST_PIXELS = 100_000_000  # 300 MB of memory; viewers give up soon above it
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One photo, RGB uint8 [height, width, 3] of any size, and what was predicted for it with a confidence of 0..1.
-
-    An empty `label` stands for a file that could not be read, `truth` None for a true label that is not known; `note`
-    is what else should be known of the photo, in a few words.
-    """
-
-    image: NDArray[np.uint8]
-    label: str
-    confidence: float
-    truth: str | None
-    name: str = ""
-    note: str = ""
-
-    @property
-    def verdict(self) -> str:
-        """`right`, `wrong`, or `unknown` where there is nothing to compare."""
-        if not self.label or self.truth is None:
-            return "unknown"
-        return "right" if self.label == self.truth else "wrong"
 
 
 @dataclass(frozen=True)
@@ -60,45 +38,6 @@ class _Caption:
     truth: tuple[str, ...]
     note: tuple[str, ...]
     name: str
-
-
-@dataclass(frozen=True)
-class _Measures:
-    """Pixels: the square of a photo, the letters, and the space around them."""
-
-    tile: int
-
-    @property
-    def scale(self) -> float:
-        return self.tile / 224
-
-    @property
-    def letter(self) -> int:
-        return max(11, round(16 * self.scale))
-
-    @property
-    def small(self) -> int:
-        return max(10, round(12 * self.scale))
-
-    @property
-    def line(self) -> int:
-        return round(self.letter * 1.45)
-
-    @property
-    def small_line(self) -> int:
-        return round(self.small * 1.45)
-
-    @property
-    def pad(self) -> int:
-        return max(4, round(9 * self.scale))
-
-    @property
-    def gap(self) -> int:
-        return max(8, round(16 * self.scale))
-
-    @property
-    def strip(self) -> int:
-        return max(4, round(6 * self.scale))
 
 
 def draw(
@@ -122,7 +61,7 @@ def draw(
         raise UsageError(
             f"a grid of {columns} columns of {tile_size} px cannot be drawn: at least 1 column of {SMALLEST_TILE} px"
         )
-    size = _Measures(tile_size)
+    size = Measures(tile_size)
     if not tiles and nothing:
         return _without_photos(nothing, title, summary, columns, size)
     columns = min(columns, max(1, len(tiles)))
@@ -146,12 +85,12 @@ def draw(
     return page
 
 
-def _width(columns: int, size: _Measures) -> int:
+def _width(columns: int, size: Measures) -> int:
     across = columns * size.tile + (columns - 1) * size.gap
     return max(across, round(340 * min(1.0, size.scale + 0.4))) + 2 * size.gap
 
 
-def _without_photos(why: str, title: str, summary: str, columns: int, size: _Measures) -> "Image":
+def _without_photos(why: str, title: str, summary: str, columns: int, size: Measures) -> "Image":
     """Title and summary over one field that says why there are no photos, as wide as a row of up to three."""
     from PIL import Image, ImageDraw
 
@@ -169,14 +108,6 @@ def _without_photos(why: str, title: str, summary: str, columns: int, size: _Mea
         text.write(canvas, (width - text.width(line, large)) / 2, baseline, line, large, INK)
         baseline += large * 1.4
     return page
-
-
-def confidence_text(confidence: float) -> str:
-    """The confidence in whole per cent; rounding alone never makes a "100 %" of what is below 99.95 %."""
-    if not math.isfinite(confidence):
-        return "? %"
-    share = min(max(confidence, 0.0), 1.0)
-    return f"{round(share * 100) if share >= 0.9995 else min(99, round(share * 100))} %"
 
 
 def counted(tiles: Sequence[Tile]) -> str:
@@ -205,7 +136,7 @@ def _refuse_giants(count: int, width: int, height: int, tile_size: int) -> None:
         )
 
 
-def _caption(tile: Tile, size: _Measures) -> _Caption:
+def _caption(tile: Tile, size: Measures) -> _Caption:
     whole = float(size.tile - 2 * size.pad)
     beside_sign = whole - size.letter - size.pad * 0.7
     certain = confidence_text(tile.confidence) if tile.label else ""
@@ -221,16 +152,16 @@ def _caption(tile: Tile, size: _Measures) -> _Caption:
     return _Caption(label, certain, truth, note, text.shorten(tile.name, size.small, whole))
 
 
-def _true_width(size: _Measures) -> float:
+def _true_width(size: Measures) -> float:
     return text.width("true:", size.letter) + size.letter * 0.35
 
 
-def _caption_height(caption: _Caption, size: _Measures) -> int:
+def _caption_height(caption: _Caption, size: Measures) -> int:
     lines = (len(caption.label) + len(caption.truth)) * size.line
     return round(size.pad * 1.4) + lines + (len(caption.note) + bool(caption.name)) * size.small_line
 
 
-def _card(tile: Tile, caption: _Caption, caption_height: int, size: _Measures) -> "Image":
+def _card(tile: Tile, caption: _Caption, caption_height: int, size: Measures) -> "Image":
     from PIL import Image, ImageDraw
 
     colour, side = COLOURS[tile.verdict], size.tile
@@ -256,7 +187,7 @@ def _fitted(pixels: NDArray[np.uint8], side: int) -> "Image":
     return photo.resize(within, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _write_caption(card: "Image", canvas: "ImageDraw", tile: Tile, caption: _Caption, size: _Measures) -> None:
+def _write_caption(card: "Image", canvas: "ImageDraw", tile: Tile, caption: _Caption, size: Measures) -> None:
     colour = COLOURS[tile.verdict]
     baseline = size.tile + size.strip + round(size.pad * 0.7) + round(size.line * 0.76)
     first = baseline
@@ -281,7 +212,7 @@ def _write_caption(card: "Image", canvas: "ImageDraw", tile: Tile, caption: _Cap
         text.write(canvas, size.pad, below, caption.name, size.small, QUIET)
 
 
-def _header(tiles: Sequence[Tile], title: str, summary: str, width: int, size: _Measures) -> "Image":
+def _header(tiles: Sequence[Tile], title: str, summary: str, width: int, size: Measures) -> "Image":
     from PIL import Image, ImageDraw
 
     large, room = round(size.letter * 1.5), float(width - 2 * size.gap)

@@ -20,7 +20,7 @@ from tl.networks.backbones import Recipe
 from tl.runs import bundle
 from tl.runs.prediction import Prediction, Predictor
 from tl.views import text
-from tl.views.grid import INK, MOUNT, PAGE, QUIET, confidence_text
+from tl.views.tile import INK, MOUNT, PAGE, QUIET, confidence_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

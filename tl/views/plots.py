@@ -10,10 +10,10 @@ import numpy as np
 from tl.views.augmented import OTHER, OWN
 from tl.views.figures import DPI, LARGE, NORMAL, RULE, SMALL, WIDTH, colour_code, picture, write
 from tl.views.gallery import save
-from tl.views.grid import INK, QUIET
 from tl.views.history import History, Numbers, read
 from tl.views.lettering import lettering
 from tl.views.signs import Colour
+from tl.views.tile import INK, QUIET
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,9 +10,9 @@ from tl.timing.cells import Cell
 from tl.views.augmented import OTHER, OWN
 from tl.views.figures import LARGE, NORMAL, RULE, SMALL, WIDTH, blank, colour_code, picture, write
 from tl.views.gallery import save
-from tl.views.grid import INK, QUIET
 from tl.views.lettering import lettering
 from tl.views.signs import Colour
+from tl.views.tile import INK, QUIET
 from tl.views.timing import cost, number
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tl.evaluation.metrics import proportion
+from tl.evaluation.intervals import proportion
 from tl.learning.calibration import BINS, bins_of
 from tl.views import plots
 from tl.views.augmented import OTHER, OWN
 from tl.views.figures import RULE, colour_code
-from tl.views.grid import INK, QUIET
 from tl.views.history import History
 from tl.views.report.answers import Answers
 from tl.views.report.wording import count, percent, percents
+from tl.views.tile import INK, QUIET
 
 # of the drawing, in its own units
 LEFT, TOP, WIDTH, HEIGHT = 46.0, 10.0, 264.0, 200.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.evaluation.metrics import Proportion, proportion
+from tl.evaluation.intervals import Proportion, proportion
 from tl.evaluation.significance import learned
 from tl.views.report.answers import PARTS, PHRASES, Answers, headed
 from tl.views.report.wording import GAP, brief, count, decimal, decimals, percent, percents, quoted
