@@ -39,6 +39,15 @@ def test_the_validation_photos_are_found_where_the_run_found_them(tiny_run: Path
     assert all(run.classes[photo.label] == photo.name.split("/")[0] for photo in album.photos)
 
 
+def test_they_are_found_from_any_folder(tiny_run: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = load(make(tiny_run, tmp_path / "runs" / "own", options__data="here"))
+    (tmp_path / "elsewhere" / "here").mkdir(parents=True)  # another one of that name
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    photos = Photos(run, None, Silent())
+    assert photos.where == str(here)
+    assert photos.held_out(None).lost == 0
+
+
 def test_renamed_photos_are_known_by_their_bytes(moved: Run, here: Path):
     for at, path in enumerate(sorted(here.rglob("*.png"))):
         path.rename(path.with_name(f"renamed-{at}.png"))

@@ -1,6 +1,7 @@
 """A run becomes the very photos that it was validated on, or trained on: found again by name, checked by sha256."""
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -59,9 +60,7 @@ class Photos:
     """
 
     def __init__(self, run: Run, data: str | None, report: Reporter, hint: str = _HINT) -> None:
-        options = run.manifest.get("options")
-        told = str(options.get("data", "")) if isinstance(options, dict) else ""
-        self._run, self.where, self._hint = run, data if data is not None else told, hint
+        self._run, self.where, self._hint = run, data if data is not None else _told(run), hint
         self._rows = tuple(_rows(run))
         if not self.where:
             raise DataError(f"{run.name} does not say where its photos are: {hint}")
@@ -155,6 +154,16 @@ def held_out(run: Run, report: Reporter, part: str = "all") -> HeldOut:
     if album.lost:
         report.warn(f"{album.lost:,} more {album.part} photos of {run.name} are gone, or not as they were")
     return HeldOut(dataset, album.part, photos.where)
+
+
+def _told(run: Run) -> str:
+    """Where a run found its photos. What is named from here was named beside the folder `runs`, as a rule."""
+    options = run.manifest.get("options")
+    told = str(options.get("data", "")) if isinstance(options, dict) else ""
+    beside = os.path.join(os.path.realpath(run.folder), os.pardir, os.pardir, told)
+    if not told or os.path.isabs(told) or not os.path.exists(beside):
+        return told
+    return told if os.path.exists(told) and os.path.samefile(told, beside) else os.path.normpath(beside)
 
 
 def _rows(run: Run) -> Iterator[_Row]:
