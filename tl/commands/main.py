@@ -1,7 +1,6 @@
 """The command `tl`: finds the subcommand, loads only that, and turns expected failures into one line."""
 
 import atexit
-import difflib
 import errno
 import importlib
 import os
@@ -58,9 +57,11 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that was typed; of one that is not there, those that are nearly called so."""
-        near = [] if args[0] in COMMANDS else difflib.get_close_matches(args[0].lower(), COMMANDS, n=2)
-        if near:
-            ctx.fail(f"No such command {args[0]!r}: did you mean {' or '.join(near)}?")
+        if args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            if near := get_close_matches(args[0].lower(), COMMANDS, n=2):
+                ctx.fail(f"No such command {args[0]!r}: did you mean {' or '.join(near)}?")
         return super().resolve_command(ctx, args)
 
 
