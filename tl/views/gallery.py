@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,19 +148,11 @@ def pick(
     chosen = list(range(len(dataset.pictures)))
     if only == "all" and sort == "name" and 0 < count < len(chosen):
         chosen = sorted(sorted(chosen, key=lambda at: _lot(seed, dataset.names[at]))[:count])
-    answers = _predicted(predictor, dataset, chosen, report)
-    seen = trained_on(predictor.run)
-    shown = [
-        Shown(dataset.pictures[at], answers[at], _truth(dataset, at), trained=answers[at].sha256 in seen)
-        for at in chosen
-        if not answers[at].error
-    ]
+    shown = _answered(predictor, dataset, chosen, report)
     known = [item for item in shown if item.truth is not None]
     if only != "all" and not known:
         raise UsageError(f"--only {only} needs to know what is true: {dataset.name} has no class folders")
-    wanted = shown if only == "all" else [item for item in known if item.right == (only == "right")]
-    if sort == "confidence":
-        wanted.sort(key=lambda item: -item.prediction.confidence)
+    wanted = _wanted(shown, only, sort)
     on = dataset.name if own is None else f"its {own.part} photos of {dataset.name}"
     right = sum(item.right for item in known)
     wanted = wanted[: count or len(wanted)]
@@ -182,6 +174,11 @@ def pick(
         held_out=own.part if own is not None else "",
         recipe=predictor.run.backbone.recipe,
     )
+
+
+def _wanted(shown: list[Shown], only: str, sort: str) -> list[Shown]:
+    found = [item for item in shown if only == "all" or (item.truth is not None and item.right == (only == "right"))]
+    return sorted(found, key=lambda item: -item.prediction.confidence) if sort == "confidence" else found
 
 
 def draw_run(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
@@ -227,13 +224,17 @@ def save(image: "Image", target: Path) -> None:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}; give another --out") from error
 
 
-def _predicted(
-    predictor: Predictor, dataset: Dataset, chosen: Iterable[int], report: Reporter
-) -> dict[int, Prediction]:
-    places = list(chosen)
-    items = [(dataset.names[at], dataset.pictures[at]) for at in places]
+def _answered(predictor: Predictor, dataset: Dataset, chosen: Sequence[int], report: Reporter) -> list[Shown]:
+    """Those of the chosen photos that can be read, with what is said of them."""
+    items = [(dataset.names[at], dataset.pictures[at]) for at in chosen]
     with usable_cache(report) as cache:
-        return {places[at]: answer for at, answer in predictor.stream(items, cache=cache, report=report)}
+        answers = {chosen[at]: answer for at, answer in predictor.stream(items, cache=cache, report=report)}
+    seen = trained_on(predictor.run)
+    return [
+        Shown(dataset.pictures[at], answers[at], _truth(dataset, at), trained=answers[at].sha256 in seen)
+        for at in chosen
+        if not answers[at].error
+    ]
 
 
 def _explained(run: Run, items: list[Shown], report: Reporter) -> list[Shown]:
