@@ -152,10 +152,8 @@ def pick(
     known = [item for item in shown if item.truth is not None]
     if only != "all" and not known:
         raise UsageError(f"--only {only} needs to know what is true: {dataset.name} has no class folders")
-    wanted = _wanted(shown, only, sort)
+    wanted = _wanted(shown, only, sort)[: count or None]
     on = dataset.name if own is None else f"its {own.part} photos of {dataset.name}"
-    right = sum(item.right for item in known)
-    wanted = wanted[: count or len(wanted)]
     if explain:
         wanted = _explained(predictor.run, wanted, report)
     fresh = [item for item in known if not item.trained]
@@ -165,7 +163,7 @@ def pick(
         photos=len(dataset.pictures),
         predicted=len(chosen),
         known=len(known),
-        right=right,
+        right=sum(item.right for item in known),
         trained=sum(item.trained for item in shown),
         broken=len(chosen) - len(shown),
         fresh=len(fresh),
