@@ -17,16 +17,16 @@ from pathlib import Path
 from paths import CIFAR, PHOTOS, cifar_folder
 from planted import Planted, plant
 
-from tl.datasets.dataset import Dataset
-from tl.datasets.sources import load
-from tl.doctor.check import check, examine
+from tl.data.dataset import Dataset
+from tl.data.load import load
 from tl.doctor.copies import copies
 from tl.doctor.findings import Finding
-from tl.doctor.reading import Seen, read_all
-from tl.engines.opening import open_engine
+from tl.doctor.read import Seen, read_all
+from tl.engines.open import open_engine
 from tl.networks.backbones import backbone
 from tl.networks.weights import resolve
-from tl.reporting import Silent
+from tl.progress import Silent
+from tl.workflows.data_check import check, examine
 
 
 def main() -> None:

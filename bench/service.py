@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 from paths import PHOTOS, ROOT, TL, dogs_vs_cats_table, run
 
-from tl.datasets.images import decode, fit
-from tl.runs.bundle import load
-from tl.runs.prediction import Predictor
+from tl.data.images import decode, fit
+from tl.prediction.predictor import Predictor
+from tl.runs.run import load
 
 
 def main() -> None:

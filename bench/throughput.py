@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 from paths import PHOTOS, TL, dogs_vs_cats_table, run
 
-from tl.datasets.requested import Request, requested
-from tl.engines.choice import DEFAULT
+from tl.data.inputs import Request, requested
+from tl.engines.autotune import DEFAULT
 from tl.engines.openvino import OpenVINOEngine
 from tl.networks.backbones import backbone
 from tl.networks.weights import resolve
-from tl.runs.bundle import load
-from tl.runs.output import rows_file
-from tl.runs.prediction import Predictor
-from tl.runs.rows import Columns
+from tl.prediction.output import rows_file
+from tl.prediction.predictor import Predictor
+from tl.prediction.rows import Columns
+from tl.runs.run import load
 
 KERAS = """
 import sys, time, keras

@@ -15,16 +15,17 @@ import numpy as np
 from paths import PHOTOS, cifar_folder
 from scipy.stats import rankdata
 
-from tl.datasets.images import Picture, decode, fit, read
-from tl.datasets.sources import load
+from tl.data.images import Picture, decode, fit, read
+from tl.data.load import load
 from tl.engines.engine import Engine
-from tl.engines.opening import open_engine
+from tl.engines.open import open_engine
 from tl.features.cache import open_cache
 from tl.features.extract import extract
-from tl.learning import heads, unknown
+from tl.learning import head as heads
+from tl.learning import unknown
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import resolve
-from tl.reporting import Silent
+from tl.progress import Silent
 
 TRAIN = 400
 Scores = Callable[[np.ndarray], np.ndarray]

@@ -12,9 +12,9 @@ import pytest
 
 from tl.errors import DownloadError, WeightsError
 from tl.networks.backbones import backbone
-from tl.networks.packages import fetch
+from tl.networks.sources.packages import fetch
 from tl.networks.weights import PACKAGED, Weights, resolve
-from tl.reporting import Silent
+from tl.progress import Silent
 from tl.settings import settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tl.datasets.dataset import Dataset, Sample, assemble
+from tl.data.dataset import Dataset, Sample, assemble
+from tl.data.image_stats import Looks
 from tl.doctor.looking import look
-from tl.doctor.looks import Looks
-from tl.doctor.reading import Seen
+from tl.doctor.read import Seen
 
 
 def photo(seed: int, width: int = 120, height: int = 90) -> Image.Image:

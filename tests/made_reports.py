@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
 from tl.evaluation.metrics import evaluate
 from tl.learning.calibration import calibration
-from tl.learning.heads import Head
+from tl.learning.head import Head
 from tl.networks.backbones import backbone
-from tl.runs.bundle import Run, describe
-from tl.views.report.report import Subject
+from tl.runs.run import Run, describe
+from tl.views.pages.report.report import Subject
 
 COLUMNS = ("path", "split", "label", "predicted", "confidence", "confidence_of_label")
 NEWER = ("second", "confidence_of_second", "unknown")

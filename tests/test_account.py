@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_tuning import Heard
 
-from tl.datasets.dataset import Dataset
-from tl.runs.account import tell_data
+from tl.data.dataset import Dataset
+from tl.workflows.finetune_log import tell_data
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tl.datasets.images import decode, fit, read
+from tl.data.images import decode, fit, read
 from tl.errors import DataError, EngineError, StorageError
 from tl.features.activations import MARGIN, affordable_views, photos, store
 from tl.networks.backbones import Recipe
-from tl.reporting import Silent
+from tl.progress import Silent
 from tl.settings import Settings
 
 RECIPE = Recipe(32, "crop", bgr=False, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -14,6 +14,6 @@ def test_what_is_meant_as_an_address() -> None:
 
 
 def test_files_do_without_http() -> None:
-    code = "import sys, tl.runs.labelling; print(sorted({'http.client', 'ssl', 'sqlite3'} & set(sys.modules)))"
+    code = "import sys, tl.workflows.predict; print(sorted({'http.client', 'ssl', 'sqlite3'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "[]\n"

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from tl.learning.heads import Head
+from tl.learning.head import Head
 from tl.learning.unknown import fit as fit_unknown
-from tl.runs.answers import answer, nothing
+from tl.prediction.held_out import answer, nothing
 
 
 def _told_apart(count: int = 60, temperature: float = 2.0):

@@ -13,7 +13,7 @@ from conftest import TINY
 import tl
 from tl.errors import DataError, UsageError
 from tl.features.cache import open_cache
-from tl.reporting import Silent
+from tl.progress import Silent
 
 
 @pytest.fixture(scope="module")

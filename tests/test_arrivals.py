@@ -10,7 +10,7 @@ import pytest
 from test_folders import put
 
 from tl.errors import DataError
-from tl.reporting import Silent
+from tl.progress import Silent
 from tl.runs.arrivals import Arrivals, Stamp
 
 

@@ -8,14 +8,14 @@ import pytest
 from rich.cells import cell_len
 
 from tl.commands.console import Console
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
 from tl.evaluation.significance import mcnemar
-from tl.learning.heads import Head
+from tl.learning.head import Head
 from tl.networks.backbones import backbone
-from tl.runs.answers import answer
-from tl.runs.assessment import Assessment
-from tl.runs.bundle import Run
-from tl.views.assessed import lines
+from tl.prediction.held_out import answer
+from tl.runs.run import Run
+from tl.views.terminal.evaluation import lines
+from tl.workflows.evaluate import Assessment
 
 
 def _made(

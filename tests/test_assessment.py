@@ -12,7 +12,7 @@ from made_runs import make
 from PIL import Image
 
 from tl.errors import DataError, RunError, UsageError
-from tl.runs.assessment import Asked, assess
+from tl.workflows.evaluate import Asked, assess
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_against_itself_nothing_parts(tiny_run: Path, fresh: Path, tmp_path: Pat
 
 
 def test_against_a_run_that_is_wrong_everywhere(tiny_run: Path, fresh: Path, tmp_path: Path):
-    from tl.runs import bundle
+    from tl.runs import run as bundle
 
     loaded = bundle.load(tiny_run)
     rival = tmp_path / "rival"

@@ -11,12 +11,12 @@ from conftest import TINY
 from PIL import Image
 
 from tl.commands.finetune import command
-from tl.datasets.images import decode, read
+from tl.data.images import decode, read
 from tl.errors import BackboneError, DataError, StorageError, UsageError
 from tl.learning.augment import augmenter
 from tl.runs.options import Options
-from tl.views import augmented
-from tl.views.augmented import OTHER, OWN, draw, draw_samples
+from tl.views.pictures import augmented
+from tl.views.pictures.augmented import OTHER, OWN, draw, draw_samples
 from tl.views.tile import MOUNT, PAGE
 
 DATA = Path(__file__).resolve().parents[1] / "data"

@@ -8,7 +8,7 @@ import pytest
 from tl.engines.tensorflow import preprocess
 from tl.errors import BackboneError
 from tl.networks.backbones import BACKBONES, backbone
-from tl.networks.official import OFFICIAL_FILES
+from tl.networks.sources.official import OFFICIAL_FILES
 
 
 @pytest.fixture(scope="module")

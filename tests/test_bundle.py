@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tl.errors import RunError
-from tl.runs.bundle import _digest, check, load, trunk_key
-from tl.runs.prediction import Predictor
+from tl.prediction.predictor import Predictor
+from tl.runs.run import _digest, check, load, trunk_key
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from made_runs import accuracy, make, rewrite
 
 from tl.errors import RunError, UsageError
 from tl.runs.catalogue import being_written, catalogue, newest_of
-from tl.runs.folders import partial
+from tl.runs.folder import partial
 from tl.runs.summary import size_of, summarize
 
 

@@ -8,15 +8,15 @@ import pytest
 from conftest import TINY
 
 import tl
-from tl.engines import choice as choices
-from tl.engines.choice import DEFAULT, MOST, Choice, Measured, measure, remember, remembered
+from tl.engines import autotune as choices
+from tl.engines.autotune import DEFAULT, MOST, Choice, Measured, measure, remember, remembered
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import EngineError, StorageError, UsageError
 from tl.features.extract import extract
 from tl.networks.backbones import backbone
-from tl.reporting import Silent
-from tl.runs.bundle import load
-from tl.runs.prediction import Predictor
+from tl.prediction.predictor import Predictor
+from tl.progress import Silent
+from tl.runs.run import load
 from tl.settings import Settings
 
 FAST = Choice(8, 1, 2)
@@ -199,7 +199,7 @@ def test_no_choice_changes_a_bit_of_the_features(tiny_run, precision):
 
 
 def test_resnet50_is_the_same_bit_for_bit_with_each_choice(imagenet):
-    from tl.engines.trunks import prepare
+    from tl.engines.trunk import prepare
 
     trunk = prepare(backbone("resnet50"), imagenet)
     photos = np.random.default_rng(1).integers(0, 256, (8, 224, 224, 3), np.uint8)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tl.datasets.cifar import is_cifar, load_cifar
-from tl.datasets.sources import load
+from tl.data.cifar import is_cifar, load_cifar
+from tl.data.load import load
 from tl.errors import DataError
 
 NAMES = ["bee", "apple", "cat"]

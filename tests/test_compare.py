@@ -7,7 +7,7 @@ import pytest
 
 import tl as library
 from tl.errors import DataError, RunError, UsageError
-from tl.runs.bundle import load
+from tl.runs.run import load
 
 
 @pytest.fixture(scope="module")

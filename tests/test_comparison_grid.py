@@ -10,9 +10,9 @@ from PIL import Image
 from test_comparison_views import CASES, every_case, made
 
 from tl.errors import ImageError, UsageError
-from tl.runs.compare import Answer, Comparison
-from tl.views.comparison_grid import SIDE, choose, grid
+from tl.views.pictures.comparison import SIDE, choose, grid
 from tl.views.tile import COLOURS, TINTS
+from tl.workflows.compare import Answer, Comparison
 
 
 def pixels(path: str) -> np.ndarray:

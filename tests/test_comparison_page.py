@@ -9,9 +9,9 @@ from PIL import Image
 from test_comparison_grid import pixels, png
 from test_comparison_views import CASES, HOSTILE, REASON, every_case, made
 
-from tl.runs.compare import Comparison
-from tl.views.comparison_grid import grid
-from tl.views.comparison_page import page
+from tl.views.pages.comparison import page
+from tl.views.pictures.comparison import grid
+from tl.workflows.compare import Comparison
 
 
 class Reader(HTMLParser):

@@ -11,11 +11,11 @@ from PIL import Image
 from rich.cells import cell_len
 
 from tl.evaluation.intervals import proportion
-from tl.runs.compare import Answer, Comparison, Entry, Photo
-from tl.views.augmented import OTHER, OWN
-from tl.views.comparison import largest_class, table
 from tl.views.comparison_chart import chart, limits, save_chart
 from tl.views.phrases import figure, percent
+from tl.views.pictures.augmented import OTHER, OWN
+from tl.views.terminal.comparison import largest_class, table
+from tl.workflows.compare import Answer, Comparison, Entry, Photo
 
 LONG = "a-network-with-a-really-very-long-name-of-many-words"
 KOREAN = ("고양이", "강아지", "북극여우와 사막여우")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from tl.engines.opening import open_engine
+from tl.engines.open import open_engine
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.tensorflow import preprocess
-from tl.engines.trunks import trunk_key
+from tl.engines.trunk import trunk_key
 from tl.errors import UsageError
 from tl.networks.backbones import backbone
 from tl.networks.models import build

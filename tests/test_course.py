@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tl.learning.course import Course
+from tl.learning.loop import Course
 from tl.learning.rules import tuning_rule
-from tl.reporting import Silent
+from tl.progress import Silent
 
 
 def _course(photos: int, replicas: int) -> Course:

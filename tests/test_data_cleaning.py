@@ -12,13 +12,13 @@ from conftest import ROOT, TINY, Tl
 from doctored import dataset, photo, seen, write
 from PIL import Image, ImageOps
 
-from tl.datasets.dataset import Dataset
-from tl.datasets.sources import load
-from tl.doctor.cleaning import KINDS, Plan, Step, plan
+from tl.data.dataset import Dataset
+from tl.data.load import load
 from tl.doctor.copies import Copy
-from tl.doctor.fixing import fix, undo_of
 from tl.doctor.labels import Suspect
+from tl.doctor.plan import KINDS, Plan, Step, plan
 from tl.errors import DataError, UsageError
+from tl.workflows.data_fix import fix, undo_of
 
 OPTIONS = ("--backbone", TINY, "--weights", "none")
 
@@ -126,7 +126,7 @@ def made_plan(images: Dataset, monkeypatch: pytest.MonkeyPatch, doubted: dict[st
     def audit(features: object, labels: np.ndarray, *rest: object, **more: object) -> list[Suspect]:
         return [Suspect(at, int(labels[at]), label, 0.02, 0.97, True) for at, label in sure.items()]
 
-    monkeypatch.setattr("tl.doctor.cleaning.suspects", audit)
+    monkeypatch.setattr("tl.doctor.plan.suspects", audit)
     return plan(images, seen(images), **options)
 
 
@@ -175,7 +175,7 @@ def test_too_little_left_is_refused(monkeypatch: pytest.MonkeyPatch):
 def test_of_copies_the_largest_stays(monkeypatch: pytest.MonkeyPatch):
     images = dataset({"a/1.png": photo(1), "a/2.png": photo(2, 300, 200), "a/3.png": photo(3), "b/1.png": photo(9)})
     same = [Copy(0, 1, 0.9), Copy(1, 2, 0.9)]
-    monkeypatch.setattr("tl.doctor.cleaning.copies", lambda *given: same)
+    monkeypatch.setattr("tl.doctor.plan.copies", lambda *given: same)
     assert set(steps(plan(images, seen(images)))) == {"a/1.png", "a/3.png"}
 
 

@@ -9,10 +9,10 @@ import pytest
 from conftest import Tl
 from doctored import photo, write
 
+from tl.data.images import decode, fit, read
+from tl.data.load import load
+from tl.data.write import fresh
 from tl.datasets.conversion import WRITERS, convert
-from tl.datasets.images import decode, fit, read
-from tl.datasets.sources import load
-from tl.datasets.writing import fresh
 from tl.errors import DataError, StorageError, UsageError
 
 

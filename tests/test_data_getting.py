@@ -7,8 +7,8 @@ import pytest
 from conftest import Tl
 from test_known import photos_zip, serve, site  # noqa: F401 - a fixture
 
+from tl.data.load import load
 from tl.datasets.getting import get, listed
-from tl.datasets.sources import load
 from tl.errors import DataError, DownloadError, UsageError
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tl.datasets.dataset import Sample
+from tl.data.dataset import Sample
 from tl.datasets.naming import places, safe
 
 

@@ -11,12 +11,12 @@ from doctored import photo, write
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from tl.datasets.dataset import Dataset
-from tl.datasets.sources import load
-from tl.datasets.splits import split
+from tl.data.dataset import Dataset
+from tl.data.load import load
+from tl.data.splits import split
 from tl.doctor.apart import apart
-from tl.doctor.splitting import part
 from tl.errors import DataError, UsageError
+from tl.workflows.data_split import part
 
 
 @pytest.fixture

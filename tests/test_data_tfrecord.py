@@ -9,11 +9,11 @@ import pytest
 from conftest import TINY, Tl
 from doctored import photo, write
 
+from tl.data.load import load
+from tl.data.tfrecord import is_tfrecord
 from tl.datasets import examples
 from tl.datasets.conversion import convert
 from tl.datasets.examples import read_records, write_record
-from tl.datasets.sources import load
-from tl.datasets.tfrecord import is_tfrecord
 from tl.errors import DataError
 
 

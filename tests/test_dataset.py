@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tl.datasets.dataset import Sample, Skipped, assemble, quoted, short_name
+from tl.data.dataset import Sample, Skipped, assemble, quoted, short_name
 from tl.errors import DataError
 
 

@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from tl.engines.devices import Devices
-from tl.learning.feeding import Order, StoredFeed, batches
-from tl.learning.heads import Head
+from tl.learning.batches import Order, StoredFeed, batches
+from tl.learning.head import Head
 from tl.learning.rules import tuning_rule
 from tl.learning.trainer import Diverged, Trainer
 

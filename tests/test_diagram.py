@@ -14,9 +14,9 @@ from tl.networks.zoo.googlenet import googlenet
 from tl.networks.zoo.lenet import lenet5
 from tl.networks.zoo.resnet import resnet18
 from tl.networks.zoo.vgg import vgg16_cifar
-from tl.views.architecture import architecture
-from tl.views.diagram import draw, save
-from tl.views.svg import SIZES, shortened, width
+from tl.views.pictures.diagram import draw, save
+from tl.views.pictures.model_graph import architecture
+from tl.views.pictures.svg import SIZES, shortened, width
 
 SVG = "{http://www.w3.org/2000/svg}"
 BOXES = ("convolution", "pooling", "dense", "gate", "cell", "other", "join", "tag")

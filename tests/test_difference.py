@@ -8,7 +8,7 @@ from made_runs import accuracy, make, tables
 from scipy.stats import binomtest
 
 from tl.errors import RunError, UsageError
-from tl.runs.difference import changed, difference
+from tl.runs.diff import changed, difference
 from tl.runs.summary import Figure, summarize
 from tl.views.contrast import contrast, sentence
 

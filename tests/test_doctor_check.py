@@ -9,9 +9,9 @@ from conftest import ROOT, TINY, Tl
 from doctored import dataset, photo, seen, write
 from PIL import Image, ImageOps
 
-from tl.doctor.check import check, examine
 from tl.doctor.findings import Diagnosis
 from tl.networks.weights import Weights
+from tl.workflows.data_check import check, examine
 
 OPTIONS = ("--backbone", TINY, "--weights", "none")
 

@@ -9,7 +9,7 @@ import pytest
 from doctored import photo, write
 from PIL import Image
 
-from tl.datasets.sources import load
+from tl.data.load import load
 from tl.doctor.files import files
 from tl.doctor.findings import Finding
 from tl.doctor.looking import look

@@ -3,8 +3,8 @@
 import numpy as np
 from doctored import dataset, photo
 
-from tl.datasets.dataset import Dataset
-from tl.datasets.splits import Split
+from tl.data.dataset import Dataset
+from tl.data.splits import Split
 from tl.doctor.glance import glance
 
 COUNT = 60

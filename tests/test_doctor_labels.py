@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from doctored import dataset, photo
 
-from tl.doctor.check import check
 from tl.doctor.labels import probabilities, suspects, wrong_labels
 from tl.errors import DataError
 from tl.networks.weights import Weights
+from tl.workflows.data_check import check
 
 CLASSES = 4
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from doctored import photo, write
 
-from tl.datasets.images import read
+from tl.data.images import read
 from tl.doctor import looking
 from tl.doctor.looking import look
 from tl.errors import CacheError
 from tl.features.cache import FeatureCache
-from tl.reporting import Silent
+from tl.progress import Silent
 
 
 class Counting(FeatureCache):

@@ -8,7 +8,7 @@ import pytest
 from doctored import photo, write
 from PIL import Image, ImageFilter
 
-from tl.datasets.images import fingerprint
+from tl.data.images import fingerprint
 from tl.doctor.looking import look
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from doctored import dataset, photo, write
 
-from tl.datasets.sources import load
+from tl.data.load import load
 from tl.doctor.names import names
 
 TINY = photo(0, 8, 8)

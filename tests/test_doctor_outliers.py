@@ -6,12 +6,12 @@ import numpy as np
 from doctored import dataset, photo, write
 from PIL import Image, ImageFilter, ImageOps
 
-from tl.datasets.sources import load
+from tl.data.load import load
 from tl.doctor.findings import Diagnosis
 from tl.doctor.looking import look
 from tl.doctor.outliers import far, outliers
 from tl.views.doctor_list import listing
-from tl.views.doctor_page import page
+from tl.views.pages.doctor import page
 
 
 def test_photos_that_show_nothing_are_named_for_what_they_are():

@@ -10,10 +10,10 @@ from doctored import dataset, photo
 
 from tl.doctor.findings import Diagnosis, Finding, ranked
 from tl.errors import StorageError
-from tl.views.columns import width_of
 from tl.views.doctor_list import listing
-from tl.views.doctor_page import page, save
 from tl.views.doctor_words import TITLES
+from tl.views.pages.doctor import page, save
+from tl.views.terminal.tables import width_of
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m\u202e고양이"
 LONG = "train/" + "very-long-class-name-" * 6 + "/" + "사진" * 30 + ".jpg"

@@ -8,7 +8,7 @@ import pytest
 from doctored import dataset, photo, write
 from PIL import Image, ImageEnhance, ImageOps
 
-from tl.datasets.sources import load
+from tl.data.load import load
 from tl.doctor.findings import Finding
 from tl.doctor.looking import look
 from tl.doctor.shortcuts import shortcuts

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tl.downloads import download
+from tl.download import download
 from tl.errors import DownloadError, StorageError
 
 CONTENT = bytes(range(256)) * 4000

@@ -11,8 +11,8 @@ from made_runs import make
 from PIL import Image
 
 from tl.errors import DataError, RunError
-from tl.runs.bundle import load
-from tl.views.drawn import draw_report
+from tl.runs.run import load
+from tl.workflows.artifacts import draw_report
 
 
 @pytest.fixture(scope="module")

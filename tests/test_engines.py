@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from tl.engines import opening
-from tl.engines.opening import open_engine
-from tl.engines.trunks import prepare, trunk_key
+from tl.engines import open as opening
+from tl.engines.open import open_engine
+from tl.engines.trunk import prepare, trunk_key
 from tl.errors import EngineError, WeightsError
 from tl.networks.backbones import backbone
 from tl.networks.models import build

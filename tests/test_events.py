@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tl.reporting import Silent
+from tl.progress import Silent
 from tl.service import events, job_store
 from tl.service.child import EVENTS
 from tl.service.database import Database

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from tl.datasets.images import decode, fit, read
-from tl.engines.opening import open_engine
-from tl.engines.trunks import prepare
+from tl.data.images import decode, fit, read
+from tl.engines.open import open_engine
+from tl.engines.trunk import prepare
 from tl.errors import EngineError, ImageError, UsageError
-from tl.evaluation.explain import Explainer
-from tl.learning import heads
-from tl.learning.heads import Head
+from tl.evaluation.gradcam import Explainer
+from tl.learning import head as heads
+from tl.learning.head import Head
 from tl.networks.backbones import Recipe, backbone
 from tl.networks.models import build
 from tl.networks.weights import resolve
@@ -248,7 +248,7 @@ CONVERT = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from tl.engines.conversion import convert
+from tl.engines.convert import convert
 from tl.networks.backbones import backbone
 from tl.networks.weights import resolve
 for order in sys.argv[2:]:

@@ -17,15 +17,15 @@ from conftest import ROOT
 from made_runs import rewrite
 from PIL import Image
 
-from tl.datasets.images import decode, read
+from tl.data.images import decode, read
 from tl.errors import EngineError, RunError, StorageError, UsageError
+from tl.exporters.formats import FORMATS
 from tl.exports.account import lines
-from tl.exports.export import export
-from tl.exports.formats import FORMATS
-from tl.runs import bundle
+from tl.prediction.predictor import Predictor
+from tl.runs import run as bundle
 from tl.runs.catalogue import catalogue
-from tl.runs.prediction import Predictor
 from tl.runs.removal import removable, remove
+from tl.workflows.export import export
 
 
 def needs(name: str, int8: bool = False) -> None:
@@ -205,9 +205,8 @@ def test_serving_refuses_what_it_would_decode_wrongly(exported, shapes, tmp_path
 
 
 def test_openvino_is_written_without_tensorflow(own):
-    code = (
-        f"import sys, tl.exports.export as e; e.export({str(own)!r}, to='openvino'); print('tensorflow' in sys.modules)"
-    )
+    export = f"tl.workflows.export.export({str(own)!r}, to='openvino')"
+    code = f"import sys, tl.workflows.export; {export}; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"
 
@@ -258,7 +257,7 @@ def test_a_run_that_is_sure_hides_nothing(own, monkeypatch):
 
 def distorted(monkeypatch: pytest.MonkeyPatch, distort: Callable[[Any], Any]) -> None:
     """Have exports to OpenVINO see other pixels than the run."""
-    from tl.exports import openvino as written
+    from tl.exporters import openvino as written
 
     true = written._resized
     monkeypatch.setattr(written, "_resized", lambda *given: distort(true(*given)))
@@ -300,7 +299,7 @@ def test_what_a_converter_says_is_understood(own, monkeypatch, error, raised):
     def write(job):
         raise error
 
-    monkeypatch.setattr("tl.exports.openvino.write", write)
+    monkeypatch.setattr("tl.exporters.openvino.write", write)
     with pytest.raises(raised):
         export(own, to="openvino")
     assert not (own / "export").exists()
@@ -419,7 +418,7 @@ def test_a_tuned_run_is_written_with_its_own_weights(small_run, tmp_path, name):
 
 def tuned(run: bundle.Run, folder: Path) -> Path:
     """A run as training leaves it: with weights of its own, of the folded network, and the trunk made from them."""
-    from tl.engines import trunks
+    from tl.engines import trunk as trunks
     from tl.networks.folding import fold
     from tl.networks.models import build
     from tl.networks.weights import Weights

@@ -1,11 +1,11 @@
-"""The resizing of exports is that of `tl.datasets.images.fit`, whatever the size of the photo."""
+"""The resizing of exports is that of `tl.data.images.fit`, whatever the size of the photo."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tl.datasets.images import fit
+from tl.data.images import fit
 from tl.networks.backbones import Recipe
 
 # Smaller, larger, far larger, of one side alone, of a pixel; one by which lines go down; ties of the cropped side.
@@ -25,7 +25,7 @@ def by_openvino(recipe: Recipe):
     from openvino import Core, Model, PartialShape, Type
     from openvino import opset13 as ops
 
-    from tl.exports.openvino import _resized
+    from tl.exporters.openvino import _resized
 
     photos = ops.parameter(PartialShape([-1, -1, -1, 3]), Type.u8)
     model = Model([_resized(photos, recipe)], [photos])
@@ -34,7 +34,7 @@ def by_openvino(recipe: Recipe):
 
 
 def by_keras(recipe: Recipe):
-    from tl.exports.network import pixels
+    from tl.exporters.network import pixels
 
     model = pixels(recipe)
     return lambda image: np.asarray(model.predict_on_batch(image[None]))[0].astype(int)

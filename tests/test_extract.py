@@ -15,7 +15,7 @@ from tl.errors import CacheError
 from tl.features.cache import FeatureCache
 from tl.features.extract import extract, stream
 from tl.networks.backbones import backbone
-from tl.reporting import Silent
+from tl.progress import Silent
 
 RECIPE = backbone("mobilenetv3small").recipe
 

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tl.datasets.images import decode, fit, read
+from tl.data.images import decode, fit, read
 from tl.features.activations import MARGIN
-from tl.learning.feeding import Order, PhotoFeed, StoredFeed, batches, plain_batches
+from tl.learning.batches import Order, PhotoFeed, StoredFeed, batches, plain_batches
 from tl.networks.backbones import Recipe
 
 RECIPE = Recipe(32, "stretch", bgr=True, mean=(103.939, 116.779, 123.68), std=(2.0, 2.0, 4.0))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tl.datasets import fetching
+from tl.data import url as fetching
+from tl.data.url import is_public
 from tl.datasets.addresses import Fetched
-from tl.datasets.fetching import is_public
 from tl.datasets.limits import Limits
 from tl.errors import ImageError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tl.datasets.dataset import Dataset, Skipped
-from tl.datasets.folders import load_folder
+from tl.data.dataset import Dataset, Skipped
+from tl.data.folders import load_folder
 from tl.errors import DataError
 
 

@@ -9,12 +9,12 @@ from conftest import draw_shapes
 from made_runs import make
 from PIL import Image
 
-from tl.datasets.sources import load as load_data
+from tl.data.load import load as load_data
 from tl.errors import UsageError
-from tl.runs.bundle import load
-from tl.runs.prediction import Predictor
-from tl.views.gallery import Gallery, draw_run, pick
+from tl.prediction.predictor import Predictor
+from tl.runs.run import load
 from tl.views.tile import MOUNT
+from tl.workflows.grid import Gallery, draw_run, pick
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_how_much_was_trained_on_in_words(predicted, trained, fresh, right, said
 
 def test_the_picture_carries_the_caption(predictor, shapes, monkeypatch):
     drawn = []
-    monkeypatch.setattr("tl.views.gallery.draw", lambda tiles, **told: drawn.append(told["summary"]))
+    monkeypatch.setattr("tl.workflows.grid.draw", lambda tiles, **told: drawn.append(told["summary"]))
     pick(predictor, shapes, count=0).draw()
     pick(predictor, count=1, explain=True).draw()
     assert drawn == [
@@ -89,7 +89,7 @@ def test_the_picture_carries_the_caption(predictor, shapes, monkeypatch):
 def test_the_grid_of_a_run_says_that_its_photos_were_held_out(tiny_run, shapes, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(Gallery, "draw", lambda self: drawn.append(self.caption))
-    monkeypatch.setattr("tl.views.gallery.save", lambda *_: None)
+    monkeypatch.setattr("tl.workflows.grid.save", lambda *_: None)
     draw_run(load(tiny_run), load_data(shapes))
     assert drawn == ["4 of 4 right · held out from training"]
 

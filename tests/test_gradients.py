@@ -11,8 +11,8 @@ from PIL import Image
 
 from tl.errors import RunError
 from tl.runs.records import write_gradients
-from tl.views.augmented import OTHER, OWN
-from tl.views.gradients import figure, read, save_gradients
+from tl.views.pictures.augmented import OTHER, OWN
+from tl.views.pictures.gradients import figure, read, save_gradients
 
 FALLING = [10.0 ** (-7 + 0.4 * at) for at in range(13)]
 

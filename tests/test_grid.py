@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tl.errors import UsageError
-from tl.views import signs, text
-from tl.views.grid import counted, draw
+from tl.views import signs
+from tl.views.pictures import text
+from tl.views.pictures.grid import counted, draw
 from tl.views.tile import COLOURS, INK, MOUNT, PAGE, QUIET, TINTS, Measures, Tile, confidence_text
 
 Pixels = NDArray[np.uint8]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tl.learning.calibration import log_loss, softmax
-from tl.learning.heads import fit, folds_of
+from tl.learning.head import fit, folds_of
 
 
 def clouds(photos: int, features: int, classes: int, *, spread: float = 1.0, seed: int = 0):

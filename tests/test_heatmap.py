@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 import tl as library
-from tl.datasets.images import fit
+from tl.data.images import fit
 from tl.errors import ImageError
-from tl.evaluation.explain import Explanation
+from tl.evaluation.gradcam import Explanation
 from tl.learning.unknown import Unknown
 from tl.networks.backbones import Recipe
-from tl.runs.bundle import load
-from tl.runs.prediction import Predictor
-from tl.views.gallery import pick
-from tl.views.heatmap import SIDE, Heatmap, heatmaps, overlay, sheet
+from tl.prediction.predictor import Predictor
+from tl.runs.run import load
+from tl.workflows.explain import SIDE, Heatmap, heatmaps, overlay, sheet
+from tl.workflows.grid import pick
 
 STRETCH = Recipe(56, "stretch", False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CROP = Recipe(56, "crop", False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

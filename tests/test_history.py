@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tl.errors import RunError
-from tl.learning.course import Epoch
+from tl.learning.loop import Epoch
 from tl.learning.schedule import RangeTest, share_of_rate
 from tl.runs.records import write_history
 from tl.views.history import read

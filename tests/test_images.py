@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from tl.datasets import decoding, images
+from tl.data import decoding, images
 from tl.errors import ImageError
 
 register_heif_opener()  # for files that are made here
@@ -506,7 +506,7 @@ def test_shrinking_averages_and_an_unknown_rule_is_an_error() -> None:
 
 def test_importing_the_decoder_loads_no_image_library() -> None:
     code = (
-        "import sys, tl.datasets.images, tl.datasets.sources, tl.datasets.splits;"
+        "import sys, tl.data.images, tl.data.load, tl.data.splits;"
         "print([m for m in ('cv2', 'PIL', 'simplejpeg', 'filelock', 'tarfile', 'zipfile') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

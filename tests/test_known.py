@@ -14,10 +14,10 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import pytest
 from test_cifar import official, packed
 
-from tl.datasets import known
-from tl.datasets.sources import load
+from tl.data import known
+from tl.data.load import load
 from tl.errors import DataError, DownloadError
-from tl.reporting import Silent
+from tl.progress import Silent
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -15,14 +15,14 @@ import pytest
 from conftest import ROOT
 from test_video import make
 
+from tl.data.images import Picture
+from tl.data.inputs import Request
 from tl.datasets.given import Failed
-from tl.datasets.images import Picture
-from tl.datasets.requested import Request
 from tl.errors import StorageError, UsageError
-from tl.runs import prediction
-from tl.runs.bundle import load
-from tl.runs.labelling import Asked, Labelled, label
-from tl.runs.prediction import Predictor
+from tl.prediction import predictor as prediction
+from tl.prediction.predictor import Predictor
+from tl.runs.run import load
+from tl.workflows.predict import Asked, Labelled, label
 
 TL = [sys.executable, str(ROOT / "cli.py")]
 

@@ -13,10 +13,10 @@ from outlines import outline, registered
 
 from tl.commands.model import command
 from tl.errors import BackboneError
+from tl.networks.zoo.classic import simple_cnn
 from tl.networks.zoo.googlenet import googlenet
 from tl.networks.zoo.resnet import resnet50_cifar
-from tl.networks.zoo.simple_cnn import simple_cnn
-from tl.views.layers import layer_table
+from tl.views.terminal.layers import layer_table
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_lines_from_anywhere_become_lines_that_can_be_drawn(line: str, shown: st
 def test_no_setting_and_no_window_of_matplotlib_is_touched():
     code = """
 import sys
-import tl.views.plots, tl.views.lettering
+import tl.views.pictures.curves, tl.views.lettering
 assert "matplotlib" not in sys.modules
 import matplotlib
 names = set(matplotlib.rcParams) - {"backend"}  # looking at that chooses it

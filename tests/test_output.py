@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tl.errors import RunError, StorageError, UsageError
-from tl.runs import bundle
-from tl.runs.output import alone, check_file, rows_file
-from tl.runs.prediction import Prediction
-from tl.runs.rows import Columns
+from tl.prediction.output import alone, check_file, rows_file
+from tl.prediction.predictor import Prediction
+from tl.prediction.rows import Columns
+from tl.runs import run as bundle
 
 FORMS = ("jsonl", "csv", "json", "parquet")
 COLUMNS = Columns(2, sha256=True)

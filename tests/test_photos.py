@@ -9,9 +9,9 @@ from made_runs import make
 from PIL import Image
 
 from tl.errors import DataError
-from tl.reporting import Silent
-from tl.runs.bundle import Run, load
+from tl.progress import Silent
 from tl.runs.photos import Photos, held_out
+from tl.runs.run import Run, load
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tl.runs.bundle import load
-from tl.runs.prediction import Predictor
+from tl.prediction.predictor import Predictor
+from tl.runs.run import load
 
 
 def test_a_folder_in_order_with_the_best_labels(tl, shapes, tiny_run):

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from tl.datasets.images import decode, fit, read
+from tl.data.images import decode, fit, read
 from tl.engines.tensorflow import preprocess
 from tl.networks.backbones import backbone
 from tl.networks.models import build

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tl.reporting import Silent
+from tl.progress import Silent
 from tl.service.progress import Progress, events, last
 
 

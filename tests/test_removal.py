@@ -8,7 +8,7 @@ from filelock import FileLock
 from made_runs import accuracy, make
 
 from tl.errors import RunError, StorageError, UsageError
-from tl.runs.folders import partial
+from tl.runs.folder import partial
 from tl.runs.removal import all_but_best, removable, remove
 
 

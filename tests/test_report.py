@@ -14,7 +14,7 @@ import pytest
 from made_reports import made
 from test_history import about, write_run
 
-from tl.views.report.report import Subject, compose, write_report
+from tl.views.pages.report.report import Subject, compose, write_report
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "고양이", "x" * 300, "{{ 7 * 7 }}")
 VOID = {"meta", "img", "input", "path", "line", "circle", "rect", "use"}

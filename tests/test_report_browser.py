@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from made_reports import made
 
-from tl.views.report.report import write_report
+from tl.views.pages.report.report import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 NAMES = ("고양이", "<b>dog</b>", "a_class_name_without_any_space_" * 4)

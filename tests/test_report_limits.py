@@ -10,10 +10,10 @@ import pytest
 from made_reports import made
 from test_report import Reader, page
 
-from tl.datasets.sources import load as load_data
+from tl.data.load import load as load_data
 from tl.errors import RunError, StorageError
-from tl.runs import bundle
-from tl.views.report.report import MOST_BYTES, compose, write_report
+from tl.runs import run as bundle
+from tl.views.pages.report.report import MOST_BYTES, compose, write_report
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import pytest
 from made_reports import made
 from PIL import Image
 
-from tl.datasets.images import fingerprint
-from tl.views.report import choice, matrix
-from tl.views.report.account import typed
-from tl.views.report.answers import Answers, read_answers
+from tl.data.images import fingerprint
+from tl.views.pages.report import examples as choice
+from tl.views.pages.report.account import typed
+from tl.views.pages.report.predictions import Answers, read_answers
+from tl.views.report import matrix
 from tl.views.report.photos import SIDE, Album, thumbnail, within
 from tl.views.report.wording import brief, percent, seconds
 

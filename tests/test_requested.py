@@ -10,10 +10,10 @@ import pytest
 from test_folders import put
 from test_video import make
 
+from tl.data.images import read
+from tl.data.inputs import Request, requested
 from tl.datasets.addresses import Fetched
-from tl.datasets.images import read
 from tl.datasets.limits import Limits
-from tl.datasets.requested import Request, requested
 from tl.errors import DataError, ImageError, UsageError
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tl.errors import UsageError
-from tl.runs.prediction import Prediction
-from tl.runs.rows import Columns, csv_line, form_of, json_line
+from tl.prediction.predictor import Prediction
+from tl.prediction.rows import Columns, csv_line, form_of, json_line
 
 GOOD = Prediction("a.png", "cat", 0.75, (("cat", 0.75), ("dog", 0.25)), sha256="ab" * 32, unknown=True)
 BAD = Prediction("b.png", "", 0.0, (), "empty file")

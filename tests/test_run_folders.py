@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tl.errors import RunError, StorageError
-from tl.runs.folders import CHECKPOINT, claimed, found, interrupted, partial, taken
+from tl.runs.folder import CHECKPOINT, claimed, found, interrupted, partial, taken
 
 
 @pytest.fixture

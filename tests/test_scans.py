@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tl.datasets import images
+from tl.data import images
 from tl.datasets.scans import lacks_only_its_end
 from tl.errors import ImageError
 

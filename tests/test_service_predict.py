@@ -11,8 +11,8 @@ from live import Live, problem
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from tl.runs.bundle import load
-from tl.runs.prediction import Predictor
+from tl.prediction.predictor import Predictor
+from tl.runs.run import load
 
 
 @pytest.fixture(scope="module")

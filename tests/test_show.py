@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tl.views.show import IN_TERMINAL, IN_VIEWER, show
+from tl.views.pictures.show import IN_TERMINAL, IN_VIEWER, show
 
 
 class Terminal(io.StringIO):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tl.errors import StorageError, UsageError
-from tl.runs.prediction import Prediction
-from tl.runs.sorting import Sorter, check_outside, folders
+from tl.prediction.predictor import Prediction
+from tl.prediction.sort import Sorter, check_outside, folders
 
 
 def photo(path: Path, content: bytes) -> Path:
@@ -143,7 +143,7 @@ def test_a_full_disk_leaves_no_half_a_copy(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("tl.runs.sorting.os.replace", full)
+    monkeypatch.setattr("tl.prediction.sort.os.replace", full)
     with pytest.raises(StorageError, match="no space left"):
         put(sorter, photo(tmp_path / "in" / "x.jpg", b"a"))
     assert tree(tmp_path / "out") == {}

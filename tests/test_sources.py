@@ -10,8 +10,8 @@ import pytest
 from test_cifar import official
 from test_folders import put
 
-from tl.datasets.images import read
-from tl.datasets.sources import load
+from tl.data.images import read
+from tl.data.load import load
 from tl.errors import DataError, ImageError
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl.datasets.dataset import Dataset, Sample, assemble
-from tl.datasets.splits import Split, check_counts, split
+from tl.data.dataset import Dataset, Sample, assemble
+from tl.data.splits import Split, check_counts, split
 from tl.errors import DataError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tl.datasets.dataset import Dataset, Skipped
-from tl.datasets.tables import load_table
+from tl.data.dataset import Dataset, Skipped
+from tl.data.tables import load_table
 from tl.errors import DataError
 
 

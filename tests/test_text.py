@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tl.views import fonts, text
-from tl.views.fonts import JAPANESE, KOREAN, MISSING, Face, Fonts
+from tl.views.pictures import fonts, text
+from tl.views.pictures.fonts import JAPANESE, KOREAN, MISSING, Face, Fonts
 
 BARE = Fonts(system=False)  # a machine without any font of its own
 
@@ -189,6 +189,7 @@ def test_control_and_override_characters_are_not_drawn() -> None:
 
 
 def test_the_modules_load_neither_pillow_nor_fonts() -> None:
-    code = "import sys, tl.views.grid, tl.views.text, tl.views.show; print('PIL' in sys.modules)"
+    names = "tl.views.pictures.grid, tl.views.pictures.text, tl.views.pictures.show"
+    code = f"import sys, {names}; print('PIL' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"

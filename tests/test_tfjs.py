@@ -13,9 +13,9 @@ from conftest import Packaged
 from PIL import Image
 
 from tl.errors import WeightsError
-from tl.networks import tfjs
 from tl.networks.checkpoints import read_h5, write_h5
-from tl.networks.tfjs import read_labels, read_resnet50
+from tl.networks.sources import tfjs
+from tl.networks.sources.tfjs import read_labels, read_resnet50
 
 MODEL = "package/ResNet50/model.json"
 SHARDS = ("package/ResNet50/one.bin", "package/ResNet50/two.bin")

@@ -9,17 +9,17 @@ import pytest
 from PIL import Image
 from test_plots import words
 
-from tl.engines.choice import DEFAULT, Choice, Measured, remembered
+from tl.engines.autotune import DEFAULT, Choice, Measured, remembered
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import DataError, UsageError
-from tl.reporting import Silent
-from tl.runs.bundle import load, trunk_key
-from tl.timing.bench import Asked, Timing, bench
-from tl.timing.cells import Cell
+from tl.progress import Silent
+from tl.runs.run import load, trunk_key
 from tl.timing.processes import Process
 from tl.timing.sample import MOST, sample
-from tl.views.timing import HEADINGS, explained, lines, number, table
-from tl.views.timing_plot import check_picture, figure, save_plot
+from tl.views.pictures.timing import check_picture, figure, save_plot
+from tl.views.terminal.timing import HEADINGS, explained, lines, number, table
+from tl.workflows.bench import Asked, Timing, bench
+from tl.workflows.bench_cells import Cell
 
 MACHINE = "Intel(R) Xeon(R) Platinum 8488C, 192 CPUs, OpenVINO 2026.4.1"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tl.errors import WeightsError
-from tl.networks.torch_pickle import read
+from tl.networks.sources.torch_pickle import read
 
 # The opcodes that torch.save writes, by hand: PyTorch is not installed, and hostile files need other ones.
 MAGIC = 0x1950A86A20F9469CFC6C

@@ -8,7 +8,7 @@ import pytest
 
 from tl.engines.devices import Devices
 from tl.learning.calibration import temperature
-from tl.learning.heads import Head
+from tl.learning.head import Head
 from tl.learning.rules import tuning_rule
 from tl.learning.trainer import Diverged, Trainer
 

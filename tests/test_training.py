@@ -22,7 +22,7 @@ from PIL import Image
 
 import tl as library
 from tl.errors import DataError
-from tl.runs.bundle import load
+from tl.runs.run import load
 
 WITH = ("--backbone", TINY, "--weights", "none")
 
@@ -92,7 +92,7 @@ def test_a_class_of_one_photo_is_refused_before_a_network_is_fetched(shapes, tmp
     shutil.copytree(shapes, data)
     (data / "spots").mkdir()
     shutil.copy(shapes / "noise" / "00.png", data / "spots" / "only.png")
-    monkeypatch.delattr("tl.runs.training.resolve")
+    monkeypatch.delattr("tl.workflows.finetune.resolve")
     with pytest.raises(DataError, match="class 'spots' has 1 image; every class needs at least 2"):
         library.finetune(data, backbone=TINY, weights="none", out=tmp_path / "run")
     assert sorted(tmp_path.iterdir()) == [data]

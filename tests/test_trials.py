@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tl.engines import trials
-from tl.engines.choice import DEFAULT, Choice
+from tl.engines import autotune_trials as trials
+from tl.engines.autotune import DEFAULT, Choice
+from tl.engines.autotune_trials import arrangements, cores, cpus, fastest, rate
 from tl.engines.openvino import OpenVINOEngine
-from tl.engines.trials import arrangements, cores, cpus, fastest, rate
 
 
 def invented(monkeypatch: pytest.MonkeyPatch, rates: dict[Choice, float]) -> None:

@@ -18,8 +18,8 @@ from conftest import ROOT, TINY
 import tl as library
 from tl.errors import DataError, RunError, UsageError
 from tl.learning.trainer import Trainer
-from tl.reporting import Silent
-from tl.runs.bundle import load
+from tl.progress import Silent
+from tl.runs.run import load
 
 TUNE = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "last", "epochs": 2, "batch": 8}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tl.datasets import video
-from tl.datasets.images import VIDEO_SUFFIXES, read
-from tl.datasets.video import read_video
+from tl.data import video
+from tl.data.images import VIDEO_SUFFIXES, read
+from tl.data.video import read_video
 from tl.errors import ImageError
 
 

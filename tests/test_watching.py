@@ -120,7 +120,7 @@ def test_what_cannot_be_watched(tl, shapes: Path, tiny_run: Path, tmp_path: Path
 
 def test_neither_tensorflow_nor_keras_is_loaded(shapes: Path, tiny_run: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, threading; from pathlib import Path; from tl.runs.watching import Watched, watch\n"
+        "import sys, threading; from pathlib import Path; from tl.workflows.watch import Watched, watch\n"
         "stop = threading.Event()\n"
         "watch(Watched(Path(sys.argv[1]), run=sys.argv[2]), stop, lambda *_: stop.set())\n"
         "print(sorted({'tensorflow', 'keras', 'scipy', 'matplotlib', 'pyarrow'} & set(sys.modules)))"

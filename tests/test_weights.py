@@ -7,12 +7,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tl.errors import DownloadError, WeightsError
-from tl.networks import official, weights
+from tl.networks import weights
 from tl.networks.backbones import backbone
-from tl.networks.official import OfficialFile
-from tl.networks.packages import Package, fetch
+from tl.networks.sources import official
+from tl.networks.sources.official import OfficialFile
+from tl.networks.sources.packages import Package, fetch
 from tl.networks.weights import cached, resolve, verify
-from tl.reporting import Silent
+from tl.progress import Silent
 from tl.settings import Settings
 
 BODY = b"weights of vgg16 " * 1000

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from tl.runs import bundle
+from tl.runs import run as bundle
 from tl.service import dataset_store, job_store
 from tl.service.allowances import Allowances
 from tl.service.archives import Unpacked

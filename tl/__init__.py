@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tl.api import bench, compare, evaluate, export, finetune, search
     from tl.classifier import Classifier, load
-    from tl.runs.assessment import Assessment
-    from tl.runs.bundle import Run
-    from tl.runs.prediction import Prediction
+    from tl.prediction.predictor import Prediction
+    from tl.runs.run import Run
+    from tl.workflows.evaluate import Assessment
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,11 +26,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Assessment": "tl.runs.assessment",
+    "Assessment": "tl.workflows.evaluate",
     "Classifier": "tl.classifier",
     "Client": "tl.client",
-    "Prediction": "tl.runs.prediction",
-    "Run": "tl.runs.bundle",
+    "Prediction": "tl.prediction.predictor",
+    "Run": "tl.runs.run",
     "load": "tl.classifier",
 }
 

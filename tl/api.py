@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tl.data.images import Picture
 from tl.datasets.asked import named, pictures_of
-from tl.datasets.images import Picture
 from tl.errors import UsageError
-from tl.reporting import Reporter
-from tl.runs import bundle
+from tl.progress import Reporter
+from tl.runs import run as bundle
 from tl.runs.options import Options
 
 if TYPE_CHECKING:
-    from tl.exports.export import Export
-    from tl.runs.assessment import Assessment
-    from tl.runs.compare import Comparison
-    from tl.runs.search import Search
-    from tl.timing.bench import Timing
+    from tl.workflows.bench import Timing
+    from tl.workflows.compare import Comparison
+    from tl.workflows.evaluate import Assessment
+    from tl.workflows.export import Export
+    from tl.workflows.search import Search
 
 # What only one function needs is imported there: together it takes longer than a prediction.
 
@@ -62,8 +62,8 @@ def finetune(
         raise UsageError("no data: give a folder with one folder of photos a class, a table, or a known name")
     given["data"] = "" if data is None else data
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    from tl.runs.training import finetune as train
-    from tl.views.drawn import draw_finished
+    from tl.workflows.artifacts import draw_finished
+    from tl.workflows.finetune import finetune as train
 
     run = train(Options(**plain | {"lr": None if lr is None else str(lr)}), report=report, resume=resume)
     draw_finished(run)
@@ -98,8 +98,8 @@ def evaluate(
     """
     given = {name: value for name, value in locals().items() if name not in ("page", "command", "report")}
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    from tl.runs.assessment import Asked, assess
-    from tl.views.drawn import draw_assessed
+    from tl.workflows.artifacts import draw_assessed
+    from tl.workflows.evaluate import Asked, assess
 
     made = assess(Asked(**plain), report=report)
     if page:
@@ -129,9 +129,9 @@ def compare(
     Writes a folder with a run of each, and the comparison as text, picture and page; with `gradients`, a plot of them
     into each run from random weights. Raises a `tl.errors.TLError` whose message says what to do.
     """
-    from tl.runs.compare import compare as contest
     from tl.views.compared import draw_comparison
-    from tl.views.gradients import save_gradients
+    from tl.views.pictures.gradients import save_gradients
+    from tl.workflows.compare import compare as contest
 
     options = Options(
         str(data),
@@ -168,8 +168,8 @@ def bench(
 
     Raises a `tl.errors.TLError` whose message says what to do.
     """
-    from tl.timing.bench import Asked
-    from tl.timing.bench import bench as measure
+    from tl.workflows.bench import Asked
+    from tl.workflows.bench import bench as measure
 
     photos = None if data is None else str(data)
     asked = Asked(run, tuple(batch), tuple(precision), seconds, engine, threads, photos, remember)
@@ -191,7 +191,7 @@ def export(
 
     Each argument is the command's option of that name. Raises a `tl.errors.TLError` whose message says what to do.
     """
-    from tl.exports.export import export as write
+    from tl.workflows.export import export as write
 
     return write(run, to=to, int8=int8, out=out, data=data, bound=bound, photos=photos, report=report)
 
@@ -212,7 +212,7 @@ def search(
 
     Raises a `tl.errors.TLError` whose message says what to do, DataError for an image that cannot be read.
     """
-    from tl.runs.search import search as find
+    from tl.workflows.search import search as find
 
     return find(
         named(pictures_of(images)),

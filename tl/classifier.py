@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tl.data.images import Picture
+from tl.data.inputs import Request, requested
 from tl.datasets.asked import named, pictures_of
-from tl.datasets.images import Picture
-from tl.datasets.requested import Request, requested
 from tl.errors import ImageError, UsageError
-from tl.runs import bundle
-from tl.runs.prediction import Prediction, Predictor
+from tl.prediction.predictor import Prediction, Predictor
+from tl.runs import run as bundle
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,7 +74,7 @@ class Classifier:
         `sort` is "name" or "confidence" (surest first); `count` 0 means all; `explain` lays over each photo what
         speaks for its label.
         """
-        from tl.views.gallery import pick
+        from tl.workflows.grid import pick
 
         gallery = pick(self._predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain)
         return gallery.draw(columns=columns)
@@ -87,7 +87,7 @@ class Classifier:
         Images are given as for `predict`. Raises ImageError for one that cannot be read, UsageError for an unknown
         class or too many images.
         """
-        from tl.views.heatmap import heatmaps, sheet
+        from tl.workflows.explain import heatmaps, sheet
 
         found = list(heatmaps(self._predictor, named(pictures_of(images)), label))
         for entry in found:

@@ -37,10 +37,10 @@ def command(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> Non
     run meanwhile.
     """
     from tl.commands.console import Console, dumped
-    from tl.reporting import Silent
-    from tl.timing.bench import Asked, bench
-    from tl.views.timing import explained, lines, table
-    from tl.views.timing_plot import check_picture, save_plot
+    from tl.progress import Silent
+    from tl.views.pictures.timing import check_picture, save_plot
+    from tl.views.terminal.timing import explained, lines, table
+    from tl.workflows.bench import Asked, bench
 
     if out is not None:
         check_picture(out)

@@ -31,8 +31,8 @@ def command(backbones: str, scratch: str, gradients: bool, as_json: bool, quiet:
     """Train several networks on the same split of DATA and set them side by side."""
     from tl.api import compare
     from tl.commands.console import Console, dumped
-    from tl.reporting import Silent
-    from tl.views.comparison import table
+    from tl.progress import Silent
+    from tl.views.terminal.comparison import table
 
     report = Silent() if as_json or quiet else Console()
     made = compare(

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tl.reporting import Silent, Task
+from tl.progress import Silent, Task
 
 _TOPIC = 12
 

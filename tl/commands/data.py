@@ -56,22 +56,22 @@ def check(data: str, fail_on: str, out: Path | None, page: bool, as_json: bool, 
     a regular expression with a group ('(patient[0-9]+)_').
     """
     from tl.commands.console import Console
-    from tl.doctor.check import check as examine
-    from tl.reporting import Silent
+    from tl.progress import Silent
+    from tl.workflows.data_check import check as examine
 
     report = Silent() if as_json or quiet else Console()
     diagnosis = examine(data, report=report, **options)
     if as_json:
         click.echo(json.dumps(diagnosis.as_dict(), ensure_ascii=False))
     elif not quiet:
-        from tl.views.columns import terminal_width
         from tl.views.doctor_list import listing
+        from tl.views.terminal.tables import terminal_width
 
         click.echo(listing(diagnosis, terminal_width()))
     if page:
-        from tl.datasets.dataset import short_name
-        from tl.runs.folders import RUNS
-        from tl.views.doctor_page import save
+        from tl.data.dataset import short_name
+        from tl.runs.folder import RUNS
+        from tl.views.pages.doctor import save
 
         out = out or RUNS / f"check-{short_name(diagnosis.dataset.name)}.html"
         save(diagnosis, out, shlex.join(["tl", *sys.argv[1:]]))
@@ -89,9 +89,9 @@ def stats(data: str, as_json: bool, **options: Any) -> None:
     """How many photos of which classes, parts, formats and sizes are in DATA."""
     from tl.commands.console import Console
     from tl.doctor.stats import stats as counted
-    from tl.reporting import Silent
-    from tl.views.columns import terminal_width
-    from tl.views.doctor_figures import figures
+    from tl.progress import Silent
+    from tl.views.terminal.data import figures
+    from tl.views.terminal.tables import terminal_width
 
     told = counted(data, report=Silent() if as_json else Console(), **options)
     click.echo(json.dumps(told.as_dict(), ensure_ascii=False) if as_json else figures(told, terminal_width()))

@@ -10,9 +10,9 @@ from tl.commands.data_argument import of_data
 from tl.commands.data_options import of_network, of_source
 
 if TYPE_CHECKING:
-    from tl.doctor.fixing import Fixed
-    from tl.doctor.splitting import Parted
-    from tl.reporting import Reporter
+    from tl.progress import Reporter
+    from tl.workflows.data_fix import Fixed
+    from tl.workflows.data_split import Parted
 
 _KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class-names")
 _EXAMPLES = 3
@@ -41,9 +41,9 @@ def fix(
     line for each file: what was done, why, and where it came from.
     """
     from tl.commands.console import Console
-    from tl.doctor.fixing import fix as clean
     from tl.errors import UsageError
-    from tl.reporting import Silent
+    from tl.progress import Silent
+    from tl.workflows.data_fix import fix as clean
 
     if out is None and not dry_run:
         raise UsageError("give a new folder or table with --out, or see what would be done with --dry-run")
@@ -100,8 +100,8 @@ def split(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     folder), or by a regular expression with a group ('(patient[0-9]+)_').
     """
     from tl.commands.console import Console
-    from tl.doctor.splitting import part
-    from tl.reporting import Silent
+    from tl.progress import Silent
+    from tl.workflows.data_split import part
 
     report = Silent() if as_json or quiet else Console()
     made = part(data, report=report, **options)

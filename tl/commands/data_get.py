@@ -26,7 +26,7 @@ def get(name: str | None, out: Path | None, offline: bool, as_json: bool, quiet:
     from tl.commands.console import Console
     from tl.datasets.getting import get as fetch
     from tl.datasets.getting import listed
-    from tl.reporting import Silent
+    from tl.progress import Silent
 
     report = Silent() if as_json or quiet else Console()
     told = [fetch(name, out=out, offline=offline, report=report)] if name else listed()
@@ -56,7 +56,7 @@ def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """
     from tl.commands.console import Console
     from tl.datasets.conversion import convert as write
-    from tl.reporting import Silent
+    from tl.progress import Silent
 
     report = Silent() if as_json or quiet else Console()
     made = write(data, report=report, **options)

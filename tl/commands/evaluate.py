@@ -33,8 +33,8 @@ def command(as_json: bool, quiet: bool, report: bool, **options: Any) -> None:
     """
     from tl.api import evaluate
     from tl.commands.console import Console, dumped, near
-    from tl.reporting import Silent
-    from tl.views.assessed import lines
+    from tl.progress import Silent
+    from tl.views.terminal.evaluation import lines
 
     console = Silent() if as_json or quiet else Console()
     typed = shlex.join(["tl", *sys.argv[1:]])

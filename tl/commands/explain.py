@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from tl.views.heatmap import Heatmap
+    from tl.workflows.explain import Heatmap
 
 
 @click.command("explain")
@@ -25,10 +25,10 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
     """
     from tl.commands.console import dumped
     from tl.datasets.paths import image_files
-    from tl.runs.bundle import load
-    from tl.runs.prediction import Predictor
-    from tl.views.gallery import check_name, save
-    from tl.views.heatmap import heatmaps, sheet
+    from tl.prediction.predictor import Predictor
+    from tl.runs.run import load
+    from tl.workflows.explain import heatmaps, sheet
+    from tl.workflows.grid import check_name, save
 
     check_name(out)
     items = [(str(path), path) for path in image_files(images)]
@@ -46,7 +46,7 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
     elif explained:
         _finish(out, len(explained))
     if show and explained:
-        from tl.views.show import show as display
+        from tl.views.pictures.show import show as display
 
         said = display(out)
         click.echo(said, err=as_json)
@@ -55,7 +55,7 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
 
 def _print(entry: "Heatmap") -> None:
     from tl.commands.console import printable
-    from tl.views.heatmap import NOTHING
+    from tl.workflows.explain import NOTHING
 
     name = printable(entry.name)
     if entry.explanation is None:

@@ -29,8 +29,8 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
     otherwise, the export fails and nothing is kept.
     """
     from tl.commands.console import Console, dumped, near
-    from tl.exports.export import export
-    from tl.reporting import Silent
+    from tl.progress import Silent
+    from tl.workflows.export import export
 
     report = Silent() if as_json or quiet else Console()
     made = export(report=report, **options)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tl.commands.data_argument import missing
-from tl.reporting import Reporter
+from tl.progress import Reporter
 
 _UNEVEN = 2  # times as many photos as the smallest class: then top-1 tells little of the smallest
 
@@ -104,7 +104,7 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
     dogs-vs-cats. With --resume, leave DATA out."""
     from tl.api import finetune
     from tl.commands.console import Console, dumped, near
-    from tl.reporting import Silent
+    from tl.progress import Silent
 
     report = Silent() if as_json or quiet else Console()
     if resume:
@@ -145,12 +145,12 @@ def _draw_augmented(options: dict[str, Any], report: Reporter, *, as_json: bool,
     from pathlib import Path
 
     from tl.commands.console import dumped
-    from tl.datasets.dataset import short_name
-    from tl.runs.folders import RUNS
+    from tl.data.dataset import short_name
+    from tl.runs.folder import RUNS
     from tl.runs.options import Options
-    from tl.views.augmented import draw_samples
-    from tl.views.gallery import save
-    from tl.views.show import show
+    from tl.views.pictures.augmented import draw_samples
+    from tl.views.pictures.show import show
+    from tl.workflows.grid import save
 
     path = RUNS / f"augmented-{short_name(Path(options['data']).absolute().stem)}.png"
     save(draw_samples(Options(**options), report), path)

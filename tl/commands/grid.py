@@ -41,10 +41,10 @@ def command(
     Without DATA: the photos that the run held out, for validation or else for a test, where it found them.
     """
     from tl.commands.console import Console, dumped
-    from tl.reporting import Silent
-    from tl.runs.bundle import load
-    from tl.runs.prediction import Predictor
-    from tl.views.gallery import check_name, pick, save
+    from tl.prediction.predictor import Predictor
+    from tl.progress import Silent
+    from tl.runs.run import load
+    from tl.workflows.grid import check_name, pick, save
 
     check_name(out)
     report = Silent() if as_json else Console()
@@ -58,7 +58,7 @@ def command(
     if as_json:
         click.echo(dumped({"picture": str(out), **gallery.as_dict()}))
     if show:
-        from tl.views.show import show as display
+        from tl.views.pictures.show import show as display
 
         said = display(out)
         if as_json:

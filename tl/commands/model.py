@@ -34,9 +34,9 @@ def command(name: str, classes: int | None, svg: Path | None, as_json: bool) -> 
     """
     from tl.commands.console import Console, dumped
     from tl.networks.backbones import backbone
-    from tl.views.architecture import architecture
-    from tl.views.diagram import draw, save
-    from tl.views.layers import layer_table
+    from tl.views.pictures.diagram import draw, save
+    from tl.views.pictures.model_graph import architecture
+    from tl.views.terminal.layers import layer_table
 
     network = backbone(name)
     model = _built(network, classes or (100 if network.recipe.image_size < _SMALL else 1000))

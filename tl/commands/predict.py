@@ -51,9 +51,9 @@ def command(
     tl predict photos/ --by-class sorted/        sorted/cat/…, sorted/dog/…
     """
     from tl.commands.console import Console
-    from tl.datasets.requested import Request
-    from tl.reporting import Silent
-    from tl.runs.labelling import Asked, Labelled, label
+    from tl.data.inputs import Request
+    from tl.progress import Silent
+    from tl.workflows.predict import Asked, Labelled, label
 
     if not images and not lists:
         raise click.UsageError("Missing argument 'IMAGE...': a file, a folder, a pattern, a table, a video, an address")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from tl.runs.labelling import Asked, Each, Labelled
-    from tl.runs.prediction import Prediction
-    from tl.runs.rows import Columns
+    from tl.prediction.predictor import Prediction
+    from tl.prediction.rows import Columns
+    from tl.workflows.predict import Asked, Each, Labelled
 
 
 class Within(click.FloatRange):
@@ -140,7 +140,7 @@ def _print_json(prediction: "Prediction", columns: "Columns") -> None:
 
 
 def _json(prediction: "Prediction", columns: "Columns") -> bytes:
-    from tl.runs.rows import json_line
+    from tl.prediction.rows import json_line
 
     return json_line(columns.record(prediction))
 
@@ -149,7 +149,7 @@ def _csv_printer() -> "Each":
     header = True
 
     def each(prediction: "Prediction", columns: "Columns") -> None:
-        from tl.runs.rows import csv_line
+        from tl.prediction.rows import csv_line
 
         nonlocal header
         line = csv_line(columns.cells(columns.record(prediction)))

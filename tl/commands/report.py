@@ -12,8 +12,8 @@ import click
 def command(run: str | None, data: str | None, show: bool) -> None:
     """Write report.html of RUN anew, the newest one by default; RUN may also be the folder of an evaluation."""
     from tl.commands.console import Console, near
-    from tl.runs.bundle import load
-    from tl.views.drawn import draw_evaluation, draw_report, is_evaluation
+    from tl.runs.run import load
+    from tl.workflows.artifacts import draw_evaluation, draw_report, is_evaluation
 
     evaluation = Path(run) if run is not None and is_evaluation(Path(run)) else None
     page = draw_report(load(run), data) if evaluation is None else draw_evaluation(evaluation, data)

@@ -19,8 +19,8 @@ def list_(folder: str, sort: str, as_json: bool) -> None:
     """
     from tl.commands.console import dumped
     from tl.runs.catalogue import catalogue
-    from tl.views.columns import terminal_width
-    from tl.views.listing import listing
+    from tl.views.terminal.runs import listing
+    from tl.views.terminal.tables import terminal_width
 
     found = catalogue(folder, sort=sort)
     click.echo(dumped([one.as_dict() for one in found]) if as_json else listing(found, folder, terminal_width()))
@@ -36,8 +36,8 @@ def show(run: str | None, as_json: bool) -> None:
     """
     from tl.commands.console import dumped
     from tl.runs.summary import summarize
-    from tl.views.columns import terminal_width
     from tl.views.factsheet import factsheet
+    from tl.views.terminal.tables import terminal_width
 
     about = summarize(run)
     click.echo(dumped(about.as_dict()) if as_json else factsheet(about, terminal_width()))
@@ -54,9 +54,9 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     photos that both answered and neither was trained on.
     """
     from tl.commands.console import dumped
-    from tl.runs.difference import difference
-    from tl.views.columns import terminal_width
+    from tl.runs.diff import difference
     from tl.views.contrast import contrast
+    from tl.views.terminal.tables import terminal_width
 
     found = difference(runs)
     click.echo(dumped(found.as_dict()) if as_json else contrast(found, terminal_width()))
@@ -80,7 +80,7 @@ def rm(runs: tuple[str, ...], keep_best: int | None, yes: bool, quiet: bool) -> 
     """
     from tl.errors import UsageError
     from tl.runs.removal import all_but_best, removable, remove
-    from tl.views.listing import removal
+    from tl.views.terminal.runs import removal
 
     if not runs and keep_best is None:
         raise UsageError("nothing to remove: name runs (`tl runs list`), or give --keep-best N")

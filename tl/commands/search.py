@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tl.reporting import Reporter
-    from tl.runs.search import Found
+    from tl.progress import Reporter
+    from tl.workflows.search import Found
 
 
 @click.command("search")
@@ -34,9 +34,9 @@ def command(
     """
     from tl.commands.console import Console
     from tl.datasets.paths import image_files
-    from tl.reporting import Silent
-    from tl.runs.search import search
-    from tl.views.gallery import check_name
+    from tl.progress import Silent
+    from tl.workflows.grid import check_name
+    from tl.workflows.search import search
 
     if out is not None:
         check_name(out)
@@ -56,8 +56,8 @@ def command(
 
 def _tell(answer: "Found", several: bool) -> None:
     from tl.commands.console import printable
-    from tl.views.columns import shortened, terminal_width, width_of
-    from tl.views.found import likeness
+    from tl.views.pictures.search import likeness
+    from tl.views.terminal.tables import shortened, terminal_width, width_of
 
     if several:
         click.echo(click.style(shortened(printable(answer.query), terminal_width()), bold=True))
@@ -72,12 +72,12 @@ def _tell(answer: "Found", several: bool) -> None:
 
 
 def _draw(found: Any, out: Path, show: bool, report: "Reporter") -> None:
-    from tl.views.found import draw
-    from tl.views.gallery import save
+    from tl.views.pictures.search import draw
+    from tl.workflows.grid import save
 
     save(draw(found), out)
     report.say("picture", str(out))
     if show:
-        from tl.views.show import show as display
+        from tl.views.pictures.show import show as display
 
         report.say("", display(out))

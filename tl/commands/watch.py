@@ -30,8 +30,8 @@ def command(folder: Path, as_json: bool, form: str | None, quiet: bool, **option
     """
     from tl.commands.console import Console
     from tl.errors import UsageError
-    from tl.reporting import Silent
-    from tl.runs.watching import Watched, watch
+    from tl.progress import Silent
+    from tl.workflows.watch import Watched, watch
 
     if as_json and form not in (None, "jsonl"):
         raise UsageError(f"--json and --format {form} contradict each other: leave one of them out")

@@ -14,7 +14,7 @@ class Fetched:
 
     def read(self) -> bytes:
         """Its bytes. Raises ImageError with the reason for which they cannot be had."""
-        from tl.datasets.fetching import fetch  # brings HTTP and TLS, which files do without
+        from tl.data.url import fetch  # brings HTTP and TLS, which files do without
 
         return fetch(self.url, self.limits)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tl.datasets.images import Picture
+from tl.data.images import Picture
 from tl.datasets.paths import image_files
 from tl.errors import UsageError
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tl.datasets.dataset import Sample
-from tl.datasets.images import decode, fit, read
+from tl.data.dataset import Sample
+from tl.data.images import decode, fit, read
 from tl.errors import ImageError
 
 _SIDE = 32

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tl.data.dataset import Dataset, Sample
+from tl.data.images import read
+from tl.data.load import load
+from tl.data.write import as_png, check_files, check_new, fresh, write_files, write_table
 from tl.datasets.cifar_writing import write_cifar
-from tl.datasets.dataset import Dataset, Sample
 from tl.datasets.examples import write_record
 from tl.datasets.formats import format_of
-from tl.datasets.images import read
 from tl.datasets.naming import places
-from tl.datasets.sources import load
-from tl.datasets.writing import as_png, check_files, check_new, fresh, write_files, write_table
 from tl.errors import ImageError, UsageError
-from tl.reporting import Reporter, Silent
+from tl.progress import Reporter, Silent
 
 _SHARD = 128 << 20  # bytes of images in a file: enough to read in one go, few enough to spread over machines
 

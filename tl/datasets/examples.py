@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tl.datasets.images import MAX_BYTES
+from tl.data.images import MAX_BYTES
 from tl.errors import DataError
 
 Values = Mapping[str, bytes | int]

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tl.datasets.known import KNOWN, Known, resolve
-from tl.datasets.writing import fresh
+from tl.data.known import KNOWN, Known, resolve
+from tl.data.write import fresh
 from tl.errors import DataError, StorageError, UsageError
-from tl.reporting import Reporter, Silent
+from tl.progress import Reporter, Silent
 from tl.settings import settings
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from tl.datasets.dataset import Sample, clean
+from tl.data.dataset import Sample, clean
+from tl.data.images import IMAGE_SUFFIXES
 from tl.datasets.formats import HEAD, SUFFIXES, format_of
-from tl.datasets.images import IMAGE_SUFFIXES
 from tl.datasets.parts import part_of
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')  # by Linux, by macOS or by Windows

@@ -6,7 +6,7 @@ hold two folders or more and no images of their own, each may be a data set, whi
 
 from collections import defaultdict
 
-from tl.datasets.dataset import Dataset, quoted
+from tl.data.dataset import Dataset, quoted
 
 _LEAST = 2  # folders that look like data sets, and class folders in each
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tl.datasets.images import IMAGE_SUFFIXES
+from tl.data.images import IMAGE_SUFFIXES
 from tl.datasets.walking import below, matching
 from tl.errors import DataError, UsageError
 

@@ -9,7 +9,7 @@ from heapq import merge
 from itertools import islice
 from typing import IO
 
-from tl.datasets.images import IMAGE_SUFFIXES
+from tl.data.images import IMAGE_SUFFIXES
 from tl.errors import StorageError
 
 _CHUNK = 50_000  # names sorted in memory: about 8 MB

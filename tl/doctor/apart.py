@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.dataset import quoted
+from tl.data.dataset import quoted
 from tl.errors import DataError, UsageError
 
 Labels = NDArray[np.int64]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
 from tl.doctor.findings import Finding
 
 Labels = NDArray[np.int64]

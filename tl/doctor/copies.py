@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.doctor.alike import Alike, alike, distinct, laid_over, likeness
+from tl.data.image_stats import Looks
+from tl.data.near_duplicates import Alike, alike, distinct, laid_over, likeness
 from tl.doctor.hashes import BITS, hashes
-from tl.doctor.looks import Looks
 from tl.doctor.neighbours import Floats, Pairs, pairs_above, products, projected, unit
 
 # Chosen on copies planted into the dogs-vs-cats photos and into CIFAR-100 (bench/doctor.py), and by looking at pairs.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
 from tl.doctor.copies import Copy
 from tl.doctor.findings import Finding
 from tl.doctor.mending import Mending

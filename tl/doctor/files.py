@@ -4,11 +4,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tl.datasets.dataset import Dataset, Skipped
+from tl.data.dataset import Dataset, Skipped
+from tl.data.image_stats import Header, Looks
+from tl.data.images import IMAGE_SUFFIXES
 from tl.datasets.formats import HEAD, SUFFIXES, format_of, unread
-from tl.datasets.images import IMAGE_SUFFIXES
 from tl.doctor.findings import Finding
-from tl.doctor.looks import Header, Looks
 from tl.doctor.mending import Mending
 
 _NOT_READ = "are not read"  # what the decoder says of an image of a format that it does not know

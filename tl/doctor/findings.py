@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
 
 SEVERITIES = ("error", "warning", "note")
 """From what spoils a result to what is merely good to know."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.dataset import Dataset
-from tl.datasets.splits import Split
+from tl.data.dataset import Dataset
+from tl.data.splits import Split
 from tl.doctor import balance
 from tl.doctor.findings import Finding
 from tl.doctor.names import names

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
 from tl.doctor.findings import Finding
 from tl.doctor.mending import Mending
 from tl.engines.blas import OneThread
 from tl.errors import DataError
 from tl.evaluation.metrics import evaluate
 from tl.learning.calibration import softmax, temperature
-from tl.learning.heads import folds_of
+from tl.learning.head import folds_of
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.images import VERSION as IMAGES
-from tl.datasets.images import Content, Picture, decode, fingerprint, read
-from tl.doctor.looks import DETAIL, ROW, VERSION, Looks, looks_of, see
+from tl.data.image_stats import DETAIL, ROW, VERSION, Looks, looks_of, see
+from tl.data.images import VERSION as IMAGES
+from tl.data.images import Content, Picture, decode, fingerprint, read
 from tl.errors import CacheError, ImageError
 from tl.features.cache import FeatureCache, namespace
-from tl.reporting import Reporter, Silent
+from tl.progress import Reporter, Silent
 
 Row = NDArray[Any]
 

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path, PurePosixPath
 
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
 from tl.datasets.parts import part_of
 
 

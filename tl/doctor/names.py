@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
 from tl.datasets.parts import part_of
 from tl.doctor.findings import Finding
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.doctor.alike import Alike, alike, distinct
+from tl.data.image_stats import Looks
+from tl.data.near_duplicates import Alike, alike, distinct
 from tl.doctor.copies import Copy
 from tl.doctor.duplicates import groups
-from tl.doctor.looks import Looks
 
 Labels = NDArray[np.int64]
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
+from tl.data.image_stats import Looks
 from tl.doctor.findings import Finding
-from tl.doctor.looks import Looks
 from tl.doctor.mending import Mending
 from tl.doctor.neighbours import projected
 

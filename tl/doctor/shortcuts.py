@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.dataset import Dataset
+from tl.data.dataset import Dataset
+from tl.data.image_stats import Header, Looks
 from tl.doctor.findings import Finding
-from tl.doctor.looks import Header, Looks
 from tl.evaluation.metrics import Evaluation, evaluate
-from tl.learning.heads import folds_of
+from tl.learning.head import folds_of
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

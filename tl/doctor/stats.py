@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tl.datasets.dataset import Dataset
-from tl.datasets.sources import load
+from tl.data.dataset import Dataset
+from tl.data.image_stats import Looks
+from tl.data.load import load
 from tl.doctor.looking import look
-from tl.doctor.looks import Looks
-from tl.reporting import Reporter
+from tl.progress import Reporter
 
 _SHARES = (0, 5, 50, 95, 100)
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tl.datasets.dataset import Dataset, clean
-from tl.datasets.tables import DELIMITERS
+from tl.data.dataset import Dataset, clean
+from tl.data.tables import DELIMITERS
 from tl.doctor.findings import Finding
 from tl.doctor.mending import Mending
 from tl.errors import UsageError

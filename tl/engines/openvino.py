@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tl.engines import choice as choices
-from tl.engines.choice import DEFAULT, Choice
+from tl.engines import autotune as choices
+from tl.engines.autotune import DEFAULT, Choice
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.errors import EngineError, StorageError, UsageError
-from tl.reporting import Reporter, Silent
+from tl.progress import Reporter, Silent
 
 
 class OpenVINOEngine:

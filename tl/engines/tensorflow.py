@@ -7,7 +7,7 @@ import numpy as np
 
 from tl.engines.devices import POLICIES, gpu_precision, grow, tensorflow
 from tl.engines.engine import Photos, Tag, Vectors
-from tl.engines.trunks import trunk_key
+from tl.engines.trunk import trunk_key
 from tl.networks.backbones import Backbone, Recipe
 from tl.networks.models import build
 from tl.networks.trainable import frozen_part

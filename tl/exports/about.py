@@ -6,7 +6,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from tl import __version__
-from tl.runs.bundle import Run
+from tl.runs.run import Run
 
 MEMBER = "classifier.json"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tl.exports.proof import Change, Proof
+from tl.exporters.proof import Change, Proof
 
 BOUND = 0.01
 """One point of confidence, and one percent of log-odds: rounding moves both by less than a tenth of that, another order

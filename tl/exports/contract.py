@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.reporting import Reporter
-from tl.runs.bundle import Run
+from tl.progress import Reporter
+from tl.runs.run import Run
 
 Pixels = NDArray[np.uint8]
 """Photos, RGB `[n, height, width, 3]`, or one of them `[height, width, 3]`."""

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.images import Picture, decode, fit, read
+from tl.data.images import Picture, decode, fit, read
 from tl.engines.engine import Engine, Photos
 from tl.errors import DataError, EngineError, ImageError, StorageError
 from tl.networks.backbones import Recipe
-from tl.reporting import Reporter, Silent
+from tl.progress import Reporter, Silent
 from tl.settings import Settings, settings
 
 MARGIN = 1.25

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tl.errors import CacheError, StorageError
 from tl.features.environments import Environments
-from tl.reporting import Reporter
+from tl.progress import Reporter
 from tl.settings import Settings, settings
 
 Vector = NDArray[np.float32]

@@ -16,13 +16,13 @@ from itertools import chain, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.images import VERSION, Content, Picture, decode, fingerprint, fit, read
+from tl.data.images import VERSION, Content, Picture, decode, fingerprint, fit, read
 from tl.engines.blas import OneThread
 from tl.engines.engine import Engine, Photos
 from tl.errors import CacheError, EngineError, ImageError
 from tl.features.cache import FeatureCache, Vector, namespace
 from tl.networks.backbones import Recipe
-from tl.reporting import Reporter, Silent
+from tl.progress import Reporter, Silent
 
 _IN_MEMORY = 256 << 20  # features larger than this many bytes live in a file of the cache's disk
 _WRITE_ROWS = 256

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from tl.datasets.images import Picture
+from tl.data.images import Picture
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.features.extract import Features, extract
 from tl.networks.backbones import Recipe
-from tl.reporting import Reporter
+from tl.progress import Reporter
 
 
 class _Reader:

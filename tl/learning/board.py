@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tl.errors import UsageError
-from tl.learning.course import Listener
+from tl.learning.loop import Listener
 
 
 @contextmanager

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tl.datasets.images import Picture
-from tl.learning.heads import Head, Labels
+from tl.data.images import Picture
+from tl.learning.head import Head, Labels
 from tl.learning.rules import TuningRule
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tl.engines.devices import Devices
 from tl.errors import TLError
 from tl.learning.calibration import log_loss, temperature
-from tl.learning.heads import Head
+from tl.learning.head import Head
 from tl.learning.rules import TuningRule
 
 Arrays = list[NDArray[Any]]

@@ -16,18 +16,18 @@ import numpy as np
 
 from tl.engines.devices import Devices, training_devices
 from tl.engines.engine import Photos
-from tl.engines.opening import open_engine
+from tl.engines.open import open_engine
 from tl.errors import BackboneError, UsageError
 from tl.features.activations import affordable_views, store
 from tl.learning.augment import augmenter
-from tl.learning.course import Course, Epoch, Listener
-from tl.learning.feeding import Feed, PhotoFeed, StoredFeed
-from tl.learning.heads import Head
+from tl.learning.batches import Feed, PhotoFeed, StoredFeed
+from tl.learning.head import Head
 from tl.learning.job import Job
+from tl.learning.loop import Course, Epoch, Listener
 from tl.learning.rules import TuningRule
 from tl.learning.schedule import RangeTest
 from tl.learning.trainer import Trainer
-from tl.reporting import Reporter
+from tl.progress import Reporter
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ _REGISTERED = [
     *_family("tl.networks.zoo.efficientnet_lite:efficientnet_lite0 1280 3413024 224", _LITE, channels_first=True),
     *_family(
         """
-        tl.networks.zoo.simple_cnn:simple_cnn 256 300256 32
+        tl.networks.zoo.classic:simple_cnn 256 300256 32
         tl.networks.zoo.lenet:lenet5 84 61156 32
         tl.networks.zoo.alexnet:alexnet 4096 58281344 227
         tl.networks.zoo.googlenet:googlenet 1024 5973552 224

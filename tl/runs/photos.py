@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.images import Picture, decode, fingerprint, fit, read
-from tl.datasets.sources import Dataset, load
+from tl.data.images import Picture, decode, fingerprint, fit, read
+from tl.data.load import Dataset, load
 from tl.errors import DataError, DownloadError, ImageError, RunError
-from tl.reporting import Reporter
-from tl.runs.bundle import Run
+from tl.progress import Reporter
+from tl.runs.run import Run
 
 Pixels = NDArray[np.uint8]
 _HINT = "say where they are with --data"

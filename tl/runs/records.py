@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.sources import Dataset
-from tl.datasets.splits import Split
-from tl.learning.course import Epoch
-from tl.learning.heads import Trial
+from tl.data.load import Dataset
+from tl.data.splits import Split
+from tl.learning.head import Trial
+from tl.learning.loop import Epoch
 from tl.learning.schedule import RangeTest
-from tl.runs.account import PARTS
-from tl.runs.answers import Answers
+from tl.prediction.held_out import Answers
+from tl.workflows.finetune_log import PARTS
 
 
 def write_data(folder: Path, dataset: Dataset, parts: Split, fingerprints: Sequence[bytes]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl.errors import RunError, StorageError, UsageError
-from tl.runs import folders
+from tl.runs import folder as folders
 from tl.runs.catalogue import COMPARISON, FILES, Listed, being_written, catalogue
 from tl.runs.summary import Size, size_of
 

@@ -8,14 +8,14 @@ import numpy as np
 from tl.evaluation.metrics import Evaluation
 from tl.evaluation.significance import learned
 from tl.learning.board import board
-from tl.learning.heads import Head
+from tl.learning.head import Head
 from tl.learning.job import Job
 from tl.learning.rules import scratch_rule
 from tl.learning.tuning import tune
-from tl.reporting import Reporter
-from tl.runs.account import tell_plan
-from tl.runs.attempt import Attempt, Outcome, answered, deadline_of, monitored, overridden, tell_tuned
+from tl.progress import Reporter
 from tl.runs.options import Options
+from tl.workflows.finetune_backbone import Attempt, Outcome, answered, deadline_of, monitored, overridden, tell_tuned
+from tl.workflows.finetune_log import tell_plan
 
 
 def wanted(options: Options, zoo: bool) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 
 from tl.errors import RunError
 from tl.evaluation.significance import Comparison
-from tl.runs import bundle, folders
-from tl.runs.account import PARTS
-from tl.runs.bundle import Run
+from tl.runs import folder as folders
+from tl.runs import run as bundle
+from tl.runs.run import Run
+from tl.workflows.finetune_log import PARTS
 
 Scalar = str | int | float | bool | None
 _READ = ("manifest.json", "head.npz")

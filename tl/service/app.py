@@ -12,10 +12,10 @@ from tl.errors import TLError
 from tl.service import datasets, events, explain, health, jobs, predict, problems, runs, uploads
 from tl.service.database import Database
 from tl.service.decoding import Decoders
-from tl.service.headers import Headers
 from tl.service.limits import BodyLimits
 from tl.service.logs import Requests
 from tl.service.metrics import Metrics
+from tl.service.middleware import Headers
 from tl.service.models import Models
 from tl.service.options import Options
 from tl.service.origins import Origins

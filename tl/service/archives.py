@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from tl.datasets.images import IMAGE_SUFFIXES
+from tl.data.images import IMAGE_SUFFIXES
 from tl.datasets.naming import safe
 from tl.errors import DataError, StorageError
 from tl.service.membernames import folded, parts_of

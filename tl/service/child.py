@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tl.errors import ServiceError, TLError
-from tl.reporting import Silent
+from tl.progress import Silent
 from tl.service.progress import Progress
 
 ORDER, OUTCOME, EVENTS, LOG = "order.json", "outcome.json", "events.jsonl", "log.txt"
@@ -71,7 +71,7 @@ def _work(folder: Path, order: dict[str, Any], progress: Progress) -> None:
 
 def _finetune(order: dict[str, Any], progress: Progress) -> None:
     from tl.api import finetune
-    from tl.runs.folders import CHECKPOINT, partial
+    from tl.runs.folder import CHECKPOINT, partial
 
     run = Path(order["run"])
     if (run / "manifest.json").is_file():
@@ -87,8 +87,8 @@ def _finetune(order: dict[str, Any], progress: Progress) -> None:
 
 
 def _check(folder: Path, order: dict[str, Any], progress: Progress) -> None:
-    from tl.doctor.check import check
-    from tl.views.doctor_page import save
+    from tl.views.pages.doctor import save
+    from tl.workflows.data_check import check
 
     diagnosis = check(order["data"], report=progress, **order["options"])
     save(diagnosis, folder / PAGE, shlex.join(["tl", "data", "check", order["data"]]))

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tl.datasets.dataset import Dataset, clean, short_name
-from tl.datasets.sources import load
+from tl.data.dataset import Dataset, clean, short_name
+from tl.data.load import load
 from tl.doctor.balance import balance, counts
 from tl.doctor.findings import Finding, ranked
 from tl.doctor.names import names as names_in_doubt

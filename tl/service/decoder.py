@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets import decoding, images
+from tl.data import decoding, images
 from tl.errors import ImageError
 
 ASKED = struct.Struct("<IIB")
@@ -24,7 +24,7 @@ TOLD = struct.Struct("<IIH")
 """Height and width of what lies in the shared memory, or 0, 0 and the bytes of the reason that follows."""
 
 WAYS = ("stretch", "crop", "view")
-"""The rules of `tl.datasets.images.fit`, and "view": the whole image as it is, no side beyond the one asked for."""
+"""The rules of `tl.data.images.fit`, and "view": the whole image as it is, no side beyond the one asked for."""
 
 SLOT = 2048 * 2048 * 3
 """Bytes of the shared memory: the largest image that a network or a view can ask for."""

@@ -80,7 +80,7 @@ async def _drawn(
 def _draw(photo: NDArray[np.uint8], model: Model, label: int) -> bytes:
     from PIL import Image
 
-    from tl.views.heatmap import overlay
+    from tl.workflows.explain import overlay
 
     with model.explainer() as explainer:
         [found] = explainer.explain([photo], [label])

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tl.errors import BackboneError, UsageError
 from tl.networks.backbones import backbone as find_backbone
-from tl.runs import folders
+from tl.runs import folder as folders
 from tl.runs.options import Options
 from tl.service import dataset_store, job_store
 from tl.service.child import LOG

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from tl.datasets.dataset import clean
+from tl.data.dataset import clean
 from tl.errors import DataError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

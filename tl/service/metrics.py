@@ -7,8 +7,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
-from tl.runs.bundle import Run
-from tl.runs.prediction import Prediction
+from tl.prediction.predictor import Prediction
+from tl.runs.run import Run
 
 BINS = 10  # of confidence, for its drift
 _MEMORY = 1000  # answers after which an older one counts for 1/e

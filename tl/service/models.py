@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import EngineError, RunError, TLError
-from tl.runs import bundle
+from tl.prediction.predictor import Predictor
+from tl.runs import run as bundle
 from tl.runs.catalogue import newest_of
-from tl.runs.prediction import Predictor
 from tl.service.batching import Batcher, Judged
 from tl.service.database import Database, register
 from tl.service.inference import Session, sessions, warm
@@ -24,7 +24,7 @@ from tl.service.options import Options
 from tl.service.problems import Problem
 
 if TYPE_CHECKING:
-    from tl.evaluation.explain import Explainer
+    from tl.evaluation.gradcam import Explainer
 
 NEWEST = "latest"
 """The name that stands for the newest run, whichever that is."""
@@ -56,7 +56,7 @@ class Model:
     @contextmanager
     def explainer(self) -> "Iterator[Explainer]":
         """What says why, made when it is first asked for; for one caller at a time."""
-        from tl.evaluation.explain import Explainer
+        from tl.evaluation.gradcam import Explainer
 
         with self._explaining:
             if self._explainer is None:

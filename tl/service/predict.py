@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from tl.errors import ImageError
-from tl.runs.prediction import Prediction
+from tl.prediction.predictor import Prediction
 from tl.service.models import Model
 from tl.service.photos import BODY, held, photos, until_gone
 from tl.service.problems import Problem, documented

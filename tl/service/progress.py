@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tl.reporting import Reporter, Task
+from tl.progress import Reporter, Task
 
 _SOONEST = 0.5  # seconds between two lines of one kind, and the longer the work takes the more
 _LONGER = 1000.0

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from tl.errors import RunError, TLError
 from tl.runs.catalogue import Listed, catalogue
-from tl.runs.folders import RUNS
-from tl.service.headers import REPORT_POLICY
+from tl.runs.folder import RUNS
 from tl.service.keys import Key
+from tl.service.middleware import REPORT_POLICY
 from tl.service.models import NEWEST
 from tl.service.problems import Problem, Responses, documented
 from tl.service.security import needs

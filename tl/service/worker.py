@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl.errors import ServiceError
-from tl.runs.folders import CHECKPOINT, partial
+from tl.runs.folder import CHECKPOINT, partial
 from tl.service import dataset_store, job_store
 from tl.service.allowances import Allowances
 from tl.service.child import LOG, ORDER, OUTCOME, write

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl.engines.choice import Choice
+from tl.engines.autotune import Choice
 from tl.errors import EngineError
-from tl.runs.bundle import Run
+from tl.runs.run import Run
 
 REPEAT = 3
 # Not by the process' rusage: that would count what its parent held as it was started.

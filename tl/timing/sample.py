@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tl.datasets.images import Picture, read
+from tl.data.images import Picture, read
 from tl.errors import DataError, ImageError, RunError
-from tl.reporting import Reporter
-from tl.runs.bundle import Run
+from tl.progress import Reporter
 from tl.runs.photos import Photos
+from tl.runs.run import Run
 
 MOST = 64
 DRAWN = (375, 500)  # height and width in pixels, as of common photos

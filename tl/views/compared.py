@@ -5,12 +5,12 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.images import decode, read
-from tl.datasets.sources import load
-from tl.runs.compare import Comparison
+from tl.data.images import decode, read
+from tl.data.load import load
 from tl.views.comparison_chart import save_chart
-from tl.views.comparison_grid import grid
-from tl.views.comparison_page import page
+from tl.views.pages.comparison import page
+from tl.views.pictures.comparison import grid
+from tl.workflows.compare import Comparison
 
 
 def draw_comparison(made: Comparison) -> None:

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tl.runs.compare import Comparison, Entry
-from tl.views.augmented import OTHER, OWN
-from tl.views.comparison import HEADINGS, TESTS, Row, doubt, explained, largest_class, rows, subject, summary
 from tl.views.figures import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
-from tl.views.gallery import save
 from tl.views.lettering import lettering
 from tl.views.phrases import percent
+from tl.views.pictures.augmented import OTHER, OWN
+from tl.views.terminal.comparison import HEADINGS, TESTS, Row, doubt, explained, largest_class, rows, subject, summary
 from tl.views.tile import COLOURS, INK, QUIET
+from tl.workflows.compare import Comparison, Entry
+from tl.workflows.grid import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

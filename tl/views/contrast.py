@@ -4,11 +4,11 @@ import math
 import string
 from collections.abc import Iterator, Sequence
 
-from tl.runs.difference import Difference, Pair, Rows
+from tl.runs.diff import Difference, Pair, Rows
 from tl.runs.summary import Figure
-from tl.views.columns import columns, names, shortened, size
 from tl.views.factsheet import WORDS, value_of
 from tl.views.phrases import NONE, figure, plural
+from tl.views.terminal.tables import columns, names, shortened, size
 
 _NAME = 17  # characters of the first column
 _NARROWEST = 19  # of a run's

@@ -3,8 +3,8 @@
 import shlex
 
 from tl.doctor.findings import Diagnosis, Finding
-from tl.views.columns import columns, shortened
 from tl.views.doctor_words import COMMANDS, about, gravest, heading, mend, verdict
+from tl.views.terminal.tables import columns, shortened
 
 _EXAMPLES = 3  # of each kind
 _NAMES = 3  # files of one finding

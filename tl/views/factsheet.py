@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from tl.runs.difference import changed
+from tl.runs.diff import changed
 from tl.runs.summary import Figure, Part, Summary
-from tl.views.columns import columns, names, shortened, size
 from tl.views.phrases import cut, figure, one_line, percent, plural
+from tl.views.terminal.tables import columns, names, shortened, size
 
 SHARES = ("top1", "top5", "balanced_accuracy")  # figures that are told in per cent
 WORDS = {

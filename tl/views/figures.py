@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tl.views import text
 from tl.views.lettering import legible, lettering
+from tl.views.pictures import text
 from tl.views.signs import Colour
 
 if TYPE_CHECKING:

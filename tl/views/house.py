@@ -20,4 +20,4 @@ HEAD = """\
 
 def house_style() -> str:
     """Colours for light and dark, letters, tables: what a page's own style goes on from."""
-    return (files("tl.views") / "house.css").read_text(encoding="utf-8")
+    return (files("tl.views.pages") / "page.css").read_text(encoding="utf-8")

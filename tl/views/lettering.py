@@ -3,8 +3,8 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tl.views import fonts, text
-from tl.views.fonts import Face
+from tl.views.pictures import fonts, text
+from tl.views.pictures.fonts import Face
 
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontEntry
@@ -15,7 +15,7 @@ MATPLOTLIBS = "DejaVu Sans"  # the font that comes with it
 def lettering(*lines: str) -> list[str]:
     """Font families for matplotlib (`fontfamily=`) that draw the letters of these lines, in any script.
 
-    The files of `tl.views.fonts` are made known to matplotlib, each once; no setting of it is changed.
+    The files of `tl.views.pictures.fonts` are made known to matplotlib, each once; no setting of it is changed.
     """
     # plain letters first: they bring the spaces, which a font of emoji has three times as wide
     faces = dict.fromkeys(run.face for line in lines or ("",) for run in text.runs(f"x {line}", fonts.standard()))

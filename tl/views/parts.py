@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tl.views.blocks import Chain, Item, Junction, Repeat, Step
-from tl.views.svg import Page, width
+from tl.views.pictures.svg import Page, width
 
 GAP = 14.0  # between what follows each other, room for an arrowhead
 _BOX, _PAD, _LANE, _FORK, _JOIN = 22.0, 10.0, 14.0, 8.0, 18.0

@@ -26,7 +26,7 @@ class Asset:
 def assets() -> dict[str, Asset]:
     """All files of the page by name; the style that all pages of the house share is one of them."""
     own = {file.name: file.read_bytes() for file in (files("tl.service.page") / "static").iterdir() if file.is_file()}
-    own["house.css"] = (files("tl.views") / "house.css").read_bytes()
+    own["house.css"] = (files("tl.views.pages") / "page.css").read_bytes()
     return {name: _asset(name, content) for name, content in own.items() if _ending(name) in _TYPES}
 
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tl.errors import TLError
-from tl.runs import bundle
-from tl.runs.bundle import Run
-from tl.views.report.answers import Answers
+from tl.runs import run as bundle
+from tl.runs.run import Run
+from tl.views.pages.report.predictions import Answers
 from tl.views.report.photos import Album, Image, Thumbnail, thumbnail
 from tl.views.report.tiles import Tile, tile
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from tl.evaluation.explain import Explainer
+    from tl.evaluation.gradcam import Explainer
 
 SIDE = 224  # pixels of the longer side
 
@@ -58,7 +58,7 @@ def explainer_of(run: Run, *, checked: bool = False) -> "Explainer":
 
     Raises RunError for a damaged run, EngineError for a network that cannot be explained.
     """
-    from tl.evaluation.explain import Explainer
+    from tl.evaluation.gradcam import Explainer
 
     if not checked:
         bundle.check(run)
@@ -66,7 +66,7 @@ def explainer_of(run: Run, *, checked: bool = False) -> "Explainer":
 
 
 def _heat(explainer: "Explainer", run: Run, photo: Image, label: int) -> Thumbnail:
-    from tl.views.heatmap import overlay
+    from tl.workflows.explain import overlay
 
     (explanation,) = explainer.explain([photo], [label])
     return thumbnail(overlay(photo, explanation, run.backbone.recipe), SIDE)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.dataset import Dataset
-from tl.datasets.images import Content, Picture, decode, fingerprint, read
+from tl.data.dataset import Dataset
+from tl.data.images import Content, Picture, decode, fingerprint, read
 from tl.errors import ImageError
 
 SIDE = 176  # pixels of a thumbnail's longer side: two stand side by side on a telephone

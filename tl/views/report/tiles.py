@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tl.views.report.answers import Answers
+from tl.views.pages.report.predictions import Answers
 from tl.views.report.photos import Album, Thumbnail
 from tl.views.report.wording import brief, percent
 

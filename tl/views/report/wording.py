@@ -2,7 +2,7 @@
 
 import math
 
-from tl.views import text
+from tl.views.pictures import text
 
 GAP = "\u00a0"  # keeps a number and its unit on one line
 NONE = "–"  # where there is no figure

@@ -1,0 +1,1 @@
+"""Images on disk: finding, decoding, describing, splitting and writing them."""

@@ -1,0 +1,144 @@
+"""Labelled samples become a `Dataset`: what every other part of `tl` knows about the images it was given."""
+
+import dataclasses
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.data.images import Picture
+from tl.errors import DataError
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why in a few words."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image as a source gives it; without truth the label is None, without a given part the part is."""
+
+    picture: Picture
+    name: str
+    label: str | None
+    part: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with their classes.
+
+    `name` is short and safe for a file name. `class_names` are sorted. One entry an image have `pictures`, `names`
+    (posix paths relative to `root` where possible, "train/00012" for CIFAR), `labels` (index into `class_names`, -1
+    without truth) and `parts` ("train", "validation", "test" as the source gives it, or None). `skipped` are the files
+    left out, `notes` what was decided for the user, a short sentence each.
+    """
+
+    name: str
+    root: Path | None
+    class_names: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    parts: tuple[str | None, ...]
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def without(self, dropped: Mapping[int, str]) -> "Dataset":
+        """The same without the images at these indices, each of them among `skipped` with the reason given.
+
+        Classes that lose their last image disappear, with a note.
+        """
+        keep = [index for index in range(len(self.names)) if index not in dropped]
+        present = sorted({int(self.labels[index]) for index in keep} - {-1})
+        had = {int(label) for label in self.labels} - {-1}
+        gone = [self.class_names[label] for label in sorted(had - set(present))]
+        renumbered = np.full(len(self.class_names) + 1, -1, dtype=np.int64)  # the last entry serves label -1
+        renumbered[present] = np.arange(len(present))
+        return dataclasses.replace(
+            self,
+            class_names=tuple(self.class_names[label] for label in present),
+            pictures=tuple(self.pictures[index] for index in keep),
+            names=tuple(self.names[index] for index in keep),
+            labels=renumbered[self.labels[keep]],
+            parts=tuple(self.parts[index] for index in keep),
+            skipped=self.skipped + tuple(Skipped(self.names[index], dropped[index]) for index in sorted(dropped)),
+            notes=self.notes + tuple(f"class {name!r} is left out: none of its images can be used" for name in gone),
+        )
+
+
+def assemble(
+    samples: Sequence[Sample],
+    *,
+    source: str,
+    name: str,
+    root: Path | None,
+    skipped: Iterable[Skipped] = (),
+    notes: Iterable[str] = (),
+    labelled: bool = True,
+) -> Dataset:
+    """The data set of these samples, in their order.
+
+    Raises DataError for no samples at all and, when `labelled`, for fewer than two classes or a class that is checked
+    but never learnt from; `source` is how the messages name it.
+    """
+    if not samples:
+        raise DataError(f"no images in {source}")
+    if labelled:
+        _check_classes(samples, source)
+    class_names = sorted({sample.label for sample in samples if sample.label is not None})
+    number = {label: index for index, label in enumerate(class_names)}
+    labels = [-1 if sample.label is None else number[sample.label] for sample in samples]
+    return Dataset(
+        name=name,
+        root=root,
+        class_names=tuple(class_names),
+        pictures=tuple(sample.picture for sample in samples),
+        names=tuple(sample.name for sample in samples),
+        labels=np.array(labels, dtype=np.int64),
+        parts=tuple(sample.part for sample in samples),
+        skipped=tuple(skipped),
+        notes=tuple(notes),
+    )
+
+
+def clean(text: str) -> str:
+    """Text from a file system or table in the one Unicode form (NFC) that can be compared and written as UTF-8."""
+    return unicodedata.normalize("NFC", text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+def short_name(text: str) -> str:
+    """A name that any file system takes: "my photos (2)" becomes "my-photos-2"."""
+    return re.sub(r"[^\w.]+", "-", clean(text)).strip("-._")[:40] or "data"
+
+
+def quoted(names: Iterable[str], most: int = 5) -> str:
+    """Names for a message: 'a', 'b' and 3 more."""
+    listed = sorted(names)
+    text = ", ".join(repr(name) for name in listed[:most])
+    return f"{text} and {len(listed) - most} more" if len(listed) > most else text
+
+
+def _check_classes(samples: Sequence[Sample], source: str) -> None:
+    everywhere = {sample.label for sample in samples if sample.label is not None}
+    if len(everywhere) < 2:
+        found = f"one class only, {quoted(everywhere)}" if everywhere else "no classes"
+        raise DataError(f"{source} has {found}: at least two are needed, such as data/cat/… and data/dog/…")
+    # Images that no part claims are learnt from where others have one.
+    learnt = {sample.label for sample in samples if sample.part in (None, "train")}
+    for part in ("validation", "test"):
+        given = {sample.label for sample in samples if sample.part == part and sample.label is not None}
+        known = {label for label in learnt if label is not None}
+        if given - known:
+            raise DataError(
+                f"{source}: {part} has classes that train has not: {quoted(given - known)}; train has {quoted(known)}:"
+                " name them alike, or add training images"
+            )

@@ -1,0 +1,170 @@
+"""A file or its bytes become an RGB array: the one decoder behind training, prediction and the service."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.data import decoding
+from tl.datasets.formats import SUFFIXES
+from tl.errors import ImageError
+
+Content = bytes | NDArray[np.uint8]
+"""The bytes of an image file, or an RGB array [height, width, 3]."""
+
+
+class Source(Protocol):
+    """An image that is no file: its bytes are had from elsewhere, an address say, when it is read."""
+
+    def read(self) -> Content:
+        """Its content; raises ImageError, and nothing else."""
+
+
+Picture = Path | NDArray[np.uint8] | Source
+"""An image file, an RGB array [height, width, 3], or what can be read like one."""
+
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+"""What the names of image files end in, in lower case."""
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})
+"""What the names of videos end in, in lower case."""
+
+MAX_BYTES = 1 << 29
+"""Files beyond 512 MB are not read at all."""
+
+VERSION = 3
+"""Raised when the same bytes come to give other pixels, so that what was computed from the old ones is not taken."""
+
+_CROP = 7 / 8  # 224 of 256: the share of the short side on which ImageNet networks are usually evaluated
+
+
+def read(picture: Picture) -> Content:
+    """The bytes of a file or another source; an array is returned as it is.
+
+    Raises ImageError when there is nothing to read or it may not be read.
+    """
+    if isinstance(picture, np.ndarray):
+        return picture
+    content = _file(picture) if isinstance(picture, Path) else picture.read()
+    if isinstance(content, bytes) and len(content) > MAX_BYTES:
+        raise ImageError(f"larger than {MAX_BYTES >> 20} MB")
+    if isinstance(content, bytes) and not content:
+        raise ImageError("empty file")
+    return content
+
+
+def _file(picture: Path) -> bytes:
+    try:
+        # A pipe or a device would wait or never end; opened so, a pipe does not.
+        file = os.open(picture, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("not a file")
+            # No more than may come is asked for, since room is made for it: for 512 MB that takes 0.1 ms.
+            return _whole(file, min(status.st_size, MAX_BYTES) + 1)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
+    except ValueError:
+        raise ImageError("cannot be read: not a file name") from None
+
+
+def _whole(file: int, most: int) -> bytes:
+    content = os.read(file, most)
+    while len(content) < most and (more := os.read(file, most - len(content))):  # what the system gives at a time
+        content += more
+    return content
+
+
+def fingerprint(content: Content) -> bytes:
+    """The 32 bytes of the SHA-256 of a file's bytes, or of an array's shape and pixels."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).digest()
+    shape = np.array(content.shape, dtype="<i8").tobytes()
+    return hashlib.sha256(shape + content.tobytes()).digest()
+
+
+def decode(content: Content, at_least: int | None = None) -> NDArray[np.uint8]:
+    """The image as RGB [height, width, 3], turned as its EXIF data asks; an array is checked and returned as it is.
+
+    `at_least` allows a large JPEG to be shrunk while it is decoded, as long as neither side falls below so many pixels:
+    give the size that `fit` is to make, or 8/7 of it for its rule "crop".
+    Transparent pixels become white; of several frames the first is taken. Raises ImageError, and nothing else.
+    """
+    if isinstance(content, np.ndarray):
+        return _checked(content)
+    if not content:
+        raise ImageError("empty file")
+    try:
+        image = decoding.decode_jpeg(content, at_least or 0) if content.startswith(b"\xff\xd8\xff") else None
+        return decoding.decode_any(content, at_least or 0) if image is None else image
+    except ImageError:
+        raise
+    # Pillow's parsers raise nearly every kind of exception on damaged bytes (struct.error, KeyError, OverflowError,
+    # MemoryError, SyntaxError, …), and the list changes with its versions: whatever it is, the image cannot be used.
+    except Exception as error:  # noqa: BLE001
+        raise ImageError(decoding.reason(error, content)) from None
+
+
+def fit(image: NDArray[np.uint8], size: int, rule: str = "stretch") -> NDArray[np.uint8]:
+    """The image as a square [size, size, 3].
+
+    "stretch" keeps the whole image and gives up its aspect ratio; "crop" takes the centre as if the short side had been
+    made size * 8/7. Shrinks linearly, by no more than half at a time (by area, below a quarter of a side), and enlarges
+    by cubic interpolation, each axis by what it needs.
+    """
+    import cv2
+
+    if rule == "crop":
+        image = _centre(image)
+    elif rule != "stretch":
+        raise ValueError(f"no such rule: {rule!r}; there are 'stretch' and 'crop'")
+    height, width = min(image.shape[0], size), min(image.shape[1], size)
+    if image.shape[0] > 4 * size or image.shape[1] > 4 * size:
+        image = _resized(image, height, width, cv2.INTER_AREA)
+    elif (height, width) != image.shape[:2]:
+        # Down to half a side every pixel counts when interpolating linearly, and twice that costs a third of areas. Not
+        # rounded in between, nor as OpenCV rounds lines of bytes, it is what exported networks compute.
+        exact = image.astype(np.float32)
+        exact = _resized(exact, _halfway(image.shape[0], size), _halfway(image.shape[1], size), cv2.INTER_LINEAR)
+        image = cv2.convertScaleAbs(_resized(exact, height, width, cv2.INTER_LINEAR))
+    return np.ascontiguousarray(_resized(image, size, size, cv2.INTER_CUBIC), np.uint8)
+
+
+def _halfway(side: int, size: int) -> int:
+    return min(side, size) if side <= 2 * size else (side + 1) // 2
+
+
+def _resized(image: Any, height: int, width: int, interpolation: int) -> Any:
+    import cv2
+
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+def _centre(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # Cropping before resizing shows the same window as the usual order, but a 1×60000 strip never grows to gigabytes.
+    height, width = image.shape[:2]
+    side = max(1, round(min(height, width) * _CROP))
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(f"not an RGB array of bytes ({image.dtype}, shape {image.shape})")
+    return image
+
+
+def preload() -> None:
+    """Import the decoding libraries, for a caller that has a thread to spare before the first image comes."""
+    import cv2  # noqa: F401
+    import PIL.Image  # noqa: F401
+    import simplejpeg  # noqa: F401

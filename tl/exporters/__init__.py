@@ -1,0 +1,1 @@
+"""Writing a run for another runtime, and proving that it gives the same probabilities."""

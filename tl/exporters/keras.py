@@ -1,0 +1,28 @@
+"""A run becomes one `.keras` file that Keras 3 alone loads, on any of its backends."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tl.engines.devices import tensorflow
+from tl.exporters.network import parts
+from tl.exports.about import attach
+from tl.exports.contract import Answering, Writing
+from tl.exports.silence import silence
+
+
+def write(job: Writing) -> None:
+    """The file at `path`; what it is about lies in it as `classifier.json`, as it is a zip archive."""
+    whole = parts(job.run, job.report).whole()
+    with silence():
+        whole.save(job.path)
+    attach(job.path, job.about)
+
+
+def opened(path: Path) -> Answering:
+    """The file, loaded by Keras."""
+    tensorflow()
+    import keras
+
+    model = keras.saving.load_model(path)
+    return lambda photos: np.asarray(model.predict_on_batch(photos), np.float32)

@@ -1,0 +1,113 @@
+"""A run becomes a TensorFlow SavedModel with the signatures that TensorFlow Serving asks for.
+
+`serving_default` takes the bytes of image files and gives labels; `pixels` takes photos that are decoded already.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tl.engines.devices import tensorflow
+from tl.exporters.network import Parts, parts
+from tl.exports.about import MEMBER
+from tl.exports.contract import Answering, Pixels, Probabilities, Writing
+from tl.exports.silence import silence
+
+
+def write(job: Writing) -> None:
+    """The folder `path`, a version as TensorFlow Serving wants it; what it is about lies in `assets.extra`."""
+    tf = tensorflow()
+    made = parts(job.run, job.report)
+    module = tf.Module()
+    module.pixels, module.trunk, module.answer = made.pixels, made.trunk, made.answer
+    signatures = {"serving_default": _from_bytes(tf, made, job.run.classes), "pixels": _from_pixels(tf, made)}
+    with silence():
+        tf.saved_model.save(module, str(job.path), signatures=signatures)
+    extra = job.path / "assets.extra"
+    extra.mkdir()
+    text = json.dumps(job.about, indent=1, ensure_ascii=False)
+    (extra / MEMBER).write_text(text, encoding="utf-8", errors="replace")
+
+
+def opened(path: Path) -> Answering:
+    """The folder, loaded by TensorFlow, by its signature `pixels`."""
+    tf = tensorflow()
+    loaded = tf.saved_model.load(str(path))
+
+    def answer(photos: Pixels) -> Probabilities:
+        said = loaded.signatures["pixels"](photos=tf.constant(photos))
+        return np.asarray(said["probabilities"], np.float32)
+
+    return answer
+
+
+def _from_pixels(tf: Any, made: Parts) -> Any:
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="photos")])  # type: ignore[untyped-decorator]
+    def pixels(photos: Any) -> dict[str, Any]:
+        resized = made.pixels(photos, training=False)
+        return {"probabilities": made.answer(made.trunk(resized, training=False), training=False)}
+
+    return pixels
+
+
+def _from_bytes(tf: Any, made: Parts, classes: Sequence[str]) -> Any:
+    size = made.pixels.output.shape[1]
+    names = tf.constant([name.encode("utf-8", "replace") for name in classes])
+
+    def resized(content: Any) -> Any:
+        return made.pixels(_decoded(tf, content)[None], training=False)[0]
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])  # type: ignore[untyped-decorator]
+    def serve(image_bytes: Any) -> dict[str, Any]:
+        spec = tf.TensorSpec((size, size, 3), tf.float32)
+        photos = tf.map_fn(resized, image_bytes, fn_output_signature=spec)
+        shares = made.answer(made.trunk(photos, training=False), training=False)
+        best = tf.argmax(shares, axis=1)
+        return {
+            "labels": tf.gather(names, best),
+            "confidences": tf.reduce_max(shares, axis=1),
+            "probabilities": shares,
+        }
+
+    return serve
+
+
+def _decoded(tf: Any, content: Any) -> Any:
+    """The bytes of one image as RGB `[height, width, 3]`; what is transparent in a PNG becomes white."""
+
+    def jpeg() -> Any:
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+    def byte(at: int) -> Any:
+        return tf.io.decode_raw(tf.strings.substr(content, at, 1), tf.uint8)[0]
+
+    def starts(with_: bytes) -> Any:
+        return tf.equal(tf.strings.substr(content, 0, len(with_)), with_)
+
+    def opaque() -> Any:
+        return tf.io.decode_png(content, channels=3)
+
+    def transparent() -> Any:
+        image = tf.cast(tf.io.decode_png(content, channels=4), tf.float32)
+        alpha = image[..., 3:] / 255.0
+        return tf.cast(tf.round(image[..., :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
+
+    def png() -> Any:
+        # Of grey in less than 8 bits TensorFlow makes an alpha of 1, 3 or 15 where 255 is meant.
+        depth, colours = byte(24), byte(25)
+        return tf.cond(tf.logical_and(depth < 8, tf.equal(colours, 0)), opaque, transparent)
+
+    def bmp() -> Any:
+        # TensorFlow would take the numbers of a palette for grey.
+        fault = "a BMP with a palette: send it as PNG, or in 24 bits"
+        with tf.control_dependencies([tf.debugging.Assert(byte(28) >= 24, [fault])]):
+            return tf.io.decode_bmp(tf.identity(content), channels=3)
+
+    def other() -> Any:
+        return tf.io.decode_image(content, channels=3, expand_animations=False)
+
+    kinds = [(tf.io.is_jpeg(content), jpeg), (starts(b"\x89PNG"), png), (starts(b"BM"), bmp)]
+    return tf.ensure_shape(tf.case(kinds, default=other), (None, None, 3))

@@ -1,0 +1,113 @@
+"""A package of a registry becomes its archive on disk, fetched with the user's own client (npm, pip).
+
+A company that reaches only its package mirrors has its clients set up for them; nothing here knows an address.
+"""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tl.errors import DownloadError
+from tl.progress import Reporter
+
+PROBE_SECONDS = 5
+FETCH_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Package:
+    """A released archive: `registry` is "npm" or "pypi", `sha256` that of the archive, `size` in bytes."""
+
+    registry: str
+    name: str
+    version: str
+    sha256: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{'npm' if self.registry == 'npm' else 'PyPI'} package {self.name} {self.version}"
+
+
+def fetch(package: Package, folder: Path, *, report: Reporter) -> Path:
+    """The package's archive, checked, in a folder that exists.
+
+    An unreachable registry is given up within 5 seconds. Raises DownloadError, saying why.
+    """
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch,
+        report.task(f"fetching {package} ({package.size / 1e6:.0f} MB)", None, "B"),
+    ):
+        _run(_npm(package, Path(scratch)) if package.registry == "npm" else _pip(package, scratch), package)
+        archives = [path for path in Path(scratch).iterdir() if path.suffix in (".tgz", ".whl")]
+        if len(archives) != 1:
+            raise DownloadError(f"{package}: the client fetched {len(archives)} archives where one was asked for")
+        return _checked(archives[0], package, folder)
+
+
+def _npm(package: Package, scratch: Path) -> list[str]:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise DownloadError(f"{package}: no `npm` on this machine")
+    spec = f"{package.name}@{package.version}"
+    probe = [npm, "view", spec, "version", "--fetch-retries=0", f"--fetch-timeout={PROBE_SECONDS * 1000}"]
+    _run(probe, package, PROBE_SECONDS)
+    return [npm, "pack", spec, "--silent", "--ignore-scripts", "--pack-destination", str(scratch)]
+
+
+def _pip(package: Package, scratch: str) -> list[str]:
+    spec = f"{package.name}=={package.version}"
+    options = ["--no-deps", "--only-binary=:all:", "--retries=0", f"--timeout={PROBE_SECONDS}", "--quiet"]
+    return [sys.executable, "-m", "pip", "download", spec, *options, "--disable-pip-version-check", "--dest", scratch]
+
+
+def _run(command: list[str], package: Package, seconds: float = FETCH_SECONDS) -> None:
+    # Files, not pipes: a client's own children would keep those open, and be waited for, after it was ended.
+    with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as complaint:
+        try:
+            client = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=told, stderr=complaint, start_new_session=True
+            )
+        except OSError as error:
+            raise DownloadError(f"{package}: {command[0]} cannot be started ({error.strerror})") from error
+        try:
+            code = client.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise DownloadError(f"{package}: no answer from the registry within {seconds:.0f} seconds") from error
+        finally:
+            _end(client)
+        if code != 0:
+            lines = [line.strip() for line in (_text(complaint) or _text(told)).splitlines() if line.strip()]
+            named = (line for line in reversed(lines) if "error" in line.lower())
+            said = next(named, lines[-1] if lines else "no reason")
+            raise DownloadError(f"{package}: {Path(command[0]).name} failed ({said[:160]})")
+
+
+def _end(client: "subprocess.Popen[bytes]") -> None:
+    """End a client that still runs, and all that it started."""
+    if client.poll() is None:
+        if hasattr(os, "killpg"):
+            os.killpg(client.pid, signal.SIGKILL)
+        client.kill()
+        client.wait()
+
+
+def _text(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def _checked(archive: Path, package: Package, folder: Path) -> Path:
+    with archive.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != package.sha256:
+        raise DownloadError(f"{package}: the archive's sha256 is {found[:16]}…, expected {package.sha256[:16]}…")
+    target = folder / archive.name
+    archive.replace(target)
+    return target

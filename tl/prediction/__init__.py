@@ -1,0 +1,1 @@
+"""From a run and images to rows of predictions."""

@@ -1,0 +1,1 @@
+"""Pictures: grids, charts and architecture drawings as PNG or SVG."""

@@ -1,0 +1,193 @@
+"""The gradients of a run trained from random weights become a picture: layer by layer, before training and after it.
+
+A gradient that falls by orders of magnitude from the output to the input leaves the first layers without anything to
+learn from: it vanishes (Hochreiter 1991; Glorot & Bengio 2010).
+"""
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.errors import RunError
+from tl.views.figures import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
+from tl.views.lettering import legible, lettering
+from tl.views.pictures.augmented import OTHER, OWN
+from tl.views.tile import INK, QUIET
+from tl.workflows.grid import save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Numbers = NDArray[np.float64]
+
+MOST_BYTES = 1_000_000  # of a table: ten thousand layers
+MOST_NAMES = 32  # of layers below the lines; of more only some are named
+LONGEST = 26  # letters of a layer's name
+MOST_LEVEL = 40  # letters of all names together that are written side by side; more stand on end
+MOST_DOTS = 60  # layers that are dots on a line
+FAR = 100.0  # times that a gradient is smaller at the input where it is said to vanish; layers differ tenfold anyway
+TIMES = {"before": ("before training", OWN, "o"), "after": ("after training", OTHER, "s")}
+HEIGHT, HEADER, LINE, MARGIN = 5.4, 0.75, 0.22, 0.15  # inches
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Root-mean-square gradients `[layers]` of the layers' kernels, from input to output, by when they were taken."""
+
+    name: str
+    layers: tuple[str, ...]
+    values: dict[str, Numbers]
+
+    def verdict(self, time: str) -> str:
+        """Whether the gradient reaches the first layers, at `before` or `after`, with the figure to judge by."""
+        values = self.values[time]
+        dead = int(np.sum(values == 0))
+        if dead:
+            most = "any layer" if dead == len(values) else f"{dead} of {len(values)} layers"
+            return f"no gradient reaches {most}"
+        known = values[np.isfinite(values)]
+        if len(known) < 2 or len(known) < len(values):
+            return "the gradient is not finite" if len(known) < len(values) else "there is one layer only"
+        quarter = max(1, len(known) // 4)
+        logs = np.log10(known)
+        fall = float(10 ** (logs[-quarter:].mean() - logs[:quarter].mean()))
+        if fall >= FAR:
+            return f"vanishes towards the input, {_times(fall)} smaller in the first layers than in the last"
+        if fall <= 1 / FAR:
+            return f"grows towards the input, {_times(1 / fall)} larger in the first layers than in the last"
+        beside = f"{_times(fall)} smaller" if fall >= 1 else f"{_times(1 / fall)} larger"
+        return f"reaches the input, {beside} in the first layers than in the last"
+
+
+def save_gradients(run_folder: Path) -> Path | None:
+    """Write `gradients.png` into a run's folder from its `gradients.csv`; None where there is no such table.
+
+    Raises RunError when the table is damaged, StorageError when the picture cannot be written.
+    """
+    gradients = read(run_folder)
+    if gradients is None:
+        return None
+    target = run_folder / "gradients.png"
+    save(picture(figure(gradients)), target)
+    return target
+
+
+def read(run_folder: Path) -> Gradients | None:
+    """The gradients of a run; None where none were noted. Raises RunError when the table is damaged."""
+    path = run_folder / "gradients.csv"
+    if not path.is_file():
+        return None
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise RunError(f"{path} is damaged ({reason}): train the network again with `tl finetune`") from error
+
+
+def _read(path: Path) -> Gradients | None:
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES // 1_000_000} MB")
+    with path.open(encoding="utf-8", newline="") as stream:
+        table = csv.DictReader(stream)
+        rows = list(table)
+        times = [time for time in TIMES if time in (table.fieldnames or ())]
+    layers = tuple(str(row["layer"]) for row in rows)
+    values = {time: np.array([float(row[time] or math.nan) for row in rows]) for time in times}
+    if any((found < 0).any() for found in values.values()):
+        raise ValueError("a length below 0")
+    return Gradients(path.resolve().parent.name, layers, values) if layers and times else None
+
+
+def figure(gradients: Gradients) -> "Figure":
+    """The picture as a figure of matplotlib, which no state of `pyplot` knows of."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    page = blank(HEIGHT)
+    whole = WIDTH - 2 * MARGIN
+    write(page, MARGIN, 0.37, f"Gradients of {gradients.name}", points=LARGE, colour=INK, room=whole)
+    for at, (time, (said, _, _)) in enumerate(item for item in TIMES.items() if item[0] in gradients.values):
+        line = f"{said[0].upper()}{said[1:]}: {gradients.verdict(time)}"
+        write(page, MARGIN, 0.65 + LINE * at, line, points=SMALL + 0.5, colour=INK, room=whole)
+    header = HEADER + LINE * len(gradients.values)
+    page.set_layout_engine(ConstrainedLayoutEngine(rect=(0.006, 0.01, 0.984, 1 - header / HEIGHT - 0.01)))
+    axes = page.add_subplot()
+    _frame(axes, gradients)
+    _draw_lines(axes, gradients)
+    return page
+
+
+def _frame(axes: Any, gradients: Gradients) -> None:
+    quiet, small = colour_code(QUIET), {"fontsize": SMALL, "fontfamily": lettering()}
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(quiet)
+    axes.grid(True, axis="y", color=colour_code(RULE), linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=SMALL, labelfontfamily=lettering(), color=quiet, labelcolor=quiet)
+    count = len(gradients.layers)
+    axes.set_xlim(-0.5, max(count, 2) - 0.5)
+    step = -(-count // MOST_NAMES)
+    places = [*range(0, count - step, step), count - 1]
+    names = [legible(_short(gradients.layers[at])) for at in places]
+    level = sum(map(len, names)) <= MOST_LEVEL
+    look = {"fontfamily": lettering(*names), "fontsize": SMALL, "rotation": 0 if level else 90}
+    axes.set_xticks(places, names, parse_math=False, **look)
+    axes.set_xlabel("layer, from the input to the output", color=quiet, **small)
+    note = "root-mean-square gradient of each layer's weights on the first batch"
+    axes.annotate(note, (0, 1), (0, 9), xycoords="axes fraction", textcoords="offset points", color=quiet, **small)
+
+
+def _draw_lines(axes: Any, gradients: Gradients) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.transforms import ScaledTranslation
+
+    low, high = _decades(gradients)
+    floor = low - 1  # where a length of 0 stands, which has no place on such a scale
+    zeros = False
+    for time, values in gradients.values.items():
+        label, colour, sign = TIMES[time]
+        with np.errstate(divide="ignore"):
+            heights = np.where(values > 0, np.log10(values), np.where(values == 0, floor, np.nan))
+        zeros |= bool((values == 0).any())
+        marked = sign if len(values) <= MOST_DOTS else ""
+        look = {"marker": marked, "markersize": 5, "linewidth": 1.8, "clip_on": False, "zorder": 3}
+        dashes = (0, (5, 2)) if time == "after" else "-"
+        axes.plot(heights, color=colour_code(colour), label=label, linestyle=dashes, **look)
+    places = [*([floor] if zeros else []), *range(low, high + 1, max(1, (high - low) // 8))]
+    axes.set_ylim((floor if zeros else low) - 0.15, high + 0.05)
+    axes.yaxis.set_major_locator(FixedLocator(places))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda at, _: "0" if zeros and at == floor else _power(at)))
+    beside = axes.transAxes + ScaledTranslation(0, 8 / 72, axes.figure.dpi_scale_trans)
+    where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "bbox_transform": beside, "ncols": 2}
+    tight = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "columnspacing": 1.2, "handlelength": 2.6}
+    axes.legend(**where, **tight, labelcolor=colour_code(INK), prop={"family": lettering(), "size": SMALL})
+
+
+def _decades(gradients: Gradients) -> tuple[int, int]:
+    """Powers of ten below and above all lengths, two apart at least."""
+    lengths = np.concatenate(list(gradients.values.values()))
+    logs = np.log10(lengths[(lengths > 0) & np.isfinite(lengths)])
+    low, high = (math.floor(logs.min()), math.ceil(logs.max())) if len(logs) else (-1, 0)
+    return low, max(high, low + 2)
+
+
+def _power(exponent: float) -> str:
+    return "1" if exponent == 0 else f"1e{exponent:g}"
+
+
+def _short(name: str) -> str:
+    """A layer's own name, without that of its network."""
+    own = name.rpartition("/")[2]
+    return own if len(own) <= LONGEST else f"{own[: LONGEST // 2]}…{own[-LONGEST // 2 + 1 :]}"
+
+
+def _times(ratio: float) -> str:
+    if ratio >= 1e5:
+        digits, power = f"{ratio:.0e}".split("e")
+        return f"{digits}e{int(power)} times"
+    return f"{ratio:.1f} times" if ratio < 9.95 else f"{ratio:,.0f} times"

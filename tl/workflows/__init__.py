@@ -1,0 +1,1 @@
+"""One module a command: each composes the parts and prints nothing."""

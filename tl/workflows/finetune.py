@@ -1,0 +1,289 @@
+"""A data set becomes a run: the composer of data, features, head, fine-tuning, evaluation and bundle."""
+
+import datetime
+import importlib
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tl import __version__
+from tl.data.load import Dataset, load
+from tl.data.splits import Split, check_counts, split
+from tl.doctor.glance import glance
+from tl.doctor.looking import look
+from tl.doctor.originals import originals
+from tl.engines.engine import Engine
+from tl.engines.open import open_engine
+from tl.engines.trunk import Trunk, prepare
+from tl.errors import DataError
+from tl.features.cache import usable_cache
+from tl.features.extract import Features, extract
+from tl.features.survey import survey
+from tl.learning.head import Fit, fit
+from tl.networks.backbones import Backbone, backbone
+from tl.networks.weights import Weights, choices, resolve
+from tl.prediction.held_out import Answers, answer_held_out, held_out, nothing
+from tl.progress import Reporter, Silent
+from tl.runs import folder as folders
+from tl.runs import options, records
+from tl.runs import run as bundle
+from tl.runs.options import Options
+from tl.runs.records import utf8
+from tl.runs.scratch import first_head, from_scratch
+from tl.runs.scratch import wanted as scratch_wanted
+from tl.workflows.finetune_backbone import Attempt, Outcome, attempt, measure
+from tl.workflows.finetune_log import tell_confidence, tell_data, tell_doubts, tell_features, tell_left_out, tell_split
+
+_LIBRARIES = ("keras", "numpy", "openvino", "scipy", "tensorflow")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """All that goes into the run folder: what was learned, of which data, and how good it is, by part."""
+
+    dataset: Dataset
+    fingerprints: Sequence[bytes]
+    split: Split
+    fit: Fit | None
+    answers: Answers
+    trunk: Trunk
+    outcome: Outcome | None
+    precision: str
+
+
+def finetune(given: Options, *, report: Reporter | None = None, resume: bool = False) -> bundle.Run:
+    """Train a classifier on a data set and write its run; with `resume`, go on with one that was interrupted.
+
+    Raises the TLError of whatever stands in the way; then no run folder is left behind, but what a killed training
+    needs to go on.
+    """
+    report = report or Silent()
+    clock = Clock()
+    threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # for the head, half a second
+    folder = folders.interrupted(given.out) if resume else None
+    if folder is not None:
+        given = _stored(given, folder)
+    given.check()
+    network = _network(given)
+    whole = scratch_wanted(given, not choices(network))
+    dataset = load(given.data, download=given.download, offline=given.offline, report=report)
+    tell_data(dataset, report)
+    check_counts(dataset, validation=given.val)
+    clock.lap("data")
+    folder = folder or _folder(given, network, dataset)
+    with folders.claimed(folder, resume=resume) as scratch:
+        options.write(given, scratch / "run.toml")
+        weights = resolve(network, given.weights, offline=given.offline, seed=given.seed, report=report)
+        report.say(
+            "network", f"{network.name}, {weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})"
+        )
+        clock.lap("weights")
+        with _resumable(scratch, folder, report):
+            learn = _learn_from_scratch if whole else _learn
+            learned = learn(given, dataset, network, weights, scratch, clock, report)
+        _write(scratch, given, network, weights, learned, clock)
+    return bundle.load(folder)
+
+
+@contextmanager
+def _resumable(scratch: Path, folder: Path, report: Reporter) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if (scratch / folders.CHECKPOINT).exists():
+            report.warn(
+                f"what was trained so far is kept: go on with `tl finetune --resume --out {shlex.quote(str(folder))}`"
+            )
+        raise
+
+
+def _stored(given: Options, folder: Path) -> Options:
+    """The options that an interrupted run was started with; the time it may take is that of this call."""
+    found = options.read(folders.partial(folder) / "run.toml")
+    return replace(Options(**found), out=str(folder), budget=given.budget)
+
+
+def _network(given: Options) -> Backbone:
+    found = backbone(given.backbone)
+    if given.image_size is None:
+        return found
+    return replace(found, recipe=replace(found.recipe, image_size=given.image_size))
+
+
+def _learn(
+    given: Options,
+    dataset: Dataset,
+    network: Backbone,
+    weights: Weights,
+    scratch: Path,
+    clock: "Clock",
+    report: Reporter,
+) -> Learned:
+    engine = open_engine(
+        network, weights, engine=given.engine, precision=given.precision, threads=given.threads, report=report
+    )
+    clock.lap("network")
+    features = _features(given, dataset, network, engine, report)
+    clock.lap("features")
+    tell_features(features, engine, report)
+    precision = engine.precision
+    del engine  # and with it the compiled network, whose memory the head can use
+    dataset = _usable(dataset, features.failures, report)
+    parts, counted = _split(given, dataset, features, report)
+    if weights.choice != "none":  # to random weights all photos look alike
+        tell_doubts(glance(dataset, features.values, parts, given.data), report)
+    fitted = fit(
+        features.values[parts.train],
+        dataset.labels[parts.train],
+        len(dataset.class_names),
+        fingerprints=[counted.fingerprints[at] for at in parts.train],
+        seed=given.seed,
+        report=report,
+    )
+    clock.lap("head")
+    report.say(
+        "head",
+        f"softmax regression, L2 {fitted.strength:.2g} of {len(fitted.trials)} tried on held-out training photos",
+    )
+    unknown = measure(features.values[parts.train], dataset, parts.train, given)
+    answers = answer_held_out(fitted.head, features.values[held_out(parts)], dataset, parts, unknown)
+    tell_confidence(answers, report)
+    job = Attempt(given, dataset, counted, parts, fitted.head, answers, network, weights)
+    outcome = attempt(job, scratch, clock.started, report)
+    if outcome is not None:
+        clock.lap("fine-tuning")
+    if outcome is not None and outcome.kept:
+        return Learned(
+            dataset, features.fingerprints, parts, fitted, outcome.answers, outcome.trunk, outcome, precision
+        )
+    trunk = prepare(network, weights, check=False)  # checked when the engine was opened
+    return Learned(dataset, features.fingerprints, parts, fitted, answers, trunk, outcome, precision)
+
+
+def _learn_from_scratch(
+    given: Options,
+    dataset: Dataset,
+    network: Backbone,
+    weights: Weights,
+    scratch: Path,
+    clock: "Clock",
+    report: Reporter,
+) -> Learned:
+    found = survey(dataset.pictures, network.recipe, report=report)
+    dataset = _usable(dataset, found.failures, report)
+    parts, counted = _split(given, dataset, found, report)
+    clock.lap("reading")
+    head = first_head(network.features, len(dataset.class_names), given.seed)
+    job = Attempt(given, dataset, counted, parts, head, nothing(head, len(dataset.class_names)), network, weights)
+    outcome = from_scratch(job, scratch, clock.started, report)
+    clock.lap("training")
+    return Learned(dataset, found.fingerprints, parts, None, outcome.answers, outcome.trunk, outcome, given.precision)
+
+
+def _split(given: Options, dataset: Dataset, features: Features, report: Reporter) -> tuple[Split, Features]:
+    """The split, and the features under the content hash that each photo counts as: copies of one stay together."""
+    with usable_cache(report) if given.cache else nullcontext() as cache:
+        looks = look(dataset.pictures, known=features.fingerprints, cache=cache, report=report)
+    found = originals(looks, dataset.labels)
+    own = features.fingerprints
+    parts = split(dataset, own, originals=found.fingerprints, validation=given.val, seed=given.seed)
+    tell_split(parts, given.seed, report, found.notes)
+    return parts, replace(features, fingerprints=found.fingerprints)
+
+
+def _features(given: Options, dataset: Dataset, network: Backbone, engine: Engine, report: Reporter) -> Features:
+    if not given.cache:
+        return extract(dataset.pictures, engine, network.recipe, None, report=report)
+    with usable_cache(report) as cache:
+        return extract(dataset.pictures, engine, network.recipe, cache, report=report)
+
+
+def _usable(dataset: Dataset, failures: dict[int, str], report: Reporter) -> Dataset:
+    if not failures:
+        return dataset
+    if len(failures) == len(dataset.pictures):
+        name, reason = dataset.names[0], failures[0]
+        raise DataError(
+            f"none of the {len(failures)} images of {dataset.name} can be read ({name}: {reason}); check the files"
+        )
+    tell_left_out({dataset.names[index]: reason for index, reason in failures.items()}, report)
+    return dataset.without(failures)
+
+
+def _folder(given: Options, network: Backbone, dataset: Dataset) -> Path:
+    if given.out is not None:
+        return Path(given.out)
+    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{network.name}-{dataset.name}"
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next(folders.RUNS / name for name in names if not folders.taken(folders.RUNS / name))
+
+
+def _write(
+    folder: Path,
+    given: Options,
+    network: Backbone,
+    weights: Weights,
+    learned: Learned,
+    clock: "Clock",
+) -> None:
+    dataset, parts, outcome = learned.dataset, learned.split, learned.outcome
+    records.write_data(folder, dataset, parts, learned.fingerprints)
+    if learned.fit is not None:
+        records.write_strengths(folder, learned.fit.trials)
+    answers, places = learned.answers, held_out(parts)
+    records.write_predictions(folder, dataset, places, records.parts_of(parts, places), answers)
+    more: dict[str, Any] = {}
+    if outcome is not None:
+        records.write_history(folder, outcome.tuned.history, outcome.tuned.range_test)
+        records.write_gradients(folder, outcome.tuned.gradients)
+        more["fine-tuning"] = outcome.as_dict()
+    more["seconds"] = clock.laps()
+    records.write_metrics(folder, answers.details(dataset.class_names) | more)
+    head = answers.head
+    manifest = {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "classes": list(dataset.class_names),
+        "backbone": bundle.describe(network),
+        "weights": {"choice": weights.choice, "source": weights.source, "sha256": weights.sha256, "seed": weights.seed},
+        "engine": {"name": given.engine, "precision": learned.precision},
+        "data": records.about_data(dataset, parts),
+        "head": {
+            "strength": learned.fit.strength if learned.fit is not None else None,
+            "folds": learned.fit.folds if learned.fit is not None else None,
+            "temperature": head.temperature,
+            "fitted_on": answers.fitted_on,
+        },
+        "options": {name: utf8(value) for name, value in asdict(given).items()},
+        "metrics": answers.metrics() | more,
+        "versions": {"tl": __version__, **{name: version(name) for name in _LIBRARIES}},
+        "command": [utf8(word) for word in sys.argv],
+    }
+    kept = outcome.tuned.weights if outcome is not None and outcome.kept else None
+    bundle.write(folder, head, answers.unknown, learned.trunk, manifest, tuned=kept)
+    if outcome is not None:
+        outcome.remove_traces(folder)
+
+
+class Clock:
+    """Seconds of each phase; `started` is a time of `time.monotonic`."""
+
+    def __init__(self) -> None:
+        self.started = self._last = time.monotonic()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """End a phase."""
+        now = time.monotonic()
+        self._laps[name] = round(now - self._last, 3)
+        self._last = now
+
+    def laps(self) -> dict[str, float]:
+        """The phases so far, and the total."""
+        return self._laps | {"total": round(time.monotonic() - self.started, 3)}

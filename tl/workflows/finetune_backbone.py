@@ -1,0 +1,291 @@
+"""A fitted head becomes a fine-tuned network, if that answers more of the validation photos right."""
+
+import math
+import shutil
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.data.load import Dataset
+from tl.data.splits import Split
+from tl.engines.engine import Engine
+from tl.engines.open import has_gpu
+from tl.engines.openvino import OpenVINOEngine
+from tl.engines.trunk import Trunk, content_key, convert
+from tl.errors import EngineError
+from tl.evaluation.metrics import Evaluation
+from tl.evaluation.significance import Comparison, mcnemar
+from tl.features.extract import Features, extract
+from tl.learning.board import board
+from tl.learning.calibration import temperature
+from tl.learning.head import Head, fit, folds_of
+from tl.learning.job import Job
+from tl.learning.rules import RATES, TuningRule, class_weights, tuning_rule, unfreeze_rule
+from tl.learning.tuning import Tuned, tune
+from tl.learning.unknown import Unknown
+from tl.learning.unknown import fit as fit_unknown
+from tl.networks.backbones import Backbone
+from tl.networks.weights import Weights, sha256_of
+from tl.prediction.held_out import VALIDATION, Answers, answer_held_out, held_out
+from tl.progress import Reporter
+from tl.runs.folder import CHECKPOINT
+from tl.runs.options import Options, seconds
+from tl.workflows.finetune_log import spread, tell_plan
+
+_KNOWN = 2000  # training photos passed through the tuned network to tell what is like them
+_RESERVE = 4.0  # seconds of a budget for writing the run
+_TUNED = "tuned"  # the folder of the converted network inside the run, until its files are linked
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """All that fine-tuning begins with."""
+
+    options: Options
+    dataset: Dataset
+    features: Features
+    split: Split
+    head: Head
+    answers: Answers
+    backbone: Backbone
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What fine-tuning came to, and whether it is `kept`: only if it answers more of the validation photos right."""
+
+    unfreeze: str
+    tuned: Tuned
+    trunk: Trunk
+    answers: Answers
+    before: dict[str, Evaluation]
+    comparison: Comparison | None
+    kept: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form of metrics.json."""
+        tuned = self.tuned
+        return {
+            "kept": self.kept,
+            "unfreeze": self.unfreeze,
+            "comparison": self.comparison.as_dict() if self.comparison is not None else None,
+            "head_only": {name: score.as_dict() for name, score in self.before.items()},
+            "tuned": {name: score.as_dict() for name, score in self.answers.scores.items()},
+            "rule": vars(tuned.rule),
+            "steps": tuned.steps,
+            "stopped": tuned.stopped,
+            "images_per_second": round(tuned.speed, 2),
+            "trained_parameters": tuned.trained,
+            "precision": tuned.precision,
+        }
+
+    def remove_traces(self, folder: Path) -> None:
+        """Remove what only a killed training needs, and the tuned network where it is not kept."""
+        shutil.rmtree(folder / _TUNED, ignore_errors=True)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        if not self.kept:
+            self.tuned.weights.unlink(missing_ok=True)
+
+
+def attempt(given: Attempt, folder: Path, started: float, report: Reporter) -> Outcome | None:
+    """Train the backbone as the options ask; None where they, or the rules, leave it at the head.
+
+    `started` is when the run began, a time of `time.monotonic`, from which a budget counts.
+    """
+    job = _job(given, started, report)
+    if job is None:
+        return None
+    with board(folder / "tensorboard" if given.options.tensorboard else None) as listen:
+        tuned = tune(job, folder, report, listen)
+    tell_tuned(tuned, report)
+    trunk, answers = answered(given, tuned, folder, report)
+    return _judged(given, job.unfreeze, tuned, trunk, answers, report)
+
+
+def answered(given: Attempt, tuned: Tuned, folder: Path, report: Reporter) -> tuple[Trunk, Answers]:
+    """The trained network as it will predict, and what it says of the photos that were not trained on."""
+    weights = Weights("tuned", tuned.weights, "this run", sha256_of(tuned.weights))
+    shutil.rmtree(folder / _TUNED, ignore_errors=True)
+    trunk = convert(given.backbone, weights, folder / _TUNED, report=report)
+    engine = _engine(given, weights, trunk)
+    places, known = held_out(given.split), _sample(given)
+    pictures = [given.dataset.pictures[at] for at in np.concatenate([places, known])]
+    features = extract(pictures, engine, given.backbone.recipe, None, report=report)
+    if len(features.kept) != len(pictures):
+        raise EngineError("a photo of the data set was removed while the network was trained: run again")
+    values, of_known = features.values[: len(places)], features.values[len(places) :]
+    unknown = measure(of_known, given.dataset, known, given.options) if len(known) else None
+    return trunk, _calibrated(tuned.head, values, given, unknown)
+
+
+def measure(
+    values: NDArray[np.float32], dataset: Dataset, places: NDArray[np.int64], options: Options
+) -> Unknown | None:
+    """What tells photos unlike those at `places`, whose features are `values`; None where the options turn it off."""
+    if not options.unknown_rate:
+        return None
+    classes = len(dataset.class_names)
+    return fit_unknown(values, dataset.labels[places], classes, rate=options.unknown_rate, seed=options.seed)
+
+
+def _sample(given: Attempt) -> NDArray[np.int64]:
+    """Training photos that tell what is like them: as many as a false-alarm rate of a thousandth needs."""
+    if not given.options.unknown_rate:
+        return given.split.train[:0]
+    shuffled = np.random.default_rng(given.options.seed).permutation(given.split.train)
+    return np.sort(shuffled[:_KNOWN])
+
+
+def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
+    options, train = given.options, given.split.train
+    unfreeze = options.unfreeze
+    if unfreeze == "auto":
+        unfreeze = unfreeze_rule(len(train), len(given.dataset.class_names), gpu=has_gpu())
+        report.say("fine-tuning", f"auto: {unfreeze} of the backbone, for {len(train):,} photos")
+    if unfreeze == "none":
+        _tell_idle(options, report)
+        return None
+    rule = overridden(tuning_rule(len(train), unfreeze), options)
+    monitor = monitored(given, rule)
+    inner = np.setdiff1d(train, monitor)
+    head = given.head if not len(monitor) else _head_without(given, inner)
+    tell_plan(unfreeze, rule, len(inner), len(monitor), report)
+    weights_of, balanced = _balance(given, inner, report)
+    kept = np.concatenate([inner, monitor])
+    return Job(
+        given.backbone,
+        given.weights,
+        head,
+        [given.dataset.pictures[at] for at in kept],
+        given.dataset.labels[kept],
+        np.arange(len(inner)),
+        np.arange(len(inner), len(kept)),
+        unfreeze,
+        rule,
+        options.seed,
+        weights_of,
+        balanced,
+        options.lr == "auto",
+        options.precision,
+        options.engine,
+        deadline_of(given, started),
+        threads=options.threads,
+    )
+
+
+def _tell_idle(options: Options, report: Reporter) -> None:
+    """Options for training the backbone, where it is not trained."""
+    names = ("epochs", "batch", "lr", "optimizer", "weight_decay", "label_smoothing", "augment", "views", "budget")
+    idle = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+    if idle:
+        count = "counts" if len(idle) == 1 else "count"
+        report.warn(f"{', '.join(idle)} {count} only where the backbone is trained: add --unfreeze last, half or all")
+
+
+def deadline_of(given: Attempt, started: float) -> float:
+    """When training has to end so that the run is complete within its budget."""
+    if given.options.budget is None:
+        return math.inf
+    return started + seconds(given.options.budget) - _RESERVE - (len(held_out(given.split)) + len(_sample(given))) / 30
+
+
+def overridden(rule: TuningRule, options: Options) -> TuningRule:
+    """A rule with what the options say instead."""
+    asked: dict[str, Any] = {
+        "epochs": options.epochs,
+        "batch": options.batch,
+        "learning_rate": options.learning_rate,
+        "optimizer": options.optimizer,
+        "weight_decay": options.weight_decay,
+        "label_smoothing": options.label_smoothing,
+        "augment": options.augment,
+        "views": options.views,
+    }
+    if options.optimizer not in (None, rule.optimizer) and options.learning_rate is None:
+        asked["learning_rate"] = RATES[options.optimizer]
+    rule = replace(rule, **{name: value for name, value in asked.items() if value is not None})
+    mixup = 0.0 if rule.augment == "none" else rule.mixup
+    return replace(rule, mixes=rule.augment == "strong", mixup=mixup)
+
+
+def monitored(given: Attempt, rule: TuningRule) -> NDArray[np.int64]:
+    """The places of the training photos that say when to stop, by content."""
+    train = given.split.train
+    if not rule.monitor:
+        return train[:0]
+    prints = [given.features.fingerprints[at] for at in train]
+    folds = folds_of(given.dataset.labels[train], prints, round(1 / rule.monitor), given.options.seed)
+    chosen: NDArray[np.int64] = train[folds == 0]
+    return chosen
+
+
+def _head_without(given: Attempt, inner: NDArray[np.int64]) -> Head:
+    return fit(
+        given.features.values[inner],
+        given.dataset.labels[inner],
+        len(given.dataset.class_names),
+        fingerprints=[given.features.fingerprints[at] for at in inner],
+        seed=given.options.seed,
+    ).head
+
+
+def _balance(given: Attempt, inner: NDArray[np.int64], report: Reporter) -> tuple[tuple[float, ...] | None, bool]:
+    counts = Counter(int(label) for label in given.dataset.labels[inner])
+    per_class = tuple(max(1, counts[at]) for at in range(len(given.dataset.class_names)))
+    asked = given.options.balance
+    uneven = f"classes have {spread(per_class)} photos"
+    weights = class_weights(per_class)
+    if asked == "sampling":
+        report.say("", f"{uneven}: each is drawn as often as the others")
+        return None, True
+    if asked == "none" or weights is None:
+        return None, False
+    report.say("", f"{uneven}: weighted {min(weights):.2f} to {max(weights):.2f}, the fewer the more")
+    return weights, False
+
+
+def _engine(given: Attempt, weights: Weights, trunk: Trunk) -> Engine:
+    options = given.options
+    if options.engine == "tensorflow" or (options.engine == "auto" and has_gpu()):
+        from tl.engines.tensorflow import TensorFlowEngine
+
+        return TensorFlowEngine(given.backbone, weights, options.precision)
+    key = content_key(trunk.xml_sha256, trunk.bin_sha256, given.backbone.recipe)
+    return OpenVINOEngine(trunk.xml, key, options.precision, options.threads)
+
+
+def _calibrated(head: Head, values: NDArray[np.float32], given: Attempt, unknown: Unknown | None) -> Answers:
+    places = np.searchsorted(held_out(given.split), given.split.validation)
+    truth = given.dataset.labels[given.split.validation]
+    head = replace(head, temperature=temperature(head.logits(values[places]), truth))
+    return answer_held_out(head, values, given.dataset, given.split, unknown, VALIDATION)
+
+
+def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: Answers, report: Reporter) -> Outcome:
+    places = np.searchsorted(held_out(given.split), given.split.validation)
+    truth = given.dataset.labels[given.split.validation]
+    right = [side.shares[places].argmax(axis=1) == truth for side in (given.answers, answers)]
+    comparison = mcnemar(*right)
+    before, after = given.answers.scores["validation"], answers.scores["validation"]
+    # It is a copy of the whole network, while the head alone shares its trunk with other runs: a tie is not worth that,
+    # even of lower log-loss. One photo is, though chance may give it: who unfroze the backbone asked for the likelier.
+    kept = comparison.gained > comparison.lost
+    report.say("compared", comparison.sentence("the head alone", "the tuned network"))
+    figures = f"top-1 {100 * before.top1.value:.1f} to {100 * after.top1.value:.1f} %"
+    loss = f"log-loss {before.log_loss:.3f} to {after.log_loss:.3f}"
+    verdict = "the tuned network is kept" if kept else "no more right on validation, so the head alone is kept"
+    report.say("", f"{figures}, {loss}: {verdict}")
+    return Outcome(unfreeze, tuned, trunk, answers, given.answers.scores, comparison, kept)
+
+
+def tell_tuned(tuned: Tuned, report: Reporter) -> None:
+    """How training went."""
+    count = f"{tuned.steps:,} steps, {tuned.trained:,} parameters, {tuned.speed:.1f} images/s ({tuned.precision})"
+    report.say("", count)
+    if tuned.stopped:
+        report.say("", f"stopped early: {tuned.stopped}; the best weights so far are taken")
