@@ -19,7 +19,7 @@ from planted import Planted, plant
 
 from tl.data.dataset import Dataset
 from tl.data.load import load
-from tl.doctor.copies import copies
+from tl.data.near_duplicates import copies
 from tl.doctor.findings import Finding
 from tl.doctor.read import Seen, read_all
 from tl.engines.open import open_engine

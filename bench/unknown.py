@@ -15,11 +15,11 @@ import numpy as np
 from paths import PHOTOS, cifar_folder
 from scipy.stats import rankdata
 
+from tl.cache import open_cache
 from tl.data.images import Picture, decode, fit, read
 from tl.data.load import load
 from tl.engines.engine import Engine
 from tl.engines.open import open_engine
-from tl.features.cache import open_cache
 from tl.features.extract import extract
 from tl.learning import head as heads
 from tl.learning import unknown

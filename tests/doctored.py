@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tl.data.dataset import Dataset, Sample, assemble
-from tl.data.image_stats import Looks
-from tl.doctor.looking import look
+from tl.data.image_stats import Looks, look
 from tl.doctor.read import Seen
 
 

@@ -13,8 +13,8 @@ _CODE = """
 import json, sys
 from dataclasses import replace
 from pathlib import Path
-from tl.service.allowances import Allowances
-from tl.service.members import Limits
+from tl.service.options import Allowances
+from tl.service.archives import Limits
 from tl.service.options import Options
 from tl.service.server import serve
 

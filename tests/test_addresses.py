@@ -5,7 +5,7 @@ import sys
 
 from conftest import ROOT
 
-from tl.datasets.addresses import is_address
+from tl.data.inputs import is_address
 
 
 def test_what_is_meant_as_an_address() -> None:

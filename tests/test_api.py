@@ -11,8 +11,8 @@ import pytest
 from conftest import TINY
 
 import tl
+from tl.cache import open_cache
 from tl.errors import DataError, UsageError
-from tl.features.cache import open_cache
 from tl.progress import Silent
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tl.errors import StorageError
+from tl.prediction.output import Appended
 from tl.prediction.predictor import Prediction
 from tl.prediction.rows import Columns, Record
-from tl.runs.appending import Appended
 
 COLUMNS = Columns(1)
 NAMES = ["a.png", "c\rd.png", 'two\nlines "quoted"\r.png', os.fsdecode(b"caf\xe9,\n.png"), "z.png"]

@@ -8,13 +8,11 @@ import pytest
 from outlines import outline, registered
 
 from tl.errors import BackboneError
+from tl.networks.zoo.classic import lenet5
 from tl.networks.zoo.googlenet import googlenet
-from tl.networks.zoo.lenet import lenet5
 from tl.networks.zoo.resnet import resnet18, resnet50_cifar
 from tl.networks.zoo.vgg import vgg16_cifar
-from tl.views.blocks import Chain, Junction, Repeat, Step
-from tl.views.labels import label
-from tl.views.pictures.model_graph import architecture
+from tl.views.pictures.model_graph import Chain, Junction, Repeat, Step, architecture, label
 
 MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 

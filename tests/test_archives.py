@@ -17,8 +17,7 @@ import pytest
 from hostile import ATTACKS, GOOD, PNG, damaged, tarred, zipped
 
 from tl.errors import DataError, StorageError
-from tl.service.archives import unpack
-from tl.service.members import Limits
+from tl.service.archives import Limits, unpack
 
 LIMITS = Limits(files=2000, unpacked=100_000_000, member=50_000_000, seconds=30, spare=0)
 
@@ -127,7 +126,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
     archive = zipped(tmp_path / "a", {"cat/1.png": os.urandom(100_000)}, zipfile.ZIP_STORED)
     code = (
         "import resource, signal, sys; from pathlib import Path; from tl.service.archives import unpack;"
-        "from tl.service.members import Limits; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "from tl.service.archives import Limits; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000));"
         "unpack(Path(sys.argv[1]), Path(sys.argv[2]), Limits(spare=0))"
     )

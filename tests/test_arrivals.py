@@ -11,7 +11,7 @@ from test_folders import put
 
 from tl.errors import DataError
 from tl.progress import Silent
-from tl.runs.arrivals import Arrivals, Stamp
+from tl.workflows.watch import Arrivals, Stamp
 
 
 class Watcher:

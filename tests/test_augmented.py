@@ -17,7 +17,7 @@ from tl.learning.augment import augmenter
 from tl.runs.options import Options
 from tl.views.pictures import augmented
 from tl.views.pictures.augmented import OTHER, OWN, draw, draw_samples
-from tl.views.tile import MOUNT, PAGE
+from tl.views.pictures.grid import MOUNT, PAGE
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 NAMES = ("cat", "dog")

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tl import cache as store
+from tl.cache import FeatureCache
 from tl.errors import CacheError
-from tl.features import cache as store
-from tl.features.cache import FeatureCache
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -85,7 +85,7 @@ def test_the_store_stays_near_its_limit(tmp_path):
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from tl.features.cache import FeatureCache
+from tl.cache import FeatureCache
 start = int(sys.argv[2])
 with FeatureCache(Path(sys.argv[1]), 500_000_000) as cache:
     print("ready", flush=True)
@@ -161,7 +161,7 @@ FULL = """
 import resource, signal, sys, numpy as np
 from pathlib import Path
 from tl.errors import CacheError
-from tl.features.cache import FeatureCache
+from tl.cache import FeatureCache
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with FeatureCache(Path(sys.argv[1]), 500_000_000) as cache:
     cache.put([(b"a" * 48, np.ones(512, np.float32))])

@@ -86,7 +86,7 @@ def test_the_cache_commands(tl, tmp_path):
     where = {"TL_CACHE_DIR": str(tmp_path / "cache"), "TL_CACHE_LIMIT": "2G"}
     assert "none yet (limit 2.0 GB)" in tl("cache", "info", **where).stdout
     code = (
-        "import numpy as np; from tl.features.cache import open_cache\n"
+        "import numpy as np; from tl.cache import open_cache\n"
         "with open_cache() as cache: cache.put([(bytes(48), np.ones(10, np.float32))])"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ, **where})

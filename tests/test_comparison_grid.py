@@ -11,7 +11,7 @@ from test_comparison_views import CASES, every_case, made
 
 from tl.errors import ImageError, UsageError
 from tl.views.pictures.comparison import SIDE, choose, grid
-from tl.views.tile import COLOURS, TINTS
+from tl.views.pictures.grid import COLOURS, TINTS
 from tl.workflows.compare import Answer, Comparison
 
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from rich.cells import cell_len
 
-from tl.evaluation.intervals import proportion
-from tl.views.comparison_chart import chart, limits, save_chart
-from tl.views.phrases import figure, percent
+from tl.evaluation.metrics import proportion
 from tl.views.pictures.augmented import OTHER, OWN
+from tl.views.pictures.comparison import chart, limits, save_chart
 from tl.views.terminal.comparison import largest_class, table
+from tl.views.terminal.tables import figure, percent
 from tl.workflows.compare import Answer, Comparison, Entry, Photo
 
 LONG = "a-network-with-a-really-very-long-name-of-many-words"

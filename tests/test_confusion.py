@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from tl.evaluation.confusion import Pair, confusion, most_confused
+from tl.evaluation.metrics import Pair, confusion, most_confused
 
 
 @pytest.mark.parametrize("classes", [2, 100])

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from tl.data.dataset import Dataset
 from tl.data.load import load
-from tl.doctor.copies import Copy
+from tl.data.near_duplicates import Copy
 from tl.doctor.labels import Suspect
 from tl.doctor.plan import KINDS, Plan, Step, plan
 from tl.errors import DataError, UsageError

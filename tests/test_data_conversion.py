@@ -11,8 +11,7 @@ from doctored import photo, write
 
 from tl.data.images import decode, fit, read
 from tl.data.load import load
-from tl.data.write import fresh
-from tl.datasets.conversion import WRITERS, convert
+from tl.data.write import WRITERS, convert, fresh
 from tl.errors import DataError, StorageError, UsageError
 
 

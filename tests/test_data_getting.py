@@ -8,8 +8,8 @@ from conftest import Tl
 from test_known import photos_zip, serve, site  # noqa: F401 - a fixture
 
 from tl.data.load import load
-from tl.datasets.getting import get, listed
 from tl.errors import DataError, DownloadError, UsageError
+from tl.workflows.data_get import get, listed
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tl.data.dataset import Sample
-from tl.datasets.naming import places, safe
+from tl.data.write import places, safe
 
 
 def sample(name: str, label: str | None = "cat", part: str | None = None) -> Sample:

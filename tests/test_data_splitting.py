@@ -13,8 +13,7 @@ from hypothesis import strategies as some
 
 from tl.data.dataset import Dataset
 from tl.data.load import load
-from tl.data.splits import split
-from tl.doctor.apart import apart
+from tl.data.splits import apart, split
 from tl.errors import DataError, UsageError
 from tl.workflows.data_split import part
 
@@ -57,7 +56,7 @@ def test_folders_and_table_hold_the_same_split(animals: Path, tmp_path: Path):
 
 
 def test_without_copies_and_groups_it_is_the_split_of_training(animals: Path, tmp_path: Path):
-    from tl.doctor.looking import look
+    from tl.data.image_stats import look
 
     part(animals, tmp_path / "s.csv", near=False, seed=7)
     dataset = load(animals)

@@ -9,11 +9,10 @@ import pytest
 from conftest import TINY, Tl
 from doctored import photo, write
 
+from tl.data import tfrecord as examples
 from tl.data.load import load
-from tl.data.tfrecord import is_tfrecord
-from tl.datasets import examples
-from tl.datasets.conversion import convert
-from tl.datasets.examples import read_records, write_record
+from tl.data.tfrecord import is_tfrecord, read_records, write_record
+from tl.data.write import convert
 from tl.errors import DataError
 
 
@@ -180,7 +179,7 @@ def test_records_without_images(tmp_path: Path):
 
 
 def test_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tl.datasets.conversion._SHARD", 20_000)
+    monkeypatch.setattr("tl.data.write._SHARD", 20_000)
     write(tmp_path / "d", {f"{label}/{at}.png": photo(at) for label in "ab" for at in range(3)})
     convert(tmp_path / "d", "tfrecord", tmp_path / "r")
     shards = sorted(path.name for path in (tmp_path / "r").glob("*.tfrecord"))

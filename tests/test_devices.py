@@ -6,8 +6,8 @@ import sys
 import pytest
 from conftest import ROOT
 
-from tl.engines import devices
-from tl.engines.devices import Devices, gpu_precision, has_bf16, training_devices
+from tl.engines import tensorflow as devices
+from tl.engines.tensorflow import Devices, gpu_precision, has_bf16, training_devices
 from tl.errors import EngineError
 
 # In a process of its own: how many devices there are is settled when TensorFlow starts.
@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tl.engines.devices import Devices
+from tl.engines.tensorflow import Devices
 from tl.learning.batches import Order, StoredFeed, batches
 from tl.learning.head import Head
 from tl.learning.rules import tuning_rule

@@ -10,8 +10,8 @@ import pytest
 from outlines import outline, registered
 
 from tl.errors import StorageError
+from tl.networks.zoo.classic import lenet5
 from tl.networks.zoo.googlenet import googlenet
-from tl.networks.zoo.lenet import lenet5
 from tl.networks.zoo.resnet import resnet18
 from tl.networks.zoo.vgg import vgg16_cifar
 from tl.views.pictures.diagram import draw, save

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from tl.errors import RunError, UsageError
 from tl.runs.diff import changed, difference
 from tl.runs.summary import Figure, summarize
-from tl.views.contrast import contrast, sentence
+from tl.views.terminal.runs import contrast, sentence
 
 
 @pytest.fixture

@@ -10,11 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from tl.doctor.alignment import overlaps, textured
-from tl.doctor.copies import copies
-from tl.doctor.hashes import hashes
-from tl.doctor.looking import look
-from tl.doctor.neighbours import pairs_above, projected, unit
+from tl.data.image_stats import hashes, look
+from tl.data.near_duplicates import copies, overlaps, textured
+from tl.neighbors import pairs_above, projected, unit
 
 
 def compressed(image: Image.Image) -> Image.Image:

@@ -2,8 +2,8 @@
 
 from doctored import dataset, photo
 
-from tl.doctor.copies import Copy
-from tl.doctor.duplicates import duplicates, groups
+from tl.data.near_duplicates import Copy, groups
+from tl.doctor.duplicates import duplicates
 
 IMAGES = {f"{label}/{at}.png": photo(at) for label in ("cat", "dog") for at in range(4)}
 TRAIN = ["train"] * 8

@@ -9,10 +9,10 @@ import pytest
 from doctored import photo, write
 from PIL import Image
 
+from tl.data.image_stats import look
 from tl.data.load import load
 from tl.doctor.files import files
 from tl.doctor.findings import Finding
-from tl.doctor.looking import look
 
 
 def content(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from doctored import photo, write
 
+from tl.cache import FeatureCache
+from tl.data import image_stats as looking
+from tl.data.image_stats import look
 from tl.data.images import read
-from tl.doctor import looking
-from tl.doctor.looking import look
 from tl.errors import CacheError
-from tl.features.cache import FeatureCache
 from tl.progress import Silent
 
 

@@ -8,8 +8,8 @@ import pytest
 from doctored import photo, write
 from PIL import Image, ImageFilter
 
+from tl.data.image_stats import look
 from tl.data.images import fingerprint
-from tl.doctor.looking import look
 
 
 def test_headers_errors_and_hashes_stand_by_their_pictures(tmp_path: Path):

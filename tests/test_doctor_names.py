@@ -6,7 +6,7 @@ import pytest
 from doctored import dataset, photo, write
 
 from tl.data.load import load
-from tl.doctor.names import names
+from tl.doctor.files import names
 
 TINY = photo(0, 8, 8)
 

@@ -6,8 +6,8 @@ from doctored import dataset, photo
 from PIL import Image
 from test_doctor_copies import CHANGES
 
-from tl.doctor.looking import look
-from tl.doctor.originals import originals
+from tl.data.image_stats import look
+from tl.data.near_duplicates import originals
 
 
 def counted(images: dict[str, Image.Image]):

@@ -6,12 +6,12 @@ import numpy as np
 from doctored import dataset, photo, write
 from PIL import Image, ImageFilter, ImageOps
 
+from tl.data.image_stats import look
 from tl.data.load import load
 from tl.doctor.findings import Diagnosis
-from tl.doctor.looking import look
 from tl.doctor.outliers import far, outliers
-from tl.views.doctor_list import listing
 from tl.views.pages.doctor import page
+from tl.views.terminal.data import listing
 
 
 def test_photos_that_show_nothing_are_named_for_what_they_are():

@@ -10,9 +10,8 @@ from doctored import dataset, photo
 
 from tl.doctor.findings import Diagnosis, Finding, ranked
 from tl.errors import StorageError
-from tl.views.doctor_list import listing
-from tl.views.doctor_words import TITLES
 from tl.views.pages.doctor import page, save
+from tl.views.terminal.data import TITLES, listing
 from tl.views.terminal.tables import width_of
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m\u202e고양이"

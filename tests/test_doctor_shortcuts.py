@@ -8,9 +8,9 @@ import pytest
 from doctored import dataset, photo, write
 from PIL import Image, ImageEnhance, ImageOps
 
+from tl.data.image_stats import look
 from tl.data.load import load
 from tl.doctor.findings import Finding
-from tl.doctor.looking import look
 from tl.doctor.shortcuts import shortcuts
 
 COUNT = 24

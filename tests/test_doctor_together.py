@@ -6,7 +6,8 @@ import pytest
 from doctored import dataset, photo, write
 
 from tl.data.load import load
-from tl.doctor.together import groups_by, torn
+from tl.data.splits import groups_by
+from tl.doctor.duplicates import torn
 from tl.errors import UsageError
 
 TINY = photo(0, 8, 8)

@@ -8,7 +8,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from tl.features.environments import Environments
+from tl.cache import Environments
 
 LIMIT = 10_000_000
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from tl.progress import Silent
-from tl.service import events, job_store
+from tl.service import job_store
+from tl.service import jobs as events
 from tl.service.child import EVENTS
 from tl.service.database import Database
 from tl.service.options import Options

@@ -20,11 +20,10 @@ from PIL import Image
 from tl.data.images import decode, read
 from tl.errors import EngineError, RunError, StorageError, UsageError
 from tl.exporters.formats import FORMATS
-from tl.exports.account import lines
+from tl.exporters.proof import lines
 from tl.prediction.predictor import Predictor
 from tl.runs import run as bundle
-from tl.runs.catalogue import catalogue
-from tl.runs.removal import removable, remove
+from tl.runs.catalogue import catalogue, removable, remove
 from tl.workflows.export import export
 
 
@@ -419,8 +418,8 @@ def test_a_tuned_run_is_written_with_its_own_weights(small_run, tmp_path, name):
 def tuned(run: bundle.Run, folder: Path) -> Path:
     """A run as training leaves it: with weights of its own, of the folded network, and the trunk made from them."""
     from tl.engines import trunk as trunks
-    from tl.networks.folding import fold
     from tl.networks.models import build
+    from tl.networks.trainable import fold
     from tl.networks.weights import Weights
 
     own, file = folder / "tuned", folder / "tuned" / bundle.TUNED

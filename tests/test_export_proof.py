@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tl.evaluation.significance import mcnemar
-from tl.exporters.proof import Change, Proof
-from tl.exports.account import beyond, lines
+from tl.exporters.proof import Change, Proof, beyond, lines
 
 
 def proof(count=100, worse=0, better=0, **changes) -> Proof:

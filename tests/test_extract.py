@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from threadpoolctl import threadpool_info
 
-from tl.engines.blas import OneThread
+from tl.blas import OneThread
+from tl.cache import FeatureCache
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import CacheError
-from tl.features.cache import FeatureCache
 from tl.features.extract import extract, stream
 from tl.networks.backbones import backbone
 from tl.progress import Silent

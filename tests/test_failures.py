@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from tl.runs.failures import Failures
+from tl.prediction.output import Failures
 
 
 def test_failures_are_noted_once(tmp_path: Path) -> None:

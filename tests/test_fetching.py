@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from tl.data import url as fetching
-from tl.data.url import is_public
-from tl.datasets.addresses import Fetched
-from tl.datasets.limits import Limits
+from tl.data.inputs import Fetched
+from tl.data.url import Limits, is_public
 from tl.errors import ImageError
 
 HERE = Limits(timeout=2, total=5, most_bytes=1000, private=True)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tl.errors import BackboneError
-from tl.networks.folding import above, below, fold
 from tl.networks.stages import stages
+from tl.networks.trainable import above, below, fold
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-5  # relative to the largest output; float32 in another order

@@ -13,7 +13,7 @@ from tl.data.load import load as load_data
 from tl.errors import UsageError
 from tl.prediction.predictor import Predictor
 from tl.runs.run import load
-from tl.views.tile import MOUNT
+from tl.views.pictures.grid import MOUNT
 from tl.workflows.grid import Gallery, draw_run, pick
 
 

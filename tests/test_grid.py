@@ -8,10 +8,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tl.errors import UsageError
-from tl.views import signs
 from tl.views.pictures import text
-from tl.views.pictures.grid import counted, draw
-from tl.views.tile import COLOURS, INK, MOUNT, PAGE, QUIET, TINTS, Measures, Tile, confidence_text
+from tl.views.pictures.grid import (
+    COLOURS,
+    INK,
+    MOUNT,
+    PAGE,
+    QUIET,
+    TINTS,
+    Measures,
+    Tile,
+    confidence_text,
+    counted,
+    draw,
+    draw_sign,
+)
 
 Pixels = NDArray[np.uint8]
 BLUE = (20, 60, 200)
@@ -62,7 +73,7 @@ def test_strip_caption_and_sign_have_the_colour_of_the_verdict(label: str, truth
 
 def _sign(verdict: str) -> Pixels:
     picture = Image.new("RGB", (40, 40), (255, 255, 255))
-    signs.draw(picture, verdict, 0, 0, 40, (0, 0, 0))
+    draw_sign(picture, verdict, 0, 0, 40, (0, 0, 0))
     return np.asarray(picture)[..., 0]
 
 
@@ -82,7 +93,7 @@ def test_signs_differ_without_colour() -> None:
 def test_a_tile_carries_the_sign_of_its_verdict(label: str, verdict: str) -> None:
     size = Measures(224)
     expected = Image.new("RGB", (size.letter, size.letter), TINTS[verdict])
-    signs.draw(expected, verdict, 0, 0, size.letter, COLOURS[verdict])
+    draw_sign(expected, verdict, 0, 0, size.letter, COLOURS[verdict])
     card = _card(_tile(label))
     column = card[230:, size.pad : size.pad + size.letter].astype(int)
     distances = [np.abs(column[y : y + size.letter] - np.asarray(expected)).mean() for y in range(15)]

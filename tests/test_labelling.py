@@ -15,9 +15,9 @@ import pytest
 from conftest import ROOT
 from test_video import make
 
+from tl.data.dataset import Failed
 from tl.data.images import Picture
 from tl.data.inputs import Request
-from tl.datasets.given import Failed
 from tl.errors import StorageError, UsageError
 from tl.prediction import predictor as prediction
 from tl.prediction.predictor import Predictor

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from tl.views.lettering import MATPLOTLIBS, legible, lettering
+from tl.views.pictures.text import MATPLOTLIBS, legible, lettering
 
 SCRIPTS = ("고양이와 개", "猫", "ネコ", "кошка", "Übergröße", "γάτα")
 
@@ -76,12 +76,12 @@ def test_lines_from_anywhere_become_lines_that_can_be_drawn(line: str, shown: st
 def test_no_setting_and_no_window_of_matplotlib_is_touched():
     code = """
 import sys
-import tl.views.pictures.curves, tl.views.lettering
+import tl.views.pictures.curves, tl.views.pictures.text
 assert "matplotlib" not in sys.modules
 import matplotlib
 names = set(matplotlib.rcParams) - {"backend"}  # looking at that chooses it
 before = {name: matplotlib.rcParams[name] for name in names}
-families = tl.views.lettering.lettering("고양이")
+families = tl.views.pictures.text.lettering("고양이")
 assert len(families) == 2, families
 assert "matplotlib.pyplot" not in sys.modules
 assert {name: matplotlib.rcParams[name] for name in names} == before

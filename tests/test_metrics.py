@@ -10,8 +10,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as sklearn
 
 from tl.errors import DataError
-from tl.evaluation.intervals import mean_proportion, proportion
-from tl.evaluation.metrics import evaluate
+from tl.evaluation.metrics import evaluate, mean_proportion, proportion
 
 
 def drawn(count: int, classes: int, seed: int = 0, sharp: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

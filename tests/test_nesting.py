@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from test_folders import put
 
+from tl.data.folders import several
 from tl.data.load import load
-from tl.datasets.nesting import several
 
 PETS, BIRDS = ("pets/cat/a.jpg", "pets/dog/b.jpg", "pets/dog/c.jpg"), ("birds/owl/a.jpg", "birds/kite/b.jpg")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tl.errors import StorageError, UsageError
+from tl.prediction import rows as parquet
 from tl.prediction.predictor import Prediction
 from tl.prediction.rows import Columns
-from tl.runs import parquet
 
 
 def test_rows_come_back_group_by_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

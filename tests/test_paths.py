@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_folders import put
 
-from tl.datasets.paths import image_files
+from tl.data.inputs import image_files
 from tl.errors import DataError, UsageError
 
 

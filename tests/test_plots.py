@@ -10,12 +10,11 @@ from PIL import Image
 from test_history import RATE, write_run
 
 from tl.errors import RunError
-from tl.learning.loop import Epoch
-from tl.learning.schedule import RangeTest
+from tl.learning.loop import Epoch, RangeTest
 from tl.runs.records import write_history
-from tl.views.history import read
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.curves import figure, learning_curves
+from tl.views.terminal.runs import read
 
 RATES = tuple(10 ** (-7 + at / 8) for at in range(50))
 TEST = RangeTest(RATES, tuple(1.0 - 0.5 / (1 + 1e-3 / rate) + 30 * rate for rate in RATES), RATE)

@@ -8,8 +8,8 @@ from filelock import FileLock
 from made_runs import accuracy, make
 
 from tl.errors import RunError, StorageError, UsageError
+from tl.runs.catalogue import all_but_best, removable, remove
 from tl.runs.folder import partial
-from tl.runs.removal import all_but_best, removable, remove
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from made_reports import made
 from PIL import Image
 
 from tl.data.images import fingerprint
+from tl.views.pages.report import charts as matrix
 from tl.views.pages.report import examples as choice
 from tl.views.pages.report.account import typed
+from tl.views.pages.report.examples import SIDE, Album, thumbnail, within
 from tl.views.pages.report.predictions import Answers, read_answers
-from tl.views.report import matrix
-from tl.views.report.photos import SIDE, Album, thumbnail, within
-from tl.views.report.wording import brief, percent, seconds
+from tl.views.pages.report.scores import brief, percent, seconds
 
 
 @pytest.fixture

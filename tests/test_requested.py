@@ -11,9 +11,8 @@ from test_folders import put
 from test_video import make
 
 from tl.data.images import read
-from tl.data.inputs import Request, requested
-from tl.datasets.addresses import Fetched
-from tl.datasets.limits import Limits
+from tl.data.inputs import Fetched, Request, requested
+from tl.data.url import Limits
 from tl.errors import DataError, ImageError, UsageError
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from tl.runs.resuming import Done
+from tl.prediction.output import Done
 
 
 def test_names_are_taken_as_often_as_they_have_rows() -> None:

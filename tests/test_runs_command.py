@@ -14,8 +14,7 @@ from tl.errors import RunError, UsageError
 from tl.runs.catalogue import catalogue
 from tl.runs.folder import partial
 from tl.runs.summary import summarize
-from tl.views.factsheet import factsheet
-from tl.views.terminal.runs import listing
+from tl.views.terminal.runs import factsheet, listing
 from tl.views.terminal.tables import columns, shortened, size
 
 KOREAN = "고양이와-개-그리고-아주-긴-이름의-사진-모음"

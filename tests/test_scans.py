@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tl.data import images
-from tl.datasets.scans import lacks_only_its_end
+from tl.data.decoding import lacks_only_its_end
 from tl.errors import ImageError
 
 PIXELS = np.kron(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8), np.ones((4, 4, 1), np.uint8))

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from tl.learning.schedule import HIGHEST, LOWEST, range_test, share_of_rate
+from tl.learning.loop import HIGHEST, LOWEST, range_test, share_of_rate
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(100, 0.1), (7, 0.5), (1000, 0.03), (20, 0.0)])

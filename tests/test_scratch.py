@@ -10,7 +10,7 @@ from test_tuning import Heard, history
 
 import tl as library
 from tl.runs.options import Options
-from tl.runs.scratch import first_head, wanted
+from tl.workflows.finetune_backbone import first_head, wanted
 
 
 @pytest.fixture(scope="module")

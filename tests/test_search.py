@@ -11,7 +11,7 @@ from PIL import Image
 
 import tl as library
 from tl.errors import DataError, UsageError
-from tl.features.neighbors import most_similar
+from tl.neighbors import most_similar
 from tl.views.pictures.search import draw, likeness
 from tl.workflows.search import Found, Match, Search
 
@@ -27,7 +27,7 @@ def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_most_similar_rows(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tl.features.neighbors._BLOCK", 7)
+    monkeypatch.setattr("tl.neighbors._NEIGHBORS_BLOCK", 7)
     draw = np.random.default_rng(0)
     rows = draw.standard_normal((40, 5), np.float32) * draw.uniform(0.1, 9, (40, 1)).astype(np.float32)
     queries = draw.standard_normal((3, 5), np.float32)

@@ -15,7 +15,7 @@ from tl.client import Client
 from tl.errors import ServiceError, UsageError
 from tl.service import keys
 from tl.service.database import Database
-from tl.service.rates import Rates
+from tl.service.security import Rates
 
 KEYS: dict[str, str] = {}
 

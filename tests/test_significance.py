@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from tl.errors import DataError
-from tl.evaluation.intervals import proportion
+from tl.evaluation.metrics import proportion
 from tl.evaluation.significance import Comparison, learned, mcnemar
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tl.errors import BackboneError, UsageError
-from tl.networks.folding import above, below, fold
 from tl.networks.stages import cut_for, cut_points, stages
+from tl.networks.trainable import above, below, fold
 
 # Where each network's stages end: after a halving of the image, where its tensor is smallest. None: Keras numbers it.
 ENDS = {

@@ -14,12 +14,10 @@ from tl.engines.openvino import OpenVINOEngine
 from tl.errors import DataError, UsageError
 from tl.progress import Silent
 from tl.runs.run import load, trunk_key
-from tl.timing.processes import Process
-from tl.timing.sample import MOST, sample
 from tl.views.pictures.timing import check_picture, figure, save_plot
 from tl.views.terminal.timing import HEADINGS, explained, lines, number, table
 from tl.workflows.bench import Asked, Timing, bench
-from tl.workflows.bench_cells import Cell
+from tl.workflows.bench_cells import MOST, Cell, Process, sample
 
 MACHINE = "Intel(R) Xeon(R) Platinum 8488C, 192 CPUs, OpenVINO 2026.4.1"
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from tl.errors import UsageError
-from tl.networks.folding import above, below, fold
 from tl.networks.stages import cut_for, depths
-from tl.networks.trainable import frozen_part, lower_part, read_stride, upper_part
+from tl.networks.trainable import above, below, fold, frozen_part, lower_part, read_stride, upper_part
 
 SIZE = 72  # its halvings are odd from the fourth on: 72, 36, 18, 9, 5, 3
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tl.engines.devices import Devices
+from tl.engines.tensorflow import Devices
 from tl.learning.calibration import temperature
 from tl.learning.head import Head
 from tl.learning.rules import tuning_rule

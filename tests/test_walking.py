@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from test_folders import put
 
-from tl.datasets import walking
-from tl.datasets.walking import below, in_order, matching, separated
+from tl.data import inputs as walking
+from tl.data.inputs import below, in_order, matching, separated
 
 
 def test_images_are_sorted_folder_by_folder_and_hidden_ones_passed_over(tmp_path: Path) -> None:

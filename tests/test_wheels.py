@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tl.errors import WeightsError
-from tl.networks.wheels import read_member
+from tl.networks.sources.packages import read_member
 
 
 @pytest.fixture

@@ -15,12 +15,11 @@ from conftest import TINY
 
 from tl.runs import run as bundle
 from tl.service import dataset_store, job_store
-from tl.service.allowances import Allowances
 from tl.service.archives import Unpacked
 from tl.service.child import EVENTS, FINDINGS, LOG, PAGE
 from tl.service.database import Database
 from tl.service.job_store import Job
-from tl.service.options import Options
+from tl.service.options import Allowances, Options
 from tl.service.progress import events
 from tl.service.supervision import WorkerHandle, start_worker
 
@@ -131,7 +130,7 @@ def test_a_killed_job_goes_on_from_its_checkpoint(home, who):
     job = home.add(LONG | {"epochs": 40} if who == "child" else LONG)
     code = (
         "import sys, time; from pathlib import Path; from tl.service.supervision import start_worker;"
-        "from tl.service.allowances import Allowances; from tl.service.options import Options;"
+        "from tl.service.options import Allowances; from tl.service.options import Options;"
         "given = Options(state=Path(sys.argv[1]), root=Path(sys.argv[2]), allowances=Allowances(spare=0));"
         "start_worker(given); time.sleep(1000)"
     )

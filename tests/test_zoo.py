@@ -13,10 +13,8 @@ from conftest import ROOT
 from outlines import outline, registered
 
 from tl.networks.stages import functional, graph, stages
-from tl.networks.zoo.alexnet import alexnet
-from tl.networks.zoo.classic import simple_cnn
+from tl.networks.zoo.classic import alexnet, lenet5, simple_cnn
 from tl.networks.zoo.googlenet import googlenet
-from tl.networks.zoo.lenet import lenet5
 from tl.networks.zoo.resnet import resnet18, resnet34, resnet50_cifar
 from tl.networks.zoo.vgg import vgg11, vgg16_cifar, vgg19
 

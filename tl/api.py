@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl.data.images import Picture
-from tl.datasets.asked import named, pictures_of
+from tl.data.inputs import named, pictures_of
 from tl.errors import UsageError
 from tl.progress import Reporter
 from tl.runs import run as bundle
@@ -129,8 +129,8 @@ def compare(
     Writes a folder with a run of each, and the comparison as text, picture and page; with `gradients`, a plot of them
     into each run from random weights. Raises a `tl.errors.TLError` whose message says what to do.
     """
-    from tl.views.compared import draw_comparison
     from tl.views.pictures.gradients import save_gradients
+    from tl.workflows.artifacts import draw_comparison
     from tl.workflows.compare import compare as contest
 
     options = Options(

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl.data.images import Picture
-from tl.data.inputs import Request, requested
-from tl.datasets.asked import named, pictures_of
+from tl.data.inputs import Request, named, pictures_of, requested
 from tl.errors import ImageError, UsageError
 from tl.prediction.predictor import Prediction, Predictor
 from tl.runs import run as bundle

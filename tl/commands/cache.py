@@ -11,8 +11,8 @@ def command() -> None:
 @command.command("info")
 def info() -> None:
     """Where the cache is, what it holds, and its limit."""
+    from tl.cache import open_cache
     from tl.commands.console import Console
-    from tl.features.cache import open_cache
     from tl.settings import settings
 
     where = settings()
@@ -32,8 +32,8 @@ def clear(everything: bool) -> None:
     """Remove the kept features."""
     import shutil
 
+    from tl.cache import clear as clear_features
     from tl.commands.console import Console
-    from tl.features.cache import clear as clear_features
     from tl.settings import settings
 
     where = settings()

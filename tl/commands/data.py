@@ -64,7 +64,7 @@ def check(data: str, fail_on: str, out: Path | None, page: bool, as_json: bool, 
     if as_json:
         click.echo(json.dumps(diagnosis.as_dict(), ensure_ascii=False))
     elif not quiet:
-        from tl.views.doctor_list import listing
+        from tl.views.terminal.data import listing
         from tl.views.terminal.tables import terminal_width
 
         click.echo(listing(diagnosis, terminal_width()))
@@ -88,7 +88,7 @@ def check(data: str, fail_on: str, out: Path | None, page: bool, as_json: bool, 
 def stats(data: str, as_json: bool, **options: Any) -> None:
     """How many photos of which classes, parts, formats and sizes are in DATA."""
     from tl.commands.console import Console
-    from tl.doctor.stats import stats as counted
+    from tl.doctor.balance import stats as counted
     from tl.progress import Silent
     from tl.views.terminal.data import figures
     from tl.views.terminal.tables import terminal_width

@@ -24,9 +24,9 @@ def get(name: str | None, out: Path | None, offline: bool, as_json: bool, quiet:
     Without NAME: which there are. What is here already is not fetched again.
     """
     from tl.commands.console import Console
-    from tl.datasets.getting import get as fetch
-    from tl.datasets.getting import listed
     from tl.progress import Silent
+    from tl.workflows.data_get import get as fetch
+    from tl.workflows.data_get import listed
 
     report = Silent() if as_json or quiet else Console()
     told = [fetch(name, out=out, offline=offline, report=report)] if name else listed()
@@ -55,7 +55,7 @@ def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     cifar100   train, test and meta of CIFAR-100, 32 × 32 pixels
     """
     from tl.commands.console import Console
-    from tl.datasets.conversion import convert as write
+    from tl.data.write import convert as write
     from tl.progress import Silent
 
     report = Silent() if as_json or quiet else Console()

@@ -24,7 +24,7 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
     Images are files, folders (with all below them) or patterns. Exit code 1 if one could not be read.
     """
     from tl.commands.console import dumped
-    from tl.datasets.paths import image_files
+    from tl.data.inputs import image_files
     from tl.prediction.predictor import Predictor
     from tl.runs.run import load
     from tl.workflows.explain import heatmaps, sheet

@@ -173,7 +173,7 @@ def _tell_figures(part: str, scores: dict[str, Any], report: Reporter) -> None:
 
 
 def _share(name: str, value: float, interval: tuple[float, float], what: str = "95 % interval ") -> str:
-    from tl.views.phrases import percent
+    from tl.views.terminal.tables import percent
 
     low, high = interval
     return f"{name} {percent(value)} % ({what}{100 * low:.1f} to {100 * high:.1f})"

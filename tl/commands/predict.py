@@ -8,7 +8,7 @@ import click
 from tl.commands.prediction_options import Within, of_engine, of_rows, printer, tell
 
 if TYPE_CHECKING:
-    from tl.datasets.limits import Limits
+    from tl.data.url import Limits
 
 
 @click.command("predict")
@@ -83,7 +83,7 @@ def _form(as_json: bool, form: str | None) -> str | None:
 
 
 def _limits(timeout: float, total_time: float, max_bytes: str, allow_private: bool) -> "Limits":
-    from tl.datasets.limits import Limits
+    from tl.data.url import Limits
     from tl.settings import parse_size, settings
 
     return Limits(timeout, total_time, parse_size(max_bytes), allow_private, settings().offline)

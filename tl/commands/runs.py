@@ -36,7 +36,7 @@ def show(run: str | None, as_json: bool) -> None:
     """
     from tl.commands.console import dumped
     from tl.runs.summary import summarize
-    from tl.views.factsheet import factsheet
+    from tl.views.terminal.runs import factsheet
     from tl.views.terminal.tables import terminal_width
 
     about = summarize(run)
@@ -55,7 +55,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     """
     from tl.commands.console import dumped
     from tl.runs.diff import difference
-    from tl.views.contrast import contrast
+    from tl.views.terminal.runs import contrast
     from tl.views.terminal.tables import terminal_width
 
     found = difference(runs)
@@ -79,7 +79,7 @@ def rm(runs: tuple[str, ...], keep_best: int | None, yes: bool, quiet: bool) -> 
     not followed, and what is being written stays.
     """
     from tl.errors import UsageError
-    from tl.runs.removal import all_but_best, removable, remove
+    from tl.runs.catalogue import all_but_best, removable, remove
     from tl.views.terminal.runs import removal
 
     if not runs and keep_best is None:

@@ -33,7 +33,7 @@ def command(
     features are kept: a second search in the same photos takes no time.
     """
     from tl.commands.console import Console
-    from tl.datasets.paths import image_files
+    from tl.data.inputs import image_files
     from tl.progress import Silent
     from tl.workflows.grid import check_name
     from tl.workflows.search import search

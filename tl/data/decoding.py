@@ -2,8 +2,12 @@
 
 JPEGs go to libjpeg-turbo, which shrinks while it decodes. Everything else, and every JPEG it objects to, goes to
 Pillow; what telephones write as HEIC, to libheif by way of Pillow.
+
+libjpeg cannot tell: a progressive picture that was cut between two scans decodes without a warning, only coarser, and
+one with a scan for each colour decodes as grey.
 """
 
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,12 +18,113 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.datasets.formats import format_of, unread
-from tl.datasets.scans import lacks_only_its_end
 from tl.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "HEIF": (".heic", ".heif"),
+    "AVIF": (".avif",),
+}
+"""The endings of each format that is read, the usual one first."""
+
+HEAD = 64
+"""How many of the first bytes tell the format."""
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+)
+_UNREAD = (
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (4, b"jP  ", "JPEG 2000"),
+    (0, b"8BPS", "Photoshop"),
+    (8, b"crx ", "Canon raw"),
+    (8, b"CR\x02", "Canon raw"),
+    (0, b"FUJIFILM", "Fujifilm raw"),
+)
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def format_of(content: bytes) -> str:
+    """The name of an image's format, one of `SUFFIXES`; "" for anything else."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"
+    if content[4:8] == b"ftyp":
+        return _of_brands(content[8:HEAD])
+    return next((name for magic, name in _MAGIC if content.startswith(magic)), "")
+
+
+def _of_brands(brands: bytes) -> str:
+    # "mif1" alone says nothing of how the pixels are packed: then the other brands do.
+    if brands[:4] in (b"avif", b"avis") or (brands[:4] in (b"mif1", b"msf1") and b"avif" in brands):
+        return "AVIF"
+    return "HEIF" if brands[:4] in _HEIF else ""
+
+
+def unread(content: bytes) -> str:
+    """The name of an image's format that is not read, in words for people; "" for anything else."""
+    return next((name for at, magic, name in _UNREAD if content.startswith(magic, at)), "")
+
+
+# A marker is FF and a code; FF 00, FF FF and the restart markers belong to the data that they stand in.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_SCAN = 0xDA
+_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive, in Huffman codes, which show where they are cut
+_ENDING = (
+    *(0xD9, 0xD8, 0x01),  # the end marker itself, and what has no place inside a picture
+    *(0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF),  # frames of other codes
+)
+_MOST_SEGMENTS = 10_000
+_COEFFICIENTS = range(64)
+
+
+def lacks_only_its_end(content: bytes) -> bool:
+    """Whether a JPEG has no end marker though the scans that it has started are all that it needs.
+
+    Says nothing of the last scan, which may itself be cut: its decoder knows. Source: ITU-T T.81, annexes B and G.
+    """
+    components = b""
+    missing: dict[tuple[int, int], int] = {}  # how many bits are still to come, by component and coefficient
+    at = 2
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(content, at)
+        if found is None:
+            wanted = [(component, k) for component in components for k in _COEFFICIENTS]
+            return bool(wanted) and all(missing.get(one) == 0 for one in wanted)
+        code, start = content[found.end() - 1], found.end()
+        length = int.from_bytes(content[start : start + 2], "big")
+        body = content[start + 2 : start + length]
+        at = start + length
+        if code in _ENDING or length < 2 or (code in _FRAMES and components):
+            return False
+        if code in _FRAMES:
+            components = body[6::3]
+        elif code == _SCAN:
+            missing.update(_after(body))
+    return False
+
+
+def _after(scan: bytes) -> dict[tuple[int, int], int]:
+    count = scan[0] if scan else 0
+    if not 1 <= count <= 4 or len(scan) != 4 + 2 * count:
+        return {}
+    first, last, bits = scan[-3:]
+    return {(component, k): bits & 15 for component in scan[1:-3:2] for k in _COEFFICIENTS if first <= k <= last}
+
 
 MAX_PIXELS = 178_956_970
 """Half a gigabyte of RGB: where Pillow, too, stops believing that an image is meant well."""

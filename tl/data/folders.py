@@ -3,17 +3,19 @@
 data/cat/1.jpg, data/dog/2.jpg                  class folders; deeper folders belong to their class
 data/train/cat/1.jpg, data/val/dog/2.jpg        split folders, if every folder is one and train has class folders
 data/1.jpg, data/2.jpg                          a flat folder: only where no labels are asked for
+
+`photos/cat/indoor/1.jpg` and `sets/pets/cat/1.jpg` look alike: deeper folders belong to their class, but where several
+hold two folders or more and no images of their own, each may be a data set, which training would take for a class.
 """
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, quoted, short_name
+from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, part_of, quoted, short_name
 from tl.data.images import IMAGE_SUFFIXES
-from tl.datasets.parts import part_of
 from tl.errors import DataError
 
 _IGNORED = frozenset({"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"})
@@ -211,3 +213,28 @@ def _first(files: list[Path]) -> str:
 
 def _count(items: list[Path], noun: str) -> str:
     return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+_LEAST = 2  # folders that look like data sets, and class folders in each
+
+
+def several(dataset: Dataset) -> str:
+    """That a data set looks like several ones, in a sentence that names one to give; else nothing."""
+    if dataset.root is None or any(dataset.parts):
+        return ""
+    inner: dict[str, set[str]] = defaultdict(set)
+    images: dict[str, int] = defaultdict(int)
+    for name, label in zip(dataset.names, dataset.labels, strict=True):
+        first, *deeper = name.split("/")
+        if label < 0 or first != dataset.class_names[label]:
+            continue
+        images[first] += 1
+        inner[first].add(deeper[0] if len(deeper) > 1 else "")  # "" stands for images of its own
+    nested = [label for label, folders in inner.items() if "" not in folders and len(folders) >= _LEAST]
+    if len(nested) < _LEAST:
+        return ""
+    largest = max(nested, key=lambda label: images[label])
+    return (
+        f"this looks like several data sets: {quoted(nested)} hold folders of images and no images of their own; "
+        f"if so, give one, such as {str(dataset.root / largest)!r}"
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data import decoding
-from tl.datasets.formats import SUFFIXES
+from tl.data.decoding import SUFFIXES
 from tl.errors import ImageError
 
 Content = bytes | NDArray[np.uint8]

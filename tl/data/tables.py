@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, short_name
-from tl.datasets.parts import ALIASES, part_of
+from tl.data.dataset import ALIASES, Dataset, Sample, Skipped, assemble, clean, part_of, short_name
 from tl.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}

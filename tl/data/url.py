@@ -11,13 +11,28 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from tl.datasets.limits import Limits
 from tl.errors import ImageError
+
+if TYPE_CHECKING:
+    import ssl
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds without an answer, seconds in all, bytes of an image; and whether private addresses may be asked."""
+
+    timeout: float = 10.0
+    total: float = 60.0
+    most_bytes: int = 50 * 10**6
+    private: bool = False
+    offline: bool = False
+
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
@@ -31,8 +46,6 @@ _UNSURE = (
     ipaddress.ip_network("100::/8"),
 )
 
-if TYPE_CHECKING:
-    import ssl
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data import video_frames as frames
+from tl.data.dataset import Failed
 from tl.data.decoding import MAX_PIXELS
-from tl.datasets.given import Failed
 from tl.errors import ImageError
 
 if TYPE_CHECKING:

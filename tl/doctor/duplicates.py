@@ -6,23 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.doctor.copies import Copy
+from tl.data.near_duplicates import Copy, groups
 from tl.doctor.findings import Finding
-from tl.doctor.mending import Mending
+from tl.doctor.suggest import Mending
 
 Labels = NDArray[np.int64]
 
+_SHOWN = 12  # files of a group that a finding names
 _HELD_OUT = ("validation", "test")
-
-
-def groups(count: int, found: Sequence[Copy]) -> Labels:
-    """A number for each of `count` pictures, the same for those that show one photo."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    ends = np.array([(copy.first, copy.second) for copy in found], np.int64).reshape(-1, 2)
-    links = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 
 def duplicates(dataset: Dataset, found: Sequence[Copy], parts: Sequence[str | None], *, given: bool) -> list[Finding]:
@@ -71,3 +62,25 @@ def _how(same: list[Copy]) -> str:
     least = min(copy.likeness for copy in same if not copy.identical)
     mirrored = ", mirrored" if any(copy.mirrored for copy in same) else ""
     return f"{100 * least:.1f} % alike, laid over each other{mirrored}"
+
+
+def torn(dataset: Dataset, groups: Sequence[str], parts: Sequence[str | None], *, given: bool) -> list[Finding]:
+    """Findings about groups that stand on more than one side of a split."""
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        if group and parts[index]:
+            members.setdefault(group, []).append(index)
+    mending = Mending(dataset)
+    found = []
+    for group, indices in sorted(members.items()):
+        sides = [part for part in ("train", "validation", "test") if any(parts[index] == part for index in indices)]
+        if len(sides) < 2:
+            continue
+        fewest = min(sides, key=lambda side: sum(parts[index] == side for index in indices))
+        astray = [index for index in indices if parts[index] == fewest]
+        said = f"group {group} has photos in {' and in '.join(sides)}{'' if given else ' of the split by default'}"
+        shown = tuple(astray[:_SHOWN])
+        names = tuple(dataset.names[index] for index in shown)
+        severity = "error" if given else "warning"
+        found.append(Finding("torn group", severity, names, said, mending.remove(*astray[:_SHOWN]), 0.9, shown))
+    return found

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.splits import Split
 from tl.doctor import balance
+from tl.doctor.files import names
 from tl.doctor.findings import Finding
-from tl.doctor.names import names
-from tl.doctor.neighbours import pairs_above, projected, unit
+from tl.neighbors import pairs_above, projected, unit
 
 Floats = NDArray[np.float32]
 Parts = list[str | None]

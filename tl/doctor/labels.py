@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.blas import OneThread
 from tl.data.dataset import Dataset
 from tl.doctor.findings import Finding
-from tl.doctor.mending import Mending
-from tl.engines.blas import OneThread
+from tl.doctor.suggest import Mending
 from tl.errors import DataError
 from tl.evaluation.metrics import evaluate
 from tl.learning.calibration import softmax, temperature

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.image_stats import Looks
 from tl.doctor.findings import Finding
-from tl.doctor.mending import Mending
-from tl.doctor.neighbours import projected
+from tl.doctor.suggest import Mending
+from tl.neighbors import projected
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

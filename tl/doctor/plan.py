@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from tl.data.dataset import Dataset, Sample
-from tl.datasets.conversion import samples_of
-from tl.datasets.formats import SUFFIXES
-from tl.doctor.copies import Copy, copies
-from tl.doctor.duplicates import groups
-from tl.doctor.files import files
+from tl.data.decoding import SUFFIXES
+from tl.data.near_duplicates import Copy, copies, groups
+from tl.data.write import samples_of
+from tl.doctor.files import files, same_class
 from tl.doctor.labels import Suspect, suspects
-from tl.doctor.names import same_class
 from tl.doctor.read import Seen
 from tl.errors import DataError, UsageError
 

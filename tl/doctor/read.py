@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.image_stats import Looks
+from tl.cache import FeatureCache, namespace, usable_cache
+from tl.data.image_stats import Looks, look
 from tl.data.images import VERSION, Picture
-from tl.doctor.looking import look
 from tl.engines.engine import Engine
-from tl.features.cache import FeatureCache, namespace, usable_cache
 from tl.features.extract import extract
 from tl.networks.backbones import Recipe
 from tl.progress import Reporter

@@ -2,10 +2,20 @@
 
 import importlib
 import importlib.util
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tl import __version__
 from tl.errors import EngineError, UsageError
+from tl.progress import Reporter
+from tl.runs.run import Run
 
 INSTALL = "pip install 'tl[export]'"
 
@@ -59,3 +69,55 @@ def chosen(name: str, int8: bool) -> Format:
     if missing:
         raise EngineError(f"--to {name} needs {' and '.join(missing)}, not installed here: {INSTALL}")
     return found
+
+
+Pixels = NDArray[np.uint8]
+"""Photos, RGB `[n, height, width, 3]`, or one of them `[height, width, 3]`."""
+
+Probabilities = NDArray[np.float32]
+
+Answering = Callable[[Pixels], Probabilities]
+"""From photos of one size, `[n, height, width, 3]`, to calibrated probabilities `[n, classes]`."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A run that is to be written at `path`, with what it is `about` as metadata.
+
+    It is quantized where there are photos for `calibration`, resized.
+    """
+
+    run: Run
+    path: Path
+    about: dict[str, Any]
+    calibration: tuple[Pixels, ...]
+    report: Reporter
+
+
+MEMBER = "classifier.json"
+
+
+def about(run: Run, name: str, int8: bool) -> dict[str, Any]:
+    """What every format carries in its metadata, as far as it has room."""
+    recipe = run.backbone.recipe
+    return {
+        "classes": list(run.classes),
+        "input": "photos: uint8 [n, height, width, 3], RGB, of any height and width, upright (EXIF rotation applied)",
+        "output": "probabilities: float32 [n, classes], calibrated, in the order of classes",
+        "inside": ["resize", "normalisation", "network", "head", "temperature"],
+        "outside": ["decoding", "EXIF rotation", "telling photos that are unlike all training photos (unknown)"],
+        "backbone": run.backbone.name,
+        "image_size": recipe.image_size,
+        "resize": recipe.resize,
+        "tuned": run.tuned is not None,
+        "run": run.name,
+        "format": name,
+        "int8": int8,
+        "tl": __version__,
+    }
+
+
+def attach(path: Path, told: dict[str, Any]) -> None:
+    """Write it into a file that is a zip archive, or becomes one at its end as LiteRT's convention has it."""
+    with ZipFile(path, "a") as archive:
+        archive.writestr(MEMBER, json.dumps(told, indent=1, ensure_ascii=False).encode("utf-8", "replace"))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tl.engines.openvino import _runtime as runtime
-from tl.exports.contract import Pixels
-from tl.exports.silence import silence
+from tl.exporters.formats import Pixels
+from tl.exporters.network import silence
 
 
 def quantized(trunk: Any, calibration: Sequence[Pixels], name: str = "", kind: Any = np.uint8) -> Any:

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tl.engines.devices import tensorflow
-from tl.exporters.network import parts
-from tl.exports.about import attach
-from tl.exports.contract import Answering, Writing
-from tl.exports.silence import silence
+from tl.engines.tensorflow import tensorflow
+from tl.exporters.formats import Answering, Writing, attach
+from tl.exporters.network import parts, silence
 
 
 def write(job: Writing) -> None:

@@ -3,12 +3,18 @@
 They are made of layers and operations of Keras alone, so that the file loads where `tl` is not installed.
 """
 
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tl.engines.devices import tensorflow
+from tl.engines.tensorflow import tensorflow
 from tl.errors import RunError
 from tl.exporters.resize import resizing
 from tl.networks.backbones import Recipe
@@ -112,3 +118,28 @@ def _answer(run: Run) -> Any:
     model = keras.Model(features, layer(features), name="head")
     layer.set_weights([head.kernel / np.float32(head.temperature), head.bias / np.float32(head.temperature)])
     return model
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Standard output and standard error closed, those of C++ as well, and the loggers of the converters."""
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow", "tf2onnx", "nncf")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    try:
+        with open(os.devnull, "wb") as nowhere, warnings.catch_warnings(action="ignore"):
+            for number, _ in kept:
+                os.dup2(nowhere.fileno(), number)
+            yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

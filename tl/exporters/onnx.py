@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tl.engines.devices import tensorflow
-from tl.exporters.network import parts
-from tl.exports.contract import Answering, Writing
-from tl.exports.silence import silence
+from tl.engines.tensorflow import tensorflow
+from tl.exporters.formats import Answering, Writing
+from tl.exporters.network import parts, silence
 
 OPSET = 18
 

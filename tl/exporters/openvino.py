@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tl.engines.openvino import OpenVINOEngine
+from tl.exporters.formats import Answering, Writing
 from tl.exporters.resize import Side, resizing
-from tl.exports.contract import Answering, Writing
 from tl.learning.head import Head
 from tl.networks.backbones import Recipe
 

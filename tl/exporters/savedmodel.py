@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tl.engines.devices import tensorflow
-from tl.exporters.network import Parts, parts
-from tl.exports.about import MEMBER
-from tl.exports.contract import Answering, Pixels, Probabilities, Writing
-from tl.exports.silence import silence
+from tl.engines.tensorflow import tensorflow
+from tl.exporters.formats import MEMBER, Answering, Pixels, Probabilities, Writing
+from tl.exporters.network import Parts, parts, silence
 
 
 def write(job: Writing) -> None:

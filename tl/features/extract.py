@@ -16,11 +16,11 @@ from itertools import chain, islice
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.blas import OneThread
+from tl.cache import FeatureCache, Vector, namespace
 from tl.data.images import VERSION, Content, Picture, decode, fingerprint, fit, read
-from tl.engines.blas import OneThread
-from tl.engines.engine import Engine, Photos
+from tl.engines.engine import Engine, Photos, Tag, Vectors
 from tl.errors import CacheError, EngineError, ImageError
-from tl.features.cache import FeatureCache, Vector, namespace
 from tl.networks.backbones import Recipe
 from tl.progress import Reporter, Silent
 
@@ -273,3 +273,18 @@ def _stacked(batch: list[_Prepared]) -> tuple[list[_Prepared], Photos]:
 
 def _drained(ready: deque[Row]) -> list[Row]:
     return [ready.popleft() for _ in range(len(ready))]
+
+
+class _Reader:
+    """An engine that only asks for the photos: what cannot be decoded shows, and costs nothing more."""
+
+    name, precision, key, batch = "reader", "none", "reader", 64
+
+    def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
+        for tag, photos in batches:
+            yield tag, np.zeros((len(photos), 1), np.float32)
+
+
+def survey(pictures: Sequence[Picture], recipe: Recipe, *, report: Reporter | None = None) -> Features:
+    """Fingerprints and failures of pictures, decoded as a network with that recipe reads them."""
+    return extract(pictures, _Reader(), recipe, None, report=report)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.engines.blas import OneThread
+from tl.blas import OneThread
 from tl.learning.calibration import log_loss, softmax, temperature
 from tl.learning.rules import HeadRule, head_rule
 from tl.progress import Reporter, Silent

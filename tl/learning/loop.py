@@ -3,7 +3,7 @@
 import datetime
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,13 +11,97 @@ from typing import Any
 
 import numpy as np
 
-from tl.errors import RunError, TLError
+from tl.data.images import Picture
+from tl.errors import RunError, TLError, UsageError
 from tl.learning import checkpoint
 from tl.learning.batches import Feed, Order, batches, plain_batches
-from tl.learning.job import Job
-from tl.learning.schedule import RangeTest, range_test, share_of_rate
+from tl.learning.head import Head, Labels
+from tl.learning.rules import TuningRule
 from tl.learning.trainer import Arrays, Diverged, Trainer
+from tl.networks.backbones import Backbone
+from tl.networks.weights import Weights
 from tl.progress import Reporter
+
+LOWEST, HIGHEST = 1e-7, 1.0
+"""Where the range test begins and ends."""
+
+_RISE = 4.0  # times the least loss so far, and a nat more: beyond that the test has seen enough
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """Learning rates in rising order, the smoothed training loss at each, and the rate to take."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    chosen: float
+
+
+def share_of_rate(step: int, total: int, warmup: float) -> float:
+    """The share of the full learning rate at a step: linear up over `warmup` of all steps, then a cosine down to 0.
+
+    Goyal et al. 2017 and Loshchilov & Hutter 2017. Steps count from 0.
+    """
+    rising = max(1, round(warmup * total))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising + 1) / max(1, total - rising))))
+
+
+def range_test(loss_at: Callable[[float], float], steps: int = 60) -> RangeTest:
+    """Try rising rates, one training step each, until the loss explodes (Smith 2017).
+
+    `loss_at` trains one step with a rate and gives the loss before it. The rate chosen is a tenth of that with the
+    least loss, where training is fast but stable; where no rate lowers the loss, the lowest is chosen.
+    """
+    rates = [LOWEST * (HIGHEST / LOWEST) ** (at / (steps - 1)) for at in range(steps)]
+    losses: list[float] = []
+    average = 0.0
+    for at, rate in enumerate(rates):
+        loss = loss_at(rate)
+        if not math.isfinite(loss):
+            break
+        average = 0.8 * average + 0.2 * loss
+        losses.append(average / (1 - 0.8 ** (at + 1)))
+        if losses[-1] > _RISE * min(losses) + 1.0:
+            break
+    return RangeTest(tuple(rates[: len(losses)]), tuple(losses), _chosen(rates, losses))
+
+
+def _chosen(rates: Sequence[float], losses: Sequence[float]) -> float:
+    if not losses:
+        return rates[0]
+    return max(rates[0], rates[min(range(len(losses)), key=losses.__getitem__)] / 10)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is tuned, and how: pictures with their labels, the head to begin with, the rule.
+
+    `train` and `monitor` are places of `pictures`; `monitor`, held out of the training, says when to stop. `weights_of`
+    has a weight for each class, `balanced` draws classes evenly; `deadline` is a time of `time.monotonic`; from
+    `scratch` the weights are random, and no layer is held back.
+    """
+
+    backbone: Backbone
+    weights: Weights
+    head: Head
+    pictures: Sequence[Picture]
+    labels: Labels
+    train: Labels
+    monitor: Labels
+    unfreeze: str
+    rule: TuningRule
+    seed: int
+    weights_of: tuple[float, ...] | None = None
+    balanced: bool = False
+    find_rate: bool = False
+    precision: str = "auto"
+    engine: str = "auto"
+    deadline: float = math.inf
+    scratch: bool = False
+    threads: int | None = None
+
 
 CHECKPOINT_SECONDS = 60.0
 """A training that is killed loses at most so much of its work."""
@@ -274,3 +358,31 @@ class Course:
         self.history = [Epoch(*row) for row in about["history"]]
         self.range_test = RangeTest(*about["range_test"]) if about["range_test"] else None
         self.report.say("resumed", f"at step {self.step:,} of {self.total:,}")
+
+
+@contextmanager
+def board(folder: Path | None) -> Iterator[Listener | None]:
+    """What writes the figures of each step into a folder; None without one.
+
+    Raises UsageError where TensorBoard is not installed.
+    """
+    if folder is None:
+        yield None
+        return
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--tensorboard needs TensorBoard: pip install 'tl[tensorboard]'") from error
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(str(folder))
+
+    def write(step: int, figures: dict[str, float]) -> None:
+        with writer.as_default(step=step):
+            for name, value in figures.items():
+                tf.summary.scalar(name, value)
+
+    try:
+        yield write
+    finally:
+        writer.close()

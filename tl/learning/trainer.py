@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.engines.devices import Devices
+from tl.engines.tensorflow import Devices
 from tl.errors import TLError
 from tl.learning.calibration import log_loss, temperature
 from tl.learning.head import Head

@@ -14,18 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from tl.engines.devices import Devices, training_devices
 from tl.engines.engine import Photos
 from tl.engines.open import open_engine
+from tl.engines.tensorflow import Devices, training_devices
 from tl.errors import BackboneError, UsageError
 from tl.features.activations import affordable_views, store
 from tl.learning.augment import augmenter
 from tl.learning.batches import Feed, PhotoFeed, StoredFeed
 from tl.learning.head import Head
-from tl.learning.job import Job
-from tl.learning.loop import Course, Epoch, Listener
+from tl.learning.loop import Course, Epoch, Job, Listener, RangeTest
 from tl.learning.rules import TuningRule
-from tl.learning.schedule import RangeTest
 from tl.learning.trainer import Trainer
 from tl.progress import Reporter
 
@@ -95,10 +93,9 @@ def _parts(job: Job, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[
     """The folded network, its part to train, how deep its layers lie, and the shape of what is stored, if anything."""
     import keras
 
-    from tl.networks.folding import fold
     from tl.networks.models import build
     from tl.networks.stages import cut_for, depths
-    from tl.networks.trainable import upper_part
+    from tl.networks.trainable import fold, upper_part
 
     keras.utils.set_random_seed(job.seed)
     if job.scratch:
@@ -115,7 +112,7 @@ def _parts(job: Job, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[
 
 def _folded(model: Any, job: Job) -> Any:
     """The network as runs keep it: BatchNorm folded, which training from scratch needs as it is."""
-    from tl.networks.folding import fold
+    from tl.networks.trainable import fold
 
     return fold(model) if job.scratch else model
 

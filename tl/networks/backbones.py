@@ -100,8 +100,8 @@ _REGISTERED = [
     *_family(
         """
         tl.networks.zoo.classic:simple_cnn 256 300256 32
-        tl.networks.zoo.lenet:lenet5 84 61156 32
-        tl.networks.zoo.alexnet:alexnet 4096 58281344 227
+        tl.networks.zoo.classic:lenet5 84 61156 32
+        tl.networks.zoo.classic:alexnet 4096 58281344 227
         tl.networks.zoo.googlenet:googlenet 1024 5973552 224
         """,
         _UNIT,

@@ -34,7 +34,7 @@ def build(backbone: Backbone, weights: Weights, *, include_top: bool = False) ->
         input_shape=(3, size, size) if first else (size, size, 3),
     )
     if weights.choice == "tuned":
-        from tl.networks.folding import fold
+        from tl.networks.trainable import fold
 
         model = fold(model)
     if weights.path is not None:

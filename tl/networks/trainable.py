@@ -2,13 +2,186 @@
 
 A 1×1 convolution is a matrix product, which TensorFlow trains half again to twice as fast on a CPU when it is told so.
 Where all that read a cut point are 1×1 convolutions with a stride, what they skip is neither computed nor stored.
+
+In inference mode BatchNorm is `scale * x + shift` for each channel, which a convolution or a dense layer can do itself:
+its kernel times `scale`, its bias times `scale` plus `shift` (Jacob et al., arXiv:1712.05877, section 3.2).
 """
 
+from collections import Counter
 from typing import Any
 
-from tl.errors import UsageError
-from tl.networks.folding import above, below, fold
-from tl.networks.stages import cut_for, graph
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.errors import BackboneError, UsageError
+from tl.networks.stages import cut_for, cut_points, functional, graph
+
+
+def fold(model: Any, policy: str = "float32") -> Any:
+    """A new model of the same function in inference, under a dtype policy, with as few BatchNorm layers as possible.
+
+    Folded are those that alone read a linear Conv2D, DepthwiseConv2D, SeparableConv2D or Dense; that layer keeps its
+    name, gains a bias, and loses its regularizers and constraints, which were meant for another kernel. BatchNorm
+    layers that are left never train, and stay in inference mode; every other layer trains.
+    Raises BackboneError for a model that is no graph of layers, or that holds BatchNorm inside a nested one.
+    """
+    import keras
+
+    model = functional(model)
+    for layer in model.layers:
+        if _hides_normalization(layer):
+            raise BackboneError(
+                f"{model.name} cannot be folded: its layer {layer.name} is a model with BatchNorm of its own; "
+                "build the network without nesting"
+            )
+    pairs = _pairs(graph(model), model.outputs)
+    folded_into = {id(convolution): normalization for normalization, convolution in pairs}
+    gone = {id(normalization) for normalization, _ in pairs}
+
+    def renewed(layer: Any) -> Any:
+        if id(layer) in gone or not isinstance(layer, keras.layers.Layer):
+            return layer  # an operation without weights, which may serve two models, or one that `connected` leaves out
+        return _renewed(layer, policy, with_bias=id(layer) in folded_into)
+
+    def connected(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return (*args, *kwargs.values())[0] if id(layer) in gone else layer(*args, **kwargs)
+
+    made = keras.models.clone_model(model, clone_function=renewed, call_function=connected)
+    for layer in model.layers:
+        if layer.weights and id(layer) not in gone:
+            _set(made.get_layer(layer.name), layer, folded_into.get(id(layer)))
+    return made
+
+
+def below(model: Any, layer: str) -> Any:
+    """The part of a model from its input up to and with a cut point; it shares the model's layers and their weights.
+
+    Raises BackboneError where the model cannot be cut behind that layer.
+    """
+    import keras
+
+    model = functional(model)
+    return keras.Model(model.input, _cut(model, layer), name=f"{model.name}_below")
+
+
+def above(model: Any, layer: str) -> Any:
+    """The part of a model behind a cut point, from what that layer gives to the model's output.
+
+    It shares the model's layers and their weights: training it trains the model.
+    Raises BackboneError where the model cannot be cut behind that layer, or has nothing behind it.
+    """
+    import keras
+
+    model = functional(model)
+    tensor = _cut(model, layer)
+    if any(tensor is output for output in model.outputs):
+        raise BackboneError(f"{model.name} has nothing after {layer}: cut it at a layer before")
+    return keras.Model(tensor, model.output, name=f"{model.name}_above")
+
+
+def _cut(model: Any, layer: str) -> Any:
+    points = {point.layer.name: point.tensor for point in cut_points(model)}
+    if layer not in points:
+        known = any(call.operation.name == layer for call in graph(model))
+        why = "not everything goes through it, once" if known else "it has no such layer"
+        raise BackboneError(
+            f"{model.name} cannot be cut after {layer!r}: {why}; take the layer of one of its stages, "
+            f"as tl.networks.stages finds them in this very model"
+        )
+    return points[layer]
+
+
+def _hides_normalization(layer: Any) -> bool:
+    import keras
+
+    inside = list(getattr(layer, "layers", ()) if isinstance(layer, keras.Model) else ())
+    if isinstance(layer, keras.layers.Wrapper):
+        inside.append(layer.layer)
+    kind = keras.layers.BatchNormalization
+    return any(isinstance(inner, kind) or _hides_normalization(inner) for inner in inside)
+
+
+def _pairs(calls: list[Any], outputs: list[Any]) -> list[tuple[Any, Any]]:
+    """Each BatchNorm that can be folded, with the layer that takes it in."""
+    import keras
+
+    made_by = {id(tensor): call for call in calls for tensor in call.output_tensors}
+    times = Counter(id(call.operation) for call in calls)
+    readers = Counter(id(tensor) for call in calls for tensor in call.input_tensors)
+    readers.update(id(tensor) for tensor in outputs)
+    pairs = []
+    for call in calls:
+        if type(call.operation) is not keras.layers.BatchNormalization:  # a subclass may compute something else
+            continue
+        between = call.input_tensors[0]
+        if id(between) not in made_by:
+            continue
+        before = made_by[id(between)].operation
+        once = times[id(call.operation)] == times[id(before)] == readers[id(between)] == 1
+        if once and _takes_in(before, call.operation, len(between.shape)):
+            pairs.append((call.operation, before))
+    return pairs
+
+
+def _takes_in(layer: Any, normalization: Any, rank: int) -> bool:
+    import keras
+
+    kinds = keras.layers
+    if type(layer) not in (kinds.Conv2D, kinds.DepthwiseConv2D, kinds.SeparableConv2D, kinds.Dense):
+        return False
+    channels = 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
+    # An activation stands between the sums and the BatchNorm, which only linear ones let pass.
+    return layer.activation is keras.activations.linear and normalization.axis % rank == channels
+
+
+def _renewed(layer: Any, policy: str, *, with_bias: bool) -> Any:
+    import keras
+
+    config = layer.get_config()
+    if not isinstance(layer, keras.Model):
+        config["dtype"] = policy
+    if with_bias:
+        config["use_bias"] = True
+        config |= {key: None for key in config if key.endswith(("_regularizer", "_constraint"))}
+    made = type(layer).from_config(config)
+    made.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    return made
+
+
+def _set(made: Any, layer: Any, normalization: Any) -> None:
+    made.set_weights(layer.get_weights() if normalization is None else _folded(layer, normalization))
+    if hasattr(made, "finalize_state"):  # Normalization computes from its weights what it then uses
+        made.finalize_state()
+
+
+def _folded(layer: Any, normalization: Any) -> list[NDArray[np.float32]]:
+    import keras
+
+    scale, shift = _scale_and_shift(normalization)
+    arrays = [_array(weight) for weight in layer.get_weights()]
+    *kernels, bias = arrays if layer.use_bias else [*arrays, np.zeros(len(scale))]
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    # A depthwise kernel ends in [inputs, outputs of each], the others in [inputs, outputs].
+    kernels[-1] = kernels[-1] * (scale.reshape(kernels[-1].shape[2:]) if depthwise else scale)
+    return [array.astype(np.float32) for array in (*kernels, bias * scale + shift)]
+
+
+def _scale_and_shift(normalization: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    import keras
+
+    mean, variance = (
+        _array(keras.ops.convert_to_numpy(weight))
+        for weight in (normalization.moving_mean, normalization.moving_variance)
+    )
+    scale = 1.0 / np.sqrt(variance + normalization.epsilon)
+    if normalization.scale:
+        scale = scale * _array(keras.ops.convert_to_numpy(normalization.gamma))
+    shift = -mean * scale
+    return scale, shift + _array(keras.ops.convert_to_numpy(normalization.beta)) if normalization.center else shift
+
+
+def _array(weight: Any) -> NDArray[np.float64]:
+    return np.asarray(weight, dtype=np.float64)  # in double precision: the products are rounded once
 
 
 def read_stride(model: Any, layer: str | None) -> int:

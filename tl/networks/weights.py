@@ -52,7 +52,7 @@ def _read_resnet50(archive: Path) -> Checkpoint:
 
 
 def _read_vgg16_bsds500(archive: Path) -> Checkpoint:
-    from tl.networks.hed import read_vgg16
+    from tl.networks.sources.packages import read_vgg16
 
     return read_vgg16(archive)
 

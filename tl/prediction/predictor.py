@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.cache import FeatureCache
 from tl.data.images import Picture, preload
 from tl.engines.engine import Engine, Vectors
 from tl.errors import RunError
-from tl.features.cache import FeatureCache
 from tl.features.extract import Row, stream
 from tl.progress import Reporter
 from tl.runs import run as bundle

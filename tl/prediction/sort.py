@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tl.datasets.naming import safe
+from tl.data.write import safe
 from tl.errors import StorageError, UsageError
 from tl.prediction.predictor import Prediction
 

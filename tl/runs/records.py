@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from tl.data.load import Dataset
 from tl.data.splits import Split
 from tl.learning.head import Trial
-from tl.learning.loop import Epoch
-from tl.learning.schedule import RangeTest
+from tl.learning.loop import Epoch, RangeTest
 from tl.prediction.held_out import Answers
 from tl.workflows.finetune_log import PARTS
 

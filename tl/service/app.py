@@ -9,16 +9,14 @@ from fastapi import FastAPI
 
 from tl import __version__
 from tl.errors import TLError
-from tl.service import datasets, events, explain, health, jobs, predict, problems, runs, uploads
+from tl.service import datasets, explain, health, jobs, predict, problems, runs, uploads
 from tl.service.database import Database
 from tl.service.decoding import Decoders
-from tl.service.limits import BodyLimits
 from tl.service.logs import Requests
 from tl.service.metrics import Metrics
-from tl.service.middleware import Headers
+from tl.service.middleware import BodyLimits, Headers, Origins
 from tl.service.models import Models
 from tl.service.options import Options
-from tl.service.origins import Origins
 from tl.service.page import routes
 from tl.service.security import Guard
 from tl.service.state import Shared
@@ -47,8 +45,9 @@ def create(options: Options, database: Database) -> FastAPI:
         options, database, metrics, Models(options, database, metrics), Decoders(options.decoders, options.limits)
     )
     problems.install(app)
-    for part in (predict, explain, runs, uploads, datasets, jobs, events, health, routes):
+    for part in (predict, explain, runs, uploads, datasets, jobs, health, routes):
         app.include_router(part.router)
+    app.include_router(jobs.events_router)
     app.add_middleware(BodyLimits, options=options)
     app.add_middleware(Origins, options=options)
     app.add_middleware(Headers, secure=options.secure)

@@ -16,8 +16,8 @@ import numpy as np
 from tl.data.dataset import Dataset, clean, short_name
 from tl.data.load import load
 from tl.doctor.balance import balance, counts
+from tl.doctor.files import names as names_in_doubt
 from tl.doctor.findings import Finding, ranked
-from tl.doctor.names import names as names_in_doubt
 from tl.errors import DataError
 from tl.service.archives import Unpacked
 from tl.service.database import Database, register

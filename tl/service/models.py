@@ -16,9 +16,8 @@ from tl.errors import EngineError, RunError, TLError
 from tl.prediction.predictor import Predictor
 from tl.runs import run as bundle
 from tl.runs.catalogue import newest_of
-from tl.service.batching import Batcher, Judged
+from tl.service.batching import Batcher, Judged, Session, sessions, warm
 from tl.service.database import Database, register
-from tl.service.inference import Session, sessions, warm
 from tl.service.metrics import Metrics
 from tl.service.options import Options
 from tl.service.problems import Problem

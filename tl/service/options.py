@@ -5,7 +5,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tl.errors import UsageError
-from tl.service.allowances import Allowances
+from tl.service.archives import Limits as ArchiveLimits
+
+
+@dataclass(frozen=True)
+class Allowances:
+    """Limits on uploads and jobs; sizes in bytes, times in seconds.
+
+    An upload may have `upload_bytes`, take `upload_seconds`, and pause for `idle_seconds`; so many `uploads` run side
+    by side, and so many `datasets` are kept. A job may run for `job_seconds` and write `job_bytes`, its process may
+    come to nothing `attempts` times in a row, and so many jobs may be `waiting`. `spare` bytes of the disk stay free.
+    """
+
+    upload_bytes: int = 20 * 10**9
+    upload_seconds: float = 3600.0
+    idle_seconds: float = 30.0
+    uploads: int = 4
+    datasets: int = 1000
+    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
+    job_seconds: float = 24 * 3600.0
+    job_bytes: int = 20 * 10**9
+    attempts: int = 3
+    waiting: int = 100
+    spare: int = 10**9
+
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 

@@ -1,12 +1,13 @@
 """A request becomes the key that it may act for, or is refused: `needs("predict")`, `needs("train")`, `needs("admin")`.
 
 No cookie and no password is ever asked for, so a foreign page in somebody's browser has nothing to ride on. Without
-keys only this machine is served, and there the page is kept out by `tl.service.origins`.
+keys only this machine is served, and there the page is kept out by `tl.service.middleware`.
 """
 
 import hashlib
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -18,7 +19,32 @@ from tl.service.database import Database
 from tl.service.keys import Key, find, listed
 from tl.service.options import Limits
 from tl.service.problems import Problem
-from tl.service.rates import Rates
+
+
+class Rates:
+    """At most `rate` a minute for each name, and up to a tenth of that (at least ten) at once; 0 means any."""
+
+    def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._each = rate / 60
+        self._burst = max(10.0, rate / 10) if rate > 60 else float(rate)
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, name: str) -> float:
+        """Take one and give 0, or the seconds after which there is one again."""
+        if not self._each:
+            return 0.0
+        now = self._clock()
+        left, before = self._buckets.get(name, (self._burst, now))
+        left = min(self._burst, left + (now - before) * self._each)
+        if left < 1:
+            return (1 - left) / self._each
+        self._buckets[name] = (left - 1, now)
+        self._buckets.move_to_end(name)
+        if len(self._buckets) > _MOST:
+            self._buckets.popitem(last=False)
+        return 0.0
+
 
 LOCAL = Key(0, "local", "admin", "", 0.0)
 """Who acts on a service without keys: somebody on this machine."""

@@ -7,8 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tl.service.allowances import Allowances
-from tl.service.options import Options
+from tl.service.options import Allowances, Options
 from tl.service.worker import environment
 
 _PATIENCE = 15.0  # seconds for a worker to leave

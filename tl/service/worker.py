@@ -20,10 +20,10 @@ from pathlib import Path
 from tl.errors import ServiceError
 from tl.runs.folder import CHECKPOINT, partial
 from tl.service import dataset_store, job_store
-from tl.service.allowances import Allowances
 from tl.service.child import LOG, ORDER, OUTCOME, write
 from tl.service.database import Database
 from tl.service.job_store import Job
+from tl.service.options import Allowances
 
 _TURN = 0.25  # seconds between two looks
 _BEAT = 1.0

@@ -12,9 +12,7 @@ from tl.errors import UsageError
 from tl.prediction.predictor import Predictor
 from tl.progress import Reporter, Silent
 from tl.runs import run as bundle
-from tl.timing.processes import Process, benchmark_app, processes
-from tl.timing.sample import sample
-from tl.workflows.bench_cells import Cell, cell
+from tl.workflows.bench_cells import Cell, Process, benchmark_app, cell, processes, sample
 
 BATCHES = (1, 4, 16)
 SECONDS = 3.0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tl.data.load import load as load_data
 from tl.errors import RunError, TLError, UsageError
-from tl.evaluation.intervals import Proportion
+from tl.evaluation.metrics import Proportion
 from tl.evaluation.significance import learned, mcnemar
 from tl.networks.backbones import backbone
 from tl.prediction.predictor import run_engine

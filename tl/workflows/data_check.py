@@ -11,20 +11,16 @@ from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
 from tl.data.load import load
-from tl.data.near_duplicates import Alike, alike
-from tl.data.splits import split
+from tl.data.near_duplicates import Alike, alike, copies, groups, originals
+from tl.data.splits import groups_by, split
 from tl.doctor import balance as balances
-from tl.doctor.copies import copies
-from tl.doctor.duplicates import duplicates, groups
-from tl.doctor.files import files
+from tl.doctor.duplicates import duplicates, torn
+from tl.doctor.files import files, names
 from tl.doctor.findings import Diagnosis, Finding, ranked
 from tl.doctor.labels import wrong_labels
-from tl.doctor.names import names
-from tl.doctor.originals import originals
 from tl.doctor.outliers import outliers
 from tl.doctor.read import Seen, read_all
 from tl.doctor.shortcuts import shortcuts
-from tl.doctor.together import groups_by, torn
 from tl.engines.open import open_engine
 from tl.errors import DataError
 from tl.networks.backbones import backbone as find_backbone
@@ -50,7 +46,7 @@ def check(
 ) -> Diagnosis:
     """What is wrong with a data set, the most pressing first.
 
-    `group_by` names groups of photos that must stay on one side of a split (see `tl.doctor.together`); `val` and `seed`
+    `group_by` names groups of photos that must stay on one side of a split (see `tl.data.splits`); `val` and `seed`
     choose the split by default, where the data set has none of its own. Raises DataError for a data set that cannot be
     loaded at all, and whatever the network raises.
     """

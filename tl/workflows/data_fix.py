@@ -7,8 +7,7 @@ from typing import Any
 
 from tl.data.dataset import Sample
 from tl.data.load import load
-from tl.data.write import check_files, check_new, fresh, path_from, write_files, write_rows, write_table
-from tl.datasets.naming import inside, places
+from tl.data.write import check_files, check_new, fresh, inside, path_from, places, write_files, write_rows, write_table
 from tl.doctor.plan import KINDS, Plan, plan
 from tl.doctor.read import read_all
 from tl.engines.open import open_named

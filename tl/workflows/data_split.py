@@ -9,16 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
+from tl.data.image_stats import look
 from tl.data.load import load
-from tl.data.write import check_files, check_new, fresh, write_files, write_table
-from tl.datasets.conversion import samples_of
-from tl.datasets.naming import inside, places
-from tl.doctor.apart import SIDES, apart
-from tl.doctor.copies import Copy, copies
-from tl.doctor.duplicates import groups
-from tl.doctor.looking import look
+from tl.data.near_duplicates import Copy, copies, groups
+from tl.data.splits import SIDES, apart, groups_by
+from tl.data.write import check_files, check_new, fresh, inside, places, samples_of, write_files, write_table
 from tl.doctor.read import read_all
-from tl.doctor.together import groups_by
 from tl.engines.open import open_named
 from tl.errors import DataError
 from tl.progress import Reporter, Silent
@@ -62,7 +58,7 @@ def part(
     """Write a stratified split to a new table (`out` ends in .csv) or to folders train, validation and test.
 
     Byte-identical photos stay on one side, with `near` also those that show the same photo, and those of one group of
-    `group_by` (see `tl.doctor.together`). Raises DataError for a data set with a split of its own, unless `anew` sets
+    `group_by` (see `tl.data.splits`). Raises DataError for a data set with a split of its own, unless `anew` sets
     that aside, UsageError for shares and places that cannot be, StorageError on a full disk.
     """
     report, out = report or Silent(), Path(out)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.cache import usable_cache
 from tl.data.load import Dataset, Skipped, load
 from tl.errors import DataError, UsageError
 from tl.evaluation.metrics import Evaluation
 from tl.evaluation.significance import Comparison, mcnemar
-from tl.features.cache import usable_cache
 from tl.features.extract import Features, extract
 from tl.prediction.held_out import HELD_OUT, Answers, answer
 from tl.prediction.predictor import run_engine

@@ -20,7 +20,7 @@ from tl.networks.backbones import Recipe
 from tl.prediction.predictor import Prediction, Predictor
 from tl.runs import run as bundle
 from tl.views.pictures import text
-from tl.views.tile import INK, MOUNT, PAGE, QUIET, confidence_text
+from tl.views.pictures.grid import INK, MOUNT, PAGE, QUIET, confidence_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,11 +13,8 @@ from typing import Any
 
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import DataError, EngineError, RunError, TLError, UsageError
-from tl.exporters.formats import Format, chosen
-from tl.exporters.proof import Proof, prove
-from tl.exports.about import about
-from tl.exports.account import BOUND, INT8_BOUND, beyond, lines
-from tl.exports.contract import Pixels, Writing
+from tl.exporters.formats import Format, Pixels, Writing, about, chosen
+from tl.exporters.proof import BOUND, INT8_BOUND, Proof, beyond, lines, prove
 from tl.progress import Reporter, Silent
 from tl.runs import folder as folders
 from tl.runs import run as bundle

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from tl import __version__
+from tl.cache import usable_cache
+from tl.data.image_stats import look
 from tl.data.load import Dataset, load
+from tl.data.near_duplicates import originals
 from tl.data.splits import Split, check_counts, split
 from tl.doctor.glance import glance
-from tl.doctor.looking import look
-from tl.doctor.originals import originals
 from tl.engines.engine import Engine
 from tl.engines.open import open_engine
 from tl.engines.trunk import Trunk, prepare
 from tl.errors import DataError
-from tl.features.cache import usable_cache
-from tl.features.extract import Features, extract
-from tl.features.survey import survey
+from tl.features.extract import Features, extract, survey
 from tl.learning.head import Fit, fit
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import Weights, choices, resolve
@@ -36,9 +35,8 @@ from tl.runs import options, records
 from tl.runs import run as bundle
 from tl.runs.options import Options
 from tl.runs.records import utf8
-from tl.runs.scratch import first_head, from_scratch
-from tl.runs.scratch import wanted as scratch_wanted
-from tl.workflows.finetune_backbone import Attempt, Outcome, attempt, measure
+from tl.workflows.finetune_backbone import Attempt, Outcome, attempt, first_head, from_scratch, measure
+from tl.workflows.finetune_backbone import wanted as scratch_wanted
 from tl.workflows.finetune_log import tell_confidence, tell_data, tell_doubts, tell_features, tell_left_out, tell_split
 
 _LIBRARIES = ("keras", "numpy", "openvino", "scipy", "tensorflow")

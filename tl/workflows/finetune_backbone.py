@@ -18,13 +18,12 @@ from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunk import Trunk, content_key, convert
 from tl.errors import EngineError
 from tl.evaluation.metrics import Evaluation
-from tl.evaluation.significance import Comparison, mcnemar
+from tl.evaluation.significance import Comparison, learned, mcnemar
 from tl.features.extract import Features, extract
-from tl.learning.board import board
 from tl.learning.calibration import temperature
 from tl.learning.head import Head, fit, folds_of
-from tl.learning.job import Job
-from tl.learning.rules import RATES, TuningRule, class_weights, tuning_rule, unfreeze_rule
+from tl.learning.loop import Job, board
+from tl.learning.rules import RATES, TuningRule, class_weights, scratch_rule, tuning_rule, unfreeze_rule
 from tl.learning.tuning import Tuned, tune
 from tl.learning.unknown import Unknown
 from tl.learning.unknown import fit as fit_unknown
@@ -289,3 +288,68 @@ def tell_tuned(tuned: Tuned, report: Reporter) -> None:
     report.say("", count)
     if tuned.stopped:
         report.say("", f"stopped early: {tuned.stopped}; the best weights so far are taken")
+
+
+def wanted(options: Options, zoo: bool) -> bool:
+    """Whether a network is to be trained from random weights: the whole of it, or one that has no other weights.
+
+    Other networks of random weights keep them, under a head of their own, unless all of them is to be trained.
+    """
+    return options.weights == "none" and (options.unfreeze == "all" or (zoo and options.unfreeze in ("none", "auto")))
+
+
+def from_scratch(given: Attempt, folder: Path, started: float, report: Reporter) -> Outcome:
+    """Train a network from random weights. `given.head` and `given.answers` are of no account."""
+    options, train = given.options, given.split.train
+    rule = overridden(scratch_rule(len(train)), options)
+    monitor = monitored(given, rule)
+    inner = np.setdiff1d(train, monitor)
+    tell_plan("all", rule, len(inner), len(monitor), report, scratch=True)
+    kept = np.concatenate([inner, monitor])
+    job = Job(
+        backbone=given.backbone,
+        weights=given.weights,
+        head=first_head(given.backbone.features, len(given.dataset.class_names), options.seed),
+        pictures=[given.dataset.pictures[at] for at in kept],
+        labels=given.dataset.labels[kept],
+        train=np.arange(len(inner)),
+        monitor=np.arange(len(inner), len(kept)),
+        unfreeze="all",
+        rule=rule,
+        seed=options.seed,
+        find_rate=options.lr == "auto",
+        precision=options.precision,
+        engine=options.engine,
+        deadline=deadline_of(given, started),
+        scratch=True,
+    )
+    with board(folder / "tensorboard" if options.tensorboard else None) as listen:
+        tuned = tune(job, folder, report, listen)
+    tell_tuned(tuned, report)
+    trunk, answers = answered(given, tuned, folder, report)
+    _tell_doubt(given.backbone.name, answers.scores["validation"], report)
+    return Outcome("all", tuned, trunk, answers, {}, None, True)
+
+
+def first_head(features: int, classes: int, seed: int) -> Head:
+    """A head of small random numbers (Glorot & Bengio 2010)."""
+    reach = math.sqrt(6 / (features + classes))
+    kernel = np.random.default_rng(seed).uniform(-reach, reach, (features, classes)).astype(np.float32)
+    return Head(kernel, np.zeros(classes, np.float32), 1.0)
+
+
+def _tell_doubt(name: str, score: Evaluation, report: Reporter) -> None:
+    """That a network did not learn, or that the photos do not tell."""
+    top1, largest = score.top1, score.class_photos[1] / score.count
+    verdict = learned(top1.low, top1.high, largest)
+    if verdict:
+        return
+    interval = f"95 % interval {100 * top1.low:.1f} to {100 * top1.high:.1f}"
+    figures = (
+        f"{100 * top1.value:.1f} % of {score.count:,} validation photos are right ({interval}), naming the largest "
+        f"class alone gives {100 * largest:.1f} %"
+    )
+    if verdict is None:
+        report.warn(f"so few photos do not tell whether {name} learned: {figures}; history.csv tells how its loss fell")
+    else:
+        report.warn(f"{name} did not learn: {figures}; gradients.csv tells how long each layer's gradient was")

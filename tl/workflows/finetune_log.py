@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+from tl.data.folders import several
 from tl.data.load import Dataset
 from tl.data.splits import Split
-from tl.datasets.nesting import several
 from tl.engines.engine import Engine
 from tl.features.extract import Features
 from tl.learning.rules import TuningRule

@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.cache import usable_cache
 from tl.data.images import Picture, decode, read
 from tl.data.load import Dataset, load
 from tl.errors import DataError, ImageError, StorageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
-from tl.features.cache import usable_cache
 from tl.networks.backbones import Recipe
 from tl.prediction.predictor import Prediction, Predictor
 from tl.progress import Reporter, Silent
 from tl.runs.photos import held_out
 from tl.runs.run import Run, trained_on
-from tl.views.pictures.grid import draw
-from tl.views.tile import Tile
+from tl.views.pictures.grid import Tile, draw
 from tl.workflows.explain import overlay
 
 if TYPE_CHECKING:

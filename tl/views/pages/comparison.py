@@ -3,9 +3,9 @@
 import base64
 from dataclasses import dataclass
 
-from tl.views.house import HEAD, house_style
-from tl.views.phrases import NONE, one_line, percent, plural
+from tl.views.pages.template import HEAD, house_style
 from tl.views.terminal.comparison import TESTS, explained, rows, subject, summary
+from tl.views.terminal.tables import NONE, one_line, percent, plural
 from tl.workflows.compare import Comparison, Entry
 
 _TEMPLATE = (

@@ -9,9 +9,9 @@ from pathlib import Path
 from tl.data.images import Picture, decode, read
 from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError, StorageError
-from tl.views.doctor_words import COMMANDS, about, gravest, heading, mend, verdict
-from tl.views.house import HEAD, house_style
-from tl.views.phrases import one_line
+from tl.views.pages.template import HEAD, house_style
+from tl.views.terminal.data import COMMANDS, about, gravest, heading, mend, verdict
+from tl.views.terminal.tables import one_line
 
 _SHOWN = 24  # findings of a kind
 _PICTURES = 4  # of a finding

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from tl.data.images import decode, fit, read
 from tl.data.load import Dataset, load
-from tl.engines.devices import tensorflow
 from tl.engines.open import has_gpu
+from tl.engines.tensorflow import tensorflow
 from tl.errors import DataError, ImageError, UsageError
 from tl.features.activations import MARGIN
 from tl.learning.augment import Augment, Augmentation, augmenter
@@ -20,9 +20,7 @@ from tl.networks.backbones import Recipe, backbone
 from tl.progress import Reporter, Silent
 from tl.runs.options import Options
 from tl.views.pictures import text
-from tl.views.pictures.grid import MOST_PIXELS
-from tl.views.signs import Colour
-from tl.views.tile import INK, MOUNT, PAGE, QUIET, SMALLEST_TILE
+from tl.views.pictures.grid import INK, MOST_PIXELS, MOUNT, PAGE, QUIET, SMALLEST_TILE, Colour
 from tl.workflows.finetune_log import tell_data
 
 if TYPE_CHECKING:

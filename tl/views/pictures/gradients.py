@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import RunError
-from tl.views.figures import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
-from tl.views.lettering import legible, lettering
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.tile import INK, QUIET
+from tl.views.pictures.curves import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
+from tl.views.pictures.grid import INK, QUIET
+from tl.views.pictures.text import legible, lettering
 from tl.workflows.grid import save
 
 if TYPE_CHECKING:

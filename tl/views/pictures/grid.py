@@ -1,5 +1,6 @@
 """Photos with predictions -> one picture: green and checked where right, red and crossed where wrong, else grey."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,25 +9,144 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import UsageError
-from tl.views import signs
 from tl.views.pictures import text
-from tl.views.tile import (
-    COLOURS,
-    INK,
-    MOUNT,
-    PAGE,
-    QUIET,
-    SMALLEST_TILE,
-    TINTS,
-    UNREADABLE,
-    Measures,
-    Tile,
-    confidence_text,
-)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
+
+
+Colour = tuple[int, int, int]
+FINER = 8  # drawn so many times larger, then reduced: smooth edges
+
+# strokes in a disc from 0 to 1
+STROKES: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
+    "right": (((0.27, 0.53), (0.44, 0.69), (0.74, 0.34)),),
+    "wrong": (((0.32, 0.32), (0.68, 0.68)), ((0.68, 0.32), (0.32, 0.68))),
+    "unknown": (((0.3, 0.5), (0.7, 0.5)),),
+}
+
+
+def draw_sign(picture: "Image", verdict: str, left: int, top: int, size: int, colour: Colour) -> None:
+    """Draw a disc of `size` pixels with a white check (`right`), cross (`wrong`) or dash (`unknown`) in it."""
+    from PIL import Image, ImageDraw
+
+    side = size * FINER
+    disc, stroke = Image.new("L", (side, side)), Image.new("L", (side, side))
+    ImageDraw.Draw(disc).ellipse((0, 0, side - 1, side - 1), fill=255)
+    pen, thick = ImageDraw.Draw(stroke), round(side * 0.13)
+    for points in STROKES[verdict]:
+        corners = [(x * side, y * side) for x, y in points]
+        pen.line(corners, fill=255, width=thick, joint="curve")
+        for x, y in corners:
+            pen.ellipse((x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2), fill=255)
+    picture.paste(colour, (left, top), disc.reduce(FINER))
+    picture.paste((255, 255, 255), (left, top), stroke.reduce(FINER))
+
+
+def no_picture(picture: "Image", x: int, y: int, size: int, colour: Colour) -> None:
+    """Draw a struck-out photo `size` pixels wide around (x, y): there is nothing to show."""
+    from PIL import Image, ImageDraw
+
+    side = size * 4
+    mask = Image.new("L", (side, side))
+    pen, thick = ImageDraw.Draw(mask), max(4, side // 24)
+    low, high = side * 0.18, side * 0.82
+    pen.rounded_rectangle((side * 0.06, low, side * 0.94, high), side * 0.08, outline=255, width=thick)
+    pen.ellipse((side * 0.64, side * 0.3, side * 0.76, side * 0.42), fill=255)
+    hill = [
+        (side * 0.14, side * 0.74),
+        (side * 0.38, side * 0.42),
+        (side * 0.56, side * 0.66),
+        (side * 0.66, side * 0.55),
+    ]
+    pen.line([*hill, (side * 0.86, side * 0.74)], fill=255, width=thick, joint="curve")
+    pen.line((side * 0.04, side * 0.96, side * 0.96, side * 0.04), fill=0, width=thick * 4)
+    pen.line((side * 0.04, side * 0.96, side * 0.96, side * 0.04), fill=255, width=thick)
+    picture.paste(colour, (x - size // 2, y - size // 2), mask.reduce(4))
+
+
+PAGE: Colour = (255, 255, 255)
+MOUNT: Colour = (233, 236, 240)  # around a photo that is not square
+INK: Colour = (28, 33, 40)
+QUIET: Colour = (84, 91, 101)
+# one of bluish green and orange-tinged red stays apart from the other for colour-blind people, too;
+# each stands on its tint, and on white, with a contrast above 4.5:1 (WCAG 2.2, level AA)
+COLOURS: dict[str, Colour] = {"right": (0, 110, 86), "wrong": (188, 36, 28), "unknown": (84, 91, 101)}
+TINTS: dict[str, Colour] = {"right": (230, 244, 238), "wrong": (253, 234, 230), "unknown": (240, 242, 245)}
+UNREADABLE = "cannot be read"
+SMALLEST_TILE = 64
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One photo, RGB uint8 [height, width, 3] of any size, and what was predicted for it with a confidence of 0..1.
+
+    An empty `label` stands for a file that could not be read, `truth` None for a true label that is not known; `note`
+    is what else should be known of the photo, in a few words.
+    """
+
+    image: NDArray[np.uint8]
+    label: str
+    confidence: float
+    truth: str | None
+    name: str = ""
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """`right`, `wrong`, or `unknown` where there is nothing to compare."""
+        if not self.label or self.truth is None:
+            return "unknown"
+        return "right" if self.label == self.truth else "wrong"
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Pixels: the square of a photo, the letters, and the space around them."""
+
+    tile: int
+
+    @property
+    def scale(self) -> float:
+        return self.tile / 224
+
+    @property
+    def letter(self) -> int:
+        return max(11, round(16 * self.scale))
+
+    @property
+    def small(self) -> int:
+        return max(10, round(12 * self.scale))
+
+    @property
+    def line(self) -> int:
+        return round(self.letter * 1.45)
+
+    @property
+    def small_line(self) -> int:
+        return round(self.small * 1.45)
+
+    @property
+    def pad(self) -> int:
+        return max(4, round(9 * self.scale))
+
+    @property
+    def gap(self) -> int:
+        return max(8, round(16 * self.scale))
+
+    @property
+    def strip(self) -> int:
+        return max(4, round(6 * self.scale))
+
+
+def confidence_text(confidence: float) -> str:
+    """The confidence in whole per cent; rounding alone never makes a "100 %" of what is below 99.95 %."""
+    if not math.isfinite(confidence):
+        return "? %"
+    share = min(max(confidence, 0.0), 1.0)
+    return f"{round(share * 100) if share >= 0.9995 else min(99, round(share * 100))} %"
+
 
 LEGEND = {"right": "right", "wrong": "wrong", "unknown": "true label not known"}
 MOST_PIXELS = 100_000_000  # 300 MB of memory; viewers give up soon above it
@@ -173,7 +293,7 @@ def _card(tile: Tile, caption: _Caption, caption_height: int, size: Measures) ->
         photo = _fitted(tile.image, side)
         card.paste(photo, ((side - photo.width) // 2, (side - photo.height) // 2))
     else:
-        signs.no_picture(card, side // 2, side // 2, side // 3, QUIET)
+        no_picture(card, side // 2, side // 2, side // 3, QUIET)
     canvas.rectangle((0, side, side, side + size.strip - 1), fill=colour)
     _write_caption(card, canvas, tile, caption, size)
     return card
@@ -192,7 +312,7 @@ def _write_caption(card: "Image", canvas: "ImageDraw", tile: Tile, caption: _Cap
     colour = COLOURS[tile.verdict]
     baseline = size.tile + size.strip + round(size.pad * 0.7) + round(size.line * 0.76)
     first = baseline
-    signs.draw(card, tile.verdict, size.pad, baseline - round(size.letter * 0.87), size.letter, colour)
+    draw_sign(card, tile.verdict, size.pad, baseline - round(size.letter * 0.87), size.letter, colour)
     start = size.tile - size.pad - text.width(caption.certain, size.letter)
     text.write(canvas, start, baseline, caption.certain, size.letter, colour)
     for line in caption.label:
@@ -237,7 +357,7 @@ def _header(tiles: Sequence[Tile], title: str, summary: str, width: int, size: M
     for entry, length in zip(entries, lengths, strict=True):
         if x > size.gap and x + length - size.gap > size.gap + room + 1:
             x, baseline = float(size.gap), baseline + size.line * 1.2
-        signs.draw(header, entry, round(x), round(baseline - size.letter * 0.87), size.letter, COLOURS[entry])
+        draw_sign(header, entry, round(x), round(baseline - size.letter * 0.87), size.letter, COLOURS[entry])
         text.write(canvas, x + size.letter * 1.35, baseline, LEGEND[entry], size.letter, COLOURS[entry])
         x += length
     return header.crop((0, 0, width, round(baseline + size.line * 0.3) + size.gap))

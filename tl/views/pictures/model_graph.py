@@ -2,6 +2,8 @@
 
 A network is taken apart where a single tensor carries everything, each branch between two such places again, and so
 on. What cannot be taken apart so, as NASNet's cells that read the two cells before them, is told by its contents.
+
+Only blocks that leave the image its size repeat, so that a repeat never reaches over the end of a stage.
 """
 
 import math
@@ -13,8 +15,206 @@ from os.path import commonprefix
 from typing import Any
 
 from tl.networks.stages import functional, graph
-from tl.views.blocks import Chain, Item, Junction, Repeat, Step, folded
-from tl.views.labels import Label, label
+
+_LONGEST_PERIOD = 6  # items that repeat together; more would be a network in itself
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer with the small ones that serve it; `before` and `notes` name those in front of it and behind it.
+
+    `reads` counts the blocks above whose outputs it takes: 2 where it takes also that of the one before the last.
+    """
+
+    text: str
+    kind: str
+    before: tuple[str, ...]
+    notes: tuple[str, ...]
+    layers: tuple[str, ...]
+    name: str
+    shape: tuple[int | None, ...]
+    parameters: int
+    reads: int = 1
+
+
+@dataclass(frozen=True)
+class Junction:
+    """Branches from one tensor that a `join` (add, concat, multiply) brings together; an empty one is a skip."""
+
+    join: str
+    branches: tuple["Chain", ...]
+    notes: tuple[str, ...]
+    layers: tuple[str, ...]
+    name: str
+    shape: tuple[int | None, ...]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Items that come several times in a row; `body` is the first of them, all else counts every one."""
+
+    times: int
+    body: "Chain"
+    layers: tuple[str, ...]
+    name: str
+    shape: tuple[int | None, ...]
+    parameters: int
+
+
+Item = Step | Junction | Repeat
+Chain = tuple[Item, ...]
+
+
+def folded(items: Chain) -> Chain:
+    """The same blocks with repeats written once, the longest first."""
+    made: list[Item] = []
+    at = 0
+    while at < len(items):
+        found = [(_times(items, at, period), period) for period in range(1, _LONGEST_PERIOD + 1)]
+        times, period = max(found, key=lambda pair: (pair[0] * pair[1] if pair[0] > 1 else 0, -pair[1]))
+        if times > 1:
+            made.append(_repeat(items[at : at + times * period], times))
+            at += times * period
+        else:
+            made.append(items[at])
+            at += 1
+    return tuple(made)
+
+
+def _times(items: Chain, at: int, period: int) -> int:
+    first = items[at : at + period]
+    times = 1
+    while _alike(first, items[at + times * period : at + (times + 1) * period]):
+        times += 1
+    return times if len(first) == period else 0
+
+
+def _alike(some: Chain, others: Chain) -> bool:
+    """A block may read more than its predecessor, as in DenseNet; several together must not, or they begin amiss."""
+    size = some[0].shape[:-1]
+    if [(_pattern(item), item.shape[:-1]) for item in some] != [(_pattern(item), size) for item in others]:
+        return False
+    return len(some) == 1 or [item.parameters for item in some] == [item.parameters for item in others]
+
+
+def _repeat(items: Chain, times: int) -> Repeat:
+    body = items[: len(items) // times]
+    layers = tuple(name for item in items for name in item.layers)
+    parameters = sum(item.parameters for item in items)
+    return Repeat(times, folded(body), layers, _range(items[0].name, items[-1].name), items[-1].shape, parameters)
+
+
+def _pattern(item: Item) -> tuple[Any, ...]:
+    """What two items have in common that differ in place alone."""
+    if isinstance(item, Step):
+        return item.text, item.before, item.notes
+    if isinstance(item, Repeat):
+        return item.times, tuple(map(_pattern, item.body))
+    return item.join, item.notes, tuple(tuple(map(_pattern, branch)) for branch in item.branches)
+
+
+def _range(first: str, last: str) -> str:
+    """`conv2_block2` and `conv2_block10` as `conv2_block2–10`."""
+    shared = re.sub(r"\d+$", "", commonprefix([first, last]))  # noqa: RUF071 - letters, not folders
+    return f"{first}–{last.removeprefix(shared)}" if first and last and shared else first and f"{first} – {last}"
+
+
+_ACTIVATIONS = {
+    "relu": "ReLU",
+    "relu6": "ReLU6",
+    "silu": "SiLU",
+    "gelu": "GELU",
+    "hard_silu": "hard SiLU",
+    "hard_sigmoid": "hard sigmoid",
+}
+_NORMALIZATIONS = {"BatchNormalization": "BN", "LayerNormalization": "LN", "LayerScale": "scale"}
+_HIDDEN = ("InputLayer", "ZeroPadding2D", "Cropping2D", "Reshape")  # they only fit the shape for a neighbour
+_CONVOLUTIONS = {"Conv2D": "conv", "DepthwiseConv2D": "depthwise", "SeparableConv2D": "separable"}
+_POOLS = {"MaxPooling2D": "max pool", "AveragePooling2D": "average pool"}
+_JOINS = {"Add": "add", "Concatenate": "concat", "Multiply": "multiply", "CustomScaleLayer": "scale and add"}
+_PLAIN = {
+    "GlobalAveragePooling2D": ("pooling", "global average pool"),
+    "GlobalMaxPooling2D": ("pooling", "global max pool"),
+    "Flatten": ("other", "flatten"),
+    "Rescaling": ("other", "rescale pixels"),
+    "Normalization": ("other", "normalize pixels"),
+}
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a layer is called, and its kind: convolution, pooling, dense, join or other; a note or hidden.
+
+    A note, such as BatchNorm, is written beside the layer that it serves; `notes` are those a layer brings itself.
+    """
+
+    text: str
+    kind: str
+    notes: tuple[str, ...] = ()
+
+
+def label(layer: Any) -> Label:
+    """The words for a layer or an operation of Keras."""
+    name = type(layer).__name__
+    if name in _HIDDEN:
+        return Label(words(name), "hidden")
+    if name in _NORMALIZATIONS:
+        return Label(_NORMALIZATIONS[name], "note")
+    if name in _JOINS:
+        return Label(_JOINS[name], "join")
+    if name in _PLAIN:
+        kind, text = _PLAIN[name]
+        return Label(text, kind)
+    if name in _CONVOLUTIONS:
+        return Label(_convolution(layer, _CONVOLUTIONS[name]), "convolution", _activation(layer))
+    if name in _POOLS:
+        return Label(f"{_sides(layer.pool_size)} {_POOLS[name]}{_stride(layer)}", "pooling")
+    if name == "Dense":
+        return Label(f"dense {layer.units:,}", "dense", _activation(layer))
+    return _remark(layer, name)
+
+
+def words(name: str) -> str:
+    """`ZeroPadding2D` as `zero padding`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("2D")).lower()
+
+
+def _remark(layer: Any, name: str) -> Label:
+    if name == "ReLU":
+        return Label(f"ReLU{layer.max_value:g}" if layer.max_value is not None else "ReLU", "note")
+    if name == "Activation":
+        notes = _activation(layer)
+        return Label(notes[0], "note") if notes else Label("", "hidden")
+    if name == "StochasticDepth" or getattr(layer, "noise_shape", None):
+        return Label("drop path", "note")  # at rates that grow from block to block
+    if name.endswith("Dropout"):
+        return Label(f"dropout {layer.rate:.2g}", "note")
+    return Label(words(name), "other")
+
+
+def _convolution(layer: Any, kind: str) -> str:
+    groups = getattr(layer, "groups", 1)
+    if groups > 1 and groups == layer.filters:
+        kind, groups = "depthwise", 1
+    filters = "" if kind == "depthwise" else f", {layer.filters:,}"
+    apart = f", {groups} groups" if groups > 1 else ""
+    dilation = f", dilated {layer.dilation_rate[0]}" if max(layer.dilation_rate) > 1 else ""
+    return f"{_sides(layer.kernel_size)} {kind}{filters}{apart}{_stride(layer)}{dilation}"
+
+
+def _activation(layer: Any) -> tuple[str, ...]:
+    name = getattr(layer.activation, "__name__", words(type(layer.activation).__name__))
+    return () if name == "linear" else (_ACTIVATIONS.get(name, name),)
+
+
+def _stride(layer: Any) -> str:
+    strides = layer.strides if isinstance(layer.strides, tuple | list) else (layer.strides,)
+    return f", /{strides[0]}" if max(strides) > 1 else ""
+
+
+def _sides(sides: Any) -> str:
+    return "×".join(map(str, sides))
 
 
 @dataclass(frozen=True)

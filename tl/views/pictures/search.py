@@ -5,11 +5,8 @@ from typing import TYPE_CHECKING
 
 from tl.data.images import Picture, decode, read
 from tl.errors import ImageError, UsageError
-from tl.views import signs
 from tl.views.pictures import text
-from tl.views.pictures.grid import MOST_PIXELS
-from tl.views.signs import Colour
-from tl.views.tile import INK, MOUNT, PAGE, QUIET
+from tl.views.pictures.grid import INK, MOST_PIXELS, MOUNT, PAGE, QUIET, Colour, no_picture
 from tl.workflows.search import Found, Match, Search
 
 if TYPE_CHECKING:
@@ -100,7 +97,7 @@ def _photo(page: "Image", canvas: "ImageDraw", picture: Picture, x: int, y: int)
     try:
         pixels = decode(read(picture), _TILE)
     except ImageError:  # gone since it was searched
-        signs.no_picture(page, x + _TILE // 2, y + _TILE // 2, _TILE // 3, QUIET)
+        no_picture(page, x + _TILE // 2, y + _TILE // 2, _TILE // 3, QUIET)
         return
     photo = Image.fromarray(pixels)
     scale = _TILE / max(photo.size)

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl.errors import UsageError
-from tl.views.figures import LARGE, NORMAL, RULE, SMALL, WIDTH, blank, colour_code, picture, write
-from tl.views.lettering import lettering
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.signs import Colour
+from tl.views.pictures.curves import LARGE, NORMAL, RULE, SMALL, WIDTH, blank, colour_code, picture, write
+from tl.views.pictures.grid import INK, QUIET, Colour
+from tl.views.pictures.text import lettering
 from tl.views.terminal.timing import cost, number
-from tl.views.tile import INK, QUIET
 from tl.workflows.bench import Timing
 from tl.workflows.bench_cells import Cell
 from tl.workflows.grid import save

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl.views.phrases import NONE, cut, figure, one_line, percent, plural
+from tl.views.terminal.tables import NONE, cut, figure, one_line, percent, plural
 from tl.workflows.compare import Comparison, Entry
 
 HEADINGS = (

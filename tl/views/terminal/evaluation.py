@@ -3,11 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tl.evaluation.confusion import confusion, most_confused
-from tl.evaluation.intervals import Proportion
-from tl.evaluation.metrics import ClassFigures, Evaluation
-from tl.views.phrases import cut, one_line, percent, plural
-from tl.views.terminal.tables import padded, shortened
+from tl.evaluation.metrics import ClassFigures, Evaluation, Proportion, confusion, most_confused
+from tl.views.terminal.tables import cut, one_line, padded, percent, plural, shortened
 from tl.workflows.evaluate import Assessment
 
 _CLASSES = 8  # in the table; of more, the weakest

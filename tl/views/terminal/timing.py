@@ -1,7 +1,7 @@
 """A timing becomes the lines of a terminal: a table of cells, whole processes, and what the engine computed with."""
 
-from tl.timing.processes import Process
 from tl.workflows.bench import Timing
+from tl.workflows.bench_cells import Process
 
 HEADINGS = ("precision", "batch", "p50 ms", "p95 ms", "p99 ms", "photos/s", "engine", "of it")
 _SPANS = (9, 5, 8, 8, 8, 8, 8, 6)

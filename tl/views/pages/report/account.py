@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tl.data.dataset import Skipped
-from tl.views.report.wording import brief, count, decimal, name, percent, seconds
+from tl.views.pages.report.scores import brief, count, decimal, name, percent, seconds
 
 MOST_SKIPPED = 300  # files that are named
 MOST_CLASSES = 2000

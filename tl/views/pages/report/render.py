@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from tl.views.house import house_style
-from tl.views.pages.template import environment
-from tl.views.report import matrix, wording
+from tl.views.pages.report import charts as matrix
+from tl.views.pages.report import scores as wording
+from tl.views.pages.template import environment, house_style
 
 
 def render(told: Mapping[str, Any]) -> str:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.errors import StorageError
 from tl.runs.run import Run
-from tl.views import history
 from tl.views.pages.report import account, charts, scores
+from tl.views.pages.report import charts as matrix
 from tl.views.pages.report import examples as choice
 from tl.views.pages.report import render as page
+from tl.views.pages.report.examples import Album, Explained, explained, explainer_of, tile, within
 from tl.views.pages.report.predictions import (
     PHRASES,
     Answers,
@@ -27,11 +28,8 @@ from tl.views.pages.report.predictions import (
     read_metrics,
     readable,
 )
-from tl.views.report import matrix
-from tl.views.report.explained import Explained, explained, explainer_of
-from tl.views.report.photos import Album, within
-from tl.views.report.tiles import tile
-from tl.views.report.wording import brief, count, decimal, name
+from tl.views.pages.report.scores import brief, count, decimal, name
+from tl.views.terminal import runs as history
 
 if TYPE_CHECKING:
     from tl.evaluation.gradcam import Explainer

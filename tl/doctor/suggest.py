@@ -3,8 +3,7 @@
 import shlex
 from pathlib import Path, PurePosixPath
 
-from tl.data.dataset import Dataset
-from tl.datasets.parts import part_of
+from tl.data.dataset import Dataset, part_of
 
 
 class Mending:

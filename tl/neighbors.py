@@ -1,4 +1,8 @@
-"""Rows become the pairs of them that are alike: exact, in blocks, so that memory does not grow with their square."""
+"""Rows become the pairs of them that are alike: exact, in blocks, so that memory does not grow with their square.
+
+No index is needed: a product with 100,000 rows of 2,048 numbers takes less than a second for a handful of queries,
+while the reading of as many files takes minutes, and an approximate index would miss some and need keeping.
+"""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.engines.blas import OneThread
+from tl.blas import OneThread
 
 Floats = NDArray[np.float32]
 Pairs = NDArray[np.int64]
@@ -71,3 +75,32 @@ def pairs_above(rows: Floats, least: float, odd: Floats | None = None) -> Pairs:
                 pool.shutdown(wait=True, cancel_futures=True)
                 break
     return np.concatenate(found)
+
+
+Places = NDArray[np.int64]
+
+_NEIGHBORS_BLOCK = 4096  # rows at a time, so that features in a file never come into memory whole
+
+
+def most_similar(queries: Floats, rows: Floats, count: int) -> tuple[Places, Floats]:
+    """Places `[q, count]` of the rows most like each query, and their cosine similarities, the most similar first.
+
+    `queries` `[q, features]`, `rows` `[n, features]`; fewer than `count` columns where there are fewer rows. Of equals
+    the first come first.
+    """
+    wanted = min(count, len(rows))
+    places, similar = np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32)
+    asked = _unit(queries)
+    for start in range(0, len(rows), _NEIGHBORS_BLOCK):
+        block = asked @ _unit(rows[start : start + _NEIGHBORS_BLOCK]).T
+        here = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
+        places, similar = np.concatenate([places, here], axis=1), np.concatenate([similar, block], axis=1)
+        best = np.argsort(-similar, axis=1, kind="stable")[:, :wanted]
+        places, similar = np.take_along_axis(places, best, 1), np.take_along_axis(similar, best, 1)
+    return places, np.clip(similar, -1.0, 1.0)
+
+
+def _unit(rows: Floats) -> Floats:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: Floats = rows / np.maximum(lengths, np.float32(1e-12))
+    return scaled
