@@ -4,25 +4,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from support.session import ROOT, SHARED, TINY, Packaged, Tl, draw_shapes
 from tl.errors import DownloadError, WeightsError
 from tl.networks.backbones import backbone
 from tl.networks.sources.packages import fetch
 from tl.networks.weights import PACKAGED, Weights, resolve
 from tl.progress import Silent
 from tl.settings import settings
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared" / "data"
-TINY = "mobilenetv3small"  # the smallest network; with random weights it converts in seconds and runs in milliseconds
-
-Packaged = Callable[[str, str], Path]
-Tl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_configure() -> None:
@@ -88,21 +81,6 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
             pytest.skip(f"no registry here: {error}")
 
     return get
-
-
-def draw_shapes(folder: Path, count: int, *, seed: int) -> Path:
-    """So many images of stripes and of noise, as class folders."""
-    from PIL import Image
-
-    draw = np.random.default_rng(seed)
-    for at in range(count):
-        stripes = np.zeros((40, 50, 3), np.uint8)
-        stripes[np.random.default_rng(at).random(40) < 0.45] = draw.integers(180, 256, 3)  # elsewhere in each image
-        noise = draw.integers(0, 60, (40, 50, 3), np.uint8)
-        for label, pixels in (("stripes", stripes), ("noise", noise)):
-            (folder / label).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(folder / label / f"{at:02}.png")
-    return folder
 
 
 @pytest.fixture(scope="session")

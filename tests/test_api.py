@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
 
 import tl
+from support.session import TINY
 from tl.cache import open_cache
 from tl.errors import DataError, UsageError
 from tl.progress import Silent

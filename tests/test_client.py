@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TINY
-from live import Live
 from PIL import Image
 
 import tl
+from support.live_service import Live
+from support.session import TINY
 from tl.errors import ServiceError
 from tl.service import keys
 from tl.service.database import Database

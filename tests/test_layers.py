@@ -1,131 +1,164 @@
-"""The layer table lists every layer once, adds up, and fits a terminal; `tl model` prints it."""
+"""The structure: imports run one way, heavy libraries stay out of light paths, the export list is what it says."""
 
-import json
-import os
+import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from conftest import ROOT
-from outlines import outline, registered
 
-from tl.commands.model import command
-from tl.errors import BackboneError
-from tl.networks.zoo.classic import simple_cnn
-from tl.networks.zoo.googlenet import googlenet
-from tl.networks.zoo.resnet import resnet50_cifar
-from tl.views.terminal.layers import layer_table
+import tl
+
+ROOT = Path(__file__).resolve().parents[1]
+# Each floor imports only from those before it.
+FLOORS = [
+    "errors",
+    "settings",
+    "progress",
+    "download",
+    "cache",
+    "blas",
+    "neighbors",
+    "data",
+    "networks",
+    "engines",
+    "features",
+    "learning",
+    "evaluation",
+    "doctor",
+    "runs",
+    "prediction",
+    "exporters",
+    "views",
+    "workflows",
+    "classifier",
+    "api",
+    "service",
+    "client",
+    "commands",
+]
+HEAVY = {
+    "cleanlab",
+    "sklearn",
+    "threadpoolctl",
+    "tensorflow",
+    "keras",
+    "keras_cv",
+    "openvino",
+    "matplotlib",
+    "scipy",
+    "cv2",
+    "PIL",
+    "pillow_heif",
+    "rich",
+    "h5py",
+    "lmdb",
+    "filelock",
+    "nncf",
+    "onnx",
+    "onnxruntime",
+    "tf2onnx",
+    "ai_edge_litert",
+    "fastapi",
+    "httptools",
+    "prometheus_client",
+    "pydantic",
+    "starlette",
+    "urllib3",
+    "uvicorn",
+    "uvloop",
+}
+# What `tl serve` alone loads: its routes are declared with these where they stand.
+WEB = {"fastapi", "httptools", "prometheus_client", "pydantic", "starlette", "uvicorn"}
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: outline(resnet50_cifar, classes=100),
-        lambda: outline(googlenet),
-        lambda: registered("DenseNet121"),
-        lambda: registered("ConvNeXtTiny"),
-        lambda: registered("NASNetMobile"),
-    ],
-    ids=["resnet50-cifar", "googlenet", "densenet121", "convnexttiny", "nasnetmobile"],
+def modules() -> list[Path]:
+    return sorted((ROOT / "tl").rglob("*.py"))
+
+
+@pytest.mark.xfail(strict=True, reason="some modules still stand in their old packages")
+def test_imports_run_downward_only():
+    upward = []
+    for path in modules():
+        floor = _floor(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tl."):
+                target = node.module.split(".")[1]
+                if path != ROOT / "tl" / "__init__.py" and FLOORS.index(target) > FLOORS.index(floor):
+                    upward.append(f"{path.relative_to(ROOT)} imports {node.module}")
+    assert upward == []
+
+
+def test_no_two_modules_need_each_other():
+    """Imports inside functions count as well: a floor can be read from its first file to its last."""
+    known = {_name(path): path for path in modules()}
+    needs = {name: _needed(path) & set(known) - {name} for name, path in known.items()}
+    circles = []
+    try:
+        list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        circles = error.args[1]
+    assert circles == []
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _needed(path: Path) -> set[str]:
+    """The modules that a module names in `from … import …`, which is how all of them import each other."""
+    needed = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tl."):
+            needed |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return needed
+
+
+def _floor(path: Path) -> str:
+    first = path.relative_to(ROOT / "tl").parts[0]
+    return first.removesuffix(".py") if first != "__init__.py" else "commands"
+
+
+def test_heavy_libraries_are_imported_where_they_are_used():
+    found = []
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            heavy = HEAVY - WEB if _floor(path) == "service" else HEAVY
+            found += [f"{path.relative_to(ROOT)}: {name}" for name in names if name.split(".")[0] in heavy]
+    assert found == []
+
+
+LIGHT = (
+    *("api", "client", "commands.main", "workflows.export", "prediction.predictor"),
+    *("service.decoder", "service.keys", "workflows.grid"),
 )
-def test_it_adds_up(make):
-    model = make()
-    table = layer_table(model)
-    assert [layer.name for layer in table.layers] == [layer.name for layer in model.layers]
-    assert sum(layer.parameters for layer in table.layers) == table.parameters == model.count_params()
-    assert table.trainable == sum(layer.trainable for layer in table.layers)
-    lines = table.text().splitlines()
-    assert max(map(len, lines)) <= 80
-    named = {line.split()[0] for line in lines[2:-4]}
-    assert named >= {layer.name.removeprefix(f"{model.name}_") for layer in model.layers}
-    assert lines[-3].split() == [str(len(model.layers)), "layers", f"{model.count_params():,}"]
 
 
-def test_it_tells_what_is_not_trained(monkeypatch):
-    model = outline(resnet50_cifar, classes=100)
-    assert layer_table(model).trainable == 23_712_932
-    assert [line.split()[-1] for line in layer_table(model).text().splitlines()[-3:]] == [
-        "23,766,052",
-        "23,712,932",
-        "53,120",
+@pytest.mark.parametrize("module", [f"tl.{name}" for name in LIGHT])
+def test_modules_load_without_frameworks(module: str):
+    code = f"import sys, {module}; print(sorted(set(sys.modules) & {HEAVY!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_export_list_is_complete():
+    assert sorted(tl.__all__) == [
+        *("Assessment", "Classifier", "Client", "Prediction", "Run"),
+        *("bench", "compare", "evaluate", "export", "finetune", "load", "search"),
     ]
-    monkeypatch.setattr(model.get_layer("conv1_conv"), "trainable", False)
-    assert layer_table(model).trainable == 23_712_932 - 9_408
+    for name in tl.__all__:
+        assert getattr(tl, name).__doc__, name
 
 
-def test_it_reads_as_a_table():
-    rows = [line.split() for line in layer_table(outline(simple_cnn, classes=100)).text().splitlines()]
-    assert rows[0] == ["layer", "kind", "output", "parameters"]
-    assert rows[2][0].startswith("input_layer")  # numbered by Keras through the life of a process
-    assert rows[2][1:] == ["InputLayer", "32×32×3", "0"]
-    assert rows[3:6] == [
-        ["conv1", "Conv2D", "30×30×16", "448"],
-        ["pool1", "MaxPooling2D", "15×15×16", "0"],
-        ["conv2", "Conv2D", "13×13×32", "4,640"],
-    ]
-    assert rows[7:10] == [
-        ["flatten", "Flatten", "1,152", "0"],
-        ["fc1", "Dense", "256", "295,168"],
-        ["predictions", "Dense", "100", "25,700"],
-    ]
-
-
-def test_a_layer_used_twice_counts_once():
-    import keras
-
-    image = keras.Input((4,))
-    twice = keras.layers.Dense(4, name="twice")
-    table = layer_table(keras.Model(image, twice(twice(image))))
-    assert [(layer.name, layer.parameters) for layer in table.layers[1:]] == [("twice", 20)]
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`tl model` in a process of its own, which chooses its own backend."""
-    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    return subprocess.run(
-        [sys.executable, "-c", "from tl.commands.model import command; command()", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
-        check=False,
-    )
-
-
-def test_the_command_prints_and_draws(tmp_path: Path):
-    done = run(tmp_path, "ResNet50", "--classes", "100")
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert ["177", "layers", "23,792,612"] in [line.split() for line in lines]
-    assert lines[-2].split()[:2] == ["features", "2,048,"]
-    assert lines[-1].split() == ["drawing", "resnet50.svg"]
-    assert [path.name for path in tmp_path.iterdir()] == ["resnet50.svg"]
-    assert "→ 100 classes" in (tmp_path / "resnet50.svg").read_text(encoding="utf-8")
-
-
-def test_the_command_answers_in_json(tmp_path: Path):
-    target = tmp_path / "drawings" / "net.svg"
-    done = run(tmp_path, "vgg19", "--json", "--svg", str(target))
-    answer = json.loads(done.stdout)
-    assert (answer["name"], answer["parameters"], answer["svg"]) == ("vgg19", 143_667_240, str(target))
-    assert sum(layer["parameters"] for layer in answer["layers"]) == answer["trainable"] == 143_667_240
-    assert answer["layers"][1] == {
-        "name": "block1_conv1",
-        "kind": "Conv2D",
-        "output": [224, 224, 64],
-        "parameters": 1792,
-        "trainable": 1792,
-    }
-    assert target.is_file()
-
-
-def test_an_unknown_name_is_refused():
-    with pytest.raises(BackboneError, match="no backbone is called 'resnet5'"):
-        CliRunner().invoke(command, ["resnet5"], catch_exceptions=False)
-
-
-def test_no_classes_are_refused():
-    assert CliRunner().invoke(command, ["resnet50", "--classes", "0"]).exit_code == 2
+def test_the_package_has_no_assert_and_no_bare_except():
+    found = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            bare = isinstance(node, ast.ExceptHandler) and node.type is None
+            if isinstance(node, ast.Assert) or bare:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == []

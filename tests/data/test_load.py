@@ -1,0 +1,104 @@
+"""What the user typed: a path, a name, or a mistake."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from data.test_cifar import official
+from data.test_folders import put
+from tl.data.images import read
+from tl.data.load import load
+from tl.errors import DataError, ImageError
+
+
+def test_each_kind_of_source_is_recognised(tmp_path: Path) -> None:
+    put(tmp_path, "photos/cat/a.jpg", "photos/dog/b.jpg")
+    (tmp_path / "photos.csv").write_text("path,label\nphotos/cat/a.jpg,cat\nphotos/dog/b.jpg,dog\n")
+    assert load(tmp_path / "photos").names == ("cat/a.jpg", "dog/b.jpg")
+    assert load(str(tmp_path / "photos") + "/").name == "photos"
+    assert load(tmp_path / "photos.csv").names == ("photos/cat/a.jpg", "photos/dog/b.jpg")
+    assert load(official(tmp_path / "cifar")).name == "cifar100"
+
+
+def test_a_path_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    put(tmp_path, "photos/cat/a.jpg", "photos/dog/b.jpg")
+    assert load("~/photos").class_names == ("cat", "dog")
+
+
+def test_the_current_folder_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(put(tmp_path / "pets", "cat/a.jpg", "dog/b.jpg"))
+    assert load(".").name == "pets"
+
+
+def test_a_folder_that_exists_goes_before_a_known_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, "dogs-vs-cats/cat/a.jpg", "dogs-vs-cats/dog/b.jpg")
+    assert load("dogs-vs-cats").class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(("text", "hint"), [
+    ("cifar-100", "did you mean 'cifar100'?"),
+    ("Dogs_vs_Cats", "did you mean 'dogs-vs-cats'?"),
+    ("nowhere/data", "one of cifar100, dogs-vs-cats"),
+    ("x" * 5000, "no such folder or table"),
+    ("a\0b", "no such folder or table"),
+    ("~nosuchuser/data", "no such folder or table"),
+    ("https://example.org/data.zip", "no such folder or table"),
+])  # fmt: skip
+def test_what_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, hint: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as caught:
+        load(text)
+    assert hint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_table(tmp_path: Path) -> None:
+    put(tmp_path, "cat.jpg")
+    with pytest.raises(DataError, match="is a file, but not a table"):
+        load(tmp_path / "cat.jpg")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter, unlike pytest's own; removed afterwards."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may read everything: for the length of the block, be somebody else."""
+    if os.name != "posix":
+        pytest.skip("needs POSIX permissions")
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_what_may_not_be_read(open_folder: Path) -> None:
+    put(open_folder, "data/cat/a.jpg", "data/dog/b.jpg", "data/horse/c.jpg")
+    shut = [open_folder / "data" / "horse", open_folder / "data" / "cat" / "a.jpg"]
+    for path in shut:
+        path.chmod(0)
+    with unprivileged():
+        data = load(open_folder / "data")
+        with pytest.raises(ImageError, match=r"^cannot be read: permission denied$"):
+            read(data.pictures[0])
+        with pytest.raises(DataError, match=r"folder '.*horse' cannot be read: permission denied"):
+            load(open_folder / "data" / "horse")
+    for path in shut:
+        path.chmod(0o755)
+    assert [(skipped.path, skipped.reason) for skipped in data.skipped] == [
+        ("horse", "folder cannot be read: permission denied")
+    ]

@@ -1,0 +1,188 @@
+"""TFRecord: written and read back, as TensorFlow writes and reads it, and files that lie about themselves."""
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.data_sets import photo, write
+from support.session import TINY, Tl
+from tl.data import tfrecord as examples
+from tl.data.load import load
+from tl.data.tfrecord import is_tfrecord, read_records, write_record
+from tl.data.write import convert
+from tl.errors import DataError
+
+
+def _length(count: int) -> bytes:
+    packed = struct.pack("<Q", count)
+    return packed + struct.pack("<I", examples._masked_crc(packed))
+
+
+def _framed(content: bytes) -> bytes:
+    return _length(len(content)) + content + struct.pack("<I", examples._masked_crc(content))
+
+
+def records(path: Path, *values: dict[str, bytes | int]) -> Path:
+    with path.open("wb") as file:
+        for one in values:
+            write_record(file, one)
+    return path
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A folder with a split, a Korean class and an empty file, as TFRecord."""
+    files = {
+        f"{part}/{label}/{at}.jpg": photo(at) for part in ("train", "val") for label in ("개", "cat") for at in (1, 2)
+    }
+    write(tmp_path / "photos", files | {"train/cat/empty.png": b""})
+    done = convert(tmp_path / "photos", "tfrecord", tmp_path / "records")
+    assert done.left_out == {"train/cat/empty.png": "empty file"}
+    return tmp_path / "records"
+
+
+def test_what_is_written_is_read_back(made: Path, tmp_path: Path):
+    files = ["labels.txt", "train-00000-of-00001.tfrecord", "validation-00000-of-00001.tfrecord"]
+    assert sorted(entry.name for entry in made.iterdir()) == files
+    assert (made / "labels.txt").read_text(encoding="utf-8") == "cat\n개\n"
+    original, back = load(tmp_path / "photos"), load(made)
+    assert back.class_names == ("cat", "개")
+    assert set(back.names) == set(original.names) - {"train/cat/empty.png"}
+    for name, picture, part in zip(back.names, back.pictures, back.parts, strict=True):
+        at = original.names.index(name)
+        assert isinstance(picture, Path)
+        assert picture.read_bytes() == (tmp_path / "photos" / name).read_bytes()
+        assert part == original.parts[at]
+    again = load(made)
+    assert again.pictures == back.pictures
+
+
+def test_a_single_file_is_a_data_set(made: Path):
+    assert is_tfrecord(made / "train-00000-of-00001.tfrecord")
+    assert set(load(made / "train-00000-of-00001.tfrecord").parts) == {"train"}
+    assert not is_tfrecord(made / "labels.txt")
+    assert not is_tfrecord(made.parent / "photos")
+
+
+def test_the_values_and_the_checksum(tmp_path: Path):
+    assert examples._masked_crc(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    values = {"text": "개".encode(), "number": -1, "large": 1 << 40, "empty": b""}
+    assert list(read_records(records(tmp_path / "a.tfrecord", values, {}))) == [values, {}]
+
+
+@pytest.mark.slow
+def test_tensorflow_reads_what_is_written_and_the_other_way_round(made: Path, tmp_path: Path):
+    code = """if True:
+        import sys, tensorflow as tf
+        kinds = {"image/encoded": tf.string, "image/class/text": tf.string, "image/class/label": tf.int64}
+        kinds |= {"image/format": tf.string, "image/filename": tf.string}
+        features = {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
+        for raw in tf.data.TFRecordDataset(sys.argv[1]):
+            one = tf.io.parse_single_example(raw, features)
+            image = tf.io.decode_image(one["image/encoded"])
+            print(one["image/filename"].numpy().decode(), *image.shape, int(one["image/class/label"]))
+        def feature(**value): return tf.train.Feature(**value)
+        with tf.io.TFRecordWriter(sys.argv[2]) as file:
+            for label in (0, 5):
+                file.write(tf.train.Example(features=tf.train.Features(feature={
+                    "image": feature(bytes_list=tf.train.BytesList(value=[tf.io.encode_png(image).numpy()])),
+                    "label": feature(int64_list=tf.train.Int64List(value=[label])),
+                    "weight": feature(float_list=tf.train.FloatList(value=[0.5])),
+                })).SerializeToString())
+    """
+    out = tmp_path / "theirs.tfrecord"
+    shard = made / "train-00000-of-00001.tfrecord"
+    done = subprocess.run([sys.executable, "-c", code, shard, out], capture_output=True, text=True, check=True)
+    told = sorted(done.stdout.splitlines())
+    assert told == [f"train/{label}/{at}.jpg 90 120 3 {n}" for n, label in enumerate(("cat", "개")) for at in (1, 2)]
+    back = load(out)
+    assert back.class_names == ("0", "5")
+    assert back.names == ("theirs.tfrecord/000000", "theirs.tfrecord/000001")
+
+
+def test_names_in_records_lead_nowhere(tmp_path: Path):
+    image = (write(tmp_path, {"x.png": photo(1)}) / "x.png").read_bytes()
+    hostile = ("../../../evil.png", "/etc/evil.png", "a\0b", "")
+    rows = [
+        {"image/encoded": image, "image/filename": name.encode(), "image/class/text": label}
+        for name, label in zip(hostile, (b"../up", b"b", b"b", b"b"), strict=True)
+    ]
+    found = load(records(tmp_path / "h.tfrecord", *rows))
+    places = {picture.parent.parent for picture in found.pictures if isinstance(picture, Path)}
+    assert len(places) == 1
+    assert all(picture.name.isdecimal() for picture in found.pictures if isinstance(picture, Path))
+    convert(tmp_path / "h.tfrecord", "folders", tmp_path / "deep" / "er" / "out")
+    written = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "deep").rglob("*") if path.is_file()}
+    assert all(name.startswith("deep/er/out/") for name in written)
+    assert len(written) == 4
+    assert not list(tmp_path.parent.rglob("evil*")) or all(
+        "deep" in str(path) for path in tmp_path.parent.rglob("evil*")
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda raw: raw[:-3], "truncated"),
+        (lambda raw: raw[:5], "truncated"),
+        (lambda raw: raw[:20] + bytes([raw[20] ^ 1]) + raw[21:], "wrong checksum"),
+        (lambda raw: b"\x01" + raw[1:], "wrong checksum of its length"),
+        (lambda raw: b"\x1f\x8b" + raw, "is compressed"),
+        (lambda raw: _length(1 << 62) + raw, "bytes long"),
+        (lambda raw: _length(1 << 20) + raw, "truncated"),
+        (lambda raw: _framed(b"\xff\xff\xff"), "no tf.train.Example"),
+    ],
+)
+def test_damaged_files_are_refused_in_a_line(tmp_path: Path, change, why: str):
+    path = records(tmp_path / "a.tfrecord", {"image/encoded": b"12345678", "image/class/text": b"cat"})
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError, match=why) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_leaves_nothing_half_unpacked(tmp_path: Path):
+    path = records(tmp_path / "a.tfrecord", *({"image/encoded": b"1", "image/class/text": b"cat"},) * 3)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError):
+        load(path, cache_dir=tmp_path / "cache")
+    assert [entry.suffix for entry in (tmp_path / "cache" / "datasets").iterdir()] == [".lock"]
+
+
+def test_records_of_one_name_get_one_each(tmp_path: Path):
+    rows = [{"image/encoded": b"1", "image/filename": b"same.jpg", "image/class/text": label} for label in (b"a", b"b")]
+    assert load(records(tmp_path / "a.tfrecord", *rows)).names == ("same.jpg", "a.tfrecord/000001")
+
+
+@pytest.mark.slow
+def test_records_are_trained_on_like_any_other_data(tl: Tl, shapes: Path, tmp_path: Path):
+    convert(shapes, "tfrecord", tmp_path / "r")
+    done = tl("finetune", "r", "--backbone", TINY, "--weights", "none", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for command in (("grid", "r"), ("evaluate", "r", "--include-trained")):
+        done = tl(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "grid.png").is_file()
+
+
+def test_records_without_images(tmp_path: Path):
+    path = records(tmp_path / "a.tfrecord", {"x": 1}, {"image/encoded": b"1", "image/class/text": b"cat"})
+    with pytest.raises(DataError, match="one class only"):
+        load(path)
+    found = load(path, labelled=False)
+    assert [skipped.reason for skipped in found.skipped] == ["the record has no image/encoded"]
+    with pytest.raises(DataError, match="no images"):
+        load(records(tmp_path / "b.tfrecord", {"x": 1}))
+
+
+def test_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tl.data.write._SHARD", 20_000)
+    write(tmp_path / "d", {f"{label}/{at}.png": photo(at) for label in "ab" for at in range(3)})
+    convert(tmp_path / "d", "tfrecord", tmp_path / "r")
+    shards = sorted(path.name for path in (tmp_path / "r").glob("*.tfrecord"))
+    assert len(shards) > 1
+    assert shards[0] == f"data-00000-of-{len(shards):05d}.tfrecord"
+    assert load(tmp_path / "r").parts == (None,) * 6

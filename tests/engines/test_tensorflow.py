@@ -1,0 +1,220 @@
+"""What a machine trains on: its precision, and several devices that share each batch as if they were one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from support.session import ROOT
+from tl.engines import tensorflow as devices
+from tl.engines.tensorflow import Devices, gpu_precision, has_bf16, training_devices
+from tl.errors import EngineError
+
+# In a process of its own: how many devices there are is settled when TensorFlow starts.
+TWO = """
+import sys
+from dataclasses import replace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tl.engines.tensorflow import Devices
+from tl.learning.batches import Order, StoredFeed, batches
+from tl.learning.head import Head
+from tl.learning.rules import tuning_rule
+from tl.learning.trainer import Diverged, Trainer
+
+processor = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+draw = np.random.default_rng(0)
+values = draw.normal(size=(1, 16, 6, 6, 2)).astype(np.float16)
+labels = np.eye(3, dtype=np.float32)[draw.integers(3, size=16)]
+head = Head(draw.normal(size=(4, 3)).astype(np.float32), np.zeros(3, np.float32), 1.0)
+
+
+def trained(names, precision, optimizer, steps):
+    devices = Devices(names, precision == "f16", precision)
+    strategy = devices.strategy()
+    assert strategy.num_replicas_in_sync == len(names)
+    keras.utils.set_random_seed(3)
+    with strategy.scope():
+        keras.config.set_dtype_policy(devices.policy)
+        inputs = keras.Input((6, 6, 2))
+        x = keras.layers.Conv2D(4, 3, activation="tanh", name="low")(inputs)
+        x = keras.layers.Conv2D(4, 3, activation="tanh", name="high")(x)
+        network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+        rule = replace(tuning_rule(1000, "all"), optimizer=optimizer, ema=0.5, weight_decay=0.1)
+        trainer = Trainer(network, head, rule, devices, strategy, {"low": 1})
+    before = trainer.weights()
+    data = batches(StoredFeed(values, 0), Order(np.arange(16), 8, 0), labels, 0, steps)
+    if len(names) > 1:
+        data = strategy.experimental_distribute_dataset(data)
+    losses = [trainer.step(*batch, 0.05) for batch in data]
+    return trainer, before, losses
+
+
+def distance(ones, others):
+    return max(float(np.abs(one - other).max()) for one, other in zip(ones, others, strict=True))
+
+
+steep, gentle = (Order(np.arange(16), 8, 0).at(step) for step in (0, 1))
+labels[steep] *= 100  # the gradient of the first step is clipped,
+labels[gentle] *= 0.3  # that of the second is not
+one, before, losses = trained(("CPU:0",), "f32", "sgd", 2)
+two, _, theirs = trained(("CPU:0", "CPU:1"), "f32", "sgd", 2)
+assert np.allclose(losses, theirs, rtol=1e-5), (losses, theirs)
+assert distance(one.weights(), before) > 1e-2
+assert distance(one.weights(), two.weights()) < 1e-6
+assert distance(one.average(), two.average()) < 1e-6
+plain = [(values[0].astype(np.float32), labels)]
+assert np.allclose(one.measure(plain), two.measure(plain), rtol=1e-4)
+state = two.state()
+two.set_weights(before)
+two.set_state(state)
+assert distance(two.weights(), one.weights()) < 1e-6
+
+labels[[3, 5]] = np.nan  # some device or other gets them
+try:
+    data = batches(StoredFeed(values, 0), Order(np.arange(16), 8, 0), labels, 0, 2)
+    for batch in two._strategy.experimental_distribute_dataset(data):
+        two.step(*batch, 0.05)
+except Diverged as error:
+    assert str(error) == "the loss is nan"
+else:
+    raise SystemExit("NaN went unnoticed")
+assert all(np.isfinite(array).all() for array in two.state())
+
+labels = np.eye(3, dtype=np.float32)[np.arange(16) % 3]
+labels[Order(np.arange(16), 8, 0).at(0)[4:]] *= 1e4  # what only the second device gets overflows in 16 bits
+half, before, _ = trained(("CPU:0", "CPU:1"), "f16", "adamw", 1)
+assert distance(half.weights(), before) == 0
+print("alike")
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one():
+    done = subprocess.run(
+        [sys.executable, "-c", TWO], capture_output=True, text=True, cwd=ROOT, timeout=200, check=False
+    )
+    assert done.stdout.strip().endswith("alike"), done.stderr[-3000:]
+
+
+def test_one_device_needs_no_strategy():
+    assert Devices(("CPU:0",), gpu=False, precision="f32").strategy().num_replicas_in_sync == 1
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "policy"),
+    [
+        (True, "f32", "float32"),
+        (True, "bf16", "mixed_bfloat16"),
+        (True, "f16", "mixed_float16"),
+        (False, "bf16", "float32"),  # graphs are rewritten instead
+        (False, "f32", "float32"),
+    ],
+)
+def test_policies_are_for_cards(gpu, precision, policy):
+    assert Devices(("X:0",), gpu, precision).policy == policy
+
+
+def rewritten():
+    """Whether TensorFlow is told to rewrite its graphs to bf16."""
+    import tensorflow as tf
+
+    return tf.config.optimizer.get_experimental_options().get("auto_mixed_precision_onednn_bfloat16", False)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "expected"),
+    [(False, "bf16", True), (False, "f32", False), (True, "bf16", False)],
+)
+def test_graphs_are_rewritten_for_a_processor_alone_and_only_in_the_block(gpu, precision, expected):
+    with Devices(("X:0",), gpu, precision).rewriting():
+        assert rewritten() == expected
+    assert not rewritten()
+    with pytest.raises(ZeroDivisionError), Devices(("X:0",), gpu, precision).rewriting():
+        1 / 0  # noqa: B018
+    assert not rewritten()
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """A machine without cards, whose processor computes in bf16 if it is told so."""
+    import tensorflow as tf
+
+    able = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+    monkeypatch.setattr(devices, "has_bf16", lambda: bool(able))
+    return able
+
+
+def test_a_processor_that_computes_in_bf16_trains_in_it(processor):
+    processor.append("able")
+    assert training_devices() == Devices(("CPU:0",), gpu=False, precision="bf16")
+    assert training_devices("bf16").precision == "bf16"
+    assert training_devices("f32").precision == "f32"
+
+
+def test_other_processors_train_in_32_bits(processor):
+    assert training_devices() == Devices(("CPU:0",), gpu=False, precision="f32")
+    for precision in ("bf16", "f16"):
+        with pytest.raises(EngineError, match=f"this processor does not train in {precision}: choose auto or f32"):
+            training_devices(precision)
+
+
+def test_no_processor_trains_in_f16(processor):
+    processor.append("able")
+    with pytest.raises(EngineError, match="does not train in f16"):
+        training_devices("f16")
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "f16")])
+def test_all_cards_are_used_in_the_precision_they_are_made_for(monkeypatch, capability, expected):
+    import tensorflow as tf
+
+    grown = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["first", "second"])
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["first", "second"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda card, on: grown.append((card, on)))
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda card: {"compute_capability": capability})
+    assert training_devices() == Devices(("GPU:0", "GPU:1"), gpu=True, precision=expected)
+    assert grown == [("first", True), ("second", True)]
+    assert training_devices("f32").precision == "f32"
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [({"compute_capability": (7, 0)}, "f16"), ({"compute_capability": (6, 1)}, "f32"), ({}, "f32")],
+)
+def test_the_precision_of_a_card(monkeypatch, details, expected):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda card: details)
+    assert gpu_precision(["card"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "able"),
+    [("fpu avx2 amx_bf16 amx_tile", True), ("fpu avx512_bf16", True), ("fpu avx512f", False), ("", False)],
+)
+def test_what_linux_says_of_the_processor(monkeypatch, flags, able):
+    monkeypatch.setattr(devices.Path, "read_text", lambda self, **how: f"processor : 0\nflags : {flags}\n")
+    assert has_bf16() == able
+
+
+def test_elsewhere_a_processor_is_taken_to_be_plain(monkeypatch):
+    def missing(self, **how):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(devices.Path, "read_text", missing)
+    assert not has_bf16()
+
+
+def test_another_backend_is_refused(monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
+    with pytest.raises(EngineError, match="Keras runs on 'openvino' here: set KERAS_BACKEND=tensorflow"):
+        training_devices()

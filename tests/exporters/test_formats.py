@@ -1,0 +1,433 @@
+"""`tl export`: every format answers as its run does, in its own runtime, and one that does not is not kept."""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support.runs import rewrite
+from support.session import ROOT
+from tl.data.images import decode, read
+from tl.errors import EngineError, RunError, StorageError, UsageError
+from tl.exporters.formats import FORMATS
+from tl.exporters.proof import lines
+from tl.prediction.predictor import Predictor
+from tl.runs import run as bundle
+from tl.runs.catalogue import catalogue, removable, remove
+from tl.workflows.export import export
+
+
+def needs(name: str, int8: bool = False) -> None:
+    packages = FORMATS[name].packages + (("nncf",) if int8 and name != "litert" else ())
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed here")
+
+
+@pytest.fixture(scope="session")
+def small_run(tl, shapes, tmp_path_factory) -> Path:
+    """A run of the simplest network, at 32 pixels, made from random weights."""
+    folder = tmp_path_factory.mktemp("small")
+    done = tl("finetune", shapes, "--backbone", "simple-cnn", "--weights", "none", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return (folder / "runs" / "latest").resolve()
+
+
+@pytest.fixture
+def own(small_run, tmp_path) -> Path:
+    """A copy of that run which a test may change."""
+    return Path(shutil.copytree(small_run, tmp_path / "runs" / "own"))
+
+
+def expected(run: Path, photo: np.ndarray) -> np.ndarray:
+    """What the run itself says of a photo, in f32, in the order of its classes."""
+    opened = bundle.load(run)
+    (said,) = Predictor(opened, engine="openvino", precision="f32").predict([photo], top=len(opened.classes))
+    shares = dict(said.top)
+    return np.array([shares[name] for name in opened.classes])
+
+
+PHOTOS = [
+    np.random.default_rng(0).integers(0, 256, shape, np.uint8) for shape in ((90, 31, 3), (20, 25, 3), (32, 32, 3))
+]
+
+
+def keras(path):
+    import keras
+
+    return keras.saving.load_model(path).predict_on_batch
+
+
+def savedmodel(path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    return lambda photos: loaded.signatures["pixels"](photos=tf.constant(photos))["probabilities"].numpy()
+
+
+def onnx(path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    return lambda photos: session.run(None, {"photos": photos})[0]
+
+
+def openvino(path):
+    import openvino as ov
+
+    network = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda photos: network({"photos": photos})["probabilities"]
+
+
+def litert(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(path)).get_signature_runner()
+    return lambda photos: runner(photos=photos)["probabilities"]
+
+
+@pytest.fixture(scope="module")
+def exported(small_run, tmp_path_factory):
+    """The run in a format, written once: `exported("onnx")`."""
+    run = Path(shutil.copytree(small_run, tmp_path_factory.mktemp("exported") / "own"))
+    made = {}
+
+    def get(name: str, int8: bool = False):
+        needs(name, int8)
+        if (name, int8) not in made:
+            made[name, int8] = export(run, to=name, int8=int8)
+        return made[name, int8]
+
+    return get
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_each_format_answers_as_the_run_does(exported, small_run, name):
+    made = exported(name)
+    assert made.folder.parts[-2:] == ("export", name)
+    assert made.proof.largest < 0.01
+    assert made.proof.changes == ()
+    record = json.loads((made.folder / "export.json").read_text())
+    assert record["proof"]["count"] == 4
+    assert record["about"]["classes"] == ["noise", "stripes"]
+    answer = globals()[name](made.model)  # as the documents say, without `tl`
+    for photo in PHOTOS:
+        ours = expected(small_run, photo)
+        for count in (1, 3):
+            theirs = answer(np.stack([photo] * count))
+            assert theirs.shape == (count, 2)
+            assert theirs.dtype == np.float32
+            assert np.abs(theirs - ours).max() < 0.01
+
+
+def about(name: str, path: Path) -> dict:
+    """What an export says of itself, read as its users would."""
+    if name in ("keras", "litert"):
+        return json.loads(ZipFile(path).read("classifier.json"))
+    if name == "savedmodel":
+        return json.loads((path / "assets.extra" / "classifier.json").read_text())
+    if name == "onnx":
+        import onnxruntime
+
+        told = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+        return {"classes": json.loads(told["classes"]), "run": told["run"], "image_size": int(told["image_size"])}
+    import openvino as ov
+
+    return json.loads(ov.Core().read_model(path).get_rt_info(["classifier"]).astype(str))
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_the_metadata_names_the_classes(exported, name):
+    told = about(name, exported(name).model)
+    assert told["classes"] == ["noise", "stripes"]
+    assert told["run"] == "own"
+    assert told["image_size"] == 32
+
+
+@pytest.mark.parametrize("name", [each.name for each in FORMATS.values() if each.int8])
+def test_int8_is_calibrated_and_its_accuracy_shown(exported, shapes, name):
+    made = exported(name, int8=True)
+    assert made.folder.name == f"{name}-int8"
+    assert made.calibrated == 20
+    told = dict(lines(made.proof, made.runtime, made.bound, made.calibrated))
+    assert told["int8"] == "calibrated on 20 photos of the training part"
+    assert "McNemar's p" in told["accuracy"]
+    record = json.loads((made.folder / "export.json").read_text())
+    assert record["proof"]["accuracy_lost_interval"][0] <= record["proof"]["accuracy_lost"]
+    assert record["bound"]["on"] == "top-1 accuracy lost"
+    assert made.size < exported(name).size  # a third of the weights are resizing and head
+    photo = decode(read(shapes / "stripes" / "00.png"))
+    assert globals()[name](made.model)(photo[None]).argmax() == 1
+
+
+def test_serving_takes_bytes_and_gives_labels(exported, small_run, shapes, tmp_path):
+    made = exported("savedmodel")
+    import tensorflow as tf
+
+    assert made.model.name == "1"  # TensorFlow Serving asks for a version
+    serve = tf.saved_model.load(str(made.model)).signatures["serving_default"]
+    photo = Image.open(shapes / "stripes" / "01.png")
+    seen_through = photo.convert("RGBA")
+    seen_through.putalpha(128)
+    drawn = photo.convert("1"), photo.convert("L"), photo.convert("P")
+    names = ("a.jpg", "b.png", "c.bmp", "d.png", "bits.png", "grey.png", "palette.png")
+    files = [tmp_path / name for name in names]
+    for file, image in zip(files, (photo, photo, photo, seen_through, *drawn), strict=True):
+        image.save(file)
+    said = serve(image_bytes=tf.constant([file.read_bytes() for file in files]))
+    assert said["probabilities"].shape == (len(files), 2)
+    for at, file in enumerate(files):
+        ours = expected(small_run, decode(read(file)))
+        assert np.abs(said["probabilities"][at].numpy() - ours).max() < 0.01
+        assert said["labels"][at].numpy().decode() == ["noise", "stripes"][int(ours.argmax())]
+        assert said["confidences"][at].numpy() == pytest.approx(ours.max(), abs=0.01)
+
+
+def test_serving_refuses_what_it_would_decode_wrongly(exported, shapes, tmp_path):
+    made = exported("savedmodel")
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(str(made.model)).signatures["serving_default"]
+    Image.open(shapes / "stripes" / "01.png").convert("P").save(tmp_path / "palette.bmp")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a BMP with a palette: send it as PNG"):
+        serve(image_bytes=tf.constant([(tmp_path / "palette.bmp").read_bytes()]))
+
+
+def test_openvino_is_written_without_tensorflow(own):
+    export = f"tl.workflows.export.export({str(own)!r}, to='openvino')"
+    code = f"import sys, tl.workflows.export; {export}; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_command_says_what_it_proved(tl, tiny_run, tmp_path):
+    done = tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "proved      by openvino",
+        "difference  of a probability: largest",
+        "the same on every photo",
+        "export.json",
+    ):
+        assert part in done.stdout
+    assert all(len(line) <= 80 or str(tmp_path) in line for line in done.stdout.splitlines())
+    assert sorted(path.name for path in (tmp_path / "out" / "1").iterdir()) == ["classifier.bin", "classifier.xml"]
+    told = json.loads(tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "b", "--json").stdout)
+    assert told["proof"]["largest"] <= told["bound"]["value"] == 0.01
+    assert tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "c", "--quiet").stdout == ""
+
+
+def test_an_export_that_answers_otherwise_is_not_kept(tl, own, tmp_path):
+    done = tl("export", own, "--to", "openvino", "--bound", "0")
+    assert done.returncode == 1
+    assert "answers otherwise than own" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "difference" in done.stdout
+    assert not (own / "export").exists()
+
+
+def test_another_order_of_colours_is_found_out(own, monkeypatch):
+    from openvino import opset13 as ops
+
+    backwards = np.array([2, 1, 0], np.int32)
+    distorted(monkeypatch, lambda pixels: ops.gather(pixels, ops.constant(backwards), ops.constant(np.int32(3))))
+    with pytest.raises(EngineError, match="a probability differs by"):
+        export(own, to="openvino")
+
+
+def test_a_run_that_is_sure_hides_nothing(own, monkeypatch):
+    from openvino import opset13 as ops
+
+    surer(own, 30)
+    distorted(monkeypatch, lambda pixels: ops.minimum(pixels, ops.constant(np.uint8(100))))
+    with pytest.raises(EngineError, match="log-odds differ by"):  # no probability does
+        export(own, to="openvino")
+
+
+def distorted(monkeypatch: pytest.MonkeyPatch, distort: Callable[[Any], Any]) -> None:
+    """Have exports to OpenVINO see other pixels than the run."""
+    from tl.exporters import openvino as written
+
+    true = written._resized
+    monkeypatch.setattr(written, "_resized", lambda *given: distort(true(*given)))
+
+
+def surer(run: Path, times: float) -> None:
+    """Make a run so many times as sure of its labels."""
+    with np.load(run / "head.npz") as file:
+        head = dict(file)
+    np.savez(run / "head.npz", **head | {"temperature": head["temperature"] / times})
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["files"]["head.npz"] = hashlib.sha256((run / "head.npz").read_bytes()).hexdigest()
+    del manifest["digest"]
+    rewrite(run, manifest)
+
+
+def test_what_exists_is_left_alone(own):
+    export(own, to="openvino")
+    with pytest.raises(RunError, match="exists already: give another name with --out"):
+        export(own, to="openvino")
+
+
+def test_a_failed_export_takes_the_folders_it_made_with_it(own, tmp_path):
+    with pytest.raises(EngineError):
+        export(own, to="openvino", out=tmp_path / "a" / "b" / "c", bound=0.0)
+    assert not (tmp_path / "a").exists()
+    assert own.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (RuntimeError("REPLACED BY KeyboardInterrupt: <EMPTY MESSAGE>"), KeyboardInterrupt),
+        (RuntimeError("write failed: No space left on device"), StorageError),
+        (RuntimeError("no such operator"), EngineError),
+    ],
+)
+def test_what_a_converter_says_is_understood(own, monkeypatch, error, raised):
+    def write(job):
+        raise error
+
+    monkeypatch.setattr("tl.exporters.openvino.write", write)
+    with pytest.raises(raised):
+        export(own, to="openvino")
+    assert not (own / "export").exists()
+
+
+def test_a_run_with_an_export_is_still_a_run(own):
+    export(own, to="openvino")
+    assert bundle.load(own).classes == ("noise", "stripes")
+    assert [(one.name, one.state) for one in catalogue(own.parent)] == [("own", "complete")]
+    remove(removable(["own"], root=own.parent))
+    assert not own.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"to": "torch"}, "choose keras, savedmodel, onnx, openvino, litert"),
+        ({"to": "keras", "int8": True}, "only onnx, openvino, litert can be quantized"),
+        ({"to": "openvino", "bound": 2.0}, "a share from 0 to 1"),
+        ({"to": "openvino", "photos": 0}, "photos 0: give 1 or more"),
+    ],
+)
+def test_wrong_usage(own, options, message):
+    with pytest.raises(UsageError, match=message):
+        export(own, **options)
+    assert not (own / "export").exists()
+
+
+def test_a_missing_runtime_is_one_line_that_says_how_to_get_it(own, monkeypatch):
+    true = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "onnxruntime" else true(name, *rest)
+    )
+    with pytest.raises(EngineError, match=r"--to onnx needs .*onnxruntime.*pip install 'tl\[export\]'"):
+        export(own, to="onnx")
+
+
+def test_a_damaged_run_is_refused(own):
+    (own / "trunk.bin").unlink()
+    (own / "trunk.bin").write_bytes(b"other weights")
+    with pytest.raises(RunError, match=r"trunk\.bin is not the file"):
+        export(own, to="openvino")
+
+
+def moved(run: Path, shapes: Path, data: Path) -> None:
+    """The run as if its photos had stood in a folder that is gone; they are in `data` now."""
+    from support.runs import rewrite
+
+    shutil.copytree(shapes, data)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest.pop("digest")
+    manifest["options"]["data"] = "gone/"
+    rewrite(run, manifest)
+
+
+def test_photos_that_have_moved_are_asked_for(tl, own, shapes, tmp_path):
+    moved(own, shapes, tmp_path / "here")
+    done = tl("export", own, "--to", "openvino")
+    assert done.returncode == 1
+    assert "the photos of own are not here" in done.stderr
+    assert "say where they are with --data" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    for at, path in enumerate(sorted((tmp_path / "here").rglob("*.png"))):
+        path.rename(path.with_name(f"renamed-{at}.png"))
+    assert export(own, to="openvino", data=tmp_path / "here").proof.count == 4
+    shutil.rmtree(tmp_path / "here" / "stripes")
+    made = export(own, to="openvino", data=tmp_path / "here", out=tmp_path / "few")
+    assert (made.proof.count, made.proof.lost) == (2, 2)
+
+
+@pytest.fixture(scope="module")
+def resnet50_run(tl, imagenet, photos, tmp_path_factory):
+    """A run of ResNet50's real weights on all photos: of fewer it is so sure that no difference would show."""
+    home = tmp_path_factory.mktemp("resnet50")
+    done = tl("finetune", photos, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home / "runs" / "latest"
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.photos
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_resnet50_in_every_format(resnet50_run, tmp_path, name):
+    needs(name)
+    made = export(resnet50_run, to=name, out=tmp_path / name, photos=40)
+    assert made.proof.largest < 0.01
+    assert made.proof.changes == ()
+
+
+def test_int8_for_litert_resizes_in_float(exported, small_run):
+    made = exported("litert", int8=True)  # calibrated on photos that need no resizing
+    answer = litert(made.model)
+    for photo in PHOTOS:
+        assert np.abs(answer(photo[None])[0] - expected(small_run, photo)).max() < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.photos
+def test_int8_keeps_the_order_of_colours(resnet50_run, tmp_path):
+    needs("litert", int8=True)
+    made = export(resnet50_run, to="litert", int8=True, out=tmp_path / "litert", bound=1.0)
+    assert made.proof.mean < 0.01  # five times that where blue and red are mixed up
+
+
+@pytest.mark.parametrize("name", ["keras", "openvino"])
+def test_a_tuned_run_is_written_with_its_own_weights(small_run, tmp_path, name):
+    own = tuned(bundle.load(small_run), tmp_path)
+    made = export(own, to=name)
+    assert made.proof.largest < 0.01
+    assert about(name, made.model)["tuned"]
+    other = expected(small_run, PHOTOS[0])
+    assert np.abs(globals()[name](made.model)(PHOTOS[0][None])[0] - other).max() > 0.01
+
+
+def tuned(run: bundle.Run, folder: Path) -> Path:
+    """A run as training leaves it: with weights of its own, of the folded network, and the trunk made from them."""
+    from tl.engines import trunk as trunks
+    from tl.networks.models import build
+    from tl.networks.trainable import fold
+    from tl.networks.weights import Weights
+
+    own, file = folder / "tuned", folder / "tuned" / bundle.TUNED
+    own.mkdir()
+    fold(build(run.backbone, Weights("none", None, "", "", seed=7))).save_weights(file)
+    weights = Weights("tuned", file, "this run", hashlib.sha256(file.read_bytes()).hexdigest())
+    trunk = trunks.convert(run.backbone, weights, folder / "trunk")
+    manifest = {name: value for name, value in run.manifest.items() if name != "files"}
+    bundle.write(own, run.head, None, trunk, manifest, tuned=file)
+    shutil.copy(run.folder / "split.csv", own)
+    return own

@@ -1,0 +1,274 @@
+"""The networks of the zoo are those of their papers: sizes, shapes, connections, and the same on both backends."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.outlines import outline, registered
+from support.session import ROOT
+from tl.networks.stages import functional, graph, stages
+from tl.networks.zoo.classic import alexnet, lenet5, simple_cnn
+from tl.networks.zoo.googlenet import googlenet
+from tl.networks.zoo.resnet import resnet18, resnet34, resnet50_cifar
+from tl.networks.zoo.vgg import vgg11, vgg16_cifar, vgg19
+
+# builder, pixels, classes, parameters, of them not trainable, features, parameters without a top
+NETWORKS = [
+    (simple_cnn, 32, 100, 325_956, 0, 256, 300_256),
+    (lenet5, 32, 100, 69_656, 0, 84, 61_156),
+    (vgg16_cifar, 32, 100, 34_006_948, 0, 4096, 33_597_248),
+    (resnet50_cifar, 32, 100, 23_766_052, 53_120, 2048, 23_561_152),
+    (alexnet, 227, 1000, 62_378_344, 0, 4096, 58_281_344),
+    (vgg11, 224, 1000, 132_863_336, 0, 4096, 128_766_336),
+    (vgg19, 224, 1000, 143_667_240, 0, 4096, 139_570_240),
+    (googlenet, 224, 1000, 6_998_552, 0, 1024, 5_973_552),
+    (resnet18, 224, 1000, 11_699_112, 9_600, 512, 11_186_112),
+    (resnet34, 224, 1000, 21_814_696, 17_024, 512, 21_301_696),
+]
+PUBLISHED = {alexnet: 62e6, vgg11: 132.9e6, vgg19: 143.7e6, googlenet: 7e6, resnet18: 11.7e6, resnet34: 21.8e6}
+SMALL = [simple_cnn, lenet5, vgg16_cifar, resnet50_cifar]
+
+
+def name(value: object) -> str:
+    return getattr(value, "__name__", "")
+
+
+@pytest.mark.parametrize(("builder", "side", "classes", "total", "fixed", "features", "trunk"), NETWORKS, ids=name)
+def test_sizes(builder, side, classes, total, fixed, features, trunk):
+    whole = outline(builder, classes=classes)
+    assert whole.count_params() == total
+    assert sum(int(np.prod(weight.shape)) for weight in whole.non_trainable_weights) == fixed
+    assert (whole.input_shape, whole.output_shape) == ((None, side, side, 3), (None, classes))
+    bare = outline(builder, include_top=False, pooling="avg", input_shape=(side, side, 3))
+    assert (bare.count_params(), bare.output_shape) == (trunk, (None, features))
+    assert trunk + (features + 1) * classes == total  # a new softmax head makes it whole again
+
+
+@pytest.mark.parametrize(("builder", "about"), PUBLISHED.items(), ids=name)
+def test_sizes_are_those_of_the_papers(builder, about):
+    assert outline(builder).count_params() == pytest.approx(about, rel=0.01)
+
+
+@pytest.mark.parametrize("builder", SMALL, ids=name)
+def test_small_networks_give_probabilities(builder):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    pixels = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
+    answers = np.asarray(builder(classes=7)(pixels, training=False))
+    assert answers.shape == (4, 7)
+    np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-5)
+    assert np.ptp(answers, axis=0).max() > 0  # the photo matters
+
+
+def test_lenet_learns():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    draw = np.random.default_rng(0)
+    labels = np.arange(32) % 2
+    pixels = draw.random((32, 32, 32, 3), np.float32) * 0.5
+    pixels[labels == 1, :16] += 0.5
+    model = lenet5(classes=2)
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(pixels, labels, batch_size=8, epochs=8, verbose=0)
+    assert model.evaluate(pixels, labels, verbose=0)[1] > 0.9
+
+
+def test_lenet_has_the_maps_of_its_figure():
+    shapes = {layer.name: layer.output.shape[1:] for layer in outline(lenet5).layers}
+    expected = {"c1": (28, 28, 6), "s2": (14, 14, 6), "c3": (10, 10, 16), "s4": (5, 5, 16), "c5": (120,), "f6": (84,)}
+    assert {layer: shapes[layer] for layer in expected} == expected
+
+
+def test_alexnet_begins_with_96_maps_of_55_by_55():
+    layers = {layer.name: layer for layer in outline(alexnet).layers}
+    assert layers["conv1"].output.shape == (None, 55, 55, 96)
+    assert (layers["conv1"].kernel_size, layers["conv1"].strides) == ((11, 11), (4, 4))
+    assert [layers[f"pool{at}"].output.shape[1:] for at in (1, 2, 5)] == [(27, 27, 96), (13, 13, 256), (6, 6, 256)]
+    assert all(layers[f"pool{at}"].pool_size > layers[f"pool{at}"].strides for at in (1, 2, 5))  # they overlap
+    assert layers["drop6"].rate == layers["drop7"].rate == 0.5
+
+
+def test_vgg19_is_that_of_keras_applications():
+    theirs = registered("VGG19")
+    ours = outline(vgg19)
+    shapes = [[(weight.path, weight.shape) for weight in model.weights] for model in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+
+
+def test_vgg_halves_five_times():
+    for builder, convolutions in ((vgg11, [1, 1, 2, 2, 2]), (vgg16_cifar, [2, 2, 3, 3, 3])):
+        names = [layer.name for layer in outline(builder).layers]
+        assert [sum(f"block{at}_conv" in name for name in names) for at in range(1, 6)] == convolutions
+    assert outline(vgg16_cifar).get_layer("block5_pool").output.shape == (None, 1, 1, 512)
+
+
+def test_googlenet_has_nine_modules_of_four_branches():
+    model = outline(googlenet)
+    modules = [layer for layer in model.layers if layer.name.endswith("_concat")]
+    assert [layer.output.shape[1:] for layer in modules] == [
+        *((28, 28, maps) for maps in (256, 480)),
+        *((14, 14, maps) for maps in (512, 512, 512, 528, 832)),
+        *((7, 7, maps) for maps in (832, 1024)),
+    ]
+    for module in modules:
+        branches = [tensor._keras_history.operation.name.split("_", 2)[2] for tensor in module.input]
+        assert branches == ["1x1", "3x3", "5x5", "pool_proj"]
+        prefix = module.name.removesuffix("concat")
+        starts = [model.get_layer(f"{prefix}{start}") for start in ("1x1", "3x3_reduce", "5x5_reduce", "pool")]
+        assert len({id(layer.input) for layer in starts}) == 1  # all read the same maps
+
+
+def test_googlenet_is_22_layers_deep():
+    assert _depth(outline(googlenet)) == 22
+
+
+@pytest.mark.parametrize(("builder", "layers"), [(resnet18, 18), (resnet34, 34), (resnet50_cifar, 50)], ids=name)
+def test_resnets_are_as_deep_as_they_are_called(builder, layers):
+    assert _depth(outline(builder)) == layers
+
+
+def _depth(model: Any) -> int:
+    """Convolutions and dense layers on the longest way through."""
+    import keras
+
+    deepest: dict[int, int] = {}
+    for call in graph(functional(model)):
+        before = max((deepest[id(tensor)] for tensor in call.input_tensors), default=0)
+        counts = isinstance(call.operation, keras.layers.Conv2D | keras.layers.Dense)
+        deepest[id(call.output_tensors[0])] = before + counts
+    return max(deepest.values())
+
+
+@pytest.mark.parametrize(("builder", "blocks"), [(resnet18, (2, 2, 2, 2)), (resnet34, (3, 4, 6, 3))], ids=name)
+def test_shortcuts_are_identities_or_projections(builder, blocks):
+    model = outline(builder)
+    for stage, count in enumerate(blocks, start=2):
+        for at in range(1, count + 1):
+            block = f"conv{stage}_block{at}"
+            shortcut = model.get_layer(f"{block}_add").input[0]
+            if stage > 2 and at == 1:
+                assert shortcut is model.get_layer(f"{block}_0_bn").output
+                assert model.get_layer(f"{block}_0_conv").kernel_size == (1, 1)
+            else:
+                assert shortcut is model.get_layer(f"{block}_1_conv").input
+
+
+def test_a_block_adds_to_what_it_is_given():
+    import keras
+
+    model = resnet18(include_top=False, input_shape=(64, 64, 3))
+    for at in (1, 2):
+        model.get_layer(f"conv2_block{at}_2_bn").gamma.assign(np.zeros(64))
+    ends = [model.get_layer(layer).output for layer in ("pool1_pool", "conv2_block2_out", "conv3_block1_out")]
+    pixels = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    before, after, further = map(np.asarray, keras.Model(model.input, ends)(pixels))
+    np.testing.assert_array_equal(before, after)
+    assert before.std() > 0
+    assert further.shape == (1, 8, 8, 128)
+
+
+def test_resnet50_cifar_is_the_first_version():
+    import keras
+
+    model = resnet50_cifar(classes=100)
+    theirs = registered("ResNet50", input_shape=(32, 32, 3), classes=100)
+    shapes = [{layer.name: layer.output.shape for layer in each.layers[1:]} for each in (model, theirs)]
+    assert shapes[0] == shapes[1]
+    strides = {layer.name: layer.strides for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+    halving = {name for name, stride in strides.items() if stride == (2, 2)}
+    assert halving == {"conv1_conv", *(f"conv{stage}_block1_{at}_conv" for stage in (3, 4, 5) for at in (0, 1))}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            assert (layer.momentum, layer.epsilon) == (0.9, 1e-5)
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            assert float(layer.kernel_regularizer.l2) == pytest.approx(1e-4)
+    kernel = np.asarray(model.get_layer("predictions").kernel)
+    assert (kernel.mean(), kernel.std()) == (pytest.approx(0, abs=1e-4), pytest.approx(0.01, rel=0.02))
+
+
+@pytest.mark.parametrize("builder", [googlenet, resnet18], ids=name)
+def test_pooling_is_that_asked_for(builder):
+    maps = outline(builder, include_top=False, input_shape=(64, 64, 3))
+    assert len(maps.output_shape) == 4
+    pooled = outline(builder, include_top=False, pooling="max", input_shape=(64, 64, 3))
+    assert pooled.layers[-1].name == "max_pool"
+    assert pooled.output_shape == (None, maps.output_shape[-1])
+
+
+@pytest.mark.parametrize(
+    ("builder", "expected"),
+    [
+        (simple_cnn, ["pool1", "pool2"]),
+        (lenet5, ["s2", "s4"]),
+        (alexnet, ["pool1", "pool2", "pool5"]),
+        (vgg16_cifar, [f"block{at}_pool" for at in range(1, 6)]),
+        (googlenet, ["pool1", "pool2", "pool3", "pool4", "inception_5b_concat"]),
+        (resnet18, ["pool1_pool", *(f"conv{at}_block2_out" for at in range(2, 6))]),
+    ],
+    ids=name,
+)
+def test_they_can_be_cut_where_the_image_halves(builder, expected):
+    model = outline(builder, include_top=False, pooling="avg")
+    found = stages(model)
+    assert [stage.layer for stage in found] == expected
+    assert sum(stage.parameters for stage in found) == model.count_params()
+
+
+def test_weights_are_read_from_a_file(tmp_path: Path):
+    path = tmp_path / "lenet5.weights.h5"
+    model = lenet5(classes=10)
+    model.save_weights(path)
+    for ours, read in zip(model.get_weights(), lenet5(classes=10, weights=path).get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, read)
+
+
+SAME = [(simple_cnn, 32), (lenet5, 32), (googlenet, 32), (resnet18, 32)]
+ELSEWHERE = """
+import importlib, sys
+import keras, numpy as np, openvino
+keras.config.set_image_data_format("channels_first")
+for row in sys.argv[2:]:
+    module, name, side = row.split(":")
+    shape = (3, int(side), int(side))
+    made = getattr(importlib.import_module(module), name)(include_top=False, pooling="avg", input_shape=shape)
+    given = np.load(f"{sys.argv[1]}/{name}.npz")
+    made.set_weights([given[f"arr_{at}"] for at in range(len(given.files) - 1)])
+    signature = [keras.InputSpec(shape=(None, *shape), dtype="float32")]
+    made.export(f"{sys.argv[1]}/{name}.xml", format="openvino", verbose=False, input_signature=signature)
+    network = openvino.Core().compile_model(f"{sys.argv[1]}/{name}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    np.save(f"{sys.argv[1]}/{name}.npy", network(given["pixels"].transpose(0, 3, 1, 2))[0])
+"""
+
+
+def test_exported_to_openvino_with_channels_first_they_compute_the_same(tmp_path: Path):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    expected = {}
+    for builder, side in SAME:
+        model = builder(include_top=False, pooling="avg", input_shape=(side, side, 3))
+        pixels = np.random.default_rng(0).random((2, side, side, 3), np.float32)
+        np.savez(tmp_path / f"{builder.__name__}.npz", *model.get_weights(), pixels=pixels)
+        expected[builder.__name__] = np.asarray(model(pixels, training=False))
+    rows = [f"{builder.__module__}:{builder.__name__}:{side}" for builder, side in SAME]
+    environment = {**os.environ, "KERAS_BACKEND": "openvino", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path), *rows]
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    for network, features in expected.items():
+        found = np.load(tmp_path / f"{network}.npy")
+        assert np.ptp(features) > 0
+        np.testing.assert_allclose(found, features, atol=1e-4 * np.abs(features).max(), err_msg=network)
+
+
+def test_every_file_names_its_source():
+    for path in sorted((ROOT / "tl" / "networks" / "zoo").glob("[!_]*.py")):
+        text = importlib.import_module(f"tl.networks.zoo.{path.stem}").__doc__ or ""
+        assert path.stem == "frame" or any(year in text for year in ("19", "20")), path.name

@@ -1,0 +1,520 @@
+"""The page of a real server in a real browser: photos become a grid, an archive becomes a run that answers."""
+
+import base64
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.hostile import zipped
+from support.live_service import Live
+from tl.service import keys
+from tl.service.database import Database
+from views.pages.test_report_browser import CONTRAST
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+DROP = """([place, files]) => {
+  const dropped = new DataTransfer();
+  for (const [name, content] of files) {
+    dropped.items.add(new File([Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))], name));
+  }
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    const event = new DragEvent(kind, { dataTransfer: dropped, bubbles: true, cancelable: true });
+    document.querySelector(place).dispatchEvent(event);
+  }
+}"""
+STOP = """() => {
+  const at = document.activeElement;
+  const name = at.getAttribute("aria-label") || at.labels?.length || at.textContent.trim();
+  return [at.tagName, at.id, Boolean(name), getComputedStyle(at).outlineStyle];
+}"""
+BEYOND = """(width) => [...document.querySelectorAll("body *")].filter((at) => at.checkVisibility() &&
+  !at.closest("svg, .skip, .heard, pre") && at.getBoundingClientRect().right > width + 1)
+  .map((at) => at.outerHTML.slice(0, 120))"""
+PASSED = re.compile(r"Failed to load resource: the server responded with a status of (400|401|404|422|429|503)")
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's Chromium; nothing is downloaded."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine: `make browser` installs it")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    home = tmp_path_factory.mktemp("browsed")
+    shutil.copytree(tiny_run, home / "runs" / tiny_run.name)
+    served = Live(home, workers=True, deadline=60)
+    yield served
+    assert served.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def guarded(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, dict[str, str]]]:
+    """A server that wants keys, and one of each role."""
+    home = tmp_path_factory.mktemp("guarded")
+    shutil.copytree(tiny_run, home / "runs" / tiny_run.name)
+    database = Database(home / "state")
+    made = {role: keys.add(database, f"{role} key", role) for role in keys.ROLES}
+    database.close()
+    served = Live(home, workers=False)
+    yield served, made
+    assert served.stop() == 0
+
+
+@pytest.fixture
+def visit(browser: Any, live: Live) -> Iterator[Open]:
+    """Open the page; at the end nothing may have been complained about or asked of anybody else."""
+    contexts, complaints, requests, addresses = [], [], [], {live.address}
+
+    def go(view: str = "", width: int = 1280, scheme: str = "light", locale: str = "en-US", **more: Any) -> Any:
+        address = more.pop("address", live.address)
+        addresses.add(address)
+        looks = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "locale": locale}
+        context = browser.new_context(**looks, **more)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        context.on("request", lambda request: requests.append(request.url))
+        page.goto(f"{address}/{view}")
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert [text for text in complaints if not PASSED.match(text)] == []
+    here = tuple(f"{address}/" for address in addresses)
+    assert [url for url in requests if not url.startswith((*here, "blob:", "about:"))] == []
+
+
+@pytest.fixture(scope="module")
+def sorted_photos(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders, in which one photo lies wrong, one is broken, and one has no class."""
+    folder = tmp_path_factory.mktemp("sorted") / "mine"
+    for name in ("stripes", "noise"):
+        (folder / name).mkdir(parents=True)
+        for at in range(4):
+            shutil.copy(shapes / name / f"{at:02}.png", folder / name / f"{name}-{at}.png")
+    shutil.copy(shapes / "noise" / "05.png", folder / "stripes" / "lies-wrong.png")
+    (folder / "noise" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    (folder / "noise" / "notes.txt").write_text("no photo", encoding="utf-8")
+    (folder / "somewhere").mkdir()
+    shutil.copy(shapes / "noise" / "06.png", folder / "somewhere" / "=unsorted.png")
+    return folder
+
+
+def until(page: Any, condition: str, timeout: float = 30_000) -> None:
+    """Wait for what a script says; in the page itself its policy forbids what Playwright would do."""
+    deadline = time.monotonic() + timeout / 1000
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(50)
+
+
+def tiles(page: Any) -> dict[str, str]:
+    """The verdict of each tile that is there, by the name of its photo."""
+    script = "all => all.map((one) => [one.querySelector('.path').textContent, one.className.replace('tile ', '')])"
+    return dict(page.eval_on_selector_all(".tile", script))
+
+
+def classified(page: Any, folder: Path, count: int) -> None:
+    page.set_input_files("#folder", str(folder))
+    until(page, f"document.querySelectorAll('.tile:not(.waiting)').length === {count}")
+    page.locator("#asking").wait_for(state="hidden")
+
+
+def test_dropped_photos_get_labels_and_no_verdict(visit: Open, shapes: Path):
+    page = visit()
+    page.get_by_role("heading", name="What is on these photos?").wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "skip"
+    names = {"a.png": shapes / "stripes" / "01.png", "b.png": shapes / "noise" / "01.png"}
+    files = [[name, base64.b64encode(path.read_bytes()).decode()] for name, path in names.items()]
+    page.evaluate(DROP, ["#drop", files])
+    until(page, "document.querySelectorAll('.tile.open').length === 2")
+    assert tiles(page) == {"a.png": "open", "b.png": "open"}
+    labels = page.locator(".tile .line strong").all_inner_texts()
+    assert labels == ["stripes", "noise"]
+    assert "true label not known" in page.locator(".tile").first.inner_text()
+    assert "No true labels yet" in page.inner_text("#score")
+
+
+def test_folders_tell_right_from_wrong(visit: Open, sorted_photos: Path):
+    page = visit()
+    classified(page, sorted_photos, 11)
+    found = tiles(page)
+    assert found.pop("lies-wrong.png") == "wrong"
+    assert found.pop("broken.png") == "error"
+    assert found.pop("=unsorted.png") == "open"
+    assert set(found.values()) == {"right"}
+    assert "88.9" in page.inner_text("#score")
+    assert page.locator("#score .parts > span").all_inner_texts()[:4] == [
+        *(" 8 right", " 1 wrong", " 1 unlabelled", " 1 broken")
+    ]
+    colours = {
+        name: page.eval_on_selector(f".tile.{name}", "one => getComputedStyle(one).borderTopColor")
+        for name in ("right", "wrong", "open")
+    }
+    assert colours == {"right": "rgb(0, 110, 86)", "wrong": "rgb(188, 36, 28)", "open": "rgb(122, 130, 141)"}
+    wrong = page.locator(".tile.wrong").inner_text()
+    assert "wrong" in wrong
+    assert "true label: stripes" in wrong
+    assert "cannot be read" in page.locator(".tile.error").inner_text()
+    assert "PNG" in page.locator(".tile.error .reason").inner_text()
+    page.get_by_text("1 file is no photo").wait_for()
+    page.get_by_role("group", name="Show which photos").get_by_role("button", name="Wrong").click()
+    until(page, "document.querySelectorAll('.tile').length === 1")
+    assert tiles(page) == {"lies-wrong.png": "wrong"}
+
+
+def test_a_photo_opens_with_what_speaks_for_it_and_takes_its_truth(visit: Open, sorted_photos: Path):
+    page = visit()
+    classified(page, sorted_photos, 11)
+    page.locator(".tile.wrong").click()
+    dialog = page.get_by_role("dialog", name="lies-wrong.png")
+    assert [text.split("\n")[0] for text in dialog.locator(".share").all_inner_texts()] == ["noise", "stripes"]
+    until(page, "document.querySelector('#heat img')?.naturalWidth > 0", timeout=60_000)
+    assert "noise" in dialog.locator("#heat figcaption").inner_text()
+    dialog.get_by_role("button", name="stripes").click()
+    until(
+        page,
+        "document.querySelector('#heat figcaption').textContent.includes('stripes') &&"
+        " document.querySelector('#heat img')?.naturalWidth > 0",
+        timeout=60_000,
+    )
+    dialog.get_by_label("True label").fill("NOISE")
+    dialog.get_by_label("True label").press("Enter")
+    until(page, "document.querySelector('#details-verdict').textContent.startsWith('right')")
+    page.keyboard.press("Escape")
+    until(page, "document.querySelector('#score').textContent.includes('100.0')")
+    assert page.locator(".tile.wrong").count() == 0
+
+
+def test_a_broken_photo_opens_with_its_reason_and_nothing_odd(visit: Open, sorted_photos: Path):
+    page = visit()
+    classified(page, sorted_photos, 11)
+    page.locator(".tile.error").click()
+    dialog = page.get_by_role("dialog", name="broken.png")
+    assert "damaged PNG" in dialog.inner_text()
+    assert "null" not in dialog.inner_text()
+
+
+def test_the_keyboard_walks_the_grid_and_comes_back_to_it(visit: Open, sorted_photos: Path):
+    page = visit()
+    classified(page, sorted_photos, 11)
+    page.locator("#clear").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.parentElement === document.querySelector('#tiles').children[0]")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    name = page.locator(".tile .path").nth(1).inner_text()
+    page.get_by_role("dialog", name=name).wait_for()
+    page.keyboard.press("ArrowRight")
+    other = page.locator(".tile .path").nth(2).inner_text()
+    page.get_by_role("dialog", name=other).wait_for()
+    page.keyboard.press("Escape")
+    until(page, "document.activeElement.parentElement === document.querySelector('#tiles').children[2]")
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.parentElement === document.querySelector('#tiles').lastChild")
+
+
+def test_a_label_is_typed_for_all_that_are_selected(visit: Open, sorted_photos: Path):
+    page = visit()
+    classified(page, sorted_photos, 11)
+    page.get_by_role("button", name="Select", exact=True).click()
+    page.locator(".tile.open").click()
+    page.locator(".tile.wrong").click()
+    page.get_by_text("2 photos selected").wait_for()
+    page.get_by_label("True label of the selected").fill("noise")
+    page.get_by_role("button", name="Set").click()
+    until(page, "document.querySelectorAll('.tile.right').length === 10")
+    page.get_by_role("button", name="All shown, or none").click()
+    page.get_by_text("11 photos selected").wait_for()
+
+
+def test_the_table_holds_what_is_shown(visit: Open, sorted_photos: Path, live: Live, tiny_run: Path):
+    page = visit()
+    classified(page, sorted_photos, 11)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as CSV").click()
+    lines = Path(saved.value.path()).read_text(encoding="utf-8-sig").splitlines()
+    assert lines[0] == "path,label,confidence,unknown,truth,verdict,run,error"
+    assert len(lines) == 12
+    [wrong] = [line.split(",") for line in lines if "lies-wrong" in line]
+    assert (wrong[1], wrong[4:7]) == ("noise", ["stripes", "wrong", tiny_run.name])
+    assert any(line.startswith("mine/somewhere/=unsorted.png") for line in lines)
+
+
+def test_a_busy_service_is_waited_for(visit: Open, sorted_photos: Path):
+    page = visit()
+    refusals = []
+
+    def busy(route: Any) -> None:
+        if len(refusals) < 2:
+            refusals.append(route.request.url)
+            said = {"type": "about:blank", "title": "Too Many Requests", "status": 429, "detail": "full"}
+            headers = {"Retry-After": "2", "Content-Type": "application/problem+json"}
+            route.fulfill(status=429, headers=headers, body=json.dumps(said))
+        else:
+            route.continue_()
+
+    page.route("**/v1/predict*", busy)
+    page.set_input_files("#folder", str(sorted_photos))
+    page.get_by_text("The service is busy: going on in").wait_for()
+    until(page, "document.querySelectorAll('.tile:not(.waiting)').length === 11")
+    assert len(refusals) == 2
+    assert page.locator(".tile.right").count() == 8
+
+
+def test_what_waits_can_be_put_off(visit: Open, sorted_photos: Path):
+    page = visit()
+    page.route("**/v1/predict*", lambda route: None)  # never answered
+    page.set_input_files("#folder", str(sorted_photos))
+    page.get_by_text("0 of 11 photos answered.").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    until(page, "document.querySelectorAll('.tile').length === 0")
+    page.locator("#asking").wait_for(state="hidden")
+
+
+@pytest.mark.slow
+def test_thousands_of_photos_go_in_small_batches_and_do_not_freeze_the_page(visit: Open, shapes: Path):
+    page = visit()
+    sizes = []
+
+    def answer(route: Any) -> None:
+        count = route.request.post_data_buffer.count(b'name="image"')
+        sizes.append(count)
+        one = {"label": "noise", "confidence": 0.9, "unknown": False, "top": [], "error": None}
+        route.fulfill(json={"run": "r", "milliseconds": 1, "predictions": [{"name": "", **one}] * count})
+
+    page.route("**/v1/predict*", answer)
+    content = base64.b64encode((shapes / "noise" / "01.png").read_bytes()).decode()
+    page.evaluate(DROP, ["#drop", [[f"{at:04}.png", content] for at in range(2000)]])
+    page.evaluate(
+        """() => { window.longest = 0; let last = performance.now();
+        const beat = () => { const now = performance.now(); window.longest = Math.max(window.longest, now - last);
+          last = now; requestAnimationFrame(beat); }; beat(); }"""
+    )
+    until(page, "document.querySelector('#score').textContent.includes('2,000 unlabelled')", timeout=120_000)
+    assert sum(sizes) == 2000
+    assert max(sizes) <= 8
+    assert page.locator(".tile").count() == 300
+    page.get_by_role("button", name="Show 300 more").click()
+    assert page.locator(".tile").count() == 600
+    assert page.evaluate("document.activeElement === document.querySelectorAll('.tile')[300]")
+    assert page.evaluate("window.longest") < 1500  # milliseconds between two frames
+
+
+@pytest.mark.slow
+def test_an_archive_becomes_findings_a_curve_a_report_and_a_run_that_answers(
+    visit: Open, live: Live, shapes: Path, tmp_path: Path
+):
+    files = {path.relative_to(shapes).as_posix(): path.read_bytes() for path in shapes.rglob("*.png")}
+    archive = zipped(tmp_path / "my shapes.zip", files)
+    page = visit("#train")
+    page.set_input_files("#archive", str(archive))
+    page.get_by_text("my shapes is stored: 24 photos.").wait_for()
+    assert page.locator("#dataset-about .shares .name").all_inner_texts() == ["noise", "stripes"]
+    page.locator(".finding").first.wait_for(timeout=120_000)
+    assert page.locator(".finding", has_text="warning").count() > 0
+    with page.context.expect_page() as opened:
+        page.get_by_role("button", name="Open with pictures").click()
+    opened.value.get_by_role("heading").first.wait_for()
+
+    page.get_by_label("Network", exact=True).select_option("simple-cnn")
+    assert page.get_by_label("Time").is_disabled()
+    page.get_by_label("What is trained").select_option("all")
+    assert page.get_by_label("Time").is_enabled()
+    page.get_by_text("More choices").click()
+    page.get_by_label("Begins with").select_option("none")
+    page.get_by_role("spinbutton", name="Epochs").fill("6")
+    page.get_by_label("Image side in pixels").fill("32")
+    page.get_by_label("Name of the run").fill("from-the-page")
+    page.get_by_role("button", name="Fine-tune").click()
+    page.locator(".plot path.train").wait_for(timeout=120_000)
+    page.get_by_text("from-the-page is trained.").wait_for(timeout=120_000)
+    assert page.locator(".job .headline strong").inner_text().endswith("%")
+    points = page.locator(".plot path.train").get_attribute("d")
+    assert points.count("L") == 5
+    assert "NaN" not in points
+    page.get_by_role("button", name="Show the log").click()
+    until(page, "document.querySelector('.log')?.textContent.includes('simple-cnn')")
+
+    with page.context.expect_page() as opened:
+        page.get_by_role("button", name="Open the report").click()
+    report = opened.value
+    report.get_by_role("heading", name="Figures", exact=True).wait_for()
+    assert report.evaluate("window.origin") == "null"
+
+    page.get_by_role("link", name="Runs").click()
+    run = page.locator(".run", has_text="from-the-page")
+    if run.locator(".badge").count() == 0:  # the service follows the newest by itself
+        run.get_by_role("button", name="Let it answer").click()
+    run.locator(".badge").wait_for()
+    tiny = page.locator(".run").last
+    tiny.get_by_role("button", name="Let it answer").click()
+    tiny.locator(".badge").wait_for()
+    page.get_by_role("button", name="Follow the newest").click()
+    run.locator(".badge").wait_for()
+    tiny.get_by_role("button", name="Let it answer").click()
+    tiny.locator(".badge").wait_for()
+
+
+def test_a_folder_is_packed_on_its_way_and_a_job_can_be_cancelled(visit: Open, shapes: Path, tmp_path: Path):
+    folder = shutil.copytree(shapes, tmp_path / "두 모양")
+    page = visit("#train")
+    page.set_input_files("#data-folder", str(folder))
+    page.get_by_text("두 모양 is stored: 24 photos.").wait_for()
+    assert page.locator("#dataset-about .shares .figure").all_inner_texts() == ["12", "12"]
+    page.get_by_label("Network", exact=True).select_option("simple-cnn")
+    page.get_by_label("What is trained").select_option("all")
+    page.get_by_text("More choices").click()
+    page.get_by_label("Begins with").select_option("none")
+    page.get_by_role("spinbutton", name="Epochs").fill("1000")
+    page.get_by_role("button", name="Fine-tune").click()
+    job = page.locator(".job").first
+    job.get_by_role("button", name="Cancel this training").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel this training").click()
+    job.get_by_text("cancelled", exact=True).wait_for(timeout=60_000)
+    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    until(page, "!document.querySelector('#dataset-about').textContent.includes('두 모양')")
+
+
+def test_what_is_no_data_set_is_refused_in_a_sentence(visit: Open, tmp_path: Path):
+    (tmp_path / "bad.zip").write_bytes(b"PK no")
+    page = visit("#train")
+    page.get_by_role("heading", name="1. Data set").wait_for()
+    page.set_input_files("#archive", str(tmp_path / "bad.zip"))
+    complaint = page.get_by_role("alert").filter(has_text=re.compile("."))
+    complaint.wait_for()
+    assert "\n" not in complaint.locator("p").inner_text()
+    complaint.get_by_role("button", name="Put this message away").click()
+    assert page.locator(".notice").count() == 0
+    content = base64.b64encode(b"text").decode()
+    page.evaluate(DROP, ["#drop-archive", [["letter.txt", content]]])
+    page.get_by_text("This is neither a zip or tar archive nor a folder of photos.").wait_for()
+
+
+def test_the_language_is_the_browsers_and_the_choice_is_kept(visit: Open):
+    page = visit(locale="ko-KR")
+    page.get_by_role("heading", name="이 사진에 무엇이 있나요?").wait_for()
+    assert page.evaluate("document.documentElement.lang") == "ko"
+    assert page.evaluate("getComputedStyle(document.querySelector('h1')).wordBreak") == "keep-all"
+    page.get_by_role("button", name="English").click()
+    page.get_by_role("heading", name="What is on these photos?").wait_for()
+    page.reload()
+    page.get_by_role("heading", name="What is on these photos?").wait_for()
+    page.get_by_role("button", name="한국어").click()
+    page.get_by_role("link", name="모델").click()
+    page.get_by_role("heading", name="어떤 모델이 답하나요?").wait_for()
+    assert page.title() == "모델 · tl"
+
+
+def test_a_key_is_asked_for_and_decides_what_is_shown(visit: Open, guarded: tuple[Live, dict[str, str]], shapes: Path):
+    served, made = guarded
+    page = visit(address=served.address)
+    dialog = page.get_by_role("dialog", name="This service needs a key")
+    dialog.get_by_label("Key").fill("tl_wrong")
+    dialog.get_by_role("button", name="Use this key").click()
+    dialog.get_by_text("This key is not valid.", exact=True).wait_for()
+    dialog.get_by_label("Key").fill(made["predict"])
+    dialog.get_by_label("Key").press("Enter")
+    page.get_by_role("button", name="Key: predict key").wait_for()
+    assert page.evaluate("Object.values(sessionStorage)") == [made["predict"]]
+    assert page.evaluate("JSON.stringify(localStorage) + document.cookie").find(made["predict"]) == -1
+    page.set_input_files("#files", str(shapes / "noise" / "01.png"))
+    page.locator(".tile.open").wait_for()
+    page.get_by_role("link", name="Train").click()
+    page.get_by_text("This service only labels photos").wait_for()
+    page.get_by_role("link", name="Runs").click()
+    page.get_by_text("needs a key with the role admin").wait_for()
+    assert page.get_by_role("button", name="Let it answer").count() == 0
+    page.get_by_role("button", name="Key: predict key").click()
+    page.get_by_role("dialog", name="This service needs a key").wait_for()
+    assert page.evaluate("Object.values(sessionStorage)") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(visit: Open, sorted_photos: Path, scheme: str):
+    page = visit(scheme=scheme)
+    classified(page, sorted_photos, 11)
+    page.get_by_role("button", name="Select", exact=True).click()
+    for view in ("photos", "train", "runs"):
+        page.evaluate(f"location.hash = '#{view}'")
+        page.locator(f"#view-{view}").wait_for()
+        page.wait_for_timeout(400)
+        ratio, text = page.evaluate(CONTRAST)
+        assert ratio >= 4.5, (view, text)
+    page.evaluate("location.hash = '#photos'")
+    page.get_by_role("button", name="Select", exact=True).click()
+    page.locator(".tile.wrong").click()
+    ratio, text = page.evaluate(CONTRAST)
+    assert ratio >= 4.5, text
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 29)"
+    assert dark == (scheme == "dark")
+
+
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+def test_nothing_is_wider_than_a_telephone(visit: Open, sorted_photos: Path, locale: str):
+    page = visit(width=320, locale=locale)
+    classified(page, sorted_photos, 11)
+    page.locator("#select").click()
+    for view in ("photos", "train", "runs"):
+        page.evaluate(f"location.hash = '#{view}'")
+        page.locator(f"#view-{view}").wait_for()
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        assert page.evaluate(BEYOND, 320) == [], view
+    page.evaluate("location.hash = '#photos'")
+    page.locator("#select").click()
+    page.locator(".tile.wrong").click()
+    assert page.evaluate(BEYOND, 320) == []
+
+
+def test_every_stop_of_the_keyboard_can_be_seen_and_has_a_name(visit: Open, sorted_photos: Path):
+    page = visit()
+    classified(page, sorted_photos, 11)
+    for view in ("photos", "train", "runs"):
+        page.evaluate(f"location.hash = '#{view}'")
+        page.wait_for_timeout(300)
+        page.locator("#skip").focus()
+        stops = []
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            stops.append(page.evaluate(STOP))
+            if stops[-1][0] == "BODY":
+                break
+        assert stops[-1][0] == "BODY"
+        assert [stop for stop in stops[:-1] if not stop[2] or stop[3] == "none"] == []
+
+
+def test_without_script_the_page_says_how(visit: Open):
+    page = visit(java_script_enabled=False)
+    assert "curl -F image=@photo.jpg" in page.locator("noscript").inner_text()
+
+
+def test_a_service_that_is_gone_is_said(visit: Open, sorted_photos: Path):
+    page = visit()
+    page.get_by_role("heading", name="What is on these photos?").wait_for()
+    page.route("**/v1/runs", lambda route: route.fulfill(status=503, json={"detail": "starting or stopping"}))
+    started = time.monotonic()
+    page.evaluate("location.hash = '#runs'")
+    page.get_by_role("alert").filter(has_text="Starting or stopping").wait_for()
+    assert time.monotonic() - started < 10

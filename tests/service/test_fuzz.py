@@ -1,0 +1,111 @@
+"""Whatever the description of the service allows, and images and forms with bytes changed: never a 500."""
+
+import io
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from PIL import Image
+from pillow_heif import register_heif_opener
+
+from support.live_service import Live, problem
+
+EXAMPLES = 6  # for each operation; more of them are tried by hand
+MUTANTS = 40
+
+
+@pytest.fixture(scope="module")
+def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    served = Live(tmp_path_factory.mktemp("served"), runs=[str(tiny_run)], limits={"rate": 0, "decode_seconds": 2.0})
+    yield served
+    assert served.stop() == 0
+    assert not [line for line in served.log if "Traceback" in line or '"fault"' in line]
+
+
+def test_the_description_holds(live: Live):
+    schema = schemathesis.openapi.from_url(live.address + "/v1/openapi.json")
+    checks = [schemathesis.checks.not_a_server_error, schemathesis.checks.response_schema_conformance]
+    operations = [operation.ok() for operation in schema.get_all_operations()]
+    assert len(operations) >= 8
+    for operation in operations:
+
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy())
+        def holds(case: Any) -> None:
+            answer = case.call(timeout=20)
+            if answer.status_code != 503:
+                case.validate_response(answer, checks=checks)
+
+        holds()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_images_with_bytes_changed_are_answered_or_refused(live: Live, seed: int):
+    draw = random.Random(seed)
+    originals = list(pictures())
+    for at in range(MUTANTS):
+        content = mutated(draw.choice(originals), draw)
+        answer = live.post(content)
+        assert answer.status in (200, 422), (seed, at, answer.data)
+        if answer.status == 422:
+            assert "ended the process" not in problem(answer)["detail"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_forms_with_bytes_changed_are_answered_or_refused(live: Live, seed: int):
+    draw = random.Random(seed)
+    picture = next(pictures())
+    form = (
+        b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+        + picture
+        + b"\r\n--edge\r\n"
+        b'Content-Disposition: form-data; name="image"; filename="\xe2\x82\xac.png"\r\n\r\n'
+        + picture
+        + b"\r\n--edge--\r\n"
+    )
+    assert len(json.loads(live.post(form, kind="multipart/form-data; boundary=edge").data)["predictions"]) == 2
+    for at in range(MUTANTS):
+        answer = live.post(mutated(form, draw, most=300), kind="multipart/form-data; boundary=edge")
+        assert answer.status in (200, 400, 422), (seed, at, answer.data)
+
+
+def pictures() -> Iterator[bytes]:
+    register_heif_opener()
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)
+    for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "HEIF", "AVIF"):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, form)
+        yield stream.getvalue()
+
+
+def mutated(content: bytes, draw: random.Random, most: int | None = None) -> bytes:
+    """Bytes flipped, cut out, doubled, cut off, or set to extremes; the first `most` more often than others."""
+    changed = bytearray(content)
+    for _ in range(draw.randint(1, 6)):
+        at = draw.randrange(min(len(changed), most or max(64, len(changed))) or 1)
+        way = draw.randrange(5)
+        if way == 0:
+            changed[at] ^= 1 << draw.randrange(8)
+        elif way == 1:
+            changed[at : at + 4] = draw.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0"))
+        elif way == 2:
+            del changed[at : at + draw.randint(1, 40)]
+        elif way == 3:
+            changed[at:at] = changed[at : at + draw.randint(1, 40)]
+        elif draw.random() < 0.3:
+            del changed[at:]
+        changed = changed or bytearray(b"\0")
+    return bytes(changed)

@@ -1,0 +1,222 @@
+"""The files of the service's page: types, tags, the policy that they keep, both languages, and what only it asks."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.live_service import Live, problem
+from tl.service import keys
+from tl.service.database import Database
+from tl.service.page.assets import assets
+from tl.service.page.links import Links
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ROOT / "tl" / "service" / "page" / "static"
+SCRIPTS = sorted(FILES.glob("*.js"))
+
+
+@pytest.fixture(scope="module")
+def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    home = tmp_path_factory.mktemp("page")
+    run = Path(shutil.copytree(tiny_run, home / "runs" / tiny_run.name))
+    (run / "report.html").write_text("<!doctype html><title>report</title>", encoding="utf-8")
+    served = Live(home)
+    yield served
+    assert served.stop() == 0
+
+
+class Elements(HTMLParser):
+    """The tags of a page with their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.inline = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.found[-1:] and self.found[-1][0] in ("script", "style"):
+            self.inline += data.strip()
+
+
+def words(name: str) -> dict[str, set[str]]:
+    """Each key of a language's words, and the values that its sentences take."""
+    text = (FILES / name).read_text(encoding="utf-8")
+    sentence = r'"(?:[^"\\]|\\.)*"'
+    forms = rf"(?:^  |, )(?:\"([\w. ]+)\"|(\w+)): ({sentence}|\{{ one: {sentence}, other: {sentence} \}})"
+    found = {match[1] or match[2]: match[3] for match in re.finditer(forms, text, re.MULTILINE)}
+    return {key: set(re.findall(r"\{(\w+)\}", said)) for key, said in found.items()}
+
+
+def page() -> Elements:
+    elements = Elements()
+    elements.feed((FILES / "index.html").read_text(encoding="utf-8"))
+    return elements
+
+
+def test_the_page_and_its_files_are_sent_with_type_tag_and_policy(live: Live):
+    answer = live.request("GET", "/")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = answer.headers["Content-Security-Policy"]
+    assert "unsafe" not in policy
+    assert {"default-src 'none'", "script-src 'self'", "style-src 'self'"} <= set(policy.split("; "))
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    types = {"page.css": "text/css", "house.css": "text/css", "main.js": "text/javascript", "icon.svg": "image/svg+xml"}
+    for name, kind in types.items():
+        sent = live.request("GET", f"/static/{name}")
+        assert (sent.status, sent.headers["Content-Type"].partition(";")[0]) == (200, kind)
+        assert sent.data == assets()[name].content
+        assert sent.headers["Cache-Control"] == "no-cache"
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again(live: Live):
+    first = live.request("GET", "/static/main.js")
+    for known in (first.headers["ETag"], f'"other", W/{first.headers["ETag"]}'):
+        again = live.request("GET", "/static/main.js", headers={"If-None-Match": known})
+        assert (again.status, again.data) == (304, b"")
+        assert again.headers["ETag"] == first.headers["ETag"]
+    assert live.request("GET", "/static/main.js", headers={"If-None-Match": '"other"'}).status == 200
+    head = live.request("HEAD", "/")
+    assert (head.status, head.data) == (200, b"")
+
+
+@pytest.mark.parametrize("name", ["none.js", "..%2fassets.py", "%2e%2e%2froutes.py", "__init__.py", "index.html%00"])
+def test_nothing_else_is_sent(live: Live, name: str):
+    assert problem(live.request("GET", f"/static/{name}"))["status"] == 404
+
+
+def test_the_packages_files_are_those_that_are_packaged():
+    told = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert {path.suffix for path in FILES.iterdir()} == {".html", ".css", ".js", ".svg"}
+    assert set(assets()) == {path.name for path in FILES.iterdir()} | {"house.css"}
+    for ending in ("html", "css", "js", "svg"):
+        assert f'"service/page/static/*.{ending}"' in told
+
+
+def test_nothing_stands_inline_and_nothing_comes_from_elsewhere():
+    elements = page()
+    assert elements.inline == ""
+    for tag, attributes in elements.found:
+        assert not [name for name in attributes if name == "style" or name.startswith("on")], tag
+        for name in ("src", "href", "action"):
+            assert not re.match(r"(?:\w+:)?//", attributes.get(name) or ""), tag
+    for path in [*SCRIPTS, *FILES.glob("*.css")]:
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://|@import|innerHTML|outerHTML|insertAdjacentHTML|\beval\(|new Function", text), (
+            path
+        )
+        assert not re.search(r"setAttribute\(\"style\"|document\.write|console\.", text), path
+
+
+def test_every_file_that_is_asked_for_is_there():
+    names = set(assets())
+    wanted = {(attributes.get("src") or attributes.get("href") or "") for _, attributes in page().found}
+    assert {path.removeprefix("/static/") for path in wanted if path.startswith("/")} <= names
+    for path in SCRIPTS:
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r'from "\./([\w.]+)"', text)) <= names, path
+        assert len(text.splitlines()) <= 300
+
+
+def test_modules_open_with_what_they_turn_into_what_and_are_used():
+    texts = {path.name: path.read_text(encoding="utf-8") for path in SCRIPTS}
+    for name, text in texts.items():
+        assert text.startswith("// "), name
+        assert name == "main.js" or any(f'"./{name}"' in other for other in texts.values()), name
+
+
+def test_ids_and_words_that_are_named_are_there():
+    elements = page()
+    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    english = words("english.js")
+    for _, attributes in elements.found:
+        for name in ("data-say", "data-label"):
+            assert attributes.get(name) is None or attributes[name] in english
+        assert attributes.get("for") is None or attributes["for"] in ids
+    for path in SCRIPTS:
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r'\bsay\("([\w.]+)"', text)) <= set(english), path
+        made = set(re.findall(r'\bid: "([\w-]+)"', text))
+        assert {name for name in re.findall(r'\bbyId\("([\w-]+)"', text) if name not in ids} <= made, path
+
+
+def test_both_languages_say_the_same():
+    english, korean = words("english.js"), words("korean.js")
+    assert len(english) > 150
+    assert set(english) == set(korean)
+    assert {key: values for key, values in english.items() if values != korean[key]} == {}
+    hangul = [key for key in korean if key != "language.other"]
+    text = (FILES / "korean.js").read_text(encoding="utf-8")
+    assert len(hangul) > 150
+    assert len(re.findall("[가-힣]", text)) > 1000
+
+
+def test_every_control_of_the_page_has_a_name():
+    elements = page()
+    labelled = {attributes["for"] for tag, attributes in elements.found if tag == "label"}
+    for tag, attributes in elements.found:
+        if tag in ("select", "textarea") or (tag == "input" and "hidden" not in attributes):
+            assert attributes.get("id") in labelled, attributes
+
+
+def test_who_asks_is_told_what_they_may(live: Live):
+    me = json.loads(live.request("GET", "/v1/me").data)
+    assert (me["role"], me["keys"], me["images"]) == ("admin", False, 64)
+    assert "resnet50" in me["backbones"]
+
+
+def test_a_link_leads_to_a_report_once(live: Live, tiny_run: Path):
+    made = live.request("POST", f"/v1/runs/{tiny_run.name}/report/link")
+    assert made.status == 200, made.data
+    url = json.loads(made.data)["url"]
+    first = live.request("GET", url)
+    assert (first.status, first.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
+    assert first.headers["Content-Security-Policy"].startswith("sandbox")
+    assert first.headers["Cross-Origin-Opener-Policy"] == "unsafe-none"
+    assert "one visit" in problem(live.request("GET", url))["detail"]
+    assert problem(live.request("POST", "/v1/runs/none/report/link"))["status"] == 404
+    assert problem(live.request("GET", "/opened/none"))["status"] == 404
+
+
+def test_links_run_out():
+    now = [0.0]
+    links = Links(lambda: now[0])
+
+    async def report(_: Any) -> Any:
+        return None
+
+    name, late = links.add(report), links.add(report)
+    assert links.take(name) is report
+    assert links.take(name) is None
+    now[0] = 61.0
+    assert links.take(late) is None
+    oldest = links.add(report)
+    for _ in range(1000):
+        links.add(report)
+    assert links.take(oldest) is None
+
+
+def test_with_keys_the_page_comes_without_one_and_tells_nothing(tiny_run: Path, tmp_path: Path):
+    database = Database(tmp_path / "state")
+    token = keys.add(database, "phone", "predict")
+    database.close()
+    shutil.copytree(tiny_run, tmp_path / "runs" / tiny_run.name)
+    served = Live(tmp_path)
+    try:
+        assert served.request("GET", "/").status == 200
+        assert problem(served.request("GET", "/v1/me"))["status"] == 401
+        me = json.loads(served.request("GET", "/v1/me", headers={"Authorization": f"Bearer {token}"}).data)
+        assert (me["name"], me["role"], me["keys"]) == ("phone", "predict", True)
+        assert problem(served.request("POST", f"/v1/runs/{tiny_run.name}/report/link"))["status"] == 401
+    finally:
+        assert served.stop() == 0

@@ -1,0 +1,254 @@
+"""Jobs in the database become runs, whatever is killed meanwhile: real processes, tiny networks."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.session import TINY
+from tl.runs import run as bundle
+from tl.service import dataset_store, job_store
+from tl.service.archives import Unpacked
+from tl.service.child import EVENTS, FINDINGS, LOG, PAGE
+from tl.service.database import Database
+from tl.service.job_store import Job
+from tl.service.options import Allowances, Options
+from tl.service.progress import events
+from tl.service.supervision import WorkerHandle, start_worker
+
+HEAD = {"backbone": TINY, "weights": "none"}
+LONG = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "all", "epochs": 10_000, "image_size": 32, "batch": 8}
+QUICK = Allowances(spare=0)
+
+
+class Home:
+    """A state folder with one data set, and a worker."""
+
+    def __init__(self, folder: Path, shapes: Path) -> None:
+        self.database, self.runs = Database(folder / "state"), folder / "runs"
+        copied = dataset_store.incoming(self.database) / "photos"
+        shutil.copytree(shapes, copied)
+        self.stored = dataset_store.keep(self.database, copied, "모양 shapes", Unpacked(24, 1, {}))
+        self.worker: WorkerHandle | None = None
+
+    def start(self, allowances: Allowances = QUICK) -> WorkerHandle:
+        self.worker = start_worker(Options(state=self.database.folder, root=self.runs, allowances=allowances))
+        return self.worker
+
+    def add(self, options: dict[str, object], kind: str = "finetune") -> str:
+        run = f"run-{time.monotonic_ns()}" if kind == "finetune" else ""
+        return job_store.add(self.database, kind, self.stored.id, options, run=run).id
+
+    def job(self, job: str) -> Job:
+        found = job_store.get(self.database, job)
+        assert found is not None
+        return found
+
+    def folder(self, job: str) -> Path:
+        return job_store.job_folder(self.database, job)
+
+    def partial(self, job: str) -> Path:
+        return self.runs / f".{self.job(job).run}.partial"
+
+    def events(self, job: str) -> list[dict[str, object]]:
+        return [event for _, event in events(self.folder(job) / EVENTS)[0]]
+
+    def until(self, what: Callable[[], object], seconds: float = 90) -> None:
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < deadline, "it took too long"
+            time.sleep(0.05)
+
+    def ended(self, job: str) -> Job:
+        self.until(lambda: self.job(job).has_ended)
+        return self.job(job)
+
+
+@pytest.fixture
+def home(tmp_path: Path, shapes: Path) -> Iterator[Home]:
+    made = Home(tmp_path, shapes)
+    yield made
+    if made.worker is not None:
+        made.worker.stop()
+    made.database.close()
+
+
+def children_of(process: int) -> list[int]:
+    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True)
+    return [int(word) for word in done.stdout.split()]
+
+
+def gone(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def trained(home: Home, job: str, attempt: int = 1) -> bool:
+    """Whether an epoch has ended in an attempt."""
+    told = home.events(job)
+    begun = [at for at, event in enumerate(told) if event["event"] == "attempt" and event["attempt"] == attempt]
+    return any(event["event"] == "figures" and "epoch" in event for event in told[begun[0] :]) if begun else False
+
+
+def test_a_job_becomes_a_run_and_tells_how_it_goes(home):
+    job = home.add(HEAD)
+    home.start()
+    ended = home.ended(job)
+    assert (ended.state, ended.error, ended.attempt) == ("succeeded", "", 1), (home.folder(job) / LOG).read_text()
+    run = bundle.load(home.runs / ended.run)
+    assert run.classes == ("noise", "stripes")
+    assert (home.runs / "latest").resolve() == (home.runs / ended.run).resolve()
+    assert run.manifest["command"][:3] == ["tl", "finetune", home.stored.folder]
+    kinds = [event["event"] for event in home.events(job)]
+    assert kinds[0] == "attempt"
+    assert {"say", "progress"} <= set(kinds)
+    assert "network" in (home.folder(job) / LOG).read_text()
+    assert job_store.worker_beat(home.database) < 10
+
+
+def test_a_check_becomes_findings_and_a_page(home):
+    job = home.add({"backbone": TINY, "weights": "none", "offline": True}, "check")
+    home.start()
+    assert home.ended(job).state == "succeeded", (home.folder(job) / LOG).read_text()
+    found = json.loads((home.folder(job) / FINDINGS).read_text())
+    assert found["images"] == 24
+    assert "<html" in (home.folder(job) / PAGE).read_text()[:200]
+
+
+@pytest.mark.parametrize("who", ["child", "worker", "server"])
+@pytest.mark.slow
+def test_a_killed_job_goes_on_from_its_checkpoint(home, who):
+    job = home.add(LONG | {"epochs": 40} if who == "child" else LONG)
+    code = (
+        "import sys, time; from pathlib import Path; from tl.service.supervision import start_worker;"
+        "from tl.service.options import Allowances; from tl.service.options import Options;"
+        "given = Options(state=Path(sys.argv[1]), root=Path(sys.argv[2]), allowances=Allowances(spare=0));"
+        "start_worker(given); time.sleep(1000)"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code, str(home.database.folder), str(home.runs)])
+    try:
+        home.until(lambda: (home.partial(job) / "checkpoint.npz").is_file() and trained(home, job))
+        [worker] = children_of(server.pid)
+        [child] = children_of(worker)
+        before = max(event["step"] for event in home.events(job) if event["event"] == "figures")
+        os.kill({"child": child, "worker": worker, "server": server.pid}[who], signal.SIGKILL)
+        home.until(lambda: gone(child), 10)
+        if who == "server":
+            home.until(lambda: gone(worker), 10)
+            assert home.job(job).state == "queued"
+            server.wait()
+            home.start()
+        home.until(lambda: trained(home, job, 2), 120)
+        if who == "child":
+            home.until(lambda: home.job(job).has_ended, 120)
+            assert home.job(job).state == "succeeded", (home.folder(job) / LOG).read_text()
+    finally:
+        server.kill()
+        server.wait()
+    attempts = [event for event in home.events(job) if event["event"] == "attempt"]
+    assert [one["resumed"] for one in attempts] == [False, True]
+    later = home.events(job)[home.events(job).index(attempts[1]) :]
+    assert min(event["step"] for event in later if event["event"] == "figures") > before / 2
+    if who == "child":
+        history = (home.runs / home.job(job).run / "history.csv").read_text().splitlines()
+        assert history[1].startswith("1,")
+        assert len(history) == 41
+
+
+def test_a_killed_job_without_a_checkpoint_starts_again(home):
+    job = home.add(HEAD)
+    worker = home.start()
+    home.until(lambda: children_of(worker.pid))
+    os.kill(children_of(worker.pid)[0], signal.SIGKILL)
+    ended = home.ended(job)
+    assert (ended.state, ended.attempt) == ("succeeded", 2)
+
+
+def test_cancelling_ends_the_processes_and_leaves_nothing(home):
+    job, waiting = home.add(LONG), home.add(LONG)
+    worker = home.start()
+    home.until(lambda: trained(home, job))
+    [child] = children_of(worker.pid)
+    assert job_store.cancel(home.database, waiting).state == "cancelled"
+    assert job_store.cancel(home.database, job).state == "running"
+    home.until(lambda: home.job(job).state == "cancelled", 10)
+    assert gone(child)
+    assert os.listdir(home.runs) == []
+
+
+def test_stopping_the_worker_puts_its_job_back(home):
+    job = home.add(LONG)
+    worker = home.start()
+    home.until(lambda: trained(home, job))
+    [child] = children_of(worker.pid)
+    worker.stop()
+    assert gone(child)
+    found = home.job(job)
+    assert (found.state, found.fruitless) == ("queued", 0)
+    assert job_store.cancel(home.database, job).state == "queued"  # the worker removes what is left of it
+    home.start()
+    home.until(lambda: home.job(job).state == "cancelled")
+    assert os.listdir(home.runs) == []
+
+
+@pytest.mark.parametrize(
+    ("allowed", "said"),
+    [
+        (Allowances(spare=0, job_seconds=1), "ran longer than the 1 s"),
+        (Allowances(spare=0, job_bytes=1000), "wrote more than the 1,000 bytes"),
+        (Allowances(spare=1 << 60), "disk is full"),
+    ],
+)
+def test_a_job_that_takes_too_much_fails(home, allowed, said):
+    job = home.add(LONG)
+    home.start(allowed)
+    ended = home.ended(job)
+    assert ended.state == "failed"
+    assert said in ended.error
+    assert not home.partial(job).exists()
+
+
+def test_an_expected_failure_is_said_and_not_tried_again(home):
+    job = home.add(HEAD | {"weights": "bsds500"})
+    home.start()
+    ended = home.ended(job)
+    assert (ended.state, ended.attempt) == ("failed", 1)
+    assert "bsds500" in ended.error
+    assert "\n" not in ended.error
+
+
+def test_a_process_that_always_breaks_down_is_given_up(home):
+    job = home.add(HEAD | {"no_such_option": 1})
+    home.start(Allowances(spare=0, attempts=2))
+    ended = home.ended(job)
+    assert (ended.state, ended.attempt) == ("failed", 2)
+    assert ended.error == "its process broke down (exit code 1; see its log), 2 times in a row"
+    assert "no_such_option" in (home.folder(job) / LOG).read_text()
+
+
+def test_there_is_one_worker(home):
+    home.start()
+    home.until(lambda: job_store.worker_beat(home.database) is not None)
+    done = subprocess.run(
+        [sys.executable, "-m", "tl.service.worker", "--state", home.database.folder, "--runs", home.runs],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "another worker" in done.stderr
+
+
+def test_a_worker_that_dies_is_started_again(home):
+    worker = home.start()
+    first = worker.pid
+    os.kill(first, signal.SIGKILL)
+    home.until(lambda: worker.pid != first and worker.alive, 20)

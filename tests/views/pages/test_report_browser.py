@@ -1,0 +1,265 @@
+"""The report page in a real browser: filter, keyboard, map, sorting, both colour schemes, telephone, no script."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.reports import made
+from tl.views.pages.report.report import write_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+NAMES = ("고양이", "<b>dog</b>", "a_class_name_without_any_space_" * 4)
+# the least contrast of a text to what is behind it, and the text: WCAG 2.2, 1.4.3
+CONTRAST = """() => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const linear = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const rgb = (colour) => colour.startsWith("color(") ? parts(colour.replace("srgb", "")) :
+    parts(colour).map((value, at) => at < 3 ? value / 255 : value);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const found = rgb(getComputedStyle(at).backgroundColor);
+      if (found.length === 3 || found[3] === 1) return found;
+    }
+  };
+  let least = [99, ""];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility() || element.closest("script, style, .heard")) continue;
+    const style = getComputedStyle(element);
+    const colour = element.closest("svg") ? style.fill : style.color;
+    const [a, b] = [light(rgb(colour)), light(behind(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < least[0]) least = [ratio, element.outerHTML.slice(0, 200)];
+  }
+  return least;
+}"""
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports of three classes with awkward names and of forty classes."""
+    folder = tmp_path_factory.mktemp("reports")
+    forty = [f"class {at:02}" for at in range(40)]
+    return {
+        "few": write_report(made(folder / "few", NAMES, 30, wrong=0.3), explain=False),
+        "many": write_report(made(folder / "many", forty, 410, wrong=0.3), explain=False),
+    }
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's Chromium; nothing is downloaded."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine: `make browser` installs it")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser: Any, pages: dict[str, Path]) -> Iterator[Open]:
+    """Open a report; at the end nothing may have been complained about or asked for."""
+    contexts, complaints, requests = [], [], []
+
+    def go(name: str = "few", width: int = 1280, scheme: str = "light", script: bool = True) -> Any:
+        looks = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+        context = browser.new_context(**looks, java_script_enabled=script)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(pages[name].as_uri())
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert {url.split(":")[0] for url in requests} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in requests) == len(contexts)
+
+
+def shown(page: Any) -> list[dict[str, str]]:
+    """The data of the photos that can be seen."""
+    found: list[dict[str, str]] = page.eval_on_selector_all(
+        "#tiles > li", "tiles => tiles.filter((tile) => tile.checkVisibility()).map((tile) => ({...tile.dataset}))"
+    )
+    return found
+
+
+def test_the_filter_shows_what_is_asked_for(visit: Open):
+    page = visit()
+    assert len(shown(page)) == 30
+    page.get_by_label("Verdict").select_option("wrong")
+    assert {tile["v"] for tile in shown(page)} == {"wrong"}
+    assert len(shown(page)) == 9
+    page.get_by_label("True class").select_option(label="<b>dog</b>")
+    assert {(tile["v"], tile["t"]) for tile in shown(page)} == {("wrong", "1")}
+    page.get_by_label("Answer").select_option("1")
+    assert shown(page) == []
+    assert page.locator("#found").inner_text() == "No photo on this page is like that."
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_text("30 of 30 photos").wait_for()
+    page.get_by_label("Confidence from").fill("70")
+    page.get_by_label("Confidence to").fill("80")
+    found = shown(page)
+    assert found
+    assert all(70 <= float(tile["c"]) <= 80 for tile in found)
+    page.get_by_label("Confidence from").fill("90")  # beyond the other end: the two are taken as they stand
+    assert all(80 <= float(tile["c"]) <= 90 for tile in shown(page))
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_text("30 of 30 photos").wait_for()
+    page.get_by_label("Verdict").select_option("unknown")
+    assert {tile["u"] for tile in shown(page)} == {"1"}
+
+
+def test_the_filter_works_by_keyboard_alone(visit: Open):
+    page = visit()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.locator(".skip").bounding_box()["y"] >= 0
+    page.get_by_label("Verdict").focus()
+    page.keyboard.press("ArrowDown")
+    assert {tile["v"] for tile in shown(page)} == {"right"}
+    page.keyboard.press("Tab")
+    for _ in range(65):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("#from-said").inner_text().split() == ["65", "%"]
+    assert all(float(tile["c"]) >= 65 for tile in shown(page))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("30 of 30 photos").wait_for()
+
+
+def test_every_stop_of_the_keyboard_can_be_seen_and_has_a_name(visit: Open):
+    page = visit("many")
+    stops = []
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(
+            "() => { const at = document.activeElement, style = getComputedStyle(at);"
+            " return [at.tagName, at.getAttribute('aria-label') || at.getAttribute('aria-labelledby') ||"
+            " at.labels?.length || at.textContent.trim(), style.outlineStyle]; }"
+        )
+        stops.append(stop)
+        if stop[0] == "BODY":
+            break
+    assert stops[-1][0] == "BODY" or len(stops) == 80
+    assert {"A", "BUTTON", "SELECT", "INPUT"} <= {tag for tag, _, _ in stops}
+    assert [stop for stop in stops if stop[0] != "BODY" and not (stop[1] and stop[2] != "none")] == []
+
+
+def test_long_galleries_come_in_steps(visit: Open):
+    page = visit("many")
+    assert len(shown(page)) == 60
+    page.get_by_role("button", name="Show 60 more").click()
+    assert len(shown(page)) == 120
+    assert page.evaluate("document.activeElement === document.querySelectorAll('#tiles > li')[60]")
+    page.get_by_label("Verdict").select_option("right")
+    assert len(shown(page)) == 60
+
+
+def test_the_map_tells_its_squares_to_pointer_and_keyboard(visit: Open):
+    page = visit("many")
+    chart = page.locator("#map")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    step = box["width"] / 40
+    page.mouse.move(box["x"] + 3.5 * step, box["y"] + 2.5 * step)
+    assert re.match(r"✗ true: class 02, answered: class 03 – 4 of 11 photos \(36\.4\s%\)", page.inner_text("#cell"))
+    page.mouse.move(box["x"] + 2.5 * step, box["y"] + 2.5 * step)
+    assert page.inner_text("#cell").startswith("✓ true: class 02, answered: class 02 – 7 of 11")
+    chart.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.inner_text("#cell").startswith("true: class 03, answered: class 12 – 0 of 11 photos")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert {(tile["t"], tile["a"]) for tile in shown(page)} == {("3", "4")}
+    assert page.evaluate("document.activeElement.name") == "truth"
+
+
+def test_a_pair_leads_to_its_photos(visit: Open):
+    page = visit()
+    page.get_by_role("button", name="show below 고양이 answered as <b>dog</b>").click()
+    assert {(tile["t"], tile["a"]) for tile in shown(page)} == {("0", "1")}
+    assert page.get_by_label("True class").evaluate("field => field.selectedOptions[0].text") == "고양이"
+
+
+def test_tables_sort_by_keyboard_and_say_so(visit: Open):
+    page = visit("many")
+    table = page.locator("table.sorts").first
+
+    def column(at: int) -> list[float]:
+        return [
+            float(value)
+            for value in table.locator(f"tbody td:nth-child({at})").evaluate_all(
+                "cells => cells.map((cell) => cell.dataset.value)"
+            )
+        ]
+
+    heading = table.get_by_role("columnheader", name="recall")
+    heading.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert column(3) == sorted(column(3)) != column(3)[::-1]
+    page.keyboard.press("Enter")
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert column(3) == sorted(column(3), reverse=True)
+    table.get_by_role("columnheader", name="class").get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") is None
+    assert table.locator("tbody th").first.inner_text() == "class 00"
+
+
+@pytest.mark.parametrize("name", ["few", "many"])
+def test_nothing_is_wider_than_a_telephone(visit: Open, name: str):
+    page = visit(name, width=360)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    beyond = page.evaluate(
+        "() => [...document.querySelectorAll('body *')].filter((at) => at.checkVisibility() &&"
+        " !at.closest('.scroll, svg, .skip, .heard') && at.getBoundingClientRect().right > 361)"
+        ".map((at) => at.outerHTML.slice(0, 100))"
+    )
+    assert beyond == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["few", "many"])
+def test_every_text_stands_out(visit: Open, name: str, scheme: str):
+    page = visit(name, scheme=scheme)
+    page.eval_on_selector_all("details", "all => all.forEach((one) => { one.open = true; })")
+    ratio, text = page.evaluate(CONTRAST)
+    assert ratio >= 4.5, text
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 29)"
+    assert dark == (scheme == "dark")
+
+
+def test_photos_are_pictures_and_signs_are_drawn(visit: Open):
+    page = visit()
+    sizes = page.eval_on_selector_all("#tiles img", "all => all.map((one) => one.naturalWidth)")
+    assert len(sizes) == 30
+    assert min(sizes) == 32
+    stroke = page.eval_on_selector("#sign-wrong .stroke", "path => getComputedStyle(path).stroke")
+    assert stroke == "rgb(255, 255, 255)"
+
+
+def test_without_script_all_photos_are_there_and_no_idle_controls(visit: Open):
+    page = visit("many", script=False)
+    seen = page.locator("#tiles > li")
+    assert seen.count() > 60
+    assert all(item.is_visible() for item in (seen.first, seen.last))
+    for idle in ("#filter", "#more", "#map-help"):
+        assert not page.locator(idle).is_visible()
+    assert page.locator("button:visible").count() == 0

@@ -1,0 +1,225 @@
+"""`tl runs` in a terminal: tables that fit 80 columns whatever the names, JSON, questions, exit codes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.cells import cell_len
+
+from support.runs import accuracy, make, rewrite, tables
+from tl.commands.runs import command
+from tl.errors import RunError, UsageError
+from tl.runs.catalogue import catalogue
+from tl.runs.folder import partial
+from tl.runs.summary import summarize
+from tl.views.terminal.runs import factsheet, listing
+from tl.views.terminal.tables import columns, shortened, size
+
+KOREAN = "고양이와-개-그리고-아주-긴-이름의-사진-모음"
+
+
+@pytest.fixture
+def home(tiny_run, tmp_path, monkeypatch):
+    """The present folder, with five runs: plain, tuned, Korean, damaged, interrupted."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    runs = tmp_path / "runs"
+    make(tiny_run, runs / "plain")
+    tuning = {"kept": True, "unfreeze": "last", "head_only": {"validation": accuracy(0.5)}, "tuned": {}, "steps": 1}
+    changes = {"metrics__fine-tuning": tuning, "options__unfreeze": "last", "created": "2027-01-01T00:00:00+00:00"}
+    make(tiny_run, runs / "tuned", **changes)
+    make(tiny_run, runs / f"20260101-010101-resnet50-{KOREAN}", data__name=KOREAN, options__data=KOREAN)
+    (make(tiny_run, runs / "broken") / "head.npz").unlink()
+    partial(runs / "half").mkdir()
+    (partial(runs / "half") / "run.toml").write_text('data = "shapes"\n')
+    (runs / "latest").symlink_to("plain")
+    return tmp_path
+
+
+@pytest.fixture
+def hundred(home):
+    """A run of 100 classes with long Korean names, as its folder."""
+    folder = make(home / "runs" / "plain", home / "runs" / "hundred")
+    names = [f"{KOREAN}-{at}" for at in range(100)]
+    kernel = np.load(folder / "head.npz")["kernel"]
+    arrays = {"kernel": np.zeros((len(kernel), 100), np.float32), "bias": np.zeros(100, np.float32)}
+    np.savez(folder / "head.npz", temperature=np.float64(1), **arrays)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest.pop("digest")
+    manifest["classes"], manifest["data"]["per_class"] = names, dict.fromkeys(names, 500)
+    rewrite(folder, manifest)
+    return folder
+
+
+def run(*words, answer=None):
+    """What a command prints; its lines fit the terminal."""
+    done = CliRunner().invoke(command, words, input=answer, catch_exceptions=False, standalone_mode=False)
+    if "--json" not in words:
+        too_long = [line for line in done.output.splitlines() if cell_len(line) > 80]
+        assert too_long == []
+    return done.output
+
+
+def test_list(home):
+    shown = run("list")
+    lines = shown.splitlines()
+    assert lines[2].startswith("  tuned ")
+    assert "2027-01-01" in lines[3]
+    assert "mobilenetv3small random, last tuned, shapes, 2 classes" in lines[3]
+    assert next(line for line in lines if line.startswith("*")).startswith("* plain ")
+    assert "is damaged (head.npz is missing)" in shown
+    assert "was interrupted: `tl finetune --resume --out runs/half` goes on" in " ".join(shown.split())
+    assert "5 runs, " in shown
+    assert KOREAN[-10:] in shown
+
+
+def test_list_as_json(home):
+    found = json.loads(run("list", "--json", "--sort", "name"))
+    assert [one["name"] for one in found][1:] == ["broken", "half", "plain", "tuned"]
+    assert [one["name"] for one in found if one["newest"]] == ["plain"]
+    assert {one["state"] for one in found} == {"complete", "damaged", "interrupted"}
+    plain = found[3]
+    assert plain["top1_interval"][0] <= plain["top1"] <= plain["top1_interval"][1]
+    assert plain["bytes"] > plain["shared_bytes"] >= 0
+
+
+def test_list_of_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "`tl finetune DATA` makes one" in " ".join(run("list").split())
+    assert json.loads(run("list", "--json")) == []
+    with pytest.raises(RunError, match="elsewhere cannot be read"):
+        run("list", "elsewhere")
+
+
+@pytest.mark.parametrize("width", [64, 80, 132])
+def test_list_fits(home, width):
+    make(home / "runs" / "plain", home / "runs" / ("long-" * 40), data__name="long " * 40)
+    assert max(map(cell_len, listing(catalogue("runs"), "runs", width).splitlines())) <= width
+
+
+def test_show(home):
+    shown = run("show")
+    assert shown.startswith("run          runs/plain, made ")
+    for topic in (
+        "data",
+        "split",
+        "network",
+        "recipe",
+        "options",
+        "head",
+        "validation",
+        "seconds",
+        "versions",
+        "files",
+    ):
+        assert f"\n{topic} " in shown
+    assert "shapes: 24 images, 2 classes (noise 12, stripes 12)" in shown
+    assert len(shown.splitlines()) <= 24
+    about = summarize("plain")
+    assert about.sha256[:12] in shown
+    assert "last of the backbone, 1 steps: kept" in run("show", "tuned")
+    assert "options      unfreeze last" in run("show", "tuned")
+
+
+def test_show_as_json(home):
+    found = json.loads(run("show", "plain", "--json"))
+    manifest = json.loads((home / "runs" / "plain" / "manifest.json").read_text())
+    assert found["sha256"] == manifest["weights"]["sha256"]
+    assert found["parts"]["validation"]["figures"]["top1"]["value"] == manifest["metrics"]["validation"]["top1"]
+    assert found["options"] == manifest["options"]
+
+
+def test_show_of_many_classes_with_long_names(hundred):
+    shown = run("show", "hundred")
+    assert "100 classes of 500 (" in shown
+    assert "and 95 more)" in shown
+    assert len(shown.splitlines()) <= 30
+    for width in (60, 132):
+        assert max(map(cell_len, factsheet(summarize("hundred"), width).splitlines())) <= width
+
+
+def test_names_cannot_steer_the_terminal(home):
+    name = "red\x1b[31m\u202e\ud800\n"
+    make(home / "runs" / "plain", home / "runs" / "evil", data__name=name, options__augment=name, command=[name])
+    for words in (("list",), ("show", "evil"), ("compare", "plain", "evil")):
+        shown = run(*words)
+        assert not set("\x1b\u202e\ud800") & set(shown)
+        assert json.loads(run(*words, "--json"))
+
+
+def test_show_what_is_not_there(home):
+    for name, reason in (("broken", "head.npz is missing"), ("none", "no run 'none'"), ("x" * 300, "no run")):
+        with pytest.raises(RunError, match=reason):
+            run("show", name)
+
+
+def test_compare(home, hundred):
+    shown = run("compare", "plain", "tuned")
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["unfreeze", "none", "last"] in lines
+    assert ["A", "runs/plain"] in lines
+    assert "The same in all: network, data, images a class, versions." in shown
+    assert "A and B: B and A are right and wrong on the same of" in shown
+    names = ["plain", "tuned", "hundred", f"20260101-010101-resnet50-{KOREAN}"]
+    shown = " ".join(run("compare", *names).split())
+    assert "not in all noise, stripes" in shown
+    assert "and 97 more" in shown
+    assert len(json.loads(run("compare", *names, "--json"))["pairs"]) == 3
+
+
+def test_compare_says_who_is_better(home):
+    photos = [(f"{at}.png", str(at), "test", "noise") for at in range(8)]
+    tables(home / "runs" / "plain", [(path, sha, part, "stripes") for path, sha, part, _ in photos])
+    tables(home / "runs" / "tuned", photos)
+    assert "B is better (McNemar's exact test, p = 0.0078)" in " ".join(run("compare", "plain", "tuned").split())
+    with pytest.raises(UsageError, match="two runs or more"):
+        run("compare", "plain")
+
+
+def test_rm_asks(home):
+    shown = run("rm", "plain", "half", answer="n\n")
+    assert "runs/plain\n  run, " in shown
+    assert "runs/half\n  interrupted run, " in shown
+    assert "Remove? [y/N]" in shown
+    assert (home / "runs" / "plain").is_dir()
+    assert "removed" in run("rm", "plain", answer="y\n")
+    assert not (home / "runs" / "plain").exists()
+    assert (home / "runs" / "latest").readlink().name == "tuned"
+
+
+def test_rm_without_asking(home):
+    assert run("rm", "broken", "half", "--yes", "--quiet") == ""
+    assert len(catalogue("runs")) == 3
+    assert "nothing to remove" in run("rm", "--keep-best", "9")
+    assert "1 in all" in run("rm", "--keep-best", "1", "--yes")
+    assert {one.name for one in catalogue("runs")} == {"tuned", f"20260101-010101-resnet50-{KOREAN}"}
+    with pytest.raises(UsageError, match="nothing to remove: name runs"):
+        run("rm")
+
+
+def test_in_a_process_of_its_own(tl, home):
+    """Light, and errors are one line."""
+    done = tl("runs", "list", cwd=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = tl("runs", "show", "broken", cwd=home)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    shutil.rmtree(home / "runs")
+    assert tl("runs", "rm", "plain", "--yes", cwd=home).returncode == 1
+
+
+def test_words():
+    assert [size(count) for count in (0, 999, 1000, 99_900_000, 123_456_789, 5_000_000_000)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "99.9 MB",
+        "123 MB",
+        "5.0 GB",
+    ]
+    assert shortened("abcdefghij", 10) == "abcdefghij"
+    assert shortened("abcdefghijk", 6) == "ab…ijk"
+    assert cell_len(shortened("가나다라마바사", 8)) <= 8
+    assert columns([("a", "b c"), ("", "d")], (2, 1)) == "a   b\n    c\n    d"

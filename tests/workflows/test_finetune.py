@@ -1,0 +1,264 @@
+"""A data set becomes a run, from the command line and from Python, on a tiny random network."""
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tl as library
+from support.data_sets import photo, write
+from support.session import ROOT, TINY
+from tl.errors import DataError
+from tl.runs.run import load
+
+WITH = ("--backbone", TINY, "--weights", "none")
+
+
+def test_the_run_folder_is_complete(tiny_run):
+    names = {path.name for path in tiny_run.iterdir()}
+    assert names == {
+        "manifest.json",
+        "metrics.json",
+        "head.npz",
+        "trunk.xml",
+        "trunk.bin",
+        "split.csv",
+        "skipped.csv",
+        "strengths.csv",
+        "run.toml",
+        "predictions.csv",
+        "grid.png",
+        "report.html",
+    }
+    manifest = json.loads((tiny_run / "manifest.json").read_text())
+    assert manifest["format"] == 1
+    assert manifest["classes"] == ["noise", "stripes"]
+    assert manifest["data"]["split"] == {"train": 20, "validation": 4, "test": 0}
+    assert manifest["weights"]["choice"] == "none"
+    assert (tiny_run.parent / "latest").resolve() == tiny_run
+    assert re.fullmatch(rf"\d{{8}}-\d{{6}}-{TINY}-shapes", tiny_run.name)
+
+
+def test_predictions_and_split_agree_with_the_metrics(tiny_run):
+    with (tiny_run / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    metrics = json.loads((tiny_run / "metrics.json").read_text())["validation"]
+    assert metrics["count"] == len(rows) == 4
+    assert metrics["top1"] == sum(row["label"] == row["predicted"] for row in rows) / 4
+    with (tiny_run / "split.csv").open() as stream:
+        split = {row["path"]: row["split"] for row in csv.DictReader(stream)}
+    assert {row["path"] for row in rows} == {path for path, part in split.items() if part == "validation"}
+
+
+def test_the_account(tl, shapes, tmp_path):
+    done = tl("finetune", shapes, *WITH, cwd=tmp_path)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80 or any("/" in line for line in lines if len(line) > 80)
+    for topic in ("data", "network", "features", "split", "head", "validation", "run", "next"):
+        assert any(line.startswith(topic + " ") for line in lines), topic
+    assert "top-1 100.0 % (95 % interval 51.0 to 100.0)" in done.stdout
+
+
+def test_the_account_of_uneven_classes_tells_their_balanced_accuracy(tl, shapes, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    for file in sorted((data / "stripes").iterdir())[5:]:
+        file.unlink()
+    done = tl("finetune", data, *WITH, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("validation "))
+    assert "top-1 100.0 % (95 % interval 43.9 to 100.0), on 3 photos" in lines[at]
+    assert lines[at + 1].strip() == "balanced accuracy 100.0 % (41.9 to 100.0), classes of 1 to 2"
+    assert "balanced accuracy" not in tl("finetune", shapes, *WITH, cwd=tmp_path).stdout
+
+
+def test_a_class_of_one_photo_is_refused_before_a_network_is_fetched(shapes, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    (data / "spots").mkdir()
+    shutil.copy(shapes / "noise" / "00.png", data / "spots" / "only.png")
+    monkeypatch.delattr("tl.workflows.finetune.resolve")
+    with pytest.raises(DataError, match="class 'spots' has 1 image; every class needs at least 2"):
+        library.finetune(data, backbone=TINY, weights="none", out=tmp_path / "run")
+    assert sorted(tmp_path.iterdir()) == [data]
+
+
+def test_folders_that_look_like_several_data_sets_are_said_to(tl, shapes, tmp_path):
+    for name in ("first", "second"):
+        shutil.copytree(shapes, tmp_path / name)
+    done = tl("finetune", ".", *WITH, cwd=tmp_path)
+    said = " ".join(done.stderr.split())
+    assert said.startswith(
+        "note this looks like several data sets: 'first', 'second' hold folders of images and no images"
+    )
+    assert "if so, give one, such as 'first'" in said
+
+
+def test_the_next_commands_can_be_typed(tl, shapes, tmp_path):
+    """Whatever the names of photos and runs are: a shell takes the command as it stands."""
+    (tmp_path / "한국 사진").symlink_to(shapes)
+    done = tl("finetune", "한국 사진", *WITH, "--out", "새 run; x", cwd=tmp_path, COLUMNS="300")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("next")]
+    [predict, grid] = line.removeprefix("next").split("   or   ")
+    assert shlex.split(predict) == ["tl", "predict", "--run", "새 run; x", "PHOTO.jpg"]
+    assert shlex.split(grid) == ["tl", "grid", "--run", "새 run; x"]
+    assert tl(*shlex.split(grid)[1:], cwd=tmp_path).returncode == 0
+
+
+def test_json_and_quiet(tl, shapes, tmp_path):
+    answer = json.loads(tl("finetune", shapes, *WITH, "--json", "--out", tmp_path / "a").stdout)
+    assert answer["run"] == str(tmp_path / "a")
+    assert answer["metrics"]["validation"]["top1"] == 1.0
+    quiet = tl("finetune", shapes, *WITH, "--quiet", "--out", tmp_path / "b")
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+    assert load(tmp_path / "a").head.kernel.tobytes() == load(tmp_path / "b").head.kernel.tobytes()
+
+
+def test_from_python_as_from_the_command_line(shapes, tmp_path, tiny_run):
+    run = library.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / "run")
+    assert run.head.kernel.tobytes() == load(tiny_run).head.kernel.tobytes()
+    classifier = library.load(run.folder)
+    image = next((shapes / "noise").iterdir())
+    by_path, by_array = classifier.predict(image)[0], classifier.predict(np.asarray(Image.open(image)))[0]
+    assert by_path.label == by_array.label == "noise"
+    assert by_path.confidence == pytest.approx(by_array.confidence, abs=1e-4)
+    assert [item.error for item in classifier.predict([image, "nowhere.png"])] == [
+        "",
+        "cannot be read: no such file or directory",
+    ]
+    assert classifier.grid(shapes, count=4, columns=2).width > 400
+
+
+def test_broken_files_are_left_out_counted_and_named(tl, shapes, tmp_path):
+    data = tmp_path / "data"
+    for path in shapes.rglob("*.png"):
+        (data / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (data / path.parent.name / path.name).write_bytes(path.read_bytes())
+    (data / "noise" / "empty.jpg").touch()
+    (data / "noise" / "page.jpg").write_text("<html>not found</html>")
+    (data / "noise" / "notes.txt").write_text("notes")
+    whole = (data / "noise" / "00.png").read_bytes()
+    (data / "noise" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (data / "noise" / ".hidden.jpg").write_text("x")
+    done = tl("finetune", data, *WITH, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "run" / "skipped.csv").open() as stream:
+        skipped = {row["path"]: row["reason"] for row in csv.DictReader(stream)}
+    assert set(skipped) == {"noise/empty.jpg", "noise/page.jpg", "noise/notes.txt", "noise/cut.png"}
+    assert all(skipped.values())
+    for name in skipped:
+        assert name in done.stderr
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]["skipped"] == 4
+
+
+def test_test_photos_are_scored_apart(tl, shapes, tmp_path):
+    table = tmp_path / "photos.csv"
+    with table.open("w") as stream:
+        stream.write("path,label,split\n")
+        for path in sorted(shapes.rglob("*.png")):
+            part = {"10": "val", "11": "test"}.get(path.stem, "train")
+            stream.write(f"{path},{path.parent.name},{part}\n")
+    metrics = json.loads(tl("finetune", table, *WITH, "--json", "--out", tmp_path / "run").stdout)["metrics"]
+    assert (metrics["validation"]["count"], metrics["test"]["count"]) == (2, 2)
+
+
+@contextmanager
+def started(shapes: Path, out: Path, *more: str) -> "Iterator[subprocess.Popen[str]]":
+    python = [sys.executable, "-X", "faulthandler"]
+    command = [*python, str(ROOT / "cli.py"), "finetune", str(shapes), *WITH, "--out", str(out), *more]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGABRT)  # it tells what its threads were at
+                print(process.communicate()[1], file=sys.stderr)
+
+
+@pytest.mark.parametrize(
+    ("said_before", "more"),
+    [("data", ("--seed", "77")), ("network", ("--no-cache",)), ("features", ()), ("split", ()), ("head", ())],
+    ids=["converting", "features", "split", "head", "writing"],
+)
+def test_ctrl_c_leaves_nothing_behind(shapes, tmp_path, said_before, more):
+    out = tmp_path / "runs" / "x"
+    with started(shapes, out, *more) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(said_before):
+                break
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+    if process.returncode == 0:  # it was done already: then the run is whole
+        assert load(out).classes == ("noise", "stripes")
+        return
+    assert process.returncode == 130
+    assert complaint.splitlines()[-1] == "error: interrupted; nothing half-written was left behind"
+    assert [path for path in tmp_path.rglob("*") if path.name != "runs"] == []
+
+
+def test_two_runs_into_the_same_place(shapes, tmp_path):
+    out = tmp_path / "run"
+    with started(shapes, out) as one, started(shapes, out) as other:
+        complaints = [process.communicate(timeout=120)[1] for process in (one, other)]
+    assert sorted((one.returncode, other.returncode)) == [0, 1]
+    refused = "".join(complaints)
+    assert re.search(r"error: .*run (is being written by another process|exists already)", refused)
+    assert load(out).classes == ("noise", "stripes")
+
+
+def test_kill_leaves_no_visible_run_and_the_next_one_works(tl, shapes, tmp_path):
+    out = tmp_path / "run"
+    with started(shapes, out, "--seed", "78") as process:
+        while not (tmp_path / ".run.partial").exists():
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not out.exists()
+    assert tl("finetune", shapes, *WITH, "--out", out).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on file sizes on this system")
+def test_a_full_disk_is_one_line_and_leaves_nothing(shapes, tmp_path):
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "from tl.commands.main import start; start()"
+    )
+    command = [sys.executable, "-c", code, "finetune", str(shapes), *WITH, "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*run cannot be written: File too large; .*--out", done.stderr.splitlines()[-1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_copies_of_a_photo_stay_on_one_side_whatever_the_backbone(tl, tmp_path):
+    images = {f"{label}/{at:02}.png": photo(40 * (label == "b") + at) for label in "ab" for at in range(15)}
+    changed = {name.replace(".png", "-small.jpg"): image.resize((80, 60)) for name, image in images.items()}
+    write(tmp_path / "photos", images | changed)
+    sides = []
+    for more in (WITH, ("--backbone", "simple-cnn", "--weights", "none", "--epochs", "1")):
+        done = tl("finetune", "photos", *more, "--out", f"run{len(sides)}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "30 images look like another one; copies stay on one side" in " ".join(done.stdout.split())
+        with (tmp_path / f"run{len(sides)}" / "split.csv").open() as stream:
+            sides.append({row["path"]: row["split"] for row in csv.DictReader(stream)})
+    assert sides[0] == sides[1]
+    assert list(sides[0].values()).count("validation") == 12
+    for name in images:
+        assert sides[0][name] == sides[0][name.replace(".png", "-small.jpg")], name
