@@ -25,7 +25,7 @@ from tl.doctor.read import Seen, read_all
 from tl.engines.open import open_engine
 from tl.networks.backbones import backbone
 from tl.networks.weights import resolve
-from tl.progress import Silent
+from tl.progress import Progress
 from tl.workflows.data_check import check, examine
 
 
@@ -66,7 +66,7 @@ def seen(data: Path) -> tuple[Dataset, Seen]:
     dataset = load(str(data))
     network = backbone("resnet50")
     engine = open_engine(network, resolve(network))
-    return dataset, read_all(dataset.pictures, engine, network.recipe, network.features, Silent())
+    return dataset, read_all(dataset.pictures, engine, network.recipe, network.features, Progress())
 
 
 def found_pairs(dataset: Dataset, looked: Seen) -> list[frozenset[str]]:

@@ -25,7 +25,7 @@ from tl.learning import head as heads
 from tl.learning import unknown
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import resolve
-from tl.progress import Silent
+from tl.progress import Progress
 
 TRAIN = 400
 Scores = Callable[[np.ndarray], np.ndarray]
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=10)
     given = parser.parse_args()
     network = backbone("resnet50")
-    engine = open_engine(network, resolve(network), engine="auto", precision="auto", report=Silent())
+    engine = open_engine(network, resolve(network), engine="auto", precision="auto", progress=Progress())
     photos = load(str(PHOTOS))
     small = [fit(decode(read(picture), 32), 32, network.recipe.resize) for picture in photos.pictures]
     with tempfile.TemporaryDirectory() as scratch:

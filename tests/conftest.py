@@ -14,7 +14,7 @@ from tl.errors import DownloadError, WeightsError
 from tl.networks.backbones import backbone
 from tl.networks.sources.packages import fetch
 from tl.networks.weights import PACKAGED, Weights, resolve
-from tl.progress import Silent
+from tl.progress import Progress
 from tl.settings import settings
 
 
@@ -76,7 +76,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
 
     def get(network: str, choice: str) -> Path:
         try:
-            return fetch(PACKAGED[network, choice].package, tmp_path_factory.mktemp("package"), report=Silent())
+            return fetch(PACKAGED[network, choice].package, tmp_path_factory.mktemp("package"), progress=Progress())
         except DownloadError as error:
             pytest.skip(f"no registry here: {error}")
 

@@ -13,7 +13,7 @@ import tl
 from support.session import TINY
 from tl.cache import open_cache
 from tl.errors import DataError, UsageError
-from tl.progress import Silent
+from tl.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_what_cannot_be_predicted(classifier: tl.Classifier, tmp_path: Path) -> 
     assert answer.error == "cannot be read: no such file or directory"
 
 
-class Warnings(Silent):
+class Warnings(Progress):
     """Keeps what is warned of."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ def test_threads_of_one_process_train_with_the_one_cache(shapes: Path, tiny_run:
     report = Warnings()
 
     def train(name: str) -> tl.Run:
-        return tl.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / name, report=report)
+        return tl.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / name, progress=report)
 
     with open_cache(), ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(train, ("one", "two")))

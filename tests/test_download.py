@@ -100,7 +100,7 @@ class Account:
         self.tasks: list[tuple[str, int | None, str]] = []
         self.amount = 0
 
-    def say(self, topic: str, text: str) -> None:
+    def log(self, topic: str, text: str) -> None:
         self.lines.append(text)
 
     def warn(self, text: str) -> None:
@@ -119,7 +119,7 @@ class Account:
 def test_a_file_arrives_whole_with_progress(server: Server, tmp_path: Path, checksum: str) -> None:
     account = Account()
     target = tmp_path / "new" / "file.bin"
-    assert download(server.url, target, checksum=checksum, report=account, what="weights") == target
+    assert download(server.url, target, checksum=checksum, progress=account, what="weights") == target
     assert target.read_bytes() == CONTENT
     assert account.tasks == [("weights", len(CONTENT), "B")]
     assert account.amount == len(CONTENT)
@@ -136,7 +136,7 @@ def test_a_file_that_is_there_is_not_fetched(tmp_path: Path) -> None:
 def test_a_part_is_taken_up(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:1000])
     account = Account()
-    download(server.url, tmp_path / "file.bin", checksum=SHA256, report=account)
+    download(server.url, tmp_path / "file.bin", checksum=SHA256, progress=account)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
     assert server.asked == ["bytes=1000-"]
     assert account.amount == len(CONTENT)
@@ -323,7 +323,7 @@ class Impatient(Account):
 
 def test_ctrl_c_leaves_the_part_and_the_next_call_goes_on(server: Server, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        download(server.url, tmp_path / "file.bin", checksum=SHA256, report=Impatient())
+        download(server.url, tmp_path / "file.bin", checksum=SHA256, progress=Impatient())
     assert not (tmp_path / "file.bin").exists()
     left = (tmp_path / "file.bin.part").stat().st_size
     assert 0 < left < len(CONTENT)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tl.data.images import Picture
 from tl.data.inputs import named, pictures_of
 from tl.errors import UsageError
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.runs import run as bundle
 from tl.runs.options import Options
 
@@ -50,7 +50,7 @@ def finetune(
     offline: bool = False,
     download: bool = False,
     resume: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> bundle.Run:
     """Train a classifier on a data set and write its run folder; each argument is the command's option of that name.
 
@@ -65,7 +65,7 @@ def finetune(
     from tl.workflows.artifacts import draw_finished
     from tl.workflows.finetune import finetune as train
 
-    run = train(Options(**plain | {"lr": None if lr is None else str(lr)}), report=report, resume=resume)
+    run = train(Options(**plain | {"lr": None if lr is None else str(lr)}), progress=progress, resume=resume)
     draw_finished(run)
     return run
 
@@ -88,7 +88,7 @@ def evaluate(
     download: bool = False,
     offline: bool = False,
     command: str = "",
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> "Assessment":
     """How good a run is on labelled photos it was not trained on; each argument is the command's option of that name.
 
@@ -101,7 +101,7 @@ def evaluate(
     from tl.workflows.artifacts import draw_assessed
     from tl.workflows.evaluate import Asked, assess
 
-    made = assess(Asked(**plain), report=report)
+    made = assess(Asked(**plain), progress=progress)
     if page:
         draw_assessed(made, command)
     return made
@@ -122,7 +122,7 @@ def compare(
     offline: bool = False,
     gradients: bool = False,
     command: str = "",
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> "Comparison":
     """Train networks on the same split, `backbones` from pretrained weights and those of `scratch` from random ones.
 
@@ -144,7 +144,7 @@ def compare(
         image_size=image_size,
         offline=offline,
     )
-    made = contest(options, backbones, scratch, command=command, report=report)
+    made = contest(options, backbones, scratch, command=command, progress=progress)
     draw_comparison(made)
     if gradients:
         for entry in made.ranked:
@@ -162,7 +162,7 @@ def bench(
     threads: int | None = None,
     data: str | Path | None = None,
     remember: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> "Timing":
     """How fast a run answers on this machine; each argument is the command's option of that name.
 
@@ -173,7 +173,7 @@ def bench(
 
     photos = None if data is None else str(data)
     asked = Asked(run, tuple(batch), tuple(precision), seconds, engine, threads, photos, remember)
-    return measure(asked, report=report)
+    return measure(asked, progress=progress)
 
 
 def export(
@@ -185,7 +185,7 @@ def export(
     data: str | Path | None = None,
     bound: float | None = None,
     photos: int | None = None,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> "Export":
     """Write a run as a model that takes raw photos of any size, and prove it on the run's validation photos.
 
@@ -193,7 +193,7 @@ def export(
     """
     from tl.workflows.export import export as write
 
-    return write(run, to=to, int8=int8, out=out, data=data, bound=bound, photos=photos, report=report)
+    return write(run, to=to, int8=int8, out=out, data=data, bound=bound, photos=photos, progress=progress)
 
 
 def search(
@@ -206,7 +206,7 @@ def search(
     count: int = 12,
     download: bool = False,
     offline: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> "Search":
     """The `count` photos of a data set that are most like each image; images are given as for `Classifier.predict`.
 
@@ -223,5 +223,5 @@ def search(
         count=count,
         download=download,
         offline=offline,
-        report=report,
+        progress=progress,
     )

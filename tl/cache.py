@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import CacheError, StorageError
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.settings import Settings, settings
 
 _ROOM = 64 << 20  # what the file may have beyond twice the limit, so that making room never needs room
@@ -244,12 +244,12 @@ def open_cache(where: Settings | None = None) -> FeatureCache:
 
 
 @contextmanager
-def usable_cache(report: Reporter, where: Settings | None = None) -> Iterator[FeatureCache | None]:
+def usable_cache(progress: Progress, where: Settings | None = None) -> Iterator[FeatureCache | None]:
     """The user's feature cache, or None, said aloud, where it cannot be used: it costs time, never the result."""
     try:
         cache = open_cache(where)
     except CacheError as error:
-        report.warn(f"{error}; going on without it")
+        progress.warn(f"{error}; going on without it")
         yield None
         return
     with cache:

@@ -14,7 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from tl.errors import DownloadError, StorageError
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 _CHUNK = 1 << 18
 _ATTEMPTS = 5  # connections that broke in the middle are taken up again so many times
@@ -27,7 +27,7 @@ class _Job:
     checksum: str
     what: str
     timeout: float
-    report: Reporter
+    progress: Progress
 
     def error(self, reason: str) -> DownloadError:
         host = urlsplit(self.url).hostname
@@ -44,7 +44,7 @@ def download(
     *,
     checksum: str = "",
     offline: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
     what: str = "file",
     timeout: float = 5.0,
 ) -> Path:
@@ -62,7 +62,7 @@ def download(
     if offline:
         raise DownloadError(f"{what} is not on this machine, and offline mode forbids fetching it from {url}")
     part = target.with_name(target.name + ".part")
-    job = _Job(url, part, checksum, what, timeout, report or Silent())
+    job = _Job(url, part, checksum, what, timeout, progress or Progress())
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _fetch_locked(job, target)
@@ -85,7 +85,7 @@ def _lock(job: _Job, target: Path) -> AbstractContextManager[object]:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        job.report.say("download", f"waiting for another process that fetches {job.what}")
+        job.progress.log("download", f"waiting for another process that fetches {job.what}")
         return lock.acquire()
 
 
@@ -97,7 +97,7 @@ def _fetch_verified(job: _Job) -> None:
     _fetch(job)
     found = _digest(job)
     if found != job.checksum and resumed:
-        job.report.say("download", f"what an earlier attempt left of {job.what} does not fit: starting again")
+        job.progress.log("download", f"what an earlier attempt left of {job.what} does not fit: starting again")
         job.part.unlink()
         _fetch(job)
         found = _digest(job)
@@ -133,7 +133,7 @@ def _receive(job: _Job) -> None:
         if not _continues(response, start):
             start = 0
         total = _total(response, start)
-        with job.report.task(job.what, total, "B") as task, open(job.part, "ab" if start else "wb") as file:
+        with job.progress.task(job.what, total, "B") as task, open(job.part, "ab" if start else "wb") as file:
             task.advance(start)
             _copy(response, first, file, task.advance)
     if total is not None and _size(job.part) != total:

@@ -17,7 +17,7 @@ from data.test_cifar import official, packed
 from tl.data import known
 from tl.data.load import load
 from tl.errors import DataError, DownloadError
-from tl.progress import Silent
+from tl.progress import Progress
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -139,7 +139,7 @@ def test_nothing_is_written_outside(tmp_path: Path) -> None:
         ("PetImages\\Cat\\8.jpg", b"x"),
         (link("PetImages/Cat/7.jpg"), b"/etc/passwd"),
     )
-    known.extract_photos(archive, target, Silent())
+    known.extract_photos(archive, target, Progress())
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert written - {"evil.zip", "in/photos/Cat/7.jpg"} == {
         f"in/photos/{kind}/{n}.jpg" for kind in ("Cat", "Dog") for n in range(3)
@@ -155,14 +155,14 @@ def test_damaged_and_oversized_archives_leave_nothing(tmp_path: Path, monkeypatc
     (tmp_path / "hurt.zip").write_bytes(whole[:at] + b"\xff\xff\xff" + whole[at + 3 :])
     for name in ("text", "hurt"):
         with pytest.raises(DataError, match=rf"{name}\.zip' is damaged .*: delete it and fetch it again"):
-            known.extract_photos(tmp_path / f"{name}.zip", target, Silent())
+            known.extract_photos(tmp_path / f"{name}.zip", target, Progress())
     with ZipFile(tmp_path / "empty.zip", "w"):
         pass
     with pytest.raises(DataError, match="holds no photos under PetImages/Cat"):
-        known.extract_photos(tmp_path / "empty.zip", target, Silent())
+        known.extract_photos(tmp_path / "empty.zip", target, Progress())
     monkeypatch.setattr(known, "_MAX_PHOTO", 4)
     with pytest.raises(DataError, match="holds more than the photos of cats and dogs do"):
-        known.extract_photos(tmp_path / "whole.zip", target, Silent())
+        known.extract_photos(tmp_path / "whole.zip", target, Progress())
     assert not target.exists()
     assert not list(tmp_path.glob("*.part"))
 
@@ -170,6 +170,6 @@ def test_damaged_and_oversized_archives_leave_nothing(tmp_path: Path, monkeypatc
 def test_what_a_killed_extraction_left_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos.part" / "Cat").mkdir(parents=True)
     (tmp_path / "photos.part" / "Cat" / "99.jpg").touch()
-    known.extract_photos(photos_zip(tmp_path / "whole.zip"), tmp_path / "photos", Silent())
+    known.extract_photos(photos_zip(tmp_path / "whole.zip"), tmp_path / "photos", Progress())
     assert not (tmp_path / "photos" / "Cat" / "99.jpg").exists()
     assert len(list((tmp_path / "photos").rglob("*.jpg"))) == 6

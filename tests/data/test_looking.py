@@ -11,7 +11,7 @@ from tl.data import image_stats as looking
 from tl.data.image_stats import look
 from tl.data.images import read
 from tl.errors import CacheError
-from tl.progress import Silent
+from tl.progress import Progress
 
 
 class Counting(FeatureCache):
@@ -90,12 +90,12 @@ def test_a_broken_photo_is_an_error_each_time(cache, files):
 def test_a_store_that_fails_is_said_once(cache, files):
     warnings: list[str] = []
 
-    class Listening(Silent):
+    class Listening(Progress):
         def warn(self, text: str) -> None:
             warnings.append(text)
 
     cache.full = True
-    assert same(look(files), look(files, cache=cache, report=Listening()))
+    assert same(look(files), look(files, cache=cache, progress=Listening()))
     assert warnings == ["no space; going on without it"]
 
 

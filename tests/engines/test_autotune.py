@@ -15,7 +15,7 @@ from tl.errors import EngineError, StorageError, UsageError
 from tl.features.extract import extract
 from tl.networks.backbones import backbone
 from tl.prediction.predictor import Predictor
-from tl.progress import Silent
+from tl.progress import Progress
 from tl.runs.run import load
 from tl.settings import Settings
 
@@ -30,12 +30,12 @@ def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(tmp_path / "cache", 10**9, True, tmp_path)
 
 
-class Told(Silent):
+class Told(Progress):
     def __init__(self) -> None:
         self.said: list[str] = []
         self.warned: list[str] = []
 
-    def say(self, topic: str, text: str) -> None:
+    def log(self, topic: str, text: str) -> None:
         self.said.append(f"{topic}: {text}")
 
     def warn(self, text: str) -> None:
@@ -109,7 +109,7 @@ def test_an_engine_computes_with_what_was_remembered_here(where, tiny_run):
     assert opened(tiny_run).choice == DEFAULT
     remember(engine.key, engine.machine, FOUND)
     told = Told()
-    again = opened(tiny_run, report=told)
+    again = opened(tiny_run, progress=told)
     assert (again.choice, again.batch) == (FAST, 8)
     assert again.network.get_property("NUM_STREAMS") == 1
     assert told.said == ["engine: batches of 8, 1 stream, 2 threads, as measured on this machine"]
@@ -146,7 +146,7 @@ def test_it_is_measured_once_photos_enough_have_come_and_holds_from_then_on(wher
     assert calls == []  # too few
     monkeypatch.setattr(choices, "MANY", 30)
     told, sizes = Told(), []
-    engine = opened(tiny_run, report=told)
+    engine = opened(tiny_run, progress=told)
     finished = engine._finished
     monkeypatch.setattr(engine, "_finished", lambda tag, *rest: (sizes.append(len(tag)), finished(tag, *rest))[1])
     found = extract(files * 3, engine, recipe, None).values
@@ -167,7 +167,7 @@ def test_what_cannot_be_measured_is_said_once_and_nothing_stops(where, tiny_run,
     monkeypatch.setattr(choices, "LONG", -1.0)
     monkeypatch.setattr(choices.sys, "executable", "/nowhere/python")
     told = Told()
-    engine = opened(tiny_run, report=told)
+    engine = opened(tiny_run, progress=told)
     found = extract(sorted(shapes.rglob("*.png")), engine, backbone("mobilenetv3small").recipe, None)
     assert len(found.values) == 24
     assert told.warned == [

@@ -12,7 +12,7 @@ from tl.data.images import decode, fit, read
 from tl.errors import DataError, EngineError, StorageError
 from tl.features.activations import MARGIN, affordable_views, photos, store
 from tl.networks.backbones import Recipe
-from tl.progress import Silent
+from tl.progress import Progress
 from tl.settings import Settings
 
 RECIPE = Recipe(32, "crop", bgr=False, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -93,11 +93,11 @@ def test_every_view_is_in_its_place(pictures, where):
 
 def test_progress_counts_every_view(pictures, where):
     report = Counting()
-    store(pictures, Corners(), RECIPE, (2, 4, 3), 2, lambda batch, _: batch[:, :32, :32], report=report, where=where)
+    store(pictures, Corners(), RECIPE, (2, 4, 3), 2, lambda batch, _: batch[:, :32, :32], progress=report, where=where)
     assert (report.total, report.done) == (14, 14)
 
 
-class Counting(Silent):
+class Counting(Progress):
     """Counts what is done of one task."""
 
     total, done = 0, 0

@@ -15,7 +15,7 @@ from tl.engines.openvino import OpenVINOEngine
 from tl.errors import CacheError
 from tl.features.extract import extract, stream
 from tl.networks.backbones import backbone
-from tl.progress import Silent
+from tl.progress import Progress
 
 RECIPE = backbone("mobilenetv3small").recipe
 
@@ -132,11 +132,11 @@ def test_a_cache_that_cannot_be_written_costs_only_itself(engine, cache, picture
     monkeypatch.setattr(cache, "put", full)
     said = []
 
-    class Listening(Silent):
+    class Listening(Progress):
         def warn(self, text):
             said.append(text)
 
-    found = extract(pictures, engine, RECIPE, cache, report=Listening())
+    found = extract(pictures, engine, RECIPE, cache, progress=Listening())
     assert len(found.values) == len(pictures) - 2
     assert said == ["no space; going on without it"]
 

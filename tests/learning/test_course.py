@@ -8,12 +8,12 @@ import pytest
 
 from tl.learning.loop import Course
 from tl.learning.rules import tuning_rule
-from tl.progress import Silent
+from tl.progress import Progress
 
 
 def _course(photos: int, replicas: int) -> Course:
     job = SimpleNamespace(train=np.arange(photos), seed=0, balanced=False)
-    course = Course(job, SimpleNamespace(replicas=replicas), None, Path("none"), Silent(), None)  # type: ignore[arg-type]
+    course = Course(job, SimpleNamespace(replicas=replicas), None, Path("none"), Progress(), None)  # type: ignore[arg-type]
     course.rule = tuning_rule(1000, "last")
     return course
 

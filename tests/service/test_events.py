@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from tl.progress import Silent
+from tl.progress import Progress
 from tl.service import job_store
 from tl.service import jobs as events
 from tl.service.child import EVENTS
 from tl.service.database import Database
 from tl.service.options import Options
-from tl.service.progress import Progress
+from tl.service.progress import JobProgress
 
 
 @pytest.fixture
@@ -45,15 +45,15 @@ def test_a_stream_tells_what_happens_and_ends_with_the_job(database, monkeypatch
     job = job_store.add(database, "finetune", "d", {}, run="r").id
     folder = job_store.job_folder(database, job)
     folder.mkdir(parents=True)
-    progress = Progress(folder / EVENTS, Silent())
+    progress = JobProgress(folder / EVENTS, Progress())
 
     def act(number, shared):
         if number == 2:
             job_store.claim(database, "finetune")
         if number == 3:
-            progress.say("topic", "줄\nline")
+            progress.log("topic", "줄\nline")
         if number == 4:
-            progress.figures(1, {"loss": 0.5})
+            progress.metrics(1, {"loss": 0.5})
             job_store.end(database, job, "failed", "why")
 
     pieces = listen(database, job, act)

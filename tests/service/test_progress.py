@@ -3,18 +3,18 @@
 import json
 from pathlib import Path
 
-from tl.progress import Silent
-from tl.service.progress import Progress, events, last
+from tl.progress import Progress
+from tl.service.progress import JobProgress, events, last
 
 
-class Other(Silent):
+class Other(Progress):
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def say(self, topic, text):
+    def log(self, topic, text):
         self.heard.append((topic, text))
 
-    def figures(self, step, figures):
+    def metrics(self, step, figures):
         self.heard.append((step, figures))
 
 
@@ -24,15 +24,15 @@ def read(path: Path) -> list[dict[str, object]]:
 
 def test_all_that_is_told_is_written_and_passed_on(tmp_path):
     path, other = tmp_path / "events", Other()
-    progress = Progress(path, other)
+    progress = JobProgress(path, other)
     progress.attempt(1, resumed=False)
-    progress.say("data", "고양이 \ud800")
+    progress.log("data", "고양이 \ud800")
     progress.warn("careful")
     with progress.task("features", 10, "photos") as task:
         task.expect(4)
         task.advance(2)
         task.advance(2)
-    progress.figures(3, {"loss": float("nan"), "learning_rate": 0.1})
+    progress.metrics(3, {"loss": float("nan"), "learning_rate": 0.1})
     progress.close()
     told = read(path)
     assert told[:3] == [
@@ -50,13 +50,13 @@ def test_all_that_is_told_is_written_and_passed_on(tmp_path):
 
 
 def test_steps_are_thinned_out_and_epochs_are_not(tmp_path):
-    progress = Progress(tmp_path / "events", Silent())
+    progress = JobProgress(tmp_path / "events", Progress())
     with progress.task("training", 10_000, "photos") as task:
         for step in range(10_000):
-            progress.figures(step, {"loss": 1.0})
+            progress.metrics(step, {"loss": 1.0})
             task.advance()
             if step % 1000 == 0:
-                progress.figures(step, {"loss": 1.0, "epoch": step // 1000})
+                progress.metrics(step, {"loss": 1.0, "epoch": step // 1000})
     progress.close()
     told = read(tmp_path / "events")
     assert sum("epoch" in event for event in told) == 10
@@ -67,15 +67,15 @@ def test_a_reader_goes_on_where_it_was_and_passes_over_what_was_cut_off(tmp_path
     path = tmp_path / "events"
     assert events(path) == ([], 0)
     assert last(path, "say") is None
-    first = Progress(path, Silent())
-    first.say("a", "1")
+    first = JobProgress(path, Progress())
+    first.log("a", "1")
     [(at, _)], place = events(path)
     assert at == place == path.stat().st_size
     with path.open("ab") as file:
         file.write(b'{"event": "say", "topic": "half')  # killed in the middle
     assert events(path, place) == ([], place)
-    again = Progress(path, Silent())
-    again.say("b", "2")
+    again = JobProgress(path, Progress())
+    again.log("b", "2")
     found, _ = events(path, place)
     assert [event["topic"] for _, event in found] == ["b"]
     assert last(path, "say")["topic"] == "b"

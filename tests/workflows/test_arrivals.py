@@ -10,7 +10,7 @@ import pytest
 
 from data.test_folders import put
 from tl.errors import DataError
-from tl.progress import Silent
+from tl.progress import Progress
 from tl.workflows.watch import Arrivals, Stamp
 
 
@@ -21,7 +21,7 @@ class Watcher:
         self.seen: list[str] = []
         self._stamps: dict[str, Stamp] = {}
         self._stop = Event()
-        self._arrivals = Arrivals(folder, self._known, settle=0.3, poll=poll, interval=0.1, report=Silent())
+        self._arrivals = Arrivals(folder, self._known, settle=0.3, poll=poll, interval=0.1, progress=Progress())
         self._thread = Thread(target=self._watch)
         self._thread.start()
 
@@ -108,7 +108,7 @@ def test_many_files_come_in_groups(tmp_path: Path, start: Start) -> None:
 
 def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    arrivals = Arrivals(tmp_path / "in", lambda name, stamp: False, poll=True, interval=0.01, report=Silent())
+    arrivals = Arrivals(tmp_path / "in", lambda name, stamp: False, poll=True, interval=0.01, progress=Progress())
     groups = arrivals.groups(Event())
     assert next(groups) == []
     (tmp_path / "in").rmdir()

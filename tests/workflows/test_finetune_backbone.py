@@ -18,19 +18,19 @@ import tl as library
 from support.session import ROOT, TINY
 from tl.errors import DataError, RunError, UsageError
 from tl.learning.trainer import Trainer
-from tl.progress import Silent
+from tl.progress import Progress
 from tl.runs.run import load
 
 TUNE = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "last", "epochs": 2, "batch": 8}
 
 
-class Heard(Silent):
+class Heard(Progress):
     """Remembers all that is said."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, topic: str, text: str) -> None:
+    def log(self, topic: str, text: str) -> None:
         self.lines.append(f"{topic}: {text}")
 
     def warn(self, text: str) -> None:
@@ -50,7 +50,7 @@ def history(run: Path) -> list[dict[str, str]]:
 def uninterrupted(shapes, tmp_path_factory):
     heard = Heard()
     run = library.finetune(
-        shapes, out=tmp_path_factory.mktemp("tuning") / "run", report=heard, tensorboard=True, **TUNE
+        shapes, out=tmp_path_factory.mktemp("tuning") / "run", progress=heard, tensorboard=True, **TUNE
     )
     return run, heard
 
@@ -137,7 +137,7 @@ def test_resume_takes_no_other_options(tl, tmp_path):
 def test_a_diverging_run_is_named_and_leaves_the_head(shapes, tmp_path):
     heard = Heard()
     wild = {"lr": 99, "weight_decay": 1, "epochs": 10}  # each step multiplies every weight by up to -98
-    run = library.finetune(shapes, out=tmp_path / "run", report=heard, **TUNE | wild)
+    run = library.finetune(shapes, out=tmp_path / "run", progress=heard, **TUNE | wild)
     figures = run.manifest["metrics"]["fine-tuning"]
     assert re.match(
         r"step \d+ diverged \(the loss is (nan|inf|\S+, a gradient is not finite)\) at", figures["stopped"]
@@ -160,7 +160,7 @@ def test_batches_that_do_not_fit_the_memory_are_halved(shapes, tmp_path, monkeyp
 
     monkeypatch.setattr(Trainer, "step", step)
     heard = Heard()
-    run = library.finetune(shapes, out=tmp_path / "run", report=heard, **TUNE)
+    run = library.finetune(shapes, out=tmp_path / "run", progress=heard, **TUNE)
     assert "batches of 8 do not fit the memory" in heard.text
     assert run.manifest["metrics"]["fine-tuning"]["rule"]["batch"] == 4
     assert run.manifest["metrics"]["fine-tuning"]["steps"] == 10
@@ -201,7 +201,7 @@ def test_auto_leaves_few_photos_at_the_head(tmp_path, shapes):
             (few / path.parent.name).mkdir(parents=True, exist_ok=True)
             (few / path.parent.name / path.name).write_bytes(path.read_bytes())
     heard = Heard()
-    run = library.finetune(few, out=tmp_path / "run", report=heard, **TUNE | {"unfreeze": "auto", "backbone": TINY})
+    run = library.finetune(few, out=tmp_path / "run", progress=heard, **TUNE | {"unfreeze": "auto", "backbone": TINY})
     assert "auto: none" in heard.text
     assert "fine-tuning" not in run.manifest["metrics"]
 
@@ -213,7 +213,7 @@ def test_options_that_count_only_for_the_backbone_are_named_where_it_is_not_trai
         if int(path.stem) < 5:
             (few / path.parent.name).mkdir(parents=True, exist_ok=True)
             (few / path.parent.name / path.name).write_bytes(path.read_bytes())
-    library.finetune(few, out=tmp_path / "run", report=heard, backbone=TINY, weights="none", epochs=3, lr=0.1)
+    library.finetune(few, out=tmp_path / "run", progress=heard, backbone=TINY, weights="none", epochs=3, lr=0.1)
     assert "--epochs, --lr count only where the backbone is trained" in heard.text
 
 
@@ -227,7 +227,7 @@ def test_uneven_classes_are_balanced_and_said(balance, said, shapes, tmp_path):
             (uneven / path.parent.name).mkdir(parents=True, exist_ok=True)
             (uneven / path.parent.name / path.name).write_bytes(path.read_bytes())
     heard = Heard()
-    library.finetune(uneven, out=tmp_path / "run", report=heard, balance=balance, **TUNE | {"epochs": 1})
+    library.finetune(uneven, out=tmp_path / "run", progress=heard, balance=balance, **TUNE | {"epochs": 1})
     assert said in heard.text
     assert ("classes have 3 to 9 photos" in heard.text or "classes have" in heard.text) == bool(said)
 
@@ -235,7 +235,7 @@ def test_uneven_classes_are_balanced_and_said(balance, said, shapes, tmp_path):
 def test_stored_activations_keep_to_their_limit(shapes, tmp_path, monkeypatch):
     monkeypatch.setenv("TL_ACTIVATIONS_LIMIT", "250K")
     heard = Heard()
-    library.finetune(shapes, out=tmp_path / "run", report=heard, **TUNE | {"epochs": 1})
+    library.finetune(shapes, out=tmp_path / "run", progress=heard, **TUNE | {"epochs": 1})
     assert re.search(r"\d of 4 views of each photo fit", heard.text), heard.text
     monkeypatch.setenv("TL_ACTIVATIONS_LIMIT", "1K")
     with pytest.raises(UsageError, match="TL_ACTIVATIONS_LIMIT"):

@@ -19,7 +19,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scratch")
     many = draw_shapes(folder / "shapes", 40, seed=0)
     options = {"backbone": "lenet5", "weights": "none", "epochs": 20, "batch": 8, "augment": "none"}
-    return library.finetune(many, out=folder / "run", report=heard, **options), heard
+    return library.finetune(many, out=folder / "run", progress=heard, **options), heard
 
 
 def test_a_network_learns_from_random_weights(trained):
@@ -54,7 +54,7 @@ def test_a_network_that_stays_at_chance_is_said_not_to_have_learned(tmp_path):
     for photo in sorted((many / "noise").iterdir())[70:]:
         photo.unlink()
     options = {"backbone": "lenet5", "weights": "none", "epochs": 1, "lr": 1e-7, "val": 0.9}
-    run = library.finetune(many, out=tmp_path / "run", report=heard, **options)
+    run = library.finetune(many, out=tmp_path / "run", progress=heard, **options)
     right = 100 * run.manifest["metrics"]["validation"]["top1"]
     assert f"lenet5 did not learn: {right:.1f} % of 135 validation photos are right (95 % interval " in heard.text
     assert "naming the largest class alone gives 53.3 %; gradients.csv tells" in heard.text  # 72 of 135
@@ -65,7 +65,7 @@ def test_a_network_that_stays_at_chance_is_said_not_to_have_learned(tmp_path):
 def test_few_photos_do_not_tell_whether_a_network_learned(shapes, tmp_path):
     heard = Heard()
     options = {"backbone": "lenet5", "weights": "none", "epochs": 1, "lr": 1e-7}
-    run = library.finetune(shapes, out=tmp_path / "run", report=heard, **options)
+    run = library.finetune(shapes, out=tmp_path / "run", progress=heard, **options)
     assert "so few photos do not tell whether lenet5 learned: 25.0 % of 4 validation photos are right" in heard.text
     assert "did not learn" not in heard.text
     assert "these photos do not tell whether the classifier does better" in (run.folder / "report.html").read_text()

@@ -37,22 +37,22 @@ def command(as_json: bool, quiet: bool, out: Path | None, **options: Any) -> Non
     run meanwhile.
     """
     from tl.commands.console import Console, dumped
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.views.pictures.timing import check_picture, save_plot
     from tl.views.terminal.timing import explained, lines, table
     from tl.workflows.bench import Asked, bench
 
     if out is not None:
         check_picture(out)
-    report = Silent() if as_json or quiet else Console()
-    made = bench(Asked(**options), report=report)
+    progress = Progress() if as_json or quiet else Console()
+    made = bench(Asked(**options), progress=progress)
     if as_json:
         click.echo(dumped(made.as_dict()))
     elif not quiet:
-        report.say("machine", made.machine)
+        progress.log("machine", made.machine)
         click.echo(f"\n{table(made)}\n")
         for topic, text in [("", explained(made)), *lines(made)]:
-            report.say(topic, text)
+            progress.log(topic, text)
     if out is not None:
         save_plot(made, out)  # last: what was measured is not lost where it cannot be written
-        report.say("picture", str(out))
+        progress.log("picture", str(out))

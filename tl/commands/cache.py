@@ -16,14 +16,14 @@ def info() -> None:
     from tl.settings import settings
 
     where = settings()
-    report = Console()
-    report.say("folder", str(where.cache_dir))
+    progress = Console()
+    progress.log("folder", str(where.cache_dir))
     if not (where.cache_dir / "features").is_dir():
-        report.say("features", f"none yet (limit {where.cache_limit / 1e9:.1f} GB)")
+        progress.log("features", f"none yet (limit {where.cache_limit / 1e9:.1f} GB)")
         return
     with open_cache(where) as cache:
         held = cache.info()
-    report.say("features", f"{held.rows:,} rows, {held.bytes / 1e6:.1f} MB of at most {held.limit / 1e9:.1f} GB")
+    progress.log("features", f"{held.rows:,} rows, {held.bytes / 1e6:.1f} MB of at most {held.limit / 1e9:.1f} GB")
 
 
 @command.command("clear")
@@ -41,6 +41,6 @@ def clear(everything: bool) -> None:
     if everything:
         for name in ("weights", "trunks", "datasets", "templates"):
             shutil.rmtree(where.cache_dir / name, ignore_errors=True)
-    Console().say(
+    Console().log(
         "cleared", f"{freed / 1e6:.1f} MB of features{', weights, networks and data sets' if everything else ''}"
     )

@@ -31,16 +31,16 @@ def command(backbones: str, scratch: str, gradients: bool, as_json: bool, quiet:
     """Train several networks on the same split of DATA and set them side by side."""
     from tl.api import compare
     from tl.commands.console import Console, dumped
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.views.terminal.comparison import table
 
-    report = Silent() if as_json or quiet else Console()
+    progress = Progress() if as_json or quiet else Console()
     made = compare(
         backbones=_names(backbones) or ([] if scratch else ["resnet50"]),
         scratch=_names(scratch),
         gradients=gradients,
         command=shlex.join(["tl", *sys.argv[1:]]),
-        report=report,
+        progress=progress,
         **options,
     )
     if as_json:
@@ -50,8 +50,8 @@ def command(backbones: str, scratch: str, gradients: bool, as_json: bool, quiet:
     elif not quiet:
         click.echo()
         click.echo(table(made))
-        report.say("", "")
-        report.say("written", f"{made.folder}: comparison.html, .csv, .png, grid.png, and a run of each network")
+        progress.log("", "")
+        progress.log("written", f"{made.folder}: comparison.html, .csv, .png, grid.png, and a run of each network")
 
 
 def _names(text: str) -> list[str]:

@@ -11,18 +11,18 @@ from typing import Any
 
 import click
 
-from tl.progress import Silent, Task
+from tl.progress import Progress, Task
 
 _TOPIC = 12
 
 
-class Console(Silent):
+class Console(Progress):
     """Says everything: lines to standard output, warnings and progress bars to standard error."""
 
     def __init__(self) -> None:
         self._bars: Any = None
 
-    def say(self, topic: str, text: str) -> None:
+    def log(self, topic: str, text: str) -> None:
         """One aligned line, wrapped to the terminal's width."""
         label = click.style(f"{topic:<{_TOPIC}}", bold=True)
         click.echo(label + _wrapped(printable(text)))
@@ -77,7 +77,7 @@ def folded(parts: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-class _Bar:
+class _Bar(Task):
     def __init__(self, progress: Any, bar: Any) -> None:
         self._progress, self._bar = progress, bar
 

@@ -56,11 +56,11 @@ def check(data: str, fail_on: str, out: Path | None, page: bool, as_json: bool, 
     a regular expression with a group ('(patient[0-9]+)_').
     """
     from tl.commands.console import Console
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.workflows.data_check import check as examine
 
-    report = Silent() if as_json or quiet else Console()
-    diagnosis = examine(data, report=report, **options)
+    progress = Progress() if as_json or quiet else Console()
+    diagnosis = examine(data, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(diagnosis.as_dict(), ensure_ascii=False))
     elif not quiet:
@@ -75,8 +75,8 @@ def check(data: str, fail_on: str, out: Path | None, page: bool, as_json: bool, 
 
         out = out or RUNS / f"check-{short_name(diagnosis.dataset.name)}.html"
         save(diagnosis, out, shlex.join(["tl", *sys.argv[1:]]))
-        report.say("", "")
-        report.say("page", str(out))
+        progress.log("", "")
+        progress.log("page", str(out))
     return 1 if fail_on != "never" and diagnosis.reaches(fail_on) else 0
 
 
@@ -89,11 +89,11 @@ def stats(data: str, as_json: bool, **options: Any) -> None:
     """How many photos of which classes, parts, formats and sizes are in DATA."""
     from tl.commands.console import Console
     from tl.doctor.balance import stats as counted
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.views.terminal.data import figures
     from tl.views.terminal.tables import terminal_width
 
-    told = counted(data, report=Silent() if as_json else Console(), **options)
+    told = counted(data, progress=Progress() if as_json else Console(), **options)
     click.echo(json.dumps(told.as_dict(), ensure_ascii=False) if as_json else figures(told, terminal_width()))
 
 

@@ -10,7 +10,7 @@ from tl.commands.data_argument import of_data
 from tl.commands.data_options import of_network, of_source
 
 if TYPE_CHECKING:
-    from tl.progress import Reporter
+    from tl.progress import Progress
     from tl.workflows.data_fix import Fixed
     from tl.workflows.data_split import Parted
 
@@ -42,37 +42,37 @@ def fix(
     """
     from tl.commands.console import Console
     from tl.errors import UsageError
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.workflows.data_fix import fix as clean
 
     if out is None and not dry_run:
         raise UsageError("give a new folder or table with --out, or see what would be done with --dry-run")
-    report = Silent() if as_json or quiet else Console()
-    made = clean(data, None if dry_run else out, only=only or _KINDS, report=report, **options)
+    progress = Progress() if as_json or quiet else Console()
+    made = clean(data, None if dry_run else out, only=only or _KINDS, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(made.as_dict(), ensure_ascii=False))
     elif not quiet:
-        _tell_fixed(made, report)
+        _tell_fixed(made, progress)
 
 
-def _tell_fixed(made: "Fixed", report: "Reporter") -> None:
+def _tell_fixed(made: "Fixed", progress: "Progress") -> None:
     told = made.plan.as_dict()
     changes = told["changes"]
     for kind, count in told["kinds"].items():
         some = [change for change in changes if change["kind"] == kind][:_EXAMPLES]
-        report.say(kind, f"{count:,} {some[0]['done'] if len({c['done'] for c in some}) == 1 else 'changed'}")
+        progress.log(kind, f"{count:,} {some[0]['done'] if len({c['done'] for c in some}) == 1 else 'changed'}")
         for change in some:
-            report.say("", f"{change['path']}: {change['why']}")
+            progress.log("", f"{change['path']}: {change['why']}")
         if count > len(some):
-            report.say("", f"and {count - len(some):,} more")
+            progress.log("", f"and {count - len(some):,} more")
     if not changes:
-        report.say("result", "nothing to mend")
+        progress.log("result", "nothing to mend")
     for note in told["notes"]:
-        report.warn(note)
+        progress.warn(note)
     verb = "keeps" if made.out else "would keep"
-    report.say("clean", f"{verb} {told['kept']:,} of {told['images']:,} images{f': {made.out}' if made.out else ''}")
+    progress.log("clean", f"{verb} {told['kept']:,} of {told['images']:,} images{f': {made.out}' if made.out else ''}")
     if made.undo:
-        report.say("undo", str(made.undo))
+        progress.log("undo", str(made.undo))
 
 
 @click.command("split")
@@ -100,28 +100,28 @@ def split(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     folder), or by a regular expression with a group ('(patient[0-9]+)_').
     """
     from tl.commands.console import Console
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.workflows.data_split import part
 
-    report = Silent() if as_json or quiet else Console()
-    made = part(data, report=report, **options)
+    progress = Progress() if as_json or quiet else Console()
+    made = part(data, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(made.as_dict(), ensure_ascii=False))
     elif not quiet:
-        _tell_parted(made, report)
+        _tell_parted(made, progress)
 
 
-def _tell_parted(made: "Parted", report: "Reporter") -> None:
+def _tell_parted(made: "Parted", progress: "Progress") -> None:
     for side, counts in made.counts.items():
         least, most = min(counts.values()), max(counts.values())
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        report.say(side, f"{sum(counts.values()):,} photos, {each} a class")
+        progress.log(side, f"{sum(counts.values()):,} photos, {each} a class")
     if made.copies:
-        report.say("copies", f"{made.copies:,} kept on the side of the photo that they show")
+        progress.log("copies", f"{made.copies:,} kept on the side of the photo that they show")
     if made.groups:
-        report.say("groups", f"{made.groups:,}, none of them on two sides")
+        progress.log("groups", f"{made.groups:,}, none of them on two sides")
     for name, why in list(made.left_out.items())[:_EXAMPLES]:
-        report.warn(f"left out: {name}: {why}")
+        progress.warn(f"left out: {name}: {why}")
     if len(made.left_out) > _EXAMPLES:
-        report.warn(f"and {len(made.left_out) - _EXAMPLES:,} more left out")
-    report.say("split", str(made.out))
+        progress.warn(f"and {len(made.left_out) - _EXAMPLES:,} more left out")
+    progress.log("split", str(made.out))

@@ -24,19 +24,19 @@ def get(name: str | None, out: Path | None, offline: bool, as_json: bool, quiet:
     Without NAME: which there are. What is here already is not fetched again.
     """
     from tl.commands.console import Console
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.workflows.data_get import get as fetch
     from tl.workflows.data_get import listed
 
-    report = Silent() if as_json or quiet else Console()
-    told = [fetch(name, out=out, offline=offline, report=report)] if name else listed()
+    progress = Progress() if as_json or quiet else Console()
+    told = [fetch(name, out=out, offline=offline, progress=progress)] if name else listed()
     if as_json:
         click.echo(json.dumps([one.as_dict() for one in told] if name is None else told[0].as_dict()))
         return
     for one in told:
-        report.say("data set", f"{one.name}: {one.path or f'not here; {one.size} from {one.host}'}")
+        progress.log("data set", f"{one.name}: {one.path or f'not here; {one.size} from {one.host}'}")
         if name:
-            report.say("checksum", one.checksum)
+            progress.log("checksum", one.checksum)
 
 
 @click.command("convert")
@@ -56,17 +56,17 @@ def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """
     from tl.commands.console import Console
     from tl.data.write import convert as write
-    from tl.progress import Silent
+    from tl.progress import Progress
 
-    report = Silent() if as_json or quiet else Console()
-    made = write(data, report=report, **options)
+    progress = Progress() if as_json or quiet else Console()
+    made = write(data, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(made.as_dict(), ensure_ascii=False))
         return
     parts = ", ".join(f"{count:,} {part}".rstrip() for part, count in made.parts.items())
-    report.say("images", f"{parts} in {made.classes:,} classes")
+    progress.log("images", f"{parts} in {made.classes:,} classes")
     for name, why in list(made.left_out.items())[:3]:
-        report.warn(f"left out: {name}: {why}")
+        progress.warn(f"left out: {name}: {why}")
     if len(made.left_out) > 3:
-        report.warn(f"and {len(made.left_out) - 3:,} more left out")
-    report.say(options["to"], str(made.out))
+        progress.warn(f"and {len(made.left_out) - 3:,} more left out")
+    progress.log(options["to"], str(made.out))

@@ -33,16 +33,16 @@ def command(as_json: bool, quiet: bool, report: bool, **options: Any) -> None:
     """
     from tl.api import evaluate
     from tl.commands.console import Console, dumped, near
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.views.terminal.evaluation import lines
 
-    console = Silent() if as_json or quiet else Console()
+    console = Progress() if as_json or quiet else Console()
     typed = shlex.join(["tl", *sys.argv[1:]])
-    made = evaluate(page=report, command=typed, report=console, **options)
+    made = evaluate(page=report, command=typed, progress=console, **options)
     if as_json:
         click.echo(dumped({"folder": str(made.folder), **made.as_dict()}))
         return
     for topic, text in lines(made):
-        console.say(topic, text)
+        console.log(topic, text)
     files = "report.html, metrics.json, predictions.csv" if report else "metrics.json, predictions.csv"
-    console.say("written", f"{near(made.folder)}: {files}")
+    console.log("written", f"{near(made.folder)}: {files}")

@@ -70,4 +70,4 @@ def _print(entry: "Heatmap") -> None:
 def _finish(out: Path, count: int) -> None:
     from tl.commands.console import Console
 
-    Console().say("explained", f"{out}: {count:,} photo{'' if count == 1 else 's'}")
+    Console().log("explained", f"{out}: {count:,} photo{'' if count == 1 else 's'}")

@@ -29,12 +29,12 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
     otherwise, the export fails and nothing is kept.
     """
     from tl.commands.console import Console, dumped, near
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.workflows.export import export
 
-    report = Silent() if as_json or quiet else Console()
-    made = export(report=report, **options)
+    progress = Progress() if as_json or quiet else Console()
+    made = export(progress=progress, **options)
     if as_json:
         click.echo(dumped({"folder": str(made.folder), **made.as_dict()}))
     elif not quiet:
-        report.say("written", f"{near(made.model)}, {made.size / 1e6:.1f} MB, and export.json")
+        progress.log("written", f"{near(made.model)}, {made.size / 1e6:.1f} MB, and export.json")

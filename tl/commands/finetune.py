@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tl.commands.data_argument import missing
-from tl.progress import Reporter
+from tl.progress import Progress
 
 _UNEVEN = 2  # times as many photos as the smallest class: then top-1 tells little of the smallest
 
@@ -104,28 +104,28 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
     dogs-vs-cats. With --resume, leave DATA out."""
     from tl.api import finetune
     from tl.commands.console import Console, dumped, near
-    from tl.progress import Silent
+    from tl.progress import Progress
 
-    report = Silent() if as_json or quiet else Console()
+    progress = Progress() if as_json or quiet else Console()
     if resume:
         _refuse_other_options()
     elif options["data"] is None:
         raise missing(click.get_current_context())
     if show_augment:
-        _draw_augmented(options, report, as_json=as_json, quiet=quiet)
+        _draw_augmented(options, progress, as_json=as_json, quiet=quiet)
         return
-    run = finetune(report=report, resume=resume, **options)
+    run = finetune(progress=progress, resume=resume, **options)
     if as_json:
         click.echo(dumped({"run": str(run.folder), **run.manifest}))
     if as_json or quiet:
         return
     for name in ("validation", "test"):
         if name in run.manifest["metrics"]:
-            _tell_figures(name, run.manifest["metrics"][name], report)
-    report.say("report", str(near(run.folder / "report.html")))
-    report.say("run", f"{run.folder} in {run.manifest['metrics']['seconds']['total']:.1f} s")
+            _tell_figures(name, run.manifest["metrics"][name], progress)
+    progress.log("report", str(near(run.folder / "report.html")))
+    progress.log("run", f"{run.folder} in {run.manifest['metrics']['seconds']['total']:.1f} s")
     newest = "" if run.folder.parent.name == "runs" else f" --run {shlex.quote(str(run.folder))}"
-    report.say("next", f"tl predict{newest} PHOTO.jpg   or   tl grid{newest}")
+    progress.log("next", f"tl predict{newest} PHOTO.jpg   or   tl grid{newest}")
 
 
 def _refuse_other_options() -> None:
@@ -141,7 +141,7 @@ def _refuse_other_options() -> None:
         raise UsageError(f"--resume goes on with the options that the run began with: leave out {names}")
 
 
-def _draw_augmented(options: dict[str, Any], report: Reporter, *, as_json: bool, quiet: bool) -> None:
+def _draw_augmented(options: dict[str, Any], progress: Progress, *, as_json: bool, quiet: bool) -> None:
     from pathlib import Path
 
     from tl.commands.console import dumped
@@ -153,23 +153,23 @@ def _draw_augmented(options: dict[str, Any], report: Reporter, *, as_json: bool,
     from tl.workflows.grid import save
 
     path = RUNS / f"augmented-{short_name(Path(options['data']).absolute().stem)}.png"
-    save(draw_samples(Options(**options), report), path)
+    save(draw_samples(Options(**options), progress), path)
     if as_json:
         click.echo(dumped({"picture": str(path)}))
     elif not quiet:
-        report.say("augment", f"{path}: photos as training sees them")
-        report.say("", show(path))
+        progress.log("augment", f"{path}: photos as training sees them")
+        progress.log("", show(path))
 
 
-def _tell_figures(part: str, scores: dict[str, Any], report: Reporter) -> None:
+def _tell_figures(part: str, scores: dict[str, Any], progress: Progress) -> None:
     text = _share("top-1", scores["top1"], scores["top1_interval"])
     if "top5" in scores:
         text += ", " + _share("top-5", scores["top5"], scores["top5_interval"])
-    report.say(part, f"{text}, on {scores['count']:,} photos")
+    progress.log(part, f"{text}, on {scores['count']:,} photos")
     smallest, largest = scores["class_photos"]
     if largest >= _UNEVEN * smallest:
         balanced = _share("balanced accuracy", scores["balanced_accuracy"], scores["balanced_accuracy_interval"], "")
-        report.say("", f"{balanced}, classes of {smallest:,} to {largest:,}")
+        progress.log("", f"{balanced}, classes of {smallest:,} to {largest:,}")
 
 
 def _share(name: str, value: float, interval: tuple[float, float], what: str = "95 % interval ") -> str:

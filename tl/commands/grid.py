@@ -42,19 +42,19 @@ def command(
     """
     from tl.commands.console import Console, dumped
     from tl.prediction.predictor import Predictor
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.runs.run import load
     from tl.workflows.grid import check_name, pick, save
 
     check_name(out)
-    report = Silent() if as_json else Console()
+    progress = Progress() if as_json else Console()
     predictor = Predictor(load(run))
-    gallery = pick(predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain, report=report)
+    gallery = pick(predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain, progress=progress)
     save(gallery.draw(columns=columns), out)
-    report.say("grid", f"{out}: {gallery.nothing or f'{len(gallery.shown):,} of {gallery.photos:,} photos'}")
-    report.say("result", gallery.caption)
+    progress.log("grid", f"{out}: {gallery.nothing or f'{len(gallery.shown):,} of {gallery.photos:,} photos'}")
+    progress.log("result", gallery.caption)
     if gallery.broken:
-        report.warn(f"{gallery.broken} photos could not be read")
+        progress.warn(f"{gallery.broken} photos could not be read")
     if as_json:
         click.echo(dumped({"picture": str(out), **gallery.as_dict()}))
     if show:
@@ -64,4 +64,4 @@ def command(
         if as_json:
             click.echo(said, err=True)
         else:
-            report.say("", said)
+            progress.log("", said)

@@ -49,9 +49,9 @@ def command(name: str, classes: int | None, svg: Path | None, as_json: bool) -> 
         return
     click.echo(table.text())
     click.echo()
-    report = Console()
-    report.say("features", f"{network.features:,}, made by {network.parameters:,} parameters without a top")
-    report.say("drawing", str(drawing))
+    progress = Console()
+    progress.log("features", f"{network.features:,}, made by {network.parameters:,} parameters without a top")
+    progress.log("drawing", str(drawing))
 
 
 def _built(network: "Backbone", classes: int) -> Any:

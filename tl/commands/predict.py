@@ -52,7 +52,7 @@ def command(
     """
     from tl.commands.console import Console
     from tl.data.inputs import Request
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.workflows.predict import Asked, Labelled, label
 
     if not images and not lists:
@@ -63,7 +63,7 @@ def command(
     made = Labelled()
     try:
         with printer(form, errors_only=quiet or out is not None) as each:
-            label(asked, each, made=made, report=Silent() if quiet or out is None else Console())
+            label(asked, each, made=made, progress=Progress() if quiet or out is None else Console())
     except KeyboardInterrupt:
         if out is None:
             raise

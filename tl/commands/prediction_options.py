@@ -112,19 +112,19 @@ def tell(asked: "Asked", made: "Labelled") -> None:
     """What became of it all, where rows or folders were asked for."""
     from tl.commands.console import Console
 
-    report = Console()
+    progress = Console()
     if asked.out is not None:
         before = f", {made.before:,} of them from before" if made.before else ""
-        report.say("rows", f"{made.before + made.count:,} in {asked.out}{before}")
+        progress.log("rows", f"{made.before + made.count:,} in {asked.out}{before}")
         if made.failed:
-            report.warn(f"{made.failed:,} could not be read: their rows have the error")
+            progress.warn(f"{made.failed:,} could not be read: their rows have the error")
     if asked.by_class is not None:
         if asked.out is not None or asked.form in (None, "table"):
-            report.say("sorted", f"{made.sorted:,} photos into {asked.by_class}")
+            progress.log("sorted", f"{made.sorted:,} photos into {asked.by_class}")
         if made.not_files:
-            report.warn(f"{made.not_files:,} are not sorted, as they are no files (addresses, frames, standard input)")
+            progress.warn(f"{made.not_files:,} are not sorted: they are no files (addresses, frames, standard input)")
         if made.unsorted or made.failed:
-            report.warn(f"what could not be read or sorted is in {asked.by_class / 'errors.csv'}")
+            progress.warn(f"what could not be read or sorted is in {asked.by_class / 'errors.csv'}")
 
 
 def _print_error(prediction: "Prediction", *_: object) -> None:

@@ -17,6 +17,6 @@ def command(run: str | None, data: str | None, show: bool) -> None:
 
     evaluation = Path(run) if run is not None and is_evaluation(Path(run)) else None
     page = draw_report(load(run), data) if evaluation is None else draw_evaluation(evaluation, data)
-    Console().say("report", str(near(page)))
+    Console().log("report", str(near(page)))
     if show:
         click.launch(str(page))

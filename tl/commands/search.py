@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tl.progress import Reporter
+    from tl.progress import Progress
     from tl.workflows.search import Found
 
 
@@ -34,24 +34,24 @@ def command(
     """
     from tl.commands.console import Console
     from tl.data.inputs import image_files
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.workflows.grid import check_name
     from tl.workflows.search import search
 
     if out is not None:
         check_name(out)
-    report = Silent() if as_json or quiet else Console()
+    progress = Progress() if as_json or quiet else Console()
     files = [(str(path), path) for path in image_files(images)]
-    found = search(files, data, report=report, **options)
+    found = search(files, data, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(found.as_dict(), ensure_ascii=False))
     elif not quiet:
         for answer in found.answers:
             _tell(answer, len(found.answers) > 1)
         if found.broken:
-            report.warn(f"{found.broken:,} photo{'' if found.broken == 1 else 's'} could not be read")
+            progress.warn(f"{found.broken:,} photo{'' if found.broken == 1 else 's'} could not be read")
     if out is not None or show:
-        _draw(found, out or Path("found.png"), show, report)
+        _draw(found, out or Path("found.png"), show, progress)
 
 
 def _tell(answer: "Found", several: bool) -> None:
@@ -71,13 +71,13 @@ def _tell(answer: "Found", several: bool) -> None:
         click.echo(f"{likeness(match)}  {label}{gap}{name}{same}")
 
 
-def _draw(found: Any, out: Path, show: bool, report: "Reporter") -> None:
+def _draw(found: Any, out: Path, show: bool, progress: "Progress") -> None:
     from tl.views.pictures.search import draw
     from tl.workflows.grid import save
 
     save(draw(found), out)
-    report.say("picture", str(out))
+    progress.log("picture", str(out))
     if show:
         from tl.views.pictures.show import show as display
 
-        report.say("", display(out))
+        progress.log("", display(out))

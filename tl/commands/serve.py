@@ -47,4 +47,4 @@ def command(
         limits=Limits(rate=rate),
         **options,
     )
-    serve(asked, lambda address: Console().say("serving", f"{address} (Ctrl-C finishes what was asked, then stops)"))
+    serve(asked, lambda address: Console().log("serving", f"{address} (Ctrl-C finishes what was asked, then stops)"))

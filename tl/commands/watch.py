@@ -30,7 +30,7 @@ def command(folder: Path, as_json: bool, form: str | None, quiet: bool, **option
     """
     from tl.commands.console import Console
     from tl.errors import UsageError
-    from tl.progress import Silent
+    from tl.progress import Progress
     from tl.workflows.watch import Watched, watch
 
     if as_json and form not in (None, "jsonl"):
@@ -43,8 +43,8 @@ def command(folder: Path, as_json: bool, form: str | None, quiet: bool, **option
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     plain = shown if out is None or as_json else None
-    report = Silent() if quiet or plain is not None else Console()
+    progress = Progress() if quiet or plain is not None else Console()
     with printer(plain, errors_only=quiet) as each:
-        made = watch(asked, stop, each, report=report)
+        made = watch(asked, stop, each, progress=progress)
     if out is not None:
-        report.say("rows", f"{made.before + made.count:,} in {out}, {made.count:,} of them new")
+        progress.log("rows", f"{made.before + made.count:,} in {out}, {made.count:,} of them new")

@@ -34,9 +34,9 @@ def get(backbone: str, weights: str, offline: bool) -> None:
     from tl.networks.backbones import backbone as find
     from tl.networks.weights import resolve
 
-    report = Console()
-    found = resolve(find(backbone), weights, offline=offline, report=report)
-    report.say("weights", f"{found.path} ({found.source}, sha256 {found.sha256[:12]})")
+    progress = Console()
+    found = resolve(find(backbone), weights, offline=offline, progress=progress)
+    progress.log("weights", f"{found.path} ({found.source}, sha256 {found.sha256[:12]})")
 
 
 @command.command("path")

@@ -22,7 +22,7 @@ from tl.data.decoding import opened
 from tl.data.images import VERSION as IMAGES
 from tl.data.images import Content, Picture, decode, fingerprint, read
 from tl.errors import CacheError, ImageError
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 SIDE = 32
 """Of the small grey copies, in pixels: enough to lay one over another, 50 MB for 50,000."""
@@ -199,15 +199,15 @@ def look(
     known: Sequence[bytes] | None = None,
     cache: FeatureCache | None = None,
     seen: Callable[[Sequence[int], Sequence[bytes]], None] | None = None,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Looks:
     """What can be seen of pictures, in their order; `seen` is told indices and content hashes of those that decode,
     some at a time and from several threads.
 
     With their content hashes in `known`, a file is read only where `cache` has not kept what it looks like.
     """
-    report = report or Silent()
-    keeper = _Keeper(cache, report)
+    progress = progress or Progress()
+    keeper = _Keeper(cache, progress)
     rows = np.zeros(len(pictures), ROW)
     hashes = [b""] * len(pictures) if known is None else list(known)
     errors: dict[int, str] = {}
@@ -234,7 +234,7 @@ def look(
             seen(decoded, [hashes[index] for index in decoded])
         return chunk
 
-    with report.task("looking", len(pictures), "photos") as task:
+    with progress.task("looking", len(pictures), "photos") as task:
         for chunk in _in_threads(examine, len(pictures)):
             keeper.keep([(hashes[index], rows[index]) for index in chunk.fresh])
             keeper.note([hashes[index] for index in chunk.kept])
@@ -273,8 +273,8 @@ class _Chunk:
 class _Keeper:
     """Looks rows up and writes them; a store that fails is said once and then left alone."""
 
-    def __init__(self, cache: FeatureCache | None, report: Reporter) -> None:
-        self._cache, self._report = cache, report
+    def __init__(self, cache: FeatureCache | None, progress: Progress) -> None:
+        self._cache, self._report = cache, progress
 
     def find(self, hashes: Sequence[bytes]) -> list[Row | None]:
         if self._cache is None:

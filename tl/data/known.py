@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tl.data.cifar import is_cifar
 from tl.download import download
 from tl.errors import DataError, StorageError
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.settings import settings
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ class Known:
     size: str
     by_hand: str
     find: Callable[[Path], list[Path]]
-    unpack: Callable[[Path, Path, Reporter], Path]
+    unpack: Callable[[Path, Path, Progress], Path]
 
 
 def resolve(
-    name: str, *, download_it: bool, offline: bool, cache_dir: Path | None, report: Reporter | None = None
+    name: str, *, download_it: bool, offline: bool, cache_dir: Path | None, progress: Progress | None = None
 ) -> Path:
     """Where the known data set `name` lies on this machine, after fetching it where `download_it`.
 
@@ -51,10 +51,10 @@ def resolve(
         looked = ", ".join(str(path) for path in candidates) or str(folder)
         way = "it cannot be fetched offline" if offline else f"add --download to fetch it ({known.size})"
         raise DataError(f"data set {name!r} is not on this machine (looked for {looked}): {way}, or {known.by_hand}")
-    report = report or Silent()
+    progress = progress or Progress()
     archive = folder / known.url.rpartition("/")[2]
-    download(known.url, archive, checksum=known.checksum, offline=offline, report=report, what=name)
-    return known.unpack(archive, folder, report)
+    download(known.url, archive, checksum=known.checksum, offline=offline, progress=progress, what=name)
+    return known.unpack(archive, folder, progress)
 
 
 def _find_cifar(folder: Path) -> list[Path]:
@@ -65,7 +65,7 @@ def _find_cifar(folder: Path) -> list[Path]:
     return [folder / "cifar-100-python", folder / archive, *(found or [keras / "cifar-100-python"])]
 
 
-def _keep_archive(archive: Path, folder: Path, report: Reporter) -> Path:  # noqa: ARG001 - as `unpack` asks for
+def _keep_archive(archive: Path, folder: Path, progress: Progress) -> Path:  # noqa: ARG001 - as `unpack` asks for
     return archive
 
 
@@ -73,21 +73,21 @@ def _find_photos(folder: Path) -> list[Path]:
     return [folder / "dogs-vs-cats"]
 
 
-def _unpack_photos(archive: Path, folder: Path, report: Reporter) -> Path:
+def _unpack_photos(archive: Path, folder: Path, progress: Progress) -> Path:
     from filelock import FileLock
 
     target = folder / "dogs-vs-cats"
     try:
         with FileLock(folder / "dogs-vs-cats.lock"):
             if not target.is_dir():
-                extract_photos(archive, target, report)
+                extract_photos(archive, target, progress)
             archive.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"dogs-vs-cats cannot be written to {target}: {(error.strerror or '').lower()}") from None
     return target
 
 
-def extract_photos(archive: Path, target: Path, report: Reporter) -> None:
+def extract_photos(archive: Path, target: Path, progress: Progress) -> None:
     """The photos of the cats-and-dogs archive as target/Cat and target/Dog, all of them or none.
 
     Members that are not such photos are passed over: nothing is written outside of `target`. Raises DataError for a
@@ -101,7 +101,7 @@ def extract_photos(archive: Path, target: Path, report: Reporter) -> None:
     try:
         with ZipFile(archive) as photos:
             members = _photos(photos, archive)
-            with report.task("unpack dogs-vs-cats", len(members), "photos") as task:
+            with progress.task("unpack dogs-vs-cats", len(members), "photos") as task:
                 for member in members:
                     _write_photo(photos, member, part)
                     task.advance()

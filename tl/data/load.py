@@ -11,11 +11,11 @@ from tl.data.known import KNOWN, resolve
 from tl.data.tables import DELIMITERS, load_table
 from tl.data.tfrecord import is_tfrecord, load_tfrecord
 from tl.errors import DataError
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 __all__ = ["Dataset", "Skipped", "load"]
 
-_SILENT = Silent()
+_SILENT = Progress()
 
 
 def load(
@@ -25,7 +25,7 @@ def load(
     download: bool = False,
     offline: bool = False,
     cache_dir: Path | None = None,
-    report: Reporter = _SILENT,
+    progress: Progress = _SILENT,
 ) -> Dataset:
     """The data set at a path, or known by the name `source`; a path that exists goes before a name.
 
@@ -36,11 +36,11 @@ def load(
     text = str(source)
     path = _existing(source)
     if path is not None:
-        return _load_path(path, text, labelled, cache_dir, report)
+        return _load_path(path, text, labelled, cache_dir, progress)
     if text not in KNOWN:
         raise DataError(f"no such folder or table: {text!r}; {_suggestion(text)}")
-    found = resolve(text, download_it=download, offline=offline, cache_dir=cache_dir, report=report)
-    return dataclasses.replace(_load_path(found, text, labelled, cache_dir, report), name=text)
+    found = resolve(text, download_it=download, offline=offline, cache_dir=cache_dir, progress=progress)
+    return dataclasses.replace(_load_path(found, text, labelled, cache_dir, progress), name=text)
 
 
 def _existing(source: str | Path) -> Path | None:
@@ -51,11 +51,11 @@ def _existing(source: str | Path) -> Path | None:
         return None
 
 
-def _load_path(path: Path, text: str, labelled: bool, cache_dir: Path | None, report: Reporter) -> Dataset:
+def _load_path(path: Path, text: str, labelled: bool, cache_dir: Path | None, progress: Progress) -> Dataset:
     if is_cifar(path):
         return load_cifar(path)
     if is_tfrecord(path):
-        return load_tfrecord(path, labelled=labelled, cache_dir=cache_dir, report=report)
+        return load_tfrecord(path, labelled=labelled, cache_dir=cache_dir, progress=progress)
     if path.is_dir():
         inner = path / "cifar-100-python"
         return load_cifar(inner) if is_cifar(inner) else load_folder(path, labelled=labelled)

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, part_of, short_name
 from tl.data.images import MAX_BYTES
 from tl.errors import DataError, StorageError
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.settings import settings
 
 Values = Mapping[str, bytes | int]
@@ -162,14 +162,14 @@ def is_tfrecord(path: Path) -> bool:
         return False
 
 
-def load_tfrecord(path: Path, *, labelled: bool, cache_dir: Path | None, report: Reporter) -> Dataset:
+def load_tfrecord(path: Path, *, labelled: bool, cache_dir: Path | None, progress: Progress) -> Dataset:
     """The images of a TFRecord file or of those in a folder; train-….tfrecord is the part "train", and so on.
 
     Raises DataError for damaged files or records without images, StorageError where they cannot be unpacked.
     """
     shards = [path] if path.is_file() else _shards(path)
     folder = (cache_dir or settings().cache_dir) / "datasets" / f"records-{_key(shards)}"
-    samples, skipped = _unpacked(shards, folder, report)
+    samples, skipped = _unpacked(shards, folder, progress)
     return assemble(
         samples,
         source=f"TFRecord {str(path)!r}",
@@ -196,14 +196,14 @@ def _key(shards: list[Path]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _unpacked(shards: list[Path], folder: Path, report: Reporter) -> tuple[list[Sample], list[Skipped]]:
+def _unpacked(shards: list[Path], folder: Path, progress: Progress) -> tuple[list[Sample], list[Skipped]]:
     from filelock import FileLock
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(folder.name + ".lock")):
             if not (folder / "index.json").is_file():
-                _unpack(shards, folder, report)
+                _unpack(shards, folder, progress)
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {(error.strerror or '').lower()}; set TL_CACHE_DIR") from None
@@ -211,7 +211,7 @@ def _unpacked(shards: list[Path], folder: Path, report: Reporter) -> tuple[list[
     return samples, [Skipped(name, why) for name, why in index["skipped"]]
 
 
-def _unpack(shards: list[Path], folder: Path, report: Reporter) -> None:
+def _unpack(shards: list[Path], folder: Path, progress: Progress) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -219,7 +219,7 @@ def _unpack(shards: list[Path], folder: Path, report: Reporter) -> None:
     try:
         index: dict[str, list[Any]] = {"images": [], "skipped": []}
         names: set[str] = set()
-        with report.task("unpack", None, "photos") as task:
+        with progress.task("unpack", None, "photos") as task:
             for number, (shard, values) in enumerate(_examples(shards)):
                 _keep(part, number, shard, values, names, index)
                 task.advance()

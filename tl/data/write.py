@@ -23,7 +23,7 @@ from tl.data.images import IMAGE_SUFFIXES, Picture, decode, fit, read
 from tl.data.load import load
 from tl.data.tfrecord import write_record
 from tl.errors import DataError, ImageError, StorageError, UsageError
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 
 def check_new(out: Path, data: str | Path) -> None:
@@ -59,7 +59,7 @@ def fresh(out: Path) -> Iterator[Path]:
 
 
 def write_files(
-    folder: Path, pictures: Sequence[Picture], places: Sequence[str], *, link: bool = False, report: Reporter
+    folder: Path, pictures: Sequence[Picture], places: Sequence[str], *, link: bool = False, progress: Progress
 ) -> None:
     """Copy pictures to their places below a new folder, byte for byte; arrays become PNGs.
 
@@ -67,7 +67,7 @@ def write_files(
     """
     folder.mkdir()
     made: set[Path] = set()
-    with report.task("writing", len(pictures), "photos") as task:
+    with progress.task("writing", len(pictures), "photos") as task:
         for picture, place in zip(pictures, places, strict=True):
             target = folder / place
             if target.parent not in made:
@@ -343,7 +343,7 @@ def convert(
     link: bool = False,
     download: bool = False,
     offline: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Converted:
     """Write a data set as "folders", "csv", "tfrecord" or "cifar100" to the new place `out`.
 
@@ -353,12 +353,12 @@ def convert(
     """
     if to not in WRITERS:
         raise UsageError(f"no such form: {to!r}; there are {', '.join(WRITERS)}")
-    report, out = report or Silent(), Path(out)
+    progress, out = progress or Progress(), Path(out)
     check_new(out, data)
-    dataset = load(data, download=download, offline=offline, report=report)
+    dataset = load(data, download=download, offline=offline, progress=progress)
     samples = samples_of(dataset)
     with fresh(out) as scratch:
-        left_out = WRITERS[to](_Job(dataset, samples, scratch, out, link and dataset.root is not None, report))
+        left_out = WRITERS[to](_Job(dataset, samples, scratch, out, link and dataset.root is not None, progress))
     kept = [sample for sample in samples if sample.name not in left_out]
     counted = {part: sum((s.part or "") == part for s in kept) for part in ("", "train", "validation", "test")}
     return Converted(
@@ -379,11 +379,11 @@ class _Job:
     scratch: Path
     out: Path
     link: bool
-    report: Reporter
+    progress: Progress
 
 
 def _folders(job: _Job) -> dict[str, str]:
-    write_files(job.scratch, job.dataset.pictures, places(job.samples), link=job.link, report=job.report)
+    write_files(job.scratch, job.dataset.pictures, places(job.samples), link=job.link, progress=job.progress)
     return {}
 
 
@@ -402,7 +402,7 @@ def _tfrecord(job: _Job) -> dict[str, str]:
     (job.scratch / "labels.txt").write_text("".join(lines), encoding="utf-8")
     left_out: dict[str, str] = {}
     first = "train" if any(job.dataset.parts) else "data"
-    with job.report.task("writing", len(job.samples), "photos") as task:
+    with job.progress.task("writing", len(job.samples), "photos") as task:
         for part in (first, "validation", "test"):
             own = [sample for sample in job.samples if (sample.part or first) == part]
             shards = list(_shards(own, names, job.scratch / part, left_out, task.advance))
@@ -450,7 +450,7 @@ def _example(sample: Sample, names: Sequence[str]) -> dict[str, bytes | int]:
 
 def _cifar(job: _Job) -> dict[str, str]:
     job.scratch.mkdir()
-    with job.report.task("writing", len(job.samples), "photos") as task:
+    with job.progress.task("writing", len(job.samples), "photos") as task:
         return write_cifar(job.scratch, job.samples, job.dataset.class_names, task.advance)
 
 

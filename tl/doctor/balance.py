@@ -13,7 +13,7 @@ from tl.data.dataset import Dataset
 from tl.data.image_stats import Looks, look
 from tl.data.load import load
 from tl.doctor.findings import Finding
-from tl.progress import Reporter
+from tl.progress import Progress
 
 Labels = NDArray[np.int64]
 
@@ -131,10 +131,10 @@ class Stats:
         }
 
 
-def stats(data: str | Path, *, download: bool = False, offline: bool = False, report: Reporter) -> Stats:
+def stats(data: str | Path, *, download: bool = False, offline: bool = False, progress: Progress) -> Stats:
     """The figures of a data set, from its files alone. Raises DataError for one that cannot be loaded."""
-    dataset = load(data, download=download, offline=offline, report=report)
-    return count(dataset, look(dataset.pictures, report=report))
+    dataset = load(data, download=download, offline=offline, progress=progress)
+    return count(dataset, look(dataset.pictures, progress=progress))
 
 
 def count(dataset: Dataset, looks: Looks) -> Stats:

@@ -15,7 +15,7 @@ from tl.data.images import VERSION, Picture
 from tl.engines.engine import Engine
 from tl.features.extract import extract
 from tl.networks.backbones import Recipe
-from tl.progress import Reporter
+from tl.progress import Progress
 
 _IN_MEMORY = 256 << 20  # features larger than this many bytes live in a file
 _TOUCHED = 4096  # rows marked as used in one transaction
@@ -31,11 +31,11 @@ class Seen:
     cached: int
 
 
-def read_all(pictures: Sequence[Picture], engine: Engine, recipe: Recipe, size: int, report: Reporter) -> Seen:
+def read_all(pictures: Sequence[Picture], engine: Engine, recipe: Recipe, size: int, progress: Progress) -> Seen:
     """The looks and the features, `size` numbers each, of pictures in their order."""
     values = _allocate((len(pictures), size))
     known = np.zeros(len(pictures), np.bool_)
-    with usable_cache(report) as cache:
+    with usable_cache(progress) as cache:
         # As in tl.features.extract, which fills what is not found here.
         space = namespace(f"{engine.key}/images {VERSION}")
 
@@ -49,12 +49,12 @@ def read_all(pictures: Sequence[Picture], engine: Engine, recipe: Recipe, size: 
                     if not row.today:
                         used.append(key)
 
-        looks = look(pictures, cache=cache, seen=find, report=report)
+        looks = look(pictures, cache=cache, seen=find, progress=progress)
         if cache is not None:
             _touch(cache, list(used))
         missing = [index for index in range(len(pictures)) if not known[index] and index not in looks.errors]
         if missing:
-            made = extract([pictures[index] for index in missing], engine, recipe, cache, report=report)
+            made = extract([pictures[index] for index in missing], engine, recipe, cache, progress=progress)
             looks.errors.update({missing[at]: error for at, error in made.failures.items()})
             for at, row in zip(made.kept.tolist(), made.values, strict=True):
                 values[missing[at]] = row

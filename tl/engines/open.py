@@ -7,7 +7,7 @@ from tl.errors import UsageError
 from tl.networks.backbones import Backbone
 from tl.networks.backbones import backbone as find_backbone
 from tl.networks.weights import Weights, resolve
-from tl.progress import Reporter
+from tl.progress import Progress
 
 ENGINES = ("auto", "openvino", "tensorflow")
 PRECISIONS = ("auto", "f32", "bf16", "f16")
@@ -21,7 +21,7 @@ def open_engine(
     precision: str = "auto",
     unfreeze: str | None = None,
     threads: int | None = None,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Engine:
     """The engine for this machine: TensorFlow where it sees a GPU, OpenVINO on the CPU.
 
@@ -38,9 +38,9 @@ def open_engine(
     from tl.engines.openvino import OpenVINOEngine
     from tl.engines.trunk import content_key, prepare
 
-    trunk = prepare(backbone, weights, unfreeze=unfreeze, report=report)
+    trunk = prepare(backbone, weights, unfreeze=unfreeze, progress=progress)
     key = content_key(trunk.xml_sha256, trunk.bin_sha256, backbone.recipe)
-    return OpenVINOEngine(trunk.xml, key, precision, threads, report=report)
+    return OpenVINOEngine(trunk.xml, key, precision, threads, progress=progress)
 
 
 def has_gpu() -> bool:
@@ -62,9 +62,9 @@ def open_named(
     engine: str = "auto",
     precision: str = "auto",
     offline: bool = False,
-    report: Reporter,
+    progress: Progress,
 ) -> tuple[Engine, Backbone]:
     """The engine and the network behind a name; its weights are fetched where need be and allowed."""
     network = find_backbone(backbone)
-    found = resolve(network, weights, offline=offline, report=report)
-    return open_engine(network, found, engine=engine, precision=precision, report=report), network
+    found = resolve(network, weights, offline=offline, progress=progress)
+    return open_engine(network, found, engine=engine, precision=precision, progress=progress), network

@@ -17,7 +17,7 @@ from tl.engines import autotune as choices
 from tl.engines.autotune import DEFAULT, Choice
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.errors import EngineError, StorageError, UsageError
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 
 class OpenVINOEngine:
@@ -38,7 +38,7 @@ class OpenVINOEngine:
         threads: int | None = None,
         *,
         choice: Choice | None = None,
-        report: Reporter | None = None,
+        progress: Progress | None = None,
     ) -> None:
         runtime = _runtime()
         core = runtime.Core()
@@ -52,7 +52,7 @@ class OpenVINOEngine:
                 f"OpenVINO {runtime.get_version().partition('-')[0]}",
             )
         )
-        self._core, self._xml, self._report = core, xml, report or Silent()
+        self._core, self._xml, self._report = core, xml, progress or Progress()
         if threads is not None and threads < 1:
             raise UsageError(f"threads={threads}: give 1 or more")
         if choice is None and threads is not None:
@@ -61,7 +61,7 @@ class OpenVINOEngine:
         self.choice = found or DEFAULT
         self._undecided, self._computed, self._since = found is None, 0, 0.0
         if choice is None and found not in (None, DEFAULT):
-            self._report.say("engine", f"{found}, as measured on this machine")
+            self._report.log("engine", f"{found}, as measured on this machine")
 
     @property
     def batch(self) -> int:
@@ -177,7 +177,7 @@ class OpenVINOEngine:
         except (EngineError, StorageError) as error:
             self._report.warn(str(error))
         else:
-            self._report.say("engine", f"{found}; measured once on this machine, remembered")
+            self._report.log("engine", f"{found}; measured once on this machine, remembered")
         return []
 
     def _finished(self, tag: Tag, request: Any, idle: list[Any]) -> tuple[Tag, Vectors]:

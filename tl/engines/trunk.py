@@ -17,7 +17,7 @@ from pathlib import Path
 from tl.errors import EngineError, StorageError, WeightsError
 from tl.networks.backbones import Backbone, Recipe
 from tl.networks.weights import Weights, verify
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.settings import Settings, settings
 
 CONVERSION = 2  # raised when a converted network changes, so that an older one is never used in its place
@@ -40,7 +40,7 @@ def prepare(
     *,
     unfreeze: str | None = None,
     check: bool = True,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
     where: Settings | None = None,
 ) -> Trunk:
     """The trunk for OpenVINO, converted once a machine; without `check` its files are taken as they are.
@@ -65,7 +65,7 @@ def prepare(
             if found and whole:
                 return found
             shutil.rmtree(folder, ignore_errors=True)
-            return convert(backbone, weights, folder, unfreeze=unfreeze, report=report)
+            return convert(backbone, weights, folder, unfreeze=unfreeze, progress=progress)
     except OSError as error:
         raise StorageError(
             f"the network cannot be written to {folder.parent}: {error.strerror}; set TL_CACHE_DIR"
@@ -109,18 +109,18 @@ def convert(
     folder: Path,
     *,
     unfreeze: str | None = None,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Trunk:
     """Convert into a folder that does not exist yet, complete or not at all.
 
     Raises WeightsError for weights of another network, EngineError when the conversion fails.
     """
     verify(weights)
-    report, key = report or Silent(), trunk_key(backbone, weights, unfreeze)
+    progress, key = progress or Progress(), trunk_key(backbone, weights, unfreeze)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
     try:
         once = "" if weights.choice == "tuned" else ", once"
-        with report.task(f"converting {backbone.name} for OpenVINO{once}", None, "s"):
+        with progress.task(f"converting {backbone.name} for OpenVINO{once}", None, "s"):
             _run_conversion(backbone, weights, unfreeze, scratch)
         files = {part: scratch / f"trunk.{part}" for part in ("xml", "bin")}
         about = {part: _sha256(path) for part, path in files.items()} | {"key": key}

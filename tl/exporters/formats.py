@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tl import __version__
 from tl.errors import EngineError, UsageError
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.runs.run import Run
 
 INSTALL = "pip install 'tl[export]'"
@@ -91,7 +91,7 @@ class Writing:
     path: Path
     about: dict[str, Any]
     calibration: tuple[Pixels, ...]
-    report: Reporter
+    progress: Progress
 
 
 MEMBER = "classifier.json"

@@ -11,7 +11,7 @@ from tl.exporters.network import parts, silence
 
 def write(job: Writing) -> None:
     """The file at `path`; what it is about lies in it as `classifier.json`, as it is a zip archive."""
-    whole = parts(job.run, job.report).whole()
+    whole = parts(job.run, job.progress).whole()
     with silence():
         whole.save(job.path)
     attach(job.path, job.about)

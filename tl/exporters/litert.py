@@ -15,7 +15,7 @@ from tl.exporters.network import parts, silence
 def write(job: Writing) -> None:
     """The file at `path`, in int8 where there is a `calibration`; what it is about lies at its end, in a zip."""
     tf = tensorflow()
-    made = parts(job.run, job.report)
+    made = parts(job.run, job.progress)
     whole = made.whole()
     with silence(), TemporaryDirectory(dir=job.path.parent, prefix=".") as scratch:
         _save_frozen(tf, whole, scratch)

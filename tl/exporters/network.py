@@ -20,7 +20,7 @@ from tl.exporters.resize import resizing
 from tl.networks.backbones import Recipe
 from tl.networks.models import build
 from tl.networks.weights import Weights, resolve, verify
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.runs.run import Run
 
 
@@ -46,18 +46,18 @@ class Parts:
         return keras.Model(photos, self.answer(self.trunk(self.pixels.output)), name="classifier")
 
 
-def parts(run: Run, report: Reporter) -> Parts:
+def parts(run: Run, progress: Progress) -> Parts:
     """The models of a run, in float32, with channels last.
 
     Raises RunError where the weights it was made with are not here.
     """
     tensorflow()
-    network = build(run.backbone, weights_of(run, report))
+    network = build(run.backbone, weights_of(run, progress))
     network.trainable = False
     return Parts(pixels(run.backbone.recipe), _trunk(run.backbone.recipe, network), _answer(run), network.name)
 
 
-def weights_of(run: Run, report: Reporter) -> Weights:
+def weights_of(run: Run, progress: Progress) -> Weights:
     """The weights of a run's network for Keras: its own where it was tuned, else those it was made with.
 
     Raises RunError where other ones stand in their place.
@@ -65,7 +65,7 @@ def weights_of(run: Run, report: Reporter) -> Weights:
     if run.tuned is not None:
         return run.tuned
     made_with, options = run.manifest["weights"], run.manifest["options"]
-    found = resolve(run.backbone, str(options["weights"]), seed=int(made_with["seed"] or 0), report=report)
+    found = resolve(run.backbone, str(options["weights"]), seed=int(made_with["seed"] or 0), progress=progress)
     if found.sha256 != made_with["sha256"]:
         raise RunError(
             f"{run.folder} was made with other {run.backbone.name} weights than are here: export it --to openvino, "

@@ -21,7 +21,7 @@ def write(job: Writing) -> None:
     tensorflow()
     import onnx
 
-    made, size = parts(job.run, job.report), job.run.backbone.recipe.image_size
+    made, size = parts(job.run, job.progress), job.run.backbone.recipe.image_size
     with silence():
         pixels = _converted(made.pixels, "photos", (None, None, None, 3), np.uint8)
         trunk = _converted(made.trunk, "pixels", (None, size, size, 3), np.float32)

@@ -19,7 +19,7 @@ from tl.errors import ImageError
 from tl.evaluation.metrics import Z95, proportion
 from tl.evaluation.significance import Comparison, mcnemar
 from tl.exporters.formats import Answering, Pixels, Probabilities
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.runs.photos import Album, Photo
 from tl.runs.run import Run
 
@@ -96,11 +96,11 @@ class _Answered:
     from_file: Probabilities | None
 
 
-def prove(run: Run, engine: Engine, album: Album, theirs: Answering, report: Reporter) -> Proof | None:
+def prove(run: Run, engine: Engine, album: Album, theirs: Answering, progress: Progress) -> Proof | None:
     """The proof over the photos of an album; None where none of them can be read. `engine` is the run's, in f32."""
     ours = _Ours(run, engine)
     clock = _Clock()
-    with report.task("proving", len(album.photos), "photos") as task:
+    with progress.task("proving", len(album.photos), "photos") as task:
         answered = []
         for each in _answered(album.photos, ours, theirs, clock):
             answered.append(each)

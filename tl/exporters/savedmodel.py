@@ -18,7 +18,7 @@ from tl.exporters.network import Parts, parts, silence
 def write(job: Writing) -> None:
     """The folder `path`, a version as TensorFlow Serving wants it; what it is about lies in `assets.extra`."""
     tf = tensorflow()
-    made = parts(job.run, job.report)
+    made = parts(job.run, job.progress)
     module = tf.Module()
     module.pixels, module.trunk, module.answer = made.pixels, made.trunk, made.answer
     signatures = {"serving_default": _from_bytes(tf, made, job.run.classes), "pixels": _from_pixels(tf, made)}

@@ -18,7 +18,7 @@ from tl.data.images import Picture, decode, fit, read
 from tl.engines.engine import Engine, Photos
 from tl.errors import DataError, EngineError, ImageError, StorageError
 from tl.networks.backbones import Recipe
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.settings import Settings, settings
 
 MARGIN = 1.25
@@ -60,7 +60,7 @@ def store(
     views: int,
     transform: Transform,
     *,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
     where: Settings | None = None,
 ) -> Activations:
     """The activations `shape` of every view of every picture, in a file that vanishes with them.
@@ -69,7 +69,7 @@ def store(
     """
     values = _on_disk((views, len(pictures), *shape), where or settings())
     order = [(view, at) for view in range(views) for at in range(len(pictures))]
-    with (report or Silent()).task("activations", len(order), "views") as task:
+    with (progress or Progress()).task("activations", len(order), "views") as task:
         for places, activations in engine.run(_batches(pictures, order, engine.batch, recipe, transform)):
             if not np.isfinite(activations).all():
                 raise EngineError("the network's activations exceed 16 bits: train with --unfreeze all")

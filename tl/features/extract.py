@@ -22,7 +22,7 @@ from tl.data.images import VERSION, Content, Picture, decode, fingerprint, fit, 
 from tl.engines.engine import Engine, Photos, Tag, Vectors
 from tl.errors import CacheError, EngineError, ImageError
 from tl.networks.backbones import Recipe
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 _IN_MEMORY = 256 << 20  # features larger than this many bytes live in a file of the cache's disk
 _WRITE_ROWS = 256
@@ -72,13 +72,13 @@ def stream(
     recipe: Recipe,
     cache: FeatureCache | None,
     *,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[list[Row]]:
     """Every picture's row, some at a time, as soon as they are known: not in order, in memory that does not grow.
 
     A picture that cannot be read or decoded is a row with its error. A full disk costs the cache, not the result.
     """
-    keeper = _Keeper(cache, engine, report or Silent())
+    keeper = _Keeper(cache, engine, progress or Progress())
     ready: deque[Row] = deque()
     prepared = _ahead(lambda tasks: _prepare(tasks, recipe, keeper), enumerate(pictures), lambda: 4 * engine.batch)
     with OneThread() as linear_algebra:
@@ -107,15 +107,15 @@ def extract(
     recipe: Recipe,
     cache: FeatureCache | None,
     *,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Features:
     """The features of a whole data set, in its order."""
-    report = report or Silent()
+    progress = progress or Progress()
     started = time.monotonic()
     rows: dict[int, Row] = {}
     values: NDArray[np.float32] | None = None
-    with report.task("features", len(pictures), "photos") as task:
-        for row in chain.from_iterable(stream(pictures, engine, recipe, cache, report=report)):
+    with progress.task("features", len(pictures), "photos") as task:
+        for row in chain.from_iterable(stream(pictures, engine, recipe, cache, progress=progress)):
             if row.vector is not None:
                 if values is None:
                     values = _allocate((len(pictures), len(row.vector)))
@@ -136,8 +136,8 @@ def extract(
 class _Keeper:
     """Looks rows up and writes them in batches; a store that fails is said once and then left alone."""
 
-    def __init__(self, cache: FeatureCache | None, engine: Engine, report: Reporter) -> None:
-        self._cache, self._report = cache, report
+    def __init__(self, cache: FeatureCache | None, engine: Engine, progress: Progress) -> None:
+        self._cache, self._report = cache, progress
         self._space = namespace(f"{engine.key}/images {VERSION}")
         self._pending: list[tuple[bytes, Vector]] = []
         self._used: deque[bytes] = deque()
@@ -285,6 +285,6 @@ class _Reader:
             yield tag, np.zeros((len(photos), 1), np.float32)
 
 
-def survey(pictures: Sequence[Picture], recipe: Recipe, *, report: Reporter | None = None) -> Features:
+def survey(pictures: Sequence[Picture], recipe: Recipe, *, progress: Progress | None = None) -> Features:
     """Fingerprints and failures of pictures, decoded as a network with that recipe reads them."""
-    return extract(pictures, _Reader(), recipe, None, report=report)
+    return extract(pictures, _Reader(), recipe, None, progress=progress)

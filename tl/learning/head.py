@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tl.blas import OneThread
 from tl.learning.calibration import log_loss, softmax, temperature
 from tl.learning.rules import HeadRule, head_rule
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -69,7 +69,7 @@ def fit(
     *,
     fingerprints: Sequence[bytes],
     seed: int = 0,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Fit:
     """The head for features `[n, features]` and labels `[n]` in `range(classes)`.
 
@@ -78,7 +78,7 @@ def fit(
     """
     rule = head_rule(len(features))
     with OneThread(now=rule.one_thread):
-        return _fit(features, labels, classes, rule, fingerprints, seed, report or Silent())
+        return _fit(features, labels, classes, rule, fingerprints, seed, progress or Progress())
 
 
 def _fit(
@@ -88,11 +88,11 @@ def _fit(
     rule: HeadRule,
     fingerprints: Sequence[bytes],
     seed: int,
-    report: Reporter,
+    progress: Progress,
 ) -> Fit:
     folds = folds_of(labels, fingerprints, rule.folds, seed)
     rounds = list(range(rule.folds if rule.every_fold else 1))
-    with report.task("fitting the head", len(rounds) + 1, "fits") as task:
+    with progress.task("fitting the head", len(rounds) + 1, "fits") as task:
         held_out: list[list[Floats]] = [[] for _ in rule.strengths]
         truth: list[Labels] = []
         for fold in rounds:

@@ -20,7 +20,7 @@ from tl.learning.rules import TuningRule
 from tl.learning.trainer import Arrays, Diverged, Trainer
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights
-from tl.progress import Reporter
+from tl.progress import Progress
 
 LOWEST, HIGHEST = 1e-7, 1.0
 """Where the range test begins and ends."""
@@ -134,7 +134,7 @@ class Course:
     trainer: Trainer
     feed: Feed
     file: Path
-    report: Reporter
+    progress: Progress
     listen: Listener | None
     step: int = 0
     stopped: str = ""
@@ -187,14 +187,14 @@ class Course:
 
         try:
             left = (self.total - self.step) * self.order.batch
-            with self.report.task("training", left, "photos") as task, self._plain_errors():
+            with self.progress.task("training", left, "photos") as task, self._plain_errors():
                 self._loop(strategy, task)
         except Diverged as error:
             self.stopped = f"step {self.step + 1} diverged ({error}) at learning rate {self._rate():.2g}"
         except tf.errors.ResourceExhaustedError:
             if self.order.batch <= self.trainer.replicas:
                 raise
-            self.report.warn(f"batches of {self.order.batch} do not fit the memory: going on with half of that")
+            self.progress.warn(f"batches of {self.order.batch} do not fit the memory: going on with half of that")
             self.trainer.set_state(self._initial)
             self.step, self.history, self._sums = 0, [], [0.0, 0.0]
             self.least, self.best_epoch, self.best = math.inf, -1, self._start
@@ -225,7 +225,7 @@ class Course:
             self.step += 1
             self._sums = [self._sums[0] + loss, self._sums[1] + 1]
             task.advance(self.order.batch)
-            self.report.figures(self.step, {"loss": loss, "learning_rate": rate})
+            self.progress.metrics(self.step, {"loss": loss, "learning_rate": rate})
             if self.listen:
                 self.listen(self.step, {"loss": loss, "learning_rate": rate})
             now = time.monotonic()
@@ -285,7 +285,7 @@ class Course:
         self._tell(row)
         self._sums = [0.0, 0.0]
         held_out = {"held_out_log_loss": loss, "held_out_top1": top1} if len(job.monitor) else {}
-        self.report.figures(
+        self.progress.metrics(
             self.step, {"epoch": epoch, "epochs": self.rule.epochs, "loss": mean, "learning_rate": rate, **held_out}
         )
         if self.listen and held_out:
@@ -306,7 +306,9 @@ class Course:
         held_out = f", held out {row.held_out_log_loss:.4f}, top-1 {100 * row.held_out_top1:.1f} %"
         left = (self.total - self.step) * self.order.batch / self.speed if self.speed else 0.0
         ahead = f", {datetime.timedelta(seconds=round(left))} left" if left else ""
-        self.report.say(f"epoch {row.epoch}", f"loss {row.loss:.4f}{held_out if len(self.job.monitor) else ''}{ahead}")
+        self.progress.log(
+            f"epoch {row.epoch}", f"loss {row.loss:.4f}{held_out if len(self.job.monitor) else ''}{ahead}"
+        )
 
     def _seconds(self) -> float:
         """How long training took so far, with what a killed process did before its last checkpoint."""
@@ -315,7 +317,7 @@ class Course:
     def _find_rate(self) -> None:
         steps = 60
         data = self._batches(0, steps)
-        with self.report.task("finding the learning rate", steps, "steps") as task:
+        with self.progress.task("finding the learning rate", steps, "steps") as task:
 
             def loss_at(rate: float) -> float:
                 task.advance()
@@ -357,7 +359,7 @@ class Course:
         self._before, self.gradients = about["seconds"], about["gradients"]
         self.history = [Epoch(*row) for row in about["history"]]
         self.range_test = RangeTest(*about["range_test"]) if about["range_test"] else None
-        self.report.say("resumed", f"at step {self.step:,} of {self.total:,}")
+        self.progress.log("resumed", f"at step {self.step:,} of {self.total:,}")
 
 
 @contextmanager

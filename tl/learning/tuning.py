@@ -25,7 +25,7 @@ from tl.learning.head import Head
 from tl.learning.loop import Course, Epoch, Job, Listener, RangeTest
 from tl.learning.rules import TuningRule
 from tl.learning.trainer import Trainer
-from tl.progress import Reporter
+from tl.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Tuned:
     gradients: tuple[dict[str, float], ...]
 
 
-def tune(job: Job, folder: Path, report: Reporter, listen: Listener | None = None) -> Tuned:
+def tune(job: Job, folder: Path, progress: Progress, listen: Listener | None = None) -> Tuned:
     """Train the job's network on; its checkpoint in `folder`, if there is one, is where it goes on.
 
     Writes `trunk.weights.h5` there. Raises BackboneError for a network that cannot be cut.
@@ -63,9 +63,9 @@ def tune(job: Job, folder: Path, report: Reporter, listen: Listener | None = Non
             trainer = Trainer(upper, job.head, job.rule, devices, strategy, depth, scratch=job.scratch)
         # Converting what was trained takes about as long as building it did: that much of a budget is kept for it.
         deadline = job.deadline - 1.5 * (time.monotonic() - begun)
-        feed, rule = _feed(job, shape, pool, report)
+        feed, rule = _feed(job, shape, pool, progress)
         job = replace(job, rule=rule, deadline=deadline)
-        course = Course(job, trainer, feed, folder / "checkpoint.npz", report, listen)
+        course = Course(job, trainer, feed, folder / "checkpoint.npz", progress, listen)
         course.prepare()
         while not course.done:
             course.go_on(strategy)
@@ -130,7 +130,7 @@ def _policy(name: str) -> Iterator[None]:
 
 
 def _feed(
-    job: Job, shape: tuple[int, ...] | None, pool: ThreadPoolExecutor, report: Reporter
+    job: Job, shape: tuple[int, ...] | None, pool: ThreadPoolExecutor, progress: Progress
 ) -> tuple[Feed, TuningRule]:
     rule, size, classes = job.rule, job.backbone.recipe.image_size, job.head.kernel.shape[1]
     if shape is None:
@@ -145,7 +145,7 @@ def _feed(
             "raise it, or train with --unfreeze all, which stores none"
         )
     if views < asked:
-        report.say("", f"{views} of {asked} views of each photo fit the disk")
+        progress.log("", f"{views} of {asked} views of each photo fit the disk")
     engine = open_engine(
         job.backbone,
         job.weights,
@@ -153,14 +153,14 @@ def _feed(
         precision="auto",
         unfreeze=job.unfreeze,
         threads=job.threads,
-        report=report,
+        progress=progress,
     )
     started = time.monotonic()
     transform = _transform(job, rule.augment, size)
-    kept = store(job.pictures, engine, job.backbone.recipe, shape, views, transform, report=report)
+    kept = store(job.pictures, engine, job.backbone.recipe, shape, views, transform, progress=progress)
     seconds = time.monotonic() - started
     count = "1 view" if views == 1 else f"{views} views"
-    report.say(
+    progress.log(
         "activations",
         f"{count} of {len(job.pictures):,} photos below the cut, {megabytes:,.0f} MB on disk, in {seconds:.1f} s "
         f"({engine.name} {engine.precision})",

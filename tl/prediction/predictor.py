@@ -15,7 +15,7 @@ from tl.data.images import Picture, preload
 from tl.engines.engine import Engine, Vectors
 from tl.errors import RunError
 from tl.features.extract import Row, stream
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.runs import run as bundle
 
 _WINDOW = 4096  # predictions held back for one that is still awaited
@@ -57,11 +57,11 @@ class Predictor:
         unknown: bool = True,
         threads: int | None = None,
         alone: bool = False,
-        report: Reporter | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.run = run
         self._unknown = run.unknown if unknown else None
-        self.engine = run_engine(run, engine, precision, threads=threads, alone=alone, report=report)
+        self.engine = run_engine(run, engine, precision, threads=threads, alone=alone, progress=progress)
 
     @property
     def at_least(self) -> int:
@@ -74,7 +74,7 @@ class Predictor:
         *,
         top: int = 5,
         cache: FeatureCache | None = None,
-        report: Reporter | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[tuple[int, Prediction]]:
         """Place and prediction of each named picture, as soon as it is known; a broken one has its error.
 
@@ -87,7 +87,7 @@ class Predictor:
                 waiting[at] = name
                 yield picture
 
-        for rows in stream(pictures(), self.engine, self.run.backbone.recipe, cache, report=report):
+        for rows in stream(pictures(), self.engine, self.run.backbone.recipe, cache, progress=progress):
             yield from self.answered([(waiting.pop(row.index), row) for row in rows], top)
 
     def in_order(self, items: Iterable[tuple[str, Picture]], *, top: int = 5) -> Iterator[Prediction]:
@@ -151,7 +151,7 @@ def run_engine(
     at_once: bool = True,
     threads: int | None = None,
     alone: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Engine:
     """The engine of a run, once its files are what was written; `at_once` it is ready, else with its first photo.
     `alone`: there will be no other.
@@ -161,7 +161,7 @@ def run_engine(
     with ThreadPoolExecutor(1) as pool:  # the files are checked while the network is compiled
         checked = pool.submit(bundle.check, run)
         pool.submit(preload)
-        made = _opened(run, engine, precision, at_once, threads, alone, report)
+        made = _opened(run, engine, precision, at_once, threads, alone, progress)
         checked.result()
     return made
 
@@ -173,7 +173,7 @@ def _opened(
     at_once: bool,
     threads: int | None,
     alone: bool,
-    report: Reporter | None,
+    progress: Progress | None,
 ) -> Engine:
     from tl.engines.open import check_names, has_gpu
 
@@ -184,7 +184,7 @@ def _opened(
     from tl.engines.openvino import OpenVINOEngine
 
     choice = Choice(streams=1, threads=threads) if alone else None
-    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision, threads, choice=choice, report=report)
+    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision, threads, choice=choice, progress=progress)
     if ready.shape != (run.backbone.recipe.image_size, run.backbone.features):
         raise RunError(f"{run.folder} is damaged (its network is not the one of its manifest): make it again")
     if at_once:

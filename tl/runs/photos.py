@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tl.data.images import Picture, decode, fingerprint, fit, read
 from tl.data.load import Dataset, load
 from tl.errors import DataError, DownloadError, ImageError, RunError
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.runs.run import Run
 
 Pixels = NDArray[np.uint8]
@@ -59,13 +59,13 @@ class Photos:
     Raises DataError where nothing can be read there, RunError for a damaged run.
     """
 
-    def __init__(self, run: Run, data: str | None, report: Reporter, hint: str = _HINT) -> None:
+    def __init__(self, run: Run, data: str | None, progress: Progress, hint: str = _HINT) -> None:
         self._run, self.where, self._hint = run, data if data is not None else _told(run), hint
         self._rows = tuple(_rows(run))
         if not self.where:
             raise DataError(f"{run.name} does not say where its photos are: {hint}")
         try:
-            self.dataset = load(self.where, labelled=False, offline=True, report=report)
+            self.dataset = load(self.where, labelled=False, offline=True, progress=progress)
         except (DataError, DownloadError) as error:
             why = str(error).partition("; ")[0]
             raise DataError(f"the photos of {run.name} are not here: {why}; {hint}") from error
@@ -132,12 +132,12 @@ class Photos:
         return found
 
 
-def held_out(run: Run, report: Reporter, part: str = "all") -> HeldOut:
+def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOut:
     """The photos that a run was validated on, else those it was tested on, or those of `part`; told to `report`.
 
     Raises DataError where they are gone, RunError for a damaged run.
     """
-    photos = Photos(run, None, report, "give DATA, a folder of labelled photos")
+    photos = Photos(run, None, progress, "give DATA, a folder of labelled photos")
     album = photos.held_out(None) if part == "all" else photos.of(part, None)
     count = len(album.photos)
     dataset = replace(
@@ -150,9 +150,9 @@ def held_out(run: Run, report: Reporter, part: str = "all") -> HeldOut:
         skipped=(),
         notes=(),
     )
-    report.say("data", f"the {count:,} {album.part} photos of {run.name}, in {photos.where}")
+    progress.log("data", f"the {count:,} {album.part} photos of {run.name}, in {photos.where}")
     if album.lost:
-        report.warn(f"{album.lost:,} more {album.part} photos of {run.name} are gone, or not as they were")
+        progress.warn(f"{album.lost:,} more {album.part} photos of {run.name} are gone, or not as they were")
     return HeldOut(dataset, album.part, photos.where)
 
 

@@ -14,24 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from tl.errors import ServiceError, TLError
-from tl.progress import Silent
-from tl.service.progress import Progress
+from tl.progress import Progress
+from tl.service.progress import JobProgress
 
 ORDER, OUTCOME, EVENTS, LOG = "order.json", "outcome.json", "events.jsonl", "log.txt"
 FINDINGS, PAGE = "findings.json", "page.html"
 _PATIENCE = 30.0  # seconds for the process of an earlier attempt to be gone
 
 
-class Account(Silent):
+class Account(Progress):
     """Says everything in plain lines, for the log."""
 
-    def say(self, topic: str, text: str) -> None:
+    def log(self, topic: str, text: str) -> None:
         """One line."""
         print(f"{topic:<12}{text}", flush=True)
 
     def warn(self, text: str) -> None:
         """One line."""
-        self.say("note", text)
+        self.log("note", text)
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     threading.Thread(target=_end_with_worker, daemon=True).start()
     _step_back()
     order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-    progress = Progress(folder / EVENTS, Account())
+    progress = JobProgress(folder / EVENTS, Account())
     try:
         with FileLock(folder / "child.lock", timeout=_PATIENCE):
             _work(folder, order, progress)
@@ -61,7 +61,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
     os.replace(part, path)
 
 
-def _work(folder: Path, order: dict[str, Any], progress: Progress) -> None:
+def _work(folder: Path, order: dict[str, Any], progress: JobProgress) -> None:
     if order["kind"] == "check":
         progress.attempt(order["attempt"], resumed=False)
         _check(folder, order, progress)
@@ -69,7 +69,7 @@ def _work(folder: Path, order: dict[str, Any], progress: Progress) -> None:
         _finetune(order, progress)
 
 
-def _finetune(order: dict[str, Any], progress: Progress) -> None:
+def _finetune(order: dict[str, Any], progress: JobProgress) -> None:
     from tl.api import finetune
     from tl.runs.folder import CHECKPOINT, partial
 
@@ -81,16 +81,16 @@ def _finetune(order: dict[str, Any], progress: Progress) -> None:
     typed = [word for name, value in order["options"].items() for word in (f"--{name.replace('_', '-')}", str(value))]
     sys.argv = ["tl", "finetune", order["data"], *typed]  # what the run says that it was made by
     if resume:
-        finetune(order["data"], out=run, resume=True, budget=order["options"].get("budget"), report=progress)
+        finetune(order["data"], out=run, resume=True, budget=order["options"].get("budget"), progress=progress)
     else:
-        finetune(order["data"], out=run, report=progress, **order["options"])
+        finetune(order["data"], out=run, progress=progress, **order["options"])
 
 
 def _check(folder: Path, order: dict[str, Any], progress: Progress) -> None:
     from tl.views.pages.doctor import save
     from tl.workflows.data_check import check
 
-    diagnosis = check(order["data"], report=progress, **order["options"])
+    diagnosis = check(order["data"], progress=progress, **order["options"])
     save(diagnosis, folder / PAGE, shlex.join(["tl", "data", "check", order["data"]]))
     write(folder / FINDINGS, diagnosis.as_dict())
 

@@ -19,17 +19,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tl.progress import Reporter, Task
+from tl.progress import Progress, Task
 
 _SOONEST = 0.5  # seconds between two lines of one kind, and the longer the work takes the more
 _LONGER = 1000.0
 _LONGEST = 4000  # characters of a text
 
 
-class Progress:
+class JobProgress(Progress):
     """Writes what it is told to the end of a file, and tells it to another reporter too."""
 
-    def __init__(self, path: Path, other: Reporter) -> None:
+    def __init__(self, path: Path, other: Progress) -> None:
         self._other = other
         self._begun = time.monotonic()
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -45,9 +45,9 @@ class Progress:
         """The work begins, or begins again."""
         self.write("attempt", attempt=number, resumed=resumed)
 
-    def say(self, topic: str, text: str) -> None:
+    def log(self, topic: str, text: str) -> None:
         """A line of the account."""
-        self._other.say(topic, text)
+        self._other.log(topic, text)
         self.write("say", topic=topic, text=text[:_LONGEST])
 
     def warn(self, text: str) -> None:
@@ -55,15 +55,15 @@ class Progress:
         self._other.warn(text)
         self.write("warn", text=text[:_LONGEST])
 
-    def figures(self, step: int, figures: Mapping[str, float]) -> None:
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """A point of the learning curve; of those of the steps of an epoch not every one is written."""
-        self._other.figures(step, figures)
-        of_step = "epoch" not in figures
+        self._other.metrics(step, values)
+        of_step = "epoch" not in values
         if of_step and time.monotonic() - self._shown < self.pause():
             return
         if of_step:
             self._shown = time.monotonic()
-        known = {name: round(value, 6) if math.isfinite(value) else None for name, value in figures.items()}
+        known = {name: round(value, 6) if math.isfinite(value) else None for name, value in values.items()}
         self.write("figures", step=step, **known)
 
     @contextmanager
@@ -85,8 +85,8 @@ class Progress:
         os.write(self._file, line.encode("utf-8", "replace") + b"\n")
 
 
-class _Counted:
-    def __init__(self, progress: Progress, other: Task, name: str, total: int | None, unit: str) -> None:
+class _Counted(Task):
+    def __init__(self, progress: JobProgress, other: Task, name: str, total: int | None, unit: str) -> None:
         self._progress, self._other, self._name, self._total, self._unit = progress, other, name, total, unit
         self._done, self._written = 0, -math.inf
         self._first: tuple[int, float] | None = None  # what the first took is no measure: it compiles

@@ -10,7 +10,7 @@ from tl.engines.open import check_names
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import UsageError
 from tl.prediction.predictor import Predictor
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs import run as bundle
 from tl.workflows.bench_cells import Cell, Process, benchmark_app, cell, processes, sample
 
@@ -62,24 +62,24 @@ class Asked:
     remember: bool = False
 
 
-def bench(asked: Asked, *, report: Reporter | None = None) -> Timing:
+def bench(asked: Asked, *, progress: Progress | None = None) -> Timing:
     """Measure a run on this machine; with `remember`, first what batch, streams and threads are fastest, and keep it.
 
     Raises UsageError for what cannot be measured, RunError, EngineError, and DataError where nothing is at `data`.
     """
-    report = report or Silent()
+    progress = progress or Progress()
     _check(asked)
     run = bundle.load(asked.run)
-    with sample(run, asked.data, report) as photos:
-        report.say("photos", photos.about)
-        with report.task("starting `tl predict` anew", None, "s"):
+    with sample(run, asked.data, progress) as photos:
+        progress.log("photos", photos.about)
+        with progress.task("starting `tl predict` anew", None, "s"):
             whole = processes(run, photos.files, _options(asked))  # before its files are held open here
         first = _predictor(run, asked, asked.precision[0] if asked.precision else "auto")
         rest = asked.precision[1:] if asked.precision else _others(first)
         cells: list[Cell] = []
         choices: dict[str, Choice | None] = {}
         measured: dict[str, Measured] = {}
-        with report.task("measuring", (1 + len(rest)) * len(asked.batch), "cells") as task:
+        with progress.task("measuring", (1 + len(rest)) * len(asked.batch), "cells") as task:
             for predictor in (first, *(_predictor(run, asked, precision) for precision in rest)):
                 engine = predictor.engine
                 if asked.remember and isinstance(engine, OpenVINOEngine):

@@ -23,7 +23,7 @@ from tl.engines.autotune_trials import rate
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import DataError, EngineError, ImageError, RunError
 from tl.prediction.predictor import Predictor
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.runs.photos import Photos
 from tl.runs.run import Run
 
@@ -207,17 +207,17 @@ class Sample:
 
 
 @contextmanager
-def sample(run: Run, data: str | None, report: Reporter) -> Iterator[Sample]:
+def sample(run: Run, data: str | None, progress: Progress) -> Iterator[Sample]:
     """Up to `MOST` photos as files, there until the block ends; `data` says where the run's photos are now."""
     with tempfile.TemporaryDirectory(prefix="tl-bench-") as scratch:
         try:
-            album = Photos(run, data, report).held_out(MOST)
+            album = Photos(run, data, progress).held_out(MOST)
             files = tuple(_files([photo.picture for photo in album.photos], Path(scratch)))
             about = f"{len(files)} {album.part} photos"
         except (DataError, RunError, ImageError) as error:
             if data is not None:
                 raise
-            report.warn(f"{str(error).partition('; ')[0]}: measured with drawn photos, which decode faster or slower")
+            progress.warn(f"{str(error).partition('; ')[0]}: measured with drawn photos, which decode faster or slower")
             files = tuple(_drawn(Path(scratch)))
             about = f"{len(files)} drawn JPEGs of {DRAWN[1]} × {DRAWN[0]} pixels"
         yield Sample(files, about)

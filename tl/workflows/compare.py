@@ -18,7 +18,7 @@ from tl.evaluation.metrics import Proportion
 from tl.evaluation.significance import learned, mcnemar
 from tl.networks.backbones import backbone
 from tl.prediction.predictor import run_engine
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs import folder as folders
 from tl.runs.options import Options, seconds
 from tl.runs.run import Run, load
@@ -92,14 +92,14 @@ def compare(
     scratch: Sequence[str],
     *,
     command: str = "",
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Train each backbone from its pretrained weights, and each of `scratch` from random ones, on the same split.
 
     A budget is shared out evenly. A network that cannot be trained is an entry with its error. Raises UsageError when
     there are none to compare, RunError when not one could be trained.
     """
-    report = report or Silent()
+    progress = progress or Progress()
     asked = [(backbone(name).name, False) for name in backbones] + [(backbone(name).name, True) for name in scratch]
     if not asked:
         raise UsageError("nothing to compare: name networks with --backbones or --scratch, such as resnet50,lenet5")
@@ -112,7 +112,7 @@ def compare(
         entries, answers = [], []
         for place, (name, from_random) in enumerate(asked):
             budget = None if ended is None else f"{max(20.0, (ended - time.monotonic()) / (len(asked) - place)):.0f}s"
-            entry, answered = _trained(given, name, from_random, budget, partial, report)
+            entry, answered = _trained(given, name, from_random, budget, partial, progress)
             entries.append(entry)
             answers.append(answered)
         if all(entry.error for entry in entries):
@@ -123,18 +123,18 @@ def compare(
 
 
 def _trained(
-    given: Options, name: str, scratch: bool, budget: str | None, folder: Path, report: Reporter
+    given: Options, name: str, scratch: bool, budget: str | None, folder: Path, progress: Progress
 ) -> tuple[Entry, list[dict[str, str]]]:
-    report.say("", "")
-    report.say("network", f"{name}, {'from random weights' if scratch else 'pretrained'}")
+    progress.log("", "")
+    progress.log("network", f"{name}, {'from random weights' if scratch else 'pretrained'}")
     called = f"{name}-scratch" if scratch else name
     options = replace(given, backbone=name, out=str(folder / called), budget=budget)
     options = replace(options, weights="none", unfreeze="all") if scratch else options
     try:
-        run = finetune(options, report=report)
+        run = finetune(options, progress=progress)
         return _entry(run, name, scratch), _validation(run)
     except TLError as error:
-        report.warn(f"{name} is left out: {error}")
+        progress.warn(f"{name} is left out: {error}")
         return Entry(name, scratch, Proportion(0.0, 0.0, 1.0, 0), error=str(error)), []
 
 

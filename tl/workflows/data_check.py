@@ -25,7 +25,7 @@ from tl.engines.open import open_engine
 from tl.errors import DataError
 from tl.networks.backbones import backbone as find_backbone
 from tl.networks.weights import resolve
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 Parts = list[str | None]
 
@@ -42,7 +42,7 @@ def check(
     precision: str = "auto",
     download: bool = False,
     offline: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Diagnosis:
     """What is wrong with a data set, the most pressing first.
 
@@ -51,19 +51,19 @@ def check(
     loaded at all, and whatever the network raises.
     """
     started = time.monotonic()
-    report = report or Silent()
-    dataset = load(data, download=download, offline=offline, report=report)
+    progress = progress or Progress()
+    dataset = load(data, download=download, offline=offline, progress=progress)
     together = groups_by(dataset, str(data), group_by) if group_by else None
     network = find_backbone(backbone)
     opened = open_engine(
         network,
-        resolve(network, weights, offline=offline, seed=seed, report=report),
+        resolve(network, weights, offline=offline, seed=seed, progress=progress),
         engine=engine,
         precision=precision,
-        report=report,
+        progress=progress,
     )
     threading.Thread(target=_import_early).start()
-    seen = read_all(dataset.pictures, opened, network.recipe, network.features, report)
+    seen = read_all(dataset.pictures, opened, network.recipe, network.features, progress)
     del opened  # and with it the compiled network, whose memory the rest can use
     found, notes = examine(dataset, seen, together=together, val=val, seed=seed)
     return Diagnosis(dataset, found, notes, time.monotonic() - started)

@@ -11,7 +11,7 @@ from tl.data.write import check_files, check_new, fresh, inside, path_from, plac
 from tl.doctor.plan import KINDS, Plan, plan
 from tl.doctor.read import read_all
 from tl.engines.open import open_named
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -39,31 +39,31 @@ def fix(
     seed: int = 0,
     download: bool = False,
     offline: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Fixed:
     """Write what is clean in a data set to a new folder, or to a table where `out` ends in .csv; None writes nothing.
 
     `only` are the kinds of fault that are mended. The data set itself is not touched. Raises UsageError for an `out`
     that is there or inside of the data set, DataError where too little would be left, StorageError on a full disk.
     """
-    report, target = report or Silent(), None if out is None else Path(out)
+    progress, target = progress or Progress(), None if out is None else Path(out)
     if target is not None:
         check_new(target, data)
         if _is_table(target):
             check_new(undo_of(target), data)
-    dataset = load(data, download=download, offline=offline, report=report)
+    dataset = load(data, download=download, offline=offline, progress=progress)
     if target is not None and _is_table(target):
         check_files(dataset)
         only = [kind for kind in only if kind != "extensions"]  # a table has files as they are
-    engine, network = open_named(backbone, weights=weights, offline=offline, report=report)
-    seen = read_all(dataset.pictures, engine, network.recipe, network.features, report)
+    engine, network = open_named(backbone, weights=weights, offline=offline, progress=progress)
+    seen = read_all(dataset.pictures, engine, network.recipe, network.features, progress)
     made = plan(dataset, seen, only=only, relabel=relabel, seed=seed)
     if target is None:
         return Fixed(made)
     if _is_table(target):
         _write_table(made, target)
     else:
-        _write_folder(made, target, link and dataset.root is not None, report)
+        _write_folder(made, target, link and dataset.root is not None, progress)
     return Fixed(made, target, undo_of(target))
 
 
@@ -76,12 +76,12 @@ def _is_table(out: Path) -> bool:
     return out.suffix.lower() == ".csv"
 
 
-def _write_folder(made: Plan, out: Path, link: bool, report: Reporter) -> None:
+def _write_folder(made: Plan, out: Path, link: bool, progress: Progress) -> None:
     kept = made.kept
     samples = [replace(_cleaned(made, at), name="/".join(inside(step.sample))) for at, step in enumerate(kept)]
     where = places(samples, {at: step.suffix for at, step in enumerate(kept) if step.suffix})
     with fresh(out) as scratch:
-        write_files(scratch, [step.sample.picture for step in kept], where, link=link, report=report)
+        write_files(scratch, [step.sample.picture for step in kept], where, link=link, progress=progress)
         write_rows(scratch / undo_of(out).name, _undo(made, where))
 
 

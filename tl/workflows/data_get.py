@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from tl.data.known import KNOWN, Known, resolve
 from tl.data.write import fresh
 from tl.errors import DataError, StorageError, UsageError
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.settings import settings
 
 
@@ -33,7 +33,7 @@ def listed() -> list[Here]:
     return [_here(KNOWN[name], _found(name)) for name in sorted(KNOWN)]
 
 
-def get(name: str, *, out: Path | None = None, offline: bool = False, report: Reporter | None = None) -> Here:
+def get(name: str, *, out: Path | None = None, offline: bool = False, progress: Progress | None = None) -> Here:
     """Fetch a known data set where it is not here; with `out`, put a copy into that folder.
 
     Raises UsageError for a name that is none or a copy that is there, DownloadError where it cannot be fetched or has
@@ -45,7 +45,7 @@ def get(name: str, *, out: Path | None = None, offline: bool = False, report: Re
     target = out / _target(name) if out is not None else None
     if target is not None and target.exists():
         raise UsageError(f"{str(target)!r} is there already: give another --out, or remove it first")
-    path = resolve(name, download_it=True, offline=offline, cache_dir=None, report=report or Silent())
+    path = resolve(name, download_it=True, offline=offline, cache_dir=None, progress=progress or Progress())
     if target is None:
         return _here(KNOWN[name], path)
     target = target.with_name(path.name)

@@ -17,7 +17,7 @@ from tl.data.write import check_files, check_new, fresh, inside, places, samples
 from tl.doctor.read import read_all
 from tl.engines.open import open_named
 from tl.errors import DataError
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def part(
     weights: str = "imagenet",
     download: bool = False,
     offline: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Parted:
     """Write a stratified split to a new table (`out` ends in .csv) or to folders train, validation and test.
 
@@ -61,13 +61,13 @@ def part(
     `group_by` (see `tl.data.splits`). Raises DataError for a data set with a split of its own, unless `anew` sets
     that aside, UsageError for shares and places that cannot be, StorageError on a full disk.
     """
-    report, out = report or Silent(), Path(out)
+    progress, out = progress or Progress(), Path(out)
     check_new(out, data)
-    dataset = load(data, download=download, offline=offline, report=report)
+    dataset = load(data, download=download, offline=offline, progress=progress)
     table = out.suffix.lower() == ".csv"
     _check(dataset, data, table, anew)
     named = groups_by(dataset, str(data), group_by) if group_by else [""] * len(dataset.names)
-    same, fingerprints, errors = _same(dataset, near, backbone, weights, offline, report)
+    same, fingerprints, errors = _same(dataset, near, backbone, weights, offline, progress)
     usable = [at for at in range(len(dataset.names)) if at not in errors and dataset.labels[at] >= 0]
     if not usable:
         raise DataError(f"none of the images of {dataset.name!r} can be read: look with tl data check")
@@ -83,7 +83,7 @@ def part(
         {"test": test, "validation": val},
         seed,
     )
-    _write(dataset, usable, sides, out, table, link, report)
+    _write(dataset, usable, sides, out, table, link, progress)
     left_out = {dataset.names[at]: why for at, why in errors.items()}
     left_out |= {skipped.path: skipped.reason for skipped in dataset.skipped}
     return Parted(out, _counts(dataset, usable, sides), len(same), len(set(named) - {""}), left_out)
@@ -97,14 +97,14 @@ def _check(dataset: Dataset, data: str | Path, table: bool, anew: bool) -> None:
 
 
 def _same(
-    dataset: Dataset, near: bool, backbone: str, weights: str, offline: bool, report: Reporter
+    dataset: Dataset, near: bool, backbone: str, weights: str, offline: bool, progress: Progress
 ) -> tuple[list[Copy], Sequence[bytes], dict[int, str]]:
     """What shows one photo, what each file is, and why some cannot be read."""
     if near:
-        engine, network = open_named(backbone, weights=weights, offline=offline, report=report)
-        seen = read_all(dataset.pictures, engine, network.recipe, network.features, report)
+        engine, network = open_named(backbone, weights=weights, offline=offline, progress=progress)
+        seen = read_all(dataset.pictures, engine, network.recipe, network.features, progress)
         return copies(seen.looks, seen.features, seen.usable), seen.looks.fingerprints, seen.looks.errors
-    looks = look(dataset.pictures, report=report)
+    looks = look(dataset.pictures, progress=progress)
     first: dict[bytes, int] = {}
     usable = [index for index in range(len(dataset.names)) if index not in looks.errors]
     found = [(first.setdefault(looks.fingerprints[index], index), index) for index in usable]
@@ -119,7 +119,7 @@ def _units(count: int, same: Sequence[Copy], named: Sequence[str]) -> NDArray[np
 
 
 def _write(
-    dataset: Dataset, usable: list[int], sides: list[str], out: Path, table: bool, link: bool, report: Reporter
+    dataset: Dataset, usable: list[int], sides: list[str], out: Path, table: bool, link: bool, progress: Progress
 ) -> None:
     given = samples_of(dataset)
     chosen = [replace(given[at], part=side) for at, side in zip(usable, sides, strict=True)]
@@ -129,7 +129,7 @@ def _write(
             return
         named = [replace(sample, name="/".join(inside(given[at]))) for at, sample in zip(usable, chosen, strict=True)]
         linked = link and dataset.root is not None
-        write_files(scratch, [sample.picture for sample in chosen], places(named), link=linked, report=report)
+        write_files(scratch, [sample.picture for sample in chosen], places(named), link=linked, progress=progress)
 
 
 def _counts(dataset: Dataset, usable: list[int], sides: list[str]) -> dict[str, dict[str, int]]:

@@ -17,7 +17,7 @@ from tl.evaluation.significance import Comparison, mcnemar
 from tl.features.extract import Features, extract
 from tl.prediction.held_out import HELD_OUT, Answers, answer
 from tl.prediction.predictor import run_engine
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs import folder as folders
 from tl.runs import records
 from tl.runs import run as bundle
@@ -89,33 +89,33 @@ class Asked:
     offline: bool = False
 
 
-def assess(asked: Asked, *, report: Reporter | None = None) -> Assessment:
+def assess(asked: Asked, *, progress: Progress | None = None) -> Assessment:
     """Score a run on the labelled photos of a data set, and write what came out.
 
     Classes are matched by name. Raises DataError where they differ from the run's, unless `allow_missing` has photos of
     unknown classes left out, and where no photo is left; UsageError for a part the data set has not.
     """
-    report = report or Silent()
+    progress = progress or Progress()
     run = bundle.load(asked.run)
     rival = bundle.load(asked.against) if asked.against is not None else None
-    asked, dataset, own = _given(asked, run, report)
+    asked, dataset, own = _given(asked, run, progress)
     dataset, left_out = _matched(asked, dataset, [run, *([rival] if rival else [])])
     folder = Path(asked.out) if asked.out is not None else _folder(run, dataset)
     with folders.claimed(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
-        made = _scored(asked, run, rival, dataset, left_out, folder, report)
+        made = _scored(asked, run, rival, dataset, left_out, folder, progress)
         made = replace(made, held_out=own)
         _write(made, scratch)
     return made
 
 
-def _given(asked: Asked, run: bundle.Run, report: Reporter) -> tuple[Asked, Dataset, str]:
+def _given(asked: Asked, run: bundle.Run, progress: Progress) -> tuple[Asked, Dataset, str]:
     """What is asked with its data set named, that data set, and which part of the run it is, if it is one."""
     if asked.data is not None:
-        found = load(asked.data, labelled=False, download=asked.download, offline=asked.offline, report=report)
+        found = load(asked.data, labelled=False, download=asked.download, offline=asked.offline, progress=progress)
         return asked, found, ""
     if asked.part not in PARTS:
         raise _no_such_part(asked.part)
-    own = held_out(run, report, asked.part)
+    own = held_out(run, progress, asked.part)
     return replace(asked, data=own.where), own.dataset, own.part
 
 
@@ -126,9 +126,9 @@ def _scored(
     dataset: Dataset,
     left_out: dict[str, int],
     folder: Path,
-    report: Reporter,
+    progress: Progress,
 ) -> Assessment:
-    dataset, features = _features(asked, dataset, run, report)
+    dataset, features = _features(asked, dataset, run, progress)
     fresh = _fresh(features, [run, *([rival] if rival else [])])
     places = np.arange(len(fresh)) if asked.include_trained else _unseen(asked, fresh, left_out)
     seen = _only(dataset, places)
@@ -140,7 +140,7 @@ def _scored(
         run.unknown if asked.unknown else None,
         _fitted_on(run),
     )
-    comparison = None if rival is None else _compared(asked, seen, run, rival, answers, report)
+    comparison = None if rival is None else _compared(asked, seen, run, rival, answers, progress)
     against = rival.name if rival is not None else ""
     trained_on = int(np.sum(~fresh[places]))
     return Assessment(run, folder, str(asked.data), seen, answers, left_out, against, comparison, trained_on)
@@ -220,19 +220,19 @@ def _only(dataset: Dataset, places: NDArray[np.int64]) -> Dataset:
     )
 
 
-def _features(asked: Asked, dataset: Dataset, run: bundle.Run, report: Reporter) -> tuple[Dataset, Features]:
-    engine = run_engine(run, asked.engine, asked.precision, at_once=False, threads=asked.threads, report=report)
+def _features(asked: Asked, dataset: Dataset, run: bundle.Run, progress: Progress) -> tuple[Dataset, Features]:
+    engine = run_engine(run, asked.engine, asked.precision, at_once=False, threads=asked.threads, progress=progress)
     recipe = run.backbone.recipe
     if asked.cache:
-        with usable_cache(report) as cache:
-            features = extract(dataset.pictures, engine, recipe, cache, report=report)
+        with usable_cache(progress) as cache:
+            features = extract(dataset.pictures, engine, recipe, cache, progress=progress)
     else:
-        features = extract(dataset.pictures, engine, recipe, None, report=report)
+        features = extract(dataset.pictures, engine, recipe, None, progress=progress)
     if not len(features.kept):
         raise DataError(f"none of the {len(dataset.pictures)} images of {dataset.name} can be read; check the files")
     if features.failures:
         reasons = {dataset.names[at]: why for at, why in features.failures.items()}
-        tell_left_out(reasons, report)
+        tell_left_out(reasons, progress)
         kept = _only(dataset, features.kept)
         broken = tuple(Skipped(name, why) for name, why in reasons.items())
         return replace(kept, skipped=kept.skipped + broken), features
@@ -258,9 +258,9 @@ def _unseen(asked: Asked, fresh: NDArray[np.bool_], left_out: dict[str, int]) ->
 
 
 def _compared(
-    asked: Asked, dataset: Dataset, run: bundle.Run, rival: bundle.Run, answers: Answers, report: Reporter
+    asked: Asked, dataset: Dataset, run: bundle.Run, rival: bundle.Run, answers: Answers, progress: Progress
 ) -> Comparison:
-    _, features = _features(asked, dataset, rival, report)
+    _, features = _features(asked, dataset, rival, progress)
     if len(features.kept) != len(dataset.pictures):
         raise DataError("a photo of the data set was removed while it was scored: run again")
     said = rival.head.probabilities(features.values).argmax(axis=1)

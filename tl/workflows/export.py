@@ -15,7 +15,7 @@ from tl.engines.openvino import OpenVINOEngine
 from tl.errors import DataError, EngineError, RunError, TLError, UsageError
 from tl.exporters.formats import Format, Pixels, Writing, about, chosen
 from tl.exporters.proof import BOUND, INT8_BOUND, Proof, beyond, lines, prove
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs import folder as folders
 from tl.runs import run as bundle
 from tl.runs.photos import Album, Photos
@@ -67,7 +67,7 @@ def export(
     data: str | Path | None = None,
     bound: float | None = None,
     photos: int | None = None,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Export:
     """Write a run as one file or folder that takes photos of any size, and prove it on the photos it was validated on.
 
@@ -77,7 +77,7 @@ def export(
     Raises UsageError for a format that does not exist, EngineError for a runtime that is not installed or a proof that
     fails, RunError for a damaged run or an `out` that exists, DataError where the photos are not found.
     """
-    report, form = report or Silent(), chosen(to, int8)
+    progress, form = progress or Progress(), chosen(to, int8)
     bound = (INT8_BOUND if int8 else BOUND) if bound is None else bound
     if not 0 <= bound <= 1:
         raise UsageError(f"bound {bound:g}: give a share from 0 to 1")
@@ -89,10 +89,10 @@ def export(
     new = [parent for parent in folder.parents if not os.path.exists(parent)]
     try:
         with folders.claimed(folder, latest=False) as scratch:
-            found = Photos(opened, None if data is None else str(data), report)
+            found = Photos(opened, None if data is None else str(data), progress)
             album = found.held_out(photos)
             calibration = found.training(form.calibrated) if int8 else []
-            return _made(opened, engine, form, scratch, folder, album, calibration, bound, report)
+            return _made(opened, engine, form, scratch, folder, album, calibration, bound, progress)
     except BaseException:
         for parent in new:  # made for this export alone, the innermost first
             with suppress(OSError):
@@ -118,19 +118,19 @@ def _made(
     album: Album,
     calibration: Sequence[Pixels],
     bound: float,
-    report: Reporter,
+    progress: Progress,
 ) -> Export:
     told = about(run, form.name, bool(calibration))
     path = scratch / form.model
-    with report.task(f"writing {form.name}", None, "s"):
-        _write(form, Writing(run, path, told, tuple(calibration), report))
+    with progress.task(f"writing {form.name}", None, "s"):
+        _write(form, Writing(run, path, told, tuple(calibration), progress))
     size = sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file())
-    proof = _proved(run, engine, form, path, album, report)
+    proof = _proved(run, engine, form, path, album, progress)
     runtime = f"{form.runtime} {version(form.runtime)}"
     model, count = folder / form.model, len(calibration)
     made = Export(folder, model, form.name, bool(count), size, runtime, told, count, bound, proof)
     for topic, text in lines(made.proof, made.runtime, bound, made.calibrated):
-        report.say(topic, text)
+        progress.log(topic, text)
     failure = beyond(proof, bound, made.int8)
     if failure:
         raise EngineError(
@@ -161,9 +161,11 @@ def _write(form: Format, job: Writing) -> None:
         ) from error
 
 
-def _proved(run: bundle.Run, engine: OpenVINOEngine, form: Format, path: Path, album: Album, report: Reporter) -> Proof:
+def _proved(
+    run: bundle.Run, engine: OpenVINOEngine, form: Format, path: Path, album: Album, progress: Progress
+) -> Proof:
     try:
-        proof = prove(run, engine, album, form.writer.opened(path), report)
+        proof = prove(run, engine, album, form.writer.opened(path), progress)
     except (TLError, OSError):
         raise
     except Exception as error:

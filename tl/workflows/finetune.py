@@ -29,7 +29,7 @@ from tl.learning.head import Fit, fit
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import Weights, choices, resolve
 from tl.prediction.held_out import Answers, answer_held_out, held_out, nothing
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs import folder as folders
 from tl.runs import options, records
 from tl.runs import run as bundle
@@ -56,13 +56,13 @@ class Learned:
     precision: str
 
 
-def finetune(given: Options, *, report: Reporter | None = None, resume: bool = False) -> bundle.Run:
+def finetune(given: Options, *, progress: Progress | None = None, resume: bool = False) -> bundle.Run:
     """Train a classifier on a data set and write its run; with `resume`, go on with one that was interrupted.
 
     Raises the TLError of whatever stands in the way; then no run folder is left behind, but what a killed training
     needs to go on.
     """
-    report = report or Silent()
+    progress = progress or Progress()
     clock = Clock()
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # for the head, half a second
     folder = folders.interrupted(given.out) if resume else None
@@ -71,32 +71,32 @@ def finetune(given: Options, *, report: Reporter | None = None, resume: bool = F
     given.check()
     network = _network(given)
     whole = scratch_wanted(given, not choices(network))
-    dataset = load(given.data, download=given.download, offline=given.offline, report=report)
-    tell_data(dataset, report)
+    dataset = load(given.data, download=given.download, offline=given.offline, progress=progress)
+    tell_data(dataset, progress)
     check_counts(dataset, validation=given.val)
     clock.lap("data")
     folder = folder or _folder(given, network, dataset)
     with folders.claimed(folder, resume=resume) as scratch:
         options.write(given, scratch / "run.toml")
-        weights = resolve(network, given.weights, offline=given.offline, seed=given.seed, report=report)
-        report.say(
+        weights = resolve(network, given.weights, offline=given.offline, seed=given.seed, progress=progress)
+        progress.log(
             "network", f"{network.name}, {weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})"
         )
         clock.lap("weights")
-        with _resumable(scratch, folder, report):
+        with _resumable(scratch, folder, progress):
             learn = _learn_from_scratch if whole else _learn
-            learned = learn(given, dataset, network, weights, scratch, clock, report)
+            learned = learn(given, dataset, network, weights, scratch, clock, progress)
         _write(scratch, given, network, weights, learned, clock)
     return bundle.load(folder)
 
 
 @contextmanager
-def _resumable(scratch: Path, folder: Path, report: Reporter) -> Iterator[None]:
+def _resumable(scratch: Path, folder: Path, progress: Progress) -> Iterator[None]:
     try:
         yield
     except BaseException:
         if (scratch / folders.CHECKPOINT).exists():
-            report.warn(
+            progress.warn(
                 f"what was trained so far is kept: go on with `tl finetune --resume --out {shlex.quote(str(folder))}`"
             )
         raise
@@ -122,39 +122,39 @@ def _learn(
     weights: Weights,
     scratch: Path,
     clock: "Clock",
-    report: Reporter,
+    progress: Progress,
 ) -> Learned:
     engine = open_engine(
-        network, weights, engine=given.engine, precision=given.precision, threads=given.threads, report=report
+        network, weights, engine=given.engine, precision=given.precision, threads=given.threads, progress=progress
     )
     clock.lap("network")
-    features = _features(given, dataset, network, engine, report)
+    features = _features(given, dataset, network, engine, progress)
     clock.lap("features")
-    tell_features(features, engine, report)
+    tell_features(features, engine, progress)
     precision = engine.precision
     del engine  # and with it the compiled network, whose memory the head can use
-    dataset = _usable(dataset, features.failures, report)
-    parts, counted = _split(given, dataset, features, report)
+    dataset = _usable(dataset, features.failures, progress)
+    parts, counted = _split(given, dataset, features, progress)
     if weights.choice != "none":  # to random weights all photos look alike
-        tell_doubts(glance(dataset, features.values, parts, given.data), report)
+        tell_doubts(glance(dataset, features.values, parts, given.data), progress)
     fitted = fit(
         features.values[parts.train],
         dataset.labels[parts.train],
         len(dataset.class_names),
         fingerprints=[counted.fingerprints[at] for at in parts.train],
         seed=given.seed,
-        report=report,
+        progress=progress,
     )
     clock.lap("head")
-    report.say(
+    progress.log(
         "head",
         f"softmax regression, L2 {fitted.strength:.2g} of {len(fitted.trials)} tried on held-out training photos",
     )
     unknown = measure(features.values[parts.train], dataset, parts.train, given)
     answers = answer_held_out(fitted.head, features.values[held_out(parts)], dataset, parts, unknown)
-    tell_confidence(answers, report)
+    tell_confidence(answers, progress)
     job = Attempt(given, dataset, counted, parts, fitted.head, answers, network, weights)
-    outcome = attempt(job, scratch, clock.started, report)
+    outcome = attempt(job, scratch, clock.started, progress)
     if outcome is not None:
         clock.lap("fine-tuning")
     if outcome is not None and outcome.kept:
@@ -172,38 +172,38 @@ def _learn_from_scratch(
     weights: Weights,
     scratch: Path,
     clock: "Clock",
-    report: Reporter,
+    progress: Progress,
 ) -> Learned:
-    found = survey(dataset.pictures, network.recipe, report=report)
-    dataset = _usable(dataset, found.failures, report)
-    parts, counted = _split(given, dataset, found, report)
+    found = survey(dataset.pictures, network.recipe, progress=progress)
+    dataset = _usable(dataset, found.failures, progress)
+    parts, counted = _split(given, dataset, found, progress)
     clock.lap("reading")
     head = first_head(network.features, len(dataset.class_names), given.seed)
     job = Attempt(given, dataset, counted, parts, head, nothing(head, len(dataset.class_names)), network, weights)
-    outcome = from_scratch(job, scratch, clock.started, report)
+    outcome = from_scratch(job, scratch, clock.started, progress)
     clock.lap("training")
     return Learned(dataset, found.fingerprints, parts, None, outcome.answers, outcome.trunk, outcome, given.precision)
 
 
-def _split(given: Options, dataset: Dataset, features: Features, report: Reporter) -> tuple[Split, Features]:
+def _split(given: Options, dataset: Dataset, features: Features, progress: Progress) -> tuple[Split, Features]:
     """The split, and the features under the content hash that each photo counts as: copies of one stay together."""
-    with usable_cache(report) if given.cache else nullcontext() as cache:
-        looks = look(dataset.pictures, known=features.fingerprints, cache=cache, report=report)
+    with usable_cache(progress) if given.cache else nullcontext() as cache:
+        looks = look(dataset.pictures, known=features.fingerprints, cache=cache, progress=progress)
     found = originals(looks, dataset.labels)
     own = features.fingerprints
     parts = split(dataset, own, originals=found.fingerprints, validation=given.val, seed=given.seed)
-    tell_split(parts, given.seed, report, found.notes)
+    tell_split(parts, given.seed, progress, found.notes)
     return parts, replace(features, fingerprints=found.fingerprints)
 
 
-def _features(given: Options, dataset: Dataset, network: Backbone, engine: Engine, report: Reporter) -> Features:
+def _features(given: Options, dataset: Dataset, network: Backbone, engine: Engine, progress: Progress) -> Features:
     if not given.cache:
-        return extract(dataset.pictures, engine, network.recipe, None, report=report)
-    with usable_cache(report) as cache:
-        return extract(dataset.pictures, engine, network.recipe, cache, report=report)
+        return extract(dataset.pictures, engine, network.recipe, None, progress=progress)
+    with usable_cache(progress) as cache:
+        return extract(dataset.pictures, engine, network.recipe, cache, progress=progress)
 
 
-def _usable(dataset: Dataset, failures: dict[int, str], report: Reporter) -> Dataset:
+def _usable(dataset: Dataset, failures: dict[int, str], progress: Progress) -> Dataset:
     if not failures:
         return dataset
     if len(failures) == len(dataset.pictures):
@@ -211,7 +211,7 @@ def _usable(dataset: Dataset, failures: dict[int, str], report: Reporter) -> Dat
         raise DataError(
             f"none of the {len(failures)} images of {dataset.name} can be read ({name}: {reason}); check the files"
         )
-    tell_left_out({dataset.names[index]: reason for index, reason in failures.items()}, report)
+    tell_left_out({dataset.names[index]: reason for index, reason in failures.items()}, progress)
     return dataset.without(failures)
 
 

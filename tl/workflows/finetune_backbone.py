@@ -30,7 +30,7 @@ from tl.learning.unknown import fit as fit_unknown
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights, sha256_of
 from tl.prediction.held_out import VALIDATION, Answers, answer_held_out, held_out
-from tl.progress import Reporter
+from tl.progress import Progress
 from tl.runs.folder import CHECKPOINT
 from tl.runs.options import Options, seconds
 from tl.workflows.finetune_log import spread, tell_plan
@@ -91,30 +91,30 @@ class Outcome:
             self.tuned.weights.unlink(missing_ok=True)
 
 
-def attempt(given: Attempt, folder: Path, started: float, report: Reporter) -> Outcome | None:
+def attempt(given: Attempt, folder: Path, started: float, progress: Progress) -> Outcome | None:
     """Train the backbone as the options ask; None where they, or the rules, leave it at the head.
 
     `started` is when the run began, a time of `time.monotonic`, from which a budget counts.
     """
-    job = _job(given, started, report)
+    job = _job(given, started, progress)
     if job is None:
         return None
     with board(folder / "tensorboard" if given.options.tensorboard else None) as listen:
-        tuned = tune(job, folder, report, listen)
-    tell_tuned(tuned, report)
-    trunk, answers = answered(given, tuned, folder, report)
-    return _judged(given, job.unfreeze, tuned, trunk, answers, report)
+        tuned = tune(job, folder, progress, listen)
+    tell_tuned(tuned, progress)
+    trunk, answers = answered(given, tuned, folder, progress)
+    return _judged(given, job.unfreeze, tuned, trunk, answers, progress)
 
 
-def answered(given: Attempt, tuned: Tuned, folder: Path, report: Reporter) -> tuple[Trunk, Answers]:
+def answered(given: Attempt, tuned: Tuned, folder: Path, progress: Progress) -> tuple[Trunk, Answers]:
     """The trained network as it will predict, and what it says of the photos that were not trained on."""
     weights = Weights("tuned", tuned.weights, "this run", sha256_of(tuned.weights))
     shutil.rmtree(folder / _TUNED, ignore_errors=True)
-    trunk = convert(given.backbone, weights, folder / _TUNED, report=report)
+    trunk = convert(given.backbone, weights, folder / _TUNED, progress=progress)
     engine = _engine(given, weights, trunk)
     places, known = held_out(given.split), _sample(given)
     pictures = [given.dataset.pictures[at] for at in np.concatenate([places, known])]
-    features = extract(pictures, engine, given.backbone.recipe, None, report=report)
+    features = extract(pictures, engine, given.backbone.recipe, None, progress=progress)
     if len(features.kept) != len(pictures):
         raise EngineError("a photo of the data set was removed while the network was trained: run again")
     values, of_known = features.values[: len(places)], features.values[len(places) :]
@@ -140,21 +140,21 @@ def _sample(given: Attempt) -> NDArray[np.int64]:
     return np.sort(shuffled[:_KNOWN])
 
 
-def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
+def _job(given: Attempt, started: float, progress: Progress) -> Job | None:
     options, train = given.options, given.split.train
     unfreeze = options.unfreeze
     if unfreeze == "auto":
         unfreeze = unfreeze_rule(len(train), len(given.dataset.class_names), gpu=has_gpu())
-        report.say("fine-tuning", f"auto: {unfreeze} of the backbone, for {len(train):,} photos")
+        progress.log("fine-tuning", f"auto: {unfreeze} of the backbone, for {len(train):,} photos")
     if unfreeze == "none":
-        _tell_idle(options, report)
+        _tell_idle(options, progress)
         return None
     rule = overridden(tuning_rule(len(train), unfreeze), options)
     monitor = monitored(given, rule)
     inner = np.setdiff1d(train, monitor)
     head = given.head if not len(monitor) else _head_without(given, inner)
-    tell_plan(unfreeze, rule, len(inner), len(monitor), report)
-    weights_of, balanced = _balance(given, inner, report)
+    tell_plan(unfreeze, rule, len(inner), len(monitor), progress)
+    weights_of, balanced = _balance(given, inner, progress)
     kept = np.concatenate([inner, monitor])
     return Job(
         given.backbone,
@@ -177,13 +177,13 @@ def _job(given: Attempt, started: float, report: Reporter) -> Job | None:
     )
 
 
-def _tell_idle(options: Options, report: Reporter) -> None:
+def _tell_idle(options: Options, progress: Progress) -> None:
     """Options for training the backbone, where it is not trained."""
     names = ("epochs", "batch", "lr", "optimizer", "weight_decay", "label_smoothing", "augment", "views", "budget")
     idle = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
     if idle:
         count = "counts" if len(idle) == 1 else "count"
-        report.warn(f"{', '.join(idle)} {count} only where the backbone is trained: add --unfreeze last, half or all")
+        progress.warn(f"{', '.join(idle)} {count} only where the backbone is trained: add --unfreeze last, half or all")
 
 
 def deadline_of(given: Attempt, started: float) -> float:
@@ -233,18 +233,18 @@ def _head_without(given: Attempt, inner: NDArray[np.int64]) -> Head:
     ).head
 
 
-def _balance(given: Attempt, inner: NDArray[np.int64], report: Reporter) -> tuple[tuple[float, ...] | None, bool]:
+def _balance(given: Attempt, inner: NDArray[np.int64], progress: Progress) -> tuple[tuple[float, ...] | None, bool]:
     counts = Counter(int(label) for label in given.dataset.labels[inner])
     per_class = tuple(max(1, counts[at]) for at in range(len(given.dataset.class_names)))
     asked = given.options.balance
     uneven = f"classes have {spread(per_class)} photos"
     weights = class_weights(per_class)
     if asked == "sampling":
-        report.say("", f"{uneven}: each is drawn as often as the others")
+        progress.log("", f"{uneven}: each is drawn as often as the others")
         return None, True
     if asked == "none" or weights is None:
         return None, False
-    report.say("", f"{uneven}: weighted {min(weights):.2f} to {max(weights):.2f}, the fewer the more")
+    progress.log("", f"{uneven}: weighted {min(weights):.2f} to {max(weights):.2f}, the fewer the more")
     return weights, False
 
 
@@ -265,7 +265,7 @@ def _calibrated(head: Head, values: NDArray[np.float32], given: Attempt, unknown
     return answer_held_out(head, values, given.dataset, given.split, unknown, VALIDATION)
 
 
-def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: Answers, report: Reporter) -> Outcome:
+def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: Answers, progress: Progress) -> Outcome:
     places = np.searchsorted(held_out(given.split), given.split.validation)
     truth = given.dataset.labels[given.split.validation]
     right = [side.shares[places].argmax(axis=1) == truth for side in (given.answers, answers)]
@@ -274,20 +274,20 @@ def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: 
     # It is a copy of the whole network, while the head alone shares its trunk with other runs: a tie is not worth that,
     # even of lower log-loss. One photo is, though chance may give it: who unfroze the backbone asked for the likelier.
     kept = comparison.gained > comparison.lost
-    report.say("compared", comparison.sentence("the head alone", "the tuned network"))
+    progress.log("compared", comparison.sentence("the head alone", "the tuned network"))
     figures = f"top-1 {100 * before.top1.value:.1f} to {100 * after.top1.value:.1f} %"
     loss = f"log-loss {before.log_loss:.3f} to {after.log_loss:.3f}"
     verdict = "the tuned network is kept" if kept else "no more right on validation, so the head alone is kept"
-    report.say("", f"{figures}, {loss}: {verdict}")
+    progress.log("", f"{figures}, {loss}: {verdict}")
     return Outcome(unfreeze, tuned, trunk, answers, given.answers.scores, comparison, kept)
 
 
-def tell_tuned(tuned: Tuned, report: Reporter) -> None:
+def tell_tuned(tuned: Tuned, progress: Progress) -> None:
     """How training went."""
     count = f"{tuned.steps:,} steps, {tuned.trained:,} parameters, {tuned.speed:.1f} images/s ({tuned.precision})"
-    report.say("", count)
+    progress.log("", count)
     if tuned.stopped:
-        report.say("", f"stopped early: {tuned.stopped}; the best weights so far are taken")
+        progress.log("", f"stopped early: {tuned.stopped}; the best weights so far are taken")
 
 
 def wanted(options: Options, zoo: bool) -> bool:
@@ -298,13 +298,13 @@ def wanted(options: Options, zoo: bool) -> bool:
     return options.weights == "none" and (options.unfreeze == "all" or (zoo and options.unfreeze in ("none", "auto")))
 
 
-def from_scratch(given: Attempt, folder: Path, started: float, report: Reporter) -> Outcome:
+def from_scratch(given: Attempt, folder: Path, started: float, progress: Progress) -> Outcome:
     """Train a network from random weights. `given.head` and `given.answers` are of no account."""
     options, train = given.options, given.split.train
     rule = overridden(scratch_rule(len(train)), options)
     monitor = monitored(given, rule)
     inner = np.setdiff1d(train, monitor)
-    tell_plan("all", rule, len(inner), len(monitor), report, scratch=True)
+    tell_plan("all", rule, len(inner), len(monitor), progress, scratch=True)
     kept = np.concatenate([inner, monitor])
     job = Job(
         backbone=given.backbone,
@@ -324,10 +324,10 @@ def from_scratch(given: Attempt, folder: Path, started: float, report: Reporter)
         scratch=True,
     )
     with board(folder / "tensorboard" if options.tensorboard else None) as listen:
-        tuned = tune(job, folder, report, listen)
-    tell_tuned(tuned, report)
-    trunk, answers = answered(given, tuned, folder, report)
-    _tell_doubt(given.backbone.name, answers.scores["validation"], report)
+        tuned = tune(job, folder, progress, listen)
+    tell_tuned(tuned, progress)
+    trunk, answers = answered(given, tuned, folder, progress)
+    _tell_doubt(given.backbone.name, answers.scores["validation"], progress)
     return Outcome("all", tuned, trunk, answers, {}, None, True)
 
 
@@ -338,7 +338,7 @@ def first_head(features: int, classes: int, seed: int) -> Head:
     return Head(kernel, np.zeros(classes, np.float32), 1.0)
 
 
-def _tell_doubt(name: str, score: Evaluation, report: Reporter) -> None:
+def _tell_doubt(name: str, score: Evaluation, progress: Progress) -> None:
     """That a network did not learn, or that the photos do not tell."""
     top1, largest = score.top1, score.class_photos[1] / score.count
     verdict = learned(top1.low, top1.high, largest)
@@ -350,6 +350,8 @@ def _tell_doubt(name: str, score: Evaluation, report: Reporter) -> None:
         f"class alone gives {100 * largest:.1f} %"
     )
     if verdict is None:
-        report.warn(f"so few photos do not tell whether {name} learned: {figures}; history.csv tells how its loss fell")
+        progress.warn(
+            f"so few photos do not tell whether {name} learned: {figures}; history.csv tells how its loss fell"
+        )
     else:
-        report.warn(f"{name} did not learn: {figures}; gradients.csv tells how long each layer's gradient was")
+        progress.warn(f"{name} did not learn: {figures}; gradients.csv tells how long each layer's gradient was")

@@ -10,24 +10,24 @@ from tl.engines.engine import Engine
 from tl.features.extract import Features
 from tl.learning.rules import TuningRule
 from tl.prediction.held_out import Answers
-from tl.progress import Reporter
+from tl.progress import Progress
 
 PARTS = ("train", "validation", "test")
 _NAMED = 5  # files left out that are named; the others are counted
 
 
-def tell_data(dataset: Dataset, report: Reporter) -> None:
+def tell_data(dataset: Dataset, progress: Progress) -> None:
     """How many images of which classes, and what was left out."""
     counts = Counter(int(label) for label in dataset.labels)
     per_class = [f"{name} {counts[at]}" for at, name in enumerate(dataset.class_names)]
     shown = ", ".join(per_class) if len(per_class) <= 6 else f"{spread(counts.values())} each"
-    report.say("data", f"{dataset.name}: {len(dataset.pictures):,} images, {len(per_class)} classes ({shown})")
+    progress.log("data", f"{dataset.name}: {len(dataset.pictures):,} images, {len(per_class)} classes ({shown})")
     for note in dataset.notes:
-        report.say("", note)
+        progress.log("", note)
     doubt = several(dataset)
     if doubt:
-        report.warn(doubt)
-    tell_left_out({item.path: item.reason for item in dataset.skipped}, report)
+        progress.warn(doubt)
+    tell_left_out({item.path: item.reason for item in dataset.skipped}, progress)
 
 
 def spread(counts: Collection[int]) -> str:
@@ -36,54 +36,54 @@ def spread(counts: Collection[int]) -> str:
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
-def tell_left_out(reasons: Mapping[str, str], report: Reporter) -> None:
+def tell_left_out(reasons: Mapping[str, str], progress: Progress) -> None:
     """Files that cannot be used, and why."""
     for name, reason in list(reasons.items())[:_NAMED]:
-        report.warn(f"left out {name}: {reason}")
+        progress.warn(f"left out {name}: {reason}")
     if len(reasons) > _NAMED:
-        report.warn(f"left out {len(reasons) - _NAMED} more; all are listed in the run's skipped.csv")
+        progress.warn(f"left out {len(reasons) - _NAMED} more; all are listed in the run's skipped.csv")
 
 
-def tell_features(features: Features, engine: Engine, report: Reporter) -> None:
+def tell_features(features: Features, engine: Engine, progress: Progress) -> None:
     """How many were computed, how fast, and by what."""
     computed = len(features.kept) - features.cached
     rate = f", {computed / features.seconds:.0f} images/s" if computed else ""
     kept = f"{features.cached:,} from the cache, " if features.cached else ""
-    report.say(
+    progress.log(
         "features", f"{kept}{computed:,} computed in {features.seconds:.1f} s{rate} ({engine.name} {engine.precision})"
     )
 
 
-def tell_split(parts: Split, seed: int, report: Reporter, notes: Sequence[str] = ()) -> None:
+def tell_split(parts: Split, seed: int, progress: Progress, notes: Sequence[str] = ()) -> None:
     """How many photos each part has, and more `notes` on how they were divided."""
     counts = ", ".join(f"{len(getattr(parts, name)):,} {name}" for name in PARTS if len(getattr(parts, name)))
-    report.say("split", f"{counts} (seed {seed})")
+    progress.log("split", f"{counts} (seed {seed})")
     for note in (*parts.notes, *notes):
-        report.say("", note)
+        progress.log("", note)
 
 
-def tell_confidence(answers: Answers, report: Reporter) -> None:
+def tell_confidence(answers: Answers, progress: Progress) -> None:
     """What was done so that a confidence can be believed."""
-    report.say("confidence", f"temperature {answers.head.temperature:.2f}")
+    progress.log("confidence", f"temperature {answers.head.temperature:.2f}")
     if answers.unknown is not None:
-        report.say("unknown", answers.unknown.sentence)
+        progress.log("unknown", answers.unknown.sentence)
 
 
-def tell_doubts(doubts: str, report: Reporter) -> None:
+def tell_doubts(doubts: str, progress: Progress) -> None:
     """What a glance at the data set finds worth a check; nothing where there is nothing."""
     if doubts:
-        report.warn(doubts)
+        progress.warn(doubts)
 
 
 def tell_plan(
-    unfreeze: str, rule: TuningRule, train: int, monitor: int, report: Reporter, *, scratch: bool = False
+    unfreeze: str, rule: TuningRule, train: int, monitor: int, progress: Progress, *, scratch: bool = False
 ) -> None:
     """What will be trained, and how."""
     held_out = f", {monitor:,} of them held out to stop early" if monitor else ""
     what = "from random weights" if scratch else f"{unfreeze} of the backbone"
-    report.say("training" if scratch else "fine-tuning", f"{what} on {train + monitor:,} photos{held_out}")
+    progress.log("training" if scratch else "fine-tuning", f"{what} on {train + monitor:,} photos{held_out}")
     smoothing = f", label smoothing {rule.label_smoothing:g}" if rule.label_smoothing else ""
-    report.say(
+    progress.log(
         "",
         f"{rule.optimizer}, learning rate {rule.learning_rate:.2g}, {rule.epochs} epochs of batches of {rule.batch}, "
         f"augmentation {rule.augment}{smoothing}",

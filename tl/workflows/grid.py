@@ -19,7 +19,7 @@ from tl.errors import DataError, ImageError, StorageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
 from tl.networks.backbones import Recipe
 from tl.prediction.predictor import Prediction, Predictor
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs.photos import held_out
 from tl.runs.run import Run, trained_on
 from tl.views.pictures.grid import Tile, draw
@@ -130,7 +130,7 @@ def pick(
     count: int = 25,
     seed: int = 0,
     explain: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Gallery:
     """Predict the photos of a data set and choose which to show; `explain` finds what spoke for each of these labels.
 
@@ -140,21 +140,21 @@ def pick(
     """
     _check(only, ONLY, "--only")
     _check(sort, SORTS, "--sort")
-    report = report or Silent()
-    own = held_out(predictor.run, report) if data is None else None
-    dataset = own.dataset if own is not None else load(str(data), labelled=False, report=report)
+    progress = progress or Progress()
+    own = held_out(predictor.run, progress) if data is None else None
+    dataset = own.dataset if own is not None else load(str(data), labelled=False, progress=progress)
     _check_classes(predictor.run, dataset)
     chosen = list(range(len(dataset.pictures)))
     if only == "all" and sort == "name" and 0 < count < len(chosen):
         chosen = sorted(sorted(chosen, key=lambda at: _lot(seed, dataset.names[at]))[:count])
-    shown = _answered(predictor, dataset, chosen, report)
+    shown = _answered(predictor, dataset, chosen, progress)
     known = [item for item in shown if item.truth is not None]
     if only != "all" and not known:
         raise UsageError(f"--only {only} needs to know what is true: {dataset.name} has no class folders")
     wanted = _wanted(shown, only, sort)[: count or None]
     on = dataset.name if own is None else f"its {own.part} photos of {dataset.name}"
     if explain:
-        wanted = _explained(predictor.run, wanted, report)
+        wanted = _explained(predictor.run, wanted, progress)
     fresh = [item for item in known if not item.trained]
     return Gallery(
         f"{predictor.run.name} on {on}",
@@ -221,11 +221,11 @@ def save(image: "Image", target: Path) -> None:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}; give another --out") from error
 
 
-def _answered(predictor: Predictor, dataset: Dataset, chosen: Sequence[int], report: Reporter) -> list[Shown]:
+def _answered(predictor: Predictor, dataset: Dataset, chosen: Sequence[int], progress: Progress) -> list[Shown]:
     """Those of the chosen photos that can be read, with what is said of them."""
     items = [(dataset.names[at], dataset.pictures[at]) for at in chosen]
-    with usable_cache(report) as cache:
-        answers = {chosen[at]: answer for at, answer in predictor.stream(items, cache=cache, report=report)}
+    with usable_cache(progress) as cache:
+        answers = {chosen[at]: answer for at, answer in predictor.stream(items, cache=cache, progress=progress)}
     seen = trained_on(predictor.run)
     return [
         Shown(dataset.pictures[at], answers[at], _truth(dataset, at), trained=answers[at].sha256 in seen)
@@ -234,10 +234,10 @@ def _answered(predictor: Predictor, dataset: Dataset, chosen: Sequence[int], rep
     ]
 
 
-def _explained(run: Run, items: list[Shown], report: Reporter) -> list[Shown]:
+def _explained(run: Run, items: list[Shown], progress: Progress) -> list[Shown]:
     explainer = Explainer(run.trunk, run.backbone.recipe, run.head)
     made = []
-    with report.task("explaining", len(items), "photos") as task:
+    with progress.task("explaining", len(items), "photos") as task:
         for item in items:
             with suppress(ImageError):  # gone since it was predicted: it is drawn as missing
                 [why] = explainer.explain([item.picture], [run.classes.index(item.prediction.label)])

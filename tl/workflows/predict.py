@@ -12,7 +12,7 @@ from tl.data.inputs import Request, requested
 from tl.errors import UsageError
 from tl.prediction.predictor import Prediction, Predictor
 from tl.prediction.rows import Columns, form_of
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs import run as bundle
 
 # What writes rows and sorts photos is imported where that is asked for: one photo is answered sooner without.
@@ -63,7 +63,7 @@ def label(
     each: Each = lambda *_: None,
     *,
     made: Labelled | None = None,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Labelled:
     """Label what was asked for, in its order; `each` is called with every prediction, and the
     columns of its row, once that is written.
@@ -84,7 +84,7 @@ def label(
         unknown=asked.unknown,
         threads=asked.threads,
         alone=asked.request.single,
-        report=report,
+        progress=progress,
     )
     items = requested(asked.request, at_least=predictor.at_least)
     with ExitStack() as stack:
@@ -96,7 +96,7 @@ def label(
             made.before, made.failed = done.rows, done.failed
             items = done.without(items)
         sort = stack.enter_context(sorting(asked.by_class, asked.link, run, made))
-        task = stack.enter_context((report or Silent()).task("photos", None, "photos"))
+        task = stack.enter_context((progress or Progress()).task("photos", None, "photos"))
         for prediction, photo in with_files(predictor, items, asked.top):
             sort(prediction, photo)
             if rows is not None:

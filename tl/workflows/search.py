@@ -16,7 +16,7 @@ from tl.features.extract import Features, extract
 from tl.neighbors import most_similar
 from tl.networks.backbones import Recipe
 from tl.prediction.predictor import run_engine
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs.run import load as load_run
 
 
@@ -73,7 +73,7 @@ def search(
     count: int = 12,
     download: bool = False,
     offline: bool = False,
-    report: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> Search:
     """The `count` photos of a data set most like each of the named images, by a `backbone` or the network of a `run`.
 
@@ -84,14 +84,14 @@ def search(
         raise UsageError("--run has a network of its own: give --run or --backbone, not both")
     if not images or count < 1:
         raise UsageError("a search takes at least one image, and finds at least one")
-    report = report or Silent()
-    dataset = load(data, labelled=False, download=download, offline=offline, report=report)
-    engine, recipe, network = _opened(backbone, weights, run, offline, report)
-    with usable_cache(report) as cache:
-        asked = extract([picture for _, picture in images], engine, recipe, cache, report=Silent())
+    progress = progress or Progress()
+    dataset = load(data, labelled=False, download=download, offline=offline, progress=progress)
+    engine, recipe, network = _opened(backbone, weights, run, offline, progress)
+    with usable_cache(progress) as cache:
+        asked = extract([picture for _, picture in images], engine, recipe, cache, progress=Progress())
         for index, reason in asked.failures.items():
             raise DataError(f"image {images[index][0]!r} cannot be searched for: {reason}")
-        made = extract(dataset.pictures, engine, recipe, cache, report=report)
+        made = extract(dataset.pictures, engine, recipe, cache, progress=progress)
     if not len(made.kept):
         raise DataError(f"none of the images of {str(data)!r} can be read: look with tl data check")
     answers = _answers(images, asked, dataset, made, count)
@@ -99,10 +99,10 @@ def search(
 
 
 def _opened(
-    backbone: str | None, weights: str, run: str | Path | None, offline: bool, report: Reporter
+    backbone: str | None, weights: str, run: str | Path | None, offline: bool, progress: Progress
 ) -> tuple[Engine, Recipe, str]:
     if run is None:
-        engine, network = open_named(backbone or "resnet50", weights=weights, offline=offline, report=report)
+        engine, network = open_named(backbone or "resnet50", weights=weights, offline=offline, progress=progress)
         return engine, network.recipe, network.name
     loaded = load_run(run)
     engine = run_engine(loaded, at_once=False)

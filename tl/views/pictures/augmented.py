@@ -17,7 +17,7 @@ from tl.features.activations import MARGIN
 from tl.learning.augment import Augment, Augmentation, augmenter
 from tl.learning.rules import tuning_rule, unfreeze_rule
 from tl.networks.backbones import Recipe, backbone
-from tl.progress import Reporter, Silent
+from tl.progress import Progress
 from tl.runs.options import Options
 from tl.views.pictures import text
 from tl.views.pictures.grid import INK, MOST_PIXELS, MOUNT, PAGE, QUIET, SMALLEST_TILE, Colour
@@ -120,18 +120,18 @@ def draw(
     return page
 
 
-def draw_samples(options: Options, report: Reporter | None = None) -> "Image":
+def draw_samples(options: Options, progress: Progress | None = None) -> "Image":
     """Draw a few photos of the data set, each beside what training with these options would make of it.
 
     No network is built and no weights are needed. Raises UsageError for options that cannot be meant, DataError where
     none of the photos drawn can be read.
     """
     options.check()
-    report = report or Silent()
+    progress = progress or Progress()
     recipe = backbone(options.backbone).recipe
     recipe = replace(recipe, image_size=options.image_size or recipe.image_size)
-    dataset = load(options.data, download=options.download, offline=options.offline, report=report)
-    tell_data(dataset, report)
+    dataset = load(options.data, download=options.download, offline=options.offline, progress=progress)
+    tell_data(dataset, progress)
     level, unfreeze = _level(options, dataset)
     # photos can be mixed only where they reach the network anew in every step: where all of it is trained
     plan = Augmentation(level, recipe.image_size, len(dataset.class_names), mixes=unfreeze == "all")
