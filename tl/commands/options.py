@@ -1,0 +1,106 @@
+"""Click options made from the options of a workflow, and those that many commands share."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tl.options import Spec, base_type, flag, specs
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def workflow_options(cls: type, *, leave_out: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Add an option to a command for each field of an options dataclass, in the order of its fields.
+
+    The command receives them by name; `cls(**options)` puts them back together.
+    """
+
+    def decorate(function: Command) -> Command:
+        defaults = {entry.name: entry.default for entry in dataclasses.fields(cls)}
+        for name, spec in reversed(specs(cls).items()):
+            if name not in leave_out and not spec.hidden:
+                function = _click_option(cls, name, spec, defaults[name])(function)
+        return function
+
+    return decorate
+
+
+def _click_option(cls: type, name: str, spec: Spec, default: Any) -> Callable[[Command], Command]:
+    kind, _, repeated = base_type(cls, name)
+    help_text = spec.help
+    if default is None and spec.default_text:
+        help_text += f"  [default: {spec.default_text}]"
+    declared = [flag(name), name]
+    if spec.short:
+        declared.insert(0, spec.short)
+    if kind is bool:
+        if default:
+            declared = [f"{flag(name)}/{spec.off or '--no-' + name.replace('_', '-')}", name]
+        return click.option(*declared, is_flag=True, default=default, show_default=bool(default), help=help_text)
+    shown = default is not dataclasses.MISSING and default not in (None, (), "")
+    converter: Any = CommaSeparated(_converter(kind, spec)) if repeated else _converter(kind, spec)
+    return click.option(
+        *declared,
+        type=converter,
+        default=None if default is dataclasses.MISSING else default,
+        required=default is dataclasses.MISSING,
+        show_default=",".join(map(str, default)) if repeated and shown else shown,
+        metavar=spec.metavar or None,
+        help=help_text,
+    )
+
+
+def _converter(kind: type, spec: Spec) -> Any:
+    if spec.choices:
+        return click.Choice(spec.choices)
+    bounds: dict[str, Any] = {"min": spec.low, "max": spec.high}
+    if kind is float:
+        is_open = spec.exclusive
+        return Number(**bounds, min_open=is_open and spec.low is not None, max_open=is_open and spec.high is not None)
+    if kind is int:
+        return click.INT if spec.low is None and spec.high is None else click.IntRange(**bounds)
+    return click.Path(path_type=Path) if kind is Path else click.STRING
+
+
+class Number(click.FloatRange):
+    """A finite number between two others."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or a usage error."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return super()._describe_range() if self.min is not None or self.max is not None else ""
+
+
+class CommaSeparated(click.ParamType):  # type: ignore[type-arg]
+    """A tuple of values, separated by commas on the command line."""
+
+    name = "list"
+
+    def __init__(self, item: Any) -> None:
+        self._item = item
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The values in the order typed; empty ones are passed over."""
+        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+        return tuple(self._item.convert(part, param, ctx) for part in parts if part != "")
+
+
+def json_option(function: Command) -> Command:
+    """--json, as the argument `as_json`: one JSON object on standard output instead of text."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(function)
+
+
+def quiet_option(function: Command) -> Command:
+    """--quiet: nothing but errors."""
+    return click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")(function)

@@ -1,0 +1,292 @@
+"""Options of a workflow: a frozen dataclass whose fields carry default, type, choices, bounds and help.
+
+The dataclass is the only definition of a workflow's options. From it come the click options (`tl.commands.options`),
+the keyword arguments of the function in `import tl` (`keywords`), run.toml (`read_toml`, `write_toml`) and the JSON
+schema of the service (`json_schema`); `check` holds values from all four to the same choices and bounds.
+"""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tl.errors import UsageError
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is known of an option besides its name, type and default.
+
+    `low` and `high` bound a number, both included unless `exclusive`. `default_text` says what None stands for.
+    `parse` raises UsageError for a text that is not understood, such as a duration.
+    """
+
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    exclusive: bool = False
+    unit: str = ""
+    default_text: str = ""
+    metavar: str = ""
+    short: str = ""
+    off: str = ""
+    hidden: bool = False
+    parse: Callable[[str], Any] | None = None
+
+
+def option(default: Any = MISSING, help: str = "", **spec: Any) -> Any:
+    """A field of an options dataclass; the keywords are the fields of `Spec`."""
+    return field(default=default, metadata={"spec": Spec(help, **spec)})
+
+
+def run_option() -> Any:
+    """The field `run: str | None` of a workflow that uses a run."""
+    return option(None, "Run folder.", default_text="the newest in runs/", metavar="RUN")
+
+
+def offline_option() -> Any:
+    """The field `offline: bool` of a workflow that may download."""
+    return option(False, "Never touch the network.")
+
+
+def download_option() -> Any:
+    """The field `download: bool` of a workflow that takes known data sets."""
+    return option(False, "Download a known data set (dogs-vs-cats, cifar100) if it is not on this machine.")
+
+
+def engine_option() -> Any:
+    """The field `engine: str` of a workflow that runs a network."""
+    return option("auto", "Inference engine.", choices=("auto", "openvino", "tensorflow"))
+
+
+def precision_option() -> Any:
+    """The field `precision: str` of a workflow that runs a network."""
+    return option("auto", "Precision of the network.", choices=("auto", "f32", "bf16", "f16"))
+
+
+def threads_option() -> Any:
+    """The field `threads: int | None` of a workflow that runs a network."""
+    return option(None, "CPU threads of the engine.", low=1, high=1024, unit="threads", default_text="all cores")
+
+
+def specs(cls: type) -> dict[str, Spec]:
+    """The options of a dataclass by name: its fields made with `option`."""
+    return {entry.name: entry.metadata["spec"] for entry in dataclasses.fields(cls) if "spec" in entry.metadata}
+
+
+def base_type(cls: type, name: str) -> tuple[type, bool, bool]:
+    """The plain type of an option, whether it may be None, and whether it is a tuple of that type."""
+    hint = typing.get_type_hints(cls)[name]
+    members = [hint]
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        members = list(typing.get_args(hint))
+    plain = [member for member in members if member is not type(None)]
+    repeated = typing.get_origin(plain[0]) is tuple
+    kind = typing.get_args(plain[0])[0] if repeated else plain[0]
+    for wanted in (Path, str, float, int, bool):  # `str | float`: a text is converted where it is used
+        if wanted in plain:
+            kind = wanted
+            break
+    return kind, type(None) in members, repeated
+
+
+def flag(name: str) -> str:
+    """The command-line name of an option: `--image-size` for `image_size`."""
+    return "--" + name.replace("_", "-")
+
+
+def check(options: Any) -> None:
+    """Raises UsageError for a value outside of an option's choices or bounds, naming the option and what is allowed."""
+    for name, spec in specs(type(options)).items():
+        value = getattr(options, name)
+        values = value if isinstance(value, tuple) else (value,)
+        for one in values:
+            if one is not None:
+                _check_value(name, spec, one)
+
+
+def _check_value(name: str, spec: Spec, value: Any) -> None:
+    if spec.choices and str(value) not in spec.choices:
+        raise UsageError(f"{flag(name)} {value}: choose {', '.join(spec.choices)}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and not _within(spec, value):
+        raise UsageError(f"{flag(name)} {value:g}: give {_bounds(spec)}")
+    if spec.parse is not None:
+        spec.parse(str(value))
+
+
+def _within(spec: Spec, value: float) -> bool:
+    low, high = spec.low, spec.high
+    if spec.exclusive:
+        return (low is None or low < value) and (high is None or value < high)
+    return (low is None or low <= value) and (high is None or value <= high)  # NaN fails both
+
+
+def _bounds(spec: Spec) -> str:
+    unit = f"{spec.unit} " if spec.unit else "a number "
+    if spec.low is not None and spec.high is not None:
+        first, second = ("between", "and") if spec.exclusive else ("from", "to")
+        return f"{unit}{first} {spec.low:g} {second} {spec.high:g}"
+    return f"{unit}of at least {spec.low:g}" if spec.low is not None else f"{unit}of at most {spec.high:g}"
+
+
+def keywords(cls: type) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Let a workflow `f(data, options, *, …)` be called as `f(data, option=value, …)` as well.
+
+    The options dataclass `cls` is made from the keywords, checked, and passed as the argument `options`; `help(f)`
+    lists every option with its default. A keyword that is no option raises UsageError with the nearest names.
+    """
+
+    def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        signature = inspect.signature(function)
+        own = {name: parameter for name, parameter in signature.parameters.items() if name != "options"}
+        known = specs(cls)
+
+        @functools.wraps(function)
+        def call(*args: Any, options: Any = None, **given: Any) -> Result:
+            chosen = {name: given.pop(name) for name in list(given) if name in known and name not in own}
+            unknown = [name for name in given if name not in own]
+            if unknown:
+                raise UsageError(_no_such(function.__name__, unknown[0], [*own, *known]))
+            if options is None:
+                options = cls(**{name: _plain(value) for name, value in chosen.items()})
+            elif chosen:
+                raise UsageError(f"{function.__name__}: give options={cls.__name__}(…) or keywords, not both")
+            check(options)
+            return function(*args, options=options, **given)
+
+        call.__signature__ = _signature(signature, cls, own)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _signature(signature: inspect.Signature, cls: type, own: Mapping[str, inspect.Parameter]) -> inspect.Signature:
+    hints = typing.get_type_hints(cls)
+    kinds = inspect.Parameter
+    defaults = {
+        entry.name: kinds.empty if entry.default is MISSING else entry.default for entry in dataclasses.fields(cls)
+    }
+    shown = [
+        kinds(name, kinds.KEYWORD_ONLY, default=defaults[name], annotation=hints[name])
+        for name in specs(cls)
+        if name not in own
+    ]
+    first = [parameter for parameter in own.values() if parameter.kind is not kinds.KEYWORD_ONLY]
+    last = [parameter for parameter in own.values() if parameter.kind is kinds.KEYWORD_ONLY]
+    return signature.replace(parameters=[*first, *shown, *last])
+
+
+def _plain(value: Any) -> Any:
+    """A value as the dataclass holds it: lists as tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _no_such(where: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    return f"{where}: no option is called {name!r}: {hint}"
+
+
+def read_toml(cls: type, path: str | Path, *, where: str = "--config") -> dict[str, Any]:
+    """The options in a TOML file, by their names; each must exist and have its type.
+
+    Raises UsageError, with the nearest names, for one that does not.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            found = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"{where} {path} cannot be read ({error.strerror}): give the path of a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{where} {path} is not TOML ({error}): write lines such as backbone = 'resnet50'") from error
+    known = [*specs(cls)]
+    values: dict[str, Any] = {}
+    for key, value in found.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise UsageError(_no_such(f"{where} {path}", key, known))
+        values[name] = typed(cls, name, value, f"{where} {path}: {key}")
+    return values
+
+
+def write_toml(options: Any, path: Path, *, leave_out: tuple[str, ...] = ()) -> None:
+    """Write the options that are set as a TOML file that `read_toml` reads."""
+    import tomli_w
+
+    set_ones = {
+        name.replace("_", "-"): list(value) if isinstance(value, tuple) else value
+        for name in specs(type(options))
+        if (value := getattr(options, name)) is not None and name not in leave_out
+    }
+    path.write_text(tomli_w.dumps(set_ones), encoding="utf-8", errors="replace")
+
+
+def typed(cls: type, name: str, value: Any, where: str) -> Any:
+    """A value from TOML or JSON as the option's type. Raises UsageError for another type."""
+    kind, _, repeated = base_type(cls, name)
+    if repeated:
+        if not isinstance(value, list):
+            raise UsageError(f"{where} = {value!r}: give a list")
+        return tuple(_typed_one(kind, one, where) for one in value)
+    return _typed_one(kind, value, where)
+
+
+def _typed_one(kind: type, value: Any, where: str) -> Any:
+    if kind in (str, Path) and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)  # lr = 0.001
+    wanted: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), Path: (str,)}
+    if not isinstance(value, wanted[kind]) or (isinstance(value, bool) and kind is not bool):
+        raise UsageError(f"{where} = {value!r}: expected {'text' if kind in (str, Path) else kind.__name__}")
+    return value
+
+
+def json_schema(cls: type, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The JSON schema of an options dataclass, as OpenAPI 3.1 takes it."""
+    names: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string"}
+    defaults = {entry.name: entry.default for entry in dataclasses.fields(cls)}
+    properties: dict[str, Any] = {}
+    for name, spec in specs(cls).items():
+        if name in leave_out:
+            continue
+        kind, nullable, repeated = base_type(cls, name)
+        entry: dict[str, Any] = {"type": names[kind]}
+        if spec.choices:
+            entry["enum"] = [*spec.choices, None] if nullable else list(spec.choices)
+        if spec.low is not None:
+            entry["exclusiveMinimum" if spec.exclusive else "minimum"] = spec.low
+        if spec.high is not None:
+            entry["exclusiveMaximum" if spec.exclusive else "maximum"] = spec.high
+        if repeated:
+            entry = {"type": "array", "items": entry}
+        if nullable:
+            entry["type"] = [entry["type"], "null"]
+        if defaults[name] is not MISSING and defaults[name] is not None:
+            entry["default"] = (
+                defaults[name] if not isinstance(defaults[name], (tuple, Path)) else _jsonable(defaults[name])
+            )
+        properties[name] = {**entry, "description": spec.help}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _jsonable(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value)
+
+
+def seconds(text: str) -> float:
+    """A duration such as 90s, 10m or 1.5h, in seconds; a number alone counts minutes. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    value = float(match[1]) * {"s": 1, "m": 60, "": 60, "h": 3600}[match[2]] if match else 0.0
+    if value <= 0:
+        raise UsageError(f"{text!r} is not a duration: give one such as 90s, 10m or 1.5h")
+    return value
