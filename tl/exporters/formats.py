@@ -37,7 +37,7 @@ class Format:
     @property
     def writer(self) -> Any:
         """Its module, with `write` and `opened`."""
-        return importlib.import_module(f"tl.exports.{self.name}")
+        return importlib.import_module(f"tl.exporters.{self.name}")
 
 
 FORMATS = {
