@@ -1,0 +1,86 @@
+"""Writing files whole or not at all, names that are free, locks, and the environment of child processes."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tl.errors import StorageError, TLError
+
+_INHERITED = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG", "LC_ALL", "HOME", "TMPDIR")
+
+
+@contextmanager
+def atomic_write(target: Path, *, hint: str = "free some space, or give another --out") -> Iterator[Path]:
+    """A scratch path beside `target` that takes its name when the block succeeds and is removed when it fails.
+
+    The block may make a file or a folder there; a file replaces an older `target`, a folder needs a free name.
+    Raises StorageError, which ends with `hint`, for an OSError inside of the block or while renaming.
+    """
+    target = target.absolute()
+    scratch = target.with_name(f".{target.name[:100]}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove(scratch)
+        yield scratch
+        os.replace(scratch, target)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise StorageError(f"{str(target)!r} cannot be written: {reason}; {hint}") from error
+    finally:
+        remove(scratch)
+
+
+def write_text(target: Path, text: str, *, hint: str = "free some space, or give another --out") -> None:
+    """Write a text file in UTF-8, whole or not at all. Raises StorageError."""
+    with atomic_write(target, hint=hint) as scratch:
+        scratch.write_bytes(text.encode("utf-8", "replace"))
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder that may be there, as far as possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def free_name(path: Path) -> Path:
+    """The path itself where nothing is there, else the first of `name-2.end`, `name-3.end`, … that is free."""
+    number, free = 1, path
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
+@contextmanager
+def locked(path: Path, *, busy: TLError, timeout: float = -1) -> Iterator[None]:
+    """Hold a lock file that other processes respect; waits for `timeout` seconds (-1: for ever), then raises `busy`."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout as error:
+        raise busy from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def child_environment(*, inherit: bool = True) -> dict[str, str]:
+    """The environment of a Python child process that finds the same modules, from any working folder.
+
+    Without `inherit` it has only what Python needs: no secret of this process.
+    """
+    environment = dict(os.environ) if inherit else {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    for name in ("TL_CACHE_DIR", "KERAS_HOME"):
+        if environment.get(name):
+            environment[name] = os.path.abspath(environment[name])
+    root = str(Path(__file__).resolve().parents[1])
+    path = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return environment | {"PYTHONPATH": os.pathsep.join(path)}

@@ -1,0 +1,72 @@
+"""Numbers and names as text: plurals, percentages, sizes, shortening. English as a person writes it."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+NONE = "–"
+"""Where there is no value."""
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: `1 photo`, `1,204 photos`, `2 classes` (with `plural="classes"`)."""
+    return f"{number:,} {noun if number == 1 else plural or _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction of 0 to 1 as `97.0%`; rounding alone never makes 100.0% of less."""
+    if fraction is None or math.isnan(fraction):
+        return NONE
+    largest = 100 - 10.0**-digits
+    return f"{min(largest, 100 * fraction) if fraction < 1 else 100:.{digits}f}%"
+
+
+def interval(low: float, high: float) -> str:
+    """A 95% confidence interval of a fraction: `95% CI 94.7–99.8`."""
+    return f"95% CI {100 * low:.1f}–{100 * high:.1f}"
+
+
+def number(value: float) -> str:
+    """A positive number with three digits, or all of a larger one: 0.06, 3.41, 23.6, 1,234."""
+    if value >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}"
+
+
+def size(count_of_bytes: int) -> str:
+    """Bytes as `12 kB` or `1.3 MB`."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count_of_bytes >= factor:
+            amount = count_of_bytes / factor
+            return f"{amount:.1f} {unit}" if amount < 99.95 else f"{amount:,.0f} {unit}"
+    return f"{count_of_bytes} B"
+
+
+def one_line(text: str) -> str:
+    """Text without control characters and line breaks: names and messages come from anywhere."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def shorten(text: str, length: int) -> str:
+    """The text on one line; where it is longer than `length` characters, without its middle: names differ at the ends."""
+    line = one_line(text)
+    if len(line) <= length:
+        return line
+    head = (length - 1) // 2
+    return f"{line[:head]}…{line[len(line) - (length - 1 - head) :]}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def quoted(names: Iterable[str], most: int = 5) -> str:
+    """Sorted names in quotation marks, for a message: `'a', 'b' and 3 more`."""
+    return listed([repr(name) for name in sorted(names)], most)
