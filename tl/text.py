@@ -53,7 +53,7 @@ def one_line(text: str) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """The text on one line, without its middle where it is longer than `length` characters: names differ at the ends."""
+    """Text on one line, without its middle where it is longer than `length` characters: names differ at the ends."""
     line = one_line(text)
     if len(line) <= length:
         return line
