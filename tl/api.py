@@ -57,7 +57,7 @@ def finetune(
     `resume` goes on with a run that was interrupted, the one of `out` or the newest, with the options it began with,
     `data` among them. Raises a `tl.errors.TLError` whose message says what to do.
     """
-    given = {name: value for name, value in locals().items() if name not in ("resume", "report")}
+    given = {name: value for name, value in locals().items() if name not in ("resume", "progress")}
     if data is None and not resume:
         raise UsageError("no data: give a folder with one folder of photos a class, a table, or a known name")
     given["data"] = "" if data is None else data
@@ -96,7 +96,7 @@ def evaluate(
     folder with metrics.json, predictions.csv and, with `page`, report.html, which shows `command`. Raises a
     `tl.errors.TLError` whose message says what to do.
     """
-    given = {name: value for name, value in locals().items() if name not in ("page", "command", "report")}
+    given = {name: value for name, value in locals().items() if name not in ("page", "command", "progress")}
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     from tl.workflows.artifacts import draw_assessed
     from tl.workflows.evaluate import Asked, assess
