@@ -284,7 +284,7 @@ def test_threads_that_ask_at_once_fetch_once(server: Server, tmp_path: Path) -> 
     accounts = [Account() for _ in range(4)]
     threads = [
         threading.Thread(
-            target=download, args=(server.url, tmp_path / "f.bin"), kwargs={"checksum": SHA256, "report": account}
+            target=download, args=(server.url, tmp_path / "f.bin"), kwargs={"checksum": SHA256, "progress": account}
         )
         for account in accounts
     ]
