@@ -1,43 +1,59 @@
-"""Turn a folder of labelled photos into an image classifier you can trust: `tl.finetune(...)`, `tl.load(run)`."""
+"""Turn a folder of labelled photos into an image classifier you can trust.
 
+    import tl
+
+    run = tl.finetune("photos/")
+    classifier = tl.load(run.folder)
+    classifier.predict("photo.jpg")
+
+Every command has its function here, with the same name and options: `tl.finetune`, `tl.predict`, `tl.evaluate`,
+`tl.data.check`, `tl.runs.list`, `tl.weights.get`, … Expected failures are `tl.errors.TLError`.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl.api import bench, compare, evaluate, export, finetune, search
-    from tl.classifier import Classifier, load
-    from tl.prediction.predictor import Prediction
-    from tl.runs.run import Run
-    from tl.workflows.evaluate import Assessment
+    from tl.classifier import Classifier as Classifier
+    from tl.classifier import load as load
+    from tl.progress import Progress as Progress
+    from tl.runs.run import Run as Run
 
 __version__ = "0.1.0"
-__all__ = [
-    "Assessment",
-    "Classifier",
-    "Client",
-    "Prediction",
-    "Run",
-    "bench",
-    "compare",
-    "evaluate",
-    "export",
-    "finetune",
-    "load",
-    "search",
-]
 
+_WORKFLOWS = ("bench", "compare", "evaluate", "export", "finetune", "search")
 _HOMES = {
-    "Assessment": "tl.workflows.evaluate",
-    "Classifier": "tl.classifier",
-    "Client": "tl.client",
-    "Prediction": "tl.prediction.predictor",
-    "Run": "tl.runs.run",
-    "load": "tl.classifier",
+    "Assessment": "tl.workflows.evaluate:Assessment",
+    "Classifier": "tl.classifier:Classifier",
+    "Client": "tl.client:Client",
+    "Prediction": "tl.prediction.predictor:Prediction",
+    "Progress": "tl.progress:Progress",
+    "Run": "tl.runs.run:Run",
+    "load": "tl.classifier:load",
+    **{name: f"tl.api:{name}" for name in _WORKFLOWS},
+    "data": "tl.data",
+    "runs": "tl.runs",
+    "cache": "tl.cache",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'tl' has no attribute {name!r}")
-    import importlib
+def lazy_attributes(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The `__getattr__` and `__dir__` of a package that imports its public names, `module:name`, when they are used."""
 
-    return getattr(importlib.import_module(_HOMES.get(name, "tl.api")), name)
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        import importlib
+
+        module, _, attribute = homes[name].partition(":")
+        loaded = importlib.import_module(module)
+        return getattr(loaded, attribute) if attribute else loaded
+
+    def names() -> list[str]:
+        return sorted(homes)
+
+    return get, names
+
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

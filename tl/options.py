@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tl.errors import UsageError
+from tl.progress import default_progress
 
 Result = TypeVar("Result")
 
@@ -145,6 +146,7 @@ def keywords(cls: type) -> Callable[[Callable[..., Result]], Callable[..., Resul
 
     The options dataclass `cls` is made from the keywords, checked, and passed as the argument `options`; `help(f)`
     lists every option with its default. A keyword that is no option raises UsageError with the nearest names.
+    A keyword argument `progress` that is missing or None becomes `tl.progress.default_progress()`.
     """
 
     def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -163,6 +165,8 @@ def keywords(cls: type) -> Callable[[Callable[..., Result]], Callable[..., Resul
             elif chosen:
                 raise UsageError(f"{function.__name__}: give options={cls.__name__}(…) or keywords, not both")
             check(options)
+            if "progress" in own and given.get("progress") is None:
+                given["progress"] = default_progress()
             return function(*args, options=options, **given)
 
         call.__signature__ = _signature(signature, cls, own)  # type: ignore[attr-defined]
