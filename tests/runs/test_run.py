@@ -8,9 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
+from support.session import ROOT, TINY
 from tl.errors import RunError
+from tl.networks.backbones import BACKBONES
 from tl.prediction.predictor import Predictor
 from tl.runs.run import _digest, check, load, trunk_key
+
+OLD_RUNS = ROOT / "tests" / "old_runs" / "format1"
 
 
 @pytest.fixture
@@ -88,7 +92,6 @@ def forged(folder, **changes):
 @pytest.mark.parametrize(
     "change",
     [
-        {"backbone__builder": "this:nothing"},
         {"backbone__name": "unheard-of"},
         {"backbone__features": 100},
         {"backbone__recipe__image_size": 10**9},
@@ -108,6 +111,22 @@ def forged(folder, **changes):
 def test_a_hostile_manifest_is_refused(copy, change):
     with pytest.raises(RunError, match="copied is damaged"):
         load(forged(copy, **change))
+
+
+def test_load_takes_the_builder_from_the_registry_alone(copy):
+    run = load(forged(copy, backbone__builder="this:nothing"))
+    assert run.backbone.builder == BACKBONES[TINY].builder
+
+
+@pytest.mark.parametrize("name", ["head", "tuned"])
+def test_runs_of_format_1_predict_what_they_predicted(name):
+    run = load(OLD_RUNS / name)
+    check(run)
+    expected = [json.loads(line) for line in (OLD_RUNS / f"{name}.jsonl").read_text().splitlines()]
+    predictions = Predictor(run).predict([OLD_RUNS / entry["path"] for entry in expected])
+    for prediction, entry in zip(predictions, expected, strict=True):
+        assert (prediction.label, prediction.unknown) == (entry["label"], entry["unknown"])
+        assert prediction.confidence == pytest.approx(entry["confidence"], abs=2e-3)
 
 
 def test_a_network_that_is_not_the_manifests_is_refused(copy):
