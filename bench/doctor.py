@@ -66,7 +66,7 @@ def seen(data: Path) -> tuple[Dataset, Seen]:
     dataset = load(str(data))
     network = backbone("resnet50")
     engine = open_engine(network, resolve(network))
-    return dataset, read_all(dataset.pictures, engine, network.recipe, network.features, Progress())
+    return dataset, read_all(dataset.images, engine, network.recipe, network.features, Progress())
 
 
 def found_pairs(dataset: Dataset, looked: Seen) -> list[frozenset[str]]:
@@ -125,7 +125,7 @@ def draw(dataset: Dataset, looked: Seen, folder: Path) -> None:
     for place, copy in enumerate(copies(looked.looks, looked.features, looked.usable)):
         sheet = Image.new("RGB", (400, 200))
         for side, index in enumerate((copy.first, copy.second)):
-            sheet.paste(Image.open(str(dataset.pictures[index])).convert("RGB").resize((200, 200)), (200 * side, 0))
+            sheet.paste(Image.open(str(dataset.images[index])).convert("RGB").resize((200, 200)), (200 * side, 0))
         sheet.save(folder / f"{place:04}-{copy.likeness:.3f}.png")
 
 

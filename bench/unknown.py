@@ -16,7 +16,7 @@ from paths import PHOTOS, cifar_folder
 from scipy.stats import rankdata
 
 from tl.cache import open_cache
-from tl.data.images import Picture, decode, fit, read
+from tl.data.images import ImageLike, decode, fit, read
 from tl.data.load import load
 from tl.engines.engine import Engine
 from tl.engines.open import open_engine
@@ -39,14 +39,14 @@ def main() -> None:
     network = backbone("resnet50")
     engine = open_engine(network, resolve(network), engine="auto", precision="auto", progress=Progress())
     photos = load(str(PHOTOS))
-    small = [fit(decode(read(picture), 32), 32, network.recipe.resize) for picture in photos.pictures]
+    small = [fit(decode(read(picture), 32), 32, network.recipe.resize) for picture in photos.images]
     with tempfile.TemporaryDirectory() as scratch:
-        strange = features(load(str(cifar_folder(Path(scratch) / "c", given.images // 100))).pictures, engine, network)
-    for name, pictures in (("as they are", photos.pictures), ("at 32 pixels", small)):
+        strange = features(load(str(cifar_folder(Path(scratch) / "c", given.images // 100))).images, engine, network)
+    for name, pictures in (("as they are", photos.images), ("at 32 pixels", small)):
         compare(name, features(pictures, engine, network), photos.labels, strange, given.splits)
 
 
-def features(pictures: list[Picture], engine: Engine, network: Backbone) -> np.ndarray:
+def features(pictures: list[ImageLike], engine: Engine, network: Backbone) -> np.ndarray:
     with open_cache() as cache:
         return extract(pictures, engine, network.recipe, cache).values
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tl.data.images import Picture
+from tl.data.images import ImageLike
 from tl.data.inputs import named, pictures_of
 from tl.errors import UsageError
 from tl.progress import Progress
@@ -197,7 +197,7 @@ def export(
 
 
 def search(
-    images: str | Path | Picture | Sequence[str | Path | Picture],
+    images: str | Path | ImageLike | Sequence[str | Path | ImageLike],
     data: str | Path,
     *,
     backbone: str | None = None,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl.data.images import Picture
+from tl.data.images import ImageLike
 from tl.data.inputs import Request, named, pictures_of, requested
 from tl.errors import ImageError, UsageError
 from tl.prediction.predictor import Prediction, Predictor
@@ -30,7 +30,7 @@ class Classifier:
         return self.run.classes
 
     def predict(
-        self, images: str | Path | Picture | Sequence[str | Path | Picture], *, top: int = 5
+        self, images: str | Path | ImageLike | Sequence[str | Path | ImageLike], *, top: int = 5
     ) -> list[Prediction]:
         """Predictions for one image or several, in their order: files, or RGB uint8 arrays `[height, width, 3]`.
 
@@ -79,7 +79,7 @@ class Classifier:
         return gallery.draw(columns=columns)
 
     def explain(
-        self, images: str | Path | Picture | Sequence[str | Path | Picture], *, label: str | None = None
+        self, images: str | Path | ImageLike | Sequence[str | Path | ImageLike], *, label: str | None = None
     ) -> "Image":
         """Each image beside what speaks for its label, or for the class called `label`, as Grad-CAM finds it.
 

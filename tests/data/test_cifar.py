@@ -66,7 +66,7 @@ def test_pixels_are_rows_of_red_green_blue(tmp_path: Path) -> None:
     planes = np.zeros((3, 32, 32), np.uint8)
     planes[0], planes[1], planes[2, 5, 7] = 200, 100, 50
     train["data"][0] = planes.ravel()
-    image = load_cifar(official(tmp_path, train=train)).pictures[0]
+    image = load_cifar(official(tmp_path, train=train)).images[0]
     assert isinstance(image, np.ndarray)
     assert image.shape == (32, 32, 3)
     assert image.dtype == np.uint8
@@ -88,7 +88,7 @@ def test_what_python_2_wrote(tmp_path: Path) -> None:
     array += dtype + b"\x89" + string(pixels) + b"tb"
     content = b"\x80\x02}(" + string(b"data") + array + string(b"fine_labels") + b"](K\x00K\x01eu."
     data = load_cifar(official(tmp_path, train=content, test=batch(2)))
-    first = data.pictures[0]
+    first = data.images[0]
     assert isinstance(first, np.ndarray)
     assert first[0, :3, 0].tolist() == [0, 1, 2]
     assert len(data.names) == 2 + 2
@@ -99,7 +99,7 @@ def test_the_archive_and_folders_around(tmp_path: Path) -> None:
     expected = load(folder)
     archived = load(packed(folder, tmp_path / "cifar-100-python.tar.gz"))
     assert archived.names == expected.names
-    assert np.array_equal(np.stack(archived.pictures), np.stack(expected.pictures))  # type: ignore[arg-type]
+    assert np.array_equal(np.stack(archived.images), np.stack(expected.images))  # type: ignore[arg-type]
     assert load(tmp_path / "keras").names == expected.names
 
 

@@ -54,7 +54,7 @@ def test_a_table_names_files_where_they_are(photos_folder: Path, tmp_path: Path)
         "photos/test/cat/1.png,cat,test",
     ]
     far = load(tmp_path / "elsewhere" / "far.csv")
-    assert sorted(map(str, far.pictures)) == sorted(map(str, photos_folder.rglob("*.png")))
+    assert sorted(map(str, far.images)) == sorted(map(str, photos_folder.rglob("*.png")))
 
 
 def test_cifar_as_keras_and_torchvision_read_it(photos_folder: Path, tmp_path: Path):
@@ -67,7 +67,7 @@ def test_cifar_as_keras_and_torchvision_read_it(photos_folder: Path, tmp_path: P
     data = load(tmp_path / "c")
     assert data.class_names == ("cat", "새")
     wanted = fit(decode(read(photos_folder / "train/cat/1.png"), 32), 32)
-    np.testing.assert_array_equal(data.pictures[0], wanted)
+    np.testing.assert_array_equal(data.images[0], wanted)
     convert(tmp_path / "c", "folders", tmp_path / "back")
     png = next((tmp_path / "back" / "train" / "cat").glob("00000.png"))
     np.testing.assert_array_equal(decode(read(png)), wanted)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
 from support.data_sets import dataset, photo, seen
-from tl.data.image_stats import hashes, look
+from tl.data.image_stats import hashes, measure_images
 from tl.data.near_duplicates import copies, overlaps, textured
 from tl.neighbors import pairs_above, projected, unit
 
@@ -78,7 +78,7 @@ def test_few_pictures():
 
 
 def test_the_mirrored_hash_is_the_hash_of_the_mirror_image():
-    grey = look([np.asarray(photo(seed)) for seed in range(8)]).grey
+    grey = measure_images([np.asarray(photo(seed)) for seed in range(8)]).grey
     plain, mirrored = hashes(grey)
     again, back = hashes(np.ascontiguousarray(grey[:, :, ::-1]))
     assert np.array_equal(mirrored, again)
@@ -88,14 +88,14 @@ def test_the_mirrored_hash_is_the_hash_of_the_mirror_image():
 
 def test_the_hash_is_that_of_imagehash():
     imagehash = pytest.importorskip("imagehash", reason="needs the package imagehash")
-    grey = look([np.asarray(photo(seed)) for seed in range(8)]).grey
+    grey = measure_images([np.asarray(photo(seed)) for seed in range(8)]).grey
     theirs = [imagehash.phash(Image.fromarray(picture)).hash.ravel() for picture in grey]
     assert np.array_equal(hashes(grey)[0] > 0, np.array(theirs))
 
 
 def test_overlap_knows_a_crop_from_either_side():
     pictures = [photo(1), photo(1).crop((8, 6, 112, 82)), photo(2)]
-    whole, part, other = textured(look([np.asarray(picture) for picture in pictures]).grey)
+    whole, part, other = textured(measure_images([np.asarray(picture) for picture in pictures]).grey)
     found = overlaps(np.stack([whole, part, whole, whole]), np.stack([part, whole, other, np.zeros_like(whole)]))
     assert min(found[:2]) > 0.8
     assert found[2] < 0.6
@@ -104,8 +104,8 @@ def test_overlap_knows_a_crop_from_either_side():
 
 
 def test_overlap_is_the_best_match_of_the_shrunk_picture_anywhere():
-    first = textured(look([np.asarray(photo(at)) for at in range(8)]).grey)
-    second = textured(look([np.asarray(photo(at).crop((at, 2 * at, 120, 90))) for at in range(8)]).grey)
+    first = textured(measure_images([np.asarray(photo(at)) for at in range(8)]).grey)
+    second = textured(measure_images([np.asarray(photo(at).crop((at, 2 * at, 120, 90))) for at in range(8)]).grey)
 
     def best(whole, part, shares) -> float:
         sizes = [(round(32 * across), round(32 * down)) for across in shares for down in shares]

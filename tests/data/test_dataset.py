@@ -19,7 +19,7 @@ def test_without_drops_names_the_reason_and_renumbers() -> None:
     assert less.names == ("a", "d", "e")
     assert less.class_names == ("ant", "cat")
     assert less.labels.tolist() == [0, -1, 1]
-    assert less.pictures == (Path("a"), Path("d"), Path("e"))
+    assert less.images == (Path("a"), Path("d"), Path("e"))
     assert less.skipped == (Skipped("z", "zero"), Skipped("b", "truncated JPEG"), Skipped("c", "empty file"))
     assert less.notes == ("first", "class 'bee' is left out: none of its images can be used")
     assert data.names == ("a", "b", "c", "d", "e")

@@ -39,7 +39,7 @@ def test_class_folders(tmp_path: Path) -> None:
     assert data.parts == (None,) * 4
     assert data.root == root
     assert data.name == "my-photos-2"
-    assert [str(picture) for picture in data.pictures] == [str(root / name) for name in data.names]
+    assert [str(picture) for picture in data.images] == [str(root / name) for name in data.names]
     assert data.skipped == ()
     assert data.notes == ()
 
@@ -187,7 +187,7 @@ def test_decomposed_names_are_the_same_class(tmp_path: Path) -> None:
     put(tmp_path, f"train/{nfd}/a.jpg", "train/개/b.jpg", f"val/{nfc}/c.jpg")
     data = load(tmp_path)
     assert data.class_names == (unicodedata.normalize("NFC", "개"), nfc)
-    assert all(Path(picture).is_file() for picture in data.pictures)
+    assert all(Path(picture).is_file() for picture in data.images)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX file names may be other than Unicode")
@@ -195,7 +195,7 @@ def test_names_that_are_not_unicode_can_be_written(tmp_path: Path) -> None:
     odd = os.fsdecode(b"caf\xe9.jpg")
     data = load(put(tmp_path, f"cat/{odd}", "dog/b.jpg"))
     assert data.names[0].encode() == "cat/caf\ufffd.jpg".encode()
-    assert Path(data.pictures[0]).is_file()
+    assert Path(data.images[0]).is_file()
 
 
 def test_links(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_photos_are_fetched_once_and_found_again(
     assert data.name == "dogs-vs-cats"
     assert data.class_names == ("Cat", "Dog")
     assert len(data.names) == 6
-    assert Path(data.pictures[0]).read_bytes() == b"Cat 0"
+    assert Path(data.images[0]).read_bytes() == b"Cat 0"
     assert sorted(p.name for p in (cache / "datasets").iterdir() if p.suffix != ".lock") == ["dogs-vs-cats"]
     (site[0] / "photos.zip").unlink()
     assert load("dogs-vs-cats", cache_dir=cache).names == data.names

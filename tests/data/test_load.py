@@ -94,7 +94,7 @@ def test_what_may_not_be_read(open_folder: Path) -> None:
     with unprivileged():
         data = load(open_folder / "data")
         with pytest.raises(ImageError, match=r"^cannot be read: permission denied$"):
-            read(data.pictures[0])
+            read(data.images[0])
         with pytest.raises(DataError, match=r"folder '.*horse' cannot be read: permission denied"):
             load(open_folder / "data" / "horse")
     for path in shut:

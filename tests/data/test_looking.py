@@ -1,4 +1,4 @@
-"""Looks are kept beside the features, and a file is not read where they are."""
+"""ImageStats are kept beside the features, and a file is not read where they are."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from support.data_sets import photo, write
 from tl.cache import FeatureCache
 from tl.data import image_stats as looking
-from tl.data.image_stats import look
+from tl.data.image_stats import measure_images
 from tl.data.images import read
 from tl.errors import CacheError
 from tl.progress import Progress
@@ -50,38 +50,38 @@ def same(one, other) -> bool:
 
 
 def test_what_was_seen_is_kept_to_the_last_bit(cache, files):
-    plain = look(files)
-    first = look(files, cache=cache)
-    again = look(files, cache=cache)
+    plain = measure_images(files)
+    first = measure_images(files, cache=cache)
+    again = measure_images(files, cache=cache)
     assert cache.written == len(files)
     assert same(plain, first)
     assert same(first, again)
 
 
 def test_known_photos_are_not_read_at_all(cache, files):
-    first = look(files, cache=cache)
+    first = measure_images(files, cache=cache)
     for path in files[:100]:
         path.unlink()
-    again = look(files, known=first.fingerprints, cache=cache)
+    again = measure_images(files, known=first.fingerprints, cache=cache)
     assert same(first, again)
     assert cache.written == len(files)
 
 
 def test_without_a_cache_known_photos_are_read(files):
-    plain = look(files)
-    assert same(plain, look(files, known=plain.fingerprints))
+    plain = measure_images(files)
+    assert same(plain, measure_images(files, known=plain.fingerprints))
 
 
 def test_every_photo_is_told_of_once(cache, files):
-    look(files[:80], cache=cache)
+    measure_images(files[:80], cache=cache)
     told: list[tuple[int, bytes]] = []
-    looks = look(files, cache=cache, seen=lambda *some: told.extend(zip(*some, strict=True)))
+    looks = measure_images(files, cache=cache, seen=lambda *some: told.extend(zip(*some, strict=True)))
     assert sorted(told) == list(enumerate(looks.fingerprints))
 
 
 def test_a_broken_photo_is_an_error_each_time(cache, files):
     files[3].write_bytes(b"\x89PNG broken")
-    first, again = (look(files, cache=cache) for _ in range(2))
+    first, again = (measure_images(files, cache=cache) for _ in range(2))
     assert list(first.errors) == list(again.errors) == [3]
     assert first.headers[3] is None
     assert same(first, again)
@@ -95,14 +95,14 @@ def test_a_store_that_fails_is_said_once(cache, files):
             warnings.append(text)
 
     cache.full = True
-    assert same(look(files), look(files, cache=cache, progress=Listening()))
+    assert same(measure_images(files), measure_images(files, cache=cache, progress=Listening()))
     assert warnings == ["no space; going on without it"]
 
 
 def test_of_large_photos_not_all_are_held_in_memory(files, monkeypatch):
-    whole = look(files)
+    whole = measure_images(files)
     monkeypatch.setattr(looking, "_HELD", 100_000)
     asked: list[object] = []
     monkeypatch.setattr(looking, "read", lambda picture: asked.append(picture) or read(picture))
-    assert same(whole, look(files))
+    assert same(whole, measure_images(files))
     assert len(files) < len(asked) < 2 * len(files)  # some are read for their hash and once more to be decoded

@@ -6,13 +6,13 @@ from PIL import Image
 
 from data.test_copies import CHANGES
 from support.data_sets import dataset, photo
-from tl.data.image_stats import look
+from tl.data.image_stats import measure_images
 from tl.data.near_duplicates import originals
 
 
 def counted(images: dict[str, Image.Image]):
     made = dataset(images)
-    looks = look(made.pictures)
+    looks = measure_images(made.images)
     return looks.fingerprints, originals(looks, made.labels)
 
 
@@ -58,8 +58,8 @@ def test_a_class_of_copies_of_one_photo_is_left_as_it_is():
 
 def test_a_broken_photo_counts_as_nothing_else():
     made = dataset({f"a/{seed}.png": photo(seed) for seed in range(4)})
-    pictures = (*made.pictures, np.zeros((0, 0, 3), np.uint8))
-    looks = look(pictures)
+    pictures = (*made.images, np.zeros((0, 0, 3), np.uint8))
+    looks = measure_images(pictures)
     assert list(looks.errors) == [4]
     found = originals(looks, np.zeros(5, np.int64))
     assert found.fingerprints == looks.fingerprints

@@ -29,7 +29,7 @@ def test_a_table(tmp_path: Path) -> None:
     assert data.class_names == ("cat", "dog")
     assert data.labels.tolist() == [0, 1, 1]
     assert data.parts == ("train", "validation", None)
-    assert data.pictures[0] == tmp_path / "sub/c.jpg"
+    assert data.images[0] == tmp_path / "sub/c.jpg"
     assert data.name == "data"
     assert data.root == tmp_path
 
@@ -83,7 +83,7 @@ def test_the_lines_of_messages_are_those_of_the_file(tmp_path: Path) -> None:
 def test_paths_as_windows_writes_them(tmp_path: Path) -> None:
     data = load(table(tmp_path, "path,label\nsub\\c.jpg,cat\n.\\b.jpg,dog\nsub/c.jpg,cat\nsub\\gone.jpg,cat\n"))
     assert data.names == ("sub/c.jpg", "b.jpg")
-    assert data.pictures[0] == tmp_path / "sub" / "c.jpg"
+    assert data.images[0] == tmp_path / "sub" / "c.jpg"
     assert data.skipped == (Skipped("sub/c.jpg", "listed twice"), Skipped("sub\\gone.jpg", "no such file"))
 
 
@@ -91,12 +91,12 @@ def test_paths_as_windows_writes_them(tmp_path: Path) -> None:
 def test_a_path_that_exists_as_written_is_taken_as_written(tmp_path: Path) -> None:
     (tmp_path / "sub\\c.jpg").write_bytes(b"another")
     data = load(table(tmp_path, "path,label\nsub\\c.jpg,cat\nb.jpg,dog\n"))
-    assert data.pictures[0] == tmp_path / "sub\\c.jpg"
+    assert data.images[0] == tmp_path / "sub\\c.jpg"
 
 
 def test_absolute_paths(tmp_path: Path) -> None:
     data = load(table(tmp_path, f"path,label\n{tmp_path / 'a.jpg'},cat\nb.jpg,dog\n"))
-    assert data.pictures[0] == tmp_path / "a.jpg"
+    assert data.images[0] == tmp_path / "a.jpg"
 
 
 def test_rows_that_cannot_be_used_are_named(tmp_path: Path) -> None:

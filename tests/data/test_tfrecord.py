@@ -51,13 +51,13 @@ def test_what_is_written_is_read_back(made: Path, tmp_path: Path):
     original, back = load(tmp_path / "photos"), load(made)
     assert back.class_names == ("cat", "개")
     assert set(back.names) == set(original.names) - {"train/cat/empty.png"}
-    for name, picture, part in zip(back.names, back.pictures, back.parts, strict=True):
+    for name, picture, part in zip(back.names, back.images, back.parts, strict=True):
         at = original.names.index(name)
         assert isinstance(picture, Path)
         assert picture.read_bytes() == (tmp_path / "photos" / name).read_bytes()
         assert part == original.parts[at]
     again = load(made)
-    assert again.pictures == back.pictures
+    assert again.images == back.images
 
 
 def test_a_single_file_is_a_data_set(made: Path):
@@ -111,9 +111,9 @@ def test_names_in_records_lead_nowhere(tmp_path: Path):
         for name, label in zip(hostile, (b"../up", b"b", b"b", b"b"), strict=True)
     ]
     found = load(records(tmp_path / "h.tfrecord", *rows))
-    places = {picture.parent.parent for picture in found.pictures if isinstance(picture, Path)}
+    places = {picture.parent.parent for picture in found.images if isinstance(picture, Path)}
     assert len(places) == 1
-    assert all(picture.name.isdecimal() for picture in found.pictures if isinstance(picture, Path))
+    assert all(picture.name.isdecimal() for picture in found.images if isinstance(picture, Path))
     convert(tmp_path / "h.tfrecord", "folders", tmp_path / "deep" / "er" / "out")
     written = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "deep").rglob("*") if path.is_file()}
     assert all(name.startswith("deep/er/out/") for name in written)

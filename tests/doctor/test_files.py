@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from support.data_sets import photo, write
-from tl.data.image_stats import look
+from tl.data.image_stats import measure_images
 from tl.data.load import load
 from tl.doctor.files import files
 from tl.doctor.findings import Finding
@@ -23,7 +23,7 @@ def content(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def found(folder: Path) -> dict[str, Finding]:
     made = load(folder)
-    return {one.files[0]: one for one in files(made, look(made.pictures))}
+    return {one.files[0]: one for one in files(made, measure_images(made.images))}
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_what_may_be_sound_is_not_offered_for_deleting(tmp_path: Path, usual):
         "loose.png": "put it into the folder of its class",
     }
     made = load(folder)
-    looks = look(made.pictures)
+    looks = measure_images(made.images)
     looks.errors[0] = "cannot be read: permission denied"
     (unreadable,) = [one for one in files(made, looks) if one.kind == "unreadable"]
     assert unreadable.mend == "see to it that it is there and may be read"

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from support.data_sets import dataset, photo, write
-from tl.data.image_stats import look
+from tl.data.image_stats import measure_images
 from tl.data.load import load
 from tl.doctor.findings import Diagnosis
 from tl.doctor.outliers import far, outliers
@@ -26,7 +26,7 @@ def test_photos_that_show_nothing_are_named_for_what_they_are():
             "a/small.png": sharp.resize((20, 16)),
         }
     )
-    looks = look(images.pictures)
+    looks = measure_images(images.images)
     found = outliers(images, looks, np.ones((6, 4), np.float32), np.arange(6))
     assert {one.files[0]: one.kind for one in found} == {
         "a/blank.png": "blank",
@@ -67,7 +67,7 @@ def test_what_is_odd_is_to_be_looked_at_before_anything_is_done_to_it(tmp_path: 
     images = load(folder)
     features = np.abs(np.eye(2, 40)[np.arange(40) // 20] * 5 + 0.3 * np.random.default_rng(0).standard_normal((40, 40)))
     features[25] = np.r_[np.zeros(30), np.full(10, 3.0)]
-    (odd,) = outliers(images, look(images.pictures), features.astype(np.float32), np.arange(40))
+    (odd,) = outliers(images, measure_images(images.images), features.astype(np.float32), np.arange(40))
     assert (odd.kind, odd.files) == ("outlier", ("dog/05.png",))
     assert odd.mend.startswith("look at it: keep it if it shows dog")
     shown = " ".join(listing(Diagnosis(images, (odd,), (), 1.0), 80).split())

@@ -89,7 +89,7 @@ def test_a_table_of_what_is_clean(faulty: Path, tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean.csv", "clean.undo.csv"]
     clean = load(tmp_path / "clean.csv")
     assert clean.class_names == ("cat", "dog")
-    assert faulty / "train/cat/00.jpg" in clean.pictures
+    assert faulty / "train/cat/00.jpg" in clean.images
     assert "validation" in clean.parts
     told = rows(tmp_path / "clean.undo.csv")
     assert told[str(faulty / "train/cat/00.jpg")]["done"] == "kept"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from support.data_sets import dataset, photo, write
-from tl.data.image_stats import look
+from tl.data.image_stats import measure_images
 from tl.data.load import load
 from tl.doctor.findings import Finding
 from tl.doctor.shortcuts import shortcuts
@@ -19,7 +19,7 @@ COUNT = 24
 def found(images: dict[str, Image.Image]) -> list[Finding]:
     made = dataset(images)
     places = np.arange(len(images))
-    return shortcuts(made, look(made.pictures), places, places)
+    return shortcuts(made, measure_images(made.images), places, places)
 
 
 def classes(*labels: str) -> dict[str, Image.Image]:
@@ -69,7 +69,7 @@ def test_the_format_tells_and_files_in_one_format_do_not(tmp_path: Path):
         files[name.replace(".png", ".jpg") if name.startswith("dog") else name] = content.getvalue()
     made = load(write(tmp_path / "photos", files))
     places = np.arange(len(made.names))
-    (told,) = shortcuts(made, look(made.pictures), places, places)
+    (told,) = shortcuts(made, measure_images(made.images), places, places)
     assert told.evidence.startswith("the format alone tells the classes: balanced accuracy 100.0 %")
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tl.data.dataset import Dataset, Sample, assemble
-from tl.data.image_stats import Looks, look
+from tl.data.image_stats import ImageStats, measure_images
 from tl.doctor.read import Seen
 
 
@@ -42,7 +42,7 @@ def dataset(images: dict[str, Image.Image], parts: dict[str, str] | None = None)
     return assemble(samples, source="test", name="test", root=None, labelled=False)
 
 
-def features_of(looks: Looks, seed: int = 0, size: int = 64) -> NDArray[np.float32]:
+def features_of(looks: ImageStats, seed: int = 0, size: int = 64) -> NDArray[np.float32]:
     """Stand-ins for a network's features: what is alike by the mean of the grey blocks has features alike."""
     blocks = looks.grey.reshape(len(looks.grey), 8, 4, 8, 4).mean(axis=(2, 4)).reshape(len(looks.grey), 64)
     blocks = blocks - blocks.mean(axis=1, keepdims=True)
@@ -51,6 +51,6 @@ def features_of(looks: Looks, seed: int = 0, size: int = 64) -> NDArray[np.float
 
 def seen(images: Dataset) -> Seen:
     """A data set, looked at, with such features."""
-    looks = look(images.pictures)
+    looks = measure_images(images.images)
     usable = np.array([at for at in range(len(images.names)) if at not in looks.errors], np.int64)
     return Seen(looks, features_of(looks)[usable], usable, 0)

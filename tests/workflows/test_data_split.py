@@ -56,11 +56,11 @@ def test_folders_and_table_hold_the_same_split(animals: Path, tmp_path: Path):
 
 
 def test_without_copies_and_groups_it_is_the_split_of_training(animals: Path, tmp_path: Path):
-    from tl.data.image_stats import look
+    from tl.data.image_stats import measure_images
 
     part(animals, tmp_path / "s.csv", near=False, seed=7)
     dataset = load(animals)
-    trained = split(dataset, look(dataset.pictures).fingerprints, seed=7)
+    trained = split(dataset, measure_images(dataset.images).fingerprints, seed=7)
     held = {dataset.names[at] for at in trained.validation}
     assert {name for name, side in sides(load(tmp_path / "s.csv")).items() if side == "validation"} == held
 

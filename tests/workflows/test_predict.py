@@ -16,7 +16,7 @@ import pytest
 from data.test_video import make
 from support.session import ROOT
 from tl.data.dataset import Failed
-from tl.data.images import Picture
+from tl.data.images import ImageLike
 from tl.data.inputs import Request
 from tl.errors import StorageError, UsageError
 from tl.prediction import predictor as prediction
@@ -113,7 +113,7 @@ def test_broken_files_that_pass_a_waiting_photo_do_not_gather(
     monkeypatch.setattr(prediction, "_WINDOW", 100)
     taken = answered = most = 0
 
-    def items() -> Iterator[tuple[str, Picture]]:
+    def items() -> Iterator[tuple[str, ImageLike]]:
         nonlocal taken, most
         for at in range(2000):
             taken += 1

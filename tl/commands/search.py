@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--weights", default="imagenet", show_default=True, help="Its weights: a name or a file.")
 @click.option("--run", default=None, help="Run whose network is taken instead.")
 @click.option("--count", default=12, show_default=True, type=click.IntRange(1, 200), help="How many photos to find.")
-@click.option("--out", default=None, type=click.Path(dir_okay=False, path_type=Path), help="Picture of them (PNG).")
+@click.option("--out", default=None, type=click.Path(dir_okay=False, path_type=Path), help="ImageLike of them (PNG).")
 @click.option("--show", is_flag=True, help="Show it: in a window, in the terminal, or as the file's path.")
 @click.option("--download", is_flag=True, help="Fetch the data set if it is a known name and not here.")
 @click.option("--offline", is_flag=True, help="Never touch the network.")

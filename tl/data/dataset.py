@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.images import Picture
+from tl.data.images import ImageLike
 from tl.errors import DataError, ImageError
 
 
@@ -26,7 +26,7 @@ class Skipped:
 class Sample:
     """One image as a source gives it; without truth the label is None, without a given part the part is."""
 
-    picture: Picture
+    image: ImageLike
     name: str
     label: str | None
     part: str | None = None
@@ -36,7 +36,7 @@ class Sample:
 class Dataset:
     """Images with their classes.
 
-    `name` is short and safe for a file name. `class_names` are sorted. One entry an image have `pictures`, `names`
+    `name` is short and safe for a file name. `class_names` are sorted. One entry an image have `images`, `names`
     (posix paths relative to `root` where possible, "train/00012" for CIFAR), `labels` (index into `class_names`, -1
     without truth) and `parts` ("train", "validation", "test" as the source gives it, or None). `skipped` are the files
     left out, `notes` what was decided for the user, a short sentence each.
@@ -45,7 +45,7 @@ class Dataset:
     name: str
     root: Path | None
     class_names: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[ImageLike, ...]
     names: tuple[str, ...]
     labels: NDArray[np.int64]
     parts: tuple[str | None, ...]
@@ -66,7 +66,7 @@ class Dataset:
         return dataclasses.replace(
             self,
             class_names=tuple(self.class_names[label] for label in present),
-            pictures=tuple(self.pictures[index] for index in keep),
+            images=tuple(self.images[index] for index in keep),
             names=tuple(self.names[index] for index in keep),
             labels=renumbered[self.labels[keep]],
             parts=tuple(self.parts[index] for index in keep),
@@ -101,7 +101,7 @@ def assemble(
         name=name,
         root=root,
         class_names=tuple(class_names),
-        pictures=tuple(sample.picture for sample in samples),
+        images=tuple(sample.image for sample in samples),
         names=tuple(sample.name for sample in samples),
         labels=np.array(labels, dtype=np.int64),
         parts=tuple(sample.part for sample in samples),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tl.cache import FeatureCache, namespace
 from tl.data.decoding import opened
 from tl.data.images import VERSION as IMAGES
-from tl.data.images import Content, Picture, decode, fingerprint, read
+from tl.data.images import Content, ImageLike, decode, fingerprint, read
 from tl.errors import CacheError, ImageError
 from tl.progress import Progress
 
@@ -63,7 +63,7 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Looks:
+class ImageStats:
     """One entry a picture; of those that cannot be decoded `errors` has the reason and the rest is zero.
 
     `grey` uint8 `[n, SIDE, SIDE]`; `colour` float32 `[n, 6]`, mean and spread of red, green and blue; `border` float32
@@ -95,7 +95,7 @@ def see(content: Content, image: NDArray[np.uint8]) -> NDArray[Any]:
     return row
 
 
-def looks_of(rows: NDArray[Any], fingerprints: Sequence[bytes], errors: dict[int, str]) -> Looks:
+def looks_of(rows: NDArray[Any], fingerprints: Sequence[bytes], errors: dict[int, str]) -> ImageStats:
     """The looks that rows `[n]` of pictures with these content hashes stand for; those with an error are zero."""
     columns = [rows[name].tolist() for name in ("format", "bytes", "width", "height", "mode", "orientation")]
     headers = [
@@ -109,7 +109,7 @@ def looks_of(rows: NDArray[Any], fingerprints: Sequence[bytes], errors: dict[int
         some = slice(start, start + _AT_ONCE)
         colour[some], border[some] = _colours(rows["coarse"][some].astype(np.float32))
         light[some] = np.percentile(grey[some].reshape(-1, SIDE * SIDE), (5, 95), axis=1).T
-    return Looks(
+    return ImageStats(
         fingerprints=tuple(fingerprints),
         headers=tuple(headers),
         errors=dict(sorted(errors.items())),
@@ -193,14 +193,14 @@ _HELD = 16 << 20  # bytes of them that are held in memory meanwhile
 _SPACE = namespace(f"looks {VERSION}/images {IMAGES}")
 
 
-def look(
-    pictures: Sequence[Picture],
+def measure_images(
+    pictures: Sequence[ImageLike],
     *,
     known: Sequence[bytes] | None = None,
     cache: FeatureCache | None = None,
     seen: Callable[[Sequence[int], Sequence[bytes]], None] | None = None,
     progress: Progress | None = None,
-) -> Looks:
+) -> ImageStats:
     """What can be seen of pictures, in their order; `seen` is told indices and content hashes of those that decode,
     some at a time and from several threads.
 
@@ -243,7 +243,7 @@ def look(
 
 
 def _contents(
-    pictures: Sequence[Picture], hashes: list[bytes], indices: range, errors: dict[int, str]
+    pictures: Sequence[ImageLike], hashes: list[bytes], indices: range, errors: dict[int, str]
 ) -> dict[int, Content]:
     """Read and hash pictures; as much of them as may stay in memory need not be read again to be decoded."""
     contents: dict[int, Content] = {}
@@ -271,7 +271,7 @@ class _Chunk:
 
 
 class _Keeper:
-    """Looks rows up and writes them; a store that fails is said once and then left alone."""
+    """ImageStats rows up and writes them; a store that fails is said once and then left alone."""
 
     def __init__(self, cache: FeatureCache | None, progress: Progress) -> None:
         self._cache, self._report = cache, progress

@@ -24,7 +24,7 @@ class Source(Protocol):
         """Its content; raises ImageError, and nothing else."""
 
 
-Picture = Path | NDArray[np.uint8] | Source
+ImageLike = Path | NDArray[np.uint8] | Source
 """An image file, an RGB array [height, width, 3], or what can be read like one."""
 
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
@@ -42,7 +42,7 @@ VERSION = 3
 _CROP = 7 / 8  # 224 of 256: the share of the short side on which ImageNet networks are usually evaluated
 
 
-def read(picture: Picture) -> Content:
+def read(picture: ImageLike) -> Content:
     """The bytes of a file or another source; an array is returned as it is.
 
     Raises ImageError when there is nothing to read or it may not be read.

@@ -16,7 +16,7 @@ from typing import IO, cast
 import numpy as np
 
 from tl.data.dataset import Failed, Given
-from tl.data.images import IMAGE_SUFFIXES, MAX_BYTES, VIDEO_SUFFIXES, Picture
+from tl.data.images import IMAGE_SUFFIXES, MAX_BYTES, VIDEO_SUFFIXES, ImageLike
 from tl.data.url import Limits
 from tl.errors import DataError, StorageError, UsageError
 
@@ -194,7 +194,7 @@ def is_address(text: str) -> bool:
     return bool(found) and scheme.isascii() and scheme.replace("+", "").isalnum() and len(scheme) > 1
 
 
-Named = tuple[str, Picture]
+Named = tuple[str, ImageLike]
 
 _TABLES = (".csv", ".tsv")
 
@@ -387,18 +387,18 @@ def _paths(name: str, read: Callable[[int], bytes], request: Request, at_least: 
         raise _unreadable(where, error) from None
 
 
-def pictures_of(images: str | Path | Picture | Sequence[str | Path | Picture]) -> list[Picture]:
+def pictures_of(images: str | Path | ImageLike | Sequence[str | Path | ImageLike]) -> list[ImageLike]:
     """The pictures meant, in their order. Raises UsageError for what can be none."""
     given: Sequence[object] = images if isinstance(images, (list, tuple)) else [images]
     return [picture for item in given for picture in _pictures(item)]
 
 
-def named(pictures: Sequence[Picture]) -> list[tuple[str, Picture]]:
+def named(pictures: Sequence[ImageLike]) -> list[tuple[str, ImageLike]]:
     """Each with its path as its name, or with its place."""
     return [(str(item) if isinstance(item, Path) else str(at), item) for at, item in enumerate(pictures)]
 
 
-def _pictures(item: object) -> Iterable[Picture]:
+def _pictures(item: object) -> Iterable[ImageLike]:
     if isinstance(item, (str, os.PathLike)):
         return image_files([item])
     if isinstance(item, np.ndarray) and item.ndim == 3 and item.dtype == np.uint8:

@@ -1,4 +1,4 @@
-"""Looks become the pairs of pictures that may show one photo, and how well one lies over the other.
+"""ImageStats become the pairs of pictures that may show one photo, and how well one lies over the other.
 
 Pictures laid out alike and features each propose pairs that may be; a pair counts when both the features and the
 pictures, laid over each other, bear it out, less of each where perceptual hashes are near as well. Resized,
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.blas import OneThread
-from tl.data.image_stats import BITS, Looks, hashes
+from tl.data.image_stats import BITS, ImageStats, hashes
 from tl.neighbors import Floats, Pairs, pairs_above, products, projected, unit
 
 Complexes = NDArray[np.complex64]
@@ -196,7 +196,7 @@ class Alike:
             yield first, second, bool(turned), float(over)
 
 
-def alike(looks: Looks) -> Alike:
+def alike(looks: ImageStats) -> Alike:
     """The pairs whose light and shade are laid out alike; of byte-identical files the first stands for all."""
     indices = distinct(looks)
     even, odd = layouts(looks.grey[indices])
@@ -207,13 +207,13 @@ def alike(looks: Looks) -> Alike:
     return laid_over(looks, indices[pairs])
 
 
-def likeness(looks: Looks, pairs: Pairs) -> Floats:
+def likeness(looks: ImageStats, pairs: Pairs) -> Floats:
     """How alike the light and shade of each pair `[m]` are laid out, either way round."""
     used, places = np.unique(pairs, return_inverse=True)
     return _likeness(*layouts(looks.grey[used]), places.reshape(-1, 2))
 
 
-def laid_over(looks: Looks, pairs: Pairs) -> Alike:
+def laid_over(looks: ImageStats, pairs: Pairs) -> Alike:
     """How well the second picture of each pair lies over the first, or its mirror image where that is more alike."""
     used, places = np.unique(pairs, return_inverse=True)
     places = places.reshape(-1, 2)
@@ -233,7 +233,7 @@ def laid_over(looks: Looks, pairs: Pairs) -> Alike:
     return Alike(pairs, turned, np.concatenate([np.zeros(0, np.float32), *found]))
 
 
-def distinct(looks: Looks) -> NDArray[np.int64]:
+def distinct(looks: ImageStats) -> NDArray[np.int64]:
     """The first index of each content that can be decoded, ascending."""
     first: dict[bytes, int] = {}
     for index, fingerprint in enumerate(looks.fingerprints):
@@ -293,7 +293,7 @@ class Copy:
         return self.likeness == 1.0
 
 
-def copies(looks: Looks, features: Floats, usable: NDArray[np.int64], found: Alike | None = None) -> list[Copy]:
+def copies(looks: ImageStats, features: Floats, usable: NDArray[np.int64], found: Alike | None = None) -> list[Copy]:
     """The copies among the pictures at `usable`, whose features `[len(usable), features]` are in that order.
 
     Of byte-identical files each counts with the first of them alone, and that one with other photos. `found` are the
@@ -323,7 +323,7 @@ def copies(looks: Looks, features: Floats, usable: NDArray[np.int64], found: Ali
     return sorted([*same, *told.values()], key=lambda copy: (-copy.likeness, copy.first, copy.second))
 
 
-def _by_features(looks: Looks, features: Floats, usable: NDArray[np.int64], known: Pairs) -> Alike:
+def _by_features(looks: ImageStats, features: Floats, usable: NDArray[np.int64], known: Pairs) -> Alike:
     """Pairs beyond those known with features alike that are laid out alike as well, if less so than is enough alone."""
     indices = distinct(looks)
     places = np.searchsorted(usable, indices)
@@ -338,7 +338,7 @@ def _by_features(looks: Looks, features: Floats, usable: NDArray[np.int64], know
     return laid_over(looks, pairs[np.sort(kept)])
 
 
-def _codes(looks: Looks, pairs: Pairs) -> NDArray[np.int64]:
+def _codes(looks: ImageStats, pairs: Pairs) -> NDArray[np.int64]:
     """One number a pair."""
     codes: NDArray[np.int64] = pairs[:, 0] * len(looks.fingerprints) + pairs[:, 1]
     return codes
@@ -354,7 +354,7 @@ def _cosines(features: Floats, mean: Floats, pairs: Pairs) -> Floats:
     return made
 
 
-def _near_hashes(looks: Looks, pairs: Pairs) -> NDArray[np.bool_]:
+def _near_hashes(looks: ImageStats, pairs: Pairs) -> NDArray[np.bool_]:
     """Whether the hashes of each pair `[m]` are near, or that of the one and of the other's mirror image."""
     used, places = np.unique(pairs, return_inverse=True)
     plain, mirrored = hashes(looks.grey[used])
@@ -397,7 +397,7 @@ class Originals:
         return (f"{self.alike:,} images look all alike: they are taken for different photos",) if self.alike else ()
 
 
-def originals(looks: Looks, labels: Labels, found: Alike | None = None) -> Originals:
+def originals(looks: ImageStats, labels: Labels, found: Alike | None = None) -> Originals:
     """What photos with these looks and labels `[n]`, -1 for none, count as; `found` are their pairs, where known."""
     found = alike(looks) if found is None else found
     own = looks.fingerprints

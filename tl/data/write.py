@@ -19,7 +19,7 @@ import numpy as np
 
 from tl.data.dataset import Dataset, Sample, clean, part_of
 from tl.data.decoding import HEAD, SUFFIXES, format_of
-from tl.data.images import IMAGE_SUFFIXES, Picture, decode, fit, read
+from tl.data.images import IMAGE_SUFFIXES, ImageLike, decode, fit, read
 from tl.data.load import load
 from tl.data.tfrecord import write_record
 from tl.errors import DataError, ImageError, StorageError, UsageError
@@ -59,7 +59,7 @@ def fresh(out: Path) -> Iterator[Path]:
 
 
 def write_files(
-    folder: Path, pictures: Sequence[Picture], places: Sequence[str], *, link: bool = False, progress: Progress
+    folder: Path, pictures: Sequence[ImageLike], places: Sequence[str], *, link: bool = False, progress: Progress
 ) -> None:
     """Copy pictures to their places below a new folder, byte for byte; arrays become PNGs.
 
@@ -83,7 +83,7 @@ def write_files(
 
 def check_files(dataset: Dataset) -> None:
     """Raise DataError unless the pictures are files of the user's own, which a table can name."""
-    if dataset.root is None or not all(isinstance(picture, Path) for picture in dataset.pictures):
+    if dataset.root is None or not all(isinstance(picture, Path) for picture in dataset.images):
         raise DataError(
             f"the images of {dataset.name!r} are no files of their own, which a table could name: write folders, such"
             " as --out photos/"
@@ -109,7 +109,7 @@ def write_rows(table: Path, rows: Iterable[Sequence[str]]) -> None:
 
 def path_from(out: Path, sample: Sample) -> str:
     """The path of a sample's file as a table at `out` has it."""
-    file, home = os.path.abspath(str(sample.picture)), os.path.abspath(out.parent)
+    file, home = os.path.abspath(str(sample.image)), os.path.abspath(out.parent)
     path = Path(os.path.relpath(file, home) if file.startswith(os.path.join(home, "")) else file).as_posix()
     if path != path.strip() or path.encode("utf-8", "replace").decode() != path:
         raise DataError(f"a table cannot name {path!a}: rename that file, or write folders, such as --out photos/")
@@ -212,9 +212,9 @@ def safe(name: str) -> str:
 def _ended(file: str, sample: Sample, suffix: str | None) -> str:
     if suffix:
         return str(PurePosixPath(file).with_suffix(suffix))
-    if isinstance(sample.picture, Path):
+    if isinstance(sample.image, Path):
         known = PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES
-        return file if known else file + _suffix(sample.picture)
+        return file if known else file + _suffix(sample.image)
     return file if file.lower().endswith(".png") else f"{file}.png"
 
 
@@ -273,7 +273,7 @@ def _batch(
     for sample in samples:
         advance()
         try:
-            image = fit(decode(read(sample.picture), _SIDE), _SIDE)
+            image = fit(decode(read(sample.image), _SIDE), _SIDE)
         except ImageError as error:
             left_out[sample.name] = str(error)
             continue
@@ -369,7 +369,7 @@ def convert(
 def samples_of(dataset: Dataset) -> list[Sample]:
     """The samples that a data set was made of."""
     labels = [dataset.class_names[label] if label >= 0 else None for label in dataset.labels.tolist()]
-    return [Sample(*row) for row in zip(dataset.pictures, dataset.names, labels, dataset.parts, strict=True)]
+    return [Sample(*row) for row in zip(dataset.images, dataset.names, labels, dataset.parts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -383,7 +383,7 @@ class _Job:
 
 
 def _folders(job: _Job) -> dict[str, str]:
-    write_files(job.scratch, job.dataset.pictures, places(job.samples), link=job.link, progress=job.progress)
+    write_files(job.scratch, job.dataset.images, places(job.samples), link=job.link, progress=job.progress)
     return {}
 
 
@@ -436,7 +436,7 @@ def _shards(
 
 
 def _example(sample: Sample, names: Sequence[str]) -> dict[str, bytes | int]:
-    content = read(sample.picture)
+    content = read(sample.image)
     encoded = content if isinstance(content, bytes) else as_png(content)
     label = sample.label or ""
     return {

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.image_stats import Looks, look
+from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import load
 from tl.doctor.findings import Finding
 from tl.progress import Progress
@@ -134,10 +134,10 @@ class Stats:
 def stats(data: str | Path, *, download: bool = False, offline: bool = False, progress: Progress) -> Stats:
     """The figures of a data set, from its files alone. Raises DataError for one that cannot be loaded."""
     dataset = load(data, download=download, offline=offline, progress=progress)
-    return count(dataset, look(dataset.pictures, progress=progress))
+    return count(dataset, measure_images(dataset.images, progress=progress))
 
 
-def count(dataset: Dataset, looks: Looks) -> Stats:
+def count(dataset: Dataset, looks: ImageStats) -> Stats:
     """The figures of a data set that has been looked at."""
     usable = [index for index in range(len(dataset.names)) if index not in looks.errors]
     headers = [header for header in looks.headers if header is not None]

@@ -11,7 +11,7 @@ import numpy as np
 
 from tl.data.dataset import Dataset, Skipped, part_of
 from tl.data.decoding import HEAD, SUFFIXES, format_of, unread
-from tl.data.image_stats import Header, Looks
+from tl.data.image_stats import Header, ImageStats
 from tl.data.images import IMAGE_SUFFIXES
 from tl.doctor.findings import Finding
 from tl.doctor.suggest import Mending
@@ -40,7 +40,7 @@ _ASPECT = 4.0  # a square that networks look at leaves a quarter of the short si
 _MOST_SKIPPED = 10_000
 
 
-def files(dataset: Dataset, looks: Looks) -> list[Finding]:
+def files(dataset: Dataset, looks: ImageStats) -> list[Finding]:
     """Findings about files: those that cannot be read, and those that can but are not what one thinks."""
     mending = Mending(dataset)
     found = [_unread(dataset, mending, index, reason) for index, reason in looks.errors.items()]
@@ -77,7 +77,7 @@ def _odd(dataset: Dataset, mending: Mending, index: int, header: Header, usual: 
         found.append(Finding(kind, severity, (name,), said, mend, score, (index,)))
 
     suffixes = SUFFIXES.get(header.format)
-    if suffixes and isinstance(dataset.pictures[index], Path) and PurePosixPath(name).suffix.lower() not in suffixes:
+    if suffixes and isinstance(dataset.images[index], Path) and PurePosixPath(name).suffix.lower() not in suffixes:
         add("wrong extension", "note", f"is a {header.format}", mending.rename(index, suffixes[0]), 0.4)
     if header.width * header.height > _LARGE:
         add("enormous", "note", size, "", 0.3)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.image_stats import Looks
+from tl.data.image_stats import ImageStats
 from tl.doctor.findings import Finding
 from tl.doctor.suggest import Mending
 from tl.neighbors import projected
@@ -28,7 +28,7 @@ _MOST = 0.01  # of the photos: what is more frequent than that belongs to the da
 _LEAST = 30  # photos, below which nothing is usual
 
 
-def outliers(dataset: Dataset, looks: Looks, features: Floats, usable: Labels, *, seed: int = 0) -> list[Finding]:
+def outliers(dataset: Dataset, looks: ImageStats, features: Floats, usable: Labels, *, seed: int = 0) -> list[Finding]:
     """Findings about single photos at `usable`, whose features are in that order."""
     mending = Mending(dataset)
     found = []
@@ -45,7 +45,7 @@ def outliers(dataset: Dataset, looks: Looks, features: Floats, usable: Labels, *
     return found
 
 
-def _spoilt(looks: Looks, index: int) -> tuple[str, str, float] | None:
+def _spoilt(looks: ImageStats, index: int) -> tuple[str, str, float] | None:
     low, high = looks.light[index].tolist()
     header = looks.headers[index]
     if looks.contrast[index] < _BLANK:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import FeatureCache, namespace, usable_cache
-from tl.data.image_stats import Looks, look
-from tl.data.images import VERSION, Picture
+from tl.data.image_stats import ImageStats, measure_images
+from tl.data.images import VERSION, ImageLike
 from tl.engines.engine import Engine
 from tl.features.extract import extract
 from tl.networks.backbones import Recipe
@@ -23,15 +23,15 @@ _TOUCHED = 4096  # rows marked as used in one transaction
 
 @dataclass(frozen=True)
 class Seen:
-    """Looks at all pictures, and features float32 `[len(usable), features]` of those that can be used, by index."""
+    """Statistics of all images, and features float32 `[len(usable), features]` of those that can be used, by index."""
 
-    looks: Looks
+    looks: ImageStats
     features: NDArray[np.float32]
     usable: NDArray[np.int64]
     cached: int
 
 
-def read_all(pictures: Sequence[Picture], engine: Engine, recipe: Recipe, size: int, progress: Progress) -> Seen:
+def read_all(pictures: Sequence[ImageLike], engine: Engine, recipe: Recipe, size: int, progress: Progress) -> Seen:
     """The looks and the features, `size` numbers each, of pictures in their order."""
     values = _allocate((len(pictures), size))
     known = np.zeros(len(pictures), np.bool_)
@@ -49,7 +49,7 @@ def read_all(pictures: Sequence[Picture], engine: Engine, recipe: Recipe, size: 
                     if not row.today:
                         used.append(key)
 
-        looks = look(pictures, cache=cache, seen=find, progress=progress)
+        looks = measure_images(pictures, cache=cache, seen=find, progress=progress)
         if cache is not None:
             _touch(cache, list(used))
         missing = [index for index in range(len(pictures)) if not known[index] and index not in looks.errors]

@@ -1,4 +1,4 @@
-"""Looks and labels become the classes that can be told without looking at what a photo shows.
+"""ImageStats and labels become the classes that can be told without looking at what a photo shows.
 
 A small decision tree is fitted on nothing but the size, the format, the border or the mean colour, and checked on
 photos that it has not seen: where it does far better than chance, a network may learn that instead of the thing itself.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.image_stats import Header, Looks
+from tl.data.image_stats import Header, ImageStats
 from tl.doctor.findings import Finding
 from tl.evaluation.metrics import Evaluation, evaluate
 from tl.learning.head import folds_of
@@ -34,7 +34,7 @@ _MEND = {
 }
 
 
-def shortcuts(dataset: Dataset, looks: Looks, usable: Labels, groups: Labels, *, seed: int = 0) -> list[Finding]:
+def shortcuts(dataset: Dataset, looks: ImageStats, usable: Labels, groups: Labels, *, seed: int = 0) -> list[Finding]:
     """Findings about classes that can be told by one of these alone."""
     chosen, labels = _chosen(dataset.labels[usable], seed)
     if len(np.unique(labels)) < 2:
@@ -62,7 +62,7 @@ def _chosen(labels: Labels, seed: int) -> tuple[Labels, Labels]:
     return places, np.unique(labels[places], return_inverse=True)[1].astype(np.int64)
 
 
-def _columns(looks: Looks, indices: Labels) -> dict[str, Floats]:
+def _columns(looks: ImageStats, indices: Labels) -> dict[str, Floats]:
     headers = [header for header in (looks.headers[index] for index in indices) if header is not None]
     sizes = np.array([(header.width, header.height, header.width / header.height) for header in headers], np.float32)
     return {

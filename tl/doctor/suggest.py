@@ -41,7 +41,7 @@ class Mending:
         return shlex.join(["mv", "-n", "--", where, str(Path(where).with_suffix(suffix))]) if self._folders else ""
 
     def _where(self, index: int) -> str:
-        picture = self._dataset.pictures[index]
+        picture = self._dataset.images[index]
         return _shown(picture) if isinstance(picture, Path) else self._dataset.names[index]
 
     def _path(self, name: str) -> str:
@@ -54,7 +54,7 @@ class Mending:
 def _in_class_folders(dataset: Dataset) -> bool:
     """Whether the folder that an image lies in is its label."""
     first = next(((name, label) for name, label in zip(dataset.names, dataset.labels, strict=True) if label >= 0), None)
-    if first is None or dataset.root is None or not isinstance(dataset.pictures[0], Path):
+    if first is None or dataset.root is None or not isinstance(dataset.images[0], Path):
         return False
     return dataset.class_names[first[1]] in PurePosixPath(first[0]).parts[:2]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.images import Picture, decode, fit, read
+from tl.data.images import ImageLike, decode, fit, read
 from tl.errors import EngineError, UsageError
 from tl.learning.head import Head
 from tl.networks.backbones import Recipe
@@ -58,7 +58,7 @@ class Explainer:
                 f"{recipe.image_size} px: make the run again"
             )
 
-    def explain(self, pictures: Sequence[Picture], labels: Sequence[int] | None = None) -> list[Explanation]:
+    def explain(self, pictures: Sequence[ImageLike], labels: Sequence[int] | None = None) -> list[Explanation]:
         """What speaks for the class of each picture; without `labels`, for the one it is most like.
 
         Raises ImageError, with the reason alone, for the first picture that cannot be read, UsageError for labels that
@@ -71,7 +71,7 @@ class Explainer:
             )
         return [self._one(picture, None if labels is None else labels[at]) for at, picture in enumerate(pictures)]
 
-    def _one(self, picture: Picture, label: int | None) -> Explanation:
+    def _one(self, picture: ImageLike, label: int | None) -> Explanation:
         size = self._recipe.image_size
         photo = fit(decode(read(picture), size), size, self._recipe.resize)
         features, maps = self._network.run(photo)

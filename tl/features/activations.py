@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.images import Picture, decode, fit, read
+from tl.data.images import ImageLike, decode, fit, read
 from tl.engines.engine import Engine, Photos
 from tl.errors import DataError, EngineError, ImageError, StorageError
 from tl.networks.backbones import Recipe
@@ -53,7 +53,7 @@ def affordable_views(asked: int, pictures: int, numbers: int, where: Settings | 
 
 
 def store(
-    pictures: Sequence[Picture],
+    pictures: Sequence[ImageLike],
     engine: Engine,
     recipe: Recipe,
     shape: Sequence[int],
@@ -79,13 +79,13 @@ def store(
     return Activations(values)
 
 
-def photos(pictures: Sequence[Picture], side: int, recipe: Recipe, pool: ThreadPoolExecutor) -> Photos:
+def photos(pictures: Sequence[ImageLike], side: int, recipe: Recipe, pool: ThreadPoolExecutor) -> Photos:
     """Pictures as one array uint8 `[n, side, side, 3]`, decoded side by side in the threads of a pool.
 
     Raises DataError for one that was changed or removed since it was first read.
     """
 
-    def squared(picture: Picture) -> Photos:
+    def squared(picture: ImageLike) -> Photos:
         try:
             return fit(decode(read(picture), side), side, recipe.resize)
         except ImageError as error:
@@ -96,7 +96,7 @@ def photos(pictures: Sequence[Picture], side: int, recipe: Recipe, pool: ThreadP
 
 
 def _batches(
-    pictures: Sequence[Picture], order: list[tuple[int, int]], size: int, recipe: Recipe, transform: Transform
+    pictures: Sequence[ImageLike], order: list[tuple[int, int]], size: int, recipe: Recipe, transform: Transform
 ) -> Iterator[tuple[list[tuple[int, int]], Photos]]:
     plain = [place for place in order if place[0] == 0]
     augmented = order[len(plain) :]

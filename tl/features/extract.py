@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tl.blas import OneThread
 from tl.cache import FeatureCache, Vector, namespace
-from tl.data.images import VERSION, Content, Picture, decode, fingerprint, fit, read
+from tl.data.images import VERSION, Content, ImageLike, decode, fingerprint, fit, read
 from tl.engines.engine import Engine, Photos, Tag, Vectors
 from tl.errors import CacheError, EngineError, ImageError
 from tl.networks.backbones import Recipe
@@ -62,12 +62,12 @@ class _Prepared:
     error: str = ""
 
 
-_Task = tuple[int, Picture]
+_Task = tuple[int, ImageLike]
 _Work = Callable[[Sequence[_Task]], list[_Prepared]]
 
 
 def stream(
-    pictures: Iterable[Picture],
+    pictures: Iterable[ImageLike],
     engine: Engine,
     recipe: Recipe,
     cache: FeatureCache | None,
@@ -102,7 +102,7 @@ def stream(
 
 
 def extract(
-    pictures: Sequence[Picture],
+    pictures: Sequence[ImageLike],
     engine: Engine,
     recipe: Recipe,
     cache: FeatureCache | None,
@@ -134,7 +134,7 @@ def extract(
 
 
 class _Keeper:
-    """Looks rows up and writes them in batches; a store that fails is said once and then left alone."""
+    """ImageStats rows up and writes them in batches; a store that fails is said once and then left alone."""
 
     def __init__(self, cache: FeatureCache | None, engine: Engine, progress: Progress) -> None:
         self._cache, self._report = cache, progress
@@ -173,7 +173,7 @@ class _Keeper:
             self._report.warn(f"{error}; going on without it")
 
 
-def _prepare(tasks: Sequence[tuple[int, Picture]], recipe: Recipe, keeper: _Keeper) -> list[_Prepared]:
+def _prepare(tasks: Sequence[tuple[int, ImageLike]], recipe: Recipe, keeper: _Keeper) -> list[_Prepared]:
     contents: dict[int, Content] = {}
     errors: dict[int, str] = {}
     for index, picture in tasks:
@@ -285,6 +285,6 @@ class _Reader:
             yield tag, np.zeros((len(photos), 1), np.float32)
 
 
-def survey(pictures: Sequence[Picture], recipe: Recipe, *, progress: Progress | None = None) -> Features:
+def survey(pictures: Sequence[ImageLike], recipe: Recipe, *, progress: Progress | None = None) -> Features:
     """Fingerprints and failures of pictures, decoded as a network with that recipe reads them."""
     return extract(pictures, _Reader(), recipe, None, progress=progress)

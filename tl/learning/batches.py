@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.images import Picture
+from tl.data.images import ImageLike
 from tl.errors import TLError
 from tl.features.activations import MARGIN, Halves, photos
 from tl.learning.head import Floats, Labels
@@ -62,9 +62,9 @@ class StoredFeed:
 
 @dataclass(frozen=True)
 class PhotoFeed:
-    """Picture files, decoded and augmented anew in every epoch, and preprocessed for the network."""
+    """ImageLike files, decoded and augmented anew in every epoch, and preprocessed for the network."""
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[ImageLike]
     recipe: Recipe
     augment: Augment
     pool: ThreadPoolExecutor

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tl.data.images import Picture
+from tl.data.images import ImageLike
 from tl.errors import RunError, TLError, UsageError
 from tl.learning import checkpoint
 from tl.learning.batches import Feed, Order, batches, plain_batches
@@ -86,7 +86,7 @@ class Job:
     backbone: Backbone
     weights: Weights
     head: Head
-    pictures: Sequence[Picture]
+    pictures: Sequence[ImageLike]
     labels: Labels
     train: Labels
     monitor: Labels

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import FeatureCache
-from tl.data.images import Picture, preload
+from tl.data.images import ImageLike, preload
 from tl.engines.engine import Engine, Vectors
 from tl.errors import RunError
 from tl.features.extract import Row, stream
@@ -70,7 +70,7 @@ class Predictor:
 
     def stream(
         self,
-        items: Iterable[tuple[str, Picture]],
+        items: Iterable[tuple[str, ImageLike]],
         *,
         top: int = 5,
         cache: FeatureCache | None = None,
@@ -82,7 +82,7 @@ class Predictor:
         """
         waiting: dict[int, str] = {}
 
-        def pictures() -> Iterator[Picture]:
+        def pictures() -> Iterator[ImageLike]:
             for at, (name, picture) in enumerate(items):
                 waiting[at] = name
                 yield picture
@@ -90,13 +90,13 @@ class Predictor:
         for rows in stream(pictures(), self.engine, self.run.backbone.recipe, cache, progress=progress):
             yield from self.answered([(waiting.pop(row.index), row) for row in rows], top)
 
-    def in_order(self, items: Iterable[tuple[str, Picture]], *, top: int = 5) -> Iterator[Prediction]:
+    def in_order(self, items: Iterable[tuple[str, ImageLike]], *, top: int = 5) -> Iterator[Prediction]:
         """The predictions of named pictures, in their order; in memory that does not grow with their number."""
         source = iter(items)
         early: dict[int, Prediction] = {}
         taken = following = 0
 
-        def near() -> Iterator[tuple[str, Picture]]:
+        def near() -> Iterator[tuple[str, ImageLike]]:
             # One photo can wait for its batch while thousands of broken files pass it: then no more are let in until
             # all that are under way are answered.
             nonlocal taken
@@ -115,7 +115,7 @@ class Predictor:
             if taken == start:
                 return
 
-    def predict(self, pictures: Sequence[Picture], *, top: int = 5) -> list[Prediction]:
+    def predict(self, pictures: Sequence[ImageLike], *, top: int = 5) -> list[Prediction]:
         """The predictions for pictures, in their order."""
         names = (str(picture) if isinstance(picture, Path) else str(at) for at, picture in enumerate(pictures))
         return list(self.in_order(zip(names, pictures, strict=True), top=top))

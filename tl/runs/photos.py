@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.images import Picture, decode, fingerprint, fit, read
+from tl.data.images import ImageLike, decode, fingerprint, fit, read
 from tl.data.load import Dataset, load
 from tl.errors import DataError, DownloadError, ImageError, RunError
 from tl.progress import Progress
@@ -24,7 +24,7 @@ class Photo:
 
     name: str
     label: int
-    picture: Picture
+    picture: ImageLike
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Photos:
         except (DataError, DownloadError) as error:
             why = str(error).partition("; ")[0]
             raise DataError(f"the photos of {run.name} are not here: {why}; {hint}") from error
-        self._by_name = dict(zip(self.dataset.names, self.dataset.pictures, strict=True))
+        self._by_name = dict(zip(self.dataset.names, self.dataset.images, strict=True))
 
     def held_out(self, most: int | None) -> Album:
         """The validation photos, or else the test photos; `most` of them, spread evenly.
@@ -125,7 +125,7 @@ class Photos:
         """Photos that have other names now, by what is in them."""
         wanted = {row.sha256: row for row in rows if row.label in places}
         found = []
-        for picture in self.dataset.pictures:
+        for picture in self.dataset.images:
             row = wanted.pop(_sha256(picture), None) if wanted else None
             if row is not None:
                 found.append(Photo(row.name, places[row.label], picture))
@@ -143,7 +143,7 @@ def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOut:
     dataset = replace(
         photos.dataset,
         class_names=run.classes,
-        pictures=tuple(photo.picture for photo in album.photos),
+        images=tuple(photo.picture for photo in album.photos),
         names=tuple(photo.name for photo in album.photos),
         labels=np.array([photo.label for photo in album.photos], np.int64),
         parts=(album.part,) * count,
@@ -184,18 +184,18 @@ def _spread(rows: Sequence[_Row], most: int) -> list[_Row]:
     return [rows[at] for at in (*first, *(at for at in range(len(rows)) if at not in chosen))]
 
 
-def _is(picture: Picture, sha256: str) -> bool:
+def _is(picture: ImageLike, sha256: str) -> bool:
     return _sha256(picture) == sha256
 
 
-def _sha256(picture: Picture) -> str:
+def _sha256(picture: ImageLike) -> str:
     try:
         return fingerprint(read(picture)).hex()
     except ImageError:
         return ""
 
 
-def _decoded(picture: Picture) -> Pixels | None:
+def _decoded(picture: ImageLike) -> Pixels | None:
     try:
         return decode(read(picture))
     except ImageError:

@@ -80,7 +80,7 @@ def about_data(dataset: Dataset, parts: Split) -> dict[str, Any]:
     counts = Counter(int(label) for label in dataset.labels)
     return {
         "name": utf8(dataset.name),
-        "images": len(dataset.pictures),
+        "images": len(dataset.images),
         "per_class": {name: counts[at] for at, name in enumerate(dataset.class_names)},
         "split": {name: len(getattr(parts, name)) for name in PARTS},
         "seed": parts.seed,

@@ -90,7 +90,7 @@ def _given(run: Run) -> str:
 def draw_comparison(made: Comparison) -> None:
     """Write `comparison.png`, `grid.png` and `comparison.html` into the folder of a comparison."""
     dataset = load(made.data)
-    pictures = dict(zip(dataset.names, dataset.pictures, strict=True))
+    pictures = dict(zip(dataset.names, dataset.images, strict=True))
 
     def pixels(name: str) -> NDArray[np.uint8]:
         return decode(read(pictures[name]), 256)

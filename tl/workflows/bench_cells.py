@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tl.data.images import Picture, read
+from tl.data.images import ImageLike, read
 from tl.engines.autotune import Choice
 from tl.engines.autotune_trials import rate
 from tl.engines.openvino import OpenVINOEngine
@@ -223,7 +223,7 @@ def sample(run: Run, data: str | None, progress: Progress) -> Iterator[Sample]:
         yield Sample(files, about)
 
 
-def _files(pictures: Sequence[Picture], folder: Path) -> Iterator[Path]:
+def _files(pictures: Sequence[ImageLike], folder: Path) -> Iterator[Path]:
     from PIL import Image
 
     for at, picture in enumerate(pictures):

@@ -63,7 +63,7 @@ def check(
         progress=progress,
     )
     threading.Thread(target=_import_early).start()
-    seen = read_all(dataset.pictures, opened, network.recipe, network.features, progress)
+    seen = read_all(dataset.images, opened, network.recipe, network.features, progress)
     del opened  # and with it the compiled network, whose memory the rest can use
     found, notes = examine(dataset, seen, together=together, val=val, seed=seed)
     return Diagnosis(dataset, found, notes, time.monotonic() - started)

@@ -56,7 +56,7 @@ def fix(
         check_files(dataset)
         only = [kind for kind in only if kind != "extensions"]  # a table has files as they are
     engine, network = open_named(backbone, weights=weights, offline=offline, progress=progress)
-    seen = read_all(dataset.pictures, engine, network.recipe, network.features, progress)
+    seen = read_all(dataset.images, engine, network.recipe, network.features, progress)
     made = plan(dataset, seen, only=only, relabel=relabel, seed=seed)
     if target is None:
         return Fixed(made)
@@ -81,7 +81,7 @@ def _write_folder(made: Plan, out: Path, link: bool, progress: Progress) -> None
     samples = [replace(_cleaned(made, at), name="/".join(inside(step.sample))) for at, step in enumerate(kept)]
     where = places(samples, {at: step.suffix for at, step in enumerate(kept) if step.suffix})
     with fresh(out) as scratch:
-        write_files(scratch, [step.sample.picture for step in kept], where, link=link, progress=progress)
+        write_files(scratch, [step.sample.image for step in kept], where, link=link, progress=progress)
         write_rows(scratch / undo_of(out).name, _undo(made, where))
 
 
@@ -103,7 +103,7 @@ def _undo(made: Plan, where: list[str]) -> list[tuple[str, ...]]:
     waiting = iter(where)
     for step in made.steps:
         sample, path = step.sample, next(waiting) if step.kept else ""
-        source = str(sample.picture.absolute()) if isinstance(sample.picture, Path) else sample.name
+        source = str(sample.image.absolute()) if isinstance(sample.image, Path) else sample.name
         source = source if made.dataset.root is not None else sample.name
         rows.append((path, step.done, step.why, source, sample.label or "", sample.part or ""))
     root = made.dataset.root

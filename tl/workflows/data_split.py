@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.image_stats import look
+from tl.data.image_stats import measure_images
 from tl.data.load import load
 from tl.data.near_duplicates import Copy, copies, groups
 from tl.data.splits import SIDES, apart, groups_by
@@ -102,9 +102,9 @@ def _same(
     """What shows one photo, what each file is, and why some cannot be read."""
     if near:
         engine, network = open_named(backbone, weights=weights, offline=offline, progress=progress)
-        seen = read_all(dataset.pictures, engine, network.recipe, network.features, progress)
+        seen = read_all(dataset.images, engine, network.recipe, network.features, progress)
         return copies(seen.looks, seen.features, seen.usable), seen.looks.fingerprints, seen.looks.errors
-    looks = look(dataset.pictures, progress=progress)
+    looks = measure_images(dataset.images, progress=progress)
     first: dict[bytes, int] = {}
     usable = [index for index in range(len(dataset.names)) if index not in looks.errors]
     found = [(first.setdefault(looks.fingerprints[index], index), index) for index in usable]
@@ -129,7 +129,7 @@ def _write(
             return
         named = [replace(sample, name="/".join(inside(given[at]))) for at, sample in zip(usable, chosen, strict=True)]
         linked = link and dataset.root is not None
-        write_files(scratch, [sample.picture for sample in chosen], places(named), link=linked, progress=progress)
+        write_files(scratch, [sample.image for sample in chosen], places(named), link=linked, progress=progress)
 
 
 def _counts(dataset: Dataset, usable: list[int], sides: list[str]) -> dict[str, dict[str, int]]:

@@ -213,7 +213,7 @@ def _few(names: set[str]) -> str:
 def _only(dataset: Dataset, places: NDArray[np.int64]) -> Dataset:
     return replace(
         dataset,
-        pictures=tuple(dataset.pictures[at] for at in places),
+        images=tuple(dataset.images[at] for at in places),
         names=tuple(dataset.names[at] for at in places),
         labels=dataset.labels[places],
         parts=tuple(dataset.parts[at] for at in places),
@@ -225,11 +225,11 @@ def _features(asked: Asked, dataset: Dataset, run: bundle.Run, progress: Progres
     recipe = run.backbone.recipe
     if asked.cache:
         with usable_cache(progress) as cache:
-            features = extract(dataset.pictures, engine, recipe, cache, progress=progress)
+            features = extract(dataset.images, engine, recipe, cache, progress=progress)
     else:
-        features = extract(dataset.pictures, engine, recipe, None, progress=progress)
+        features = extract(dataset.images, engine, recipe, None, progress=progress)
     if not len(features.kept):
-        raise DataError(f"none of the {len(dataset.pictures)} images of {dataset.name} can be read; check the files")
+        raise DataError(f"none of the {len(dataset.images)} images of {dataset.name} can be read; check the files")
     if features.failures:
         reasons = {dataset.names[at]: why for at, why in features.failures.items()}
         tell_left_out(reasons, progress)
@@ -261,7 +261,7 @@ def _compared(
     asked: Asked, dataset: Dataset, run: bundle.Run, rival: bundle.Run, answers: Answers, progress: Progress
 ) -> Comparison:
     _, features = _features(asked, dataset, rival, progress)
-    if len(features.kept) != len(dataset.pictures):
+    if len(features.kept) != len(dataset.images):
         raise DataError("a photo of the data set was removed while it was scored: run again")
     said = rival.head.probabilities(features.values).argmax(axis=1)
     theirs = [rival.classes[at] == run.classes[truth] for at, truth in zip(said, dataset.labels, strict=True)]
@@ -276,7 +276,7 @@ def _folder(run: bundle.Run, dataset: Dataset) -> Path:
 
 
 def _write(made: Assessment, scratch: Path) -> None:
-    places = np.arange(len(made.dataset.pictures))
+    places = np.arange(len(made.dataset.images))
     records.write_predictions(scratch, made.dataset, places, [PART] * len(places), made.answers)
     records.write_skipped(scratch, made.dataset)
     records.write_metrics(scratch, made.as_dict())

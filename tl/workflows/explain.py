@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.images import Picture, decode, read
+from tl.data.images import ImageLike, decode, read
 from tl.errors import ImageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
 from tl.networks.backbones import Recipe
@@ -95,7 +95,9 @@ def overlay(image: Pixels, explanation: Explanation, recipe: Recipe) -> Pixels:
     return made
 
 
-def heatmaps(predictor: Predictor, items: Sequence[tuple[str, Picture]], label: str | None = None) -> Iterator[Heatmap]:
+def heatmaps(
+    predictor: Predictor, items: Sequence[tuple[str, ImageLike]], label: str | None = None
+) -> Iterator[Heatmap]:
     """What speaks for the class called `label` in each named picture, in order; None: for the one that is predicted.
 
     Label and confidence are the predictor's, in whose precision another may come out ahead; the heat is of that class,
@@ -115,7 +117,7 @@ def heatmaps(predictor: Predictor, items: Sequence[tuple[str, Picture]], label: 
             yield Heatmap(answer.name, error=str(error))
 
 
-def _heatmap(explainer: Explainer, run: bundle.Run, picture: Picture, answer: Prediction, label: str) -> Heatmap:
+def _heatmap(explainer: Explainer, run: bundle.Run, picture: ImageLike, answer: Prediction, label: str) -> Heatmap:
     if answer.error:
         raise ImageError(answer.error)
     photo = _small(decode(read(picture), SIDE))

@@ -15,7 +15,7 @@ from typing import Any
 
 from tl import __version__
 from tl.cache import usable_cache
-from tl.data.image_stats import look
+from tl.data.image_stats import measure_images
 from tl.data.load import Dataset, load
 from tl.data.near_duplicates import originals
 from tl.data.splits import Split, check_counts, split
@@ -174,7 +174,7 @@ def _learn_from_scratch(
     clock: "Clock",
     progress: Progress,
 ) -> Learned:
-    found = survey(dataset.pictures, network.recipe, progress=progress)
+    found = survey(dataset.images, network.recipe, progress=progress)
     dataset = _usable(dataset, found.failures, progress)
     parts, counted = _split(given, dataset, found, progress)
     clock.lap("reading")
@@ -188,7 +188,7 @@ def _learn_from_scratch(
 def _split(given: Options, dataset: Dataset, features: Features, progress: Progress) -> tuple[Split, Features]:
     """The split, and the features under the content hash that each photo counts as: copies of one stay together."""
     with usable_cache(progress) if given.cache else nullcontext() as cache:
-        looks = look(dataset.pictures, known=features.fingerprints, cache=cache, progress=progress)
+        looks = measure_images(dataset.images, known=features.fingerprints, cache=cache, progress=progress)
     found = originals(looks, dataset.labels)
     own = features.fingerprints
     parts = split(dataset, own, originals=found.fingerprints, validation=given.val, seed=given.seed)
@@ -198,15 +198,15 @@ def _split(given: Options, dataset: Dataset, features: Features, progress: Progr
 
 def _features(given: Options, dataset: Dataset, network: Backbone, engine: Engine, progress: Progress) -> Features:
     if not given.cache:
-        return extract(dataset.pictures, engine, network.recipe, None, progress=progress)
+        return extract(dataset.images, engine, network.recipe, None, progress=progress)
     with usable_cache(progress) as cache:
-        return extract(dataset.pictures, engine, network.recipe, cache, progress=progress)
+        return extract(dataset.images, engine, network.recipe, cache, progress=progress)
 
 
 def _usable(dataset: Dataset, failures: dict[int, str], progress: Progress) -> Dataset:
     if not failures:
         return dataset
-    if len(failures) == len(dataset.pictures):
+    if len(failures) == len(dataset.images):
         name, reason = dataset.names[0], failures[0]
         raise DataError(
             f"none of the {len(failures)} images of {dataset.name} can be read ({name}: {reason}); check the files"

@@ -113,7 +113,7 @@ def answered(given: Attempt, tuned: Tuned, folder: Path, progress: Progress) -> 
     trunk = convert(given.backbone, weights, folder / _TUNED, progress=progress)
     engine = _engine(given, weights, trunk)
     places, known = held_out(given.split), _sample(given)
-    pictures = [given.dataset.pictures[at] for at in np.concatenate([places, known])]
+    pictures = [given.dataset.images[at] for at in np.concatenate([places, known])]
     features = extract(pictures, engine, given.backbone.recipe, None, progress=progress)
     if len(features.kept) != len(pictures):
         raise EngineError("a photo of the data set was removed while the network was trained: run again")
@@ -160,7 +160,7 @@ def _job(given: Attempt, started: float, progress: Progress) -> Job | None:
         given.backbone,
         given.weights,
         head,
-        [given.dataset.pictures[at] for at in kept],
+        [given.dataset.images[at] for at in kept],
         given.dataset.labels[kept],
         np.arange(len(inner)),
         np.arange(len(inner), len(kept)),
@@ -310,7 +310,7 @@ def from_scratch(given: Attempt, folder: Path, started: float, progress: Progres
         backbone=given.backbone,
         weights=given.weights,
         head=first_head(given.backbone.features, len(given.dataset.class_names), options.seed),
-        pictures=[given.dataset.pictures[at] for at in kept],
+        pictures=[given.dataset.images[at] for at in kept],
         labels=given.dataset.labels[kept],
         train=np.arange(len(inner)),
         monitor=np.arange(len(inner), len(kept)),

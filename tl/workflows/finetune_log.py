@@ -21,7 +21,7 @@ def tell_data(dataset: Dataset, progress: Progress) -> None:
     counts = Counter(int(label) for label in dataset.labels)
     per_class = [f"{name} {counts[at]}" for at, name in enumerate(dataset.class_names)]
     shown = ", ".join(per_class) if len(per_class) <= 6 else f"{spread(counts.values())} each"
-    progress.log("data", f"{dataset.name}: {len(dataset.pictures):,} images, {len(per_class)} classes ({shown})")
+    progress.log("data", f"{dataset.name}: {len(dataset.images):,} images, {len(per_class)} classes ({shown})")
     for note in dataset.notes:
         progress.log("", note)
     doubt = several(dataset)

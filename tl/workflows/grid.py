@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import usable_cache
-from tl.data.images import Picture, decode, read
+from tl.data.images import ImageLike, decode, read
 from tl.data.load import Dataset, load
 from tl.errors import DataError, ImageError, StorageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
@@ -38,7 +38,7 @@ SORTS = ("name", "confidence")
 class Shown:
     """One photo of the gallery: what was said of it and why, what is true (None: unknown), if it was `trained` on."""
 
-    picture: Picture
+    picture: ImageLike
     prediction: Prediction
     truth: str | None
     explanation: Explanation | None = None
@@ -144,7 +144,7 @@ def pick(
     own = held_out(predictor.run, progress) if data is None else None
     dataset = own.dataset if own is not None else load(str(data), labelled=False, progress=progress)
     _check_classes(predictor.run, dataset)
-    chosen = list(range(len(dataset.pictures)))
+    chosen = list(range(len(dataset.images)))
     if only == "all" and sort == "name" and 0 < count < len(chosen):
         chosen = sorted(sorted(chosen, key=lambda at: _lot(seed, dataset.names[at]))[:count])
     shown = _answered(predictor, dataset, chosen, progress)
@@ -159,7 +159,7 @@ def pick(
     return Gallery(
         f"{predictor.run.name} on {on}",
         tuple(wanted),
-        photos=len(dataset.pictures),
+        photos=len(dataset.images),
         predicted=len(chosen),
         known=len(known),
         right=sum(item.right for item in known),
@@ -188,7 +188,7 @@ def draw_run(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
     for row in chosen:
         strange = row.get("unknown") == "1"
         prediction = Prediction(row["path"], row["predicted"], float(row["confidence"]), (), unknown=strange)
-        shown.append(Shown(dataset.pictures[places[row["path"]]], prediction, row["label"]))
+        shown.append(Shown(dataset.images[places[row["path"]]], prediction, row["label"]))
     right = sum(item.right for item in shown)
     count = len(shown)
     title = f"{dataset.name}: {count} of {len(rows)} validation photos"
@@ -223,12 +223,12 @@ def save(image: "Image", target: Path) -> None:
 
 def _answered(predictor: Predictor, dataset: Dataset, chosen: Sequence[int], progress: Progress) -> list[Shown]:
     """Those of the chosen photos that can be read, with what is said of them."""
-    items = [(dataset.names[at], dataset.pictures[at]) for at in chosen]
+    items = [(dataset.names[at], dataset.images[at]) for at in chosen]
     with usable_cache(progress) as cache:
         answers = {chosen[at]: answer for at, answer in predictor.stream(items, cache=cache, progress=progress)}
     seen = trained_on(predictor.run)
     return [
-        Shown(dataset.pictures[at], answers[at], _truth(dataset, at), trained=answers[at].sha256 in seen)
+        Shown(dataset.images[at], answers[at], _truth(dataset, at), trained=answers[at].sha256 in seen)
         for at in chosen
         if not answers[at].error
     ]
@@ -268,7 +268,7 @@ def _tile(item: Shown, recipe: Recipe | None) -> Tile:
     return Tile(photo, prediction.label, prediction.confidence, item.truth, prediction.name, note)
 
 
-def _photo(picture: Picture) -> NDArray[np.uint8]:
+def _photo(picture: ImageLike) -> NDArray[np.uint8]:
     try:
         return _shrunk(decode(read(picture), _TILE))
     except ImageError:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl.data.images import Picture
+from tl.data.images import ImageLike
 from tl.data.inputs import Request, requested
 from tl.errors import UsageError
 from tl.prediction.predictor import Prediction, Predictor
@@ -109,12 +109,12 @@ def label(
 
 
 def with_files(
-    predictor: Predictor, items: Iterable[tuple[str, Picture]], top: int
+    predictor: Predictor, items: Iterable[tuple[str, ImageLike]], top: int
 ) -> Iterator[tuple[Prediction, Path | None]]:
     """Predictions in order, each with the file it is of, if it is of one."""
     files: deque[Path | None] = deque()
 
-    def noted() -> Iterator[tuple[str, Picture]]:
+    def noted() -> Iterator[tuple[str, ImageLike]]:
         for name, picture in items:
             files.append(picture if isinstance(picture, Path) else None)
             yield name, picture

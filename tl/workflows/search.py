@@ -7,7 +7,7 @@ from typing import Any
 
 from tl.cache import usable_cache
 from tl.data.dataset import Dataset
-from tl.data.images import Picture
+from tl.data.images import ImageLike
 from tl.data.load import load
 from tl.engines.engine import Engine
 from tl.engines.open import open_named
@@ -28,7 +28,7 @@ class Match:
     label: str | None
     similarity: float
     same: bool
-    picture: Picture
+    picture: ImageLike
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -40,7 +40,7 @@ class Found:
     """What is most like a query, the most similar first."""
 
     query: str
-    picture: Picture
+    picture: ImageLike
     matches: tuple[Match, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Search:
 
 
 def search(
-    images: Sequence[tuple[str, Picture]],
+    images: Sequence[tuple[str, ImageLike]],
     data: str | Path,
     *,
     backbone: str | None = None,
@@ -91,7 +91,7 @@ def search(
         asked = extract([picture for _, picture in images], engine, recipe, cache, progress=Progress())
         for index, reason in asked.failures.items():
             raise DataError(f"image {images[index][0]!r} cannot be searched for: {reason}")
-        made = extract(dataset.pictures, engine, recipe, cache, progress=progress)
+        made = extract(dataset.images, engine, recipe, cache, progress=progress)
     if not len(made.kept):
         raise DataError(f"none of the images of {str(data)!r} can be read: look with tl data check")
     answers = _answers(images, asked, dataset, made, count)
@@ -110,7 +110,7 @@ def _opened(
 
 
 def _answers(
-    images: Sequence[tuple[str, Picture]], asked: Features, dataset: Dataset, made: Features, count: int
+    images: Sequence[tuple[str, ImageLike]], asked: Features, dataset: Dataset, made: Features, count: int
 ) -> tuple[Found, ...]:
     places, similar = most_similar(asked.values, made.values, count)
 
@@ -122,7 +122,7 @@ def _answers(
             label=dataset.class_names[label] if label >= 0 else None,
             similarity=similarity,
             same=made.fingerprints[place] == asked.fingerprints[query],
-            picture=dataset.pictures[index],
+            picture=dataset.images[index],
         )
 
     return tuple(

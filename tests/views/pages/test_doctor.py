@@ -98,8 +98,8 @@ def test_a_clean_data_set_is_said_to_be_clean():
 
 def test_many_findings_and_broken_pictures_keep_the_page_small():
     many = made(*(finding(f"cat/{at}.png", "", pictures=(at % 3,)) for at in range(200)))
-    pictures = (np.zeros((0, 0, 3), np.uint8), *many.dataset.pictures[1:])
-    broken = dataclasses.replace(many, dataset=dataclasses.replace(many.dataset, pictures=pictures))
+    pictures = (np.zeros((0, 0, 3), np.uint8), *many.dataset.images[1:])
+    broken = dataclasses.replace(many, dataset=dataclasses.replace(many.dataset, images=pictures))
     reader = Reader(page(broken))
     assert "and 176 more" in reader.words
     assert sum(tag == "figure" for tag, _ in reader.tags) == 24

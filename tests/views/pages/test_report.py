@@ -186,8 +186,8 @@ def test_a_photo_that_is_damaged_or_gone_has_a_placeholder(tmp_path: Path):
     dataset = subject.dataset
     assert dataset is not None
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
-    pictures = (tmp_path / "broken.jpg", tmp_path / "gone.jpg", *dataset.pictures[2:])
-    reader = page(replace(subject, dataset=replace(dataset, pictures=pictures)))
+    pictures = (tmp_path / "broken.jpg", tmp_path / "gone.jpg", *dataset.images[2:])
+    reader = page(replace(subject, dataset=replace(dataset, images=pictures)))
     assert reader.words.count("photo cannot be read") >= 2
     assert reader.found("img")
 

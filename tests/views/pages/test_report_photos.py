@@ -102,7 +102,7 @@ def test_an_album_without_photos_has_none(tmp_path: Path):
 def test_another_photo_of_the_same_name_is_not_shown(tmp_path: Path):
     dataset = made(tmp_path, count=4).dataset
     assert dataset is not None
-    prints = {name: fingerprint(picture).hex() for name, picture in zip(dataset.names, dataset.pictures, strict=True)}
+    prints = {name: fingerprint(picture).hex() for name, picture in zip(dataset.names, dataset.images, strict=True)}
     first, second = dataset.names[:2]
     album = Album(dataset, prints | {first: "0" * 64})
     assert not album.lost

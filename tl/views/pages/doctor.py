@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl.data.images import Picture, decode, read
+from tl.data.images import ImageLike, decode, read
 from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError, StorageError
 from tl.views.pages.template import HEAD, house_style
@@ -152,7 +152,7 @@ def _section(diagnosis: Diagnosis, kind: str, found: tuple[Finding, ...]) -> _Se
 def _item(diagnosis: Diagnosis, finding: Finding) -> _Item:
     names = diagnosis.dataset.names
     pictures = tuple(
-        _Shown(one_line(names[index]), _source(diagnosis.dataset.pictures[index]))
+        _Shown(one_line(names[index]), _source(diagnosis.dataset.images[index]))
         for index in finding.pictures[:_PICTURES]
     )
     listed = tuple(one_line(name) for name in finding.files[:_PICTURES])
@@ -161,7 +161,7 @@ def _item(diagnosis: Diagnosis, finding: Finding) -> _Item:
     return _Item(pictures, listed, one_line(finding.evidence), words, words.startswith(COMMANDS), more)
 
 
-def _source(picture: Picture) -> str:
+def _source(picture: ImageLike) -> str:
     """A picture as the address of a small JPEG that is part of the page; "" where it cannot be decoded."""
     from io import BytesIO
 

@@ -196,7 +196,7 @@ def _readable(
     side = round(MARGIN * recipe.image_size)
     for at in places[:MOST_TRIED]:
         try:
-            yield fit(decode(read(dataset.pictures[at]), side), side, recipe.resize), int(dataset.labels[at])
+            yield fit(decode(read(dataset.images[at]), side), side, recipe.resize), int(dataset.labels[at])
         except ImageError as error:
             unread.append(f"{dataset.names[at]}: {error}")
 

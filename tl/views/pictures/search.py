@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tl.data.images import Picture, decode, read
+from tl.data.images import ImageLike, decode, read
 from tl.errors import ImageError, UsageError
 from tl.views.pictures import text
 from tl.views.pictures.grid import INK, MOST_PIXELS, MOUNT, PAGE, QUIET, Colour, no_picture
@@ -90,7 +90,7 @@ def likeness(match: Match) -> str:
     return "1.000" if match.same else f"{min(match.similarity, 0.999):.3f}"
 
 
-def _photo(page: "Image", canvas: "ImageDraw", picture: Picture, x: int, y: int) -> None:
+def _photo(page: "Image", canvas: "ImageDraw", picture: ImageLike, x: int, y: int) -> None:
     from PIL import Image
 
     canvas.rectangle((x, y, x + _TILE - 1, y + _TILE - 1), fill=MOUNT)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.images import Content, Picture, decode, fingerprint, read
+from tl.data.images import Content, ImageLike, decode, fingerprint, read
 from tl.errors import ImageError, TLError
 from tl.evaluation.metrics import Pair, confusion, most_confused
 from tl.runs import run as bundle
@@ -125,8 +125,8 @@ class Album:
     """
 
     def __init__(self, dataset: Dataset | None, sha256: Mapping[str, str] | None = None) -> None:
-        names, pictures = (dataset.names, dataset.pictures) if dataset is not None else ((), ())
-        self._pictures: Mapping[str, Picture] = dict(zip(names, pictures, strict=True))
+        names, pictures = (dataset.names, dataset.images) if dataset is not None else ((), ())
+        self._pictures: Mapping[str, ImageLike] = dict(zip(names, pictures, strict=True))
         self._sha256 = sha256 or {}
         self._thumbnails: dict[str, Thumbnail | None] = {}
 
