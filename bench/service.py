@@ -25,7 +25,7 @@ from paths import PHOTOS, ROOT, TL, dogs_vs_cats_table, run
 
 from tl.data.images import decode, fit
 from tl.prediction.predictor import Predictor
-from tl.runs.run import load
+from tl.runs.run import load_run
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def called(made: Path, what: str) -> dict:
 
 def engine_alone(made: str, batches: int) -> dict:
     """The engine's rate on decoded photos in batches of 16."""
-    predictor = Predictor(load(made), engine="openvino")
+    predictor = Predictor(load_run(made), engine="openvino")
     recipe, engine = predictor.run.backbone.recipe, predictor.engine
     contents = photos()[:64]
     pixels = [fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize) for content in contents]
@@ -115,7 +115,7 @@ def engine_alone(made: str, batches: int) -> dict:
 
 def in_turn(made: str, port: int, count: int) -> dict:
     """Medians of the time of one photo from its bytes to its features here, and to its answer by the service."""
-    predictor = Predictor(load(made), engine="openvino")
+    predictor = Predictor(load_run(made), engine="openvino")
     recipe, engine = predictor.run.backbone.recipe, predictor.engine
     service, contents = http.client.HTTPConnection("127.0.0.1", port), photos()
     times: dict[str, list[float]] = {"single": [], "asked": []}

@@ -27,7 +27,7 @@ from tl.networks.weights import resolve
 from tl.prediction.output import rows_file
 from tl.prediction.predictor import Predictor
 from tl.prediction.rows import Columns
-from tl.runs.run import load
+from tl.runs.run import load_run
 
 KERAS = """
 import sys, time, keras
@@ -51,7 +51,7 @@ def main() -> None:
         run([*TL, "finetune", str(dogs_vs_cats_table(folder / "photos.csv")), "--quiet", "--out", "run"], folder)
         for copy in ("once", "twice"):
             shutil.copytree(PHOTOS, folder / "photos" / copy)
-        predictor = Predictor(load(folder / "run"))
+        predictor = Predictor(load_run(folder / "run"))
         engine = OpenVINOEngine(folder / "run" / "trunk.xml", "bench", choice=DEFAULT)
         predictor.engine.use(DEFAULT)  # else it would stop to look for another one
         sides = {

@@ -8,8 +8,8 @@ from tl.data.images import ImageLike
 from tl.data.inputs import named, pictures_of
 from tl.errors import UsageError
 from tl.progress import Progress
-from tl.runs import run as bundle
 from tl.runs.options import Options
+from tl.runs.run import Run
 
 if TYPE_CHECKING:
     from tl.workflows.bench import Timing
@@ -51,7 +51,7 @@ def finetune(
     download: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
-) -> bundle.Run:
+) -> Run:
     """Train a classifier on a data set and write its run folder; each argument is the command's option of that name.
 
     `resume` goes on with a run that was interrupted, the one of `out` or the newest, with the options it began with,

@@ -9,7 +9,7 @@ from tl.data.images import ImageLike
 from tl.data.inputs import Request, named, pictures_of, requested
 from tl.errors import ImageError, UsageError
 from tl.prediction.predictor import Prediction, Predictor
-from tl.runs import run as bundle
+from tl.runs.run import Run, load_run
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 class Classifier:
     """A trained run, ready to answer."""
 
-    def __init__(
-        self, run: bundle.Run, *, engine: str = "auto", precision: str = "auto", threads: int | None = None
-    ) -> None:
+    def __init__(self, run: Run, *, engine: str = "auto", precision: str = "auto", threads: int | None = None) -> None:
         self.run = run
         self._predictor = Predictor(run, engine=engine, precision=precision, threads=threads)
 
@@ -99,4 +97,4 @@ def load(
     run: str | Path | None = None, *, engine: str = "auto", precision: str = "auto", threads: int | None = None
 ) -> Classifier:
     """The classifier in a run folder, or the newest one. Raises RunError when there is none or it is damaged."""
-    return Classifier(bundle.load(run), engine=engine, precision=precision, threads=threads)
+    return Classifier(load_run(run), engine=engine, precision=precision, threads=threads)

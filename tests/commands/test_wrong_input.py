@@ -243,7 +243,8 @@ def test_a_picture_is_not_written_under_the_name_of_another_format(tl, shapes, t
     search = ("search", photo, "--in", shapes)
     for words in (("grid", shapes), ("explain", photo), search):
         done = tl(*words, "--run", tiny_run, "--out", name, cwd=tmp_path)
-        refused(done, rf"error: --out '{name}': the picture is a PNG: give a name that ends in \.png", tmp_path, 2)
+        message = rf"error: --out '{name}': only PNG files are written: give a name that ends in \.png"
+        refused(done, message, tmp_path, 2)
         assert done.stdout == ""  # before the work
     assert list(tmp_path.iterdir()) == []
 

@@ -16,7 +16,7 @@ from tl.features.extract import extract
 from tl.networks.backbones import backbone
 from tl.prediction.predictor import Predictor
 from tl.progress import Progress
-from tl.runs.run import load
+from tl.runs.run import load_run
 from tl.settings import Settings
 
 FAST = Choice(8, 1, 2)
@@ -118,10 +118,10 @@ def test_an_engine_computes_with_what_was_remembered_here(where, tiny_run):
 def test_threads_override_what_was_remembered(where, tiny_run, monkeypatch):
     monkeypatch.setattr(choices, "MANY", 0)
     monkeypatch.setattr(choices, "LONG", -1.0)
-    predictor = Predictor(load(tiny_run), precision="f32")
+    predictor = Predictor(load_run(tiny_run), precision="f32")
     remember(predictor.engine.key, predictor.engine.machine, Measured(Choice(8, 2, 2), 2.0, 1.0))
-    assert Predictor(load(tiny_run), precision="f32").engine.choice == Choice(8, 2, 2)
-    engine = Predictor(load(tiny_run), precision="f32", threads=1).engine
+    assert Predictor(load_run(tiny_run), precision="f32").engine.choice == Choice(8, 2, 2)
+    engine = Predictor(load_run(tiny_run), precision="f32", threads=1).engine
     assert engine.choice == Choice(threads=1)
     assert engine.network.get_property("INFERENCE_NUM_THREADS") == 1
     list(engine.run([(0, np.zeros((1, 224, 224, 3), np.uint8))]))

@@ -22,8 +22,8 @@ from tl.errors import EngineError, RunError, StorageError, UsageError
 from tl.exporters.formats import FORMATS
 from tl.exporters.proof import lines
 from tl.prediction.predictor import Predictor
-from tl.runs import run as bundle
 from tl.runs.catalogue import catalogue, removable, remove
+from tl.runs.run import TUNED, Run, load_run, write_run
 from tl.workflows.export import export
 
 
@@ -51,7 +51,7 @@ def own(small_run, tmp_path) -> Path:
 
 def expected(run: Path, photo: np.ndarray) -> np.ndarray:
     """What the run itself says of a photo, in f32, in the order of its classes."""
-    opened = bundle.load(run)
+    opened = load_run(run)
     (said,) = Predictor(opened, engine="openvino", precision="f32").predict([photo], top=len(opened.classes))
     shares = dict(said.top)
     return np.array([shares[name] for name in opened.classes])
@@ -306,7 +306,7 @@ def test_what_a_converter_says_is_understood(own, monkeypatch, error, raised):
 
 def test_a_run_with_an_export_is_still_a_run(own):
     export(own, to="openvino")
-    assert bundle.load(own).classes == ("noise", "stripes")
+    assert load_run(own).classes == ("noise", "stripes")
     assert [(one.name, one.state) for one in catalogue(own.parent)] == [("own", "complete")]
     remove(removable(["own"], root=own.parent))
     assert not own.exists()
@@ -407,7 +407,7 @@ def test_int8_keeps_the_order_of_colours(resnet50_run, tmp_path):
 
 @pytest.mark.parametrize("name", ["keras", "openvino"])
 def test_a_tuned_run_is_written_with_its_own_weights(small_run, tmp_path, name):
-    own = tuned(bundle.load(small_run), tmp_path)
+    own = tuned(load_run(small_run), tmp_path)
     made = export(own, to=name)
     assert made.proof.largest < 0.01
     assert about(name, made.model)["tuned"]
@@ -415,19 +415,19 @@ def test_a_tuned_run_is_written_with_its_own_weights(small_run, tmp_path, name):
     assert np.abs(globals()[name](made.model)(PHOTOS[0][None])[0] - other).max() > 0.01
 
 
-def tuned(run: bundle.Run, folder: Path) -> Path:
+def tuned(run: Run, folder: Path) -> Path:
     """A run as training leaves it: with weights of its own, of the folded network, and the trunk made from them."""
     from tl.engines import trunk as trunks
     from tl.networks.models import build
     from tl.networks.trainable import fold
     from tl.networks.weights import Weights
 
-    own, file = folder / "tuned", folder / "tuned" / bundle.TUNED
+    own, file = folder / "tuned", folder / "tuned" / TUNED
     own.mkdir()
     fold(build(run.backbone, Weights("none", None, "", "", seed=7))).save_weights(file)
     weights = Weights("tuned", file, "this run", hashlib.sha256(file.read_bytes()).hexdigest())
     trunk = trunks.convert(run.backbone, weights, folder / "trunk")
     manifest = {name: value for name, value in run.manifest.items() if name != "files"}
-    bundle.write(own, run.head, None, trunk, manifest, tuned=file)
+    write_run(own, run.head, None, trunk, manifest, tuned=file)
     shutil.copy(run.folder / "split.csv", own)
     return own

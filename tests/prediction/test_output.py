@@ -12,18 +12,18 @@ from tl.errors import RunError, StorageError, UsageError
 from tl.prediction.output import alone, check_file, rows_file
 from tl.prediction.predictor import Prediction
 from tl.prediction.rows import Columns
-from tl.runs import run as bundle
+from tl.runs.run import Run, load_run
 
 FORMS = ("jsonl", "csv", "json", "parquet")
 COLUMNS = Columns(2, sha256=True)
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run: Path) -> bundle.Run:
-    return bundle.load(tiny_run)
+def run(tiny_run: Path) -> Run:
+    return load_run(tiny_run)
 
 
-def add(out: Path, form: str, run: bundle.Run, names: list[str], *, resume: bool = True, stop: bool = False) -> int:
+def add(out: Path, form: str, run: Run, names: list[str], *, resume: bool = True, stop: bool = False) -> int:
     """Write the rows that are missing; with `stop` end as an error ends it. Returns how many there were."""
     try:
         with rows_file(out, form, COLUMNS, run, resume=resume) as (rows, done):
@@ -54,7 +54,7 @@ def read(out: Path, form: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_rows_are_gone_on_with_after_every_kind_of_end(tmp_path: Path, form: str, run: bundle.Run) -> None:
+def test_rows_are_gone_on_with_after_every_kind_of_end(tmp_path: Path, form: str, run: Run) -> None:
     out, journal = tmp_path / f"rows.{form}", tmp_path / f"rows.{form}.unfinished"
     names = ["a", "bad", "é\udce9", "b", "b"]
     add(out, form, run, names[:1], resume=False, stop=True)
@@ -77,14 +77,14 @@ def test_rows_are_gone_on_with_after_every_kind_of_end(tmp_path: Path, form: str
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_rows_at_all_are_a_whole_file(tmp_path: Path, form: str, run: bundle.Run) -> None:
+def test_no_rows_at_all_are_a_whole_file(tmp_path: Path, form: str, run: Run) -> None:
     out = tmp_path / f"rows.{form}"
     assert add(out, form, run, []) == 0
     assert add(out, form, run, []) == 0
     assert read(out, form) == []
 
 
-def test_what_is_there_is_refused_without_resume(tmp_path: Path, run: bundle.Run) -> None:
+def test_what_is_there_is_refused_without_resume(tmp_path: Path, run: Run) -> None:
     out = tmp_path / "rows.csv"
     add(out, "csv", run, ["a"], stop=True)
     with pytest.raises(UsageError, match=r"rows.csv' is unfinished: go on with --resume"):
@@ -94,7 +94,7 @@ def test_what_is_there_is_refused_without_resume(tmp_path: Path, run: bundle.Run
         add(out, "csv", run, ["a"], resume=False)
 
 
-def test_rows_of_another_run_or_with_other_columns_are_not_mixed(tmp_path: Path, run: bundle.Run) -> None:
+def test_rows_of_another_run_or_with_other_columns_are_not_mixed(tmp_path: Path, run: Run) -> None:
     from dataclasses import replace
 
     out = tmp_path / "rows.csv"
@@ -113,7 +113,7 @@ def test_rows_of_another_run_or_with_other_columns_are_not_mixed(tmp_path: Path,
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_files_of_something_else_are_left_as_they_are(tmp_path: Path, form: str, run: bundle.Run) -> None:
+def test_files_of_something_else_are_left_as_they_are(tmp_path: Path, form: str, run: Run) -> None:
     out = tmp_path / f"rows.{form}"
     out.write_bytes(b"my notes\nof today\n")
     with pytest.raises(StorageError):

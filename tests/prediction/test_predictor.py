@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tl.prediction.predictor import Predictor
-from tl.runs.run import load
+from tl.runs.run import load_run
 
 
 def test_a_folder_in_order_with_the_best_labels(tl, shapes, tiny_run):
@@ -25,7 +25,7 @@ def test_a_folder_in_order_with_the_best_labels(tl, shapes, tiny_run):
 def test_json_is_one_list_that_agrees_with_python(tl, shapes, tiny_run):
     answers = json.loads(tl("predict", shapes, "--run", tiny_run, "--json").stdout)
     paths = sorted(shapes.rglob("*.png"))
-    ours = Predictor(load(tiny_run)).predict(paths)
+    ours = Predictor(load_run(tiny_run)).predict(paths)
     assert [answer["path"] for answer in answers] == [str(path) for path in paths]
     for answer, expected in zip(answers, ours, strict=True):
         assert answer["label"] == expected.label
@@ -60,7 +60,7 @@ def test_validation_predictions_of_the_run_are_repeated(shapes, tiny_run):
 
     with (tiny_run / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    found = Predictor(load(tiny_run)).predict([shapes / row["path"] for row in rows])
+    found = Predictor(load_run(tiny_run)).predict([shapes / row["path"] for row in rows])
     for row, prediction in zip(rows, found, strict=True):
         assert prediction.label == row["predicted"]
         assert prediction.confidence == pytest.approx(float(row["confidence"]), abs=0.02)

@@ -9,7 +9,7 @@ from filelock import FileLock
 from support.runs import accuracy, make, rewrite
 from tl.errors import RunError, UsageError
 from tl.runs.catalogue import being_written, catalogue, newest_of
-from tl.runs.folder import partial
+from tl.runs.folder import partial_folder
 from tl.runs.summary import size_of, summarize
 
 
@@ -22,7 +22,7 @@ def runs(tmp_path):
 
 
 def interrupted(folder, text='data = "shapes"\nbackbone = "lenet5"\n'):
-    scratch = partial(folder)
+    scratch = partial_folder(folder)
     scratch.mkdir(parents=True)
     if text is not None:
         (scratch / "run.toml").write_text(text)

@@ -11,7 +11,7 @@ from support.runs import make
 from tl.errors import DataError
 from tl.progress import Progress
 from tl.runs.photos import Photos, held_out
-from tl.runs.run import Run, load
+from tl.runs.run import Run, load_run
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def here(shapes: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def moved(tiny_run: Path, tmp_path: Path) -> Run:
     """The tiny run as if its photos had stood in a folder that is gone."""
-    return load(make(tiny_run, tmp_path / "moved", options__data="gone/"))
+    return load_run(make(tiny_run, tmp_path / "moved", options__data="gone/"))
 
 
 def _validation(run: Run) -> list[str]:
@@ -32,7 +32,7 @@ def _validation(run: Run) -> list[str]:
 
 
 def test_the_validation_photos_are_found_where_the_run_found_them(tiny_run: Path):
-    run = load(tiny_run)
+    run = load_run(tiny_run)
     album = Photos(run, None, Progress()).held_out(None)
     assert (album.part, album.lost) == ("validation", 0)
     assert [photo.name for photo in album.photos] == _validation(run)
@@ -40,7 +40,7 @@ def test_the_validation_photos_are_found_where_the_run_found_them(tiny_run: Path
 
 
 def test_they_are_found_from_any_folder(tiny_run: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    run = load(make(tiny_run, tmp_path / "runs" / "own", options__data="here"))
+    run = load_run(make(tiny_run, tmp_path / "runs" / "own", options__data="here"))
     (tmp_path / "elsewhere" / "here").mkdir(parents=True)  # another one of that name
     monkeypatch.chdir(tmp_path / "elsewhere")
     photos = Photos(run, None, Progress())
@@ -95,25 +95,25 @@ class Heard(Progress):
 
 def test_they_are_a_data_set_of_the_classes_of_the_run(tiny_run: Path):
     heard = Heard()
-    own = held_out(load(tiny_run), heard)
+    own = held_out(load_run(tiny_run), heard)
     assert own.dataset.class_names == ("noise", "stripes")
     assert [own.dataset.class_names[at] for at in own.dataset.labels] == ["noise", "noise", "stripes", "stripes"]
-    assert heard.said == [f"data: the 4 validation photos of {load(tiny_run).name}, in {own.where}"]
+    assert heard.said == [f"data: the 4 validation photos of {load_run(tiny_run).name}, in {own.where}"]
     with pytest.raises(DataError, match="has no test photos: choose another part"):
-        held_out(load(tiny_run), heard, "test")
+        held_out(load_run(tiny_run), heard, "test")
 
 
 def test_what_is_lost_of_them_is_said(tiny_run: Path, here: Path, tmp_path: Path):
     shutil.rmtree(here / "stripes")
     Image.new("RGB", (30, 30)).save(here / "other.png")
     heard = Heard()
-    held_out(load(make(tiny_run, tmp_path / "run", options__data=str(here))), heard)
+    held_out(load_run(make(tiny_run, tmp_path / "run", options__data=str(here))), heard)
     assert heard.said[1] == "2 more validation photos of run are gone, or not as they were"
 
 
 @pytest.mark.parametrize("where", ["gone/", ""])
 def test_data_is_asked_for_where_they_are_gone(tiny_run: Path, tmp_path: Path, where: str):
-    run = load(make(tiny_run, tmp_path / "run", options__data=where))
+    run = load_run(make(tiny_run, tmp_path / "run", options__data=where))
     with pytest.raises(DataError, match="give DATA, a folder of labelled photos"):
         held_out(run, Progress())
 
@@ -122,4 +122,4 @@ def test_test_photos_stand_in_where_none_are_for_validation(tiny_run: Path, tmp_
     folder = make(tiny_run, tmp_path / "run")
     table = (folder / "split.csv").read_text()
     (folder / "split.csv").write_text(table.replace(",validation,", ",test,"))
-    assert held_out(load(folder), Progress()).part == "test"
+    assert held_out(load_run(folder), Progress()).part == "test"

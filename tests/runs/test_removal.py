@@ -9,7 +9,7 @@ from filelock import FileLock
 from support.runs import accuracy, make
 from tl.errors import RunError, StorageError, UsageError
 from tl.runs.catalogue import all_but_best, removable, remove
-from tl.runs.folder import partial
+from tl.runs.folder import partial_folder
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_links_are_not_followed(tiny_run, runs):
 
 
 def test_a_run_that_is_being_written_is_refused(tiny_run, runs):
-    partial(runs / "a").mkdir()
+    partial_folder(runs / "a").mkdir()
     make(tiny_run, runs / "b")
     chosen = removable(["b"])
     with FileLock(runs / ".a.lock"), FileLock(runs / ".b.lock"):
@@ -103,14 +103,14 @@ def test_a_run_that_is_being_written_is_refused(tiny_run, runs):
 
 def test_what_was_interrupted_goes(runs):
     for name, file in (("a", "run.toml"), ("b", None)):
-        partial(runs / name).mkdir()
+        partial_folder(runs / name).mkdir()
         (runs / f".{name}.lock").touch()
         if file:
-            (partial(runs / name) / file).touch()
-    (partial(runs / "c") / "lenet5").mkdir(parents=True)
-    (partial(runs / "c") / "lenet5" / "manifest.json").touch()
-    (partial(runs / "d")).mkdir()
-    (partial(runs / "d") / "letters.txt").touch()
+            (partial_folder(runs / name) / file).touch()
+    (partial_folder(runs / "c") / "lenet5").mkdir(parents=True)
+    (partial_folder(runs / "c") / "lenet5" / "manifest.json").touch()
+    (partial_folder(runs / "d")).mkdir()
+    (partial_folder(runs / "d") / "letters.txt").touch()
     chosen = removable(["a", "runs/b", "c"])
     assert [one.what for one in chosen] == ["interrupted run", "interrupted run", "interrupted comparison"]
     remove(chosen)

@@ -12,7 +12,7 @@ from support.session import ROOT, TINY
 from tl.errors import RunError
 from tl.networks.backbones import BACKBONES
 from tl.prediction.predictor import Predictor
-from tl.runs.run import _digest, check, load, trunk_key
+from tl.runs.run import _digest, check_run, load_run, trunk_key
 
 OLD_RUNS = ROOT / "tests" / "old_runs" / "format1"
 
@@ -23,9 +23,9 @@ def copy(tiny_run, tmp_path):
 
 
 def test_a_copied_run_is_whole(copy, tiny_run):
-    run = load(copy)
-    check(run)
-    assert run.classes == load(tiny_run).classes
+    run = load_run(copy)
+    check_run(run)
+    assert run.classes == load_run(tiny_run).classes
     assert run.head.kernel.shape == (run.backbone.features, 2)
 
 
@@ -33,7 +33,7 @@ def test_a_newer_format_is_refused(copy):
     path = copy / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
     with pytest.raises(RunError, match=r"copied has format 2, this version of tl reads up to 1: upgrade tl"):
-        load(copy)
+        load_run(copy)
 
 
 @pytest.mark.parametrize("name", ["head.npz", "trunk.bin", "trunk.xml"])
@@ -44,7 +44,7 @@ def test_a_changed_byte_is_noticed(copy, name):
     path.unlink()
     path.write_bytes(content)
     with pytest.raises(RunError, match="copied is damaged"):
-        check(load(copy))
+        check_run(load_run(copy))
 
 
 @pytest.mark.parametrize("name", ["head.npz", "manifest.json"])
@@ -52,26 +52,26 @@ def test_a_truncated_file_is_noticed(copy, name):
     path = copy / name
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match="copied is damaged"):
-        load(copy)
+        load_run(copy)
 
 
 def test_a_missing_trunk_is_noticed(copy):
     (copy / "trunk.bin").unlink()
     with pytest.raises(RunError, match="trunk.bin cannot be read"):
-        check(load(copy))
+        check_run(load_run(copy))
 
 
 def test_renamed_classes_are_noticed(copy):
     path = copy / "manifest.json"
     path.write_text(path.read_text().replace('"noise"', '"nosie"', 1))
     with pytest.raises(RunError, match="manifest.json is not the file that was written"):
-        load(copy)
+        load_run(copy)
 
 
 def test_a_head_with_pickles_is_not_read(copy):
     np.savez(copy / "head.npz", kernel=np.array([object()], dtype=object), bias=np.zeros(2), temperature=1.0)
     with pytest.raises(RunError, match="copied is damaged"):
-        load(copy)
+        load_run(copy)
 
 
 def forged(folder, **changes):
@@ -110,7 +110,7 @@ def forged(folder, **changes):
 )
 def test_a_hostile_manifest_is_refused(copy, change):
     with pytest.raises(RunError, match="copied is damaged"):
-        load(forged(copy, **change))
+        load_run(forged(copy, **change))
 
 
 def test_load_takes_the_builder_from_the_registry_alone(copy):
@@ -131,16 +131,16 @@ def test_runs_of_format_1_predict_what_they_predicted(name):
 
 def test_a_network_that_is_not_the_manifests_is_refused(copy):
     with pytest.raises(RunError, match="its network is not the one of its manifest"):
-        Predictor(load(forged(copy, backbone__recipe__image_size=225)))
+        Predictor(load_run(forged(copy, backbone__recipe__image_size=225)))
 
 
 @pytest.mark.parametrize(("temperature", "scale"), [(np.inf, 1), (1e-320, 1), (1.0, 3e38), (1.0, np.nan)])
 def test_a_head_with_absurd_numbers_is_refused(copy, temperature, scale):
-    head = load(copy).head
+    head = load_run(copy).head
     kernel = np.full_like(head.kernel, scale)
     np.savez(copy / "head.npz", kernel=kernel, bias=head.bias, temperature=np.float64(temperature))
     with pytest.raises(RunError, match="copied is damaged"):
-        load(copy)
+        load_run(copy)
 
 
 def test_a_foreign_run_does_not_reach_the_features_of_others(copy, tiny_run):
@@ -148,9 +148,9 @@ def test_a_foreign_run_does_not_reach_the_features_of_others(copy, tiny_run):
     (copy / "trunk.xml").unlink()  # a hard link: the others keep theirs
     (copy / "trunk.xml").write_text(text + "\n")
     digest = hashlib.sha256((copy / "trunk.xml").read_bytes()).hexdigest()
-    foreign = load(_with_file(copy, digest))
-    check(foreign)
-    assert trunk_key(foreign) != trunk_key(load(tiny_run))
+    foreign = load_run(_with_file(copy, digest))
+    check_run(foreign)
+    assert trunk_key(foreign) != trunk_key(load_run(tiny_run))
 
 
 def test_a_trunk_that_is_none_of_openvino_is_not_tried_as_another_programs(copy, tl, shapes):
@@ -164,7 +164,7 @@ def test_a_trunk_that_is_none_of_openvino_is_not_tried_as_another_programs(copy,
 def test_a_class_that_can_be_written_nowhere_is_damage(copy):
     classes = json.loads((copy / "manifest.json").read_text())["classes"]
     with pytest.raises(RunError, match="is damaged"):
-        load(forged(copy, classes=["\ud800", *classes[1:]]))
+        load_run(forged(copy, classes=["\ud800", *classes[1:]]))
 
 
 def _with_file(folder, digest):
@@ -175,19 +175,19 @@ def _with_file(folder, digest):
 def test_what_is_not_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=r"no run in .*runs: make one with `tl finetune DATA`"):
-        load()
+        load_run()
     with pytest.raises(RunError, match="no run 'nowhere'"):
-        load("nowhere")
+        load_run("nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match=r"empty is not a run: it has no manifest.json"):
-        load("empty")
+        load_run("empty")
 
 
 def test_without_the_pointer_the_newest_run_is_found(tiny_run, tmp_path, monkeypatch):
     shutil.copytree(tiny_run, tmp_path / "runs" / "one")
     monkeypatch.chdir(tmp_path)
-    assert load().name == "one"
-    assert load("one").name == "one"
+    assert load_run().name == "one"
+    assert load_run("one").name == "one"
 
 
 def _with_head(folder, **changed):
@@ -202,7 +202,7 @@ def _with_head(folder, **changed):
 
 
 def test_what_is_unknown_is_kept(copy, shapes):
-    run = load(copy)
+    run = load_run(copy)
     assert run.unknown is not None
     assert run.unknown.references.shape[1] == run.backbone.features
     assert run.unknown.rate == pytest.approx(0.05, abs=0.01)  # nineteen photos cannot promise less
@@ -212,7 +212,7 @@ def test_what_is_unknown_is_kept(copy, shapes):
 
 def test_a_run_from_before_the_unknown_answers_as_it_did(copy, shapes):
     _with_head(copy, references=None, threshold=None, rate=None)
-    run = load(copy)
+    run = load_run(copy)
     assert run.unknown is None
     assert not any(answer.unknown for answer in Predictor(run).predict(sorted(shapes.rglob("*.png"))))
 
@@ -235,7 +235,7 @@ def test_a_run_from_before_the_unknown_answers_as_it_did(copy, shapes):
 def test_an_unknown_that_cannot_be_is_refused(copy, changed):
     _with_head(copy, **changed)
     with pytest.raises(RunError, match="copied is damaged"):
-        load(copy)
+        load_run(copy)
 
 
 @pytest.mark.parametrize("name", ["head.npz", "manifest.json", "trunk.bin"])
@@ -243,16 +243,16 @@ def test_a_pipe_is_not_waited_for(copy, name):
     (copy / name).unlink()
     os.mkfifo(copy / name)
     with pytest.raises(RunError, match="copied"):
-        load(copy)
+        load_run(copy)
 
 
 def test_a_bottomless_manifest_is_refused(copy):
     (copy / "manifest.json").write_text('{"format": ' + "[" * 100_000 + "]" * 100_000 + "}")
     with pytest.raises(RunError, match=r"manifest\.json cannot be read"):
-        load(copy)
+        load_run(copy)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
 def test_names_that_no_folder_can_have(name):
     with pytest.raises(RunError, match="no run"):
-        load(name)
+        load_run(name)

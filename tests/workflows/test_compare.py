@@ -7,7 +7,7 @@ import pytest
 
 import tl as library
 from tl.errors import DataError, RunError, UsageError
-from tl.runs.run import load
+from tl.runs.run import load_run
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_each_network_has_its_row_and_its_run(compared, imagenet):
     assert "no imagenet weights" in entries["vgg19"]["error"]  # offline: it is an entry, not the end
     assert about["entries"][-1]["name"] == "vgg19"
     for name in ("efficientnet-lite0", "lenet5"):
-        entry, run = entries[name], load(folder / entries[name]["folder"])
+        entry, run = entries[name], load_run(folder / entries[name]["folder"])
         assert entry["top1"]["value"] == run.manifest["metrics"]["validation"]["top1"]
         assert entry["speed"] > 0
         assert entry["seconds"] > 0

@@ -164,9 +164,9 @@ def test_against_itself_nothing_parts(tiny_run: Path, fresh: Path, tmp_path: Pat
 
 
 def test_against_a_run_that_is_wrong_everywhere(tiny_run: Path, fresh: Path, tmp_path: Path):
-    from tl.runs import run as bundle
+    from tl.runs.run import _digest, _sha256, load_run
 
-    loaded = bundle.load(tiny_run)
+    loaded = load_run(tiny_run)
     rival = tmp_path / "rival"
     shutil.copytree(tiny_run, rival)
     swapped = np.load(tiny_run / "head.npz")
@@ -174,8 +174,8 @@ def test_against_a_run_that_is_wrong_everywhere(tiny_run: Path, fresh: Path, tmp
     arrays["kernel"], arrays["bias"] = arrays["kernel"][:, ::-1].copy(), arrays["bias"][::-1].copy()
     np.savez(rival / "head.npz", **arrays)
     manifest = dict(loaded.manifest)
-    manifest["files"] = {**manifest["files"], "head.npz": bundle._sha256(rival / "head.npz")}
-    (rival / "manifest.json").write_text(json.dumps(manifest | {"digest": bundle._digest(manifest)}))
+    manifest["files"] = {**manifest["files"], "head.npz": _sha256(rival / "head.npz")}
+    (rival / "manifest.json").write_text(json.dumps(manifest | {"digest": _digest(manifest)}))
     made = assess(_asked(fresh, tiny_run, tmp_path / "out", against=str(rival)))
     right = round(12 * made.score.top1.value)
     assert made.comparison is not None

@@ -14,7 +14,7 @@ from tl.evaluation.gradcam import Explanation
 from tl.learning.unknown import Unknown
 from tl.networks.backbones import Recipe
 from tl.prediction.predictor import Predictor
-from tl.runs.run import load
+from tl.runs.run import load_run
 from tl.workflows.explain import SIDE, Heatmap, heatmaps, overlay, sheet
 from tl.workflows.grid import pick
 
@@ -130,7 +130,7 @@ def test_the_api(tiny_run: Path, shapes: Path, tmp_path: Path) -> None:
 
 def test_label_and_confidence_are_those_of_a_prediction(tiny_run: Path, shapes: Path, monkeypatch) -> None:
     """Also where its precision turns the label around: the heat is of the class that was said."""
-    predictor = Predictor(load(tiny_run))
+    predictor = Predictor(load_run(tiny_run))
     monkeypatch.setattr(
         predictor, "judge", lambda vectors: (np.array([[0.4, 0.6]] * len(vectors)), np.zeros(len(vectors), bool))
     )
@@ -143,7 +143,7 @@ def test_label_and_confidence_are_those_of_a_prediction(tiny_run: Path, shapes: 
 
 
 def test_a_grid_with_heat(tiny_run: Path, shapes: Path, tl, tmp_path: Path) -> None:
-    predictor = Predictor(load(tiny_run))
+    predictor = Predictor(load_run(tiny_run))
     plain, explained = (pick(predictor, shapes, count=4, explain=explain) for explain in (False, True))
     assert [item.explanation for item in plain.shown] == [None] * 4
     for item in explained.shown:
@@ -159,7 +159,7 @@ def test_a_grid_with_heat(tiny_run: Path, shapes: Path, tl, tmp_path: Path) -> N
 
 
 def test_a_photo_unlike_all_training_photos_is_said_to_be_so(tiny_run: Path, shapes: Path) -> None:
-    run = load(tiny_run)
+    run = load_run(tiny_run)
     photo = ("one", shapes / "noise" / "00.png")
     for threshold, strange in ((-1.0, True), (2.0, False)):
         references = np.eye(1, run.backbone.features, dtype=np.float32)

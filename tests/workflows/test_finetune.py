@@ -22,7 +22,7 @@ import tl as library
 from support.data_sets import photo, write
 from support.session import ROOT, TINY
 from tl.errors import DataError
-from tl.runs.run import load
+from tl.runs.run import load_run
 
 WITH = ("--backbone", TINY, "--weights", "none")
 
@@ -127,12 +127,12 @@ def test_json_and_quiet(tl, shapes, tmp_path):
     assert answer["metrics"]["validation"]["top1"] == 1.0
     quiet = tl("finetune", shapes, *WITH, "--quiet", "--out", tmp_path / "b")
     assert (quiet.stdout, quiet.stderr) == ("", "")
-    assert load(tmp_path / "a").head.kernel.tobytes() == load(tmp_path / "b").head.kernel.tobytes()
+    assert load_run(tmp_path / "a").head.kernel.tobytes() == load_run(tmp_path / "b").head.kernel.tobytes()
 
 
 def test_from_python_as_from_the_command_line(shapes, tmp_path, tiny_run):
     run = library.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / "run")
-    assert run.head.kernel.tobytes() == load(tiny_run).head.kernel.tobytes()
+    assert run.head.kernel.tobytes() == load_run(tiny_run).head.kernel.tobytes()
     classifier = library.load(run.folder)
     image = next((shapes / "noise").iterdir())
     by_path, by_array = classifier.predict(image)[0], classifier.predict(np.asarray(Image.open(image)))[0]
@@ -206,7 +206,7 @@ def test_ctrl_c_leaves_nothing_behind(shapes, tmp_path, said_before, more):
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate(timeout=60)
     if process.returncode == 0:  # it was done already: then the run is whole
-        assert load(out).classes == ("noise", "stripes")
+        assert load_run(out).classes == ("noise", "stripes")
         return
     assert process.returncode == 130
     assert complaint.splitlines()[-1] == "error: interrupted; nothing half-written was left behind"
@@ -220,7 +220,7 @@ def test_two_runs_into_the_same_place(shapes, tmp_path):
     assert sorted((one.returncode, other.returncode)) == [0, 1]
     refused = "".join(complaints)
     assert re.search(r"error: .*run (is being written by another process|exists already)", refused)
-    assert load(out).classes == ("noise", "stripes")
+    assert load_run(out).classes == ("noise", "stripes")
 
 
 def test_kill_leaves_no_visible_run_and_the_next_one_works(tl, shapes, tmp_path):

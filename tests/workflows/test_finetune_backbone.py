@@ -19,7 +19,7 @@ from support.session import ROOT, TINY
 from tl.errors import DataError, RunError, UsageError
 from tl.learning.trainer import Trainer
 from tl.progress import Progress
-from tl.runs.run import load
+from tl.runs.run import load_run
 
 TUNE = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "last", "epochs": 2, "batch": 8}
 
@@ -118,7 +118,7 @@ def test_killed_at_a_step_it_goes_on_to_the_same_result(uninterrupted, shapes, t
     assert "resumed" in done.stdout
     for first, second in zip(history(run.folder), history(tmp_path / "run"), strict=True):
         assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-3)
-    ours, theirs = (load(folder).manifest["metrics"]["fine-tuning"] for folder in (tmp_path / "run", run.folder))
+    ours, theirs = (load_run(folder).manifest["metrics"]["fine-tuning"] for folder in (tmp_path / "run", run.folder))
     assert ours["tuned"]["validation"]["log_loss"] == pytest.approx(theirs["tuned"]["validation"]["log_loss"], rel=0.02)
 
 

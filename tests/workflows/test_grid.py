@@ -12,14 +12,14 @@ from support.session import draw_shapes
 from tl.data.load import load as load_data
 from tl.errors import UsageError
 from tl.prediction.predictor import Predictor
-from tl.runs.run import load
+from tl.runs.run import load_run
 from tl.views.pictures.grid import MOUNT
 from tl.workflows.grid import Gallery, draw_run, pick
 
 
 @pytest.fixture(scope="module")
 def predictor(tiny_run):
-    return Predictor(load(tiny_run))
+    return Predictor(load_run(tiny_run))
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_the_picture_carries_the_caption(predictor, shapes, monkeypatch):
 def test_the_grid_of_a_run_says_that_its_photos_were_held_out(tiny_run, shapes, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(Gallery, "draw", lambda self: drawn.append(self.caption))
-    monkeypatch.setattr("tl.workflows.grid.save", lambda *_: None)
-    draw_run(load(tiny_run), load_data(shapes))
+    monkeypatch.setattr("tl.workflows.grid.save_png", lambda *_: None)
+    draw_run(load_run(tiny_run), load_data(shapes))
     assert drawn == ["4 of 4 right · held out from training"]
 
 

@@ -21,7 +21,7 @@ from tl.data.inputs import Request
 from tl.errors import StorageError, UsageError
 from tl.prediction import predictor as prediction
 from tl.prediction.predictor import Predictor
-from tl.runs.run import load
+from tl.runs.run import load_run
 from tl.workflows.predict import Asked, Labelled, label
 
 TL = [sys.executable, str(ROOT / "cli.py")]
@@ -121,7 +121,7 @@ def test_broken_files_that_pass_a_waiting_photo_do_not_gather(
             good = at % 1000 == 0
             yield str(at), shapes / "noise" / "00.png" if good else Failed("broken")
 
-    for at, found in enumerate(Predictor(load(tiny_run)).in_order(items())):
+    for at, found in enumerate(Predictor(load_run(tiny_run)).in_order(items())):
         assert found.name == str(at)
         assert found.error == ("" if at % 1000 == 0 else "broken")
         answered += 1
@@ -230,17 +230,17 @@ def test_neither_tensorflow_nor_keras_is_loaded(shapes: Path, tiny_run: Path, tm
 
 
 def test_threads_are_a_number_for_the_engine(tiny_run: Path) -> None:
-    predictor = Predictor(load(tiny_run), threads=1)
+    predictor = Predictor(load_run(tiny_run), threads=1)
     assert predictor.engine.network.get_property("INFERENCE_NUM_THREADS") == 1  # type: ignore[attr-defined]
 
 
 def test_a_photo_alone_has_all_processors_and_the_same_answer(shapes: Path, tiny_run: Path) -> None:
     photo = shapes / "noise" / "00.png"
-    alone, usual = (Predictor(load(tiny_run), alone=alone) for alone in (True, False))
+    alone, usual = (Predictor(load_run(tiny_run), alone=alone) for alone in (True, False))
     assert alone.engine.network.get_property("NUM_STREAMS") == 1  # type: ignore[attr-defined]
     assert alone.predict([photo]) == usual.predict([photo])
     with pytest.raises(UsageError, match="threads=0: give 1 or more"):
-        Predictor(load(tiny_run), alone=True, threads=0)
+        Predictor(load_run(tiny_run), alone=True, threads=0)
 
 
 def test_ctrl_c_ends_it_while_a_server_keeps_silent(tiny_run: Path, tmp_path: Path) -> None:

@@ -26,13 +26,13 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
     from tl.commands.console import dumped
     from tl.data.inputs import image_files
     from tl.prediction.predictor import Predictor
-    from tl.runs.run import load
+    from tl.runs.run import load_run
+    from tl.views.pictures.show import check_png_name, save_png
     from tl.workflows.explain import heatmaps, sheet
-    from tl.workflows.grid import check_name, save
 
-    check_name(out)
+    check_png_name(out)
     items = [(str(path), path) for path in image_files(images)]
-    predictor = Predictor(load(run), alone=len(items) == 1)
+    predictor = Predictor(load_run(run), alone=len(items) == 1)
     found: list[Heatmap] = []
     for entry in heatmaps(predictor, items, label):
         found.append(entry)
@@ -40,7 +40,7 @@ def command(images: tuple[str, ...], run: str | None, label: str | None, out: Pa
             _print(entry)
     explained = [entry for entry in found if not entry.error]
     if explained:
-        save(sheet(explained, f"{predictor.run.name}: what speaks for the label"), out)
+        save_png(sheet(explained, f"{predictor.run.name}: what speaks for the label"), out)
     if as_json:
         click.echo(dumped([entry.as_dict() for entry in found]))
     elif explained:

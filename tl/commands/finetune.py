@@ -149,11 +149,10 @@ def _draw_augmented(options: dict[str, Any], progress: Progress, *, as_json: boo
     from tl.runs.folder import RUNS
     from tl.runs.options import Options
     from tl.views.pictures.augmented import draw_samples
-    from tl.views.pictures.show import show
-    from tl.workflows.grid import save
+    from tl.views.pictures.show import save_png, show
 
     path = RUNS / f"augmented-{short_name(Path(options['data']).absolute().stem)}.png"
-    save(draw_samples(Options(**options), progress), path)
+    save_png(draw_samples(Options(**options), progress), path)
     if as_json:
         click.echo(dumped({"picture": str(path)}))
     elif not quiet:

@@ -43,14 +43,15 @@ def command(
     from tl.commands.console import Console, dumped
     from tl.prediction.predictor import Predictor
     from tl.progress import Progress
-    from tl.runs.run import load
-    from tl.workflows.grid import check_name, pick, save
+    from tl.runs.run import load_run
+    from tl.views.pictures.show import check_png_name, save_png
+    from tl.workflows.grid import pick
 
-    check_name(out)
+    check_png_name(out)
     progress = Progress() if as_json else Console()
-    predictor = Predictor(load(run))
+    predictor = Predictor(load_run(run))
     gallery = pick(predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain, progress=progress)
-    save(gallery.draw(columns=columns), out)
+    save_png(gallery.draw(columns=columns), out)
     progress.log("grid", f"{out}: {gallery.nothing or f'{len(gallery.shown):,} of {gallery.photos:,} photos'}")
     progress.log("result", gallery.caption)
     if gallery.broken:

@@ -12,11 +12,11 @@ import click
 def command(run: str | None, data: str | None, show: bool) -> None:
     """Write report.html of RUN anew, the newest one by default; RUN may also be the folder of an evaluation."""
     from tl.commands.console import Console, near
-    from tl.runs.run import load
+    from tl.runs.run import load_run
     from tl.workflows.artifacts import draw_evaluation, draw_report, is_evaluation
 
     evaluation = Path(run) if run is not None and is_evaluation(Path(run)) else None
-    page = draw_report(load(run), data) if evaluation is None else draw_evaluation(evaluation, data)
+    page = draw_report(load_run(run), data) if evaluation is None else draw_evaluation(evaluation, data)
     Console().log("report", str(near(page)))
     if show:
         click.launch(str(page))

@@ -35,11 +35,11 @@ def command(
     from tl.commands.console import Console
     from tl.data.inputs import image_files
     from tl.progress import Progress
-    from tl.workflows.grid import check_name
+    from tl.views.pictures.show import check_png_name
     from tl.workflows.search import search
 
     if out is not None:
-        check_name(out)
+        check_png_name(out)
     progress = Progress() if as_json or quiet else Console()
     files = [(str(path), path) for path in image_files(images)]
     found = search(files, data, progress=progress, **options)
@@ -73,9 +73,9 @@ def _tell(answer: "Found", several: bool) -> None:
 
 def _draw(found: Any, out: Path, show: bool, progress: "Progress") -> None:
     from tl.views.pictures.search import draw
-    from tl.workflows.grid import save
+    from tl.views.pictures.show import save_png
 
-    save(draw(found), out)
+    save_png(draw(found), out)
     progress.log("picture", str(out))
     if show:
         from tl.views.pictures.show import show as display

@@ -16,7 +16,7 @@ from tl.engines.engine import Engine, Vectors
 from tl.errors import RunError
 from tl.features.extract import Row, stream
 from tl.progress import Progress
-from tl.runs import run as bundle
+from tl.runs.run import Run, check_run, trunk_key
 
 _WINDOW = 4096  # predictions held back for one that is still awaited
 
@@ -50,7 +50,7 @@ class Predictor:
 
     def __init__(
         self,
-        run: bundle.Run,
+        run: Run,
         *,
         engine: str = "auto",
         precision: str = "auto",
@@ -144,7 +144,7 @@ class Predictor:
 
 
 def run_engine(
-    run: bundle.Run,
+    run: Run,
     engine: str = "auto",
     precision: str = "auto",
     *,
@@ -159,7 +159,7 @@ def run_engine(
     Raises RunError for a damaged run, UsageError and EngineError as `open_engine` does.
     """
     with ThreadPoolExecutor(1) as pool:  # the files are checked while the network is compiled
-        checked = pool.submit(bundle.check, run)
+        checked = pool.submit(check_run, run)
         pool.submit(preload)
         made = _opened(run, engine, precision, at_once, threads, alone, progress)
         checked.result()
@@ -167,7 +167,7 @@ def run_engine(
 
 
 def _opened(
-    run: bundle.Run,
+    run: Run,
     engine: str,
     precision: str,
     at_once: bool,
@@ -184,7 +184,7 @@ def _opened(
     from tl.engines.openvino import OpenVINOEngine
 
     choice = Choice(streams=1, threads=threads) if alone else None
-    ready = OpenVINOEngine(run.trunk, bundle.trunk_key(run), precision, threads, choice=choice, progress=progress)
+    ready = OpenVINOEngine(run.trunk, trunk_key(run), precision, threads, choice=choice, progress=progress)
     if ready.shape != (run.backbone.recipe.image_size, run.backbone.features):
         raise RunError(f"{run.folder} is damaged (its network is not the one of its manifest): make it again")
     if at_once:
@@ -192,7 +192,7 @@ def _opened(
     return ready
 
 
-def _on_tensorflow(run: bundle.Run, precision: str) -> Engine:
+def _on_tensorflow(run: Run, precision: str) -> Engine:
     from tl.engines.tensorflow import TensorFlowEngine
     from tl.networks.weights import resolve
 

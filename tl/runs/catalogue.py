@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tl.errors import RunError, StorageError, TLError, UsageError
-from tl.runs import folder as folders
 from tl.runs import options
+from tl.runs.folder import RUNS, partial_folder
 from tl.runs.summary import Figure, Size, Summary, size_of, summarize
 
 SORTS = ("created", "accuracy", "name")
@@ -64,7 +64,7 @@ class Listed:
         return told
 
 
-def catalogue(folder: str | Path = folders.RUNS, *, sort: str = "created") -> list[Listed]:
+def catalogue(folder: str | Path = RUNS, *, sort: str = "created") -> list[Listed]:
     """All runs of a folder and of the comparisons in it: the newest first, the best first, or by name.
 
     Without the folder `runs` there are none. Raises RunError for another folder that cannot be read, UsageError for a
@@ -75,7 +75,7 @@ def catalogue(folder: str | Path = folders.RUNS, *, sort: str = "created") -> li
     root = Path(folder)
     if (root / "manifest.json").is_file():
         raise RunError(f"{root} is a run itself: `tl runs show {shlex.quote(str(root))}` tells what is in it")
-    if not root.exists() and root == folders.RUNS:
+    if not root.exists() and root == RUNS:
         return []
     listed = [one for path in _children(root) for one in _readable(root, path)]
     newest = newest_of(root)
@@ -224,7 +224,7 @@ class Removal:
     size: Size
 
 
-def removable(runs: Sequence[str | Path], *, root: str | Path = folders.RUNS) -> list[Removal]:
+def removable(runs: Sequence[str | Path], *, root: str | Path = RUNS) -> list[Removal]:
     """What removing these runs means; each is a name in `root` or a path.
 
     Raises RunError for what is no run, a symbolic link, a part of a comparison, or being written.
@@ -236,7 +236,7 @@ def removable(runs: Sequence[str | Path], *, root: str | Path = folders.RUNS) ->
     return list(found.values())
 
 
-def all_but_best(keep: int, runs: Sequence[str | Path] = (), *, root: str | Path = folders.RUNS) -> list[Removal]:
+def all_but_best(keep: int, runs: Sequence[str | Path] = (), *, root: str | Path = RUNS) -> list[Removal]:
     """What goes when of each data set the `keep` most accurate runs stay, of these runs or of all in `root`.
 
     Data sets are told apart by name and classes; of equally good runs the newer ones stay. Runs of comparisons, and
@@ -333,7 +333,7 @@ def _kind(folder: Path, piece: Path) -> str:
         return ""
     if piece == _gone(folder):
         return "half-removed run"
-    if piece == folders.partial(folder):
+    if piece == partial_folder(folder):
         ours = not any(piece.iterdir()) or any((piece / name).is_file() for name in FILES)
         started = any(piece.glob("*/manifest.json")) or any(piece.glob(".*.partial/run.toml"))
         return "interrupted run" if ours else "interrupted comparison" if started else ""
@@ -360,7 +360,7 @@ def _has_remains(folder: Path) -> bool:
 
 
 def _pieces(folder: Path) -> tuple[Path, Path, Path]:
-    return folder, folders.partial(folder), _gone(folder)
+    return folder, partial_folder(folder), _gone(folder)
 
 
 def _gone(folder: Path) -> Path:

@@ -18,7 +18,7 @@ CHECKPOINT = "checkpoint.npz"
 
 
 @contextmanager
-def claimed(folder: Path, *, resume: bool = False, latest: bool = True) -> Iterator[Path]:
+def claim_folder(folder: Path, *, resume: bool = False, latest: bool = True) -> Iterator[Path]:
     """A scratch folder that becomes `folder` when the block ends well, and vanishes when it does not.
 
     A training's checkpoint in it keeps it, to be claimed again with `resume`. `latest` makes it the newest run.
@@ -27,7 +27,7 @@ def claimed(folder: Path, *, resume: bool = False, latest: bool = True) -> Itera
     from filelock import FileLock, Timeout
 
     lock = folder.parent / f".{folder.name}.lock"
-    scratch = partial(folder)
+    scratch = partial_folder(folder)
     with _storage(folder):
         if os.path.lexists(folder):
             raise RunError(f"{folder} exists already: give another name with --out, or remove it")
@@ -50,24 +50,24 @@ def claimed(folder: Path, *, resume: bool = False, latest: bool = True) -> Itera
         _point_latest(folder)
 
 
-def taken(folder: Path) -> bool:
+def is_taken(folder: Path) -> bool:
     """Whether a run stands there or is being written there, or waits there to go on."""
-    return folder.exists() or (folder.parent / f".{folder.name}.lock").exists() or partial(folder).exists()
+    return folder.exists() or (folder.parent / f".{folder.name}.lock").exists() or partial_folder(folder).exists()
 
 
-def partial(folder: Path) -> Path:
+def partial_folder(folder: Path) -> Path:
     """Where a run is written until it is complete."""
     return folder.parent / f".{folder.name}.partial"
 
 
-def interrupted(run: str | Path | None = None) -> Path:
+def find_interrupted(run: str | Path | None = None) -> Path:
     """The folder of a run that was interrupted and can go on: the one named, else the newest in `runs/`.
 
     Raises RunError when there is none.
     """
     if run is not None:
         for folder in (Path(run), RUNS / run):
-            if (partial(folder) / "run.toml").is_file():
+            if (partial_folder(folder) / "run.toml").is_file():
                 return folder
         raise RunError(f"no interrupted run {str(run)!r} here or in {RUNS}/: start it without --resume")
     waiting = sorted(RUNS.glob(".*.partial/run.toml"), key=lambda path: path.stat().st_mtime)
@@ -89,7 +89,7 @@ def _clear(scratch: Path, folder: Path, resume: bool) -> None:
     scratch.mkdir()
 
 
-def found(run: str | Path | None) -> Path:
+def find_run(run: str | Path | None) -> Path:
     if run is None:
         return _newest()
     given = Path(run)

@@ -20,7 +20,7 @@ from tl.learning.head import Head
 from tl.learning.unknown import Unknown, most_references
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
 from tl.networks.weights import Weights
-from tl.runs import folder as folders
+from tl.runs.folder import find_run
 
 FORMAT = 1
 TUNED = "trunk.weights.h5"
@@ -72,7 +72,7 @@ class Run:
         return None if sha256 is None else Weights("tuned", self.folder / TUNED, "this run", str(sha256))
 
 
-def write(
+def write_run(
     folder: Path,
     head: Head,
     unknown: Unknown | None,
@@ -99,12 +99,12 @@ def write(
     (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
-def load(run: str | Path | None = None) -> Run:
+def load_run(run: str | Path | None = None) -> Run:
     """The run in a folder, by name below `runs/`, or the newest one.
 
     Raises RunError when there is none, or when it is damaged, truncated, or of a newer format.
     """
-    folder = folders.found(run)
+    folder = find_run(run)
     for name in ("manifest.json", *_CHECKED):
         if (folder / name).exists() and not (folder / name).is_file():  # a pipe would be waited for
             raise _damaged(folder, f"{name} is no file")
@@ -120,7 +120,7 @@ def load(run: str | Path | None = None) -> Run:
     return Run(folder, classes, backbone, head, unknown, manifest)
 
 
-def check(run: Run) -> None:
+def check_run(run: Run) -> None:
     """Compare every file with its recorded sha256; raises RunError for one that is missing or has changed."""
     for name, expected in run.manifest["files"].items():
         try:
@@ -132,12 +132,12 @@ def check(run: Run) -> None:
 
 
 def trunk_key(run: Run) -> str:
-    """What names the features of a run's network: the contents of its files, as `check` compares them."""
+    """What names the features of a run's network: the contents of its files, as `check_run` compares them."""
     files = run.manifest["files"]
     return content_key(files["trunk.xml"], files["trunk.bin"], run.backbone.recipe)
 
 
-def describe(backbone: Backbone) -> dict[str, Any]:
+def describe_backbone(backbone: Backbone) -> dict[str, Any]:
     """A backbone as the manifest holds it."""
     return asdict(backbone)
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from tl.errors import RunError
 from tl.evaluation.significance import Comparison
-from tl.runs import folder as folders
-from tl.runs import run as bundle
-from tl.runs.run import Run
+from tl.runs.folder import find_run
+from tl.runs.run import Run, load_run
 from tl.workflows.finetune_log import PARTS
 
 Scalar = str | int | float | bool | None
@@ -124,7 +123,7 @@ def summarize(folder: str | Path | None = None) -> Summary:
     Raises RunError where there is none, or where it is damaged.
     """
     try:
-        at = folders.found(folder)
+        at = find_run(folder)
     except OSError as error:
         raise RunError(f"{folder} cannot be read ({error.strerror}): give a run's name or path") from error
     try:
@@ -133,7 +132,7 @@ def summarize(folder: str | Path | None = None) -> Summary:
                 raise _damaged(at, f"{name} is missing")
         if (at / "manifest.json").stat().st_size > _LARGEST:
             raise _damaged(at, "manifest.json is too large to be one")
-        run = bundle.load(at)
+        run = load_run(at)
         for name in run.manifest["files"]:
             if not (at / Path(name).name).is_file():
                 raise _damaged(at, f"{name} is missing")

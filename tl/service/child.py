@@ -71,12 +71,12 @@ def _work(folder: Path, order: dict[str, Any], progress: JobProgress) -> None:
 
 def _finetune(order: dict[str, Any], progress: JobProgress) -> None:
     from tl.api import finetune
-    from tl.runs.folder import CHECKPOINT, partial
+    from tl.runs.folder import CHECKPOINT, partial_folder
 
     run = Path(order["run"])
     if (run / "manifest.json").is_file():
         return  # the attempt before came to its end, and the worker did not hear of it
-    resume = (partial(run) / CHECKPOINT).is_file()
+    resume = (partial_folder(run) / CHECKPOINT).is_file()
     progress.attempt(order["attempt"], resumed=resume)
     typed = [word for name, value in order["options"].items() for word in (f"--{name.replace('_', '-')}", str(value))]
     sys.argv = ["tl", "finetune", order["data"], *typed]  # what the run says that it was made by

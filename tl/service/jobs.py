@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tl.errors import BackboneError, UsageError
 from tl.networks.backbones import backbone as find_backbone
-from tl.runs import folder as folders
+from tl.runs.folder import is_taken
 from tl.runs.options import Options
 from tl.service import dataset_store, job_store, progress
 from tl.service.child import EVENTS, LOG
@@ -87,7 +87,7 @@ def start(request: Request, wanted: JobRequest, key: Trainer) -> JSONResponse:
     options = _checked(wanted.options)
     most = shared.options.allowances.waiting
     for run in _names(wanted, stored):
-        if run == "latest" or folders.taken(shared.options.root / run):
+        if run == "latest" or is_taken(shared.options.root / run):
             continue
         with suppress(ConflictError):
             job = job_store.add(shared.database, "finetune", stored.id, options, run=run, owner=key.name, most=most)

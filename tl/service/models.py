@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tl.errors import EngineError, RunError, TLError
 from tl.prediction.predictor import Predictor
-from tl.runs import run as bundle
 from tl.runs.catalogue import newest_of
+from tl.runs.run import Run, load_run
 from tl.service.batching import Batcher, Judged, Session, sessions, warm
 from tl.service.database import Database, register
 from tl.service.metrics import Metrics
@@ -36,7 +36,7 @@ register("serving", "CREATE TABLE serving (place INTEGER PRIMARY KEY CHECK (plac
 class Model:
     """A run that answers: `predictor` for what features mean, `batcher` for features."""
 
-    def __init__(self, name: str, run: bundle.Run, predictor: Predictor, mark: tuple[str, float]) -> None:
+    def __init__(self, name: str, run: Run, predictor: Predictor, mark: tuple[str, float]) -> None:
         self.name, self.run, self.predictor, self.mark = name, run, predictor, mark
         self.batcher: Batcher | None = None
         self.decoding = 0
@@ -185,7 +185,7 @@ class Models:
 
     def _opened(self, name: str, folder: Path) -> tuple[Model, list[Session]]:
         mark = self._mark(name)
-        run = bundle.load(folder)
+        run = load_run(folder)
         predictor = Predictor(run, engine=self._options.engine, precision=self._options.precision)
         opened = sessions(predictor.engine)
         for session in opened:

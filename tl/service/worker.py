@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl.errors import ServiceError
-from tl.runs.folder import CHECKPOINT, partial
+from tl.runs.folder import CHECKPOINT, partial_folder
 from tl.service import dataset_store, job_store
 from tl.service.child import LOG, ORDER, OUTCOME, write
 from tl.service.database import Database
@@ -187,18 +187,18 @@ class Worker:
         """Remove what is left of a run that will not be."""
         if job.run:
             run = self._runs / job.run
-            shutil.rmtree(partial(run), ignore_errors=True)
+            shutil.rmtree(partial_folder(run), ignore_errors=True)
             with suppress(OSError):
                 (run.parent / f".{run.name}.lock").unlink(missing_ok=True)
 
     def _checkpoint(self, job: Job) -> float:
         with suppress(OSError):
-            return (partial(self._runs / job.run) / CHECKPOINT).stat().st_mtime if job.run else 0.0
+            return (partial_folder(self._runs / job.run) / CHECKPOINT).stat().st_mtime if job.run else 0.0
         return 0.0
 
     def _written(self, job: Job) -> int:
         folders = [job_store.job_folder(self._database, job.id)]
-        return sum(_size(folder) for folder in [*folders, *([partial(self._runs / job.run)] if job.run else [])])
+        return sum(_size(folder) for folder in [*folders, *([partial_folder(self._runs / job.run)] if job.run else [])])
 
 
 def _kill(process: subprocess.Popen[bytes]) -> int:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from tl.data.images import decode, read
 from tl.data.load import Dataset, load
 from tl.errors import DataError, DownloadError
-from tl.runs.run import Run
-from tl.runs.run import load as load_run
+from tl.runs.run import Run, load_run
 from tl.views.pages.comparison import page
 from tl.views.pages.report.predictions import read_fingerprints, read_metrics, readable
 from tl.views.pages.report.report import Subject, write_report

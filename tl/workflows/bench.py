@@ -11,7 +11,7 @@ from tl.engines.openvino import OpenVINOEngine
 from tl.errors import UsageError
 from tl.prediction.predictor import Predictor
 from tl.progress import Progress
-from tl.runs import run as bundle
+from tl.runs.run import Run, load_run
 from tl.workflows.bench_cells import Cell, Process, benchmark_app, cell, processes, sample
 
 BATCHES = (1, 4, 16)
@@ -69,7 +69,7 @@ def bench(asked: Asked, *, progress: Progress | None = None) -> Timing:
     """
     progress = progress or Progress()
     _check(asked)
-    run = bundle.load(asked.run)
+    run = load_run(asked.run)
     with sample(run, asked.data, progress) as photos:
         progress.log("photos", photos.about)
         with progress.task("starting `tl predict` anew", None, "s"):
@@ -111,7 +111,7 @@ def _check(asked: Asked) -> None:
         raise UsageError("--remember is about OpenVINO's threads and streams: leave it out, or --engine tensorflow")
 
 
-def _predictor(run: bundle.Run, asked: Asked, precision: str) -> Predictor:
+def _predictor(run: Run, asked: Asked, precision: str) -> Predictor:
     return Predictor(run, engine=asked.engine, precision=precision, threads=asked.threads)
 
 

@@ -19,9 +19,9 @@ from tl.evaluation.significance import learned, mcnemar
 from tl.networks.backbones import backbone
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
-from tl.runs import folder as folders
+from tl.runs.folder import RUNS, claim_folder, is_taken
 from tl.runs.options import Options, seconds
-from tl.runs.run import Run, load
+from tl.runs.run import Run, load_run
 from tl.workflows.finetune import finetune
 
 _TIMED_PHOTOS = 64  # enough for every stream of the engine to be busy
@@ -108,7 +108,7 @@ def compare(
     load_data(given.data, offline=given.offline)  # what is wrong with it is said once, before any network
     folder = Path(given.out) if given.out is not None else _folder(given)
     ended = time.monotonic() + seconds(given.budget) if given.budget is not None else None
-    with folders.claimed(folder, latest=False) as partial:
+    with claim_folder(folder, latest=False) as partial:
         entries, answers = [], []
         for place, (name, from_random) in enumerate(asked):
             budget = None if ended is None else f"{max(20.0, (ended - time.monotonic()) / (len(asked) - place)):.0f}s"
@@ -206,7 +206,7 @@ def _compared(
         )
         for place, row in enumerate(answers[trained[0]])
     )
-    classes = load(partial / entries[trained[0]].folder).classes
+    classes = load_run(partial / entries[trained[0]].folder).classes
     return Comparison(folder, given.data, len(paths), classes, tuple(ranked), photos, command)
 
 
@@ -233,7 +233,5 @@ def _write(made: Comparison, folder: Path) -> None:
 def _folder(given: Options) -> Path:
     stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-compare-{Path(given.data).stem}"
     return next(
-        folders.RUNS / name
-        for name in [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-        if not folders.taken(folders.RUNS / name)
+        RUNS / name for name in [stem, *(f"{stem}-{number}" for number in range(2, 1000))] if not is_taken(RUNS / name)
     )

@@ -18,10 +18,10 @@ from tl.features.extract import Features, extract
 from tl.prediction.held_out import HELD_OUT, Answers, answer
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
-from tl.runs import folder as folders
 from tl.runs import records
-from tl.runs import run as bundle
+from tl.runs.folder import claim_folder, is_taken
 from tl.runs.photos import held_out
+from tl.runs.run import Run, load_run, trained_on
 from tl.workflows.finetune_log import tell_left_out
 
 PART = "evaluation"
@@ -37,7 +37,7 @@ class Assessment:
     `held_out` is the part of the run that the photos are, where they are its own.
     """
 
-    run: bundle.Run
+    run: Run
     folder: Path
     data: str
     dataset: Dataset
@@ -96,19 +96,19 @@ def assess(asked: Asked, *, progress: Progress | None = None) -> Assessment:
     unknown classes left out, and where no photo is left; UsageError for a part the data set has not.
     """
     progress = progress or Progress()
-    run = bundle.load(asked.run)
-    rival = bundle.load(asked.against) if asked.against is not None else None
+    run = load_run(asked.run)
+    rival = load_run(asked.against) if asked.against is not None else None
     asked, dataset, own = _given(asked, run, progress)
     dataset, left_out = _matched(asked, dataset, [run, *([rival] if rival else [])])
     folder = Path(asked.out) if asked.out is not None else _folder(run, dataset)
-    with folders.claimed(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
+    with claim_folder(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
         made = _scored(asked, run, rival, dataset, left_out, folder, progress)
         made = replace(made, held_out=own)
         _write(made, scratch)
     return made
 
 
-def _given(asked: Asked, run: bundle.Run, progress: Progress) -> tuple[Asked, Dataset, str]:
+def _given(asked: Asked, run: Run, progress: Progress) -> tuple[Asked, Dataset, str]:
     """What is asked with its data set named, that data set, and which part of the run it is, if it is one."""
     if asked.data is not None:
         found = load(asked.data, labelled=False, download=asked.download, offline=asked.offline, progress=progress)
@@ -121,8 +121,8 @@ def _given(asked: Asked, run: bundle.Run, progress: Progress) -> tuple[Asked, Da
 
 def _scored(
     asked: Asked,
-    run: bundle.Run,
-    rival: bundle.Run | None,
+    run: Run,
+    rival: Run | None,
     dataset: Dataset,
     left_out: dict[str, int],
     folder: Path,
@@ -146,12 +146,12 @@ def _scored(
     return Assessment(run, folder, str(asked.data), seen, answers, left_out, against, comparison, trained_on)
 
 
-def _fitted_on(run: bundle.Run) -> str:
+def _fitted_on(run: Run) -> str:
     head = run.manifest.get("head")  # which may hold anything
     return str(head.get("fitted_on", HELD_OUT)) if isinstance(head, dict) else HELD_OUT
 
 
-def _matched(asked: Asked, dataset: Dataset, runs: Sequence[bundle.Run]) -> tuple[Dataset, dict[str, int]]:
+def _matched(asked: Asked, dataset: Dataset, runs: Sequence[Run]) -> tuple[Dataset, dict[str, int]]:
     """The photos of classes that all runs know, numbered as the first run numbers them."""
     left_out: dict[str, int] = {}
     unlabelled = int(np.sum(dataset.labels < 0))
@@ -190,7 +190,7 @@ def _no_such_part(part: str) -> UsageError:
     return UsageError(f"--part {part}: choose {', '.join(PARTS)}")
 
 
-def _check_classes(run: bundle.Run, dataset: Dataset, allow_missing: bool) -> None:
+def _check_classes(run: Run, dataset: Dataset, allow_missing: bool) -> None:
     theirs, ours = set(dataset.class_names), set(run.classes)
     if not theirs & ours:
         raise DataError(
@@ -220,7 +220,7 @@ def _only(dataset: Dataset, places: NDArray[np.int64]) -> Dataset:
     )
 
 
-def _features(asked: Asked, dataset: Dataset, run: bundle.Run, progress: Progress) -> tuple[Dataset, Features]:
+def _features(asked: Asked, dataset: Dataset, run: Run, progress: Progress) -> tuple[Dataset, Features]:
     engine = run_engine(run, asked.engine, asked.precision, at_once=False, threads=asked.threads, progress=progress)
     recipe = run.backbone.recipe
     if asked.cache:
@@ -239,9 +239,9 @@ def _features(asked: Asked, dataset: Dataset, run: bundle.Run, progress: Progres
     return dataset, features
 
 
-def _fresh(features: Features, runs: Sequence[bundle.Run]) -> NDArray[np.bool_]:
+def _fresh(features: Features, runs: Sequence[Run]) -> NDArray[np.bool_]:
     """Which photos none of the runs was trained on `[n]`."""
-    trained: frozenset[str] = frozenset().union(*(bundle.trained_on(run) for run in runs))
+    trained: frozenset[str] = frozenset().union(*(trained_on(run) for run in runs))
     return np.array([fingerprint.hex() not in trained for fingerprint in features.fingerprints], bool)
 
 
@@ -257,9 +257,7 @@ def _unseen(asked: Asked, fresh: NDArray[np.bool_], left_out: dict[str, int]) ->
     return np.flatnonzero(fresh)
 
 
-def _compared(
-    asked: Asked, dataset: Dataset, run: bundle.Run, rival: bundle.Run, answers: Answers, progress: Progress
-) -> Comparison:
+def _compared(asked: Asked, dataset: Dataset, run: Run, rival: Run, answers: Answers, progress: Progress) -> Comparison:
     _, features = _features(asked, dataset, rival, progress)
     if len(features.kept) != len(dataset.images):
         raise DataError("a photo of the data set was removed while it was scored: run again")
@@ -268,11 +266,11 @@ def _compared(
     return mcnemar(np.array(theirs, bool), answers.shares.argmax(axis=1) == dataset.labels)
 
 
-def _folder(run: bundle.Run, dataset: Dataset) -> Path:
+def _folder(run: Run, dataset: Dataset) -> Path:
     stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{dataset.name}"
     home = run.folder / "evaluations"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    return next(home / name for name in names if not folders.taken(home / name))
+    return next(home / name for name in names if not is_taken(home / name))
 
 
 def _write(made: Assessment, scratch: Path) -> None:

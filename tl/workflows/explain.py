@@ -18,7 +18,7 @@ from tl.errors import ImageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
 from tl.networks.backbones import Recipe
 from tl.prediction.predictor import Prediction, Predictor
-from tl.runs import run as bundle
+from tl.runs.run import Run
 from tl.views.pictures import text
 from tl.views.pictures.grid import INK, MOUNT, PAGE, QUIET, confidence_text
 
@@ -117,7 +117,7 @@ def heatmaps(
             yield Heatmap(answer.name, error=str(error))
 
 
-def _heatmap(explainer: Explainer, run: bundle.Run, picture: ImageLike, answer: Prediction, label: str) -> Heatmap:
+def _heatmap(explainer: Explainer, run: Run, picture: ImageLike, answer: Prediction, label: str) -> Heatmap:
     if answer.error:
         raise ImageError(answer.error)
     photo = _small(decode(read(picture), SIDE))
@@ -151,7 +151,7 @@ def _seen(image: Pixels, recipe: Recipe) -> tuple[slice, slice]:
     return slice(top, top + side), slice(left, left + side)
 
 
-def _class(run: bundle.Run, label: str) -> int:
+def _class(run: Run, label: str) -> int:
     if label in run.classes:
         return run.classes.index(label)
     plain = {name.casefold(): name for name in run.classes}

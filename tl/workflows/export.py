@@ -16,9 +16,9 @@ from tl.errors import DataError, EngineError, RunError, TLError, UsageError
 from tl.exporters.formats import Format, Pixels, Writing, about, chosen
 from tl.exporters.proof import BOUND, INT8_BOUND, Proof, beyond, lines, prove
 from tl.progress import Progress
-from tl.runs import folder as folders
-from tl.runs import run as bundle
+from tl.runs.folder import claim_folder
 from tl.runs.photos import Album, Photos
+from tl.runs.run import Run, check_run, load_run, trunk_key
 
 RECORD = "export.json"
 _FULL = ("No space left", "iostream error")  # as TensorFlow and OpenVINO say it
@@ -83,12 +83,12 @@ def export(
         raise UsageError(f"bound {bound:g}: give a share from 0 to 1")
     if photos is not None and photos < 1:
         raise UsageError(f"photos {photos}: give 1 or more, which prove the export")
-    opened = bundle.load(run)
+    opened = load_run(run)
     engine = _engine(opened)
     folder = Path(out) if out is not None else opened.folder / "export" / (f"{to}-int8" if int8 else to)
     new = [parent for parent in folder.parents if not os.path.exists(parent)]
     try:
-        with folders.claimed(folder, latest=False) as scratch:
+        with claim_folder(folder, latest=False) as scratch:
             found = Photos(opened, None if data is None else str(data), progress)
             album = found.held_out(photos)
             calibration = found.training(form.calibrated) if int8 else []
@@ -100,17 +100,17 @@ def export(
         raise
 
 
-def _engine(run: bundle.Run) -> OpenVINOEngine:
+def _engine(run: Run) -> OpenVINOEngine:
     """What the run answers by, in f32, once its files are known to be those that were written."""
-    bundle.check(run)
-    engine = OpenVINOEngine(run.trunk, bundle.trunk_key(run), "f32")
+    check_run(run)
+    engine = OpenVINOEngine(run.trunk, trunk_key(run), "f32")
     if engine.shape != (run.backbone.recipe.image_size, run.backbone.features):
         raise RunError(f"{run.folder} is damaged (its network is not the one of its manifest): make it again")
     return engine
 
 
 def _made(
-    run: bundle.Run,
+    run: Run,
     engine: OpenVINOEngine,
     form: Format,
     scratch: Path,
@@ -161,9 +161,7 @@ def _write(form: Format, job: Writing) -> None:
         ) from error
 
 
-def _proved(
-    run: bundle.Run, engine: OpenVINOEngine, form: Format, path: Path, album: Album, progress: Progress
-) -> Proof:
+def _proved(run: Run, engine: OpenVINOEngine, form: Format, path: Path, album: Album, progress: Progress) -> Proof:
     try:
         proof = prove(run, engine, album, form.writer.opened(path), progress)
     except (TLError, OSError):

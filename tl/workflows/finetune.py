@@ -30,11 +30,11 @@ from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import Weights, choices, resolve
 from tl.prediction.held_out import Answers, answer_held_out, held_out, nothing
 from tl.progress import Progress
-from tl.runs import folder as folders
 from tl.runs import options, records
-from tl.runs import run as bundle
+from tl.runs.folder import CHECKPOINT, RUNS, claim_folder, find_interrupted, is_taken, partial_folder
 from tl.runs.options import Options
 from tl.runs.records import utf8
+from tl.runs.run import Run, describe_backbone, load_run, write_run
 from tl.workflows.finetune_backbone import Attempt, Outcome, attempt, first_head, from_scratch, measure
 from tl.workflows.finetune_backbone import wanted as scratch_wanted
 from tl.workflows.finetune_log import tell_confidence, tell_data, tell_doubts, tell_features, tell_left_out, tell_split
@@ -56,7 +56,7 @@ class Learned:
     precision: str
 
 
-def finetune(given: Options, *, progress: Progress | None = None, resume: bool = False) -> bundle.Run:
+def finetune(given: Options, *, progress: Progress | None = None, resume: bool = False) -> Run:
     """Train a classifier on a data set and write its run; with `resume`, go on with one that was interrupted.
 
     Raises the TLError of whatever stands in the way; then no run folder is left behind, but what a killed training
@@ -65,7 +65,7 @@ def finetune(given: Options, *, progress: Progress | None = None, resume: bool =
     progress = progress or Progress()
     clock = Clock()
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # for the head, half a second
-    folder = folders.interrupted(given.out) if resume else None
+    folder = find_interrupted(given.out) if resume else None
     if folder is not None:
         given = _stored(given, folder)
     given.check()
@@ -76,7 +76,7 @@ def finetune(given: Options, *, progress: Progress | None = None, resume: bool =
     check_counts(dataset, validation=given.val)
     clock.lap("data")
     folder = folder or _folder(given, network, dataset)
-    with folders.claimed(folder, resume=resume) as scratch:
+    with claim_folder(folder, resume=resume) as scratch:
         options.write(given, scratch / "run.toml")
         weights = resolve(network, given.weights, offline=given.offline, seed=given.seed, progress=progress)
         progress.log(
@@ -87,7 +87,7 @@ def finetune(given: Options, *, progress: Progress | None = None, resume: bool =
             learn = _learn_from_scratch if whole else _learn
             learned = learn(given, dataset, network, weights, scratch, clock, progress)
         _write(scratch, given, network, weights, learned, clock)
-    return bundle.load(folder)
+    return load_run(folder)
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def _resumable(scratch: Path, folder: Path, progress: Progress) -> Iterator[None
     try:
         yield
     except BaseException:
-        if (scratch / folders.CHECKPOINT).exists():
+        if (scratch / CHECKPOINT).exists():
             progress.warn(
                 f"what was trained so far is kept: go on with `tl finetune --resume --out {shlex.quote(str(folder))}`"
             )
@@ -104,7 +104,7 @@ def _resumable(scratch: Path, folder: Path, progress: Progress) -> Iterator[None
 
 def _stored(given: Options, folder: Path) -> Options:
     """The options that an interrupted run was started with; the time it may take is that of this call."""
-    found = options.read(folders.partial(folder) / "run.toml")
+    found = options.read(partial_folder(folder) / "run.toml")
     return replace(Options(**found), out=str(folder), budget=given.budget)
 
 
@@ -220,7 +220,7 @@ def _folder(given: Options, network: Backbone, dataset: Dataset) -> Path:
         return Path(given.out)
     stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{network.name}-{dataset.name}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    return next(folders.RUNS / name for name in names if not folders.taken(folders.RUNS / name))
+    return next(RUNS / name for name in names if not is_taken(RUNS / name))
 
 
 def _write(
@@ -248,7 +248,7 @@ def _write(
     manifest = {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(dataset.class_names),
-        "backbone": bundle.describe(network),
+        "backbone": describe_backbone(network),
         "weights": {"choice": weights.choice, "source": weights.source, "sha256": weights.sha256, "seed": weights.seed},
         "engine": {"name": given.engine, "precision": learned.precision},
         "data": records.about_data(dataset, parts),
@@ -264,7 +264,7 @@ def _write(
         "command": [utf8(word) for word in sys.argv],
     }
     kept = outcome.tuned.weights if outcome is not None and outcome.kept else None
-    bundle.write(folder, head, answers.unknown, learned.trunk, manifest, tuned=kept)
+    write_run(folder, head, answers.unknown, learned.trunk, manifest, tuned=kept)
     if outcome is not None:
         outcome.remove_traces(folder)
 

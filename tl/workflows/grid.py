@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from tl.cache import usable_cache
 from tl.data.images import ImageLike, decode, read
 from tl.data.load import Dataset, load
-from tl.errors import DataError, ImageError, StorageError, UsageError
+from tl.errors import DataError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
 from tl.networks.backbones import Recipe
 from tl.prediction.predictor import Prediction, Predictor
@@ -23,6 +22,7 @@ from tl.progress import Progress
 from tl.runs.photos import held_out
 from tl.runs.run import Run, trained_on
 from tl.views.pictures.grid import Tile, draw
+from tl.views.pictures.show import save_png
 from tl.workflows.explain import overlay
 
 if TYPE_CHECKING:
@@ -194,31 +194,8 @@ def draw_run(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
     title = f"{dataset.name}: {count} of {len(rows)} validation photos"
     gallery = Gallery(title, tuple(shown), len(rows), count, count, right, 0, 0, count, right, held_out="validation")
     target = run.folder / "grid.png"
-    save(gallery.draw(), target)
+    save_png(gallery.draw(), target)
     return target
-
-
-def check_name(target: Path) -> None:
-    """Raises UsageError for the name of a picture that is no PNG, which is what is written."""
-    if target.suffix.lower() != ".png":
-        raise UsageError(f"--out {str(target)!r}: the picture is a PNG: give a name that ends in .png")
-
-
-def save(image: "Image", target: Path) -> None:
-    """Write a PNG, whole or not at all. Raises StorageError, UsageError for a name that does not end in .png."""
-    check_name(target)
-    target = target.resolve()
-    if not target.name or (os.path.exists(target) and not os.path.isfile(target)):
-        raise UsageError(f"--out {str(target)!r}: give the name of a PNG file, new or to be replaced")
-    scratch = target.with_name(f".{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        image.save(scratch, "PNG", compress_level=1)  # a fifth larger than the default, four times as fast
-        os.replace(scratch, target)
-    except OSError as error:
-        with suppress(OSError):
-            scratch.unlink()
-        raise StorageError(f"{target} cannot be written: {error.strerror or error}; give another --out") from error
 
 
 def _answered(predictor: Predictor, dataset: Dataset, chosen: Sequence[int], progress: Progress) -> list[Shown]:

@@ -13,7 +13,7 @@ from tl.errors import UsageError
 from tl.prediction.predictor import Prediction, Predictor
 from tl.prediction.rows import Columns, form_of
 from tl.progress import Progress
-from tl.runs import run as bundle
+from tl.runs.run import Run, load_run
 
 # What writes rows and sorts photos is imported where that is asked for: one photo is answered sooner without.
 
@@ -75,7 +75,7 @@ def label(
     made = made or Labelled()
     form = form_of(asked.out, asked.form)
     _check(asked)
-    run = bundle.load(asked.run)
+    run = load_run(asked.run)
     columns = Columns(min(asked.top, len(run.classes)), asked.sha256)
     predictor = Predictor(
         run,
@@ -124,7 +124,7 @@ def with_files(
 
 
 @contextmanager
-def sorting(folder: Path | None, how: str, run: bundle.Run, made: Labelled) -> Iterator[Sort]:
+def sorting(folder: Path | None, how: str, run: Run, made: Labelled) -> Iterator[Sort]:
     """What sorts a predicted file below `folder` and counts it, with errors.csv beside; nothing without a folder."""
     if folder is None:
         yield lambda *_: None

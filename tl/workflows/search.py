@@ -17,7 +17,7 @@ from tl.neighbors import most_similar
 from tl.networks.backbones import Recipe
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
-from tl.runs.run import load as load_run
+from tl.runs.run import load_run
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tl.prediction.predictor import Predictor
 from tl.prediction.rows import Columns, form_of
 from tl.prediction.sort import check_outside
 from tl.progress import Progress
-from tl.runs import run as bundle
+from tl.runs.run import load_run
 from tl.workflows.predict import Each, Labelled, Labelling, sorting
 
 Stamp = tuple[int, int]
@@ -224,7 +224,7 @@ def watch(asked: Watched, stop: Event, each: Each = lambda *_: None, *, progress
         raise DataError(f"no folder {str(asked.folder)!r} to watch: give the one that photos arrive in")
     if asked.by_class is not None:
         check_outside(asked.by_class, [str(asked.folder)])
-    run = bundle.load(asked.run)
+    run = load_run(asked.run)
     shown = Columns(min(asked.top, len(run.classes)), asked.sha256)
     columns = replace(shown, stamped=True)
     predictor = Predictor(

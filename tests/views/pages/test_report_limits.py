@@ -11,7 +11,7 @@ import pytest
 from support.reports import made
 from tl.data.load import load as load_data
 from tl.errors import RunError, StorageError
-from tl.runs import run as bundle
+from tl.runs.run import load_run
 from tl.views.pages.report.report import MOST_BYTES, compose, write_report
 from views.pages.test_report import Reader, page
 
@@ -81,7 +81,7 @@ def test_more_classes_than_squares_can_be_seen(tmp_path: Path):
 
 
 def test_the_worst_errors_are_explained_by_the_runs_own_network(tmp_path: Path, tiny_run: Path, shapes: Path):
-    run = bundle.load(tiny_run)
+    run = load_run(tiny_run)
     dataset = load_data(str(shapes))
     subject = made(tmp_path, run.classes, 12, names=list(dataset.names[:12]), wrong=0.3)
     reader = Reader(compose(replace(subject, run=replace(run, folder=tiny_run), dataset=dataset)))

@@ -12,7 +12,7 @@ from support.runs import accuracy, make, rewrite, tables
 from tl.commands.runs import command
 from tl.errors import RunError, UsageError
 from tl.runs.catalogue import catalogue
-from tl.runs.folder import partial
+from tl.runs.folder import partial_folder
 from tl.runs.summary import summarize
 from tl.views.terminal.runs import factsheet, listing
 from tl.views.terminal.tables import columns, shortened, size
@@ -32,8 +32,8 @@ def home(tiny_run, tmp_path, monkeypatch):
     make(tiny_run, runs / "tuned", **changes)
     make(tiny_run, runs / f"20260101-010101-resnet50-{KOREAN}", data__name=KOREAN, options__data=KOREAN)
     (make(tiny_run, runs / "broken") / "head.npz").unlink()
-    partial(runs / "half").mkdir()
-    (partial(runs / "half") / "run.toml").write_text('data = "shapes"\n')
+    partial_folder(runs / "half").mkdir()
+    (partial_folder(runs / "half") / "run.toml").write_text('data = "shapes"\n')
     (runs / "latest").symlink_to("plain")
     return tmp_path
 

@@ -33,11 +33,11 @@ from tl.views.pictures.grid import (
     draw_sign,
     no_picture,
 )
+from tl.views.pictures.show import save_png
 from tl.views.pictures.text import lettering
 from tl.views.terminal.comparison import HEADINGS, TESTS, Row, doubt, explained, largest_class, rows, subject, summary
 from tl.views.terminal.tables import one_line, percent, plural
 from tl.workflows.compare import Answer, Comparison, Entry, Photo
-from tl.workflows.grid import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -286,7 +286,7 @@ def chart(comparison: Comparison) -> "Figure":
 
 def save_chart(comparison: Comparison, path: Path) -> None:
     """Write the chart as a PNG, whole or not at all. Raises StorageError."""
-    save(picture(chart(comparison)), path)
+    save_png(picture(chart(comparison)), path)
 
 
 def _write_header(page: Any, comparison: Comparison) -> None:

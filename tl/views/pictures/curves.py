@@ -10,9 +10,9 @@ import numpy as np
 from tl.views.pictures import text
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.grid import INK, QUIET, Colour
+from tl.views.pictures.show import save_png
 from tl.views.pictures.text import legible, lettering
 from tl.views.terminal.runs import History, Numbers, read
-from tl.workflows.grid import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def learning_curves(run_folder: Path) -> Path | None:
     if history is None:
         return None
     target = run_folder / "curves.png"
-    save(picture(figure(history)), target)
+    save_png(picture(figure(history)), target)
     return target
 
 

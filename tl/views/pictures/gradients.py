@@ -17,8 +17,8 @@ from tl.errors import RunError
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.curves import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
 from tl.views.pictures.grid import INK, QUIET
+from tl.views.pictures.show import save_png
 from tl.views.pictures.text import legible, lettering
-from tl.workflows.grid import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +73,7 @@ def save_gradients(run_folder: Path) -> Path | None:
     if gradients is None:
         return None
     target = run_folder / "gradients.png"
-    save(picture(figure(gradients)), target)
+    save_png(picture(figure(gradients)), target)
     return target
 
 

@@ -8,11 +8,11 @@ from tl.errors import UsageError
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.curves import LARGE, NORMAL, RULE, SMALL, WIDTH, blank, colour_code, picture, write
 from tl.views.pictures.grid import INK, QUIET, Colour
+from tl.views.pictures.show import save_png
 from tl.views.pictures.text import lettering
 from tl.views.terminal.timing import cost, number
 from tl.workflows.bench import Timing
 from tl.workflows.bench_cells import Cell
-from tl.workflows.grid import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ def check_picture(path: Path) -> None:
 
 def save_plot(timing: Timing, path: Path) -> None:
     """Write the picture as a PNG, whole or not at all. Raises StorageError."""
-    save(picture(figure(timing)), path)
+    save_png(picture(figure(timing)), path)
 
 
 def figure(timing: Timing) -> "Figure":

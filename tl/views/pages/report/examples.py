@@ -15,8 +15,7 @@ from tl.data.dataset import Dataset
 from tl.data.images import Content, ImageLike, decode, fingerprint, read
 from tl.errors import ImageError, TLError
 from tl.evaluation.metrics import Pair, confusion, most_confused
-from tl.runs import run as bundle
-from tl.runs.run import Run
+from tl.runs.run import Run, check_run
 from tl.views.pages.report.predictions import Answers, Labels
 from tl.views.pages.report.scores import brief, percent
 
@@ -295,7 +294,7 @@ def explainer_of(run: Run, *, checked: bool = False) -> "Explainer":
     from tl.evaluation.gradcam import Explainer
 
     if not checked:
-        bundle.check(run)
+        check_run(run)
     return Explainer(run.trunk, run.backbone.recipe, run.head, precision="auto")
 
 
