@@ -114,14 +114,14 @@ def test_a_hostile_manifest_is_refused(copy, change):
 
 
 def test_load_takes_the_builder_from_the_registry_alone(copy):
-    run = load(forged(copy, backbone__builder="this:nothing"))
+    run = load_run(forged(copy, backbone__builder="this:nothing"))
     assert run.backbone.builder == BACKBONES[TINY].builder
 
 
 @pytest.mark.parametrize("name", ["head", "tuned"])
 def test_runs_of_format_1_predict_what_they_predicted(name):
-    run = load(OLD_RUNS / name)
-    check(run)
+    run = load_run(OLD_RUNS / name)
+    check_run(run)
     expected = [json.loads(line) for line in (OLD_RUNS / f"{name}.jsonl").read_text().splitlines()]
     predictions = Predictor(run).predict([OLD_RUNS / entry["path"] for entry in expected])
     for prediction, entry in zip(predictions, expected, strict=True):
