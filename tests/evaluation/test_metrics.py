@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as sklearn
 
 from tl.errors import DataError
-from tl.evaluation.metrics import evaluate, mean_proportion, proportion
+from tl.evaluation.metrics import compute_metrics, mean_proportion, proportion
 
 
 def drawn(count: int, classes: int, seed: int = 0, sharp: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +34,7 @@ def test_top1_top5_and_log_loss():
     shares = np.full((4, 6), 0.1, np.float32)
     shares[[0, 1, 2, 3], [0, 1, 2, 3]] = 0.5
     shares[:, 5] = 0.01
-    found = evaluate(shares, np.array([0, 1, 0, 5]))
+    found = compute_metrics(shares, np.array([0, 1, 0, 5]))
     assert found.top1.value == 0.5
     assert found.top5 is not None
     assert found.top5.value == 0.75  # class 5 is the sixth of six in every row
@@ -42,14 +42,14 @@ def test_top1_top5_and_log_loss():
 
 
 def test_top5_needs_more_than_five_classes():
-    assert evaluate(np.eye(5, dtype=np.float32), np.arange(5)).top5 is None
+    assert compute_metrics(np.eye(5, dtype=np.float32), np.arange(5)).top5 is None
 
 
 @pytest.mark.parametrize(("count", "classes"), [(300, 2), (40, 12), (2000, 7), (1500, 100)])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_figures_are_scikit_learns(count, classes, seed):
     shares, labels = drawn(count, classes, seed)
-    found, every, answers = evaluate(shares, labels), list(range(classes)), shares.argmax(axis=1)
+    found, every, answers = compute_metrics(shares, labels), list(range(classes)), shares.argmax(axis=1)
     near = {"abs": 1e-9, "nan_ok": True}
     assert found.top1.value == pytest.approx(sklearn.accuracy_score(labels, answers), **near)
     assert found.log_loss == pytest.approx(sklearn.log_loss(labels, shares, labels=every), **near)
@@ -76,33 +76,33 @@ def test_the_figures_are_scikit_learns(count, classes, seed):
 def test_balanced_accuracy_is_scikit_learns():
     shares, labels = drawn(500, 9)
     shares, labels = shares[:, :-1], labels
-    found = evaluate(shares, labels).balanced_accuracy.value
+    found = compute_metrics(shares, labels).balanced_accuracy.value
     assert found == pytest.approx(sklearn.balanced_accuracy_score(labels, shares.argmax(axis=1)), abs=1e-9)
 
 
 def test_probabilities_of_zero_cost_what_they_cost_in_scikit_learn():
     shares = np.array([[1.0, 0.0], [0.5, 0.5]])
     labels = np.array([1, 0])
-    assert evaluate(shares, labels).log_loss == pytest.approx(sklearn.log_loss(labels, shares), abs=1e-9)
+    assert compute_metrics(shares, labels).log_loss == pytest.approx(sklearn.log_loss(labels, shares), abs=1e-9)
 
 
 def test_equal_probabilities_rank_as_argmax_has_them():
     shares = np.full((10, 10), 0.1, np.float32)
-    found = evaluate(shares, np.arange(10))
+    found = compute_metrics(shares, np.arange(10))
     assert found.top5 is not None
     assert (found.top1.value, found.top5.value) == (0.1, 0.5)
 
 
 def test_the_calibration_error_is_that_of_the_diagram():
     shares, labels = drawn(800, 6)
-    found = evaluate(shares, labels)
+    found = compute_metrics(shares, labels)
     assert found.calibration_error.value == pytest.approx(found.reliability.error, abs=1e-12)
     assert found.calibration_error.low <= found.calibration_error.value <= found.calibration_error.high
 
 
 def test_the_intervals_agree_with_drawing_photos_one_by_one():
     shares, labels = drawn(400, 5, sharp=1.0)
-    found, draw = evaluate(shares, labels), np.random.default_rng(99)
+    found, draw = compute_metrics(shares, labels), np.random.default_rng(99)
     answers, truth = shares.argmax(axis=1), np.eye(5)[labels]
     losses, squares = -np.log(shares[truth == 1]), ((shares - truth) ** 2).sum(axis=1)
     again: dict[str, list[float]] = {"log_loss": [], "brier": [], "first_f1": []}
@@ -124,10 +124,10 @@ def test_the_intervals_agree_with_drawing_photos_one_by_one():
 
 
 def test_intervals_hold_in_95_of_100_cases():
-    truth = evaluate(*drawn(20_000, 4, seed=1000))
+    truth = compute_metrics(*drawn(20_000, 4, seed=1000))
     held = {"log_loss": 0, "brier": 0, "balanced_accuracy": 0, "macro_f1": 0}
     for seed in range(100):
-        found = evaluate(*drawn(100, 4, seed))
+        found = compute_metrics(*drawn(100, 4, seed))
         held["log_loss"] += found.log_loss_interval[0] <= truth.log_loss <= found.log_loss_interval[1]
         for name in ("brier", "balanced_accuracy", "macro_f1"):
             one = getattr(found, name)
@@ -143,19 +143,19 @@ def test_the_calibration_errors_interval_is_not_fooled_by_noise():
         sure = draw.beta(5, 1, 500) / 2 + 0.5
         right = draw.random(500) < np.where(sure > 0.7, sure - 0.02, sure)
         shares = np.column_stack([sure, 1 - sure])
-        found = evaluate(shares, (~right).astype(np.int64)).calibration_error
+        found = compute_metrics(shares, (~right).astype(np.int64)).calibration_error
         held += found.low <= 0.02 <= found.high + 0.001
     assert held >= 48
 
 
 def test_the_same_seed_draws_the_same():
     shares, labels = drawn(100, 3)
-    assert evaluate(shares, labels).macro_f1 == evaluate(shares, labels).macro_f1
-    assert evaluate(shares, labels).macro_f1 != evaluate(shares, labels, seed=1).macro_f1
+    assert compute_metrics(shares, labels).macro_f1 == compute_metrics(shares, labels).macro_f1
+    assert compute_metrics(shares, labels).macro_f1 != compute_metrics(shares, labels, seed=1).macro_f1
 
 
 def test_all_right_is_not_certain():
-    found = evaluate(np.eye(2, dtype=np.float32)[[0, 1] * 10], np.array([0, 1] * 10))
+    found = compute_metrics(np.eye(2, dtype=np.float32)[[0, 1] * 10], np.array([0, 1] * 10))
     for share in (found.balanced_accuracy, found.macro_f1):
         assert (share.value, share.high) == (1.0, 1.0)
         assert share.low == pytest.approx(1 - (1 - proportion(10, 10).low) / math.sqrt(2))
@@ -166,7 +166,7 @@ def test_all_right_is_not_certain():
 def test_two_photos_of_a_rare_class_promise_no_more_than_two_photos_can(cats_right):
     labels = np.array([0] * 48 + [1] * 2)
     answers = np.where(np.arange(50) < 48 - cats_right, 1, labels)
-    found = evaluate(np.eye(2, dtype=np.float32)[answers], labels)
+    found = compute_metrics(np.eye(2, dtype=np.float32)[answers], labels)
     cats, dogs = proportion(cats_right, 48), proportion(2, 2)
     balanced = found.balanced_accuracy
     distance = math.hypot(cats.value - cats.low, dogs.value - dogs.low) / 2
@@ -207,7 +207,7 @@ def test_the_interval_of_balanced_accuracy_ends_where_all_classes_ends_do():
 
 
 def test_all_wrong_and_a_single_photo():
-    found = evaluate(np.array([[0.9, 0.1]]), np.array([1]))
+    found = compute_metrics(np.array([[0.9, 0.1]]), np.array([1]))
     assert (found.top1.value, found.macro_f1.value, found.macro_f1.low) == (0.0, 0.0, 0.0)
     assert found.macro_f1.high == pytest.approx(proportion(0, 1).high)
     assert found.balanced_accuracy == found.macro_f1
@@ -215,7 +215,7 @@ def test_all_wrong_and_a_single_photo():
 
 
 def test_classes_without_photos_have_no_value():
-    found = evaluate(np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0]]), np.array([0, 1]))
+    found = compute_metrics(np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0]]), np.array([0, 1]))
     told = found.details(["a", "b", "c"])["per_class"]
     assert told["c"]["recall"] is None
     assert told["b"]["precision"] is None
@@ -226,7 +226,7 @@ def test_classes_without_photos_have_no_value():
 
 def test_the_dictionaries_are_json_and_keep_their_keys():
     shares, labels = drawn(60, 8)
-    found = evaluate(shares.astype(np.float32), labels)
+    found = compute_metrics(shares.astype(np.float32), labels)
     told = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert {"top1", "top1_interval", "top5", "top5_interval", "log_loss", "count"} <= set(told)
     for name in ("log_loss", "brier", "calibration_error", "balanced_accuracy", "macro_f1"):
@@ -239,12 +239,12 @@ def test_the_dictionaries_are_json_and_keep_their_keys():
 
 def test_no_photos_are_refused():
     with pytest.raises(DataError, match="no photos"):
-        evaluate(np.zeros((0, 3), np.float32), np.zeros(0, np.int64))
+        compute_metrics(np.zeros((0, 3), np.float32), np.zeros(0, np.int64))
 
 
 def test_ten_thousand_photos_of_a_hundred_classes_take_under_a_second_of_processor():
     shares, labels = drawn(10_000, 100)
-    evaluate(shares[:10], labels[:10])  # loads what it needs
+    compute_metrics(shares[:10], labels[:10])  # loads what it needs
     started = time.process_time()
-    evaluate(shares.astype(np.float32), labels)
+    compute_metrics(shares.astype(np.float32), labels)
     assert time.process_time() - started < 1

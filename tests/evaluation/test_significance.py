@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from tl.errors import DataError
-from tl.evaluation.metrics import proportion
-from tl.evaluation.significance import Comparison, learned, mcnemar
+from tl.evaluation.metrics import McNemar, beats_majority, mcnemar, proportion
 
 
 def answers(both: int, gained: int, lost: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +48,7 @@ def test_no_photo_on_which_they_part():
     assert mcnemar(right, right).sentence() == (
         "the second and the first are right and wrong on the same of 3 photos: no difference"
     )
-    assert mcnemar(right[:0], right[:0]) == Comparison(0, 0, 1.0, 0)
+    assert mcnemar(right[:0], right[:0]) == McNemar(0, 0, 1.0, 0)
 
 
 @pytest.mark.parametrize(
@@ -100,4 +99,4 @@ def test_the_dictionary_is_plain():
 )
 def test_whether_a_network_learned(hits, count, largest, verdict):
     top1 = proportion(hits, count)
-    assert learned(top1.low, top1.high, largest) is verdict
+    assert beats_majority(top1.low, top1.high, largest) is verdict

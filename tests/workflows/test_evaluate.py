@@ -214,7 +214,7 @@ def test_nothing_is_left_of_an_evaluation_that_fails(
 def test_a_manifest_that_tells_nothing_of_its_head(head: object, tiny_run: Path, fresh: Path, tmp_path: Path):
     run = make(tiny_run, tmp_path / "odd", head=head)
     made = assess(_asked(fresh, run, tmp_path / "out"))
-    assert made.answers.fitted_on == "training photos held out from the head"
+    assert made.predictions.fitted_on == "training photos held out from the head"
 
 
 def test_classes_that_only_one_of_two_runs_knows(tiny_run: Path, fresh: Path, tmp_path: Path):

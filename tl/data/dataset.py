@@ -144,6 +144,7 @@ def _check_classes(samples: Sequence[Sample], source: str) -> None:
             )
 
 
+PARTS = ("train", "validation", "test")
 ALIASES = {
     "train": "train",
     "training": "train",

@@ -19,7 +19,7 @@ from tl.data.dataset import Dataset
 from tl.doctor.findings import Finding
 from tl.doctor.suggest import Mending
 from tl.errors import DataError
-from tl.evaluation.metrics import evaluate
+from tl.evaluation.metrics import compute_metrics
 from tl.learning.calibration import softmax, temperature
 from tl.learning.head import folds_of
 
@@ -111,7 +111,7 @@ def suspects(features: Floats, labels: Labels, classes: int, groups: Labels, *, 
 
 
 def _check_worth(labels: Labels, shares: Floats) -> None:
-    right, chance = evaluate(shares, labels).balanced_accuracy, 1 / shares.shape[1]
+    right, chance = compute_metrics(shares, labels).balanced_accuracy, 1 / shares.shape[1]
     if right.low < chance + _WORTH * (1 - chance):
         raise DataError(
             f"labels: a classifier on these features has a balanced accuracy of {100 * right.value:.0f} %"

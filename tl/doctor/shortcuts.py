@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.image_stats import Header, ImageStats
 from tl.doctor.findings import Finding
-from tl.evaluation.metrics import Evaluation, evaluate
+from tl.evaluation.metrics import Metrics, compute_metrics
 from tl.learning.head import folds_of
 
 Floats = NDArray[np.float32]
@@ -48,7 +48,7 @@ def shortcuts(dataset: Dataset, looks: ImageStats, usable: Labels, groups: Label
         if np.ptp(columns, axis=0).max(initial=0) == 0:
             continue
         answers = _answers(columns, labels, len(names), folds, seed)
-        found += _findings(what, evaluate(answers, labels, seed=seed), names)
+        found += _findings(what, compute_metrics(answers, labels, seed=seed), names)
     return found
 
 
@@ -99,7 +99,7 @@ def _answers(columns: Floats, labels: Labels, classes: int, folds: Labels, seed:
     return answers
 
 
-def _findings(what: str, told: Evaluation, names: Sequence[str]) -> list[Finding]:
+def _findings(what: str, told: Metrics, names: Sequence[str]) -> list[Finding]:
     chance = 1 / len(names)
     balanced = told.balanced_accuracy
     share = (balanced.low - chance) / (1 - chance)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from tl.data.images import decode, fit, read
 from tl.engines.engine import Engine
 from tl.errors import ImageError
-from tl.evaluation.metrics import Z95, proportion
-from tl.evaluation.significance import Comparison, mcnemar
+from tl.evaluation.metrics import Z95, McNemar, mcnemar, proportion
 from tl.exporters.formats import Answering, Pixels, Probabilities
 from tl.progress import Progress
 from tl.runs.photos import Album, Photo
@@ -64,7 +63,7 @@ class Proof:
     shrunk_largest: float
     our_hits: int
     their_hits: int
-    comparison: Comparison
+    comparison: McNemar
     our_rate: float
     their_rate: float
 

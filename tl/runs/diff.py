@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tl.data.dataset import PARTS
 from tl.errors import RunError, UsageError
-from tl.evaluation.significance import Comparison, mcnemar
+from tl.evaluation.metrics import McNemar, mcnemar
 from tl.runs.options import Options
 from tl.runs.summary import Figure, Summary, summarize
-from tl.workflows.finetune_log import PARTS
 
 Value = str | int | float | bool | None
 Rows = dict[str, tuple[Value, ...]]
@@ -33,7 +33,7 @@ class Pair:
     images: int
     trained: int
     disputed: int
-    test: Comparison | None
+    test: McNemar | None
 
     def as_dict(self) -> dict[str, Any]:
         """The form of the JSON output."""

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tl.data.load import Dataset
+from tl.data.dataset import PARTS, Dataset
 from tl.data.splits import Split
+from tl.evaluation.predictions import Predictions
 from tl.learning.head import Trial
 from tl.learning.loop import Epoch, RangeTest
-from tl.prediction.held_out import Answers
-from tl.workflows.finetune_log import PARTS
 
 
 def write_data(folder: Path, dataset: Dataset, parts: Split, fingerprints: Sequence[bytes]) -> None:
@@ -62,17 +60,9 @@ def write_gradients(folder: Path, gradients: Sequence[dict[str, float]]) -> None
         _table(folder / "gradients.csv", ("layer", "before", "after")[: 1 + len(gradients)], rows)
 
 
-def write_predictions(
-    folder: Path, dataset: Dataset, places: NDArray[np.int64], parts: Sequence[str], answers: Answers
-) -> None:
-    """`predictions.csv`: what is said of the photos at `places`, each with the name of its part."""
-    _table(folder / "predictions.csv", _PREDICTION, _predicted(dataset, places, parts, answers))
-
-
-def parts_of(parts: Split, places: NDArray[np.int64]) -> list[str]:
-    """The part of each of the photos at `places`."""
-    part_of = _part_of(parts)
-    return [part_of[int(at)] for at in places]
+def write_predictions(folder: Path, predictions: Predictions) -> None:
+    """`predictions.csv`: a row for each image."""
+    _table(folder / "predictions.csv", _PREDICTION, _prediction_rows(predictions))
 
 
 def about_data(dataset: Dataset, parts: Split) -> dict[str, Any]:
@@ -104,15 +94,13 @@ def _part_of(parts: Split) -> dict[int, str]:
     return {int(at): name for name in PARTS for at in getattr(parts, name)}
 
 
-def _predicted(
-    dataset: Dataset, places: NDArray[np.int64], parts: Sequence[str], answers: Answers
-) -> Iterator[tuple[object, ...]]:
-    names, shares = dataset.class_names, answers.shares
-    best_two = np.argsort(-shares, axis=1, kind="stable")[:, :2]
-    for at, part, row, (best, second), strange in zip(places, parts, shares, best_two, answers.strange, strict=True):
-        truth = dataset.labels[at]
-        said = (names[truth], names[best], f"{row[best]:.6f}", f"{row[truth]:.6f}")
-        yield dataset.names[at], part, *said, names[second], f"{row[second]:.6f}", int(strange)
+def _prediction_rows(predictions: Predictions) -> Iterator[tuple[object, ...]]:
+    dataset, names = predictions.dataset, predictions.dataset.class_names
+    best_two = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :2]
+    for row, (index, part) in enumerate(zip(predictions.indices, predictions.parts, strict=True)):
+        (best, second), truth, shares = best_two[row], dataset.labels[index], predictions.probabilities[row]
+        labels = (names[truth], names[best], f"{shares[best]:.6f}", f"{shares[truth]:.6f}", names[second])
+        yield dataset.names[index], part, *labels, f"{shares[second]:.6f}", int(predictions.is_unknown[row])
 
 
 def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tl.data.dataset import PARTS
 from tl.errors import RunError
-from tl.evaluation.significance import Comparison
+from tl.evaluation.metrics import McNemar
 from tl.runs.folder import find_run
 from tl.runs.run import Run, load_run
-from tl.workflows.finetune_log import PARTS
 
 Scalar = str | int | float | bool | None
 _READ = ("manifest.json", "head.npz")
@@ -49,7 +49,7 @@ class Tuning:
     kept: bool
     before: Mapping[str, Part]
     after: Mapping[str, Part]
-    comparison: Comparison | None
+    comparison: McNemar | None
     steps: int
     stopped: str
 
@@ -234,7 +234,7 @@ def _tuning(about: Mapping[str, Any]) -> Tuning:
     comparison = None
     if compared is not None:
         gained, lost, count = (int(compared[name]) for name in ("gained", "lost", "count"))
-        comparison = Comparison(gained, lost, _number(compared["p_value"]), count)
+        comparison = McNemar(gained, lost, _number(compared["p_value"]), count)
     return Tuning(
         unfreeze=str(about["unfreeze"]),
         kept=bool(about["kept"]),

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from tl.data.load import load as load_data
 from tl.errors import RunError, TLError, UsageError
-from tl.evaluation.metrics import Proportion
-from tl.evaluation.significance import learned, mcnemar
+from tl.evaluation.metrics import Proportion, beats_majority, mcnemar
 from tl.networks.backbones import backbone
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
@@ -152,7 +151,7 @@ def _entry(run: Run, name: str, scratch: bool) -> Entry:
         seconds=float(metrics["seconds"]["total"]),
         speed=_speed(run),
         size=sum((run.folder / file).stat().st_size for file in ("trunk.xml", "trunk.bin", "head.npz")),
-        learned=learned(top1.low, top1.high, scores["class_photos"][1] / count),
+        learned=beats_majority(top1.low, top1.high, scores["class_photos"][1] / count),
         folder=run.folder.name,
     )
 

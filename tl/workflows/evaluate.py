@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from tl.cache import usable_cache
 from tl.data.load import Dataset, Skipped, load
 from tl.errors import DataError, UsageError
-from tl.evaluation.metrics import Evaluation
-from tl.evaluation.significance import Comparison, mcnemar
+from tl.evaluation.metrics import McNemar, Metrics, mcnemar
+from tl.evaluation.predictions import HELD_OUT, Predictions, predict
 from tl.features.extract import Features, extract
-from tl.prediction.held_out import HELD_OUT, Answers, answer
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
 from tl.runs import records
@@ -41,21 +40,21 @@ class Assessment:
     folder: Path
     data: str
     dataset: Dataset
-    answers: Answers
+    predictions: Predictions
     left_out: dict[str, int]
     against: str
-    comparison: Comparison | None
+    comparison: McNemar | None
     trained_on: int = 0
     held_out: str = ""
 
     @property
-    def score(self) -> Evaluation:
+    def score(self) -> Metrics:
         """The figures."""
-        return self.answers.scores[PART]
+        return self.predictions.metrics[PART]
 
     def as_dict(self) -> dict[str, Any]:
         """The form of metrics.json."""
-        told = self.answers.details(self.run.classes)
+        told = self.predictions.as_dict()
         told |= {"run": str(self.run.folder), "data": self.data, "left_out": self.left_out}
         told["trained_on"] = self.trained_on
         if self.held_out:
@@ -132,18 +131,19 @@ def _scored(
     fresh = _fresh(features, [run, *([rival] if rival else [])])
     places = np.arange(len(fresh)) if asked.include_trained else _unseen(asked, fresh, left_out)
     seen = _only(dataset, places)
-    answers = answer(
+    predictions = predict(
         run.head,
         features.values[places],
-        seen.labels,
-        {PART: np.arange(len(places))},
-        run.unknown if asked.unknown else None,
-        _fitted_on(run),
+        seen,
+        np.arange(len(places)),
+        parts=[PART] * len(places),
+        unknown=run.unknown if asked.unknown else None,
+        fitted_on=_fitted_on(run),
     )
-    comparison = None if rival is None else _compared(asked, seen, run, rival, answers, progress)
+    comparison = None if rival is None else _compared(asked, seen, run, rival, predictions, progress)
     against = rival.name if rival is not None else ""
     trained_on = int(np.sum(~fresh[places]))
-    return Assessment(run, folder, str(asked.data), seen, answers, left_out, against, comparison, trained_on)
+    return Assessment(run, folder, str(asked.data), seen, predictions, left_out, against, comparison, trained_on)
 
 
 def _fitted_on(run: Run) -> str:
@@ -257,13 +257,15 @@ def _unseen(asked: Asked, fresh: NDArray[np.bool_], left_out: dict[str, int]) ->
     return np.flatnonzero(fresh)
 
 
-def _compared(asked: Asked, dataset: Dataset, run: Run, rival: Run, answers: Answers, progress: Progress) -> Comparison:
+def _compared(
+    asked: Asked, dataset: Dataset, run: Run, rival: Run, predictions: Predictions, progress: Progress
+) -> McNemar:
     _, features = _features(asked, dataset, rival, progress)
     if len(features.kept) != len(dataset.images):
         raise DataError("a photo of the data set was removed while it was scored: run again")
     said = rival.head.probabilities(features.values).argmax(axis=1)
     theirs = [rival.classes[at] == run.classes[truth] for at, truth in zip(said, dataset.labels, strict=True)]
-    return mcnemar(np.array(theirs, bool), answers.shares.argmax(axis=1) == dataset.labels)
+    return mcnemar(np.array(theirs, bool), predictions.correct)
 
 
 def _folder(run: Run, dataset: Dataset) -> Path:
@@ -274,7 +276,6 @@ def _folder(run: Run, dataset: Dataset) -> Path:
 
 
 def _write(made: Assessment, scratch: Path) -> None:
-    places = np.arange(len(made.dataset.images))
-    records.write_predictions(scratch, made.dataset, places, [PART] * len(places), made.answers)
+    records.write_predictions(scratch, made.predictions)
     records.write_skipped(scratch, made.dataset)
     records.write_metrics(scratch, made.as_dict())

@@ -24,11 +24,11 @@ from tl.engines.engine import Engine
 from tl.engines.open import open_engine
 from tl.engines.trunk import Trunk, prepare
 from tl.errors import DataError
+from tl.evaluation.predictions import Predictions, held_out_images, predict
 from tl.features.extract import Features, extract, survey
 from tl.learning.head import Fit, fit
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import Weights, choices, resolve
-from tl.prediction.held_out import Answers, answer_held_out, held_out, nothing
 from tl.progress import Progress
 from tl.runs import options, records
 from tl.runs.folder import CHECKPOINT, RUNS, claim_folder, find_interrupted, is_taken, partial_folder
@@ -50,7 +50,7 @@ class Learned:
     fingerprints: Sequence[bytes]
     split: Split
     fit: Fit | None
-    answers: Answers
+    predictions: Predictions
     trunk: Trunk
     outcome: Outcome | None
     precision: str
@@ -151,18 +151,19 @@ def _learn(
         f"softmax regression, L2 {fitted.strength:.2g} of {len(fitted.trials)} tried on held-out training photos",
     )
     unknown = measure(features.values[parts.train], dataset, parts.train, given)
-    answers = answer_held_out(fitted.head, features.values[held_out(parts)], dataset, parts, unknown)
-    tell_confidence(answers, progress)
-    job = Attempt(given, dataset, counted, parts, fitted.head, answers, network, weights)
+    indices, names = held_out_images(parts)
+    predictions = predict(fitted.head, features.values[indices], dataset, indices, parts=names, unknown=unknown)
+    tell_confidence(predictions, progress)
+    job = Attempt(given, dataset, counted, parts, fitted.head, predictions, network, weights)
     outcome = attempt(job, scratch, clock.started, progress)
     if outcome is not None:
         clock.lap("fine-tuning")
     if outcome is not None and outcome.kept:
         return Learned(
-            dataset, features.fingerprints, parts, fitted, outcome.answers, outcome.trunk, outcome, precision
+            dataset, features.fingerprints, parts, fitted, outcome.predictions, outcome.trunk, outcome, precision
         )
     trunk = prepare(network, weights, check=False)  # checked when the engine was opened
-    return Learned(dataset, features.fingerprints, parts, fitted, answers, trunk, outcome, precision)
+    return Learned(dataset, features.fingerprints, parts, fitted, predictions, trunk, outcome, precision)
 
 
 def _learn_from_scratch(
@@ -179,10 +180,12 @@ def _learn_from_scratch(
     parts, counted = _split(given, dataset, found, progress)
     clock.lap("reading")
     head = first_head(network.features, len(dataset.class_names), given.seed)
-    job = Attempt(given, dataset, counted, parts, head, nothing(head, len(dataset.class_names)), network, weights)
+    job = Attempt(given, dataset, counted, parts, head, None, network, weights)
     outcome = from_scratch(job, scratch, clock.started, progress)
     clock.lap("training")
-    return Learned(dataset, found.fingerprints, parts, None, outcome.answers, outcome.trunk, outcome, given.precision)
+    return Learned(
+        dataset, found.fingerprints, parts, None, outcome.predictions, outcome.trunk, outcome, given.precision
+    )
 
 
 def _split(given: Options, dataset: Dataset, features: Features, progress: Progress) -> tuple[Split, Features]:
@@ -235,16 +238,16 @@ def _write(
     records.write_data(folder, dataset, parts, learned.fingerprints)
     if learned.fit is not None:
         records.write_strengths(folder, learned.fit.trials)
-    answers, places = learned.answers, held_out(parts)
-    records.write_predictions(folder, dataset, places, records.parts_of(parts, places), answers)
+    predictions = learned.predictions
+    records.write_predictions(folder, predictions)
     more: dict[str, Any] = {}
     if outcome is not None:
         records.write_history(folder, outcome.tuned.history, outcome.tuned.range_test)
         records.write_gradients(folder, outcome.tuned.gradients)
         more["fine-tuning"] = outcome.as_dict()
     more["seconds"] = clock.laps()
-    records.write_metrics(folder, answers.details(dataset.class_names) | more)
-    head = answers.head
+    records.write_metrics(folder, predictions.as_dict() | more)
+    head = predictions.head
     manifest = {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(dataset.class_names),
@@ -256,15 +259,15 @@ def _write(
             "strength": learned.fit.strength if learned.fit is not None else None,
             "folds": learned.fit.folds if learned.fit is not None else None,
             "temperature": head.temperature,
-            "fitted_on": answers.fitted_on,
+            "fitted_on": predictions.fitted_on,
         },
         "options": {name: utf8(value) for name, value in asdict(given).items()},
-        "metrics": answers.metrics() | more,
+        "metrics": predictions.summary() | more,
         "versions": {"tl": __version__, **{name: version(name) for name in _LIBRARIES}},
         "command": [utf8(word) for word in sys.argv],
     }
     kept = outcome.tuned.weights if outcome is not None and outcome.kept else None
-    write_run(folder, head, answers.unknown, learned.trunk, manifest, tuned=kept)
+    write_run(folder, head, predictions.unknown, learned.trunk, manifest, tuned=kept)
     if outcome is not None:
         outcome.remove_traces(folder)
 

@@ -17,8 +17,8 @@ from tl.engines.open import has_gpu
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunk import Trunk, content_key, convert
 from tl.errors import EngineError
-from tl.evaluation.metrics import Evaluation
-from tl.evaluation.significance import Comparison, learned, mcnemar
+from tl.evaluation.metrics import McNemar, Metrics, beats_majority, mcnemar
+from tl.evaluation.predictions import VALIDATION, Predictions, held_out_images, predict
 from tl.features.extract import Features, extract
 from tl.learning.calibration import temperature
 from tl.learning.head import Head, fit, folds_of
@@ -29,7 +29,6 @@ from tl.learning.unknown import Unknown
 from tl.learning.unknown import fit as fit_unknown
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights, sha256_of
-from tl.prediction.held_out import VALIDATION, Answers, answer_held_out, held_out
 from tl.progress import Progress
 from tl.runs.folder import CHECKPOINT
 from tl.runs.options import Options, seconds
@@ -49,7 +48,7 @@ class Attempt:
     features: Features
     split: Split
     head: Head
-    answers: Answers
+    predictions: Predictions | None
     backbone: Backbone
     weights: Weights
 
@@ -61,9 +60,9 @@ class Outcome:
     unfreeze: str
     tuned: Tuned
     trunk: Trunk
-    answers: Answers
-    before: dict[str, Evaluation]
-    comparison: Comparison | None
+    predictions: Predictions
+    before: dict[str, Metrics]
+    comparison: McNemar | None
     kept: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,7 +73,7 @@ class Outcome:
             "unfreeze": self.unfreeze,
             "comparison": self.comparison.as_dict() if self.comparison is not None else None,
             "head_only": {name: score.as_dict() for name, score in self.before.items()},
-            "tuned": {name: score.as_dict() for name, score in self.answers.scores.items()},
+            "tuned": {name: score.as_dict() for name, score in self.predictions.metrics.items()},
             "rule": vars(tuned.rule),
             "steps": tuned.steps,
             "stopped": tuned.stopped,
@@ -102,17 +101,17 @@ def attempt(given: Attempt, folder: Path, started: float, progress: Progress) ->
     with board(folder / "tensorboard" if given.options.tensorboard else None) as listen:
         tuned = tune(job, folder, progress, listen)
     tell_tuned(tuned, progress)
-    trunk, answers = answered(given, tuned, folder, progress)
-    return _judged(given, job.unfreeze, tuned, trunk, answers, progress)
+    trunk, predictions = answered(given, tuned, folder, progress)
+    return _judged(given, job.unfreeze, tuned, trunk, predictions, progress)
 
 
-def answered(given: Attempt, tuned: Tuned, folder: Path, progress: Progress) -> tuple[Trunk, Answers]:
+def answered(given: Attempt, tuned: Tuned, folder: Path, progress: Progress) -> tuple[Trunk, Predictions]:
     """The trained network as it will predict, and what it says of the photos that were not trained on."""
     weights = Weights("tuned", tuned.weights, "this run", sha256_of(tuned.weights))
     shutil.rmtree(folder / _TUNED, ignore_errors=True)
     trunk = convert(given.backbone, weights, folder / _TUNED, progress=progress)
     engine = _engine(given, weights, trunk)
-    places, known = held_out(given.split), _sample(given)
+    places, known = held_out_images(given.split)[0], _sample(given)
     pictures = [given.dataset.images[at] for at in np.concatenate([places, known])]
     features = extract(pictures, engine, given.backbone.recipe, None, progress=progress)
     if len(features.kept) != len(pictures):
@@ -190,7 +189,12 @@ def deadline_of(given: Attempt, started: float) -> float:
     """When training has to end so that the run is complete within its budget."""
     if given.options.budget is None:
         return math.inf
-    return started + seconds(given.options.budget) - _RESERVE - (len(held_out(given.split)) + len(_sample(given))) / 30
+    return (
+        started
+        + seconds(given.options.budget)
+        - _RESERVE
+        - (len(given.split.validation) + len(given.split.test) + len(_sample(given))) / 30
+    )
 
 
 def overridden(rule: TuningRule, options: Options) -> TuningRule:
@@ -258,19 +262,23 @@ def _engine(given: Attempt, weights: Weights, trunk: Trunk) -> Engine:
     return OpenVINOEngine(trunk.xml, key, options.precision, options.threads)
 
 
-def _calibrated(head: Head, values: NDArray[np.float32], given: Attempt, unknown: Unknown | None) -> Answers:
-    places = np.searchsorted(held_out(given.split), given.split.validation)
+def _calibrated(head: Head, values: NDArray[np.float32], given: Attempt, unknown: Unknown | None) -> Predictions:
+    indices, names = held_out_images(given.split)
+    places = np.searchsorted(indices, given.split.validation)
     truth = given.dataset.labels[given.split.validation]
     head = replace(head, temperature=temperature(head.logits(values[places]), truth))
-    return answer_held_out(head, values, given.dataset, given.split, unknown, VALIDATION)
+    return predict(head, values, given.dataset, indices, parts=names, unknown=unknown, fitted_on=VALIDATION)
 
 
-def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: Answers, progress: Progress) -> Outcome:
-    places = np.searchsorted(held_out(given.split), given.split.validation)
-    truth = given.dataset.labels[given.split.validation]
-    right = [side.shares[places].argmax(axis=1) == truth for side in (given.answers, answers)]
-    comparison = mcnemar(*right)
-    before, after = given.answers.scores["validation"], answers.scores["validation"]
+def _judged(
+    given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, predictions: Predictions, progress: Progress
+) -> Outcome:
+    head_only = given.predictions
+    if head_only is None:
+        raise ValueError("the head alone has no predictions to compare with")
+    rows = predictions.of_part("validation")
+    comparison = mcnemar(head_only.correct[rows], predictions.correct[rows])
+    before, after = head_only.metrics["validation"], predictions.metrics["validation"]
     # It is a copy of the whole network, while the head alone shares its trunk with other runs: a tie is not worth that,
     # even of lower log-loss. One photo is, though chance may give it: who unfroze the backbone asked for the likelier.
     kept = comparison.gained > comparison.lost
@@ -279,7 +287,7 @@ def _judged(given: Attempt, unfreeze: str, tuned: Tuned, trunk: Trunk, answers: 
     loss = f"log-loss {before.log_loss:.3f} to {after.log_loss:.3f}"
     verdict = "the tuned network is kept" if kept else "no more right on validation, so the head alone is kept"
     progress.log("", f"{figures}, {loss}: {verdict}")
-    return Outcome(unfreeze, tuned, trunk, answers, given.answers.scores, comparison, kept)
+    return Outcome(unfreeze, tuned, trunk, predictions, head_only.metrics, comparison, kept)
 
 
 def tell_tuned(tuned: Tuned, progress: Progress) -> None:
@@ -299,7 +307,7 @@ def wanted(options: Options, zoo: bool) -> bool:
 
 
 def from_scratch(given: Attempt, folder: Path, started: float, progress: Progress) -> Outcome:
-    """Train a network from random weights. `given.head` and `given.answers` are of no account."""
+    """Train a network from random weights. `given.head` and `given.predictions` are ignored."""
     options, train = given.options, given.split.train
     rule = overridden(scratch_rule(len(train)), options)
     monitor = monitored(given, rule)
@@ -326,9 +334,9 @@ def from_scratch(given: Attempt, folder: Path, started: float, progress: Progres
     with board(folder / "tensorboard" if options.tensorboard else None) as listen:
         tuned = tune(job, folder, progress, listen)
     tell_tuned(tuned, progress)
-    trunk, answers = answered(given, tuned, folder, progress)
-    _tell_doubt(given.backbone.name, answers.scores["validation"], progress)
-    return Outcome("all", tuned, trunk, answers, {}, None, True)
+    trunk, predictions = answered(given, tuned, folder, progress)
+    _tell_doubt(given.backbone.name, predictions.metrics["validation"], progress)
+    return Outcome("all", tuned, trunk, predictions, {}, None, True)
 
 
 def first_head(features: int, classes: int, seed: int) -> Head:
@@ -338,10 +346,10 @@ def first_head(features: int, classes: int, seed: int) -> Head:
     return Head(kernel, np.zeros(classes, np.float32), 1.0)
 
 
-def _tell_doubt(name: str, score: Evaluation, progress: Progress) -> None:
+def _tell_doubt(name: str, score: Metrics, progress: Progress) -> None:
     """That a network did not learn, or that the photos do not tell."""
     top1, largest = score.top1, score.class_photos[1] / score.count
-    verdict = learned(top1.low, top1.high, largest)
+    verdict = beats_majority(top1.low, top1.high, largest)
     if verdict:
         return
     interval = f"95 % interval {100 * top1.low:.1f} to {100 * top1.high:.1f}"

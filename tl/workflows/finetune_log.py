@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+from tl.data.dataset import PARTS, Dataset
 from tl.data.folders import several
-from tl.data.load import Dataset
 from tl.data.splits import Split
 from tl.engines.engine import Engine
+from tl.evaluation.predictions import Predictions
 from tl.features.extract import Features
 from tl.learning.rules import TuningRule
-from tl.prediction.held_out import Answers
 from tl.progress import Progress
 
-PARTS = ("train", "validation", "test")
 _NAMED = 5  # files left out that are named; the others are counted
 
 
@@ -62,11 +61,11 @@ def tell_split(parts: Split, seed: int, progress: Progress, notes: Sequence[str]
         progress.log("", note)
 
 
-def tell_confidence(answers: Answers, progress: Progress) -> None:
+def tell_confidence(predictions: Predictions, progress: Progress) -> None:
     """What was done so that a confidence can be believed."""
-    progress.log("confidence", f"temperature {answers.head.temperature:.2f}")
-    if answers.unknown is not None:
-        progress.log("unknown", answers.unknown.sentence)
+    progress.log("confidence", f"temperature {predictions.head.temperature:.2f}")
+    if predictions.unknown is not None:
+        progress.log("unknown", predictions.unknown.sentence)
 
 
 def tell_doubts(doubts: str, progress: Progress) -> None:

@@ -9,10 +9,10 @@ from rich.cells import cell_len
 
 from tl.commands.console import Console
 from tl.data.dataset import Dataset
-from tl.evaluation.significance import mcnemar
+from tl.evaluation.metrics import mcnemar
+from tl.evaluation.predictions import predict
 from tl.learning.head import Head
 from tl.networks.backbones import backbone
-from tl.prediction.held_out import answer
 from tl.runs.run import Run
 from tl.views.terminal.evaluation import lines
 from tl.workflows.evaluate import Assessment
@@ -26,9 +26,9 @@ def _made(
     answers = np.where(np.arange(count) < wrong, (labels + 1) % len(classes), labels)
     head = Head(4 * np.eye(len(classes), dtype=np.float32), np.zeros(len(classes), np.float32), 1.0)
     values = np.eye(len(classes), dtype=np.float32)[answers]
-    said = answer(head, values, labels, {"evaluation": np.arange(count)}, None)
     names = tuple(map(str, range(count)))
     dataset = Dataset("photos", None, classes, tuple(map(Path, names)), names, labels, (None,) * count)
+    said = predict(head, values, dataset, np.arange(count), parts=["evaluation"] * count, unknown=None)
     run = Run(Path(name), classes, backbone("resnet50"), head, None, {})
     tested = mcnemar(np.zeros(count, bool), answers == labels)
     return Assessment(run, Path("out"), "photos", dataset, said, {"trained on": 1}, "the other", tested)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tl.evaluation.metrics import ClassFigures, Evaluation, Proportion, confusion, most_confused
+from tl.evaluation.metrics import ClassFigures, Metrics, Proportion, confusion, most_confused
 from tl.views.terminal.tables import cut, one_line, padded, percent, plural, shortened
 from tl.workflows.evaluate import Assessment
 
@@ -25,17 +25,17 @@ def lines(made: Assessment) -> Iterator[tuple[str, str]]:
     if score.top5 is not None:
         yield "top-5", _proportion(score.top5)
     yield from _figures(score)
-    if made.answers.unknown is not None:
-        strange = int(made.answers.strange.sum())
+    if made.predictions.unknown is not None:
+        strange = int(made.predictions.is_unknown.sum())
         verb = "is" if strange == 1 else "are"
-        yield "unknown", f"{_photos(strange)} {verb} unlike all training photos ({made.answers.unknown.sentence})"
+        yield "unknown", f"{_photos(strange)} {verb} unlike all training photos ({made.predictions.unknown.sentence})"
     yield from _per_class(made)
     yield from _confused(made)
     if made.comparison is not None:
         yield "against", made.comparison.sentence(shortened(made.against, _RUN), shortened(made.run.name, _RUN))
 
 
-def _figures(score: Evaluation) -> Iterator[tuple[str, str]]:
+def _figures(score: Metrics) -> Iterator[tuple[str, str]]:
     low, high = score.log_loss_interval
     yield "balanced", f"accuracy {_share(score.balanced_accuracy)}, macro F1 {_share(score.macro_f1)}"
     yield "log-loss", f"{score.log_loss:.3f} ({low:.3f} to {high:.3f}), Brier {_number(score.brier)}"
@@ -60,7 +60,7 @@ def _row(name: str, figures: ClassFigures) -> str:
 
 def _confused(made: Assessment) -> Iterator[tuple[str, str]]:
     names = made.run.classes
-    matrix = confusion(made.dataset.labels, made.answers.shares.argmax(axis=1), len(names))
+    matrix = confusion(made.dataset.labels, made.predictions.probabilities.argmax(axis=1), len(names))
     pairs = most_confused(matrix, _PAIRS)
     yield "", ""
     if not pairs:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.evaluation.metrics import Proportion, proportion
-from tl.evaluation.significance import learned
+from tl.evaluation.metrics import Proportion, beats_majority, proportion
 from tl.views.pages.report.predictions import PARTS, PHRASES, Answers, headed
 from tl.views.pictures import text
 
@@ -143,7 +142,7 @@ def _compared(answers: Answers, support: NDArray[np.int64], interval: tuple[floa
     which = f"{quoted(answers.classes[int(support.argmax())])}, the largest class"
     which = which if alike == 1 else f"{quoted(answers.classes[int(support.argmax())])}, one of the largest classes"
     said = f"Answering {which}, for every photo would get {percent(largest)}"
-    verdict = learned(*interval, largest)
+    verdict = beats_majority(*interval, largest)
     if verdict is None:
         return f"{said}: these photos do not tell whether the classifier does better."
     return f"{said}." if verdict else f"{said}: the classifier does hardly better, if at all."
