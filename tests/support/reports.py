@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.evaluation.metrics import evaluate
+from tl.evaluation.metrics import compute_metrics
 from tl.learning.calibration import calibration
 from tl.learning.head import Head
 from tl.networks.backbones import backbone
@@ -42,7 +42,7 @@ def made(
     for part in parts:
         truth = np.arange(count) % len(classes)
         shares = _shares(draw, truth, len(classes), round(wrong * count))
-        score = evaluate(shares, truth)
+        score = compute_metrics(shares, truth)
         told[part] = score.as_dict() | ({} if old else score.details(classes))
         called = [(names or ())[at] if names else f"{part}/{at:03}.jpg" for at in range(count)]
         rows += [_row(classes, called[at], part, int(truth[at]), shares[at], at, old) for at in range(count)]
