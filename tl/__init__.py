@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_WORKFLOWS = ("bench", "compare", "evaluate", "export", "finetune", "search")
+_WORKFLOWS = ("evaluate", "export", "finetune", "search")
 _HOMES = {
     "Assessment": "tl.workflows.evaluate:Assessment",
     "Classifier": "tl.classifier:Classifier",
@@ -29,6 +29,8 @@ _HOMES = {
     "Prediction": "tl.prediction.predictor:Prediction",
     "Progress": "tl.progress:Progress",
     "Run": "tl.runs.run:Run",
+    "bench": "tl.workflows.bench:bench",
+    "compare": "tl.workflows.compare:compare",
     "load": "tl.classifier:load",
     **{name: f"tl.api:{name}" for name in _WORKFLOWS},
     "data": "tl.data",

@@ -12,8 +12,6 @@ from tl.runs.options import Options
 from tl.runs.run import Run
 
 if TYPE_CHECKING:
-    from tl.workflows.bench import Timing
-    from tl.workflows.compare import Comparison
     from tl.workflows.evaluate import Assessment
     from tl.workflows.export import Export
     from tl.workflows.search import Search
@@ -105,75 +103,6 @@ def evaluate(
     if page:
         draw_assessed(made, command)
     return made
-
-
-def compare(
-    data: str | Path,
-    *,
-    backbones: Sequence[str] = (),
-    scratch: Sequence[str] = (),
-    out: str | Path | None = None,
-    val: float = 0.2,
-    seed: int = 0,
-    unfreeze: str = "none",
-    epochs: int | None = None,
-    budget: str | None = None,
-    image_size: int | None = None,
-    offline: bool = False,
-    gradients: bool = False,
-    command: str = "",
-    progress: Progress | None = None,
-) -> "Comparison":
-    """Train networks on the same split, `backbones` from pretrained weights and those of `scratch` from random ones.
-
-    Writes a folder with a run of each, and the comparison as text, picture and page; with `gradients`, a plot of them
-    into each run from random weights. Raises a `tl.errors.TLError` whose message says what to do.
-    """
-    from tl.views.pictures.gradients import save_gradients
-    from tl.workflows.artifacts import draw_comparison
-    from tl.workflows.compare import compare as contest
-
-    options = Options(
-        str(data),
-        out=None if out is None else str(out),
-        val=val,
-        seed=seed,
-        unfreeze=unfreeze,
-        epochs=epochs,
-        budget=budget,
-        image_size=image_size,
-        offline=offline,
-    )
-    made = contest(options, backbones, scratch, command=command, progress=progress)
-    draw_comparison(made)
-    if gradients:
-        for entry in made.ranked:
-            save_gradients(made.folder / entry.folder)
-    return made
-
-
-def bench(
-    run: str | Path | None = None,
-    *,
-    batch: Sequence[int] = (1, 4, 16),
-    precision: Sequence[str] = (),
-    seconds: float = 3.0,
-    engine: str = "auto",
-    threads: int | None = None,
-    data: str | Path | None = None,
-    remember: bool = False,
-    progress: Progress | None = None,
-) -> "Timing":
-    """How fast a run answers on this machine; each argument is the command's option of that name.
-
-    Raises a `tl.errors.TLError` whose message says what to do.
-    """
-    from tl.workflows.bench import Asked
-    from tl.workflows.bench import bench as measure
-
-    photos = None if data is None else str(data)
-    asked = Asked(run, tuple(batch), tuple(precision), seconds, engine, threads, photos, remember)
-    return measure(asked, progress=progress)
 
 
 def export(

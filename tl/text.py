@@ -70,3 +70,15 @@ def listed(names: Sequence[str], most: int) -> str:
 def quoted(names: Iterable[str], most: int = 5) -> str:
     """Sorted names in quotation marks, for a message: `'a', 'b' and 3 more`."""
     return listed([repr(name) for name in sorted(names)], most)
+
+
+def html_table(rows: Iterable[Sequence[object]], headings: Sequence[str] = (), caption: str = "") -> str:
+    """A small HTML table for notebooks; everything in it is escaped."""
+    from html import escape
+
+    def line(cells: Sequence[object], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(one_line(str(cell)))}</{tag}>" for cell in cells) + "</tr>"
+
+    head = f"<thead>{line(headings, 'th')}</thead>" if headings else ""
+    title = f"<caption>{escape(one_line(caption))}</caption>" if caption else ""
+    return f"<table>{title}{head}<tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"

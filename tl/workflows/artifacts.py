@@ -1,21 +1,13 @@
 """A finished run or assessment becomes all that people look at: its grid, its curves, its report."""
 
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tl.data.images import decode, read
 from tl.data.load import Dataset, load
 from tl.errors import DataError, DownloadError
 from tl.runs.run import Run, load_run
-from tl.views.pages.comparison import page
 from tl.views.pages.report.predictions import read_fingerprints, read_metrics, readable
 from tl.views.pages.report.report import Subject, write_report
-from tl.views.pictures.comparison import grid, save_chart
-from tl.views.pictures.curves import learning_curves
-from tl.workflows.compare import Comparison
+from tl.views.pictures.charts import save_learning_curves
 from tl.workflows.evaluate import Assessment
 from tl.workflows.grid import draw_run
 
@@ -25,7 +17,7 @@ def draw_finished(run: Run) -> None:
     dataset = _photos(run, None)
     if dataset is not None:
         draw_run(run, dataset)
-    learning_curves(run.folder)
+    save_learning_curves(run.folder)
     write_report(Subject(run, run.folder, dataset, _given(run)))
 
 
@@ -84,19 +76,3 @@ def _loaded(given: str) -> Dataset | None:
 def _given(run: Run) -> str:
     options = run.manifest.get("options")  # which may hold anything
     return str(options.get("data", "")) if isinstance(options, dict) else ""
-
-
-def draw_comparison(made: Comparison) -> None:
-    """Write `comparison.png`, `grid.png` and `comparison.html` into the folder of a comparison."""
-    dataset = load(made.data)
-    pictures = dict(zip(dataset.names, dataset.images, strict=True))
-
-    def pixels(name: str) -> NDArray[np.uint8]:
-        return decode(read(pictures[name]), 256)
-
-    save_chart(made, made.folder / "comparison.png")
-    photos = BytesIO()
-    grid(made, pixels).save(photos, "PNG")
-    (made.folder / "grid.png").write_bytes(photos.getvalue())
-    text = page(made, (made.folder / "comparison.png").read_bytes(), photos.getvalue())
-    (made.folder / "comparison.html").write_text(text, encoding="utf-8")

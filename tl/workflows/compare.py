@@ -1,236 +1,232 @@
-"""Networks and one data set become a comparison: each trained on the same split, asked about the same photos."""
+"""Train several networks on the same split of one data set and compare them on the same validation images."""
 
 import csv
 import datetime
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.load import load as load_data
+from tl.data.images import decode, read
+from tl.data.load import Dataset, load
 from tl.errors import RunError, TLError, UsageError
 from tl.evaluation.metrics import Proportion, beats_majority, mcnemar
 from tl.networks.backbones import backbone
+from tl.options import keywords, offline_option, option, seconds
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
+from tl.runs.comparison import (
+    ComparedImage,
+    ComparedNetwork,
+    ComparedPrediction,
+    Comparison,
+    write_comparison,
+)
 from tl.runs.folder import RUNS, claim_folder, is_taken
-from tl.runs.options import Options, seconds
+from tl.runs.options import UNFREEZE, Options
 from tl.runs.run import Run, load_run
+from tl.views.pages.comparison import page
+from tl.views.pictures.comparison import grid, save_chart
+from tl.views.pictures.gradients import save_gradients
 from tl.workflows.finetune import finetune
 
-_TIMED_PHOTOS = 64  # enough for every stream of the engine to be busy
+_TIMED_IMAGES = 64  # enough for every stream of the engine to be busy
+_GRID_SIDE = 256  # pixels of a decoded image
+_SHORTEST = 20.0  # seconds for a network, however little is left of the budget
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One network: its run, how it did on the validation photos, and what it costs.
+class CompareOptions:
+    """The options of `tl compare`."""
 
-    `p_value` is McNemar's against the best (1 for the best itself); `seconds` to train, with all that goes before, less
-    what the cache already had; `speed` in images a second of the network alone; `size` in bytes of what predicts;
-    `learned` is False where it does hardly better than naming the largest class, None where the photos do not tell.
-    Only `name`, `scratch` and `error` mean something where `error` says why there is no run.
-    """
-
-    name: str
-    scratch: bool
-    top1: Proportion
-    top5: Proportion | None = None
-    p_value: float = 1.0
-    parameters: int = 0
-    seconds: float = 0.0
-    speed: float = 0.0
-    size: int = 0
-    learned: bool | None = True
-    folder: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a network said of one photo: label and confidence."""
-
-    label: str
-    confidence: float
+    backbones: tuple[str, ...] | None = option(
+        None, "Pretrained networks, separated by commas.", default_text="resnet50, without --scratch", metavar="NAMES"
+    )
+    scratch: tuple[str, ...] = option(
+        (), "Networks to train from random weights, separated by commas.", metavar="NAMES"
+    )
+    unfreeze: str = option("none", "How much of the pretrained networks to train.", choices=UNFREEZE)
+    epochs: int | None = option(None, "Epochs of what is trained.", low=1, high=10_000, unit="epochs")
+    budget: str | None = option(
+        None, "Total time, such as 10m, divided evenly among the networks.", parse=seconds, metavar="TIME"
+    )
+    image_size: int | None = option(None, "Input side of every network.", low=32, high=1024, unit="pixels")
+    val: float = option(0.2, "Fraction of each class held out for validation.", low=0, high=1, exclusive=True)
+    seed: int = option(0, "Seed of the split, which all networks share.", low=0, high=2**32 - 1)
+    out: Path | None = option(None, "Folder to make.", default_text="runs/<date>-compare-<data>")
+    gradients: bool = option(False, "Plot the gradients of each layer of networks trained from random weights.")
+    offline: bool = offline_option()
 
 
-@dataclass(frozen=True)
-class Photo:
-    """A validation photo, its true label, and every network's answer in the order of the entries that have a run."""
-
-    path: str
-    truth: str
-    answers: tuple[Answer, ...]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Entries from best to worst, those without a run last; the photos that all of them answered."""
-
-    folder: Path
-    data: str
-    count: int
-    classes: tuple[str, ...]
-    entries: tuple[Entry, ...]
-    photos: tuple[Photo, ...]
-    command: str
-
-    @property
-    def ranked(self) -> tuple[Entry, ...]:
-        """The entries that have a run."""
-        return tuple(entry for entry in self.entries if not entry.error)
-
-
+@keywords(CompareOptions)
 def compare(
-    given: Options,
-    backbones: Sequence[str],
-    scratch: Sequence[str],
-    *,
-    command: str = "",
-    progress: Progress | None = None,
+    data: str | Path, *, options: CompareOptions, command: str = "", progress: Progress | None = None
 ) -> Comparison:
-    """Train each backbone from its pretrained weights, and each of `scratch` from random ones, on the same split.
+    """Train each of `backbones` from pretrained weights and each of `scratch` from random ones, and compare them.
 
-    A budget is shared out evenly. A network that cannot be trained is an entry with its error. Raises UsageError when
-    there are none to compare, RunError when not one could be trained.
+    Writes a folder with a run of each network, and the comparison as JSON, CSV, pictures and a page that shows
+    `command`. A network that cannot be trained is an entry with its error. Raises UsageError when there are none to
+    compare, RunError when not one could be trained.
     """
     progress = progress or Progress()
-    asked = [(backbone(name).name, False) for name in backbones] + [(backbone(name).name, True) for name in scratch]
-    if not asked:
+    networks = _networks(options)
+    dataset = load(str(data), offline=options.offline)  # fails before any network is trained
+    folder = options.out or _new_folder(str(data))
+    deadline = time.monotonic() + seconds(options.budget) if options.budget is not None else None
+    with claim_folder(folder, latest=False) as scratch_folder:
+        trained: list[tuple[ComparedNetwork, list[dict[str, str]]]] = []
+        for at, (name, from_scratch) in enumerate(networks):
+            share = None if deadline is None else (deadline - time.monotonic()) / (len(networks) - at)
+            budget = None if share is None else f"{max(_SHORTEST, share):.0f}s"
+            training = _training(str(data), options, name, from_scratch=from_scratch, budget=budget)
+            trained.append(_train(training, scratch_folder, progress))
+        if all(entry.error for entry, _ in trained):
+            raise RunError(f"no network could be trained: {'; '.join(entry.error for entry, _ in trained)}")
+        comparison = _compare(trained, folder, str(data), scratch_folder)
+        comparison = replace(comparison, command=command)
+        write_comparison(comparison, scratch_folder)
+        _draw(comparison, dataset, scratch_folder, gradients=options.gradients)
+    return comparison
+
+
+def _networks(options: CompareOptions) -> list[tuple[str, bool]]:
+    """The full name of each network, and whether it starts from random weights."""
+    pretrained = options.backbones
+    if pretrained is None:
+        pretrained = () if options.scratch else ("resnet50",)
+    networks = [(backbone(name).name, False) for name in pretrained]
+    networks += [(backbone(name).name, True) for name in options.scratch]
+    if not networks:
         raise UsageError("nothing to compare: name networks with --backbones or --scratch, such as resnet50,lenet5")
-    if len(set(asked)) < len(asked):
+    if len(set(networks)) < len(networks):
         raise UsageError("a network is named twice: each is trained once")
-    load_data(given.data, offline=given.offline)  # what is wrong with it is said once, before any network
-    folder = Path(given.out) if given.out is not None else _folder(given)
-    ended = time.monotonic() + seconds(given.budget) if given.budget is not None else None
-    with claim_folder(folder, latest=False) as partial:
-        entries, answers = [], []
-        for place, (name, from_random) in enumerate(asked):
-            budget = None if ended is None else f"{max(20.0, (ended - time.monotonic()) / (len(asked) - place)):.0f}s"
-            entry, answered = _trained(given, name, from_random, budget, partial, progress)
-            entries.append(entry)
-            answers.append(answered)
-        if all(entry.error for entry in entries):
-            raise RunError(f"no network could be trained: {'; '.join(entry.error for entry in entries)}")
-        made = _compared(folder, partial, given, entries, answers, command)
-        _write(made, partial)
-    return made
+    return networks
 
 
-def _trained(
-    given: Options, name: str, scratch: bool, budget: str | None, folder: Path, progress: Progress
-) -> tuple[Entry, list[dict[str, str]]]:
+def _training(data: str, options: CompareOptions, name: str, *, from_scratch: bool, budget: str | None) -> Options:
+    """The options that one network is trained with."""
+    return Options(
+        data,
+        backbone=name,
+        weights="none" if from_scratch else "imagenet",
+        unfreeze="all" if from_scratch else options.unfreeze,
+        epochs=options.epochs,
+        budget=budget,
+        image_size=options.image_size,
+        val=options.val,
+        seed=options.seed,
+        offline=options.offline,
+    )
+
+
+def _train(training: Options, folder: Path, progress: Progress) -> tuple[ComparedNetwork, list[dict[str, str]]]:
+    """A network's entry, and its rows of predictions for the validation images; neither where it fails."""
+    name, from_scratch = training.backbone, training.weights == "none"
     progress.log("", "")
-    progress.log("network", f"{name}, {'from random weights' if scratch else 'pretrained'}")
-    called = f"{name}-scratch" if scratch else name
-    options = replace(given, backbone=name, out=str(folder / called), budget=budget)
-    options = replace(options, weights="none", unfreeze="all") if scratch else options
+    progress.log("network", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
+    out = folder / (f"{name}-scratch" if from_scratch else name)
     try:
-        run = finetune(options, progress=progress)
-        return _entry(run, name, scratch), _validation(run)
+        run = finetune(replace(training, out=str(out)), progress=progress)
+        return _entry(run, name, from_scratch), _validation_rows(run)
     except TLError as error:
         progress.warn(f"{name} is left out: {error}")
-        return Entry(name, scratch, Proportion(0.0, 0.0, 1.0, 0), error=str(error)), []
+        return ComparedNetwork(name, from_scratch, Proportion(0.0, 0.0, 1.0, 0), error=str(error)), []
 
 
-def _entry(run: Run, name: str, scratch: bool) -> Entry:
-    scores, metrics = run.manifest["metrics"]["validation"], run.manifest["metrics"]
-    parameters = run.backbone.parameters + run.head.kernel.size + run.head.bias.size
-    count = int(scores["count"])
-    top1 = _proportion(scores, "top1", count)
-    return Entry(
+def _entry(run: Run, name: str, from_scratch: bool) -> ComparedNetwork:
+    metrics = run.manifest["metrics"]
+    validation = metrics["validation"]
+    count = int(validation["count"])
+    top1 = _proportion(validation, "top1", count)
+    return ComparedNetwork(
         name,
-        scratch,
+        from_scratch,
         top1,
-        _proportion(scores, "top5", count) if "top5" in scores else None,
-        parameters=parameters,
+        _proportion(validation, "top5", count) if "top5" in validation else None,
+        parameters=run.backbone.parameters + run.head.kernel.size + run.head.bias.size,
         seconds=float(metrics["seconds"]["total"]),
-        speed=_speed(run),
+        speed=_images_per_second(run),
         size=sum((run.folder / file).stat().st_size for file in ("trunk.xml", "trunk.bin", "head.npz")),
-        learned=beats_majority(top1.low, top1.high, scores["class_photos"][1] / count),
+        learned=beats_majority(top1.low, top1.high, validation["class_photos"][1] / count),
         folder=run.folder.name,
     )
 
 
-def _proportion(scores: dict[str, Any], name: str, count: int) -> Proportion:
-    low, high = scores[f"{name}_interval"]
-    return Proportion(scores[name], low, high, count)
+def _proportion(metrics: dict[str, Any], name: str, count: int) -> Proportion:
+    low, high = metrics[f"{name}_interval"]
+    return Proportion(metrics[name], low, high, count)
 
 
-def _speed(run: Run) -> float:
-    """Images a second of the network on arrays in memory, after a first round that compiles it."""
+def _images_per_second(run: Run) -> float:
+    """The speed of the network on arrays in memory, after a first round that compiles it."""
     size = run.backbone.recipe.image_size
-    photos = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), np.uint8)
     engine = run_engine(run)
-    batches = [(at, photos) for at in range(_TIMED_PHOTOS // len(photos))]
+    batches = [(at, images) for at in range(_TIMED_IMAGES // len(images))]
     list(engine.run(batches[:2]))
     started = time.monotonic()
     list(engine.run(batches))
-    return _TIMED_PHOTOS / (time.monotonic() - started)
+    return _TIMED_IMAGES / (time.monotonic() - started)
 
 
-def _validation(run: Run) -> list[dict[str, str]]:
+def _validation_rows(run: Run) -> list[dict[str, str]]:
     with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
         return [row for row in csv.DictReader(stream) if row["split"] == "validation"]
 
 
-def _compared(
-    folder: Path,
-    partial: Path,
-    given: Options,
-    entries: Sequence[Entry],
-    answers: Sequence[list[dict[str, str]]],
-    command: str,
+def _compare(
+    trained: Sequence[tuple[ComparedNetwork, list[dict[str, str]]]], folder: Path, data: str, runs: Path
 ) -> Comparison:
-    order = sorted(range(len(entries)), key=lambda at: (bool(entries[at].error), -entries[at].top1.value))
-    order = [at for at in order if not entries[at].error] + [at for at in order if entries[at].error]
-    trained = [at for at in order if not entries[at].error]
-    paths = [row["path"] for row in answers[trained[0]]]
-    if any([row["path"] for row in answers[at]] != paths for at in trained):
-        raise RunError("the networks were not asked about the same photos: a file changed meanwhile; compare again")
-    best = _right(answers[trained[0]])
-    ranked = [
-        replace(entries[at], p_value=mcnemar(best, _right(answers[at])).p_value) if at in trained else entries[at]
-        for at in order
-    ]
-    photos = tuple(
-        Photo(
-            row["path"],
-            row["label"],
-            tuple(Answer(answers[at][place]["predicted"], float(answers[at][place]["confidence"])) for at in trained),
+    """The networks from best to worst, each tested against the best, and the predictions of all of them."""
+    order = sorted(trained, key=lambda item: (bool(item[0].error), -item[0].top1.value))
+    ranked = [item for item in order if not item[0].error]
+    tables = [rows for _, rows in ranked]
+    paths = [row["path"] for row in tables[0]]
+    if any([row["path"] for row in rows] != paths for rows in tables):
+        raise RunError("the networks did not see the same validation images: a file changed meanwhile; compare again")
+    best = _correct(tables[0])
+    entries = [replace(entry, p_value=mcnemar(best, _correct(rows)).p_value) for entry, rows in ranked]
+    entries += [entry for entry, _ in order if entry.error]
+    images = tuple(
+        ComparedImage(
+            rows[0]["path"],
+            rows[0]["label"],
+            tuple(ComparedPrediction(row["predicted"], float(row["confidence"])) for row in rows),
         )
-        for place, row in enumerate(answers[trained[0]])
+        for rows in zip(*tables, strict=True)
     )
-    classes = load_run(partial / entries[trained[0]].folder).classes
-    return Comparison(folder, given.data, len(paths), classes, tuple(ranked), photos, command)
+    classes = load_run(runs / entries[0].folder).classes
+    return Comparison(folder, data, len(paths), classes, tuple(entries), images, "")
 
 
-def _right(rows: list[dict[str, str]]) -> NDArray[np.bool_]:
+def _correct(rows: list[dict[str, str]]) -> NDArray[np.bool_]:
     return np.array([row["label"] == row["predicted"] for row in rows], bool)
 
 
-def _write(made: Comparison, folder: Path) -> None:
-    entries = [asdict(entry) for entry in made.entries]
-    about = {"data": made.data, "count": made.count, "command": made.command, "entries": entries}
-    (folder / "comparison.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
-    columns = ("name", "weights", "top1", "low", "high", "top5", "p_value", "parameters", "seconds", "speed", "size")
-    with (folder / "comparison.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow((*columns, "learned", "error"))
-        for entry in made.entries:
-            top1, top5 = entry.top1, "" if entry.top5 is None else entry.top5.value
-            cost = (entry.p_value, entry.parameters, entry.seconds, round(entry.speed, 2), entry.size)
-            weights = "random" if entry.scratch else "pretrained"
-            row = (entry.name, weights, top1.value, top1.low, top1.high, top5, *cost, entry.learned, entry.error)
-            writer.writerow(row)
+def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: bool) -> None:
+    """Write `comparison.png`, `grid.png`, `comparison.html` and, where wanted, the gradients of each run."""
+    images = dict(zip(dataset.names, dataset.images, strict=True))
+
+    def pixels(name: str) -> NDArray[np.uint8]:
+        return decode(read(images[name]), _GRID_SIDE)
+
+    save_chart(comparison, folder / "comparison.png")
+    png = BytesIO()
+    grid(comparison, pixels).save(png, "PNG")
+    (folder / "grid.png").write_bytes(png.getvalue())
+    text = page(comparison, (folder / "comparison.png").read_bytes(), png.getvalue())
+    (folder / "comparison.html").write_text(text, encoding="utf-8", errors="replace")
+    if gradients:
+        for entry in comparison.ranked:
+            save_gradients(folder / entry.folder)
 
 
-def _folder(given: Options) -> Path:
-    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-compare-{Path(given.data).stem}"
-    return next(
-        RUNS / name for name in [stem, *(f"{stem}-{number}" for number in range(2, 1000))] if not is_taken(RUNS / name)
-    )
+def _new_folder(data: str) -> Path:
+    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-compare-{Path(data).stem}"
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next(RUNS / name for name in names if not is_taken(RUNS / name))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
+from support.timings import timing
 from tl.commands.console import Console
 from tl.data.dataset import Dataset
 from tl.evaluation.metrics import mcnemar
@@ -14,7 +15,7 @@ from tl.evaluation.predictions import predict
 from tl.learning.head import Head
 from tl.networks.backbones import backbone
 from tl.runs.run import Run
-from tl.views.terminal.evaluation import lines
+from tl.views.terminal.evaluation import lines, timing_lines, timing_table
 from tl.workflows.evaluate import Assessment
 
 
@@ -95,3 +96,22 @@ def test_lines_fit_whatever_the_names_are(classes: tuple[str, ...], capsys: pyte
     assert max(cell_len(line) for line in table) <= 80
     assert max(len(line) for line in text.splitlines()) <= 80
     assert not set(text) & {"\x1b", "\u202e", "\t"}
+
+
+@pytest.mark.parametrize("scale", [0.001, 1.0, 10.0])
+def test_timing_table_fits_80_columns(scale: float):
+    case = timing(scale=scale, sizes=(1, 4, 16, 1024))
+    rows = timing_table(case).splitlines()
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert len(rows[0]) <= 80
+    assert len(rows) == 9
+
+
+def test_timing_lines_name_processes_and_engine_settings():
+    first, *rest = timing_lines(timing())
+    assert "5 calls" in first[1]
+    text = dict(line for line in rest if line[0])
+    assert "103 images/s" in text["OpenVINO"]
+    assert text["remembered"].startswith("bf16: ")
+    assert text["engine"].startswith("f32: ")
+    assert text["tl predict"] == "new process, one photo: 0.71 s, 259 MB"

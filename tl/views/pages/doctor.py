@@ -9,7 +9,7 @@ from pathlib import Path
 from tl.data.images import ImageLike, decode, read
 from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError, StorageError
-from tl.views.pages.template import HEAD, house_style
+from tl.views.pages.template import HEAD, page_style
 from tl.views.terminal.data import COMMANDS, about, gravest, heading, mend, verdict
 from tl.views.terminal.tables import one_line
 
@@ -117,7 +117,7 @@ def page(diagnosis: Diagnosis, command: str = "") -> str:
 
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_TEMPLATE)
     return template.render(
-        house=Markup(house_style()),  # noqa: S704 - the package's own
+        house=Markup(page_style()),  # noqa: S704 - the package's own
         title=f"What was found in {one_line(diagnosis.dataset.name)}",
         verdict=verdict(diagnosis),
         about=one_line(about(diagnosis)),

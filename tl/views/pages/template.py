@@ -1,4 +1,4 @@
-"""Templates become pages: everything escaped, nothing undefined, and translated to Python once a machine."""
+"""Render HTML templates: everything escaped, nothing undefined, compiled once per machine; the style of all pages."""
 
 from collections.abc import Callable
 from importlib.resources import files
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def environment(load: Callable[[str], str]) -> "Environment":
-    """Where the templates that `load` gives by their names are rendered; blocks leave no lines of their own."""
+    """The environment that renders templates; `load` returns the text of a template by its name."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     return Environment(
@@ -20,12 +20,12 @@ def environment(load: Callable[[str], str]) -> "Environment":
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        bytecode_cache=_kept(),
+        bytecode_cache=_bytecode_cache(),
     )
 
 
-def _kept() -> "BytecodeCache | None":
-    """Beside the features: translating the report's templates takes longer than most photos' answers."""
+def _bytecode_cache() -> "BytecodeCache | None":
+    """In the cache folder: compiling the report's templates takes longer than classifying most folders of images."""
     from jinja2 import FileSystemBytecodeCache
 
     folder = settings().cache_dir / "templates"
@@ -36,7 +36,7 @@ def _kept() -> "BytecodeCache | None":
     return FileSystemBytecodeCache(str(folder))
 
 
-# Every value is escaped by the template engine; the policy in the head forbids what should slip through.
+# Every value is escaped by the template engine; the policy in the head forbids what might slip through.
 HEAD = """\
 <!doctype html>
 <html lang="en">
@@ -49,9 +49,9 @@ HEAD = """\
 <title>{{ title }}</title>
 <style>
 {{ house }}"""
-"""Where the template of a page without scripts begins, up to the styles of its own."""
+"""The start of a page without scripts, up to the styles of its own."""
 
 
-def house_style() -> str:
-    """Colours for light and dark, letters, tables: what a page's own style goes on from."""
+def page_style() -> str:
+    """The style that all pages share: colours for light and dark, fonts, tables."""
     return (files("tl.views.pages") / "page.css").read_text(encoding="utf-8")

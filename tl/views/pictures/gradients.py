@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from tl.errors import RunError
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.curves import LARGE, RULE, SMALL, WIDTH, blank, colour_code, picture, write
+from tl.views.pictures.charts import LARGE, RULE, SMALL, WIDTH, blank_figure, colour_code, save_figure, write
 from tl.views.pictures.grid import INK, QUIET
-from tl.views.pictures.show import save_png
 from tl.views.pictures.text import legible, lettering
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def save_gradients(run_folder: Path) -> Path | None:
     if gradients is None:
         return None
     target = run_folder / "gradients.png"
-    save_png(picture(figure(gradients)), target)
+    save_figure(figure(gradients), target)
     return target
 
 
@@ -107,7 +106,7 @@ def figure(gradients: Gradients) -> "Figure":
     """The picture as a figure of matplotlib, which no state of `pyplot` knows of."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    page = blank(HEIGHT)
+    page = blank_figure(HEIGHT)
     whole = WIDTH - 2 * MARGIN
     write(page, MARGIN, 0.37, f"Gradients of {gradients.name}", points=LARGE, colour=INK, room=whole)
     for at, (time, (said, _, _)) in enumerate(item for item in TIMES.items() if item[0] in gradients.values):

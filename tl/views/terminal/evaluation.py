@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tl.engines.timing import Timing
 from tl.evaluation.metrics import ClassFigures, Metrics, Proportion, confusion, most_confused
+from tl.text import number
 from tl.views.terminal.tables import cut, one_line, padded, percent, plural, shortened
 from tl.workflows.evaluate import Assessment
 
@@ -88,3 +90,35 @@ def _share(figure: Any) -> str:
 
 def _number(figure: Any) -> str:
     return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+_TIMING_COLUMNS = (9, 5, 8, 8, 8, 8, 8, 6)  # characters
+
+
+def timing_table(timing: Timing) -> str:
+    """Latency and throughput by precision and batch size, beside the network's own rate; within 80 columns."""
+    lines = []
+    for precision, *figures in timing.table():
+        cells = (f"{figure:>{width}}" for figure, width in zip(figures, _TIMING_COLUMNS[1:], strict=True))
+        lines.append("  ".join([f"{precision:<{_TIMING_COLUMNS[0]}}", *cells]))
+    return "\n".join(lines)
+
+
+def timing_lines(timing: Timing) -> Iterator[tuple[str, str]]:
+    """What stands below the table: topic and text of each line."""
+    calls, best = min(row.calls for row in timing.cells), timing.fastest
+    yield (
+        "",
+        f"milliseconds from a batch of files to their labels, over at least {calls} calls; images/s of a stream of "
+        "files; engine: images/s of the network alone, on arrays in memory; ratio: of the two",
+    )
+    for at, process in enumerate(timing.processes):
+        yield ("" if at else "tl predict"), f"{'' if at else 'new process, '}{process.about}: {process.cost}"
+    if timing.benchmark_app is not None:
+        row = f"{best.precision}, batch {best.batch}"
+        yield "OpenVINO", f"benchmark_app: {number(timing.benchmark_app)} images/s with {row}"
+    for precision, choice in timing.choices.items():
+        if precision in timing.measured:
+            yield "remembered", f"{precision}: {timing.measured[precision]}"
+        elif choice is not None:
+            yield "engine", f"{precision}: {choice}"

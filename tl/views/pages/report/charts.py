@@ -14,9 +14,8 @@ from tl.evaluation.metrics import proportion
 from tl.learning.calibration import BINS, bins_of
 from tl.views.pages.report.predictions import Answers
 from tl.views.pages.report.scores import brief, count, percent, percents
-from tl.views.pictures import curves as plots
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.curves import RULE, colour_code
+from tl.views.pictures.charts import RULE, colour_code, learning_curves
 from tl.views.pictures.grid import INK, QUIET
 from tl.views.terminal.runs import History
 
@@ -102,7 +101,7 @@ def curves(history: History) -> list[Curve]:
 
     # real text, in the letters of the page; the salt makes the same run the same page
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tl"}):
-        figure: Any = plots.figure(history)
+        figure: Any = learning_curves(history)
         for line in list(figure.texts):  # the page says them itself
             line.remove()
         figure.set_size_inches(*_PANEL)

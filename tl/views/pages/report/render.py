@@ -8,14 +8,14 @@ from typing import Any
 
 from tl.views.pages.report import charts as matrix
 from tl.views.pages.report import scores as wording
-from tl.views.pages.template import environment, house_style
+from tl.views.pages.template import environment, page_style
 
 
 def render(told: Mapping[str, Any]) -> str:
     """The page. Every value is escaped; style and script are the package's own, allowed by their sha256 alone."""
     from markupsafe import Markup
 
-    style, script = house_style() + _text("page.css"), _text("page.js")
+    style, script = page_style() + _text("page.css"), _text("page.js")
     templates = environment(_text)
     templates.globals |= {
         "count": wording.count,

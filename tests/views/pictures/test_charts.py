@@ -1,6 +1,6 @@
-"""The picture of learning curves: legible for one epoch and three hundred, nothing cut, nothing on top of another."""
+"""Learning curves, and the chart of a timing."""
 
-from itertools import combinations
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,14 @@ import pytest
 from PIL import Image
 
 from runs.test_history import RATE, write_run
+from support.figures import assert_legible, ticks
+from support.timings import timing
+from tl.engines.timing import Timing
 from tl.errors import RunError
 from tl.learning.loop import Epoch, RangeTest
 from tl.runs.records import write_history
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.curves import figure, learning_curves
+from tl.views.pictures.charts import learning_curves, save_learning_curves, save_timing_chart, timing_chart
 from tl.views.terminal.runs import read
 
 RATES = tuple(10 ** (-7 + at / 8) for at in range(50))
@@ -24,31 +27,7 @@ LONG = "20261122-071317-" + "고양이와-개-" * 12
 def page_of(folder: Path) -> Any:
     history = read(folder)
     assert history is not None
-    return figure(history)
-
-
-def words(page: Any) -> dict[str, Any]:
-    """All that is drawn in letters, with its box in pixels."""
-    from matplotlib.text import Text
-
-    left_out = {id(label) for axes in page.axes for axis in (axes.xaxis, axes.yaxis) for label in beyond(axis)}
-    found = {}
-    for number, item in enumerate(page.findobj(Text)):
-        if item.get_visible() and item.get_text().strip() and id(item) not in left_out:
-            found[f"{item.get_text()} #{number}"] = item.get_window_extent()
-    return found
-
-
-def beyond(axis: Any) -> list[Any]:
-    """Labels of ticks outside of what an axis shows; they are not drawn."""
-    low, high = sorted(axis.get_view_interval())
-    labels = zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
-    return [label for label, at in labels if not low <= at <= high]
-
-
-def ticks(axis: Any) -> list[str]:
-    hidden = beyond(axis)
-    return [label.get_text() for label in axis.get_ticklabels() if label not in hidden]
+    return learning_curves(history)
 
 
 @pytest.mark.parametrize(
@@ -62,30 +41,21 @@ def ticks(axis: Any) -> list[str]:
     ],
     ids=["one", "three", "three hundred", "nothing held out", "long words"],
 )
-def test_nothing_is_cut_or_written_over(tmp_path: Path, name: str, epochs: int, choice: dict[str, Any]):
-    page = page_of(write_run(tmp_path / name, epochs, **choice))
-    page.canvas.draw()
-    width, height = page.canvas.get_width_height()
-    written = words(page)
-    assert len(written) > 15
-    for text, box in written.items():
-        assert 3 < box.x0 < box.x1 < width - 3, text
-        assert 3 < box.y0 < box.y1 < height - 3, text
-    for (one, box), (other, its) in combinations(written.items(), 2):
-        assert not box.padded(-1).overlaps(its.padded(-1)), (one, other)
+def test_learning_curves_are_legible(tmp_path: Path, name: str, epochs: int, choice: dict[str, Any]):
+    assert_legible(page_of(write_run(tmp_path / name, epochs, **choice)), fewest=15)
 
 
 @pytest.mark.parametrize(
     ("epochs", "labels"),
     [(1, ["0", "1"]), (3, ["0", "1", "2", "3"]), (300, ["0", "50", "100", "150", "200", "250", "300"])],
 )
-def test_epochs_are_whole_numbers(tmp_path: Path, epochs: int, labels: list[str]):
+def test_learning_curves_count_epochs_in_whole_numbers(tmp_path: Path, epochs: int, labels: list[str]):
     page = page_of(write_run(tmp_path / "run", epochs))
     assert [ticks(axes.xaxis) for axes in page.axes] == [labels] * 3
 
 
-def test_one_epoch_can_be_seen(tmp_path: Path):
-    target = learning_curves(write_run(tmp_path / "run", 1))
+def test_learning_curves_show_a_single_epoch(tmp_path: Path):
+    target = save_learning_curves(write_run(tmp_path / "run", 1))
     assert target is not None
     with Image.open(target) as picture:
         pixels = np.asarray(picture.convert("RGB"))
@@ -95,7 +65,7 @@ def test_one_epoch_can_be_seen(tmp_path: Path):
     assert (edge == 255).all()
 
 
-def test_curves_show_the_figures_of_the_run(tmp_path: Path):
+def test_learning_curves_show_the_history(tmp_path: Path):
     folder = write_run(tmp_path / "run", 4, test=TEST)
     history = read(folder)
     assert history is not None
@@ -113,7 +83,7 @@ def test_curves_show_the_figures_of_the_run(tmp_path: Path):
     assert all("e-" in label for label in ticks(rates.yaxis)[1:])
 
 
-def test_the_title_says_which_run_and_what_was_kept(tmp_path: Path):
+def test_learning_curves_title_names_run_and_verdict(tmp_path: Path):
     for kept, said in (
         (True, "The tuned network is kept: "),
         (False, "No more right on validation, so the head alone"),
@@ -125,47 +95,66 @@ def test_the_title_says_which_run_and_what_was_kept(tmp_path: Path):
         assert page.texts[0].get_fontfamily()[0].endswith("KR")
 
 
-def test_a_name_is_never_a_formula(tmp_path: Path):
-    target = learning_curves(write_run(tmp_path / "a$^{b$ \\frac{", 1))
+def test_learning_curves_take_no_name_for_a_formula(tmp_path: Path):
+    target = save_learning_curves(write_run(tmp_path / "a$^{b$ \\frac{", 1))
     assert target is not None
 
 
-def test_nothing_held_out_leaves_two_panels(tmp_path: Path):
+def test_learning_curves_have_two_panels_without_held_out_images(tmp_path: Path):
     losses, rates = page_of(write_run(tmp_path / "run", 3, held_out=False)).axes
     assert len(losses.lines) == 1
     assert losses.get_legend() is None
     assert rates.get_title(loc="left") == "Learning rate"
 
 
-def test_losses_far_apart_are_on_a_logarithmic_scale(tmp_path: Path):
+def test_learning_curves_use_a_log_scale_for_losses_far_apart(tmp_path: Path):
     for spread, scale in ((8.0, "linear"), (100.0, "log"), (1e9, "log")):
         losses = page_of(write_run(tmp_path / f"{spread:g}", 6, spread=spread)).axes[0]
         assert losses.get_yscale() == scale
         assert 3 <= len(ticks(losses.yaxis)) <= 10
 
 
-def test_top1_stays_within_its_bounds(tmp_path: Path):
+def test_learning_curves_keep_accuracy_between_0_and_100(tmp_path: Path):
     for share, low, high in ((1.0, 98.5, 100), (0.0, 0, 1.5)):
         folder = write_run(tmp_path / f"{share}", 1)
         write_history(folder, [Epoch(1, 12, 0.0, 0.5, 0.5, share, 1.0)], None)
         assert page_of(folder).axes[1].get_ylim() == (low, high)
 
 
-def test_only_the_picture_is_written(tmp_path: Path):
+def test_save_learning_curves_writes_one_file(tmp_path: Path):
     folder = write_run(tmp_path / "run", 2)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert learning_curves(folder) == folder / "curves.png"
+    assert save_learning_curves(folder) == folder / "curves.png"
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "curves.png"} == before
     once = (folder / "curves.png").read_bytes()
-    learning_curves(folder)
+    save_learning_curves(folder)
     assert (folder / "curves.png").read_bytes() == once
 
 
-def test_nothing_is_written_where_there_is_nothing_to_show(tmp_path: Path):
-    assert learning_curves(tmp_path) is None
-    assert learning_curves(write_run(tmp_path / "diverged-at-once", 0)) is None
+def test_save_learning_curves_writes_nothing_without_a_history(tmp_path: Path):
+    assert save_learning_curves(tmp_path) is None
+    assert save_learning_curves(write_run(tmp_path / "diverged-at-once", 0)) is None
     damaged = write_run(tmp_path / "damaged", 1)
     (damaged / "manifest.json").write_text("{")
     with pytest.raises(RunError):
-        learning_curves(damaged)
+        save_learning_curves(damaged)
     assert not list(tmp_path.rglob("*.png")) + list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        timing(),
+        timing("20261122-071317-" + "고양이와-개-" * 12, 1000.0, (1,)),
+        replace(timing(sizes=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024)), benchmark_app=None),
+    ],
+    ids=["usual", "one batch, long name", "many batches"],
+)
+def test_timing_chart_is_legible(case: Timing):
+    assert_legible(timing_chart(case))
+
+
+def test_save_timing_chart_writes_a_png(tmp_path: Path):
+    save_timing_chart(timing(), tmp_path / "bench.png")
+    with Image.open(tmp_path / "bench.png") as picture:
+        assert picture.format == "PNG"
