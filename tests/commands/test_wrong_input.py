@@ -79,7 +79,7 @@ def test_no_data_is_not_taken_for_the_folder_data(tl, shapes, tmp_path, words):
     (tmp_path / "data").symlink_to(shapes)
     done = tl(*words.split(), cwd=tmp_path)
     command = words.partition(" --")[0]
-    refused(done, f"error: Missing argument 'DATA': give a folder .* such as `cli.py {command} photos/`", tmp_path, 2)
+    refused(done, f"error: Missing argument 'DATA': give a folder .* such as `tl {command} photos/`", tmp_path, 2)
     assert done.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
@@ -249,10 +249,10 @@ def test_a_picture_is_not_written_under_the_name_of_another_format(tl, shapes, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pipes_and_devices_are_not_read(tl, shapes, tiny_run, tmp_path):
+def test_pipes_and_devices_are_not_read(tl_process, shapes, tiny_run, tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").symlink_to("/dev/zero")
-    done = tl("predict", tmp_path, "--run", tiny_run, timeout=60)
+    done = tl_process("predict", tmp_path, "--run", tiny_run, timeout=60)
     assert done.returncode == 1
     assert done.stderr.count("error: not a file") == 2
 

@@ -85,7 +85,7 @@ def start() -> NoReturn:
 def run() -> int:
     """Run the command line; its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="tl", standalone_mode=False)
     except TLError as error:
         _complain(str(error))
         code = error.exit_code

@@ -1,0 +1,45 @@
+"""Run the command line in this process, or in one of its own where the process is what is tested."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from support.session import ROOT
+from tl.commands.main import run
+
+Completed = subprocess.CompletedProcess[str]
+
+
+def run_here(*arguments: object, cwd: Path = ROOT, stdin: str = "", **environment: str) -> Completed:
+    """`run_here("predict", path, cwd=folder)`: exit code, standard output and standard error of the command line."""
+    words = [str(ROOT / "cli.py"), *map(str, arguments)]
+    with CliRunner().isolation(stdin, env={"COLUMNS": "80", **environment}) as (stdout, stderr, _):
+        saved, sys.argv = sys.argv, words
+        try:
+            with contextlib.chdir(cwd):
+                code = run()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        finally:
+            sys.argv = saved
+        sys.stdout.flush()
+        sys.stderr.flush()
+        output, errors = (stream.getvalue().decode("utf-8", "replace") for stream in (stdout, stderr))
+    return subprocess.CompletedProcess(words, code, output, errors)
+
+
+def run_process(*arguments: object, cwd: Path = ROOT, timeout: float = 300, **environment: str) -> Completed:
+    """The same in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=timeout,
+        env={**os.environ, "COLUMNS": "80", **environment},
+        check=False,
+    )
