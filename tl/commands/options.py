@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tl.errors import UsageError
 from tl.options import Spec, base_type, flag, specs
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -57,6 +58,8 @@ def _click_option(cls: type, name: str, spec: Spec, default: Any) -> Callable[[C
 def _converter(kind: type, spec: Spec) -> Any:
     if spec.choices:
         return click.Choice(spec.choices)
+    if spec.parse is not None:
+        return Parsed(spec.parse)
     bounds: dict[str, Any] = {"min": spec.low, "max": spec.high}
     if kind is float:
         is_open = spec.exclusive
@@ -80,6 +83,23 @@ class Number(click.FloatRange):
 
     def _describe_range(self) -> str:
         return super()._describe_range() if self.min is not None or self.max is not None else ""
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]
+    """A text that a function understands; the text itself is kept."""
+
+    name = "text"
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text, or a usage error."""
+        try:
+            self._parse(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return value
 
 
 class CommaSeparated(click.ParamType):  # type: ignore[type-arg]
