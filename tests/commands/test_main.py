@@ -128,5 +128,5 @@ def test_output_that_cannot_be_written_is_one_line(arguments):
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: the output cannot be written (no space left on device): make room, or send it elsewhere"
+        "error: the output cannot be written (no space left on device): free some space, or write elsewhere"
     ]

@@ -209,7 +209,7 @@ def test_ctrl_c_leaves_nothing_behind(shapes, tmp_path, said_before, more):
         assert load_run(out).classes == ("noise", "stripes")
         return
     assert process.returncode == 130
-    assert complaint.splitlines()[-1] == "error: interrupted; nothing half-written was left behind"
+    assert complaint.splitlines()[-1] == "error: interrupted; no incomplete files were left behind"
     assert [path for path in tmp_path.rglob("*") if path.name != "runs"] == []
 
 

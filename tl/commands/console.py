@@ -1,4 +1,4 @@
-"""The account of a run in a terminal: aligned lines on standard output, progress bars on standard error."""
+"""Log lines and progress bars in a terminal."""
 
 import json
 import shutil
@@ -17,23 +17,23 @@ _TOPIC = 12
 
 
 class Console(Progress):
-    """Says everything: lines to standard output, warnings and progress bars to standard error."""
+    """Shows everything: log lines on standard output, warnings and progress bars on standard error."""
 
     def __init__(self) -> None:
         self._bars: Any = None
 
     def log(self, topic: str, text: str) -> None:
-        """One aligned line, wrapped to the terminal's width."""
+        """Print a line with its topic in the first column, wrapped to the terminal's width."""
         label = click.style(f"{topic:<{_TOPIC}}", bold=True)
         click.echo(label + _wrapped(printable(text)))
 
     def warn(self, text: str) -> None:
-        """A line on standard error."""
+        """Print a note on standard error."""
         click.echo(click.style(f"{'note':<{_TOPIC}}", fg="yellow") + _wrapped(printable(text)), err=True)
 
     @contextmanager
     def task(self, name: str, total: int | None, unit: str) -> Iterator[Task]:
-        """A progress bar with rate and time left, gone when the work is done; none where there is no terminal."""
+        """Show a progress bar with rate and time left, removed when the work is done; none without a terminal."""
         if sys.stderr is None or not sys.stderr.isatty():
             with super().task(name, total, unit) as silent:
                 yield silent
@@ -45,7 +45,7 @@ class Console(Progress):
 
 
 def near(path: Path) -> Path:
-    """A path as short as can be: from here where it is below, else as it is."""
+    """A path relative to the working directory where it is below it, else as it is."""
     try:
         return path.resolve().relative_to(Path.cwd())
     except ValueError:
@@ -53,17 +53,17 @@ def near(path: Path) -> Path:
 
 
 def dumped(value: object) -> str:
-    """JSON that can be printed, whatever the names in it are."""
+    """A value as JSON that can be printed, whatever characters its names have."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def printable(text: str) -> str:
-    """Text without what would steer a terminal: class and file names come from anywhere."""
+    """Text with control characters escaped: class and file names come from anywhere."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def folded(parts: Sequence[str]) -> str:
-    """Parts of a list in lines of the terminal's width, broken between them alone; what is longer stays whole."""
+    """Join the parts with commas, in lines of the terminal's width that break only between parts."""
     from rich.cells import cell_len
 
     width = max(40, shutil.get_terminal_size((80, 24)).columns)
@@ -118,7 +118,7 @@ def _wrapped(text: str) -> str:
 
 
 def _lines(text: str, width: int) -> list[str]:
-    """Lines of at most `width` columns, of which a Korean letter takes two; longer words stay whole."""
+    """Lines of at most `width` columns (wide letters take two); longer words stay whole."""
     if text.isascii():
         return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
     from rich.cells import cell_len

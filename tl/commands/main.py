@@ -1,4 +1,4 @@
-"""The command `tl`: finds the subcommand, loads only that, and turns expected failures into one line."""
+"""The command `tl`: load the subcommand that was typed, and print expected failures as one line."""
 
 import atexit
 import errno
@@ -40,10 +40,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules of `tl.commands`, imported when they are asked for."""
+    """A group whose commands are modules of `tl.commands`, imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order in which people meet them."""
+        """All names, in the order in which people need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that was typed; of one that is not there, those that are nearly called so."""
+        """The command that was typed; the error for an unknown one suggests the nearest names."""
         if args[0] not in COMMANDS:
             from difflib import get_close_matches
 
@@ -71,7 +71,7 @@ def cli() -> None:
     """Turn a folder of labelled photos into an image classifier you can trust.
 
     \b
-    tl finetune --backbone resnet50 data/    one folder a class -> a run
+    tl finetune --backbone resnet50 data/    a folder per class -> a run
     tl predict photo.jpg                     newest run -> label, confidence
     tl grid                                  held-out photos, green or red
     """
@@ -83,39 +83,39 @@ def start() -> NoReturn:
 
 
 def run() -> int:
-    """Run the command line; its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
     try:
         code = cli.main(prog_name="tl", standalone_mode=False)
     except TLError as error:
-        _complain(str(error))
+        _print_error(str(error))
         code = error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
-        _complain(_usage(error))
+        _print_error(_usage_text(error))
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _complain("interrupted; nothing half-written was left behind")
+        _print_error("interrupted; no incomplete files were left behind")
         code = INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
+        sys.stderr.close()  # the reader of our output has gone
         code = 1
     except OSError as error:
         if error.filename is None and error.errno not in _FULL:
             raise
-        _complain(_unwritten(error) if error.filename is None else _unusable(error))
+        _print_error(_unwritable_text(error) if error.filename is None else _unusable_text(error))
         code = 1
     return code if isinstance(code, int) else 0
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code, once what was to be done at its end is done and all is written.
+    """End the process with this exit code, after exit handlers ran and all output is written.
 
-    It is not taken apart, which takes 0.1 s where it holds a network: the system takes back all at once.
+    The interpreter is not finalised, which takes 0.1 s where it holds a network: the system frees everything at once.
     """
     busy = any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate())
-    if busy and code != INTERRUPTED:  # else one that waits for a server would be waited for
+    if busy and code != INTERRUPTED:  # an interrupted one may wait for a server
         sys.exit(code)
     atexit._run_exitfuncs()
     try:
@@ -123,29 +123,31 @@ def leave(code: int) -> NoReturn:
             stream.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            _complain(_unwritten(error))
+            _print_error(_unwritable_text(error))
         code = code or 1
-    except ValueError:  # one that is closed has nothing left
+    except ValueError:  # a closed stream has nothing left to write
         pass
     os._exit(code)
 
 
-def _usage(error: click.ClickException) -> str:
-    said, asked = error.format_message().rstrip("."), getattr(error, "ctx", None)
-    return said + (f"{' ' if said.endswith('?') else '; '}see {asked.command_path} --help" if asked else "")
+def _usage_text(error: click.ClickException) -> str:
+    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    return message + (f"{' ' if message.endswith('?') else '; '}see {context.command_path} --help" if context else "")
 
 
-def _unwritten(error: OSError) -> str:
-    return f"the output cannot be written ({(error.strerror or str(error)).lower()}): make room, or send it elsewhere"
+def _unwritable_text(error: OSError) -> str:
+    return (
+        f"the output cannot be written ({(error.strerror or str(error)).lower()}): free some space, or write elsewhere"
+    )
 
 
-def _unusable(error: OSError) -> str:
-    """A name that the system refuses wherever it is first touched: too long, say, or a loop of links."""
-    name, why = os.fsdecode(error.filename), (error.strerror or type(error).__name__).lower()
-    return f"{name!r} cannot be used: {why}; give another name or place"
+def _unusable_text(error: OSError) -> str:
+    """The message for a name that the system refuses, such as one that is too long or a loop of links."""
+    reason = (error.strerror or type(error).__name__).lower()
+    return f"{os.fsdecode(error.filename)!r} cannot be used: {reason}; give another path"
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     from tl.commands.console import printable
 
     click.echo(f"{click.style('error', fg='red', bold=True)}: {printable(text)}", err=True)
