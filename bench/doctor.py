@@ -22,7 +22,7 @@ from tl.data.load import load
 from tl.data.near_duplicates import copies
 from tl.doctor.findings import Finding
 from tl.doctor.read import Seen, read_all
-from tl.engines.open import open_engine
+from tl.engines import open_engine
 from tl.networks.backbones import backbone
 from tl.networks.weights import resolve
 from tl.progress import Progress

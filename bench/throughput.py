@@ -52,7 +52,7 @@ def main() -> None:
         for copy in ("once", "twice"):
             shutil.copytree(PHOTOS, folder / "photos" / copy)
         predictor = Predictor(load_run(folder / "run"))
-        engine = OpenVINOEngine(folder / "run" / "trunk.xml", "bench", choice=DEFAULT)
+        engine = OpenVINOEngine(folder / "run" / "trunk.xml", "bench", options=DEFAULT)
         predictor.engine.use(DEFAULT)  # else it would stop to look for another one
         sides = {
             "theirs": lambda: benchmark_app(engine, folder),

@@ -18,8 +18,8 @@ from scipy.stats import rankdata
 from tl.cache import open_cache
 from tl.data.images import ImageLike, decode, fit, read
 from tl.data.load import load
+from tl.engines import open_engine
 from tl.engines.engine import Engine
-from tl.engines.open import open_engine
 from tl.features.extract import extract
 from tl.learning import head as heads
 from tl.learning import unknown

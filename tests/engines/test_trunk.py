@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from support.session import TINY
-from tl.engines.open import open_engine
+from tl.engines import open_engine
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.tensorflow import preprocess
 from tl.engines.trunk import trunk_key
 from tl.errors import UsageError
 from tl.networks.backbones import backbone
-from tl.networks.models import build
 from tl.networks.trainable import frozen_part
-from tl.networks.weights import resolve
+from tl.networks.weights import build, resolve
 
 pytestmark = pytest.mark.slow
 SIZE = 72

@@ -14,15 +14,14 @@ import pytest
 
 from support.session import ROOT
 from tl.data.images import decode, fit, read
-from tl.engines.open import open_engine
+from tl.engines import open_engine
 from tl.engines.trunk import prepare
 from tl.errors import EngineError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer
 from tl.learning import head as heads
 from tl.learning.head import Head
 from tl.networks.backbones import Recipe, backbone
-from tl.networks.models import build
-from tl.networks.weights import resolve
+from tl.networks.weights import build, resolve
 
 CHANNELS = 6  # as many as the maps have rows and columns: nothing can be told from the sizes
 RECIPE = Recipe(6, "stretch", False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -248,7 +247,7 @@ CONVERT = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from tl.engines.convert import convert
+from tl.engines.trunk import write_trunk
 from tl.networks.backbones import backbone
 from tl.networks.weights import resolve
 for order in sys.argv[2:]:
@@ -256,7 +255,7 @@ for order in sys.argv[2:]:
     entry = backbone(name)
     entry = replace(entry, recipe=replace(entry.recipe, image_size=int(size)))
     (Path(sys.argv[1]) / name).mkdir()
-    convert(entry, resolve(entry, "none"), None, Path(sys.argv[1]) / name)
+    write_trunk(entry, resolve(entry, "none"), None, Path(sys.argv[1]) / name)
 """
 
 

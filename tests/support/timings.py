@@ -1,6 +1,6 @@
 """A timing for tests."""
 
-from tl.engines.autotune import DEFAULT, Choice, Measured
+from tl.engines.autotune import DEFAULT, AutotuneResult, InferenceOptions
 from tl.engines.timing import BatchTiming, ProcessTiming, Timing
 
 MACHINE = "Intel(R) Xeon(R) Platinum 8488C, 192 CPUs, OpenVINO 2026.4.1"
@@ -18,6 +18,6 @@ def timing(name: str = "run", scale: float = 1.0, sizes: tuple[int, ...] = (1, 4
         ProcessTiming("one photo, run read from disk", 1, 1.36, None),
         ProcessTiming("64 photos", 64, 1.9, 1413.0),
     )
-    choices = {"bf16": Choice(32, 48, 96), "f32": DEFAULT}
-    measured = {"bf16": Measured(Choice(32, 48, 96), 1204.0, 900.0)}
+    choices = {"bf16": InferenceOptions(32, 48, 96), "f32": DEFAULT}
+    measured = {"bf16": AutotuneResult(InferenceOptions(32, 48, 96), 1204.0, 900.0)}
     return Timing(name, MACHINE, "openvino", "64 validation images", rows, processes, choices, measured, 103.2)

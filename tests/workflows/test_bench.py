@@ -10,7 +10,7 @@ from PIL import Image
 
 from support.timings import timing
 from tl.commands.bench import command
-from tl.engines.autotune import remembered
+from tl.engines.autotune import recall
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import DataError, UsageError
 from tl.progress import Progress
@@ -28,7 +28,7 @@ def test_bench_prints_draws_and_remembers(tl, tiny_run, tmp_path):
     with Image.open(tmp_path / "bench.png") as picture:
         assert picture.width == 1200
     engine = OpenVINOEngine(tiny_run / "trunk.xml", trunk_key(load_run(tiny_run)), "f32")
-    assert remembered(engine.key, engine.machine) is not None
+    assert recall(engine.key, engine.machine) is not None
 
 
 def test_bench_json_has_plausible_figures(tl, tiny_run):

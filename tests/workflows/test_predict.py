@@ -239,7 +239,7 @@ def test_a_photo_alone_has_all_processors_and_the_same_answer(shapes: Path, tiny
     alone, usual = (Predictor(load_run(tiny_run), alone=alone) for alone in (True, False))
     assert alone.engine.network.get_property("NUM_STREAMS") == 1  # type: ignore[attr-defined]
     assert alone.predict([photo]) == usual.predict([photo])
-    with pytest.raises(UsageError, match="threads=0: give 1 or more"):
+    with pytest.raises(UsageError, match="--threads 0: give 1 or more"):
         Predictor(load_run(tiny_run), alone=True, threads=0)
 
 

@@ -12,13 +12,13 @@ def command() -> None:
 def list_() -> None:
     """All backbones, their weights, and which of these are on this machine."""
     from tl.networks.backbones import BACKBONES
-    from tl.networks.weights import cached, choices
+    from tl.networks.weights import cached, pretrained
     from tl.settings import settings
 
     where = settings()
     click.echo(f"{'backbone':<20}{'pixels':>7}{'parameters':>13}  weights (* on this machine)")
     for backbone in BACKBONES.values():
-        names = [f"{name}{'*' if cached(backbone, name, where) else ''}" for name in choices(backbone)]
+        names = [f"{name}{'*' if cached(backbone, name, where) else ''}" for name in pretrained(backbone)]
         pixels = backbone.recipe.image_size
         shown = ", ".join(names) or "none: trained from scratch"
         click.echo(f"{backbone.name:<20}{pixels:>7}{backbone.parameters / 1e6:>11.1f} M  {shown}")

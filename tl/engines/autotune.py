@@ -1,133 +1,254 @@
-"""A machine and a network become the batch, streams and threads it computes with: measured once, remembered.
+"""Measure the fastest batch size, streams and threads for a network on this machine, and remember them.
 
-When it is measured: as an engine has computed `MANY` photos in `LONG` seconds or more and still more come, be it for
-`tl finetune`, `tl evaluate` or `tl predict`; or when `tl bench --remember` asks for it. One photo never waits for it, a
-few hundred neither, and nothing is measured for features that are known already. It takes up to `BUDGET` seconds, once,
-in a process of its own, so that its networks leave no memory behind; what comes after it in the same job profits.
+An engine measures once it has computed more than `MIN_PHOTOS` photos over more than `MIN_SECONDS` and more photos are
+waiting, in `tl finetune`, `tl evaluate` or `tl predict` alike; or when `tl bench --remember` requests it. So a single
+photo never waits for it, nor do features that are cached. It takes up to `BUDGET` seconds, once, in a child process,
+whose networks leave no memory behind.
 
-What it measures: the network alone, on arrays, which is what the choice changes. What it cannot change: features. They
-are bit for bit the same for each choice that was looked at, and their key does not name it.
+It measures the network alone, on arrays in memory. First streams and threads with the default batch size, then other
+batch sizes with the best of them; finally the winner against the default, in turn: it is used only if it is clearly
+faster. If time runs out before that, the default stays. Features do not depend on the result: they are bit for bit
+the same, and their cache key does not include it.
 
-The file `trunks/choices.json` in the cache holds the last `MOST` choices, by network, precision, processor, number of
-CPUs and version of OpenVINO: what differs in one of them is measured anew. Two processes that write at the same time
-lose one of the entries, which is measured again.
+The file `trunks/choices.json` in the cache holds the last `MAX_ENTRIES` results by network, precision, processor,
+number of CPUs and OpenVINO version. If two processes write at the same time, one result is lost and measured again.
 """
 
 import hashlib
 import json
 import os
+import re
+import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tl.errors import EngineError, StorageError
+import numpy as np
+
+from tl.engines.engine import Engine, Photos
+from tl.errors import EngineError
+from tl.files import atomic_write, child_environment
 from tl.settings import Settings, settings
+from tl.text import count
 
-MANY, LONG = 800, 5.0  # photos and seconds after which measuring pays
-BUDGET = 4.0  # seconds that it may take, but for the start of a process
-CLEARLY = 1.05  # times as fast as the default has another choice to be
-MOST = 256  # choices in the file
-BATCH = 16  # larger batches are rarely faster on two to eight cores, and smaller ones are slower
-_LIMITS = {"batch": 1024, "streams": 1024, "threads": 1024}
+MIN_PHOTOS, MIN_SECONDS = 800, 5.0  # after which measuring pays
+BUDGET = 4.0  # seconds for all trials, without starting the process
+CLEARLY_FASTER = 1.05  # times the default's rate
+MAX_ENTRIES = 256
+BATCH = 16  # larger batches are rarely faster on two to eight cores, smaller ones are slower
+BATCHES = (8, 32)
+TRIAL_SECONDS = 0.25
+DUELS = 3
+_MAXIMA = {"batch": 1024, "streams": 1024, "threads": 1024}
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Photos a batch, and OpenVINO's streams and threads; None: what its own hint for throughput makes of the CPU."""
+class InferenceOptions:
+    """Photos per batch, and OpenVINO's streams and threads; None leaves them to its throughput hint."""
 
     batch: int = BATCH
     streams: int | None = None
     threads: int | None = None
 
     @property
-    def options(self) -> dict[str, int]:
-        """What OpenVINO is told when it compiles the network."""
-        given = {"NUM_STREAMS": self.streams, "INFERENCE_NUM_THREADS": self.threads}
-        return {name: value for name, value in given.items() if value is not None}
+    def properties(self) -> dict[str, int]:
+        """The properties with which OpenVINO compiles the network."""
+        values = {"NUM_STREAMS": self.streams, "INFERENCE_NUM_THREADS": self.threads}
+        return {name: value for name, value in values.items() if value is not None}
 
     def __str__(self) -> str:
-        streams = "" if self.streams is None else f", {self.streams} stream{'s' * (self.streams != 1)}"
-        threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads != 1)}"
-        return f"batches of {self.batch}{streams or ', streams as OpenVINO sets them'}{threads}"
+        parts = [
+            f"batches of {self.batch}",
+            "streams set by OpenVINO" if self.streams is None else count(self.streams, "stream"),
+            *([] if self.threads is None else [count(self.threads, "thread")]),
+        ]
+        return ", ".join(parts)
 
 
-DEFAULT = Choice()
+DEFAULT = InferenceOptions()
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The choice, and how many photos a second it and the default have computed."""
+class AutotuneResult:
+    """The fastest options, and the photos per second with them and with the default."""
 
-    choice: Choice
+    options: InferenceOptions
     rate: float
     default_rate: float
 
     def __str__(self) -> str:
-        if self.choice == DEFAULT:
-            return f"{self.choice}: nothing else is clearly faster, {self.rate:.0f} photos/s"
-        return f"{self.choice}: {self.rate:.0f} photos/s, by default {self.default_rate:.0f}"
+        if self.options == DEFAULT:
+            return f"{self.options}: nothing else is clearly faster, {self.rate:.0f} photos/s"
+        return f"{self.options}: {self.rate:.0f} photos/s, default {self.default_rate:.0f}"
 
 
-def remembered(key: str, machine: str, where: Settings | None = None) -> Choice | None:
-    """What was measured for the features of `key` on this machine; None if nothing was, or it cannot be read."""
-    return _choice(_read(_file(where)).get(_name(key, machine)))
+class TunableEngine(Engine, Protocol):
+    """An engine whose options can be changed between two runs."""
+
+    options: InferenceOptions
+
+    @property
+    def network(self) -> Any:
+        """The compiled OpenVINO network."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Side of the photos in pixels, number of features."""
+
+    def use(self, options: InferenceOptions) -> None:
+        """Compute with these options from now on."""
 
 
-def remember(key: str, machine: str, measured: Measured, where: Settings | None = None) -> None:
-    """Keep what was measured, whole or not at all. Raises StorageError."""
-    file = _file(where)
-    about = asdict(measured.choice) | {"rate": measured.rate, "default_rate": measured.default_rate}
-    kept = {name: entry for name, entry in _read(file).items() if name != _name(key, machine)}
-    kept[_name(key, machine)] = about | {"network": key, "machine": machine}
-    scratch = ""
+OpenEngine = Callable[[InferenceOptions], TunableEngine]
+
+
+def recall(key: str, machine: str, where: Settings | None = None) -> InferenceOptions | None:
+    """The options measured for the engine `key` on this machine; None if there are none or they cannot be read."""
+    return _parse(_read(_file(where)).get(_name(key, machine)))
+
+
+def remember(key: str, machine: str, result: AutotuneResult, where: Settings | None = None) -> None:
+    """Save a result, whole or not at all. Raises StorageError."""
+    file, name = _file(where), _name(key, machine)
+    entries = {other: entry for other, entry in _read(file).items() if other != name}
+    rates = {"rate": result.rate, "default_rate": result.default_rate}
+    entries[name] = asdict(result.options) | rates | {"network": key, "machine": machine}
+    with atomic_write(file, hint="set TL_CACHE_DIR to another folder") as scratch:
+        scratch.write_text(json.dumps(dict(list(entries.items())[-MAX_ENTRIES:]), indent=1), encoding="utf-8")
+
+
+def measure(xml: Path, precision: str) -> AutotuneResult:
+    """Measure the options of an OpenVINO network in a child process. Raises EngineError."""
+    request = json.dumps({"xml": str(xml.resolve()), "precision": precision, "seconds": BUDGET})
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".choices-", delete=False) as stream:
-            scratch = stream.name
-            json.dump(dict(list(kept.items())[-MOST:]), stream, indent=1)
-        os.replace(scratch, file)
-    except OSError as error:
-        raise StorageError(f"{file} cannot be written ({error.strerror}): set TL_CACHE_DIR") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(scratch)
-
-
-def measure(xml: Path, precision: str) -> Measured:
-    """Try batches, streams and threads out on a network, in a process of its own. Raises EngineError."""
-    order = json.dumps({"xml": str(xml.resolve()), "precision": precision, "seconds": BUDGET})
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "tl.engines.autotune_trials"]
-    try:
-        done = subprocess.run(
-            command,
-            input=order,
+        child = subprocess.run(
+            [sys.executable, "-m", "tl.engines.openvino"],
+            input=request,
             capture_output=True,
             text=True,
-            env=os.environ | {"PYTHONPATH": path},
+            env=child_environment(),
             timeout=12 * BUDGET,
             check=False,
         )
-        answer = json.loads(done.stdout)
-        choice, rates = _choice(answer), (float(answer["rate"]), float(answer["default_rate"]))
+        reply = json.loads(child.stdout)
+        options, rates = _parse(reply), (float(reply["rate"]), float(reply["default_rate"]))
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
         raise EngineError(_FAILED) from error
-    if choice is None:
+    if options is None:
         raise EngineError(_FAILED)
-    return Measured(choice, *rates)
+    return AutotuneResult(options, *rates)
+
+
+_FAILED = "the fastest batch size, streams and threads could not be measured: continuing with the defaults"
+
+
+def serve_request(open_engine: Callable[[Path, str, InferenceOptions], TunableEngine]) -> None:
+    """The child process of `measure`: read the request from standard input, print the result, both as JSON."""
+    request = json.load(sys.stdin)
+    xml, precision = Path(request["xml"]), request["precision"]
+    result = fastest(lambda options: open_engine(xml, precision, options), request["seconds"])
+    print(json.dumps(asdict(result.options) | {"rate": result.rate, "default_rate": result.default_rate}))
+
+
+def fastest(open_engine: OpenEngine, seconds: float) -> AutotuneResult:
+    """The options that are clearly faster than the default, else the default, measured in about `seconds`."""
+    trials = _Trials(seconds)
+    default = open_engine(DEFAULT)
+    rates = {DEFAULT: trials.rate(default)}
+    for options in arrangements(default):
+        if trials.time_left:
+            rates[options] = trials.rate(open_engine(options))
+    best = max(rates, key=rates.__getitem__)
+    engine = default if best == DEFAULT else open_engine(best)
+    for batch in BATCHES:
+        if trials.time_left:
+            engine.use(replace(best, batch=batch))
+            rates[engine.options] = trials.rate(engine)
+    winner = max(rates, key=rates.__getitem__)
+    if winner == DEFAULT:
+        return AutotuneResult(DEFAULT, rates[DEFAULT], rates[DEFAULT])
+    return _duel(trials, default, engine, winner)
+
+
+def _duel(trials: "_Trials", default: TunableEngine, other: TunableEngine, options: InferenceOptions) -> AutotuneResult:
+    """Measure the default and other options in turn, because the load of the machine varies."""
+    rates: dict[InferenceOptions, list[float]] = {DEFAULT: [], options: []}
+    for _ in range(DUELS):
+        for engine, tried in ((default, DEFAULT), (other, options)):
+            engine.use(tried)  # one engine if only the batch size differs
+            rates[tried].append(trials.rate(engine))
+        if not trials.time_left:
+            break
+    default_rate, rate_of_other = (statistics.median(values) for values in rates.values())
+    if len(rates[options]) == DUELS and rate_of_other > CLEARLY_FASTER * default_rate:
+        return AutotuneResult(options, rate_of_other, default_rate)
+    return AutotuneResult(DEFAULT, default_rate, default_rate)
+
+
+class _Trials:
+    """Measures engines as long as there is time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end, self._longest = time.monotonic() + seconds, 0.0
+
+    @property
+    def time_left(self) -> bool:
+        """Whether there is time for another trial as long as the longest so far."""
+        return time.monotonic() + self._longest <= self._end
+
+    def rate(self, engine: TunableEngine) -> float:
+        started = time.monotonic()
+        measured = rate(engine, engine.shape[0], engine.batch, TRIAL_SECONDS)
+        self._longest = max(self._longest, time.monotonic() - started)
+        return measured
+
+
+def arrangements(default: TunableEngine) -> Iterator[InferenceOptions]:
+    """Streams and threads to try: one, two, half as many streams as threads, and as many; without the default's."""
+    names = ("NUM_STREAMS", "INFERENCE_NUM_THREADS")
+    usual = tuple(int(default.network.get_property(name)) for name in names)
+    for threads in sorted({cores(), cpus()}):
+        for streams in sorted({1, 2, threads // 2, threads} - {0}):
+            if streams <= threads and (streams, threads) != usual:
+                yield InferenceOptions(streams=streams, threads=threads)
+
+
+def rate(engine: Engine, side: int, batch: int, seconds: float) -> float:
+    """Photos per second that an engine computes from arrays in memory, after a round that is not counted.
+
+    Times whole rounds of as many batches as run at once: partial ones would leave streams idle.
+    """
+    photos = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), np.uint8)
+    at_once = getattr(engine, "at_once", 1)
+    first = _run_seconds(engine, photos, at_once)
+    rounds = max(1, round(seconds / first))
+    return rounds * at_once * batch / _run_seconds(engine, photos, rounds * at_once)
+
+
+def _run_seconds(engine: Engine, photos: Photos, batches: int) -> float:
+    started = time.monotonic()
+    for _ in engine.run((at, photos) for at in range(batches)):
+        pass
+    return max(time.monotonic() - started, 1e-6)
 
 
 def cpus() -> int:
-    """How many CPUs this process may use."""
+    """The number of CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_FAILED = "the fastest batch, streams and threads could not be measured: going on with the default ones"
+def cores() -> int:
+    """The number of physical cores among them, from Linux; elsewhere the number of CPUs."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return cpus()
+    ids = set(re.findall(r"^physical id\s*:\s*(\d+)$.*?^core id\s*:\s*(\d+)$", text, re.MULTILINE | re.DOTALL))
+    return min(len(ids) or cpus(), cpus())
 
 
 def _file(where: Settings | None) -> Path:
@@ -140,21 +261,19 @@ def _name(key: str, machine: str) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return entries if isinstance(entries, dict) else {}
 
 
-def _choice(about: object) -> Choice | None:
-    """A choice as the file has it, which may hold anything."""
-    if not isinstance(about, Mapping):
+def _parse(entry: object) -> InferenceOptions | None:
+    """The options of an entry from the file, which may hold anything."""
+    if not isinstance(entry, Mapping):
         return None
-    given: dict[str, Any] = {name: about.get(name) for name in _LIMITS}
-    for name, most in _LIMITS.items():
-        value = given[name]
-        if value is None and name != "batch":
-            continue
-        if type(value) is not int or not 1 <= value <= most:
+    values: dict[str, Any] = {name: entry.get(name) for name in _MAXIMA}
+    for name, largest in _MAXIMA.items():
+        optional = values[name] is None and name != "batch"
+        if not optional and (type(values[name]) is not int or not 1 <= values[name] <= largest):
             return None
-    return Choice(**given)
+    return InferenceOptions(**values)

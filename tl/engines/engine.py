@@ -1,4 +1,4 @@
-"""What every engine is: a frozen network that turns batches of photos into features."""
+"""The protocol of an engine: a frozen network that computes features from batches of photos."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
@@ -12,7 +12,7 @@ Tag = TypeVar("Tag")
 
 
 class Engine(Protocol):
-    """A network ready to run; `key` names what its features depend on, `batch` is the size it runs best with."""
+    """A network ready to run; `key` identifies everything that its features depend on."""
 
     name: str
     precision: str
@@ -20,10 +20,10 @@ class Engine(Protocol):
 
     @property
     def batch(self) -> int:
-        """It may change between two batches, where the engine has found out what is faster."""
+        """The batch size that it runs fastest with; may change between two batches when a faster one is measured."""
 
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
         """Photos uint8 RGB `[n, size, size, 3]` to features float32 `[n, features]`, each with its tag, in any order.
 
-        An empty batch is a tick: it comes back empty, so that the caller can hand on what is ready.
+        An empty batch comes back empty: it lets the caller pass on results that are ready.
         """

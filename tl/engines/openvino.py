@@ -1,4 +1,4 @@
-"""A trunk and photos become features on the CPU, through OpenVINO."""
+"""Compute features on the CPU with OpenVINO."""
 
 import importlib
 import sys
@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from tl.engines import autotune as choices
-from tl.engines.autotune import DEFAULT, Choice
+from tl.engines import autotune
+from tl.engines.autotune import DEFAULT, AutotuneResult, InferenceOptions
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.errors import EngineError, StorageError, UsageError
 from tl.progress import Progress
 
 
 class OpenVINOEngine:
-    """An OpenVINO network of photos of any number, compiled for throughput.
+    """A network in OpenVINO's format, compiled for throughput with any batch size.
 
-    `precision` "auto" is bf16 where the processor computes in it, f32 elsewhere. Batch, streams and threads are those
-    of `choice`; without one, what was measured on this machine and remembered, or is once there are photos enough.
-    `threads` alone override that: nothing is measured then.
+    `precision` "auto" is bf16 if the processor supports it, else f32. Batch size, streams and threads are those of
+    `options`; by default those measured on this machine earlier, or the defaults until there are enough photos to
+    measure. With `threads` nothing is measured.
     """
 
     name = "openvino"
@@ -37,82 +37,77 @@ class OpenVINOEngine:
         precision: str = "auto",
         threads: int | None = None,
         *,
-        choice: Choice | None = None,
+        options: InferenceOptions | None = None,
         progress: Progress | None = None,
     ) -> None:
-        runtime = _runtime()
-        core = runtime.Core()
-        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision = _precision(precision, able)
+        openvino = runtime()
+        core = openvino.Core()
+        self.precision = _precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self.key = f"{key}/openvino/{self.precision}"
-        self.machine = ", ".join(
-            (
-                core.get_property("CPU", "FULL_DEVICE_NAME").strip(),
-                f"{choices.cpus()} CPUs",
-                f"OpenVINO {runtime.get_version().partition('-')[0]}",
-            )
-        )
-        self._core, self._xml, self._report = core, xml, progress or Progress()
+        processor = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+        version = openvino.get_version().partition("-")[0]
+        self.machine = f"{processor}, {autotune.cpus()} CPUs, OpenVINO {version}"
+        self._core, self._xml, self._progress = core, xml, progress or Progress()
         if threads is not None and threads < 1:
-            raise UsageError(f"threads={threads}: give 1 or more")
-        if choice is None and threads is not None:
-            choice = Choice(threads=threads)
-        found = choice or choices.remembered(self.key, self.machine)
-        self.choice = found or DEFAULT
-        self._undecided, self._computed, self._since = found is None, 0, 0.0
-        if choice is None and found not in (None, DEFAULT):
-            self._report.log("engine", f"{found}, as measured on this machine")
+            raise UsageError(f"--threads {threads}: give 1 or more")
+        if options is None and threads is not None:
+            options = InferenceOptions(threads=threads)
+        recalled = None if options else autotune.recall(self.key, self.machine)
+        self.options = options or recalled or DEFAULT
+        self._untuned, self._computed, self._started = not (options or recalled), 0, 0.0
+        if recalled not in (None, DEFAULT):
+            self._progress.log("engine", f"{recalled}, as measured on this machine")
 
     @property
     def batch(self) -> int:
-        """Photos a batch."""
-        return self.choice.batch
+        """Photos per batch."""
+        return self.options.batch
 
     @property
     def at_once(self) -> int:
-        """How many batches it computes side by side."""
+        """How many batches it computes at the same time."""
         return max(2, int(self.network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
 
-    def use(self, choice: Choice) -> None:
-        """Compute with this batch, these streams and threads from the next photos on, whatever is measured."""
-        if choice.options != self.choice.options:
+    def use(self, options: InferenceOptions) -> None:
+        """Compute with these options from the next photos on, and measure no others."""
+        if options.properties != self.options.properties:
             vars(self).pop("network", None)
-        self.choice, self._undecided = choice, False
+        self.options, self._untuned = options, False
 
-    def decide(self) -> choices.Measured:
-        """Measure what is fastest here, compute with that, and remember it. Raises EngineError, StorageError."""
-        self._undecided = False
-        found = choices.measure(self._xml, self.precision)
-        self.use(found.choice)
-        choices.remember(self.key, self.machine, found)
-        return found
+    def tune(self) -> AutotuneResult:
+        """Measure the fastest options on this machine, use and remember them. Raises EngineError, StorageError."""
+        self._untuned = False
+        result = autotune.measure(self._xml, self.precision)
+        self.use(result.options)
+        autotune.remember(self.key, self.machine, result)
+        return result
 
     def compile(self) -> None:
-        """Make the network now, not with the first photos."""
+        """Compile the network now instead of with the first photos."""
         self.network  # noqa: B018
 
     @cached_property
     def network(self) -> Any:
-        """The compiled network, made at first use: where all features are known already, it is never made."""
-        with self._complaining():
-            options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision}
+        """The compiled network, compiled at first use: if all features are cached, never."""
+        with self._engine_errors():
+            hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision}
             model = vars(self).pop("_model", None) or self._read()
-            return self._core.compile_model(model, "CPU", options | self.choice.options)
+            return self._core.compile_model(model, "CPU", hints | self.options.properties)
 
     @cached_property
     def _model(self) -> Any:
         return self._read()
 
     def _read(self) -> Any:
-        with self._xml.open("rb") as file:  # what does not look like its own, OpenVINO takes for one of other programs'
+        with self._xml.open("rb") as file:  # OpenVINO would try the formats of other frameworks on anything else
             if not file.read(64).lstrip().startswith(b"<?xml"):
-                raise RuntimeError("it is no network of OpenVINO")
+                raise RuntimeError("it is not an OpenVINO network")
         return self._core.read_model(self._xml)
 
     @cached_property
     def shape(self) -> tuple[int, int]:
-        """The side of its photos in pixels and the length of its features; zeros if it has not one of each."""
-        with self._complaining():
+        """Side of its photos in pixels, number of its features; zeros for a network with other inputs or outputs."""
+        with self._engine_errors():
             network = self.network if "network" in vars(self) else self._model
         ends = (*network.inputs, *network.outputs)
         shapes = [end.partial_shape for end in ends]
@@ -121,66 +116,65 @@ class OpenVINOEngine:
         return int(shapes[0][1].get_length()), int(shapes[1][1].get_length())
 
     @contextmanager
-    def _complaining(self) -> Iterator[None]:
+    def _engine_errors(self) -> Iterator[None]:
         try:
             yield
         except (RuntimeError, OSError) as error:
             reason = str(error).strip().splitlines()[-1].strip()
-            raise EngineError(f"{self._xml} cannot be run by OpenVINO ({reason[:160]}); make the run again") from error
+            raise EngineError(f"OpenVINO cannot run {self._xml} ({reason[:160]}); run `tl finetune` again") from error
 
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
-        """Photos to features, as many batches at a time as the processor has streams, in order.
+        """Photos to features, in order, as many batches at once as the processor has streams.
 
-        The requests are waited for, never given a Python callback: a callback makes OpenVINO's threads take the
-        interpreter's lock, and a network that is freed meanwhile then waits for them forever.
+        It waits for the requests instead of giving them a Python callback: with a callback OpenVINO's threads take
+        the interpreter's lock, and a network that is freed at that moment waits for them for ever.
         """
-        under_way: deque[tuple[Tag, Any]] = deque()
+        running: deque[tuple[Tag, Any]] = deque()
         idle: list[Any] = []
         try:
             for tag, photos in batches:
-                if len(photos) and self._pays(len(photos)):
-                    while under_way:
-                        yield self._finished(*under_way.popleft(), idle)
-                    idle = self._decided()
+                if len(photos) and self._pays_to_tune(len(photos)):
+                    while running:
+                        yield self._finish(*running.popleft(), idle)
+                    self._tune_aloud()
+                    idle = []  # requests of the old network
                 if not len(photos):
-                    under_way.append((tag, None))
+                    running.append((tag, None))
                 else:
                     idle = idle or self._requests()
                     request = idle.pop()
                     request.start_async({0: photos})
-                    under_way.append((tag, request))
-                while under_way and (not idle or under_way[0][1] is None):
-                    yield self._finished(*under_way.popleft(), idle)
-            while under_way:
-                yield self._finished(*under_way.popleft(), idle)
+                    running.append((tag, request))
+                while running and (not idle or running[0][1] is None):
+                    yield self._finish(*running.popleft(), idle)
+            while running:
+                yield self._finish(*running.popleft(), idle)
         finally:
-            for _, request in under_way:
+            for _, request in running:
                 if request is not None:
                     request.wait()
 
     def _requests(self) -> list[Any]:
-        # One more than are computed at once: no stream waits until the caller is done with what came before.
+        # One more than run at once, so that no stream waits while the caller uses a result.
         return [self.network.create_infer_request() for _ in range(self.at_once + 1)]
 
-    def _pays(self, more: int) -> bool:
-        """Whether so many photos have been computed, for so long, that measuring what is fastest is worth its time."""
+    def _pays_to_tune(self, more: int) -> bool:
         now = time.monotonic()
-        self._since = self._since or now
+        self._started = self._started or now
         self._computed += more
-        return self._undecided and self._computed > choices.MANY and now - self._since > choices.LONG
+        enough = self._computed > autotune.MIN_PHOTOS and now - self._started > autotune.MIN_SECONDS
+        return self._untuned and enough
 
-    def _decided(self) -> list[Any]:
-        """Measures what is fastest and says so; gives requests to go on with, none where they are to be made anew."""
+    def _tune_aloud(self) -> None:
         try:
-            with self._report.task("measuring what is fastest here, once", None, "s"):
-                found = self.decide()
+            with self._progress.task("measuring the fastest inference options, once", None, "s"):
+                result = self.tune()
         except (EngineError, StorageError) as error:
-            self._report.warn(str(error))
+            self._progress.warn(str(error))
         else:
-            self._report.log("engine", f"{found}; measured once on this machine, remembered")
-        return []
+            self._progress.log("engine", f"{result}; measured once on this machine")
 
-    def _finished(self, tag: Tag, request: Any, idle: list[Any]) -> tuple[Tag, Vectors]:
+    def _finish(self, tag: Tag, request: Any, idle: list[Any]) -> tuple[Tag, Vectors]:
         if request is None:
             return tag, np.zeros((0, 0), np.float32)
         request.wait()
@@ -193,20 +187,20 @@ class OpenVINOEngine:
         return vectors
 
 
-_LOADING = threading.Lock()
+_IMPORT_LOCK = threading.Lock()
 
 
-def _runtime() -> Any:
-    """OpenVINO without its model converter: that takes as long to load as all the rest, and brings a telemetry client.
+def runtime() -> Any:
+    """The `openvino` module without its model converter, which doubles the import time and adds a telemetry client.
 
-    OpenVINO itself goes on without the converter where it is not installed.
+    OpenVINO itself works without the converter where that is not installed.
     """
     converter = "openvino.tools.ovc"
     modules: dict[str, Any] = sys.modules
-    with _LOADING:  # threads that train at the same time would find the converter half hidden
+    with _IMPORT_LOCK:  # another thread must not see the converter half hidden
         hidden = "openvino" not in modules and converter not in modules
         if hidden:
-            modules[converter] = None  # to Python: not there
+            modules[converter] = None  # Python's mark of a module that is not installed
         try:
             return importlib.import_module("openvino")
         finally:
@@ -214,9 +208,19 @@ def _runtime() -> Any:
                 del modules[converter]
 
 
-def _precision(asked: str, able: list[str]) -> str:
-    if asked == "auto":
-        return "bf16" if "BF16" in able else "f32"
-    if asked == "f32" or asked.upper().replace("F16", "P16") in able or asked.upper() in able:
-        return asked
-    raise EngineError(f"this processor does not compute in {asked}: choose auto or f32")
+def _precision(precision: str, capabilities: list[str]) -> str:
+    if precision == "auto":
+        return "bf16" if "BF16" in capabilities else "f32"
+    if precision == "f32" or {"bf16": "BF16", "f16": "FP16"}[precision] in capabilities:
+        return precision
+    raise EngineError(f"this processor does not compute in {precision}: choose auto or f32")
+
+
+def _open(xml: Path, precision: str, options: InferenceOptions) -> OpenVINOEngine:
+    engine = OpenVINOEngine(xml, "", precision, options=options)
+    engine.compile()
+    return engine
+
+
+if __name__ == "__main__":
+    autotune.serve_request(_open)

@@ -15,9 +15,8 @@ from tl.engines.engine import Photos, Tag, Vectors
 from tl.engines.trunk import trunk_key
 from tl.errors import EngineError
 from tl.networks.backbones import Backbone, Recipe
-from tl.networks.models import build
 from tl.networks.trainable import frozen_part
-from tl.networks.weights import Weights, verify
+from tl.networks.weights import Weights, build, verify
 
 POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16", "f16": "mixed_float16"}
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tl.engines.autotune import Choice, Measured
+from tl.engines.autotune import AutotuneResult, InferenceOptions
 from tl.text import html_table, number, percent
 
 
@@ -65,8 +65,8 @@ class Timing:
     photos: str
     cells: tuple[BatchTiming, ...]
     processes: tuple[ProcessTiming, ...]
-    choices: dict[str, Choice | None]
-    measured: dict[str, Measured]
+    choices: dict[str, InferenceOptions | None]
+    measured: dict[str, AutotuneResult]
     benchmark_app: float | None
 
     @property
@@ -96,7 +96,7 @@ class Timing:
         return html_table(rows, headings, caption=f"{self.run} on {self.machine}; {self.photos}")
 
 
-def benchmark_app(xml: Path, precision: str, side: int, choice: Choice, seconds: int) -> float | None:
+def benchmark_app(xml: Path, precision: str, side: int, choice: InferenceOptions, seconds: int) -> float | None:
     """Images per second by OpenVINO's own benchmark program; None where it is not installed or fails."""
     program = shutil.which("benchmark_app", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]))
     if program is None:
@@ -104,7 +104,7 @@ def benchmark_app(xml: Path, precision: str, side: int, choice: Choice, seconds:
     options = ["-hint", "throughput", "-infer_precision", precision, "-shape", f"[{choice.batch},{side},{side},3]"]
     for name, value in (("-nstreams", choice.streams), ("-nthreads", choice.threads)):
         options += [] if value is None else [name, str(value)]
-    if choice.options:
+    if choice.properties:
         options[1] = "none"  # with a hint, it takes neither streams nor threads
     command = [program, "-m", str(xml.resolve()), "-d", "CPU", *options, "-t", str(seconds)]
     try:

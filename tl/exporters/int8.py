@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tl.engines.openvino import _runtime as runtime
+from tl.engines.openvino import runtime
 from tl.exporters.formats import Pixels
 from tl.exporters.network import silence
 

@@ -18,8 +18,7 @@ from tl.engines.tensorflow import tensorflow
 from tl.errors import RunError
 from tl.exporters.resize import resizing
 from tl.networks.backbones import Recipe
-from tl.networks.models import build
-from tl.networks.weights import Weights, resolve, verify
+from tl.networks.weights import Weights, build, resolve, verify
 from tl.progress import Progress
 from tl.runs.run import Run
 

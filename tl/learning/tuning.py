@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tl.engines import open_engine
 from tl.engines.engine import Photos
-from tl.engines.open import open_engine
 from tl.engines.tensorflow import Devices, training_devices
 from tl.errors import BackboneError, UsageError
 from tl.features.activations import affordable_views, store
@@ -93,9 +93,9 @@ def _parts(job: Job, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[
     """The folded network, its part to train, how deep its layers lie, and the shape of what is stored, if anything."""
     import keras
 
-    from tl.networks.models import build
     from tl.networks.stages import cut_for, depths
     from tl.networks.trainable import fold, upper_part
+    from tl.networks.weights import build
 
     keras.utils.set_random_seed(job.seed)
     if job.scratch:

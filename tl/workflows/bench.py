@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from tl.data.images import ImageLike, read
-from tl.engines.autotune import Choice, Measured, cpus
-from tl.engines.autotune_trials import rate
-from tl.engines.open import PRECISIONS
+from tl.engines import PRECISIONS
+from tl.engines.autotune import AutotuneResult, InferenceOptions, cpus, rate
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.timing import BatchTiming, ProcessTiming, Timing, benchmark_app
 from tl.errors import DataError, EngineError, ImageError, RunError, UsageError
@@ -95,16 +94,16 @@ def _time_batches(run: Run, files: Sequence[Path], options: BenchOptions, progre
     others = precisions[1:] if options.precision else ["f32"] * (first.engine.precision != "f32")
     batches = dict.fromkeys(options.batch)
     rows: list[BatchTiming] = []
-    choices: dict[str, Choice | None] = {}
-    measured: dict[str, Measured] = {}
+    choices: dict[str, InferenceOptions | None] = {}
+    measured: dict[str, AutotuneResult] = {}
     with progress.task("measuring", (1 + len(others)) * len(batches), "rows") as task:
         for predictor in (first, *(_predictor(run, options, precision) for precision in others)):
             engine = predictor.engine
             choices[engine.precision] = None
             if isinstance(engine, OpenVINOEngine):
                 if options.remember:
-                    measured[engine.precision] = engine.decide()
-                choices[engine.precision] = engine.choice
+                    measured[engine.precision] = engine.tune()
+                choices[engine.precision] = engine.options
             for batch in batches:
                 rows.append(_time_batch(predictor, files, batch, options.seconds))
                 task.advance()
@@ -158,7 +157,7 @@ def _fix_batch(predictor: Predictor, batch: int) -> None:
 
     engine = predictor.engine
     if isinstance(engine, OpenVINOEngine):
-        engine.use(replace(engine.choice, batch=batch))
+        engine.use(replace(engine.options, batch=batch))
     elif isinstance(engine, TensorFlowEngine):
         engine.batch = batch
 

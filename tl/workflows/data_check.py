@@ -21,7 +21,7 @@ from tl.doctor.labels import wrong_labels
 from tl.doctor.outliers import outliers
 from tl.doctor.read import Seen, read_all
 from tl.doctor.shortcuts import shortcuts
-from tl.engines.open import open_engine
+from tl.engines import open_engine
 from tl.errors import DataError
 from tl.networks.backbones import backbone as find_backbone
 from tl.networks.weights import resolve

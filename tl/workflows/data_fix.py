@@ -10,7 +10,7 @@ from tl.data.load import load
 from tl.data.write import check_files, check_new, fresh, inside, path_from, places, write_files, write_rows, write_table
 from tl.doctor.plan import KINDS, Plan, plan
 from tl.doctor.read import read_all
-from tl.engines.open import open_named
+from tl.engines import open_named
 from tl.progress import Progress
 
 

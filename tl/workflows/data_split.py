@@ -15,7 +15,7 @@ from tl.data.near_duplicates import Copy, copies, groups
 from tl.data.splits import SIDES, apart, groups_by
 from tl.data.write import check_files, check_new, fresh, inside, places, samples_of, write_files, write_table
 from tl.doctor.read import read_all
-from tl.engines.open import open_named
+from tl.engines import open_named
 from tl.errors import DataError
 from tl.progress import Progress
 

@@ -20,15 +20,15 @@ from tl.data.load import Dataset, load
 from tl.data.near_duplicates import originals
 from tl.data.splits import Split, check_counts, split
 from tl.doctor.glance import glance
+from tl.engines import open_engine
 from tl.engines.engine import Engine
-from tl.engines.open import open_engine
 from tl.engines.trunk import Trunk, prepare
 from tl.errors import DataError
 from tl.evaluation.predictions import Predictions, held_out_images, predict
 from tl.features.extract import Features, extract, survey
 from tl.learning.head import Fit, fit
 from tl.networks.backbones import Backbone, backbone
-from tl.networks.weights import Weights, choices, resolve
+from tl.networks.weights import Weights, pretrained, resolve
 from tl.progress import Progress
 from tl.runs import options, records
 from tl.runs.folder import CHECKPOINT, RUNS, claim_folder, find_interrupted, is_taken, partial_folder
@@ -70,7 +70,7 @@ def finetune(given: Options, *, progress: Progress | None = None, resume: bool =
         given = _stored(given, folder)
     given.check()
     network = _network(given)
-    whole = scratch_wanted(given, not choices(network))
+    whole = scratch_wanted(given, not pretrained(network))
     dataset = load(given.data, download=given.download, offline=given.offline, progress=progress)
     tell_data(dataset, progress)
     check_counts(dataset, validation=given.val)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tl.data.load import Dataset
 from tl.data.splits import Split
+from tl.engines import has_gpu
 from tl.engines.engine import Engine
-from tl.engines.open import has_gpu
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunk import Trunk, content_key, convert
 from tl.errors import EngineError

@@ -9,8 +9,8 @@ from tl.cache import usable_cache
 from tl.data.dataset import Dataset
 from tl.data.images import ImageLike
 from tl.data.load import load
+from tl.engines import open_named
 from tl.engines.engine import Engine
-from tl.engines.open import open_named
 from tl.errors import DataError, UsageError
 from tl.features.extract import Features, extract
 from tl.neighbors import most_similar

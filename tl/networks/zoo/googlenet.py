@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tl.networks.zoo.frame import channel_axis, classified, image, model, pooled
+from tl.networks.zoo import channel_axis, classify, image_input, network, pool
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def googlenet(
     """
     from keras import layers
 
-    inputs = image(input_shape, 224)
+    inputs = image_input(input_shape, 224)
     x = _convolution(inputs, 64, 7, "conv1", stride=2)
     x = _halved(x, "pool1")
     x = _convolution(x, 64, 1, "conv2_reduce")
@@ -68,11 +68,11 @@ def googlenet(
         x = _halved(x, f"pool{group}")
         for module in modules:
             x = _inception(x, module)
-    x = pooled(x, "avg" if include_top else pooling)
+    x = pool(x, "avg" if include_top else pooling)
     if include_top:
         x = layers.Dropout(0.4, name="dropout")(x)
-        x = classified(x, classes, classifier_activation)
-    return model(inputs, x, weights, "googlenet")
+        x = classify(x, classes, classifier_activation)
+    return network(inputs, x, weights, "googlenet")
 
 
 def _inception(x: Any, module: _Inception) -> Any:

@@ -9,7 +9,7 @@ are drawn as He et al. (ICCV 2015) do. Layers have the names of Keras Applicatio
 from pathlib import Path
 from typing import Any
 
-from tl.networks.zoo.frame import channel_axis, classified, image, model, pooled
+from tl.networks.zoo import channel_axis, classify, image_input, network, pool
 
 _WEIGHT_DECAY = 1e-4  # half of it multiplies the squared weights in the paper, all of it in Keras' L2
 
@@ -27,9 +27,9 @@ def resnet18(
     Of these the 9,600 means and variances of its BatchNorm are not trainable. Without its top it ends in 512 features
     ("avg" or "max" pooling) or in its last maps (None).
     """
-    inputs = image(input_shape, 224)
-    x = pooled(_maps(inputs, (2, 2, 2, 2), _basic), "avg" if include_top else pooling)
-    return model(inputs, classified(x, classes, classifier_activation) if include_top else x, weights, "resnet18")
+    inputs = image_input(input_shape, 224)
+    x = pool(_maps(inputs, (2, 2, 2, 2), _basic), "avg" if include_top else pooling)
+    return network(inputs, classify(x, classes, classifier_activation) if include_top else x, weights, "resnet18")
 
 
 def resnet34(
@@ -44,9 +44,9 @@ def resnet34(
 
     Of these 17,024 are not trainable. Without its top it ends as ResNet-18 does.
     """
-    inputs = image(input_shape, 224)
-    x = pooled(_maps(inputs, (3, 4, 6, 3), _basic), "avg" if include_top else pooling)
-    return model(inputs, classified(x, classes, classifier_activation) if include_top else x, weights, "resnet34")
+    inputs = image_input(input_shape, 224)
+    x = pool(_maps(inputs, (3, 4, 6, 3), _basic), "avg" if include_top else pooling)
+    return network(inputs, classify(x, classes, classifier_activation) if include_top else x, weights, "resnet34")
 
 
 def resnet50_cifar(
@@ -65,13 +65,13 @@ def resnet50_cifar(
     """
     import keras
 
-    inputs = image(input_shape, 32)
+    inputs = image_input(input_shape, 32)
     penalty = {"kernel_regularizer": keras.regularizers.L2(_WEIGHT_DECAY)}
-    x = pooled(_maps(inputs, (3, 4, 6, 3), _bottleneck, penalty), "avg" if include_top else pooling)
+    x = pool(_maps(inputs, (3, 4, 6, 3), _bottleneck, penalty), "avg" if include_top else pooling)
     if include_top:
         start = keras.initializers.RandomNormal(stddev=0.01)
-        x = classified(x, classes, classifier_activation, kernel_initializer=start, **penalty)
-    return model(inputs, x, weights, "resnet50_cifar")
+        x = classify(x, classes, classifier_activation, kernel_initializer=start, **penalty)
+    return network(inputs, x, weights, "resnet50_cifar")
 
 
 def _maps(x: Any, blocks: tuple[int, ...], block: Any, penalty: dict[str, Any] | None = None) -> Any:

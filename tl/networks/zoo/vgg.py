@@ -8,7 +8,7 @@ to make its training in steps unnecessary (section 3.1). Layers have the names o
 from pathlib import Path
 from typing import Any
 
-from tl.networks.zoo.frame import classified, flattened, image, model
+from tl.networks.zoo import classify, flatten, image_input, network
 
 # convolutions in each block
 _A = (1, 1, 2, 2, 2)
@@ -30,9 +30,9 @@ def vgg11(
     Without its top it ends in the 4096 features of the last hidden dense layer, behind its dropout, whatever `pooling`
     says.
     """
-    inputs = image(input_shape, 224)
+    inputs = image_input(input_shape, 224)
     outputs = _network(inputs, _A, classes if include_top else None, classifier_activation)
-    return model(inputs, outputs, weights, "vgg11")
+    return network(inputs, outputs, weights, "vgg11")
 
 
 def vgg19(
@@ -47,9 +47,9 @@ def vgg19(
 
     Without its top it ends as VGG-11 does, where Keras Applications' VGG19 ends in 512 pooled maps.
     """
-    inputs = image(input_shape, 224)
+    inputs = image_input(input_shape, 224)
     outputs = _network(inputs, _E, classes if include_top else None, classifier_activation)
-    return model(inputs, outputs, weights, "vgg19")
+    return network(inputs, outputs, weights, "vgg19")
 
 
 def vgg16_cifar(
@@ -65,9 +65,9 @@ def vgg16_cifar(
     The five blocks leave one pixel of 512 maps, so that its first dense layer is a fiftieth of the original's.
     Without its top it ends as VGG-11 does.
     """
-    inputs = image(input_shape, 32)
+    inputs = image_input(input_shape, 32)
     outputs = _network(inputs, _D, classes if include_top else None, classifier_activation)
-    return model(inputs, outputs, weights, "vgg16_cifar")
+    return network(inputs, outputs, weights, "vgg16_cifar")
 
 
 def _network(x: Any, configuration: tuple[int, ...], classes: int | None, activation: str | None) -> Any:
@@ -77,8 +77,8 @@ def _network(x: Any, configuration: tuple[int, ...], classes: int | None, activa
         for at in range(1, convolutions + 1):
             x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"block{block}_conv{at}")(x)
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-    x = flattened(x)
+    x = flatten(x)
     for at in (1, 2):
         x = layers.Dense(4096, "relu", name=f"fc{at}")(x)
         x = layers.Dropout(0.5, name=f"drop{at}")(x)
-    return x if classes is None else classified(x, classes, activation)
+    return x if classes is None else classify(x, classes, activation)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tl.data.images import decode, fit, read
 from tl.data.load import Dataset, load
-from tl.engines.open import has_gpu
+from tl.engines import has_gpu
 from tl.engines.tensorflow import tensorflow
 from tl.errors import DataError, ImageError, UsageError
 from tl.features.activations import MARGIN
