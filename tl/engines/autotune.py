@@ -121,6 +121,11 @@ def remember(key: str, machine: str, result: AutotuneResult, where: Settings | N
         scratch.write_text(json.dumps(dict(list(entries.items())[-MAX_ENTRIES:]), indent=1), encoding="utf-8")
 
 
+def pays(photos: int, seconds: float) -> bool:
+    """Whether measuring pays after so many photos and seconds with more photos waiting."""
+    return photos > MIN_PHOTOS and seconds > MIN_SECONDS
+
+
 def measure(xml: Path, precision: str) -> AutotuneResult:
     """Measure the options of an OpenVINO network in a child process. Raises EngineError."""
     request = json.dumps({"xml": str(xml.resolve()), "precision": precision, "seconds": BUDGET})
