@@ -1,11 +1,11 @@
-"""What `tl data check` finds of faults planted into the dogs-vs-cats photos and into CIFAR-100, by a seed.
+"""Measure how many faults `tl data check` finds that were planted into the dogs-vs-cats photos and into CIFAR-100.
 
 python bench/doctor.py [--seed 0] [--per-class 100]     recall and precision on both
-python bench/doctor.py --speed                          seconds and memory on 50,000 images with kept features
+python bench/doctor.py --speed                          seconds and memory for 50,000 images with cached features
 
-Two labels in a hundred are flipped, ten files destroyed, and thirty changed copies of training photos put among the
-validation photos: resized, re-compressed, mirrored, cropped by 4 to 16 %, darker or brighter. Pairs that are found in
-the photos as they are are shown and count neither way; look at them (--pairs DIR writes them side by side).
+2% of the labels are flipped, ten files are destroyed, and thirty changed copies of training photos are added to the
+validation photos: resized, re-compressed, mirrored, cropped by 4 to 16%, darkened or brightened. Pairs in the original
+photos are counted neither as right nor as wrong; --pairs DIR writes them side by side, to look at.
 """
 
 import argparse
@@ -19,14 +19,12 @@ from planted import Planted, plant
 
 from tl.data.dataset import Dataset
 from tl.data.load import load
-from tl.data.near_duplicates import copies
+from tl.data.near_duplicates import Copy, copies
 from tl.doctor.findings import Finding
-from tl.doctor.read import Seen, read_all
-from tl.engines import open_engine
-from tl.networks.backbones import backbone
-from tl.networks.weights import resolve
 from tl.progress import Progress
-from tl.workflows.data_check import check, examine
+from tl.workflows.data_check import Measured, check, examine, measure
+
+Pair = frozenset[str]
 
 
 def main() -> None:
@@ -35,107 +33,107 @@ def main() -> None:
     parser.add_argument("--per-class", type=int, default=100)
     parser.add_argument("--pairs", type=Path)
     parser.add_argument("--speed", action="store_true")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if given.speed:
-            speed(cifar_folder(folder / "cifar", 500))
+        if options.speed:
+            time_check(cifar_folder(folder / "cifar", 500))
             return
         if PHOTOS.is_dir():
-            measure("dogs-vs-cats", PHOTOS, "*.jpg", folder / "photos", given.seed, given.pairs)
+            measure_recall("dogs-vs-cats", PHOTOS, "*.jpg", folder / "photos", options)
         if CIFAR.is_file():
-            whole = cifar_folder(folder / "whole", given.per_class)
-            measure("CIFAR-100", whole, "*.png", folder / "cifar", given.seed, given.pairs)
+            images = cifar_folder(folder / "whole", options.per_class)
+            measure_recall("CIFAR-100", images, "*.png", folder / "cifar", options)
 
 
-def measure(name: str, photos: Path, pattern: str, folder: Path, seed: int, pairs: Path | None) -> None:
-    made = plant(list(photos.rglob(pattern)), folder, seed=seed, flips=0.02, copies=30, corrupt=10)
-    clean, clean_seen = seen(photos)
-    natural = {frozenset(Path(file).name for file in pair) for pair in found_pairs(clean, clean_seen)}
-    dataset, looked = seen(folder)
-    findings, _ = examine(dataset, looked)
-    print(f"{name}: {made.images:,} images, seed {seed}")
-    corrupt(made, findings)
-    copied(made, found_pairs(dataset, looked), natural)
-    flipped(made, findings)
-    if pairs is not None:
-        draw(clean, clean_seen, pairs / name)
+def measure_recall(name: str, photos: Path, pattern: str, folder: Path, options: argparse.Namespace) -> None:
+    planted = plant(list(photos.rglob(pattern)), folder, seed=options.seed, flips=0.02, copies=30, corrupt=10)
+    original, original_values = measured(photos)
+    natural = {frozenset(Path(file).name for file in pair) for pair in pairs_of(original, original_values)}
+    dataset, values = measured(folder)
+    findings, _ = examine(dataset, values)
+    print(f"{name}: {planted.images:,} images, seed {options.seed}")
+    print_corrupt(planted, findings)
+    print_copies(planted, pairs_of(dataset, values), natural)
+    print_flipped(planted, findings)
+    if options.pairs is not None:
+        draw_pairs(original, copies_of(original_values), options.pairs / name)
 
 
-def seen(data: Path) -> tuple[Dataset, Seen]:
-    dataset = load(str(data))
-    network = backbone("resnet50")
-    engine = open_engine(network, resolve(network))
-    return dataset, read_all(dataset.images, engine, network.recipe, network.features, Progress())
+def measured(data: Path) -> tuple[Dataset, Measured]:
+    dataset = load(data, progress=Progress())
+    return dataset, measure(dataset, "resnet50", progress=Progress())
 
 
-def found_pairs(dataset: Dataset, looked: Seen) -> list[frozenset[str]]:
-    found = copies(looked.looks, looked.features, looked.usable)
-    return [frozenset((dataset.names[copy.first], dataset.names[copy.second])) for copy in found]
+def copies_of(values: Measured) -> list[Copy]:
+    return copies(values.stats, values.features, values.usable)
 
 
-def corrupt(made: Planted, findings: tuple[Finding, ...]) -> None:
-    found = {file for finding in findings if finding.severity == "error" for file in finding.files}
+def pairs_of(dataset: Dataset, values: Measured) -> list[Pair]:
+    return [frozenset((dataset.names[copy.first], dataset.names[copy.second])) for copy in copies_of(values)]
+
+
+def print_corrupt(planted: Planted, findings: tuple[Finding, ...]) -> None:
+    errors = [finding for finding in findings if finding.severity == "error"]
+    found = {file for finding in errors for file in finding.files}
     wrong = {
-        file
-        for finding in findings
-        if finding.severity == "error" and finding.kind not in ("leak", "two labels")
-        for file in finding.files
-    } - made.corrupt
-    print(f"  corrupt files        {len(made.corrupt & found)} of {len(made.corrupt)}, {len(wrong)} others called so")
+        file for each in errors if each.kind not in ("leak", "two labels") for file in each.files
+    } - planted.corrupt
+    print(f"  corrupt files        {len(planted.corrupt & found)} of {len(planted.corrupt)}, {len(wrong)} others")
 
 
-def copied(made: Planted, found: list[frozenset[str]], natural: set[frozenset[str]]) -> None:
-    there = set(found)
-    hit = set(made.copies) & there
-    known = [pair for pair in there - hit if frozenset(Path(file).name for file in pair) in natural]
-    # A copy of a photo that was there twice already is a copy of both.
-    twice = [pair for pair in there - hit - set(known) if any(Path(file).name.startswith("copy-") for file in pair)]
-    twice = [pair for pair in twice if _through(pair, made, natural)]
-    counted = len(there) - len(known) - len(twice)
-    precision = len(hit) / counted if counted else 1.0
-    print(f"  changed copies       {len(hit)} of {len(made.copies)}, precision {precision:.1%} of {counted}")
-    print(f"                       {len(natural)} pairs in the photos as they are")
-    for pair in set(made.copies) - hit:
-        print(f"    missed: {made.copies[pair]}, {', '.join(sorted(pair))}")
+def print_copies(planted: Planted, pairs: list[Pair], natural: set[Pair]) -> None:
+    found = set(pairs)
+    hits = set(planted.copies) & found
+    known = {pair for pair in found - hits if frozenset(Path(file).name for file in pair) in natural}
+    # A copy of a photo that has a natural copy is a copy of both.
+    twice = {pair for pair in found - hits - known if is_copy_of_natural_pair(pair, planted, natural)}
+    counted = len(found) - len(known) - len(twice)
+    precision = len(hits) / counted if counted else 1.0
+    print(f"  changed copies       {len(hits)} of {len(planted.copies)}, precision {precision:.1%} of {counted}")
+    print(f"                       {len(natural)} pairs in the original photos")
+    for pair in set(planted.copies) - hits:
+        print(f"    missed: {planted.copies[pair]}, {', '.join(sorted(pair))}")
 
 
-def _through(pair: frozenset[str], made: Planted, natural: set[frozenset[str]]) -> bool:
-    copy = next(file for file in pair if Path(file).name.startswith("copy-"))
+def is_copy_of_natural_pair(pair: Pair, planted: Planted, natural: set[Pair]) -> bool:
+    copy = next((file for file in pair if Path(file).name.startswith("copy-")), None)
+    if copy is None:
+        return False
     other = next(file for file in pair if file != copy)
-    source = next(file for planted in made.copies for file in planted if copy in planted and file != copy)
+    source = next(file for names in planted.copies for file in names if copy in names and file != copy)
     return frozenset((Path(source).name, Path(other).name)) in natural
 
 
-def flipped(made: Planted, findings: tuple[Finding, ...]) -> None:
-    ranking = sorted((found for found in findings if found.kind.endswith("label")), key=lambda found: -found.score)
-    first = ranking[: round(0.03 * made.images)]
-    hit = made.flipped & {found.files[0] for found in first}
-    sure = [found for found in ranking if found.severity == "warning"]
-    right = made.flipped & {found.files[0] for found in sure}
-    print(f"  flipped labels       {len(hit)} of {len(made.flipped)} among the first {len(first)} of the ranking")
-    print(f"                       {len(right)} of {len(sure)} warnings are flipped labels")
+def print_flipped(planted: Planted, findings: tuple[Finding, ...]) -> None:
+    ranked = sorted((each for each in findings if each.kind.endswith("label")), key=lambda each: -each.score)
+    first = ranked[: round(0.03 * planted.images)]
+    hits = planted.flipped & {each.files[0] for each in first}
+    warnings = [each for each in ranked if each.severity == "warning"]
+    right = planted.flipped & {each.files[0] for each in warnings}
+    print(f"  flipped labels       {len(hits)} of {len(planted.flipped)} among the first {len(first)} of the ranking")
+    print(f"                       {len(right)} of {len(warnings)} warnings are flipped labels")
 
 
-def draw(dataset: Dataset, looked: Seen, folder: Path) -> None:
-    """Every pair of copies in the photos as they are, side by side."""
+def draw_pairs(dataset: Dataset, found: list[Copy], folder: Path) -> None:
+    """Write every pair of copies in the original photos, side by side."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    for place, copy in enumerate(copies(looked.looks, looked.features, looked.usable)):
+    for number, copy in enumerate(found):
         sheet = Image.new("RGB", (400, 200))
         for side, index in enumerate((copy.first, copy.second)):
             sheet.paste(Image.open(str(dataset.images[index])).convert("RGB").resize((200, 200)), (200 * side, 0))
-        sheet.save(folder / f"{place:04}-{copy.likeness:.3f}.png")
+        sheet.save(folder / f"{number:04}-{copy.likeness:.3f}.png")
 
 
-def speed(folder: Path) -> None:
-    check(folder)  # keeps the features
+def time_check(folder: Path) -> None:
+    check(folder, page=False)  # fills the cache
     started = time.monotonic()
-    diagnosis = check(folder)
+    diagnosis = check(folder, page=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{len(diagnosis.dataset.names):,} images in {time.monotonic() - started:.1f} s, peak memory {peak:,.0f} MB")
-    print({kind: len(found) for kind, found in diagnosis.kinds.items()})
+    print({kind: len(findings) for kind, findings in diagnosis.kinds.items()})
 
 
 if __name__ == "__main__":

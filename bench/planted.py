@@ -1,4 +1,4 @@
-"""A copy of a folder of labelled photos with faults planted in it by a seed, and the list of what was planted."""
+"""Copy a folder of labelled photos and plant faults in the copy, chosen by a seed."""
 
 import random
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Change = Callable[[Image.Image, random.Random], Image.Image]
 
 @dataclass
 class Planted:
-    """By name within the folder: labels that were flipped, files that were destroyed, pairs and the kind of copy."""
+    """What was planted, by file name: flipped labels, destroyed files, and pairs of copies with the kind of change."""
 
     folder: Path
     images: int = 0
@@ -53,44 +53,44 @@ COPIES: dict[str, Change] = {
 
 
 def plant(photos: list[Path], folder: Path, *, seed: int, flips: float, copies: int, corrupt: int) -> Planted:
-    """Photos (each in the folder of its class) as train/ and validation/ in `folder`, with faults.
+    """Copy photos (each in the folder of its class) to train/ and validation/ in `folder`, with faults.
 
-    A fifth goes to validation. `flips` is the share put into another class, `copies` changed copies of training
-    photos go to validation, and `corrupt` files are destroyed in five ways.
+    A fifth goes to validation. The fraction `flips` is put into another class, `copies` changed copies of training
+    photos are added to validation, and `corrupt` files are destroyed in five ways.
     """
     draw = random.Random(seed)
-    made = Planted(folder)
+    planted = Planted(folder)
     photos = sorted(photos)
     draw.shuffle(photos)
     classes = sorted({photo.parent.name for photo in photos})
     broken, flipped = photos[:corrupt], set(photos[corrupt : corrupt + round(flips * len(photos))])
     training = []
-    for place, photo in enumerate(photos):
-        part = "validation" if place % 5 == 4 else "train"
+    for number, photo in enumerate(photos):
+        part = "validation" if number % 5 == 4 else "train"
         label = photo.parent.name
         if photo in flipped:
             label = draw.choice([other for other in classes if other != label])
         name = f"{part}/{label}/{photo.name}"
         content = photo.read_bytes()
-        if place < len(broken):
-            content = destroyed(content, place % 5, draw)
-            made.corrupt.add(name)
+        if number < len(broken):
+            content = destroyed(content, number % 5, draw)
+            planted.corrupt.add(name)
         elif photo in flipped:
-            made.flipped.add(name)
+            planted.flipped.add(name)
         elif part == "train":
             training.append((photo, name))
         _write(folder / name, content)
-    for place, (photo, name) in enumerate(draw.sample(training, copies)):
-        kind = list(COPIES)[place % len(COPIES)]
-        copy = f"validation/{photo.parent.name}/copy-{place:02}{photo.suffix}"
+    for number, (photo, name) in enumerate(draw.sample(training, copies)):
+        kind = list(COPIES)[number % len(COPIES)]
+        copy = f"validation/{photo.parent.name}/copy-{number:02}{photo.suffix}"
         _write(folder / copy, _encoded(COPIES[kind](Image.open(photo).convert("RGB"), draw), photo.suffix))
-        made.copies[frozenset((name, copy))] = kind
-    made.images = len(photos) + copies
-    return made
+        planted.copies[frozenset((name, copy))] = kind
+    planted.images = len(photos) + copies
+    return planted
 
 
 def destroyed(content: bytes, way: int, draw: random.Random) -> bytes:
-    """Half a file, nothing, words, zeros, or a file with a hole in its head."""
+    """Half of the file, an empty file, HTML, zeros, or a file with a damaged header."""
     hole = bytearray(content)
     hole[2:400] = draw.randbytes(398)
     return (content[: len(content) // 2], b"", b"<html>404 not found</html>", bytes(len(content)), bytes(hole))[way]

@@ -43,7 +43,6 @@ LAYERS = [
     "__main__",
 ]
 HEAVY = {
-    "cleanlab",
     "sklearn",
     "threadpoolctl",
     "tensorflow",

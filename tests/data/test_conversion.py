@@ -146,6 +146,6 @@ def test_the_command(tl: Tl, photos_folder: Path, tmp_path: Path):
 
 
 def test_the_forms_of_the_command_are_those_of_the_library():
-    from tl.commands.data_get import _FORMS
+    from tl.commands.data import _FORMS
 
     assert tuple(WRITERS) == _FORMS

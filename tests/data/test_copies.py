@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from support.data_sets import dataset, photo, seen
+from support.data_sets import dataset, measured, photo
 from tl.data.image_stats import hashes, measure_images
 from tl.data.near_duplicates import copies, overlaps, textured
 from tl.neighbors import pairs_above, projected, unit
@@ -35,10 +35,10 @@ def test_a_changed_copy_is_found_and_nothing_else(change: str):
     images = {f"a/{seed:02}.png": photo(seed) for seed in range(40)}
     images["b/copy.png"] = CHANGES[change](photo(7))
     made = dataset(images)
-    looked = seen(made)
+    looked = measured(made)
     # The copy's features are near those of its source, as a network's are; the rest of the work is to be seen.
     looked.features[40] = looked.features[7] * np.float32(1.02)
-    found = copies(looked.looks, looked.features, looked.usable)
+    found = copies(looked.stats, looked.features, looked.usable)
     assert [(copy.first, copy.second, copy.identical) for copy in found] == [(7, 40, False)]
     assert found[0].mirrored == (change == "mirrored")
 
@@ -52,29 +52,29 @@ def test_the_same_bytes_are_the_first_of_them_and_each_other_one():
 
 def test_alike_pictures_with_features_of_different_things_are_no_copies():
     made = dataset({f"a/{seed:02}.png": photo(seed) for seed in range(20)} | {"b/1.png": photo(3).resize((60, 45))})
-    looked = seen(made)
+    looked = measured(made)
     looked.features[20] = -looked.features[3]
-    assert copies(looked.looks, looked.features, looked.usable) == []
+    assert copies(looked.stats, looked.features, looked.usable) == []
 
 
 def test_pictures_of_nothing_are_no_copies():
     blank = {f"a/{level}.png": Image.new("RGB", (50, 40), (level, level, level)) for level in range(100, 140)}
-    looked = seen(dataset(blank))
-    assert copies(looked.looks, np.ones((40, 8), np.float32), looked.usable) == []
+    looked = measured(dataset(blank))
+    assert copies(looked.stats, np.ones((40, 8), np.float32), looked.usable) == []
 
 
 def test_broken_pictures_do_not_shift_the_others():
     made = dataset({f"a/{seed}.png": photo(seed) for seed in range(6)} | {"b/1.png": photo(4)})
-    looked = seen(made)
+    looked = measured(made)
     usable = np.array([0, 2, 4, 6], np.int64)
-    found = copies(looked.looks, looked.features[usable], usable)
+    found = copies(looked.stats, looked.features[usable], usable)
     assert [(copy.first, copy.second) for copy in found] == [(4, 6)]
 
 
 def test_few_pictures():
-    one = seen(dataset({"a/1.png": photo(1)}))
-    assert copies(one.looks, one.features, one.usable) == []
-    assert copies(one.looks, one.features[:0], one.usable[:0]) == []
+    one = measured(dataset({"a/1.png": photo(1)}))
+    assert copies(one.stats, one.features, one.usable) == []
+    assert copies(one.stats, one.features[:0], one.usable[:0]) == []
 
 
 def test_the_mirrored_hash_is_the_hash_of_the_mirror_image():
@@ -144,5 +144,5 @@ def test_projection_keeps_angles():
 
 
 def _parts(made):
-    looked = seen(made)
-    return looked.looks, looked.features, looked.usable
+    looked = measured(made)
+    return looked.stats, looked.features, looked.usable

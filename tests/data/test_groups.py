@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from support.data_sets import dataset, photo, write
 from tl.data.load import load
-from tl.data.splits import groups_by
-from tl.doctor.duplicates import torn
-from tl.errors import UsageError
+from tl.data.splits import apart, groups_by
+from tl.errors import DataError, UsageError
 
 TINY = photo(0, 8, 8)
 IMAGES = {f"{label}/p{patient}_{at}.png": TINY for label in ("cat", "dog") for patient in (1, 2) for at in range(2)}
@@ -42,14 +44,45 @@ def test_what_cannot_be_meant_is_refused(given: str, said: str):
         groups_by(dataset(IMAGES), "photos/", given)
 
 
-def test_groups_on_both_sides_are_found():
-    made = dataset(IMAGES)
-    groups = groups_by(made, "photos/", r"(p\d)_")
-    parts = ["train", "train", "train", "validation"] + ["train"] * 4
-    (found,) = torn(made, groups, parts, given=True)
-    assert (found.severity, found.files) == ("error", ("cat/p2_1.png",))
-    assert found.evidence == "group p2 has photos in train and in validation"
-    (by_default,) = torn(made, groups, parts, given=False)
-    assert by_default.severity == "warning"
-    assert torn(made, groups, ["train"] * 8, given=True) == []
-    assert torn(made, [""] * 8, parts, given=True) == []
+@settings(max_examples=60, deadline=None)
+@given(some.data())
+def test_units_stay_whole_and_every_class_is_on_each_side(draw: some.DataObject):
+    classes = draw.draw(some.integers(2, 4))
+    single = draw.draw(some.integers(3, 12))
+    labels = np.array([at % classes for at in range(classes * single)])
+    units = np.arange(len(labels))
+    tied = draw.draw(some.lists(some.integers(0, len(labels) - 1), max_size=len(labels) // 3))
+    for at in tied:
+        units[at] = units[tied[0]]
+    units = np.unique(units, return_inverse=True)[1]
+    prints = [bytes([at]) for at in range(len(labels))]
+    shares = {"test": draw.draw(some.sampled_from([0, 0.1, 0.3])), "validation": 0.25}
+    try:
+        found = apart(labels, units, prints, [str(at) for at in range(classes)], shares, 1)
+    except DataError:
+        return
+    for unit in set(units.tolist()):
+        assert len({found[at] for at in np.flatnonzero(units == unit)}) == 1
+    for label in range(classes):
+        assert {found[at] for at in np.flatnonzero(labels == label)} == {"train", "validation"} | (
+            {"test"} if shares["test"] else set()
+        )
+
+
+def test_a_group_goes_where_it_brings_the_share_nearer():
+    labels, prints = np.zeros(20, np.int64), [bytes([at]) for at in range(20)]
+    for size in (3, 5):  # of 20 a tenth: a group of 3 is nearer to 2 than none, one of 5 is not
+        units = np.concatenate([np.full(size, 0), np.arange(1, 21 - size)])
+        held = [apart(labels, units, prints, ["a"], {"validation": 0.1}, seed)[0] for seed in range(100)]
+        assert ("validation" in held) == (size == 3)
+
+
+def test_the_order_of_files_changes_nothing():
+    draw = np.random.default_rng(0)
+    labels, units = np.arange(40) % 2, np.arange(40) // 2 * 2 + np.arange(40) % 2
+    units = np.unique(units, return_inverse=True)[1]
+    prints = [draw.bytes(8) for _ in range(40)]
+    first = apart(labels, units, prints, ["a", "b"], {"validation": 0.2}, 0)
+    order = draw.permutation(40)
+    second = apart(labels[order], units[order], [prints[at] for at in order], ["a", "b"], {"validation": 0.2}, 0)
+    assert [first[at] for at in order] == second

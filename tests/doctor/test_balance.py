@@ -1,49 +1,86 @@
-"""What each class has to learn from and to check with."""
+"""Counts per class, the findings about them, and the statistics of a data set."""
+
+import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from support.data_sets import dataset, photo
-from tl.doctor.balance import ClassCount, balance, counts
+from support.data_sets import dataset, photo, write
+from tl.data.image_stats import measure_images
+from tl.data.load import load
+from tl.doctor.balance import ClassCount, balance_findings, class_counts, dataset_stats
 
 
-def one(name: str, images: int = 50, different: int | None = None, held: int = 10) -> ClassCount:
-    return ClassCount(name, images, images if different is None else different, images - held, held, 0)
+def class_count(name: str, images: int = 50, distinct: int | None = None, held_out: int = 10) -> ClassCount:
+    return ClassCount(name, images, images if distinct is None else distinct, images - held_out, held_out, 0)
 
 
-def test_classes_are_counted_by_part_and_without_copies():
-    made = dataset({f"{label}/{at}.png": photo(at, 8, 8) for label in ("cat", "dog") for at in range(3)})
+def test_class_counts_per_part_and_without_copies():
+    images = dataset({f"{label}/{at}.png": photo(at, 8, 8) for label in ("cat", "dog") for at in range(3)})
     groups = np.array([0, 0, 1, 2, 3, 4])
     parts = ["train", "train", "validation", "test", None, "train"]
-    usable = np.array([0, 1, 2, 3, 4])
-    assert counts(made, groups, parts, usable) == [ClassCount("cat", 3, 2, 2, 1, 0), ClassCount("dog", 2, 2, 0, 0, 1)]
+    counts = class_counts(images, groups, parts, np.array([0, 1, 2, 3, 4]))
+    assert counts == [ClassCount("cat", 3, 2, 2, 1, 0), ClassCount("dog", 2, 2, 0, 0, 1)]
 
 
-def test_even_classes_of_enough_photos_have_no_findings():
-    assert balance([one("cat"), one("dog", 60)]) == []
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ([class_count("cat"), class_count("dog", 60)], []),
+        (
+            [class_count("a", 10, held_out=10), class_count("b", 12, held_out=5), class_count("c", 12, held_out=2)],
+            [
+                ("few photos", "error", "class a has 0 training photos"),
+                ("few photos", "warning", "class b has 7 training photos"),
+                ("few photos", "note", "class c has 2 held-out photos, too few to measure its accuracy"),
+            ],
+        ),
+        (
+            [class_count("cat", 50, 30), class_count("dog")],
+            [("copies", "warning", "class cat has 50 photos, but only 30 distinct ones")],
+        ),
+        (
+            [class_count("cat", 1000), class_count("dog", 100)],
+            [
+                (
+                    "imbalance",
+                    "note",
+                    "class cat has 1,000 distinct photos, class dog has 100: 10.0 times as many",
+                )
+            ],
+        ),
+        (
+            [ClassCount("cat", 10, 10, 0, 0, 0), ClassCount("dog", 4, 4, 0, 0, 0)],
+            [("few photos", "warning", "class dog has 4 photos")],
+        ),
+        (
+            [ClassCount("cat", 1, 1, 0, 0, 0)],
+            [
+                (
+                    "few photos",
+                    "error",
+                    "class cat has 1 photo; at least 2 are needed, one for training and one for validation",
+                )
+            ],
+        ),
+    ],
+    ids=["balanced", "few", "copies", "imbalance", "no split", "one photo"],
+)
+def test_balance_findings(classes: list[ClassCount], expected: list[tuple[str, str, str]]):
+    assert [(each.kind, each.severity, each.evidence) for each in balance_findings(classes)] == expected
 
 
-def test_too_little_to_learn_from_is_graver_than_too_little_to_check_with():
-    found = balance([one("a", 10, held=10), one("b", 12, held=5), one("c", 12, held=2)])
-    assert [(each.kind, each.severity) for each in found] == [("few photos", s) for s in ("error", "warning", "note")]
-    assert "class b has 7 photos to learn from" in found[1].evidence
-
-
-def test_copies_do_not_count_twice():
-    (found,) = balance([one("cat", 50, 30), one("dog")])
-    assert (found.kind, found.severity) == ("copies", "warning")
-    assert "50 photos, but only 30 different ones" in found.evidence
-
-
-def test_uneven_classes_are_named_with_how_uneven():
-    (found,) = balance([one("cat", 1000), one("dog", 100)])
-    assert (found.kind, found.severity) == ("imbalance", "note")
-    assert "10.0 times as many" in found.evidence
-    assert "add photos of dog" in found.mend
-
-
-def test_where_there_is_no_split_only_classes_that_are_too_small_are_at_fault():
-    found = balance([ClassCount(name, count, count, 0, 0, 0) for name, count in (("cat", 20), ("dog", 4), ("wolf", 1))])
-    assert [(one.severity, one.evidence) for one in found if one.kind == "few photos"] == [
-        ("warning", "class dog has 4 photos"),
-        ("error", "class wolf has 1 photo; it takes one to learn from and one to check with"),
-    ]
+def test_dataset_stats_count_readable_broken_and_identical_images(tmp_path: Path):
+    files = {f"{part}/{label}/{at}.png": photo(at) for part in ("train", "val") for label in "ab" for at in range(2)}
+    images = load(
+        write(tmp_path / "photos", files | {"train/a/broken.jpg": b"\xff\xd8\xff", "train/b/9.png": photo(9)})
+    )
+    stats = dataset_stats(images, measure_images(images.images))
+    assert (stats.images, stats.broken, stats.identical) == (9, 1, 6)
+    assert stats.per_class == {"a": 4, "b": 5}
+    assert stats.parts == {"train": 5, "validation": 4}
+    assert stats.formats == {"PNG RGB": 9}
+    assert stats.percentiles["width"] == (120.0,) * 5
+    assert json.loads(json.dumps(stats.as_dict()))["classes"] == {"a": 4, "b": 5}
+    assert "<td>b</td><td>5</td>" in stats._repr_html_()

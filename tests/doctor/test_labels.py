@@ -1,4 +1,4 @@
-"""Flipped labels come first; labels that are right are left alone."""
+"""Flipped labels are found and ranked first, correct labels are left alone, and cleanlab agrees."""
 
 from pathlib import Path
 
@@ -6,27 +6,29 @@ import numpy as np
 import pytest
 
 from support.data_sets import dataset, photo
-from tl.doctor.labels import probabilities, suspects, wrong_labels
+from tl.data.load import load
+from tl.doctor.labels import held_out_probabilities, label_errors, label_findings, suspect_labels
 from tl.errors import DataError
 from tl.networks.weights import Weights
-from tl.workflows.data_check import check
+from tl.progress import Progress
+from tl.workflows.data_check import check, measure
 
 CLASSES = 4
 
 
-def made(count: int = 400, size: int = 24, flips: int = 12, seed: int = 0):
-    """Features of four clouds, and labels of which some are flipped."""
+def four_clouds(count: int = 400, size: int = 24, flips: int = 12, seed: int = 0, spread: float = 0.5):
+    """Features of four clouds, their labels with some flipped, the true labels, and the flipped rows."""
     draw = np.random.default_rng(seed)
     true = np.arange(count) % CLASSES
-    features = np.abs(3 * np.eye(CLASSES, size)[true] + 0.5 * draw.standard_normal((count, size))).astype(np.float32)
+    clouds = 3 * np.eye(CLASSES, size)[true] + spread * draw.standard_normal((count, size))
     labels = true.copy()
     flipped = draw.permutation(count)[:flips]
     labels[flipped] = (labels[flipped] + draw.integers(1, CLASSES, flips)) % CLASSES
-    return features, labels, true, set(flipped.tolist())
+    return np.abs(clouds).astype(np.float32), labels, true, set(flipped.tolist())
 
 
-def uneven(many: int, few: int, seed: int):
-    """Features of two clouds, more than photos; two of the larger and one of the smaller are labelled wrong."""
+def two_uneven_clouds(many: int, few: int, seed: int):
+    """More features than photos; two labels of the large class and one of the small are wrong."""
     draw = np.random.default_rng(seed)
     labels = np.repeat([0, 1], [many, few])
     flipped = {0, 1, many}
@@ -36,96 +38,120 @@ def uneven(many: int, few: int, seed: int):
     return features.astype(np.float32), labels, flipped
 
 
-def test_flipped_labels_are_found_and_named_aright():
-    features, labels, true, flipped = made()
-    found = suspects(features, labels, CLASSES, np.arange(len(labels)))
-    assert {one.place for one in found[:12]} == flipped
-    assert all(one.looks_like == true[one.place] and one.given == labels[one.place] for one in found[:12])
-    assert sum(one.sure for one in found[:12]) >= 6
-    assert not any(one.sure for one in found[12:])
-    assert [one.given_share for one in found] == sorted(one.given_share for one in found)
+def test_flipped_labels_come_first_with_the_right_class():
+    features, labels, true, flipped = four_clouds()
+    suspects = suspect_labels(features, labels, CLASSES, np.arange(400))
+    assert {each.row for each in suspects[:12]} == flipped
+    assert all(each.looks_like == true[each.row] and each.label == labels[each.row] for each in suspects[:12])
+    assert sum(each.is_sure for each in suspects[:12]) >= 6
+    assert not any(each.is_sure for each in suspects[12:])
+    assert [each.label_probability for each in suspects] == sorted(each.label_probability for each in suspects)
 
 
-def test_more_features_than_photos_are_as_well_judged():
-    features, labels, _, flipped = made(count=120, size=300, flips=4)
-    assert {one.place for one in suspects(features, labels, CLASSES, np.arange(120))[:4]} == flipped
+def test_flipped_labels_with_more_features_than_photos():
+    features, labels, _, flipped = four_clouds(count=120, size=300, flips=4)
+    assert {each.row for each in suspect_labels(features, labels, CLASSES, np.arange(120))[:4]} == flipped
 
 
-def test_right_labels_are_not_doubted():
-    features, labels, _, _ = made(flips=0)
-    found = suspects(features, labels, CLASSES, np.arange(len(labels)))
-    assert len(found) <= 3
-    assert not any(one.sure for one in found)
+def test_correct_labels_are_not_sure_suspects():
+    features, labels, _, _ = four_clouds(flips=0)
+    suspects = suspect_labels(features, labels, CLASSES, np.arange(400))
+    assert len(suspects) <= 3
+    assert not any(each.is_sure for each in suspects)
 
 
-def test_a_photo_is_judged_without_its_copies():
-    features, labels, true, _ = made(count=80, flips=0)
+def test_copies_are_held_out_together():
+    features, labels, true, _ = four_clouds(count=80, flips=0)
     labels[:10] = (true[0] + 1) % CLASSES
     features[:10] = features[0] * 4
-    alone = probabilities(features, labels, CLASSES, np.r_[np.zeros(10, np.int64), np.arange(1, 71)], seed=0)
-    together = probabilities(features, labels, CLASSES, np.arange(80), seed=0)
-    assert alone[:10, labels[0]].max() < 0.5 < together[:10, labels[0]].min()
+    grouped = np.r_[np.zeros(10, np.int64), np.arange(1, 71)]
+    with_groups = held_out_probabilities(features, labels, CLASSES, grouped, seed=0)
+    without = held_out_probabilities(features, labels, CLASSES, np.arange(80), seed=0)
+    assert with_groups[:10, labels[0]].max() < 0.5 < without[:10, labels[0]].min()
 
 
-def test_classes_with_few_photos_are_left_alone():
-    features, labels, _, _ = made(count=60, flips=0)
-    labels[0] = CLASSES
-    found = suspects(features, labels, CLASSES + 1, np.arange(60))
-    assert all(one.place != 0 for one in found)
-    with pytest.raises(DataError, match="two classes of 5 different photos"):
-        suspects(features[:4], np.array([0, 0, 1, 1]), 2, np.arange(4))
+@pytest.mark.parametrize("copies", [1, 8])
+def test_classes_with_few_distinct_photos_are_ignored(copies: int):
+    features, labels, _, _ = four_clouds(count=60, flips=0)
+    labels[:copies] = CLASSES
+    groups = np.r_[np.zeros(copies, np.int64), np.arange(copies, 60)]
+    suspects = suspect_labels(features, labels, CLASSES + 1, groups)
+    assert all(each.row >= copies and each.looks_like != CLASSES for each in suspects)
 
 
-def test_where_classes_cannot_be_told_apart_no_label_is_doubted():
+def test_at_least_two_classes_need_enough_photos():
+    features, _, _, _ = four_clouds()
+    with pytest.raises(DataError, match="at least two classes need 5 distinct photos"):
+        suspect_labels(features[:4], np.array([0, 0, 1, 1]), 2, np.arange(4))
+
+
+@pytest.mark.parametrize("labels", [np.arange(200) % 2, (np.arange(200) % 20 == 0).astype(np.int64)])
+def test_indistinguishable_classes_are_an_error(labels: np.ndarray):
     features = np.random.default_rng(0).random((200, 30)).astype(np.float32)
-    with pytest.raises(DataError, match="a balanced accuracy of .* where guessing has 50 %"):
-        suspects(features, np.arange(200) % 2, 2, np.arange(200))
+    with pytest.raises(DataError, match="a balanced accuracy of .*, chance is 50%"):
+        suspect_labels(features, labels, 2, np.arange(200))
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("few", [8, 12, 40])
 def test_small_classes_are_judged_like_large_ones(few: int, seed: int):
-    features, labels, flipped = uneven(200, few, seed)
-    found = suspects(features, labels, 2, np.arange(len(labels)))
-    assert {one.place for one in found} == flipped
-    assert all(one.sure for one in found)
+    features, labels, flipped = two_uneven_clouds(200, few, seed)
+    suspects = suspect_labels(features, labels, 2, np.arange(len(labels)))
+    assert {each.row for each in suspects} == flipped
+    assert all(each.is_sure for each in suspects)
 
 
-def test_classes_of_any_size_may_be_indistinguishable():
-    features = np.random.default_rng(0).random((200, 30)).astype(np.float32)
-    with pytest.raises(DataError, match="where guessing has 50 %"):
-        suspects(features, (np.arange(200) % 20 == 0).astype(np.int64), 2, np.arange(200))
+def test_held_out_probabilities_sum_to_one_and_predict_the_label():
+    features, labels, _, _ = four_clouds()
+    probabilities = held_out_probabilities(features, labels, CLASSES, np.arange(400), seed=0)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert (probabilities.argmax(axis=1) == labels).mean() > 0.9
 
 
-def test_a_class_of_one_photo_many_times_is_left_alone():
-    features, labels, _, _ = made(count=60, flips=0)
-    labels[:8] = CLASSES
-    found = suspects(features, labels, CLASSES + 1, np.r_[np.zeros(8, np.int64), np.arange(8, 60)])
-    assert all(one.place >= 8 and one.looks_like != CLASSES for one in found)
-
-
-def test_probabilities_are_probabilities():
-    features, labels, _, _ = made()
-    shares = probabilities(features, labels, CLASSES, np.arange(len(labels)), seed=0)
-    assert shares.shape == (400, CLASSES)
-    assert np.allclose(shares.sum(axis=1), 1, atol=1e-5)
-    assert (shares.argmax(axis=1) == labels).mean() > 0.9
-
-
-def test_findings_name_the_files_behind_broken_and_unlabelled_ones():
-    features, labels, true, flipped = made(count=100, flips=1)
-    names = {f"{'abcd'[label]}/{at:03}.png": photo(0, 8, 8) for at, label in enumerate(labels)}
-    images = dataset(names)
-    usable = np.arange(1, 100)
-    found, notes = wrong_labels(images, features[1:], usable, usable)
+def test_label_findings_name_the_right_files_after_broken_ones():
+    features, labels, true, flipped = four_clouds(count=100, flips=1)
+    names = [f"{'abcd'[label]}/{at:03}.png" for at, label in enumerate(labels)]
+    images = dataset(dict.fromkeys(names, photo(0, 8, 8)))
+    findings, notes = label_findings(images, features[1:], np.arange(1, 100), np.arange(1, 100))
     assert notes == []
-    place = flipped.pop()
-    assert place > 0
-    assert (found[0].kind, found[0].severity) in (("label", "warning"), ("doubtful label", "note"))
-    assert found[0].files == (list(names)[place],)
-    assert found[0].pictures == (place,)
-    assert f"looks like {'abcd'[true[place]]}" in found[0].evidence
-    assert found[0].mend == f"label {list(names)[place]} as {'abcd'[true[place]]}"
+    (row,) = flipped
+    assert row > 0
+    assert (findings[0].kind, findings[0].severity) in (("label", "warning"), ("doubtful label", "note"))
+    assert (findings[0].files, findings[0].images) == ((names[row],), (row,))
+    assert f"looks like {'abcd'[true[row]]}" in findings[0].evidence
+    assert findings[0].fix == f"label {names[row]} as {'abcd'[true[row]]}"
+
+
+def cleanlab_errors(labels: np.ndarray, probabilities: np.ndarray) -> list[int]:
+    from cleanlab.filter import find_label_issues
+
+    ranked = find_label_issues(
+        labels, probabilities, return_indices_ranked_by="self_confidence", filter_by="low_self_confidence", n_jobs=1
+    )
+    return ranked.tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("spread", [0.5, 1.5, 3.0])
+def test_label_errors_are_those_of_cleanlab(spread: float, seed: int):
+    features, labels, _, _ = four_clouds(flips=30, seed=seed, spread=spread)
+    probabilities = held_out_probabilities(features, labels, CLASSES, np.arange(400), seed=0).astype(np.float64)
+    assert label_errors(labels, probabilities).tolist() == cleanlab_errors(labels, probabilities)
+
+
+@pytest.mark.weights
+@pytest.mark.photos
+@pytest.mark.slow
+def test_label_errors_of_real_photos_are_those_of_cleanlab(photos: Path, imagenet: Weights):
+    images = load(photos)
+    features = measure(images, "resnet50", progress=Progress()).features
+    for flips in (0, 10, 100):
+        labels = images.labels.copy()
+        labels[np.random.default_rng(flips).permutation(len(labels))[:flips]] ^= 1
+        probabilities = held_out_probabilities(features, labels, 2, np.arange(len(labels)), seed=0).astype(np.float64)
+        errors = label_errors(labels, probabilities).tolist()
+        assert errors == cleanlab_errors(labels, probabilities)
+        assert len(errors) >= flips // 2
 
 
 @pytest.mark.weights
@@ -134,9 +160,9 @@ def test_findings_name_the_files_behind_broken_and_unlabelled_ones():
 def test_wrong_labels_among_few_dogs_and_many_cats(photos: Path, imagenet: Weights, tmp_path: Path):
     cats, dogs = (sorted((photos / label).glob("*.jpg")) for label in ("Cat", "Dog"))
     wrong = [(cats[0], "dog"), (cats[1], "dog"), (dogs[2], "cat"), (dogs[3], "cat")]
-    for photo_file, label in [(file, "cat") for file in cats[2:122]] + [(file, "dog") for file in dogs[4:24]] + wrong:
+    for file, label in [(file, "cat") for file in cats[2:122]] + [(file, "dog") for file in dogs[4:24]] + wrong:
         (tmp_path / label).mkdir(exist_ok=True)
-        (tmp_path / label / photo_file.name).write_bytes(photo_file.read_bytes())
-    labels = [one for one in check(tmp_path).findings if one.kind.endswith("label")]
-    assert {f"{label}/{file.name}" for file, label in wrong} <= {one.files[0] for one in labels[:5]}
-    assert len(labels) <= 8
+        (tmp_path / label / file.name).write_bytes(file.read_bytes())
+    findings = [each for each in check(tmp_path, page=False).findings if each.kind.endswith("label")]
+    assert {f"{label}/{file.name}" for file, label in wrong} <= {each.files[0] for each in findings[:5]}
+    assert len(findings) <= 8

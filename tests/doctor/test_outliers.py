@@ -1,20 +1,24 @@
-"""Photos that show nothing, and photos unlike all others."""
+"""Photos that show next to nothing, and photos unlike all others."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from support.data_sets import dataset, photo, write
 from tl.data.image_stats import measure_images
 from tl.data.load import load
-from tl.doctor.findings import Diagnosis
-from tl.doctor.outliers import far, outliers
-from tl.views.pages.doctor import page
-from tl.views.terminal.data import listing
+from tl.doctor.outliers import distant, outlier_findings
 
 
-def test_photos_that_show_nothing_are_named_for_what_they_are():
+def two_clouds(count: int, outliers: slice) -> np.ndarray:
+    features = np.eye(2, 40)[np.arange(count) % 2] * 5 + 0.3 * np.random.default_rng(0).standard_normal((count, 40))
+    features[outliers] = np.r_[np.zeros(30), np.full(10, 3.0)]
+    return np.abs(features).astype(np.float32)
+
+
+def test_blank_dark_bright_and_blurred_photos():
     sharp = ImageOps.autocontrast(photo(0, 300, 240).convert("L"))
     images = dataset(
         {
@@ -26,51 +30,31 @@ def test_photos_that_show_nothing_are_named_for_what_they_are():
             "a/small.png": sharp.resize((20, 16)),
         }
     )
-    looks = measure_images(images.images)
-    found = outliers(images, looks, np.ones((6, 4), np.float32), np.arange(6))
-    assert {one.files[0]: one.kind for one in found} == {
-        "a/blank.png": "blank",
-        "a/blurred.png": "blurred",
-        "a/bright.png": "too bright",
-        "a/dark.png": "too dark",
+    findings = outlier_findings(images, measure_images(images.images), np.ones((6, 4), np.float32), np.arange(6))
+    assert {each.files[0]: (each.kind, each.severity) for each in findings} == {
+        "a/blank.png": ("blank", "warning"),
+        "a/blurred.png": ("blurred", "warning"),
+        "a/bright.png": ("too bright", "warning"),
+        "a/dark.png": ("too dark", "warning"),
     }
-    assert {one.severity for one in found} == {"warning"}
 
 
-def test_what_is_unlike_all_others_is_far():
-    draw = np.random.default_rng(0)
-    features = np.abs(np.eye(2, 40)[np.arange(300) % 2] * 5 + 0.3 * draw.standard_normal((300, 40))).astype(np.float32)
-    features[17, :] = 0
-    features[17, 30:] = 3
-    found = far(features)
-    assert found[0][0] == 17
-    assert len(found) <= 3
-
-
-def test_copies_of_an_outlier_do_not_hide_it():
-    draw = np.random.default_rng(0)
-    features = np.abs(np.eye(2, 40)[np.arange(900) % 2] * 5 + 0.3 * draw.standard_normal((900, 40))).astype(np.float32)
-    features[100:108, :] = 0
-    features[100:108, 30:] = 3
-    assert sorted(place for place, _, _ in far(features)[:8]) == list(range(100, 108))
+@pytest.mark.parametrize(("count", "outliers"), [(300, slice(17, 18)), (900, slice(100, 108))])
+def test_distant_photos_even_with_copies(count: int, outliers: slice):
+    rows = [row for row, _, _ in distant(two_clouds(count, outliers))]
+    expected = list(range(count))[outliers]
+    assert sorted(rows[: len(expected)]) == expected
+    assert len(rows) <= max(3, len(expected) + 1)
 
 
 def test_few_photos_have_no_outliers():
-    assert far(np.random.default_rng(0).random((20, 8)).astype(np.float32)) == []
-    assert far(np.zeros((0, 8), np.float32)) == []
+    assert distant(np.random.default_rng(0).random((20, 8)).astype(np.float32)) == []
+    assert distant(np.zeros((0, 8), np.float32)) == []
 
 
-def test_what_is_odd_is_to_be_looked_at_before_anything_is_done_to_it(tmp_path: Path):
-    folder = write(
-        tmp_path / "photos", {f"{label}/{at:02}.png": photo(at) for label in ("cat", "dog") for at in range(20)}
-    )
-    images = load(folder)
-    features = np.abs(np.eye(2, 40)[np.arange(40) // 20] * 5 + 0.3 * np.random.default_rng(0).standard_normal((40, 40)))
-    features[25] = np.r_[np.zeros(30), np.full(10, 3.0)]
-    (odd,) = outliers(images, measure_images(images.images), features.astype(np.float32), np.arange(40))
-    assert (odd.kind, odd.files) == ("outlier", ("dog/05.png",))
-    assert odd.mend.startswith("look at it: keep it if it shows dog")
-    shown = " ".join(listing(Diagnosis(images, (odd,), (), 1.0), 80).split())
-    assert "→ look at it: keep it if it shows dog" in shown
-    for text in (shown, page(Diagnosis(images, (odd,), (), 1.0))):
-        assert "rm -- " not in text
+def test_the_fix_of_an_outlier_is_to_look_at_it(tmp_path: Path):
+    files = {f"{label}/{at:02}.png": photo(at) for label in ("cat", "dog") for at in range(20)}
+    images = load(write(tmp_path / "photos", files))
+    findings = outlier_findings(images, measure_images(images.images), two_clouds(40, slice(25, 26)), np.arange(40))
+    assert [(each.kind, each.severity, each.files) for each in findings] == [("outlier", "note", ("dog/05.png",))]
+    assert findings[0].fix == "look at it: keep it if it shows dog, remove it if not"

@@ -56,7 +56,7 @@ def test_parts_and_uneven_classes_are_told(database, shapes, tmp_path):
     stored = dataset_store.keep(database, tmp_path / "photos", "p", NOTHING)
     assert stored.about["parts"] == {"train": 14, "validation": 6}
     assert stored.about["findings"][0]["severity"] == "warning"
-    assert "class stripes has 2 photos to learn from" in [one["evidence"] for one in stored.about["findings"]]
+    assert "class stripes has 2 training photos" in [one["evidence"] for one in stored.about["findings"]]
 
 
 def test_what_is_refused_leaves_nothing(database, shapes, tmp_path):

@@ -101,7 +101,7 @@ def test_a_check_tells_what_is_wrong(served):
     assert served.client.get(path, params={"most": 1}).json()["findings"] == told["findings"][:1]
     page = served.client.get(told["page"])
     assert "sandbox" in page.headers["content-security-policy"]
-    assert "What was found in shapes" in page.text
+    assert "Check of shapes" in page.text
     assert str(served.home) not in page.text
 
 

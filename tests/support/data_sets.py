@@ -1,4 +1,4 @@
-"""Small made photos and data sets for the tests of the data doctor."""
+"""Small generated photos and data sets."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from tl.data.dataset import Dataset, Sample, assemble
 from tl.data.image_stats import ImageStats, measure_images
-from tl.doctor.read import Seen
+from tl.workflows.data_check import Measured
 
 
 def photo(seed: int, width: int = 120, height: int = 90) -> Image.Image:
@@ -42,15 +42,15 @@ def dataset(images: dict[str, Image.Image], parts: dict[str, str] | None = None)
     return assemble(samples, source="test", name="test", root=None, labelled=False)
 
 
-def features_of(looks: ImageStats, seed: int = 0, size: int = 64) -> NDArray[np.float32]:
-    """Stand-ins for a network's features: what is alike by the mean of the grey blocks has features alike."""
-    blocks = looks.grey.reshape(len(looks.grey), 8, 4, 8, 4).mean(axis=(2, 4)).reshape(len(looks.grey), 64)
+def features_of(stats: ImageStats, seed: int = 0, size: int = 64) -> NDArray[np.float32]:
+    """Stand-ins for a network's features: images with similar grey blocks have similar features."""
+    blocks = stats.grey.reshape(len(stats.grey), 8, 4, 8, 4).mean(axis=(2, 4)).reshape(len(stats.grey), 64)
     blocks = blocks - blocks.mean(axis=1, keepdims=True)
     return np.abs(blocks @ np.random.default_rng(seed).standard_normal((64, size))).astype(np.float32)
 
 
-def seen(images: Dataset) -> Seen:
-    """A data set, looked at, with such features."""
-    looks = measure_images(images.images)
-    usable = np.array([at for at in range(len(images.names)) if at not in looks.errors], np.int64)
-    return Seen(looks, features_of(looks)[usable], usable, 0)
+def measured(images: Dataset) -> Measured:
+    """The statistics of a data set, with such features."""
+    stats = measure_images(images.images)
+    usable = np.array([at for at in range(len(images.names)) if at not in stats.errors], np.int64)
+    return Measured(stats, features_of(stats)[usable], usable)

@@ -1,186 +1,136 @@
-"""Splits as tables and folders: each class in its share, copies and groups on one side, the same each time."""
+"""Splits written as tables and folders: stratified, with copies and groups on one side, the same every time."""
 
 import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as some
+from click.testing import CliRunner
 
 from support.data_sets import photo, write
-from support.session import TINY, Tl
+from support.session import TINY
+from tl.commands.data import command
 from tl.data.dataset import Dataset
+from tl.data.image_stats import measure_images
 from tl.data.load import load
-from tl.data.splits import apart, split
+from tl.data.splits import split as training_split
 from tl.errors import DataError, UsageError
-from tl.workflows.data_split import part
+from tl.workflows.data_split import split
 
 
 @pytest.fixture
 def animals(tmp_path: Path) -> Path:
     """20 cats and 10 dogs, each photo with a larger copy."""
-    files = {f"cat/{at:02}.png": photo(at) for at in range(10)}
-    files |= {f"cat/{at:02}m.png": photo(at).resize((150, 120)) for at in range(10)}
-    files |= {f"dog/{at:02}.png": photo(100 + at) for at in range(5)}
-    files |= {f"dog/{at:02}m.png": photo(100 + at).resize((150, 120)) for at in range(5)}
-    return write(tmp_path / "animals", files)
+    numbers = {"cat": range(10), "dog": range(100, 105)}
+    files = {f"{label}/{at:02}.png": photo(number) for label, own in numbers.items() for at, number in enumerate(own)}
+    copies = {name.replace(".", "m."): image.resize((150, 120)) for name, image in files.items()}
+    return write(tmp_path / "animals", files | copies)
 
 
-def sides(found: Dataset) -> dict[str, str | None]:
-    """The part of each photo by its name below its class, without what a part's folder puts before it."""
-    return {"/".join(name.split("/")[-2:]): part for name, part in zip(found.names, found.parts, strict=True)}
+def parts(dataset: Dataset) -> dict[str, str | None]:
+    """The part of each photo by class and file name."""
+    return {"/".join(name.split("/")[-2:]): part for name, part in zip(dataset.names, dataset.parts, strict=True)}
 
 
-def test_resized_copies_stay_on_one_side(animals: Path, tmp_path: Path):
-    made = part(animals, tmp_path / "s.csv", val=0.2, test=0.2, backbone=TINY, weights="none")
-    assert made.counts == {
+def test_split_keeps_resized_copies_together(animals: Path, tmp_path: Path):
+    result = split(animals, out=tmp_path / "s.csv", val=0.2, test=0.2, backbone=TINY, weights="none")
+    assert result.counts == {
         "train": {"cat": 12, "dog": 6},
         "validation": {"cat": 4, "dog": 2},
         "test": {"cat": 4, "dog": 2},
     }
-    assert made.copies == 15
-    where = sides(load(tmp_path / "s.csv"))
-    assert all(where[name] == where[name.replace(".png", "m.png")] for name in where if "m" not in name)
+    assert result.copies == 15
+    assert "<td>dog</td><td>6</td><td>2</td><td>2</td>" in result._repr_html_()
+    part = parts(load(tmp_path / "s.csv"))
+    assert all(part[name] == part[name.replace(".png", "m.png")] for name in part if "m" not in name)
 
 
-def test_folders_and_table_hold_the_same_split(animals: Path, tmp_path: Path):
-    part(animals, tmp_path / "s.csv", near=False, seed=3)
-    part(animals, tmp_path / "folders", near=False, seed=3)
-    assert sides(load(tmp_path / "folders")) == sides(load(tmp_path / "s.csv"))
-    part(animals, tmp_path / "other.csv", near=False, seed=4)
-    assert sides(load(tmp_path / "other.csv")) != sides(load(tmp_path / "s.csv"))
+def test_split_keeps_identical_files_together(animals: Path, tmp_path: Path):
+    for at in range(10):
+        (animals / "cat" / f"{at:02}m.png").write_bytes((animals / "cat" / f"{at:02}.png").read_bytes())
+    result = split(animals, out=tmp_path / "s.csv", near_duplicates=False, val=0.25)  # 5 of 20: half a pair too many
+    assert result.copies == 10
+    part = parts(load(tmp_path / "s.csv"))
+    assert all(part[f"cat/{at:02}.png"] == part[f"cat/{at:02}m.png"] for at in range(10))
+
+
+def test_split_keeps_groups_of_several_classes_together(tmp_path: Path):
+    files = {f"{label}/p{at % 10}_{at}.png": photo(100 * (label == "b") + at) for label in "ab" for at in range(30)}
+    folder = write(tmp_path / "d", files)
+    result = split(folder, out=tmp_path / "s.csv", near_duplicates=False, group_by=r"(p\d)_", val=0.3)
+    assert result.groups == 10
+    groups: dict[str, set[str | None]] = {}
+    for name, part in parts(load(tmp_path / "s.csv")).items():
+        groups.setdefault(name.split("/")[1].split("_")[0], set()).add(part)
+    assert all(len(own) == 1 for own in groups.values())
+    assert result.counts["validation"] == {"a": 9, "b": 9}
+
+
+def test_split_writes_the_same_to_folders_and_tables(animals: Path, tmp_path: Path):
+    for out, seed in (("s.csv", 3), ("folders", 3), ("other.csv", 4)):
+        split(animals, out=tmp_path / out, near_duplicates=False, seed=seed)
+    assert parts(load(tmp_path / "folders")) == parts(load(tmp_path / "s.csv"))
+    assert parts(load(tmp_path / "other.csv")) != parts(load(tmp_path / "s.csv"))
     copy = next((tmp_path / "folders").rglob("00.png"))
     assert copy.read_bytes() in {(animals / label / "00.png").read_bytes() for label in ("cat", "dog")}
 
 
-def test_without_copies_and_groups_it_is_the_split_of_training(animals: Path, tmp_path: Path):
-    from tl.data.image_stats import measure_images
-
-    part(animals, tmp_path / "s.csv", near=False, seed=7)
+def test_split_without_copies_and_groups_is_that_of_training(animals: Path, tmp_path: Path):
+    split(animals, out=tmp_path / "s.csv", near_duplicates=False, seed=7)
     dataset = load(animals)
-    trained = split(dataset, measure_images(dataset.images).fingerprints, seed=7)
-    held = {dataset.names[at] for at in trained.validation}
-    assert {name for name, side in sides(load(tmp_path / "s.csv")).items() if side == "validation"} == held
+    trained = training_split(dataset, measure_images(dataset.images).fingerprints, seed=7)
+    held_out = {dataset.names[at] for at in trained.validation}
+    assert {name for name, part in parts(load(tmp_path / "s.csv")).items() if part == "validation"} == held_out
 
 
-def test_exact_only_keeps_identical_files_together(animals: Path, tmp_path: Path):
-    for at in range(10):
-        (animals / "cat" / f"{at:02}m.png").write_bytes((animals / "cat" / f"{at:02}.png").read_bytes())
-    made = part(animals, tmp_path / "s.csv", near=False, val=0.25)  # 5 of 20: a pair would be torn
-    assert made.copies == 10
-    where = sides(load(tmp_path / "s.csv"))
-    assert all(where[f"cat/{at:02}.png"] == where[f"cat/{at:02}m.png"] for at in range(10))
-
-
-def test_groups_stay_together_though_they_hold_several_classes(tmp_path: Path):
-    files = {f"{label}/p{at % 10}_{at}.png": photo(100 * (label == "b") + at) for label in "ab" for at in range(30)}
-    folder = write(tmp_path / "d", files)
-    made = part(folder, tmp_path / "s.csv", near=False, group_by=r"(p\d)_", val=0.3)
-    assert made.groups == 10
-    groups = {}
-    for name, side in sides(load(tmp_path / "s.csv")).items():
-        groups.setdefault(name.split("/")[1].split("_")[0], set()).add(side)
-    assert all(len(found) == 1 for found in groups.values())
-    assert made.counts["validation"] == {"a": 9, "b": 9}
-
-
-def test_broken_files_are_left_out_and_said(animals: Path, tmp_path: Path):
+def test_split_leaves_out_broken_files(animals: Path, tmp_path: Path):
     (animals / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    made = part(animals, tmp_path / "s.csv", near=False)
-    assert made.left_out == {"cat/broken.jpg": "damaged JPEG"}
-    assert "cat/broken.jpg" not in sides(load(tmp_path / "s.csv"))
+    result = split(animals, out=tmp_path / "s.csv", near_duplicates=False)
+    assert result.left_out == {"cat/broken.jpg": "damaged JPEG"}
+    assert "cat/broken.jpg" not in parts(load(tmp_path / "s.csv"))
 
 
-def test_a_split_of_its_own_is_not_lost_unasked(tmp_path: Path):
+def test_split_ignores_an_existing_split_with_a_note(tmp_path: Path):
     files = {
-        f"{side}/{label}/{at}.png": photo(at + 10 * (label == "a"))
-        for side in ("train", "val")
+        f"{part}/{label}/{at}.png": photo(at + 10 * (label == "a") + 20 * (part == "val"))
+        for part in ("train", "val")
         for label in "ab"
         for at in range(5)
     }
-    folder = write(tmp_path / "d", files)
-    with pytest.raises(DataError, match="--anew"):
-        part(folder, tmp_path / "s", near=False)
-    part(folder, tmp_path / "s", near=False, anew=True)
-    assert len(load(tmp_path / "s").names) == 20
+    result = split(write(tmp_path / "d", files), out=tmp_path / "s", near_duplicates=False, val=0.4)
+    assert result.counts["validation"] == {"a": 4, "b": 4}
+    (note,) = result.notes
+    assert note.startswith("the data set's own split (10 train, 10 validation) is ignored")
 
 
 @pytest.mark.parametrize(("val", "test"), [(0, 0), (0.5, 0.5), (-0.1, 0.5), (1.0, 0), (float("nan"), 0)])
-def test_shares_that_cannot_be(animals: Path, tmp_path: Path, val: float, test: float):
-    with pytest.raises(UsageError, match="below 1 together"):
-        part(animals, tmp_path / "s.csv", near=False, val=val, test=test)
+def test_split_refuses_impossible_fractions(animals: Path, tmp_path: Path, val: float, test: float):
+    with pytest.raises(UsageError, match="below 1|from 0 to 1"):
+        split(animals, out=tmp_path / "s.csv", near_duplicates=False, val=val, test=test)
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_a_class_too_small_for_the_sides(tmp_path: Path):
+def test_split_refuses_classes_with_too_few_photos(tmp_path: Path):
     folder = write(tmp_path / "d", {"a/1.png": photo(1), "a/2.png": photo(2), "b/1.png": photo(3), "b/2.png": photo(4)})
-    part(folder, tmp_path / "s.csv", near=False, val=0.9)
+    split(folder, out=tmp_path / "s.csv", near_duplicates=False, val=0.9)
     assert Counter(load(tmp_path / "s.csv").parts) == {"train": 2, "validation": 2}
     with pytest.raises(DataError, match="fewer than 3 photos or groups"):
-        part(folder, tmp_path / "t.csv", near=False, test=0.3)
+        split(folder, out=tmp_path / "t.csv", near_duplicates=False, test=0.3)
 
 
-@settings(max_examples=60, deadline=None)
-@given(some.data())
-def test_units_are_never_torn_and_every_class_is_on_each_side(draw: some.DataObject):
-    classes = draw.draw(some.integers(2, 4))
-    single = draw.draw(some.integers(3, 12))
-    labels = np.array([at % classes for at in range(classes * single)])
-    units = np.arange(len(labels))
-    tied = draw.draw(some.lists(some.integers(0, len(labels) - 1), max_size=len(labels) // 3))
-    for at in tied:
-        units[at] = units[tied[0]]
-    units = np.unique(units, return_inverse=True)[1]
-    prints = [bytes([at]) for at in range(len(labels))]
-    shares = {"test": draw.draw(some.sampled_from([0, 0.1, 0.3])), "validation": 0.25}
-    try:
-        found = apart(labels, units, prints, [str(at) for at in range(classes)], shares, 1)
-    except DataError:
-        return
-    for unit in set(units.tolist()):
-        assert len({found[at] for at in np.flatnonzero(units == unit)}) == 1
-    for label in range(classes):
-        assert {found[at] for at in np.flatnonzero(labels == label)} == {"train", "validation"} | (
-            {"test"} if shares["test"] else set()
-        )
-
-
-def test_a_group_goes_where_it_brings_the_share_nearer():
-    labels, prints = np.zeros(20, np.int64), [bytes([at]) for at in range(20)]
-    for size in (3, 5):  # of 20 a tenth: a group of 3 is nearer to 2 than none, one of 5 is not
-        units = np.concatenate([np.full(size, 0), np.arange(1, 21 - size)])
-        held = [apart(labels, units, prints, ["a"], {"validation": 0.1}, seed)[0] for seed in range(100)]
-        assert ("validation" in held) == (size == 3)
-
-
-def test_the_order_of_files_changes_nothing():
-    draw = np.random.default_rng(0)
-    labels, units = np.arange(40) % 2, np.arange(40) // 2 * 2 + np.arange(40) % 2
-    units = np.unique(units, return_inverse=True)[1]
-    prints = [draw.bytes(8) for _ in range(40)]
-    first = apart(labels, units, prints, ["a", "b"], {"validation": 0.2}, 0)
-    order = draw.permutation(40)
-    second = apart(labels[order], units[order], [prints[at] for at in order], ["a", "b"], {"validation": 0.2}, 0)
-    assert [first[at] for at in order] == second
-
-
-def test_the_command(tl: Tl, animals: Path, tmp_path: Path):
-    options = ("--backbone", TINY, "--weights", "none", "--test", "0.2")
-    done = tl("data", "split", animals, "--out", "s.csv", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_split_command(animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    network = ("--backbone", TINY, "--weights", "none", "--test", "0.2")
+    done = CliRunner().invoke(command, ["split", str(animals), "--out", "s.csv", *network])
     assert done.stdout.splitlines() == [
-        "train       18 photos, 6 to 12 a class",
-        "validation  6 photos, 2 to 4 a class",
-        "test        6 photos, 2 to 4 a class",
-        "copies      15 kept on the side of the photo that they show",
+        "train       18 photos, 6 to 12 per class",
+        "validation  6 photos, 2 to 4 per class",
+        "test        6 photos, 2 to 4 per class",
+        "copies      15, each on the side of the photo that it shows",
         "split       s.csv",
     ]
-    done = tl("data", "split", animals, "--out", "s", "--exact-only", "--group-by", "0", "--json", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "one for each side" in done.stderr
-    done = tl("data", "split", "s.csv", "--out", "t", "--exact-only", "--anew", "--link", "--json", cwd=tmp_path)
-    assert json.loads(done.stdout)["counts"]["validation"] == {"cat": 4, "dog": 2}
-    some_file = next((tmp_path / "t").rglob("*.png"))
-    assert some_file.stat().st_nlink == 2
+    done = CliRunner().invoke(command, ["split", "s.csv", "--out", "t", "--exact-only", "--link", "--json"])
+    values = json.loads(done.stdout)
+    assert values["counts"]["validation"] == {"cat": 4, "dog": 2}
+    assert len(values["notes"]) == 1
+    assert next((tmp_path / "t").rglob("*.png")).stat().st_nlink == 2

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from tl.commands.data_argument import of_data
-from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.commands.options import data_argument, json_option, quiet_option, workflow_options
 from tl.workflows.compare import CompareOptions
 
 
 @click.command("compare")
-@of_data
+@data_argument
 @workflow_options(CompareOptions)
 @json_option
 @quiet_option

@@ -1,101 +1,234 @@
-"""`tl data`: what is in a data set, and what is wrong with it; and what mends, splits, fetches and converts it."""
+"""`tl data`: check, clean, split, measure, fetch and convert data sets."""
 
-import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tl.commands.data_argument import of_data
-from tl.commands.data_fix import fix, split
-from tl.commands.data_get import convert, get
+from tl.commands.console import Console, dumped
+from tl.commands.options import data_argument, json_option, quiet_option, workflow_options
+from tl.progress import Progress
+from tl.text import count
+from tl.workflows.data_check import CheckOptions
+from tl.workflows.data_check import check as check_data
+from tl.workflows.data_fix import FixOptions, FixResult
+from tl.workflows.data_fix import fix as fix_data
+from tl.workflows.data_split import SplitOptions, SplitResult
+from tl.workflows.data_split import split as split_data
+from tl.workflows.data_stats import StatsOptions
+from tl.workflows.data_stats import stats as data_stats
+
+_EXAMPLES = 3
+_FORMS = ("folders", "csv", "tfrecord", "cifar100")
 
 
 @click.group("data")
 def command() -> None:
-    """Look into data sets, clean, split, fetch and convert them."""
+    """Check, clean, split, measure, fetch and convert data sets."""
+
+
+def _progress(as_json: bool, quiet: bool = False) -> Progress:
+    return Progress() if as_json or quiet else Console()
 
 
 @command.command("check")
-@of_data
+@data_argument
+@workflow_options(CheckOptions)
 @click.option(
     "--fail-on",
     default="error",
     show_default=True,
     type=click.Choice(["error", "warning", "never"]),
-    help="Exit code 1 from findings so grave on.",
+    help="Exit with code 1 if there are findings of this severity or worse.",
 )
-@click.option(
-    "--out",
-    default=None,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Page with pictures (HTML) to write.  [default: runs/check-<data>.html]",
-)
-@click.option("--page/--no-page", default=True, show_default=True, help="Write the page.")
-@click.option("--group-by", default=None, help="What must stay together: a column, a place in the path, a pattern.")
-@click.option("--backbone", default="resnet50", show_default=True, help="Network whose features are compared.")
-@click.option("--weights", default="imagenet", show_default=True, help="Its weights: a name or a file.")
-@click.option("--val", default=0.2, show_default=True, help="Share held out, where DATA has no split.")
-@click.option("--seed", default=0, show_default=True, help="Chooses the split, where DATA has none.")
-@click.option("--download", is_flag=True, help="Fetch DATA if it is a known name and not here.")
-@click.option("--offline", is_flag=True, help="Never touch the network.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all findings.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def check(data: str, fail_on: str, out: Path | None, page: bool, as_json: bool, quiet: bool, **options: Any) -> int:
-    """What is wrong with DATA, the most pressing first.
+@json_option
+@quiet_option
+def check(data: str, fail_on: str, as_json: bool, quiet: bool, **options: Any) -> int:
+    """Show what is wrong with DATA, the worst first.
 
-    Files that cannot be read, copies of one photo (in two parts of the split,
-    under two labels), labels that are probably wrong, photos unlike all others,
-    classes that can be told by their size or colour, uneven classes, names.
-    Nothing is changed: each finding says what mends it.
+    Unreadable files, duplicates (in two parts of the split, under two labels),
+    probably wrong labels, outliers, classes that size or colour alone predict,
+    class imbalance, class names. Nothing is changed: each finding says how to
+    fix it.
 
     --group-by names photos that must stay on one side of the split: by a column
-    of the table (patient), by a place in the path (0: the first folder), or by
-    a regular expression with a group ('(patient[0-9]+)_').
+    of the table (patient), a place in the path (0 is the first folder), or a
+    regular expression with a group ('(patient[0-9]+)_').
     """
-    from tl.commands.console import Console
-    from tl.progress import Progress
-    from tl.workflows.data_check import check as examine
+    from tl.views.terminal.data import diagnosis_text
+    from tl.views.terminal.tables import terminal_width
 
-    progress = Progress() if as_json or quiet else Console()
-    diagnosis = examine(data, progress=progress, **options)
+    progress = _progress(as_json, quiet)
+    typed = shlex.join(["tl", *sys.argv[1:]])
+    diagnosis = check_data(data, options=CheckOptions(**options), progress=progress, command=typed)
     if as_json:
-        click.echo(json.dumps(diagnosis.as_dict(), ensure_ascii=False))
+        click.echo(dumped(diagnosis.as_dict()))
     elif not quiet:
-        from tl.views.terminal.data import listing
-        from tl.views.terminal.tables import terminal_width
-
-        click.echo(listing(diagnosis, terminal_width()))
-    if page:
-        from tl.data.dataset import short_name
-        from tl.runs.folder import RUNS
-        from tl.views.pages.doctor import save
-
-        out = out or RUNS / f"check-{short_name(diagnosis.dataset.name)}.html"
-        save(diagnosis, out, shlex.join(["tl", *sys.argv[1:]]))
+        click.echo(diagnosis_text(diagnosis, terminal_width()))
+    if diagnosis.page is not None:
         progress.log("", "")
-        progress.log("page", str(out))
+        progress.log("page", str(diagnosis.page))
     return 1 if fail_on != "never" and diagnosis.reaches(fail_on) else 0
 
 
 @command.command("stats")
-@of_data
-@click.option("--download", is_flag=True, help="Fetch DATA if it is a known name and not here.")
-@click.option("--offline", is_flag=True, help="Never touch the network.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@data_argument
+@workflow_options(StatsOptions)
+@json_option
 def stats(data: str, as_json: bool, **options: Any) -> None:
-    """How many photos of which classes, parts, formats and sizes are in DATA."""
-    from tl.commands.console import Console
-    from tl.doctor.balance import stats as counted
-    from tl.progress import Progress
-    from tl.views.terminal.data import figures
+    """Count the photos of DATA by class, part, format and size."""
+    from tl.views.terminal.data import stats_text
     from tl.views.terminal.tables import terminal_width
 
-    told = counted(data, progress=Progress() if as_json else Console(), **options)
-    click.echo(json.dumps(told.as_dict(), ensure_ascii=False) if as_json else figures(told, terminal_width()))
+    result = data_stats(data, options=StatsOptions(**options), progress=_progress(as_json))
+    click.echo(dumped(result.as_dict()) if as_json else stats_text(result, terminal_width()))
 
 
-for written in (fix, split, get, convert):
-    command.add_command(written)
+@command.command("fix")
+@data_argument
+@workflow_options(FixOptions)
+@json_option
+@quiet_option
+def fix(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Write a clean copy of DATA; DATA itself is never changed.
+
+    \b
+    unreadable    left out
+    duplicates    the largest of the copies stays
+    leaks         of copies in two parts of the split, the held-out one stays
+    two-labels    left out, unless it is sure which label is right
+    extensions    corrected
+    class-names   classes that differ only in spelling are merged
+
+    CLEAN/undo.csv (for a table, CLEAN.undo.csv) has a line for each file: what
+    was done, why, and where it came from.
+    """
+    progress = _progress(as_json, quiet)
+    result = fix_data(data, options=FixOptions(**options), progress=progress)
+    if as_json:
+        click.echo(dumped(result.as_dict()))
+    else:
+        _log_fix(result, progress)
+
+
+def _log_fix(result: FixResult, progress: Progress) -> None:
+    plan = result.plan
+    for kind in dict.fromkeys(step.kind for step in plan.changed):
+        steps = [step for step in plan.changed if step.kind == kind]
+        actions = {step.action for step in steps}
+        progress.log(kind, f"{len(steps):,} {actions.pop() if len(actions) == 1 else 'changed'}")
+        for step in steps[:_EXAMPLES]:
+            progress.log("", f"{step.sample.name}: {step.why}")
+        if len(steps) > _EXAMPLES:
+            progress.log("", f"and {len(steps) - _EXAMPLES:,} more")
+    if not plan.changed:
+        progress.log("result", "nothing to fix")
+    for note in plan.notes:
+        progress.warn(note)
+    kept = f"{len(plan.kept):,} of {count(len(plan.steps), 'image')}"
+    progress.log("clean", f"{kept} kept: {result.out}" if result.out else f"{kept} would be kept")
+    if result.undo:
+        progress.log("undo", str(result.undo))
+
+
+@command.command("split")
+@data_argument
+@workflow_options(SplitOptions)
+@json_option
+@quiet_option
+def split(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Split DATA, stratified by class, and write a table or folders.
+
+    Copies of one photo stay on one side, and so does what --group-by names: a
+    column of the table (patient), a place in the path (0 is the first folder),
+    or a regular expression with a group ('(patient[0-9]+)_').
+
+    A split that DATA already has is ignored: all its photos are split again.
+    """
+    progress = _progress(as_json, quiet)
+    result = split_data(data, options=SplitOptions(**options), progress=progress)
+    if as_json:
+        click.echo(dumped(result.as_dict()))
+    else:
+        _log_split(result, progress)
+
+
+def _log_split(result: SplitResult, progress: Progress) -> None:
+    for note in result.notes:
+        progress.warn(note)
+    for part, counts in result.counts.items():
+        least, most = min(counts.values()), max(counts.values())
+        per_class = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        progress.log(part, f"{count(sum(counts.values()), 'photo')}, {per_class} per class")
+    if result.copies:
+        progress.log("copies", f"{result.copies:,}, each on the side of the photo that it shows")
+    if result.groups:
+        progress.log("groups", f"{result.groups:,}, each on one side")
+    _warn_left_out(result.left_out, progress)
+    progress.log("split", str(result.out))
+
+
+def _warn_left_out(left_out: Mapping[str, str], progress: Progress) -> None:
+    for name, reason in list(left_out.items())[:_EXAMPLES]:
+        progress.warn(f"left out: {name}: {reason}")
+    if len(left_out) > _EXAMPLES:
+        progress.warn(f"and {len(left_out) - _EXAMPLES:,} more left out")
+
+
+@command.command("get")
+@click.argument("name", required=False)
+@click.option("--out", default=None, type=click.Path(file_okay=False, path_type=Path), help="Put a copy in there.")
+@click.option("--offline", is_flag=True, help="Never touch the network.")
+@json_option
+@quiet_option
+def get(name: str | None, out: Path | None, offline: bool, as_json: bool, quiet: bool) -> None:
+    """Download the data set NAME, check it, and show where it is.
+
+    Without NAME, list the known data sets. Nothing is downloaded twice.
+    """
+    from tl.workflows.data_get import get as fetch
+    from tl.workflows.data_get import listed
+
+    progress = _progress(as_json, quiet)
+    told = [fetch(name, out=out, offline=offline, progress=progress)] if name else listed()
+    if as_json:
+        click.echo(dumped([one.as_dict() for one in told] if name is None else told[0].as_dict()))
+        return
+    for one in told:
+        progress.log("data set", f"{one.name}: {one.path or f'not here; {one.size} from {one.host}'}")
+        if name:
+            progress.log("checksum", one.checksum)
+
+
+@command.command("convert")
+@data_argument
+@click.option("--to", required=True, type=click.Choice(_FORMS), help="Form to write.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder, or table (.csv).")
+@click.option("--link", is_flag=True, help="Folders: hard links to the originals, where the disk allows.")
+@click.option("--download", is_flag=True, help="Fetch DATA if it is a known name and not here.")
+@click.option("--offline", is_flag=True, help="Never touch the network.")
+@json_option
+@quiet_option
+def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Write DATA in another form, which tl reads back as DATA.
+
+    \b
+    folders    class folders, below train, validation and test if there is a split
+    csv        a table of path,label,split that names the files where they are
+    tfrecord   tf.train.Example records, in files of 128 MB by part
+    cifar100   train, test and meta of CIFAR-100, 32 × 32 pixels
+    """
+    from tl.data.write import convert as write
+
+    progress = _progress(as_json, quiet)
+    made = write(data, progress=progress, **options)
+    if as_json:
+        click.echo(dumped(made.as_dict()))
+        return
+    parts = ", ".join(f"{count:,} {part}".rstrip() for part, count in made.parts.items())
+    progress.log("images", f"{parts} in {made.classes:,} classes")
+    _warn_left_out(made.left_out, progress)
+    progress.log(options["to"], str(made.out))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tl.commands.data_argument import missing
+from tl.commands.options import missing_data
 from tl.progress import Progress
 
 _UNEVEN = 2  # times as many photos as the smallest class: then top-1 tells little of the smallest
@@ -110,7 +110,7 @@ def command(as_json: bool, quiet: bool, resume: bool, show_augment: bool, **opti
     if resume:
         _refuse_other_options()
     elif options["data"] is None:
-        raise missing(click.get_current_context())
+        raise missing_data(click.get_current_context())
     if show_augment:
         _draw_augmented(options, progress, as_json=as_json, quiet=quiet)
         return

@@ -124,3 +124,23 @@ def json_option(function: Command) -> Command:
 def quiet_option(function: Command) -> Command:
     """--quiet: nothing but errors."""
     return click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")(function)
+
+
+def data_argument(function: Command) -> Command:
+    """The argument DATA of a command that needs a data set, as `data`."""
+    return click.argument("data", required=False, metavar="DATA", callback=_required)(function)
+
+
+def missing_data(context: click.Context) -> click.UsageError:
+    """The error of a command that got no data set."""
+    return click.UsageError(
+        "Missing argument 'DATA': give a folder with one folder of photos a class, a table, or a known data set, such "
+        f"as `{context.command_path} photos/`",
+        context,
+    )
+
+
+def _required(context: click.Context, _: click.Parameter, value: str | None) -> str:
+    if value is None:
+        raise missing_data(context)
+    return value

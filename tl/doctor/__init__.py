@@ -1,1 +1,1 @@
-"""A data set and its features become findings: what is wrong with it, ranked, one file a kind of finding."""
+"""Find what is wrong with a data set: one module for each kind of finding."""

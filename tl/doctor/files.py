@@ -1,4 +1,4 @@
-"""What files say of themselves, and why some cannot be read, becomes findings."""
+"""Find files that cannot be read or are not what they seem, and class and folder names that look wrong."""
 
 import os
 import re
@@ -13,12 +13,12 @@ from tl.data.dataset import Dataset, Skipped, part_of
 from tl.data.decoding import HEAD, SUFFIXES, format_of, unread
 from tl.data.image_stats import Header, ImageStats
 from tl.data.images import IMAGE_SUFFIXES
-from tl.doctor.findings import Finding
-from tl.doctor.suggest import Mending
+from tl.doctor.findings import Finding, FixCommands
+from tl.text import count
 
-_NOT_READ = "are not read"  # what the decoder says of an image of a format that it does not know
+_UNSUPPORTED = "are not read"  # the decoder's words for an image format that it does not know
 _REASONS = (
-    ("unread format", _NOT_READ),
+    ("unsupported format", _UNSUPPORTED),
     ("empty", "empty file"),
     ("truncated", "truncated"),
     ("colour mode", "pixels are not supported"),
@@ -27,84 +27,78 @@ _REASONS = (
     ("not an image", "not an image"),
     ("unreadable", "cannot be read"),
 )
-# A file may be sound though it cannot be read: none of these is offered for deleting.
-_MENDS = {
-    "unread format": "save it as JPEG",
+# These files may be good although they cannot be read, so that deleting them is not suggested.
+_ADVICE = {
+    "unsupported format": "save it as JPEG",
     "colour mode": "save it as JPEG",
     "enormous": "make it smaller",
-    "unreadable": "see to it that it is there and may be read",
+    "unreadable": "check that the file exists and that you have permission to read it",
 }
-_LARGE = 50_000_000  # pixels: they only cost time, as networks look at a fraction of a megapixel
-_SMALL = 24  # pixels of a side, in a data set of larger ones
-_ASPECT = 4.0  # a square that networks look at leaves a quarter of the short side
-_MOST_SKIPPED = 10_000
+_MAX_PIXELS = 50_000_000  # more only costs time: networks look at a fraction of a megapixel
+_MIN_SIDE = 24  # pixels, where the other images are larger
+_MAX_ASPECT = 4.0  # squeezed into a square, the short side keeps a quarter of its detail
+_MAX_SKIPPED = 10_000
 
 
-def files(dataset: Dataset, looks: ImageStats) -> list[Finding]:
-    """Findings about files: those that cannot be read, and those that can but are not what one thinks."""
-    mending = Mending(dataset)
-    found = [_unread(dataset, mending, index, reason) for index, reason in looks.errors.items()]
-    found += [_left_out(dataset, skipped) for skipped in dataset.skipped[:_MOST_SKIPPED]]
-    headers = {index: header for index, header in enumerate(looks.headers) if header is not None}
+def file_findings(dataset: Dataset, stats: ImageStats) -> list[Finding]:
+    """Findings about files that cannot be read, and about those that can but are unusual."""
+    fixes = FixCommands(dataset)
+    findings = [_unreadable(dataset, fixes, index, reason) for index, reason in stats.errors.items()]
+    findings += [_skipped(dataset, skipped) for skipped in dataset.skipped[:_MAX_SKIPPED]]
+    headers = {index: header for index, header in enumerate(stats.headers) if header is not None}
     sides = [min(header.width, header.height) for header in headers.values()]
-    usual = float(np.median(sides)) if sides else 0.0
+    median = float(np.median(sides)) if sides else 0.0
     for index, header in headers.items():
-        found += _odd(dataset, mending, index, header, usual)
-    return found
+        findings += _unusual(dataset, fixes, index, header, median)
+    return findings
 
 
-def _unread(dataset: Dataset, mending: Mending, index: int, reason: str) -> Finding:
-    kind = _kind(reason)
-    mend = _MENDS.get(kind) or mending.remove(index)
-    return Finding(kind, "error", (dataset.names[index],), _evidence(kind, reason), mend, 1.0)
+def _unreadable(dataset: Dataset, fixes: FixCommands, index: int, reason: str) -> Finding:
+    kind = next((kind for kind, words in _REASONS if words in reason), "corrupt")
+    # After the colon the decoder gives the advice that `fix` repeats.
+    evidence = reason.partition(": ")[0] if kind == "unsupported format" else reason
+    fix = _ADVICE.get(kind) or fixes.remove(index)
+    return Finding(kind, "error", (dataset.names[index],), evidence, fix, 1.0)
 
 
-def _evidence(kind: str, reason: str) -> str:
-    # Behind the colon the decoder says what to do, which is said below the evidence here.
-    return reason.partition(": ")[0] if kind == "unread format" else reason
-
-
-def _kind(reason: str) -> str:
-    return next((kind for kind, words in _REASONS if words in reason), "corrupt")
-
-
-def _odd(dataset: Dataset, mending: Mending, index: int, header: Header, usual: float) -> list[Finding]:
+def _unusual(dataset: Dataset, fixes: FixCommands, index: int, header: Header, median: float) -> list[Finding]:
     name, size = dataset.names[index], f"{header.width} × {header.height} pixels"
     long, short = max(header.width, header.height), min(header.width, header.height)
-    found = []
+    findings = []
 
-    def add(kind: str, severity: str, said: str, mend: str, score: float) -> None:
-        found.append(Finding(kind, severity, (name,), said, mend, score, (index,)))
+    def add(kind: str, severity: str, evidence: str, *, fix: str = "", score: float) -> None:
+        findings.append(Finding(kind, severity, (name,), evidence, fix, score, (index,)))
 
     suffixes = SUFFIXES.get(header.format)
     if suffixes and isinstance(dataset.images[index], Path) and PurePosixPath(name).suffix.lower() not in suffixes:
-        add("wrong extension", "note", f"is a {header.format}", mending.rename(index, suffixes[0]), 0.4)
-    if header.width * header.height > _LARGE:
-        add("enormous", "note", size, "", 0.3)
-    if short < _SMALL and short < usual / 2:
-        add("tiny", "warning", f"{size}; the others have {usual:.0f} on their short side", mending.remove(index), 0.5)
-    if long > _ASPECT * short:
-        add("extreme shape", "note", size, "crop it to what it shows", min(1.0, long / short / 40))
+        add("wrong extension", "note", f"is a {header.format}", fix=fixes.rename(index, suffixes[0]), score=0.4)
+    if header.width * header.height > _MAX_PIXELS:
+        add("enormous", "note", size, score=0.3)
+    if short < _MIN_SIDE and short < median / 2:
+        evidence = f"{size}; the median short side is {median:.0f}"
+        add("tiny", "warning", evidence, fix=fixes.remove(index), score=0.5)
+    if long > _MAX_ASPECT * short:
+        add("extreme aspect ratio", "note", size, fix="crop it to the subject", score=min(1.0, long / short / 40))
     if header.orientation not in (0, 1):
-        said = f"turned by EXIF orientation {header.orientation}: shown upright here, lying down by some other programs"
-        add("rotated", "note", said, "", 0.1)
+        evidence = f"rotated by EXIF orientation {header.orientation}: upright here, but not in every program"
+        add("rotated", "note", evidence, score=0.1)
     if header.mode in ("CMYK", "YCCK"):
-        add("colour mode", "note", f"{header.mode}: made for printing, its colours may shift", "", 0.2)
-    return found
+        add("colour mode", "note", f"{header.mode}, meant for printing: its colours may shift", score=0.2)
+    return findings
 
 
-def _left_out(dataset: Dataset, skipped: Skipped) -> Finding:
-    """A file that was left out before it was read does no harm; an image among them is worth a warning."""
+def _skipped(dataset: Dataset, skipped: Skipped) -> Finding:
+    """A skipped file does no harm, but an image among them deserves a warning."""
     names, reason = (skipped.path,), skipped.reason
     if reason == "not in a class folder":
-        return Finding("left out", "note", names, reason, "put it into the folder of its class", 0.1)
+        return Finding("left out", "note", names, reason, "move it to the folder of its class", 0.1)
     head = _head(dataset, skipped.path) if reason.startswith("not an image file") else b""
     if kind := unread(head):
-        return Finding("unread format", "warning", names, f"{kind} images {_NOT_READ}", _MENDS["unread format"], 0.8)
+        evidence = f"{kind} images {_UNSUPPORTED}"
+        return Finding("unsupported format", "warning", names, evidence, _ADVICE["unsupported format"], 0.8)
     if format_of(head):
-        known = ", ".join(sorted(IMAGE_SUFFIXES)[:3])
-        said = f"holds an image, but is left out for its name: image files end in {known}, …"
-        return Finding("wrong extension", "warning", names, said, "", 0.8)
+        evidence = f"an image, but left out: image files end in {', '.join(sorted(IMAGE_SUFFIXES)[:3])}, …"
+        return Finding("wrong extension", "warning", names, evidence, "", 0.8)
     return Finding("left out", "note", names, reason, "", 0.1)
 
 
@@ -122,95 +116,88 @@ _SEPARATORS = re.compile(r"[\W_]+")
 _PLURALS = (("s", ""), ("es", ""), ("ies", "y"))
 
 
-def names(dataset: Dataset) -> list[Finding]:
-    """Findings about classes that differ by case, plural or punctuation, nested folders, and parts under two names."""
-    return [*_alike(dataset), *_nested(dataset), *_parts(dataset), *_noted(dataset)]
+def name_findings(dataset: Dataset) -> list[Finding]:
+    """Findings about class names that differ only in spelling, nested folders, and parts of a split under two names."""
+    return [*_same_classes(dataset), *_nested_folders(dataset), *_split_folders(dataset), *_layout_notes(dataset)]
 
 
 def same_class(class_names: Sequence[str]) -> list[list[int]]:
-    """The classes, by their places, that may be one under two or more names."""
-    same: dict[str, list[int]] = defaultdict(list)
+    """Groups of class indices whose names differ only in case, accents, punctuation or plural."""
+    groups: dict[str, list[int]] = defaultdict(list)
     for label, name in enumerate(class_names):
-        same[_word(name, class_names)].append(label)
-    return [labels for labels in same.values() if len(labels) > 1]
+        groups[_singular(name, class_names)].append(label)
+    return [labels for labels in groups.values() if len(labels) > 1]
 
 
-def _alike(dataset: Dataset) -> list[Finding]:
-    found = []
+def _same_classes(dataset: Dataset) -> list[Finding]:
+    findings = []
     for labels in same_class(dataset.class_names):
-        images = [int((dataset.labels == label).sum()) for label in labels]
-        most = dataset.class_names[labels[images.index(max(images))]]
-        told = ", ".join(f"{dataset.class_names[at]} ({count})" for at, count in zip(labels, images, strict=True))
-        mend = f"if they are one class, move the photos of all to {most}"
-        found.append(Finding("class names", "warning", (), f"classes that may be one: {told}", mend, 0.9))
-    return found
+        sizes = {dataset.class_names[label]: int((dataset.labels == label).sum()) for label in labels}
+        listed = ", ".join(f"{name} ({images:,})" for name, images in sizes.items())
+        fix = f"if they are one class, move all their photos to {max(sizes, key=lambda name: sizes[name])}"
+        findings.append(Finding("class names", "warning", (), f"possibly the same class: {listed}", fix, 0.9))
+    return findings
 
 
-def _folded(name: str) -> str:
+def _normalized(name: str) -> str:
     """A name without case, accents and punctuation."""
     letters = unicodedata.normalize("NFKD", name).casefold()
     return _SEPARATORS.sub("", "".join(letter for letter in letters if not unicodedata.combining(letter)))
 
 
-def _word(name: str, among: Iterable[str]) -> str:
-    """A folded name, or the one among others that it is the plural of."""
-    own, others = _folded(name), set(map(_folded, among))
-    singular = [own[: -len(ending)] + instead for ending, instead in _PLURALS if own.endswith(ending)]
-    return next((word for word in singular if word in others and len(word) > 2), own)
+def _singular(name: str, others: Iterable[str]) -> str:
+    """A normalized name, or the one among the others that it is the plural of."""
+    own, known = _normalized(name), set(map(_normalized, others))
+    singulars = [own[: -len(ending)] + singular for ending, singular in _PLURALS if own.endswith(ending)]
+    return next((word for word in singulars if word in known and len(word) > 2), own)
 
 
-def _nested(dataset: Dataset) -> list[Finding]:
+def _nested_folders(dataset: Dataset) -> list[Finding]:
     if dataset.root is None:
         return []
-    inside: Counter[tuple[str, str]] = Counter()
+    nested: Counter[tuple[str, str]] = Counter()
     for name, label, part in zip(dataset.names, dataset.labels, dataset.parts, strict=True):
         folders = PurePosixPath(name).parts[:-1]
-        own = folders[1:] if part and folders and part_of(folders[0]) else folders
-        if label >= 0 and len(own) > 1 and own[0] == dataset.class_names[label]:
-            inside[own[0], "/".join(own[1:])] += 1
-    found = []
-    for (label, folder), count in sorted(inside.items()):
+        below_part = folders[1:] if part and folders and part_of(folders[0]) else folders
+        if label >= 0 and len(below_part) > 1 and below_part[0] == dataset.class_names[label]:
+            nested[below_part[0], "/".join(below_part[1:])] += 1
+    findings = []
+    for (label, folder), images in sorted(nested.items()):
         others = [name for name in dataset.class_names if name != label]
-        other = next((name for name in others if _word(folder, others) == _folded(name)), None)
-        said = f"{count} {'photo' if count == 1 else 'photos'} of {label} in the folder {label}/{folder}"
-        if other is not None:
-            said += f", though {other} is a class of its own"
-        mend = f"move the folder {label}/{folder} to where its photos belong"
-        found.append(Finding("nested folder", "warning" if other else "note", (), said, mend, 0.8 if other else 0.2))
-    return found
+        other = next((name for name in others if _singular(folder, others) == _normalized(name)), None)
+        evidence = f"{count(images, 'photo')} of {label} in the folder {label}/{folder}"
+        evidence += f", although {other} is a class of its own" if other else ""
+        fix = f"move the folder {label}/{folder} to where its photos belong"
+        severity, score = ("warning", 0.8) if other else ("note", 0.2)
+        findings.append(Finding("nested folder", severity, (), evidence, fix, score))
+    return findings
 
 
-def _parts(dataset: Dataset) -> list[Finding]:
+def _split_folders(dataset: Dataset) -> list[Finding]:
     if dataset.root is None or not any(dataset.parts):
         return []
-    same: dict[str, set[str]] = defaultdict(set)
-    for folder in _folders(dataset):
-        part = part_of(folder)
-        if part:
-            same[part].add(folder)
-    return [
-        Finding(
-            "split folders",
-            "warning",
-            (),
-            f"{' and '.join(sorted(map(repr, folders)))} are both there, and both taken as {part}",
-            "move the photos of one to the other, or to test/",
-            0.7,
-        )
-        for part, folders in sorted(same.items())
-        if len(folders) > 1
-    ]
+    folders: dict[str, list[str]] = defaultdict(list)
+    for folder in _top_folders(dataset):
+        if part := part_of(folder):
+            folders[part].append(folder)
+    findings = []
+    for part, names in sorted(folders.items()):
+        if len(names) > 1:
+            evidence = f"{' and '.join(map(repr, names))} both exist, and both are read as {part}"
+            fix = "move the photos of one to the other, or to test/"
+            findings.append(Finding("split folders", "warning", (), evidence, fix, 0.7))
+    return findings
 
 
-def _folders(dataset: Dataset) -> list[str]:
+def _top_folders(dataset: Dataset) -> list[str]:
     try:
         return sorted(entry.name for entry in os.scandir(dataset.root) if entry.is_dir())
     except OSError:
         return sorted({PurePosixPath(name).parts[0] for name in dataset.names})
 
 
-def _noted(dataset: Dataset) -> list[Finding]:
-    """What was decided while the data set was read, where it may not be what was meant."""
-    telling = ("is left out", "left out:", "beside the split folders")
-    notes = [note for note in dataset.notes if any(words in note for words in telling)]
+def _layout_notes(dataset: Dataset) -> list[Finding]:
+    """The reader's own notes on how it understood the folders, where the user may have meant something else."""
+    relevant = ("is left out", "left out:", "beside the split folders")
+    notes = [note for note in dataset.notes if any(words in note for words in relevant)]
     return [Finding("layout", "note", (), note, "", 0.3) for note in notes]

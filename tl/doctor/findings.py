@@ -1,84 +1,157 @@
-"""What was noticed about a data set becomes a diagnosis: findings in the order in which they matter."""
+"""Findings about a data set, ranked by severity, and the commands that fix them."""
 
+import html
+import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import Dataset, part_of
 
 SEVERITIES = ("error", "warning", "note")
-"""From what spoils a result to what is merely good to know."""
+"""From what invalidates a result to what is merely good to know."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to look at: `files` by name, the `evidence` in a sentence, and the command that mends it (or "").
+    """One problem: the names of its `files`, the `evidence` in a sentence, and the command or advice that fixes it.
 
-    `severity` is one of SEVERITIES. `score` from 0 to 1 says how sure it is, or how bad, and ranks findings of one
-    severity. `pictures` are the indices of those of the files that can be shown.
+    `severity` is one of SEVERITIES. `score`, from 0 to 1, is how certain or how bad it is, and ranks findings of the
+    same severity. `images` are the indices of those files that can be shown.
     """
 
     kind: str
     severity: str
     files: tuple[str, ...]
     evidence: str
-    mend: str
+    fix: str
     score: float
-    pictures: tuple[int, ...] = ()
+    images: tuple[int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The finding for JSON; `fix` is called "mend" there, as in every version so far."""
         return {
             "kind": self.kind,
             "severity": self.severity,
             "files": list(self.files),
             "evidence": self.evidence,
-            "mend": self.mend,
+            "mend": self.fix,
             "score": round(self.score, 4),
         }
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The findings about a data set, the most pressing first; `notes` say what could not be looked into, and why."""
+    """The ranked findings about a data set; `notes` say which checks were skipped, and why.
+
+    `page` is the HTML page that was written, if any.
+    """
 
     dataset: Dataset
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     seconds: float
+    page: Path | None = None
 
     @property
     def severities(self) -> dict[str, int]:
-        """How many findings there are of each severity."""
-        found = Counter(finding.severity for finding in self.findings)
-        return {severity: found[severity] for severity in SEVERITIES}
+        """The number of findings of each severity."""
+        counts = Counter(finding.severity for finding in self.findings)
+        return {severity: counts[severity] for severity in SEVERITIES}
 
     @property
     def kinds(self) -> dict[str, tuple[Finding, ...]]:
-        """The findings by kind, the kind of the most pressing one first."""
-        order = dict.fromkeys(finding.kind for finding in self.findings)
-        return {kind: tuple(finding for finding in self.findings if finding.kind == kind) for kind in order}
+        """The findings by kind, in the order of the first finding of each kind."""
+        groups: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault(finding.kind, []).append(finding)
+        return {kind: tuple(group) for kind, group in groups.items()}
 
     def reaches(self, severity: str) -> bool:
-        """Whether there is a finding of this severity or a graver one."""
-        grave = SEVERITIES[: SEVERITIES.index(severity) + 1]
-        return any(finding.severity in grave for finding in self.findings)
+        """Whether any finding is of this severity or worse."""
+        return any(SEVERITIES.index(finding.severity) <= SEVERITIES.index(severity) for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The diagnosis for JSON."""
         return {
             "data": self.dataset.name,
             "images": len(self.dataset.names),
             "classes": len(self.dataset.class_names),
             "counts": self.severities,
-            "kinds": {kind: len(found) for kind, found in self.kinds.items()},
+            "kinds": {kind: len(group) for kind, group in self.kinds.items()},
             "findings": [finding.as_dict() for finding in self.findings],
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
         }
 
+    def _repr_html_(self) -> str:
+        rows = [(group[0].severity, kind, len(group), group[0].evidence) for kind, group in self.kinds.items()]
+        return html_table(("severity", "finding", "count", "example"), rows)
 
-def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings by severity, then score, then name, so that the order is the same each time."""
-    return tuple(sorted(findings, key=lambda found: (SEVERITIES.index(found.severity), -found.score, found.files)))
+
+def rank(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings by severity, then score, then file names, so that the order never changes between two checks."""
+    return tuple(sorted(findings, key=lambda each: (SEVERITIES.index(each.severity), -each.score, each.files)))
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A plain HTML table for a notebook."""
+    lines = [f"<tr>{''.join(f'<th>{html.escape(name)}</th>' for name in header)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows]
+    return f"<table>{''.join(lines)}</table>"
+
+
+class FixCommands:
+    """What to do about an image of a data set: a shell command for class folders, advice in words for tables.
+
+    Nothing is executed here: the commands move or remove the user's own files, so the user runs them.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._has_class_folders = _has_class_folders(dataset)
+
+    def remove(self, *indices: int) -> str:
+        """Take images out of the data set."""
+        files = [self._file(index) for index in indices]
+        return shlex.join(["rm", "--", *files]) if self._has_class_folders else f"leave out {', '.join(files)}"
+
+    def inspect(self, index: int) -> str:
+        """Look at an unusual image; being unusual is not enough to remove it."""
+        label = int(self._dataset.labels[index])
+        condition = f"shows {self._dataset.class_names[label]}" if label >= 0 else "belongs here"
+        return f"look at it: keep it if it {condition}, remove it if not"
+
+    def relabel(self, index: int, label: str) -> str:
+        """Give an image another label."""
+        name = PurePosixPath(self._dataset.names[index])
+        if not self._has_class_folders:
+            return f"label {name} as {label}"
+        depth = 1 if part_of(name.parts[0]) and self._dataset.parts[index] else 0
+        target = PurePosixPath(*name.parts[:depth], label, name.name)
+        shown = _printable(self._dataset.root / target) if self._dataset.root else str(target)
+        return shlex.join(["mv", "-n", "--", self._file(index), shown])
+
+    def rename(self, index: int, suffix: str) -> str:
+        """Give an image's file another extension; "" where the file has no name of its own."""
+        file = self._file(index)
+        command = ["mv", "-n", "--", file, str(Path(file).with_suffix(suffix))]
+        return shlex.join(command) if self._has_class_folders else ""
+
+    def _file(self, index: int) -> str:
+        image = self._dataset.images[index]
+        return _printable(image) if isinstance(image, Path) else self._dataset.names[index]
+
+
+def _has_class_folders(dataset: Dataset) -> bool:
+    """Whether the label of an image is the name of the folder it is in."""
+    labelled = next(((name, at) for name, at in zip(dataset.names, dataset.labels, strict=True) if at >= 0), None)
+    if labelled is None or dataset.root is None or not isinstance(dataset.images[0], Path):
+        return False
+    return dataset.class_names[labelled[1]] in PurePosixPath(labelled[0]).parts[:2]
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,95 +1,85 @@
-"""Features and looks become the photos that are unlike all others, or show next to nothing."""
+"""Find photos that are unlike all others, and photos that show next to nothing: blank, dark, bright or blurred."""
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
 from tl.data.image_stats import ImageStats
-from tl.doctor.findings import Finding
-from tl.doctor.suggest import Mending
+from tl.doctor.findings import Finding, FixCommands
 from tl.neighbors import projected
+from tl.text import percent
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 _BLANK = 4  # standard deviation of grey levels
-_DARK, _BRIGHT = 40, 225  # grey level that all but a twentieth stay below, or above
-_BLURRED = 0.006  # of photos blurred by 4 pixels in 460 all are below; of the sharp ones of dogs-vs-cats none
-_LEAST_SIDE = 100  # pixels of the short side from which blur can be told from smallness
+_DARK, _BRIGHT = 40, 225  # grey level that 95% of the pixels stay below, or above
+_BLURRED = 0.006  # photos blurred by 4 pixels in 460 are all below; of the sharp ones of dogs-vs-cats, none
+_MIN_SIDE = 100  # pixels of the short side: in smaller images, blur cannot be told from small size
 _REFERENCES = 2048
-_AXES = 256
-_NEIGHBOURS = 5
-_ROWS = 2048
-_SAME = 2e-3  # a closer one is the photo itself, or its copy
-# Times the interquartile range beyond the upper quartile: five images of CIFAR-100 among the dogs-vs-cats photos are
-# at 0.9 to 1.6, of the photos themselves none.
-_FAR = 1.2
-_MOST = 0.01  # of the photos: what is more frequent than that belongs to the data
-_LEAST = 30  # photos, below which nothing is usual
+_DIMENSIONS = 256
+_NEIGHBORS = 5
+_BLOCK = 2048
+_SAME = 2e-3  # a closer neighbor is the photo itself or its copy
+# Interquartile ranges beyond the upper quartile: five images of CIFAR-100 among the dogs-vs-cats photos are at 0.9 to
+# 1.6, the photos themselves all below.
+_MAX_IQRS = 1.2
+_MAX_FRACTION = 0.01  # of the photos: what is more frequent belongs to the data
+_MIN_PHOTOS = 30  # with fewer, nothing is typical
 
 
-def outliers(dataset: Dataset, looks: ImageStats, features: Floats, usable: Labels, *, seed: int = 0) -> list[Finding]:
-    """Findings about single photos at `usable`, whose features are in that order."""
-    mending = Mending(dataset)
-    found = []
+def outlier_findings(
+    dataset: Dataset, stats: ImageStats, features: Floats, usable: Labels, *, seed: int = 0
+) -> list[Finding]:
+    """Findings about single photos; `features` `[len(usable), size]` are those of the images at `usable`."""
+    fixes = FixCommands(dataset)
+    findings = []
     for index in usable.tolist():
-        spoilt = _spoilt(looks, index)
-        if spoilt:
-            kind, said, score = spoilt
+        for kind, evidence, score in _poor_exposure(stats, index):
             names = (dataset.names[index],)
-            found.append(Finding(kind, "warning", names, said, mending.remove(index), score, (index,)))
-    for place, score, said in far(features, seed=seed):
-        index = int(usable[place])
-        names = (dataset.names[index],)
-        found.append(Finding("outlier", "note", names, said, mending.look(index), score, (index,)))
-    return found
+            findings.append(Finding(kind, "warning", names, evidence, fixes.remove(index), score, (index,)))
+    for row, score, ratio in distant(features, seed=seed):
+        index = int(usable[row])
+        names, evidence = (dataset.names[index],), f"{ratio:.1f} times as far from its nearest neighbors as is typical"
+        findings.append(Finding("outlier", "note", names, evidence, fixes.inspect(index), score, (index,)))
+    return findings
 
 
-def _spoilt(looks: ImageStats, index: int) -> tuple[str, str, float] | None:
-    low, high = looks.light[index].tolist()
-    header = looks.headers[index]
-    if looks.contrast[index] < _BLANK:
-        return "blank", f"next to one colour: grey differs by {looks.contrast[index]:.1f} of 255", 0.9
-    if high < _DARK:
-        return "too dark", f"nineteen parts of twenty are darker than grey {high:.0f} of 255", 0.6
-    if low > _BRIGHT:
-        return "too bright", f"nineteen parts of twenty are brighter than grey {low:.0f} of 255", 0.6
-    large = header is not None and min(header.width, header.height) >= _LEAST_SIDE
-    if large and looks.sharpness[index] < _BLURRED:
-        return (
-            "blurred",
-            f"next to no fine detail: {100 * looks.sharpness[index] / _BLURRED:.0f} % of what the least sharp need",
-            0.5,
-        )
-    return None
+def _poor_exposure(stats: ImageStats, index: int) -> Iterator[tuple[str, str, float]]:
+    """The first of these that applies: its kind, evidence and score."""
+    low, high = stats.light[index].tolist()
+    header = stats.headers[index]
+    is_large = header is not None and min(header.width, header.height) >= _MIN_SIDE
+    if stats.contrast[index] < _BLANK:
+        yield "blank", f"almost a single colour: grey levels vary by {stats.contrast[index]:.1f} of 255", 0.9
+    elif high < _DARK:
+        yield "too dark", f"95% of the pixels are darker than grey level {high:.0f} of 255", 0.6
+    elif low > _BRIGHT:
+        yield "too bright", f"95% of the pixels are brighter than grey level {low:.0f} of 255", 0.6
+    elif is_large and stats.sharpness[index] < _BLURRED:
+        yield "blurred", f"sharpness is {percent(stats.sharpness[index] / _BLURRED, 0)} of the minimum", 0.5
 
 
-def far(features: Floats, *, seed: int = 0) -> list[tuple[int, float, str]]:
-    """Places, scores and words for photos much farther from their nearest neighbours than is usual.
+def distant(features: Floats, *, seed: int = 0) -> list[tuple[int, float, float]]:
+    """Photos much farther from their nearest neighbors than is typical: row, score from 0 to 1, times the median.
 
-    Neighbours are looked for among 2,048 photos at most; the distance is the mean one to the nearest five, between
-    features of length 1 in fewer dimensions. Source: Angiulli and Pizzuti 2002; the line is of Tukey's kind.
+    The distance is the mean over the nearest five of at most 2,048 reference photos, between features projected to
+    fewer dimensions and scaled to length 1 (Angiulli and Pizzuti 2002); the limit is of Tukey's kind.
     """
-    if len(features) < _LEAST:
+    if len(features) < _MIN_PHOTOS:
         return []
     order = np.random.default_rng(seed).permutation(len(features))
-    rows = projected(features, _AXES, about_mean=False, seed=seed)
+    rows = projected(features, _DIMENSIONS, about_mean=False, seed=seed)
     references = rows[np.sort(order[:_REFERENCES])]
-    scores = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), _ROWS):
-        products = rows[start : start + _ROWS] @ references.T
-        distances = np.sqrt(np.maximum(2 - 2 * products, 0))
+    means = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        distances = np.sqrt(np.maximum(2 - 2 * (rows[start : start + _BLOCK] @ references.T), 0))
         distances[distances < _SAME] = 2
-        scores[start : start + _ROWS] = np.partition(distances, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS].mean(axis=1)
-    low, middle, high = np.percentile(scores, (25, 50, 75))
-    line = high + _FAR * (high - low)
-    places = np.flatnonzero(scores > line)
-    places = places[np.argsort(-scores[places], kind="stable")][: max(1, round(_MOST * len(features)))]
-    return [
-        (
-            int(at),
-            float(min(1.0, (scores[at] - line) / line)),
-            f"{scores[at] / middle:.1f} times as far from its nearest as is usual",
-        )
-        for at in places
-    ]
+        means[start : start + _BLOCK] = np.partition(distances, _NEIGHBORS, axis=1)[:, :_NEIGHBORS].mean(axis=1)
+    low, median, high = np.percentile(means, (25, 50, 75))
+    limit = high + _MAX_IQRS * (high - low)
+    beyond = np.flatnonzero(means > limit)
+    farthest = beyond[np.argsort(-means[beyond], kind="stable")][: max(1, round(_MAX_FRACTION * len(features)))]
+    return [(int(row), float(min(1.0, (means[row] - limit) / limit)), float(means[row] / median)) for row in farthest]

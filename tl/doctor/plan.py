@@ -1,4 +1,4 @@
-"""A data set that has been read becomes a plan of what a clean copy leaves out, renames and moves; and why."""
+"""Plan a clean copy of a data set: which images to leave out, relabel or rename, and why."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
@@ -6,25 +6,30 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset, Sample
 from tl.data.decoding import SUFFIXES
+from tl.data.image_stats import ImageStats
 from tl.data.near_duplicates import Copy, copies, groups
 from tl.data.write import samples_of
-from tl.doctor.files import files, same_class
-from tl.doctor.labels import Suspect, suspects
-from tl.doctor.read import Seen
-from tl.errors import DataError, UsageError
+from tl.doctor.files import file_findings, same_class
+from tl.doctor.labels import Suspect, suspect_labels
+from tl.errors import DataError
+from tl.text import percent
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
 
 KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class-names")
-"""What is mended unless less is asked for."""
+"""What is fixed by default."""
 
-_SIDES = ("test", "validation", "train")  # where one photo is in several, it stays in the first of these
+_PRIORITY = ("test", "validation", "train")  # a photo in several parts stays in the first of these
 
 
 @dataclass(frozen=True)
 class Step:
-    """What becomes of one image: `kind` of KINDS, "labels", "skipped", or "" for one that stays as it is; and why."""
+    """What to do with one image: `kind` of KINDS, "labels", or "" for one that stays as it is; and why."""
 
     sample: Sample
     kept: bool
@@ -34,17 +39,17 @@ class Step:
     suffix: str = ""
 
     @property
-    def done(self) -> str:
-        """What is done, in a word or two."""
+    def action(self) -> str:
+        """What is done: "kept", "left out", "relabelled", "renamed", "relabelled and renamed"."""
         if not self.kept:
             return "left out"
-        words = ["relabelled"] if self.label != self.sample.label else []
-        return " and ".join([*words, *(["renamed"] if self.suffix else [])]) or "kept"
+        actions = ["relabelled"] if self.label != self.sample.label else []
+        return " and ".join(actions + ["renamed"] * bool(self.suffix)) or "kept"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One step an image, in the order of the data set; `notes` say what was not looked into, and why."""
+    """One step for each image, in the order of the data set; `notes` say which checks were skipped, and why."""
 
     dataset: Dataset
     steps: tuple[Step, ...]
@@ -52,173 +57,187 @@ class Plan:
 
     @property
     def kept(self) -> list[Step]:
-        """The steps of what a clean copy holds."""
+        """The steps of the images in the clean copy."""
         return [step for step in self.steps if step.kept]
 
+    @property
+    def changed(self) -> list[Step]:
+        """The steps that do something."""
+        return [step for step in self.steps if step.action != "kept"]
+
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: how many images of each kind, and each change."""
-        changed = [step for step in self.steps if step.done != "kept"]
+        """The number of images of each kind, and each change, for JSON."""
         return {
             "data": self.dataset.name,
             "images": len(self.steps),
             "kept": len(self.kept),
-            "kinds": dict(Counter(step.kind for step in changed)),
+            "kinds": dict(Counter(step.kind for step in self.changed)),
             "changes": [
-                {"path": step.sample.name, "done": step.done, "kind": step.kind, "why": step.why}
+                {"path": step.sample.name, "done": step.action, "kind": step.kind, "why": step.why}
                 | ({"label": step.label} if step.kept else {})
-                for step in changed
+                for step in self.changed
             ],
             "notes": list(self.notes),
         }
 
 
-def plan(dataset: Dataset, seen: Seen, *, only: Collection[str] = KINDS, relabel: bool = False, seed: int = 0) -> Plan:
-    """What a clean copy of a data set does with each image. Raises UsageError for a kind that is none.
+def plan_fixes(
+    dataset: Dataset,
+    stats: ImageStats,
+    features: Floats,
+    usable: Labels,
+    *,
+    kinds: Collection[str] = KINDS,
+    relabel: bool = False,
+    seed: int = 0,
+) -> Plan:
+    """The plan of a clean copy; `features` `[len(usable), size]` are those of the images at `usable`.
 
-    Labels that are probably wrong are changed with `relabel` alone. Raises DataError where fewer than two classes of a
-    labelled data set would be left.
+    `kinds` are the problems to fix; with `relabel`, labels that are surely wrong are changed. Raises DataError if
+    fewer than two classes of a labelled data set would be left.
     """
-    for kind in only:
-        if kind not in KINDS:
-            raise UsageError(f"--only {kind!r} is nothing that is mended; there are {', '.join(KINDS)}")
-    work = _Work(dataset, seen, only)
-    same = copies(seen.looks, seen.features, seen.usable) if work.wants("duplicates", "two-labels", "leaks") else []
-    if relabel or (same and work.wants("two-labels")):
-        work.audit(groups(len(dataset.names), same), relabel, seed)
-    if "unreadable" in only:
-        work.unreadable()
-    work.one_of_each(same)
-    if "class-names" in only:
-        work.class_names()
-    if "extensions" in only:
-        work.extensions()
-    steps = tuple(work.steps)
-    had = len({step.sample.label for step in steps} - {None})
-    left = len({step.label for step in steps if step.kept} - {None})
-    if not any(step.kept for step in steps) or left < 2 <= had:
+    planner = _Planner(dataset, stats, kinds)
+    same = copies(stats, features, usable) if planner.fixes("duplicates", "two-labels", "leaks") else []
+    if relabel or (same and planner.fixes("two-labels")):
+        planner.judge_labels(features, usable, groups(len(dataset.names), same), relabel=relabel, seed=seed)
+    if planner.fixes("unreadable"):
+        planner.drop_unreadable()
+    planner.drop_copies(same)
+    if planner.fixes("class-names"):
+        planner.merge_classes()
+    if planner.fixes("extensions"):
+        planner.correct_extensions()
+    steps = tuple(planner.steps)
+    before = len({step.sample.label for step in steps} - {None})
+    after = len({step.label for step in steps if step.kept} - {None})
+    if not any(step.kept for step in steps) or after < 2 <= before:
         raise DataError(
-            f"cleaning {dataset.name!r} leaves {left} of {had} classes: look with tl data check, use --only"
+            f"fixing {dataset.name!r} would leave {after} of {before} classes: see what is wrong with tl data check,"
+            " and fix less with --only"
         )
-    return Plan(dataset, steps, tuple(work.notes))
+    return Plan(dataset, steps, tuple(planner.notes))
 
 
-class _Work:
-    """A plan under way."""
+class _Planner:
+    """A plan in the making."""
 
-    def __init__(self, dataset: Dataset, seen: Seen, only: Collection[str]) -> None:
-        self.dataset, self.seen, self.only = dataset, seen, only
+    def __init__(self, dataset: Dataset, stats: ImageStats, kinds: Collection[str]) -> None:
+        self.dataset, self.stats, self.kinds = dataset, stats, kinds
         self.steps = [Step(sample, True, label=sample.label) for sample in samples_of(dataset)]
-        self.sure: dict[int, Suspect] = {}
+        self.suspects: dict[int, Suspect] = {}
         self.notes: list[str] = []
-        self.merged = _merged(dataset)
+        self.merged = _merged_names(dataset) if self.fixes("class-names") else {}
 
-    def wants(self, *kinds: str) -> bool:
-        return any(kind in self.only for kind in kinds)
+    def fixes(self, *kinds: str) -> bool:
+        """Whether any of these kinds is to be fixed."""
+        return any(kind in self.kinds for kind in kinds)
 
-    def drop(self, index: int, kind: str, why: str) -> None:
-        if self.steps[index].kept:
-            self.steps[index] = replace(self.steps[index], kept=False, kind=kind, why=why, label=None, suffix="")
+    def drop_unreadable(self) -> None:
+        for index, reason in self.stats.errors.items():
+            self._drop(index, "unreadable", reason)
 
-    def unreadable(self) -> None:
-        for index, reason in self.seen.looks.errors.items():
-            self.drop(index, "unreadable", reason)
-
-    def audit(self, group: "np.ndarray[Any, np.dtype[np.int64]]", relabel: bool, seed: int) -> None:
-        """Find the labels that are surely wrong, and change them where asked for."""
-        labelled = np.flatnonzero(self.dataset.labels[self.seen.usable] >= 0)
-        indices = self.seen.usable[labelled]
-        features = self.seen.features if len(labelled) == len(self.seen.usable) else self.seen.features[labelled]
-        classes = len(self.dataset.class_names)
+    def judge_labels(self, features: Floats, usable: Labels, group: Labels, *, relabel: bool, seed: int) -> None:
+        """Find the labels that are surely wrong, and with `relabel` change them."""
+        labelled = np.flatnonzero(self.dataset.labels[usable] >= 0)
+        indices = usable[labelled]
+        rows = features if len(labelled) == len(usable) else features[labelled]
+        names = self.dataset.class_names
         try:
-            found = suspects(features, self.dataset.labels[indices], classes, group[indices], seed=seed)
+            suspects = suspect_labels(rows, self.dataset.labels[indices], len(names), group[indices], seed=seed)
         except DataError as error:
             self.notes.append(str(error))
             return
-        self.sure = {int(indices[suspect.place]): suspect for suspect in found if suspect.sure}
-        for index, suspect in self.sure.items() if relabel else ():
-            label = self.dataset.class_names[suspect.looks_like]
-            why = f"looks like {label} ({100 * suspect.other_share:.0f} %)"
+        self.suspects = {int(indices[suspect.row]): suspect for suspect in suspects if suspect.is_sure}
+        for index, suspect in self.suspects.items() if relabel else ():
+            label = names[suspect.looks_like]
+            why = f"looks like {label} ({percent(suspect.other_probability, 0)})"
             self.steps[index] = replace(self.steps[index], label=label, kind="labels", why=why)
 
-    def one_of_each(self, same: Sequence[Copy]) -> None:
-        """Of what shows one photo, keep one."""
+    def drop_copies(self, same: Sequence[Copy]) -> None:
+        """Keep one of the images that show the same photo."""
         number = groups(len(self.dataset.names), same)
-        together: dict[int, list[int]] = defaultdict(list)
+        grouped: dict[int, list[int]] = defaultdict(list)
         for index in sorted({index for copy in same for index in (copy.first, copy.second)}):
-            together[int(number[index])].append(index)
-        for members in together.values():
-            # Two spellings of one class are no two labels.
-            labels = {self._class(index) for index in members} - {None}
-            if len(labels) > 1 and not self.wants("two-labels"):
-                continue
-            if len(labels) > 1:
-                members = self._agreed(members)
-            self._reduce(members)
+            grouped[int(number[index])].append(index)
+        for members in grouped.values():
+            if len({self._class(index) for index in members} - {None}) < 2:
+                self._keep_largest(members)
+            elif self.fixes("two-labels"):
+                self._keep_largest(self._drop_wrong_labels(members))
+
+    def merge_classes(self) -> None:
+        for index, step in enumerate(self.steps):
+            if step.kept and step.label is not None and self._merged(step.label) != step.label:
+                reason = f"{step.label!r} and {self._merged(step.label)!r} are one class"
+                self._add(index, "class-names", reason)
+                self.steps[index] = replace(self.steps[index], label=self._merged(step.label))
+
+    def correct_extensions(self) -> None:
+        for finding in file_findings(self.dataset, self.stats):
+            if finding.kind == "wrong extension" and finding.images:
+                index = finding.images[0]
+                header = self.stats.headers[index]
+                if self.steps[index].kept and header is not None:
+                    self._add(index, "extensions", finding.evidence)
+                    self.steps[index] = replace(self.steps[index], suffix=SUFFIXES[header.format][0])
+
+    def _drop(self, index: int, kind: str, why: str) -> None:
+        if self.steps[index].kept:
+            self.steps[index] = replace(self.steps[index], kept=False, kind=kind, why=why, label=None, suffix="")
+
+    def _add(self, index: int, kind: str, reason: str) -> None:
+        """Note a change of a step that may have others: the first kind stays, the reasons add up."""
+        step = self.steps[index]
+        why = f"{step.why}; {reason}" if step.why else reason
+        self.steps[index] = replace(step, kind=step.kind or kind, why=why)
+
+    def _merged(self, label: str) -> str:
+        return self.merged.get(label, label)
 
     def _class(self, index: int) -> str | None:
         label = self.steps[index].label
-        return None if label is None else self._goes_on_as(label)
+        return None if label is None else self._merged(label)
 
-    def _goes_on_as(self, label: str) -> str:
-        return self.merged[label] if self.wants("class-names") else label
-
-    def _agreed(self, members: list[int]) -> list[int]:
-        """Of copies under several labels, those with the right one; none where the audit of labels is unsure."""
-        doubted = [index for index in members if index in self.sure]
-        meant = {self._class(index) for index in members if index not in self.sure}
-        to = {self._goes_on_as(self.dataset.class_names[self.sure[index].looks_like]) for index in doubted}
-        named = " and ".join(repr(self.dataset.names[index]) for index in members[:3])
-        if len(meant) != 1 or meant != to:
+    def _drop_wrong_labels(self, members: list[int]) -> list[int]:
+        """Of copies with several labels, keep those with the right one; none if that is not sure."""
+        wrong = [index for index in members if index in self.suspects]
+        right = [index for index in members if index not in self.suspects]
+        looks_like = {self._merged(self.dataset.class_names[self.suspects[index].looks_like]) for index in wrong}
+        files = " and ".join(repr(self.dataset.names[index]) for index in members[:3])
+        labels = {self._class(index) for index in right}
+        if len(labels) != 1 or labels != looks_like:
             for index in members:
-                self.drop(index, "two-labels", f"one photo under several labels, of which none is sure: {named}")
+                self._drop(index, "two-labels", f"one photo with several labels, none of them sure: {files}")
             return []
-        for index in doubted:
-            self.drop(index, "two-labels", f"one photo under several labels, of which this is surely wrong: {named}")
-        return [index for index in members if index not in self.sure]
+        for index in wrong:
+            self._drop(index, "two-labels", f"one photo with several labels, this one surely wrong: {files}")
+        return right
 
-    def _reduce(self, members: list[int]) -> None:
-        members = [index for index in members if self.steps[index].kept]
-        sides = [side for side in _SIDES if any((self.dataset.parts[index] or "train") == side for index in members)]
-        here = [index for index in members if (self.dataset.parts[index] or "train") == sides[0]] if sides else []
-        if not here:
+    def _keep_largest(self, members: list[int]) -> None:
+        """Keep the largest of the copies in the part of the split that matters most."""
+        kept = [index for index in members if self.steps[index].kept]
+        part = {index: self.dataset.parts[index] or "train" for index in kept}
+        side = next((side for side in _PRIORITY if side in part.values()), "")
+        if not side:
             return
-        best = max(here, key=self._pixels)  # of those alike the first
+        best = max((index for index in kept if part[index] == side), key=self._size)  # the first of equals
         name = repr(self.dataset.names[best])
-        for index in members:
-            if index == best:
-                continue
-            if index not in here:
-                if self.wants("leaks"):
-                    self.drop(index, "leaks", f"shows the same photo as {name} in {sides[0]}")
-            elif self.wants("duplicates"):
-                self.drop(index, "duplicates", f"shows the same photo as {name}, which is as large or larger")
+        for index in kept:
+            if part[index] != side and self.fixes("leaks"):
+                self._drop(index, "leaks", f"shows the same photo as {name} in {side}")
+            elif part[index] == side and index != best and self.fixes("duplicates"):
+                self._drop(index, "duplicates", f"shows the same photo as {name}, which is at least as large")
 
-    def _pixels(self, index: int) -> tuple[int, int]:
-        header = self.seen.looks.headers[index]
+    def _size(self, index: int) -> tuple[int, int]:
+        header = self.stats.headers[index]
         return (header.width * header.height, header.bytes) if header else (0, 0)
 
-    def class_names(self) -> None:
-        for index, step in enumerate(self.steps):
-            if step.kept and step.label is not None and self.merged[step.label] != step.label:
-                why = f"{step.label!r} and {self.merged[step.label]!r} are one class"
-                kind, why = (step.kind, f"{step.why}; {why}") if step.kind else ("class-names", why)
-                self.steps[index] = replace(step, label=self.merged[step.label], kind=kind, why=why)
 
-    def extensions(self) -> None:
-        found = [one for one in files(self.dataset, self.seen.looks) if one.kind == "wrong extension" and one.pictures]
-        for finding in found:
-            step, header = self.steps[finding.pictures[0]], self.seen.looks.headers[finding.pictures[0]]
-            if step.kept and header is not None:
-                why = f"{step.why}; {finding.evidence}" if step.why else finding.evidence
-                kind = step.kind or "extensions"
-                self.steps[finding.pictures[0]] = replace(step, suffix=SUFFIXES[header.format][0], kind=kind, why=why)
-
-
-def _merged(dataset: Dataset) -> dict[str, str]:
-    """The name under which each class goes on: that of the largest of those that may be one."""
-    into = {name: name for name in dataset.class_names}
-    counts = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(into)).tolist()
+def _merged_names(dataset: Dataset) -> dict[str, str]:
+    """The name that each class continues under: that of the largest class with the same meaning."""
+    sizes = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(dataset.class_names)).tolist()
+    names: dict[str, str] = {}
     for labels in same_class(dataset.class_names):
-        most = max(labels, key=lambda label: counts[label])
-        into |= {dataset.class_names[label]: dataset.class_names[most] for label in labels}
-    return into
+        largest = dataset.class_names[max(labels, key=lambda label: sizes[label])]
+        names |= {dataset.class_names[label]: largest for label in labels}
+    return names

@@ -87,11 +87,10 @@ def _finetune(order: dict[str, Any], progress: JobProgress) -> None:
 
 
 def _check(folder: Path, order: dict[str, Any], progress: Progress) -> None:
-    from tl.views.pages.doctor import save
     from tl.workflows.data_check import check
 
-    diagnosis = check(order["data"], progress=progress, **order["options"])
-    save(diagnosis, folder / PAGE, shlex.join(["tl", "data", "check", order["data"]]))
+    command = shlex.join(["tl", "data", "check", order["data"]])
+    diagnosis = check(order["data"], out=folder / PAGE, command=command, progress=progress, **order["options"])
     write(folder / FINDINGS, diagnosis.as_dict())
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from tl.data.dataset import Dataset, clean, short_name
 from tl.data.load import load
-from tl.doctor.balance import balance, counts
-from tl.doctor.files import names as names_in_doubt
-from tl.doctor.findings import Finding, ranked
+from tl.doctor.balance import balance_findings, class_counts
+from tl.doctor.files import name_findings
+from tl.doctor.findings import Finding, rank
 from tl.errors import DataError
 from tl.service.archives import Unpacked
 from tl.service.database import Database, register
@@ -166,7 +166,7 @@ def _about(dataset: Dataset, unpacked: Unpacked) -> dict[str, Any]:
 def _first_findings(dataset: Dataset, classes: dict[str, int]) -> list[dict[str, Any]]:
     """What can be said of a data set before its photos have been looked at."""
     every = np.arange(len(dataset.names))
-    balanced = balance(counts(dataset, every, dataset.parts, every))
+    balanced = balance_findings(class_counts(dataset, every, dataset.parts, every))
     if not any(dataset.parts):  # how few there are to learn from and to check with is not known before the split
         balanced = [finding for finding in balanced if finding.kind != "few photos"]
         few = [(name, count) for name, count in classes.items() if count < _FEW]
@@ -174,7 +174,7 @@ def _first_findings(dataset: Dataset, classes: dict[str, int]) -> list[dict[str,
             Finding("few photos", "warning", (), f"class {name} has {count} photos", f"add photos of {name}", 0.5)
             for name, count in few
         ]
-    return [finding.as_dict() for finding in ranked([*names_in_doubt(dataset), *balanced])[:_FINDINGS]]
+    return [finding.as_dict() for finding in rank([*name_findings(dataset), *balanced])[:_FINDINGS]]
 
 
 def _stored(row: sqlite3.Row) -> Stored:

@@ -1,121 +1,228 @@
-"""The composer: a data set becomes a diagnosis, from its files and a network's features of them."""
+"""Check a data set: `tl data check`, and the quick check that `tl finetune` makes on the way."""
 
-import importlib
-import threading
+import os
+import shlex
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
+from tl.cache import namespace, usable_cache
+from tl.data.dataset import Dataset, short_name
+from tl.data.image_stats import ImageStats, measure_images
+from tl.data.images import VERSION, ImageLike
 from tl.data.load import load
 from tl.data.near_duplicates import Alike, alike, copies, groups, originals
-from tl.data.splits import groups_by, split
-from tl.doctor import balance as balances
-from tl.doctor.duplicates import duplicates, torn
-from tl.doctor.files import files, names
-from tl.doctor.findings import Diagnosis, Finding, ranked
-from tl.doctor.labels import wrong_labels
-from tl.doctor.outliers import outliers
-from tl.doctor.read import Seen, read_all
-from tl.doctor.shortcuts import shortcuts
-from tl.engines import open_engine
+from tl.data.splits import Split, groups_by, split
+from tl.doctor.balance import balance_findings, class_counts
+from tl.doctor.duplicates import duplicate_findings, group_findings
+from tl.doctor.files import file_findings, name_findings
+from tl.doctor.findings import Diagnosis, Finding, rank
+from tl.doctor.labels import label_findings
+from tl.doctor.outliers import outlier_findings
+from tl.doctor.shortcuts import shortcut_findings
+from tl.engines import open_named
+from tl.engines.engine import Engine
 from tl.errors import DataError
-from tl.networks.backbones import backbone as find_backbone
-from tl.networks.weights import resolve
+from tl.features.extract import extract
+from tl.neighbors import pairs_above, projected, unit
+from tl.networks.backbones import Recipe
+from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
+from tl.runs.folder import RUNS
+from tl.text import count
+from tl.views.pages.doctor import write_page
 
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
 Parts = list[str | None]
 
+GROUP_BY_HELP = "What must stay on one side of the split: a column, a place in the path, or a pattern."
 
-def check(
-    data: str | Path,
-    *,
-    backbone: str = "resnet50",
-    weights: str = "imagenet",
-    group_by: str | None = None,
-    val: float = 0.2,
-    seed: int = 0,
-    engine: str = "auto",
-    precision: str = "auto",
-    download: bool = False,
-    offline: bool = False,
-    progress: Progress | None = None,
-) -> Diagnosis:
-    """What is wrong with a data set, the most pressing first.
 
-    `group_by` names groups of photos that must stay on one side of a split (see `tl.data.splits`); `val` and `seed`
-    choose the split by default, where the data set has none of its own. Raises DataError for a data set that cannot be
-    loaded at all, and whatever the network raises.
+@dataclass(frozen=True)
+class CheckOptions:
+    """The options of `tl data check`."""
+
+    out: Path | None = option(None, "HTML page to write.", default_text="runs/check-<data>.html", metavar="FILE")
+    page: bool = option(True, "Write the page, which shows the photos.")
+    group_by: str | None = option(None, GROUP_BY_HELP)
+    backbone: str = option("resnet50", "Network whose features are compared.")
+    weights: str = option("imagenet", "Its weights: a name or a file.")
+    val: float = option(0.2, "Fraction for validation, if DATA has no split.", low=0, high=1, exclusive=True)
+    seed: int = option(0, "Seed of the split, if DATA has none.")
+    download: bool = download_option()
+    offline: bool = offline_option()
+
+
+@keywords(CheckOptions)
+def check(data: str | Path, *, options: CheckOptions, progress: Progress | None = None, command: str = "") -> Diagnosis:
+    """What is wrong with a data set, the worst first; the page shows `command`.
+
+    Raises DataError for a data set that cannot be loaded at all.
     """
     started = time.monotonic()
     progress = progress or Progress()
-    dataset = load(data, download=download, offline=offline, progress=progress)
-    together = groups_by(dataset, str(data), group_by) if group_by else None
-    network = find_backbone(backbone)
-    opened = open_engine(
-        network,
-        resolve(network, weights, offline=offline, seed=seed, progress=progress),
-        engine=engine,
-        precision=precision,
-        progress=progress,
-    )
-    threading.Thread(target=_import_early).start()
-    seen = read_all(dataset.images, opened, network.recipe, network.features, progress)
-    del opened  # and with it the compiled network, whose memory the rest can use
-    found, notes = examine(dataset, seen, together=together, val=val, seed=seed)
-    return Diagnosis(dataset, found, notes, time.monotonic() - started)
+    dataset = load(data, download=options.download, offline=options.offline, progress=progress)
+    group_of = groups_by(dataset, str(data), options.group_by) if options.group_by else None
+    measured = measure(dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress)
+    findings, notes = examine(dataset, measured, group_of=group_of, val=options.val, seed=options.seed)
+    page = (options.out or RUNS / f"check-{short_name(dataset.name)}.html") if options.page else None
+    diagnosis = Diagnosis(dataset, findings, notes, time.monotonic() - started, page)
+    if page is not None:
+        write_page(diagnosis, page, command)
+    return diagnosis
 
 
-def _import_early() -> None:
-    """Load what labels and shortcuts need, seconds of it, while files are read."""
-    with suppress(RuntimeError):  # where the process ends meanwhile; what is missing is imported again, and said, later
-        importlib.import_module("cleanlab.filter")
+@dataclass(frozen=True)
+class Measured:
+    """Statistics of all images, and features float32 `[len(usable), size]` of the readable ones, by index."""
+
+    stats: ImageStats
+    features: Floats
+    usable: Labels
 
 
 def examine(
-    dataset: Dataset, seen: Seen, *, together: list[str] | None = None, val: float = 0.2, seed: int = 0
+    dataset: Dataset, measured: Measured, *, group_of: list[str] | None = None, val: float = 0.2, seed: int = 0
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """The findings about a data set that has been read, and notes on what could not be looked into."""
-    looks, features, usable = seen.looks, seen.features, seen.usable
-    found_alike = alike(looks)
-    same = copies(looks, features, usable, found_alike)
+    """The ranked findings about a data set, and notes on the checks that were skipped.
+
+    `group_of` names the group of each image that must stay on one side of the split, "" for none.
+    """
+    stats, features, usable = measured.stats, measured.features, measured.usable
+    pairs = alike(stats)
+    same = copies(stats, features, usable, pairs)
     group = groups(len(dataset.names), same)
-    given, parts, notes = _parts(dataset, seen, found_alike, val, seed)
-    found = [*files(dataset, looks), *names(dataset)]
-    found += duplicates(dataset, same, parts, given=given)
-    if together is not None:
-        found += torn(dataset, together, parts, given=given)
+    own_split = any(part in ("validation", "test") for part in dataset.parts)
+    parts: Parts = [part or "train" for part in dataset.parts]
+    notes: list[str] = []
+    if not own_split:
+        parts, notes = _default_parts(dataset, measured, pairs, val, seed)
+    findings = [*file_findings(dataset, stats), *name_findings(dataset)]
+    findings += duplicate_findings(dataset, same, parts, own_split=own_split)
+    if group_of is not None:
+        findings += group_findings(dataset, group_of, parts, own_split=own_split)
     if not len(usable):
-        return ranked(found), (*notes, "none of the images can be read")
-    labels, unknown = wrong_labels(dataset, features, usable, group[usable], seed=seed)
-    found += labels
-    notes += unknown
-    found += outliers(dataset, looks, features, usable, seed=seed)
-    found += shortcuts(dataset, looks, usable, group[usable], seed=seed)
-    found += balances.balance(balances.counts(dataset, group, parts, usable))
-    return ranked(found), tuple(notes)
+        return rank(findings), (*notes, "none of the images can be read")
+    labels, label_notes = label_findings(dataset, features, usable, group[usable], seed=seed)
+    findings += labels
+    findings += outlier_findings(dataset, stats, features, usable, seed=seed)
+    findings += shortcut_findings(dataset, stats, usable, group[usable], seed=seed)
+    findings += balance_findings(class_counts(dataset, group, parts, usable))
+    return rank(findings), (*notes, *label_notes)
 
 
-def _parts(dataset: Dataset, seen: Seen, found: Alike, val: float, seed: int) -> tuple[bool, Parts, list[str]]:
-    """Whether the data set has a split of its own, the part of each picture, and notes."""
-    if any(part in ("validation", "test") for part in dataset.parts):
-        return True, [part or "train" for part in dataset.parts], []
+def _default_parts(
+    dataset: Dataset, measured: Measured, pairs: Alike, val: float, seed: int
+) -> tuple[Parts, list[str]]:
+    """The part of each image in the split that training would make, and why there is none."""
     parts: Parts = [None] * len(dataset.names)
-    own, shown = seen.looks.fingerprints, originals(seen.looks, dataset.labels, found).fingerprints
-    prints, counted = ([side[index] for index in seen.usable] for side in (own, shown))
+    own, shown = measured.stats.fingerprints, originals(measured.stats, dataset.labels, pairs).fingerprints
+    fingerprints, kept_together = ([each[index] for index in measured.usable] for each in (own, shown))
+    readable = dataset.without(measured.stats.errors)
     try:
-        made = split(dataset.without(seen.looks.errors), prints, originals=counted, validation=val, seed=seed)
+        made = split(readable, fingerprints, originals=kept_together, validation=val, seed=seed)
     except DataError as error:
-        return False, parts, [f"the split by default cannot be made: {error}"]
-    sides: tuple[tuple[str, NDArray[np.int64]], ...] = (
-        ("train", made.train),
-        ("validation", made.validation),
-        ("test", made.test),
+        return parts, [f"there is no default split: {error}"]
+    for part, rows in _sides(made).items():
+        for index in measured.usable[rows].tolist():
+            parts[index] = part
+    return parts, []
+
+
+def _sides(made: Split) -> dict[str, Labels]:
+    return {"train": made.train, "validation": made.validation, "test": made.test}
+
+
+def measure(
+    dataset: Dataset, backbone: str, *, weights: str = "imagenet", offline: bool = False, progress: Progress
+) -> Measured:
+    """The statistics and the features of all images; a file whose features are in the cache is read once for both."""
+    engine, network = open_named(backbone, weights=weights, offline=offline, progress=progress)
+    return _measure(dataset.images, engine, network.recipe, network.features, progress)
+
+
+def _measure(images: Sequence[ImageLike], engine: Engine, recipe: Recipe, size: int, progress: Progress) -> Measured:
+    values = _allocate((len(images), size))
+    is_cached = np.zeros(len(images), np.bool_)
+    used: list[bytes] = []
+    with usable_cache(progress) as cache:
+        prefix = namespace(f"{engine.key}/images {VERSION}")  # as in tl.features.extract, which computes the rest
+
+        def find(indices: Sequence[int], hashes: Sequence[bytes]) -> None:
+            keys = [prefix + content_hash for content_hash in hashes]
+            for index, key, row in zip(indices, keys, cache.find(keys) if cache is not None else (), strict=False):
+                if row is not None and len(row.vector) == size:
+                    values[index], is_cached[index] = row.vector, True
+                    if not row.today:
+                        used.append(key)
+
+        stats = measure_images(images, cache=cache, seen=find, progress=progress)
+        if cache is not None:
+            for start in range(0, len(used), _TOUCHED):
+                cache.touch(used[start : start + _TOUCHED])
+        missing = [index for index in range(len(images)) if not is_cached[index] and index not in stats.errors]
+        if missing:
+            extracted = extract([images[index] for index in missing], engine, recipe, cache, progress=progress)
+            stats.errors.update({missing[row]: error for row, error in extracted.failures.items()})
+            for row, vector in zip(extracted.kept.tolist(), extracted.values, strict=True):
+                values[missing[row]] = vector
+    usable = np.array([index for index in range(len(images)) if index not in stats.errors], np.int64)
+    return Measured(stats, values if len(usable) == len(images) else values[usable], usable)
+
+
+_IN_MEMORY = 256 << 20  # bytes; larger features go to a file
+_TOUCHED = 4096  # rows that are marked as used in one transaction
+
+
+def _allocate(shape: tuple[int, int]) -> Floats:
+    if shape[0] * shape[1] * 4 <= _IN_MEMORY:
+        return np.zeros(shape, np.float32)
+    with tempfile.TemporaryFile(prefix="tl-features-") as file:  # the mapping keeps the unnamed file alive
+        os.truncate(file.fileno(), shape[0] * shape[1] * 4)
+        return np.memmap(file, np.float32, "r+", shape=shape)
+
+
+_MAX_QUICK = 10_000  # photos whose pairs are compared, in less than a second
+_NEAR = 0.93  # cosine of projected features, from which the whole ones are compared
+_COPY = 0.95  # cosine about the mean: in dogs-vs-cats, every pair above it shows one photo
+
+
+def quick_check(dataset: Dataset, features: Floats, made: Split, data: str | Path) -> str:
+    """The worst problems that the features and the split of a training run show, in a line; "" if there are none.
+
+    `features` `[n, size]` are in the order of the data set, which has no broken images. No file is read.
+    """
+    parts: Parts = [None] * len(dataset.names)
+    for part, indices in _sides(made).items():
+        for index in indices.tolist():
+            parts[index] = part
+    every = np.arange(len(dataset.names))
+    findings = [*name_findings(dataset), *balance_findings(class_counts(dataset, every, parts, every))]
+    kinds = [finding.kind for finding in findings if finding.severity != "note"]
+    leaks, conflicts = _count_copies(dataset, features, parts)
+    problems = (
+        (leaks, "photo", "possibly on both sides of the split"),
+        (conflicts, "photo", "possibly under two labels"),
+        (kinds.count("class names"), "class", "possibly under two names"),
+        (kinds.count("few photos"), "class", "with few photos"),
     )
-    for name, places in sides:
-        for index in seen.usable[places].tolist():
-            parts[index] = name
-    return False, parts, []
+    listed = ", ".join(f"{count(number, noun)} {problem}" for number, noun, problem in problems if number)
+    return f"{listed}: run `tl data check {shlex.quote(str(data))}`" if listed else ""
+
+
+def _count_copies(dataset: Dataset, features: Floats, parts: Parts) -> tuple[int, int]:
+    """How many pairs with almost the same features are in two parts of the split, and how many have two labels."""
+    if not 2 <= len(features) <= _MAX_QUICK:
+        return 0, 0
+    pairs = pairs_above(projected(features, 128), _NEAR)
+    mean = features.mean(axis=0)
+    left, right = unit(features[pairs[:, 0]] - mean), unit(features[pairs[:, 1]] - mean)
+    same = pairs[np.sum(left * right, axis=1) >= _COPY].tolist()
+    leaks = sum(parts[first] != parts[second] and None not in (parts[first], parts[second]) for first, second in same)
+    return leaks, int(sum(dataset.labels[first] != dataset.labels[second] for first, second in same))

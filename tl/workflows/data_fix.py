@@ -1,6 +1,5 @@
-"""A data set becomes a clean copy of it, or a table of what is clean in it; with a list of all that was changed."""
+"""Write a clean copy of a data set, and a list of everything that was changed: `tl data fix`."""
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,106 +7,127 @@ from typing import Any
 from tl.data.dataset import Sample
 from tl.data.load import load
 from tl.data.write import check_files, check_new, fresh, inside, path_from, places, write_files, write_rows, write_table
-from tl.doctor.plan import KINDS, Plan, plan
-from tl.doctor.read import read_all
-from tl.engines import open_named
+from tl.doctor.plan import KINDS, Plan, Step, plan_fixes
+from tl.errors import UsageError
+from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
+from tl.workflows.data_check import measure
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """What was planned, and where it was written; `out` and `undo` are None where nothing was."""
+class FixOptions:
+    """The options of `tl data fix`."""
+
+    out: Path | None = option(None, "New folder, or new table (.csv).", metavar="PATH")
+    only: tuple[str, ...] = option((), "Fix only these kinds, separated by commas.", choices=KINDS, metavar="KIND,...")
+    relabel: bool = option(False, "Also change labels that are surely wrong.")
+    dry_run: bool = option(False, "Show what would be done, and write nothing.")
+    link: bool = option(False, "Make hard links instead of copies, where the disk allows it.")
+    backbone: str = option("resnet50", "Network whose features are compared.")
+    weights: str = option("imagenet", "Its weights: a name or a file.")
+    seed: int = option(0, "Seed of the folds in which labels are judged.")
+    download: bool = download_option()
+    offline: bool = offline_option()
+
+
+@dataclass(frozen=True)
+class FixResult:
+    """The plan, and where the copy and its list of changes are; None after a dry run."""
 
     plan: Plan
     out: Path | None = None
     undo: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The result for JSON."""
         return self.plan.as_dict() | {"out": self.out and str(self.out), "undo": self.undo and str(self.undo)}
 
 
-def fix(
-    data: str | Path,
-    out: str | Path | None,
-    *,
-    only: Collection[str] = KINDS,
-    relabel: bool = False,
-    link: bool = False,
-    backbone: str = "resnet50",
-    weights: str = "imagenet",
-    seed: int = 0,
-    download: bool = False,
-    offline: bool = False,
-    progress: Progress | None = None,
-) -> Fixed:
-    """Write what is clean in a data set to a new folder, or to a table where `out` ends in .csv; None writes nothing.
+@keywords(FixOptions)
+def fix(data: str | Path, *, options: FixOptions, progress: Progress | None = None) -> FixResult:
+    """Write a clean copy of a data set to the new folder or table `out`; the data set itself is not changed.
 
-    `only` are the kinds of fault that are mended. The data set itself is not touched. Raises UsageError for an `out`
-    that is there or inside of the data set, DataError where too little would be left, StorageError on a full disk.
+    Raises UsageError for an `out` that exists or is inside the data set, DataError if too little would be left, and
+    StorageError if the disk is full.
     """
-    progress, target = progress or Progress(), None if out is None else Path(out)
-    if target is not None:
-        check_new(target, data)
-        if _is_table(target):
-            check_new(undo_of(target), data)
-    dataset = load(data, download=download, offline=offline, progress=progress)
-    if target is not None and _is_table(target):
+    out, kinds = _checked(options, data), options.only or KINDS
+    progress = progress or Progress()
+    dataset = load(data, download=options.download, offline=options.offline, progress=progress)
+    if out is not None and _is_table(out):
         check_files(dataset)
-        only = [kind for kind in only if kind != "extensions"]  # a table has files as they are
-    engine, network = open_named(backbone, weights=weights, offline=offline, progress=progress)
-    seen = read_all(dataset.images, engine, network.recipe, network.features, progress)
-    made = plan(dataset, seen, only=only, relabel=relabel, seed=seed)
-    if target is None:
-        return Fixed(made)
-    if _is_table(target):
-        _write_table(made, target)
+        kinds = tuple(kind for kind in kinds if kind != "extensions")  # a table names the files as they are
+    measured = measure(dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress)
+    plan = plan_fixes(
+        dataset,
+        measured.stats,
+        measured.features,
+        measured.usable,
+        kinds=kinds,
+        relabel=options.relabel,
+        seed=options.seed,
+    )
+    if out is None:
+        return FixResult(plan)
+    if _is_table(out):
+        _write_table(plan, out)
     else:
-        _write_folder(made, target, link and dataset.root is not None, progress)
-    return Fixed(made, target, undo_of(target))
+        _write_folder(plan, out, link=options.link and dataset.root is not None, progress=progress)
+    return FixResult(plan, out, undo_path(out))
 
 
-def undo_of(out: Path) -> Path:
-    """Where the list of all that was changed is written: inside of a folder, beside a table."""
+def undo_path(out: Path) -> Path:
+    """Where the list of changes is written: inside a folder, beside a table."""
     return out.with_name(f"{out.stem}.undo.csv") if _is_table(out) else out / "undo.csv"
+
+
+def _checked(options: FixOptions, data: str | Path) -> Path | None:
+    """Where to write, None for a dry run. Raises UsageError."""
+    if options.dry_run:
+        return None
+    if options.out is None:
+        raise UsageError("give a new folder or table with --out, or see what would be done with --dry-run")
+    check_new(options.out, data)
+    if _is_table(options.out):
+        check_new(undo_path(options.out), data)
+    return options.out
 
 
 def _is_table(out: Path) -> bool:
     return out.suffix.lower() == ".csv"
 
 
-def _write_folder(made: Plan, out: Path, link: bool, progress: Progress) -> None:
-    kept = made.kept
-    samples = [replace(_cleaned(made, at), name="/".join(inside(step.sample))) for at, step in enumerate(kept)]
-    where = places(samples, {at: step.suffix for at, step in enumerate(kept) if step.suffix})
+def _write_folder(plan: Plan, out: Path, *, link: bool, progress: Progress) -> None:
+    kept = plan.kept
+    samples = [replace(_relabelled(step), name="/".join(inside(step.sample))) for step in kept]
+    paths = places(samples, {at: step.suffix for at, step in enumerate(kept) if step.suffix})
     with fresh(out) as scratch:
-        write_files(scratch, [step.sample.image for step in kept], where, link=link, progress=progress)
-        write_rows(scratch / undo_of(out).name, _undo(made, where))
+        write_files(scratch, [step.sample.image for step in kept], paths, link=link, progress=progress)
+        write_rows(scratch / undo_path(out).name, _undo_rows(plan, paths))
 
 
-def _write_table(made: Plan, out: Path) -> None:
-    samples = [_cleaned(made, at) for at in range(len(made.kept))]
-    # The list first: a table without it would be a change that cannot be told.
-    with fresh(out) as scratch, fresh(undo_of(out)) as undo:
+def _write_table(plan: Plan, out: Path) -> None:
+    samples = [_relabelled(step) for step in plan.kept]
+    with fresh(out) as scratch, fresh(undo_path(out)) as undo:  # no table without its list of changes
         write_table(scratch, out, samples)
-        write_rows(undo, _undo(made, [path_from(out, sample) for sample in samples]))
+        write_rows(undo, _undo_rows(plan, [path_from(out, sample) for sample in samples]))
 
 
-def _cleaned(made: Plan, at: int) -> Sample:
-    return replace(made.kept[at].sample, label=made.kept[at].label)
+def _relabelled(step: Step) -> Sample:
+    return replace(step.sample, label=step.label)
 
 
-def _undo(made: Plan, where: list[str]) -> list[tuple[str, ...]]:
-    """A row for each file of the data set: what is not there says where it was, and what it was."""
+def _undo_rows(plan: Plan, paths: list[str]) -> list[tuple[str, ...]]:
+    """A row for each file of the data set: its path in the copy ("" if left out), what was done and why, its origin."""
+    root = plan.dataset.root
     rows: list[tuple[str, ...]] = [("path", "done", "why", "from", "label", "split")]
-    waiting = iter(where)
-    for step in made.steps:
-        sample, path = step.sample, next(waiting) if step.kept else ""
-        source = str(sample.image.absolute()) if isinstance(sample.image, Path) else sample.name
-        source = source if made.dataset.root is not None else sample.name
-        rows.append((path, step.done, step.why, source, sample.label or "", sample.part or ""))
-    root = made.dataset.root
-    for skipped in made.dataset.skipped:
+    remaining = iter(paths)
+    for step in plan.steps:
+        sample, path = step.sample, next(remaining) if step.kept else ""
+        source = sample.name
+        if root is not None and isinstance(sample.image, Path):
+            source = str(sample.image.absolute())
+        rows.append((path, step.action, step.why, source, sample.label or "", sample.part or ""))
+    for skipped in plan.dataset.skipped:
         source = str((root / skipped.path).absolute()) if root else skipped.path
         rows.append(("", "left out", skipped.reason, source, "", ""))
     return rows

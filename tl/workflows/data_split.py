@@ -1,4 +1,4 @@
-"""A data set becomes a table or folders of its training, validation and test photos, copies and groups on one side."""
+"""Split a data set into training, validation and test, as a table or as folders: `tl data split`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,22 +9,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.image_stats import measure_images
+from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import load
 from tl.data.near_duplicates import Copy, copies, groups
 from tl.data.splits import SIDES, apart, groups_by
 from tl.data.write import check_files, check_new, fresh, inside, places, samples_of, write_files, write_table
-from tl.doctor.read import read_all
-from tl.engines import open_named
+from tl.doctor.findings import html_table
 from tl.errors import DataError
+from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
+from tl.workflows.data_check import GROUP_BY_HELP, measure
 
 
 @dataclass(frozen=True)
-class Parted:
-    """Where the split was written, how many photos of each class are in each part, and what was left out and why.
+class SplitOptions:
+    """The options of `tl data split`."""
 
-    `copies` are photos kept beside another one like them, `groups` those that were named.
+    out: Path = option(help="New table (.csv), or new folder.", metavar="PATH")
+    val: float = option(0.2, "Fraction for validation.", low=0, high=1)
+    test: float = option(0.0, "Fraction for the test.", low=0, high=1)
+    seed: int = option(0, "Seed of the split.")
+    group_by: str | None = option(None, GROUP_BY_HELP)
+    near_duplicates: bool = option(
+        True, "Keep photos that look the same on one side, or only identical files.", off="--exact-only"
+    )
+    link: bool = option(False, "Make hard links instead of copies, where the disk allows it.")
+    backbone: str = option("resnet50", "Network whose features are compared.")
+    weights: str = option("imagenet", "Its weights: a name or a file.")
+    download: bool = download_option()
+    offline: bool = offline_option()
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """Where the split was written, how many images of each class are in each part, and what was left out and why.
+
+    `copies` counts the images that are on the side of another one because they are its copies, `groups` the groups
+    of `group_by`; `notes` say what was decided for the user.
     """
 
     out: Path
@@ -32,108 +53,110 @@ class Parted:
     copies: int
     groups: int
     left_out: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**vars(self), "out": str(self.out)}
+        """The result for JSON."""
+        return {**vars(self), "out": str(self.out), "notes": list(self.notes)}
+
+    def _repr_html_(self) -> str:
+        classes = next(iter(self.counts.values()))
+        rows = [(name, *(self.counts[part][name] for part in self.counts)) for name in classes]
+        return html_table(("class", *self.counts), rows)
 
 
-def part(
-    data: str | Path,
-    out: str | Path,
-    *,
-    val: float = 0.2,
-    test: float = 0.0,
-    seed: int = 0,
-    group_by: str | None = None,
-    near: bool = True,
-    anew: bool = False,
-    link: bool = False,
-    backbone: str = "resnet50",
-    weights: str = "imagenet",
-    download: bool = False,
-    offline: bool = False,
-    progress: Progress | None = None,
-) -> Parted:
-    """Write a stratified split to a new table (`out` ends in .csv) or to folders train, validation and test.
+@keywords(SplitOptions)
+def split(data: str | Path, *, options: SplitOptions, progress: Progress | None = None) -> SplitResult:
+    """Write a stratified split to a new table or to folders train, validation and test.
 
-    Byte-identical photos stay on one side, with `near` also those that show the same photo, and those of one group of
-    `group_by` (see `tl.data.splits`). Raises DataError for a data set with a split of its own, unless `anew` sets
-    that aside, UsageError for shares and places that cannot be, StorageError on a full disk.
+    Identical files stay on one side, with `near_duplicates` photos that look the same as well, and so do the groups of
+    `group_by`. A split that the data set already has is ignored, with a note. Raises UsageError for impossible
+    fractions and places, DataError for a class that is too small, StorageError if the disk is full.
     """
-    progress, out = progress or Progress(), Path(out)
-    check_new(out, data)
-    dataset = load(data, download=download, offline=offline, progress=progress)
-    table = out.suffix.lower() == ".csv"
-    _check(dataset, data, table, anew)
-    named = groups_by(dataset, str(data), group_by) if group_by else [""] * len(dataset.names)
-    same, fingerprints, errors = _same(dataset, near, backbone, weights, offline, progress)
-    usable = [at for at in range(len(dataset.names)) if at not in errors and dataset.labels[at] >= 0]
-    if not usable:
-        raise DataError(f"none of the images of {dataset.name!r} can be read: look with tl data check")
-    units = _units(len(dataset.names), same, named)[usable]
-    numbers = np.unique(units, return_inverse=True)[1]
-    seen = sorted(set(dataset.labels[usable].tolist()))
-    labels = np.searchsorted(seen, dataset.labels[usable])
-    sides = apart(
-        labels,
-        numbers,
-        [fingerprints[at] for at in usable],
-        [dataset.class_names[label] for label in seen],
-        {"test": test, "validation": val},
-        seed,
-    )
-    _write(dataset, usable, sides, out, table, link, progress)
-    left_out = {dataset.names[at]: why for at, why in errors.items()}
-    left_out |= {skipped.path: skipped.reason for skipped in dataset.skipped}
-    return Parted(out, _counts(dataset, usable, sides), len(same), len(set(named) - {""}), left_out)
-
-
-def _check(dataset: Dataset, data: str | Path, table: bool, anew: bool) -> None:
-    if table:
+    progress = progress or Progress()
+    check_new(options.out, data)
+    dataset = load(data, download=options.download, offline=options.offline, progress=progress)
+    if _is_table(options.out):
         check_files(dataset)
-    if {"validation", "test"} & set(dataset.parts) and not anew:
-        raise DataError(f"{str(data)!r} has a split of its own: add --anew to set it aside and make another")
+    group_of = groups_by(dataset, str(data), options.group_by) if options.group_by else [""] * len(dataset.names)
+    same, stats = _copies(dataset, options, progress)
+    usable = [at for at in range(len(dataset.names)) if at not in stats.errors and dataset.labels[at] >= 0]
+    if not usable:
+        raise DataError(f"none of the images of {dataset.name!r} can be read: see why with tl data check")
+    parts = _assign(dataset, usable, _units(same, group_of)[usable], stats.fingerprints, options)
+    _write(dataset, usable, parts, options, progress)
+    left_out = {dataset.names[at]: reason for at, reason in stats.errors.items()}
+    left_out |= {skipped.path: skipped.reason for skipped in dataset.skipped}
+    counts = _count(dataset, usable, parts)
+    return SplitResult(options.out, counts, len(same), len(set(group_of) - {""}), left_out, _notes(dataset))
 
 
-def _same(
-    dataset: Dataset, near: bool, backbone: str, weights: str, offline: bool, progress: Progress
-) -> tuple[list[Copy], Sequence[bytes], dict[int, str]]:
-    """What shows one photo, what each file is, and why some cannot be read."""
-    if near:
-        engine, network = open_named(backbone, weights=weights, offline=offline, progress=progress)
-        seen = read_all(dataset.images, engine, network.recipe, network.features, progress)
-        return copies(seen.looks, seen.features, seen.usable), seen.looks.fingerprints, seen.looks.errors
-    looks = measure_images(dataset.images, progress=progress)
+def _is_table(out: Path) -> bool:
+    return out.suffix.lower() == ".csv"
+
+
+def _notes(dataset: Dataset) -> tuple[str, ...]:
+    if not {"validation", "test"} & set(dataset.parts):
+        return ()
+    sizes = {part: dataset.parts.count(part) for part in SIDES if part in dataset.parts}
+    listed = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
+    return (f"the data set's own split ({listed}) is ignored: all its images are split again",)
+
+
+def _copies(dataset: Dataset, options: SplitOptions, progress: Progress) -> tuple[list[Copy], ImageStats]:
+    """The images that show the same photo, or with `--exact-only` the identical files; and the images' statistics."""
+    if options.near_duplicates:
+        measured = measure(
+            dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress
+        )
+        return copies(measured.stats, measured.features, measured.usable), measured.stats
+    stats = measure_images(dataset.images, progress=progress)
     first: dict[bytes, int] = {}
-    usable = [index for index in range(len(dataset.names)) if index not in looks.errors]
-    found = [(first.setdefault(looks.fingerprints[index], index), index) for index in usable]
-    return [Copy(one, other, 1.0) for one, other in found if one != other], looks.fingerprints, looks.errors
+    usable = [index for index in range(len(dataset.names)) if index not in stats.errors]
+    pairs = [(first.setdefault(stats.fingerprints[index], index), index) for index in usable]
+    return [Copy(one, other, 1.0) for one, other in pairs if one != other], stats
 
 
-def _units(count: int, same: Sequence[Copy], named: Sequence[str]) -> NDArray[np.int64]:
-    """A number for each photo, the same for those that copies or groups tie together, over any number of others."""
+def _units(same: Sequence[Copy], group_of: Sequence[str]) -> NDArray[np.int64]:
+    """A number for each image; images connected by copies or groups, however indirectly, share it."""
     first: dict[str, int] = {}
-    ties = [Copy(first.setdefault(group, at), at, 0.0) for at, group in enumerate(named) if group]
-    return groups(count, [*same, *ties])
+    links = [Copy(first.setdefault(group, at), at, 0.0) for at, group in enumerate(group_of) if group]
+    return groups(len(group_of), [*same, *links])
 
 
-def _write(
-    dataset: Dataset, usable: list[int], sides: list[str], out: Path, table: bool, link: bool, progress: Progress
-) -> None:
-    given = samples_of(dataset)
-    chosen = [replace(given[at], part=side) for at, side in zip(usable, sides, strict=True)]
-    with fresh(out) as scratch:
-        if table:
-            write_table(scratch, out, chosen)
+def _assign(
+    dataset: Dataset,
+    usable: list[int],
+    units: NDArray[np.int64],
+    fingerprints: Sequence[bytes],
+    options: SplitOptions,
+) -> list[str]:
+    """The part of each usable image."""
+    present = sorted(set(dataset.labels[usable].tolist()))
+    return apart(
+        np.searchsorted(present, dataset.labels[usable]),
+        np.unique(units, return_inverse=True)[1],
+        [fingerprints[at] for at in usable],
+        [dataset.class_names[label] for label in present],
+        {"test": options.test, "validation": options.val},
+        options.seed,
+    )
+
+
+def _write(dataset: Dataset, usable: list[int], parts: list[str], options: SplitOptions, progress: Progress) -> None:
+    samples = samples_of(dataset)
+    chosen = [replace(samples[at], part=part) for at, part in zip(usable, parts, strict=True)]
+    with fresh(options.out) as scratch:
+        if _is_table(options.out):
+            write_table(scratch, options.out, chosen)
             return
-        named = [replace(sample, name="/".join(inside(given[at]))) for at, sample in zip(usable, chosen, strict=True)]
-        linked = link and dataset.root is not None
-        write_files(scratch, [sample.image for sample in chosen], places(named), link=linked, progress=progress)
+        named = [replace(one, name="/".join(inside(samples[at]))) for at, one in zip(usable, chosen, strict=True)]
+        link = options.link and dataset.root is not None
+        write_files(scratch, [sample.image for sample in chosen], places(named), link=link, progress=progress)
 
 
-def _counts(dataset: Dataset, usable: list[int], sides: list[str]) -> dict[str, dict[str, int]]:
-    counts = {side: dict.fromkeys(dataset.class_names, 0) for side in SIDES if side in sides}
-    for at, side in zip(usable, sides, strict=True):
-        counts[side][dataset.class_names[dataset.labels[at]]] += 1
+def _count(dataset: Dataset, usable: list[int], parts: list[str]) -> dict[str, dict[str, int]]:
+    counts = {part: dict.fromkeys(dataset.class_names, 0) for part in SIDES if part in parts}
+    for at, part in zip(usable, parts, strict=True):
+        counts[part][dataset.class_names[dataset.labels[at]]] += 1
     return counts

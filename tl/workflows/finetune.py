@@ -19,7 +19,6 @@ from tl.data.image_stats import measure_images
 from tl.data.load import Dataset, load
 from tl.data.near_duplicates import originals
 from tl.data.splits import Split, check_counts, split
-from tl.doctor.glance import glance
 from tl.engines import open_engine
 from tl.engines.engine import Engine
 from tl.engines.trunk import Trunk, prepare
@@ -35,6 +34,7 @@ from tl.runs.folder import CHECKPOINT, RUNS, claim_folder, find_interrupted, is_
 from tl.runs.options import Options
 from tl.runs.records import utf8
 from tl.runs.run import Run, describe_backbone, load_run, write_run
+from tl.workflows.data_check import quick_check
 from tl.workflows.finetune_backbone import Attempt, Outcome, attempt, first_head, from_scratch, measure
 from tl.workflows.finetune_backbone import wanted as scratch_wanted
 from tl.workflows.finetune_log import tell_confidence, tell_data, tell_doubts, tell_features, tell_left_out, tell_split
@@ -136,7 +136,7 @@ def _learn(
     dataset = _usable(dataset, features.failures, progress)
     parts, counted = _split(given, dataset, features, progress)
     if weights.choice != "none":  # to random weights all photos look alike
-        tell_doubts(glance(dataset, features.values, parts, given.data), progress)
+        tell_doubts(quick_check(dataset, features.values, parts, given.data), progress)
     fitted = fit(
         features.values[parts.train],
         dataset.labels[parts.train],

@@ -1,183 +1,173 @@
-"""Figures of a data set become lines for a terminal."""
+"""Show the statistics and the diagnosis of a data set in a terminal."""
 
 import shlex
 import textwrap
 
-from tl.doctor.balance import Stats
-from tl.doctor.findings import SEVERITIES, Diagnosis, Finding
-from tl.views.terminal.tables import columns, padded, shortened, size, width_of
+from tl.doctor.balance import DatasetStats
+from tl.doctor.findings import Diagnosis, Finding
+from tl.text import count, size
+from tl.views.terminal.tables import columns, padded, shortened, width_of
 
-_CLASSES = 20  # that are listed one by one
+_MAX_CLASSES = 20  # that are listed one by one
 _BAR = 30
 
 
-def figures(told: Stats, width: int) -> str:
-    """The figures in lines of at most `width` columns."""
-    lines = [f"{told.name}: {told.images:,} images in {len(told.per_class):,} classes, {size(told.bytes)}"]
-    if told.broken:
-        lines.append(f"{told.broken:,} more cannot be read: tl data check names them")
-    if told.identical:
-        lines.append(f"{told.identical:,} byte-identical to another")
-    named = ", ".join(f"{count:,} {part or 'without a part'}" for part, count in told.parts.items())
-    lines += ["", *_said("parts", named, width)] if set(told.parts) != {""} else [""]
-    lines += _said("formats", ", ".join(f"{count:,} {name}" for name, count in told.formats.items()), width)
-    lines += [_spread(name, values) for name, values in told.percentiles.items()]
-    if told.colour:
-        lines.append(f"{'colour':<10}{', '.join(f'{value:.0f}' for value in told.colour)} (mean red, green, blue)")
-    return "\n".join([*lines, "", *_classes(told, width)])
+def stats_text(stats: DatasetStats, width: int) -> str:
+    """The statistics of a data set in lines of at most `width` columns."""
+    images, classes = count(stats.images, "image"), count(len(stats.per_class), "class")
+    lines = [f"{stats.name}: {images} in {classes}, {size(stats.bytes)}"]
+    if stats.broken:
+        lines.append(f"{stats.broken:,} more cannot be read: see which with tl data check")
+    if stats.identical:
+        lines.append(f"{stats.identical:,} identical to another")
+    parts = ", ".join(f"{images:,} {part or 'in no part'}" for part, images in stats.parts.items())
+    lines += ["", *_row("parts", parts, width)] if set(stats.parts) != {""} else [""]
+    lines += _row("formats", ", ".join(f"{files:,} {name}" for name, files in stats.formats.items()), width)
+    lines += [_range(name, values) for name, values in stats.percentiles.items()]
+    if stats.colour:
+        lines.append(f"{'colour':<10}{', '.join(f'{value:.0f}' for value in stats.colour)} (mean red, green, blue)")
+    return "\n".join([*lines, "", *_class_bars(stats, width)])
 
 
-def _said(name: str, text: str, width: int) -> list[str]:
+def _row(name: str, text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=f"{name:<10}", subsequent_indent=" " * 10)
 
 
-def _spread(name: str, values: tuple[float, ...]) -> str:
-    least, low, middle, high, largest = (size(int(v)) if name == "bytes" else f"{v:,.0f}" for v in values)
-    return f"{name:<10}{least} to {largest}, half up to {middle}, nine of ten from {low} to {high}"
+def _range(name: str, values: tuple[float, ...]) -> str:
+    least, low, median, high, most = (size(int(v)) if name == "bytes" else f"{v:,.0f}" for v in values)
+    return f"{name:<10}{least} to {most}, median {median}, 90% from {low} to {high}"
 
 
-def _classes(told: Stats, width: int) -> list[str]:
-    ordered = sorted(told.per_class.items(), key=lambda item: (-item[1], item[0]))
-    most = max((count for _, count in ordered), default=0)
-    shown = ordered if len(ordered) <= _CLASSES else [*ordered[: _CLASSES // 2], *ordered[-(_CLASSES // 2) :]]
+def _class_bars(stats: DatasetStats, width: int) -> list[str]:
+    ordered = sorted(stats.per_class.items(), key=lambda item: (-item[1], item[0]))
+    most = max((images for _, images in ordered), default=0)
+    shown = ordered if len(ordered) <= _MAX_CLASSES else ordered[: _MAX_CLASSES // 2] + ordered[-(_MAX_CLASSES // 2) :]
     room = min(max((width_of(name) for name, _ in shown), default=0), width - _BAR - 12)
     lines = [
-        f"{padded(shortened(name, room), room)} {count:>8,}  {'█' * round(_BAR * count / max(most, 1))}".rstrip()
-        for name, count in shown
+        f"{padded(shortened(name, room), room)} {images:>8,}  {'█' * round(_BAR * images / max(most, 1))}".rstrip()
+        for name, images in shown
     ]
     if len(shown) < len(ordered):
-        lines.insert(_CLASSES // 2, f"… {len(ordered) - len(shown):,} more")
+        lines.insert(_MAX_CLASSES // 2, f"… {len(ordered) - len(shown):,} more")
     return lines
 
 
 TITLES: dict[str, tuple[str, str]] = {
-    "corrupt": ("Damaged files", "They are left out of training, and of every check."),
-    "truncated": ("Truncated files", "The lower part of the picture is missing, so that they are left out."),
-    "empty": ("Empty files", "They hold not a byte."),
-    "not an image": ("Files that are no images", "They are named like images, but hold something else."),
-    "unreadable": ("Files that cannot be read", "Permissions or the disk do not allow it."),
-    "colour mode": ("Odd colour modes", "Other programs may show other colours, or nothing."),
-    "unread format": ("Images in formats that are not read", "They may be good photos, but are not learnt from so."),
-    "wrong extension": ("Names that say another format", "Some programs go by the name and fail."),
-    "left out": ("Files that are left out", "They are in the folders, but are not among the images."),
-    "enormous": ("Enormous images", "They cost time: networks look at a fraction of a megapixel."),
-    "tiny": ("Tiny images", "They are enlarged to a blur."),
-    "extreme shape": ("Extreme shapes", "Squeezed into a square, next to nothing is left of their short side."),
-    "rotated": ("Photos turned by EXIF", "They are shown upright here; other programs may not turn them."),
-    "leak": ("Photos on both sides of the split", "They are answered from memory, so that the accuracy is too high."),
-    "two labels": ("One photo, two labels", "One of them is wrong, or the classes overlap."),
-    "duplicate": ("Photos that are there twice", "They count twice, and add nothing."),
-    "torn group": ("Groups on both sides of the split", "What must stay together is learnt from and checked with."),
-    "label": ("Labels that are probably wrong", "A classifier that has not seen the photo is sure of another one."),
-    "doubtful label": ("Labels in doubt", "These photos are hard, or their labels wrong: they are worth a look."),
-    "outlier": ("Photos unlike all others", "They may not belong here at all, or be rare and worth having."),
-    "blank": ("Blank photos", "They show one colour."),
+    "corrupt": ("Damaged files", "They are left out of training and evaluation."),
+    "truncated": ("Truncated files", "Part of the image is missing, so they are left out."),
+    "empty": ("Empty files", "They have no content."),
+    "not an image": ("Files that are not images", "They are named like images, but contain something else."),
+    "unreadable": ("Files that cannot be read", "Permissions or the disk prevent it."),
+    "colour mode": ("Unusual colour modes", "Other programs may show other colours, or nothing."),
+    "unsupported format": ("Unsupported image formats", "These may be good photos, but training cannot use them."),
+    "wrong extension": ("Wrong file extensions", "Some programs go by the extension, and fail."),
+    "left out": ("Files that are left out", "They are in the folders, but not among the images."),
+    "enormous": ("Enormous images", "They only cost time: networks look at a fraction of a megapixel."),
+    "tiny": ("Tiny images", "Enlarged for the network, they are a blur."),
+    "extreme aspect ratio": ("Extreme aspect ratios", "Squeezed into a square, the short side keeps little detail."),
+    "rotated": ("Photos rotated by EXIF", "They are upright here; other programs may not rotate them."),
+    "leak": ("Photos on both sides of the split", "The network has seen them, so the accuracy is too high."),
+    "two labels": ("One photo, two labels", "One of the labels is wrong, or the classes overlap."),
+    "duplicate": ("Duplicate photos", "They count twice and add nothing."),
+    "group leak": ("Groups on both sides of the split", "Related photos are in training and evaluation."),
+    "label": ("Probably wrong labels", "A classifier that has not seen the photo is sure of another class."),
+    "doubtful label": ("Doubtful labels", "Either the photo is hard or its label is wrong: have a look."),
+    "outlier": ("Outliers", "They may not belong here, or be rare and worth having."),
+    "blank": ("Blank photos", "They show a single colour."),
     "too dark": ("Dark photos", "There is little to see in them."),
     "too bright": ("Overexposed photos", "There is little to see in them."),
-    "blurred": ("Blurred photos", "They have no fine detail at all."),
-    "shortcut": ("Classes told by something else", "A network may learn that, and fail on photos made elsewhere."),
-    "few photos": ("Classes with few photos", "What is not seen is not learnt, and not checked."),
+    "blurred": ("Blurred photos", "They have no fine detail."),
+    "shortcut": ("Shortcuts", "A network may learn these instead of the subject, and fail on photos from elsewhere."),
+    "few photos": ("Classes with few photos", "There is too little to learn from, or to measure accuracy with."),
     "copies": ("Classes with many copies", "There is less to learn from than it seems."),
-    "imbalance": ("Uneven classes", "The large ones are answered too often, and top-1 hides it."),
-    "class names": ("Classes that may be one", "Two names for one thing cannot be told apart."),
-    "nested folder": ("Folders inside of classes", "Their photos count as the class above."),
-    "split folders": ("Parts under two names", "Both are taken for the same part."),
-    "layout": ("How the folders were read", "Make sure that it is what was meant."),
+    "imbalance": ("Class imbalance", "Large classes are predicted too often, and accuracy hides it."),
+    "class names": ("Classes that may be the same", "Two names for one thing cannot be told apart."),
+    "nested folder": ("Folders inside class folders", "Their photos count as the class above."),
+    "split folders": ("Parts with two names", "Both folders are read as the same part."),
+    "layout": ("How the folders were read", "Check that this is what you meant."),
 }
 
 
-def heading(kind: str) -> tuple[str, str]:
-    """The heading of a kind, and why it matters."""
+def title(kind: str) -> tuple[str, str]:
+    """The title of a kind of finding, and why it matters."""
     return TITLES.get(kind, (kind.capitalize(), ""))
 
 
 def verdict(diagnosis: Diagnosis) -> str:
-    """All findings in a sentence."""
-    if not diagnosis.findings:
-        return "Nothing found."
-    told = [_counted(count, severity) for severity, count in diagnosis.severities.items() if count]
-    return f"{', '.join(told)}."
+    """The number of findings of each severity."""
+    counts = [count(number, severity) for severity, number in diagnosis.severities.items() if number]
+    return f"{', '.join(counts)}." if counts else "Nothing found."
 
 
-def about(diagnosis: Diagnosis) -> str:
-    """What was looked at, in a few words."""
+def summary(diagnosis: Diagnosis) -> str:
+    """What was checked: the data set, its size, and how long it took."""
     dataset = diagnosis.dataset
-    images = _counted(len(dataset.names), "image")
-    classes = f"{len(dataset.class_names):,} class{'' if len(dataset.class_names) == 1 else 'es'}"
-    return f"{dataset.name}: {images}, {classes}, looked through in {diagnosis.seconds:.1f} s"
+    images, classes = count(len(dataset.names), "image"), count(len(dataset.class_names), "class")
+    return f"{dataset.name}: {images}, {classes}, checked in {diagnosis.seconds:.1f} s"
 
 
-COMMANDS = ("rm ", "mv ")
+def is_command(fix: str) -> bool:
+    """Whether a fix is a shell command rather than advice."""
+    return fix.startswith(("rm ", "mv "))
 
 
-def mend(finding: Finding) -> str:
-    """What mends it, in letters that a terminal and a page can show; a command is never changed."""
-    if finding.mend.isprintable():
-        return finding.mend
-    return "rename it first: its name has letters that cannot be typed" if finding.mend.startswith(COMMANDS) else ""
-
-
-def gravest(found: tuple[Finding, ...]) -> str:
-    """The gravest severity among findings."""
-    return min((one.severity for one in found), key=SEVERITIES.index)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def printable_fix(finding: Finding) -> str:
+    """The fix; a command with unprintable characters is never changed, but replaced by advice."""
+    if finding.fix.isprintable():
+        return finding.fix
+    return "rename it first: its name has characters that cannot be typed" if is_command(finding.fix) else ""
 
 
 _EXAMPLES = 3  # of each kind
-_NAMES = 3  # files of one finding
+_FILES = 3  # of one finding
 
 
-def listing(diagnosis: Diagnosis, width: int) -> str:
-    """The findings in lines of at most `width` columns; a command that is longer goes on behind a backslash."""
-    blocks = [_wrapped(f"{about(diagnosis)}. {verdict(diagnosis)}", width, "")]
-    blocks += [_wrapped(f"Not looked into: {note}", width, "") for note in diagnosis.notes]
-    blocks += [_block(kind, found, width) for kind, found in diagnosis.kinds.items()]
-    if any(len(found) > _EXAMPLES for found in diagnosis.kinds.values()):
-        blocks.append("More of them are in the page, and all in --json.")
+def diagnosis_text(diagnosis: Diagnosis, width: int) -> str:
+    """The findings in lines of at most `width` columns; longer commands continue after a backslash."""
+    blocks = [_wrapped(f"{summary(diagnosis)}. {verdict(diagnosis)}", width, "")]
+    blocks += [_wrapped(f"Not checked: {note}", width, "") for note in diagnosis.notes]
+    blocks += [_section(kind, findings, width) for kind, findings in diagnosis.kinds.items()]
+    if any(len(findings) > _EXAMPLES for findings in diagnosis.kinds.values()):
+        blocks.append("The page shows more of them, --json all.")
     return "\n\n".join(blocks)
 
 
-def _block(kind: str, found: tuple[Finding, ...], width: int) -> str:
-    title, why = heading(kind)
-    lines = [_wrapped(f"{gravest(found)}: {title} ({len(found):,})", width, ""), _wrapped(why, width, "  ")]
-    for finding in found[:_EXAMPLES]:
-        lines += _lines(finding, width)
-    if len(found) > _EXAMPLES:
-        lines.append(f"  … and {len(found) - _EXAMPLES:,} more")
+def _section(kind: str, findings: tuple[Finding, ...], width: int) -> str:
+    heading, why = title(kind)
+    lines = [_wrapped(f"{findings[0].severity}: {heading} ({len(findings):,})", width, ""), _wrapped(why, width, "  ")]
+    for finding in findings[:_EXAMPLES]:
+        lines += _finding(finding, width)
+    if len(findings) > _EXAMPLES:
+        lines.append(f"  … and {len(findings) - _EXAMPLES:,} more")
     return "\n".join(line for line in lines if line)
 
 
-def _lines(finding: Finding, width: int) -> list[str]:
+def _finding(finding: Finding, width: int) -> list[str]:
     lines = [f"  - {shortened(name, width - 4)}" for name in finding.files[:1]]
-    lines += [f"    {shortened(name, width - 4)}" for name in finding.files[1:_NAMES]]
-    if len(finding.files) > _NAMES:
-        lines.append(f"    and {len(finding.files) - _NAMES} more files")
+    lines += [f"    {shortened(name, width - 4)}" for name in finding.files[1:_FILES]]
+    if len(finding.files) > _FILES:
+        lines.append(f"    and {count(len(finding.files) - _FILES, 'more file')}")
     lines.append(_wrapped(finding.evidence, width, "    " if finding.files else "  - ", "    "))
-    words = mend(finding)
-    if words.startswith(COMMANDS):
-        lines.append(_command(words, width))
-    elif words:
-        lines.append(_wrapped(f"→ {words}", width, "    ", "      "))
+    fix = printable_fix(finding)
+    if is_command(fix):
+        lines.append(_command(fix, width))
+    elif fix:
+        lines.append(_wrapped(f"→ {fix}", width, "    ", "      "))
     return lines
 
 
 def _command(text: str, width: int) -> str:
-    """A command of the shell on as many lines as it takes, each but the last with a backslash at its end."""
-    from rich.cells import cell_len
-
+    """A shell command on as many lines as it takes, each but the last ending in a backslash."""
     lines = [""]
     for word in map(shlex.quote, shlex.split(text)):
-        if lines[-1] and cell_len(f"{lines[-1]} {word}") > width - 8:
+        if lines[-1] and width_of(f"{lines[-1]} {word}") > width - 8:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".lstrip()
     return "    $ " + " \\\n        ".join(lines)
 
 
-def _wrapped(text: str, width: int, first: str, after: str | None = None) -> str:
-    """Text behind indents, which are of one width or the later ones wider; Korean letters take two columns."""
-    indent = first if after is None else after
+def _wrapped(text: str, width: int, first: str, later: str | None = None) -> str:
+    """Text wrapped to `width` columns, indented by `first` on the first line and by `later` on the others."""
+    indent = first if later is None else later
     lines = columns([(text,)], [width - len(indent)]).splitlines()
     return "\n".join((indent if at else first) + line for at, line in enumerate(lines))

@@ -1,0 +1,144 @@
+"""A clean copy with its list of changes; the original is not touched."""
+
+import csv
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageOps
+
+from support.data_sets import photo, write
+from support.session import ROOT, TINY
+from tl.commands.data import command
+from tl.data.load import load
+from tl.errors import UsageError
+from tl.workflows.data_fix import FixResult, fix, undo_path
+
+TINY_NETWORK = {"backbone": TINY, "weights": "none"}
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 12 with a split and one fault of each kind."""
+    files: dict[str, Image.Image | bytes] = {}
+    for number in range(12):
+        part = "val" if number % 4 == 3 else "train"
+        for offset, label in ((0, "cat"), (100, "dog")):
+            files[f"{part}/{label}/{number:02}.png"] = photo(offset + number)
+    files |= {"val/dog/leak.png": ImageOps.mirror(photo(102)), "train/dog/twice.png": photo(5)}
+    files |= {"train/cat/broken.jpg": b"\xff\xd8\xff", "train/cat/empty.jpg": b"", "train/cat/notes.txt": b"x"}
+    files |= {"train/Cats/1.png": photo(50), "train/Cats/2.png": photo(51)}
+    files |= {"train/dog/deep/large.png": photo(104).resize((240, 180))}
+    folder = write(tmp_path_factory.mktemp("data") / "고양이 photos", files)
+    (folder / "train/cat/00.png").rename(folder / "train/cat/00.jpg")
+    return folder
+
+
+def state(folder: Path) -> dict[str, tuple[str, int]]:
+    return {
+        path.relative_to(folder).as_posix(): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def undo_rows(path: Path, folder: Path) -> dict[str, dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {Path(row["from"]).relative_to(folder).as_posix(): row for row in csv.DictReader(file)}
+
+
+def actions(result: FixResult) -> dict[str, str]:
+    return {step.sample.name: step.action for step in result.plan.changed}
+
+
+def test_fix_writes_a_clean_folder_and_a_row_for_every_file(faulty: Path, tmp_path: Path):
+    before = state(faulty)
+    result = fix(faulty, out=tmp_path / "clean", **TINY_NETWORK)
+    assert state(faulty) == before
+    rows = undo_rows(tmp_path / "clean" / "undo.csv", faulty)
+    assert set(rows) == set(before)
+    assert {name: (row["done"], row["path"]) for name, row in rows.items() if row["done"] != "kept"} == {
+        "train/cat/00.jpg": ("renamed", "train/cat/00.png"),
+        "train/Cats/1.png": ("relabelled", "train/cat/1.png"),
+        "train/Cats/2.png": ("relabelled", "train/cat/2.png"),
+        "train/cat/broken.jpg": ("left out", ""),
+        "train/cat/empty.jpg": ("left out", ""),
+        "train/cat/notes.txt": ("left out", ""),
+        "train/cat/05.png": ("left out", ""),
+        "train/dog/twice.png": ("left out", ""),
+        "train/dog/02.png": ("left out", ""),
+        "train/dog/04.png": ("left out", ""),
+    }
+    for name, row in rows.items():
+        assert not row["path"] or (tmp_path / "clean" / row["path"]).read_bytes() == (faulty / name).read_bytes()
+    assert "none of them sure" in rows["train/dog/twice.png"]["why"]
+    assert rows["train/Cats/1.png"]["label"] == "Cats"
+    clean = load(tmp_path / "clean")
+    assert clean.class_names == ("cat", "dog")
+    assert len(clean.names) == len(result.plan.kept)
+    assert fix(tmp_path / "clean", dry_run=True, **TINY_NETWORK).plan.changed == []
+
+
+def test_fix_writes_a_table_and_its_list_beside_it(faulty: Path, tmp_path: Path):
+    fix(faulty, out=tmp_path / "clean.csv", **TINY_NETWORK)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean.csv", "clean.undo.csv"]
+    clean = load(tmp_path / "clean.csv")
+    assert clean.class_names == ("cat", "dog")
+    assert faulty / "train/cat/00.jpg" in clean.images
+    assert "validation" in clean.parts
+    rows = undo_rows(tmp_path / "clean.undo.csv", faulty)
+    assert rows["train/cat/00.jpg"]["done"] == "kept"
+    assert len([row for row in rows.values() if row["path"]]) == len(clean.names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("unreadable", {"train/cat/broken.jpg": "left out", "train/cat/empty.jpg": "left out"}),
+        ("duplicates", {"train/dog/04.png": "left out"}),
+        ("leaks", {"train/dog/02.png": "left out"}),
+        ("two-labels", {"train/cat/05.png": "left out", "train/dog/twice.png": "left out"}),
+        ("extensions", {"train/cat/00.jpg": "renamed"}),
+        ("class-names", {"train/Cats/1.png": "relabelled", "train/Cats/2.png": "relabelled"}),
+    ],
+)
+def test_fix_only_one_kind(faulty: Path, kind: str, changed: dict[str, str]):
+    result = fix(faulty, dry_run=True, only=[kind], **TINY_NETWORK)
+    assert actions(result) == changed
+    assert {step.kind for step in result.plan.changed} == {kind}
+
+
+def test_fix_with_hard_links(faulty: Path, tmp_path: Path):
+    fix(faulty, out=tmp_path / "clean", link=True, only=("unreadable",), **TINY_NETWORK)
+    assert (tmp_path / "clean/train/dog/01.png").samefile(faulty / "train/dog/01.png")
+
+
+def test_fix_refuses_an_existing_or_missing_out(faulty: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="--dry-run"):
+        fix(faulty)
+    with pytest.raises(UsageError, match="is there already|exists"):
+        fix(faulty, out=tmp_path)
+    with pytest.raises(UsageError, match="--only everything: choose unreadable,"):
+        fix(faulty, out=tmp_path / "new", only=["everything"])
+
+
+def test_fix_command(faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    arguments = ["fix", str(faulty), "--backbone", TINY, "--weights", "none"]
+    dry = CliRunner().invoke(command, [*arguments, "--dry-run"])
+    assert dry.exit_code == 0, dry.stderr
+    assert "25 of 31 images would be kept" in dry.stdout
+    assert max(map(len, dry.stdout.splitlines())) <= 80
+    assert list(tmp_path.iterdir()) == []
+    done = CliRunner().invoke(command, [*arguments, "--out", "c", "--only", "unreadable", "--json"])
+    values = json.loads(done.stdout)
+    assert (values["kept"], values["kinds"], values["undo"]) == (29, {"unreadable": 2}, "c/undo.csv")
+
+
+def test_the_documentation_names_the_lists_of_changes():
+    names = set(re.findall(r"\b[\w.]*undo\.\w+", (ROOT / "docs" / "data.md").read_text()))
+    assert names == {undo_path(Path("clean")).name, undo_path(Path("clean.csv")).name}
