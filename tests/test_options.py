@@ -41,6 +41,10 @@ def test_keywords_make_the_options():
     assert bake(options=BakeOptions(lid=False))[1].lid is False
 
 
+def test_keywords_convert_the_text_of_a_path_and_a_single_value():
+    assert bake(out="here", toppings="basil")[1] == BakeOptions(out=Path("here"), toppings=("basil",))
+
+
 def test_signature_lists_every_option_with_its_default():
     parameters = inspect.signature(bake).parameters
     assert list(parameters)[:3] == ["name", "heat", "minutes"]

@@ -161,7 +161,7 @@ def keywords(cls: type) -> Callable[[Callable[..., Result]], Callable[..., Resul
             if unknown:
                 raise UsageError(_no_such(function.__name__, unknown[0], [*own, *known]))
             if options is None:
-                options = cls(**{name: _plain(value) for name, value in chosen.items()})
+                options = cls(**{name: _plain(cls, name, value) for name, value in chosen.items()})
             elif chosen:
                 raise UsageError(f"{function.__name__}: give options={cls.__name__}(…) or keywords, not both")
             check(options)
@@ -191,9 +191,13 @@ def _signature(signature: inspect.Signature, cls: type, own: Mapping[str, inspec
     return signature.replace(parameters=[*first, *shown, *last])
 
 
-def _plain(value: Any) -> Any:
-    """A value as the dataclass holds it: lists as tuples."""
-    return tuple(value) if isinstance(value, list) else value
+def _plain(cls: type, name: str, value: Any) -> Any:
+    """A keyword's value as the dataclass holds it: tuples for lists and single values, Path for the text of one."""
+    _, _, repeated = base_type(cls, name)
+    if repeated and value is not None:
+        return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    is_path = typing.get_type_hints(cls)[name] in (Path, Path | None)
+    return Path(value) if is_path and isinstance(value, str) else value
 
 
 def _no_such(where: str, name: str, known: list[str]) -> str:

@@ -1,1 +1,10 @@
-"""Images on disk: finding, decoding, describing, splitting and writing them."""
+"""Images on disk: finding, decoding, measuring, splitting and writing them.
+
+`tl.data.check`, `tl.data.fix`, `tl.data.split` and `tl.data.stats` are the functions of the commands of these names.
+"""
+
+from tl import lazy_attributes
+
+_HOMES = {name: f"tl.workflows.data_{name}:{name}" for name in ("check", "fix", "split", "stats")}
+
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)
