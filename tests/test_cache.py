@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tl import cache as store
 from tl.cache import FeatureCache
+from tl.commands.cache import command
 from tl.errors import CacheError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +88,7 @@ WRITER = """
 import sys, numpy as np
 from pathlib import Path
 from tl.cache import FeatureCache
+from tl.commands.cache import command
 start = int(sys.argv[2])
 with FeatureCache(Path(sys.argv[1]), 500_000_000) as cache:
     print("ready", flush=True)
@@ -162,6 +165,7 @@ import resource, signal, sys, numpy as np
 from pathlib import Path
 from tl.errors import CacheError
 from tl.cache import FeatureCache
+from tl.commands.cache import command
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with FeatureCache(Path(sys.argv[1]), 500_000_000) as cache:
     cache.put([(b"a" * 48, np.ones(512, np.float32))])
@@ -198,3 +202,18 @@ def test_a_truncated_store_is_refused_and_not_mapped(tmp_path):
 
 def test_day_stamps_follow_the_clock():
     assert store._today() == int(time.time() // 86_400)
+
+
+def test_info_and_clear_are_commands_as_well(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path))
+    assert store.info().rows == 0
+    assert not (tmp_path / "features").exists()
+    with store.open_cache() as opened:
+        opened.put([(key(1), vector(1))])
+    (tmp_path / "weights").mkdir()
+    assert store.info().rows == 1
+    assert "1 row" in CliRunner().invoke(command, ["info"]).stdout
+    assert "features" in CliRunner().invoke(command, ["clear"]).stdout
+    assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
+    store.clear(all=True)
+    assert list(tmp_path.iterdir()) == []

@@ -32,6 +32,8 @@ _HOMES = {
     "bench": "tl.workflows.bench:bench",
     "compare": "tl.workflows.compare:compare",
     "load": "tl.classifier:load",
+    "model": "tl.workflows.model:model",
+    "weights": "tl.workflows.weights",
     **{name: f"tl.api:{name}" for name in _WORKFLOWS},
     "data": "tl.data",
     "runs": "tl.runs",

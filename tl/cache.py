@@ -256,15 +256,31 @@ def usable_cache(progress: Progress, where: Settings | None = None) -> Iterator[
         yield cache
 
 
-def clear(where: Settings | None = None) -> int:
-    """Remove the feature cache; returns the bytes it took."""
-    folder = (where or settings()).cache_dir / "features"
+def info(where: Settings | None = None) -> CacheInfo:
+    """What the user's feature cache holds; creates none."""
+    where = where or settings()
+    folder = where.cache_dir / "features"
+    if not folder.is_dir():
+        return CacheInfo(0, 0, where.cache_limit, folder)
+    with open_cache(where) as cache:
+        return cache.info()
+
+
+def clear(*, all: bool = False, where: Settings | None = None) -> int:
+    """Delete the cached features, with `all` also weights, converted networks and data sets.
+
+    Returns the bytes that the features took. Raises StorageError.
+    """
+    where = where or settings()
+    folder = where.cache_dir / "features"
     size = sum(path.stat().st_blocks * 512 for path in folder.glob("*.mdb")) if folder.is_dir() else 0
     try:
         if folder.exists():
             shutil.rmtree(folder)
     except OSError as error:
         raise StorageError(f"{folder} cannot be removed ({error.strerror}); remove it by hand") from error
+    for name in ("weights", "trunks", "datasets", "templates") if all else ():
+        shutil.rmtree(where.cache_dir / name, ignore_errors=True)
     return size
 
 

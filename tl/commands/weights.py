@@ -1,58 +1,45 @@
-"""`tl weights`: which pretrained weights there are, fetching them, and where they lie."""
+"""The commands `tl weights list`, `get` and `path`."""
+
+from typing import Any
 
 import click
+
+from tl.commands.options import workflow_options
+from tl.workflows import weights
+from tl.workflows.weights import WeightsOptions
 
 
 @click.group("weights")
 def command() -> None:
-    """List, fetch and find pretrained weights."""
+    """List, download and locate pretrained weights."""
 
 
 @command.command("list")
 def list_() -> None:
-    """All backbones, their weights, and which of these are on this machine."""
-    from tl.networks.backbones import BACKBONES
-    from tl.networks.weights import cached, pretrained
-    from tl.settings import settings
-
-    where = settings()
+    """List all backbones and their weights, and mark those on this machine."""
     click.echo(f"{'backbone':<20}{'pixels':>7}{'parameters':>13}  weights (* on this machine)")
-    for backbone in BACKBONES.values():
-        names = [f"{name}{'*' if cached(backbone, name, where) else ''}" for name in pretrained(backbone)]
-        pixels = backbone.recipe.image_size
-        shown = ", ".join(names) or "none: trained from scratch"
-        click.echo(f"{backbone.name:<20}{pixels:>7}{backbone.parameters / 1e6:>11.1f} M  {shown}")
+    for entry in weights.list():
+        names = [f"{name}{'*' if name in entry.local else ''}" for name in entry.weights]
+        size, parameters = entry.backbone.recipe.image_size, entry.backbone.parameters / 1e6
+        about = ", ".join(names) or "none: trained from scratch"
+        click.echo(f"{entry.backbone.name:<20}{size:>7}{parameters:>11.1f} M  {about}")
 
 
 @command.command("get")
 @click.argument("backbone")
-@click.option("--weights", default="imagenet", show_default=True, help="imagenet or bsds500.")
-@click.option("--offline", is_flag=True, help="Never touch the network.")
-def get(backbone: str, weights: str, offline: bool) -> None:
-    """Fetch weights for BACKBONE, if they are not here yet."""
+@workflow_options(WeightsOptions)
+def get(backbone: str, **options: Any) -> None:
+    """Download the weights of BACKBONE unless they are on this machine."""
     from tl.commands.console import Console
-    from tl.networks.backbones import backbone as find
-    from tl.networks.weights import resolve
 
     progress = Console()
-    found = resolve(find(backbone), weights, offline=offline, progress=progress)
+    found = weights.get(backbone, options=WeightsOptions(**options), progress=progress)
     progress.log("weights", f"{found.path} ({found.source}, sha256 {found.sha256[:12]})")
 
 
 @command.command("path")
 @click.argument("backbone")
-@click.option("--weights", default="imagenet", show_default=True, help="imagenet or bsds500.")
-def path(backbone: str, weights: str) -> None:
-    """Print where the weights of BACKBONE lie on this machine."""
-    from tl.errors import WeightsError
-    from tl.networks.backbones import backbone as find
-    from tl.networks.weights import cached
-    from tl.settings import settings
-
-    network = find(backbone)
-    found = cached(network, weights, settings())
-    if found is None:
-        raise WeightsError(
-            f"no {weights} weights for {network.name} on this machine: `tl weights get {network.name}` fetches them"
-        )
-    click.echo(found.path)
+@workflow_options(WeightsOptions, leave_out=("offline",))
+def path(backbone: str, **options: Any) -> None:
+    """Print where the weights of BACKBONE are on this machine."""
+    click.echo(weights.path(backbone, **options))

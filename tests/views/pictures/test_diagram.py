@@ -1,22 +1,20 @@
-"""The drawing of a network is whole, well-formed, and nothing in it covers or leaves its place."""
+"""The drawing of a network: complete, well-formed, and nothing overlaps or leaves the page."""
 
 import re
 import xml.etree.ElementTree as ET
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.outlines import outline, registered
-from tl.errors import StorageError
 from tl.networks.zoo.classic import lenet5
 from tl.networks.zoo.googlenet import googlenet
 from tl.networks.zoo.resnet import resnet18
 from tl.networks.zoo.vgg import vgg16_cifar
-from tl.views.pictures.diagram import draw, save
+from tl.views.pictures.diagram import draw
 from tl.views.pictures.model_graph import architecture
-from tl.views.pictures.svg import SIZES, shortened, width
+from tl.views.pictures.svg import SIZES, shorten_to, width
 
 SVG = "{http://www.w3.org/2000/svg}"
 BOXES = ("convolution", "pooling", "dense", "gate", "cell", "other", "join", "tag")
@@ -36,7 +34,7 @@ Area = tuple[float, float, float, float]
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def drawn(request) -> tuple[str, Any, ET.Element]:
+def drawing_of(request) -> tuple[str, Any, ET.Element]:
     """A network's name, its model and its drawing."""
     model = NETWORKS[request.param]()
     return request.param, model, ET.fromstring(draw(architecture(model, request.param)))  # noqa: S314 - our own
@@ -73,15 +71,15 @@ def inside(inner: Area, outer: Area) -> bool:
     return inner[0] >= outer[0] and inner[1] >= outer[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
 
 
-def test_every_layer_is_named(drawn):
-    _, model, root = drawn
+def test_drawing_names_every_layer(drawing_of):
+    _, model, root = drawing_of
     titles = {title.text or "" for title in root.iter(f"{SVG}title")}
     named = {name for title in titles for name in re.split(r"[,:] ", title)}
     assert {layer.name for layer in model.layers[1:] if not hasattr(layer, "layers")} <= named
 
 
-def test_it_tells_what_it_is(drawn):
-    name, model, root = drawn
+def test_drawing_has_title_and_description(drawing_of):
+    name, model, root = drawing_of
     title, description = (root.find(f"{SVG}{part}") for part in ("title", "desc"))
     assert title is not None
     assert description is not None
@@ -91,19 +89,19 @@ def test_it_tells_what_it_is(drawn):
     assert f"{model.count_params():,} parameters" in str(description.text)
 
 
-def test_no_boxes_overlap(drawn):
-    boxes = areas(drawn[2], *BOXES)
+def test_boxes_do_not_overlap(drawing_of):
+    boxes = areas(drawing_of[2], *BOXES)
     assert len(boxes) > 5
     assert [pair for pair in combinations(boxes, 2) if overlap(*pair)] == []
 
 
-def test_no_words_overlap(drawn):
-    words = [(text.text, area(text)) for text in drawn[2].iter(f"{SVG}text")]
+def test_labels_do_not_overlap(drawing_of):
+    words = [(text.text, area(text)) for text in drawing_of[2].iter(f"{SVG}text")]
     assert [(one, other) for (one, a), (other, b) in combinations(words, 2) if overlap(a, b)] == []
 
 
-def test_nothing_leaves_the_page(drawn):
-    root = drawn[2]
+def test_drawing_stays_on_the_page(drawing_of):
+    root = drawing_of[2]
     page = tuple(map(float, root.get("viewBox", "").split()))
     assert [box for box in areas(root, *BOXES, "band", "frame") if not inside(box, page)] == []
     assert [text.text for text in root.iter(f"{SVG}text") if not inside(area(text), page)] == []
@@ -112,8 +110,8 @@ def test_nothing_leaves_the_page(drawn):
         assert all(0 <= x <= page[2] and 0 <= y <= page[3] for x, y in zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def test_words_stay_in_their_box(drawn):
-    steps = [group for group in drawn[2].iter(f"{SVG}g") if group.get("class") == "step"]
+def test_labels_stay_in_their_box(drawing_of):
+    steps = [group for group in drawing_of[2].iter(f"{SVG}g") if group.get("class") == "step"]
     assert steps
     for step in steps:
         (box,) = areas(step, *BOXES)
@@ -121,9 +119,9 @@ def test_words_stay_in_their_box(drawn):
             assert inside(area(text), box), text.text
 
 
-def test_words_do_not_stand_on_lines(drawn):
-    """Lines run across or down; the only words they may meet are those in boxes drawn over them."""
-    root = drawn[2]
+def test_labels_do_not_cross_lines(drawing_of):
+    """Lines run across or down; the only words they may meet are those in boxes drawing_of over them."""
+    root = drawing_of[2]
     boxed = {id(text) for group in root.iter(f"{SVG}g") if group.get("class") == "step" for text in group}
     loose = [text for text in root.iter(f"{SVG}text") if id(text) not in boxed]
     covered = areas(root, "join", "tag")
@@ -136,32 +134,32 @@ def test_words_do_not_stand_on_lines(drawn):
                     assert not overlap(area(text), line), (text.text, path.get("d"))
 
 
-def test_it_prints_on_one_page(drawn):
-    _, _, across, down = map(float, drawn[2].get("viewBox", "").split())
-    scale = max(min(190 / across, 277 / down), min(277 / across, 190 / down))  # millimetres of A4 a pixel
+def test_drawing_prints_legibly_on_one_page(drawing_of):
+    _, _, across, down = map(float, drawing_of[2].get("viewBox", "").split())
+    scale = max(min(190 / across, 277 / down), min(277 / across, 190 / down))  # millimetres per pixel
     assert 10 * scale > 1.2  # the small letters; 3.4 points
 
 
-def test_skips_of_resnet50(resnet50):
-    # four blocks with a projection, whose line is interrupted by it, and four repeats with an arc
+def test_resnet50_has_its_skip_connections(resnet50):
+    # four blocks with a projection, which interrupts the line, and four repeats with an arc
     assert resnet50.count('class="skip"') == 4 * 2 + 4 + 1  # and one in the legend
     assert resnet50.count('class="join"') == 8
     for times in ("× 2", "× 3", "× 5"):
         assert f">{times}</text>" in resnet50
 
 
-def test_concatenations_of_googlenet():
+def test_googlenet_has_its_concatenations():
     drawing = draw(architecture(outline(googlenet)))
     assert drawing.count(">concat</text>") == 9
     assert 'class="skip"' not in drawing
 
 
-def test_shapes_stand_at_the_side(resnet50):
+def test_drawing_shows_the_shapes(resnet50):
     for shape in ("224×224×3", "112×112×64", "56×56×256", "28×28×512", "14×14×1024", "7×7×2048", "2,048"):
         assert f">{shape}</text>" in resnet50
 
 
-def test_every_class_has_its_colour_on_light_and_on_dark(resnet50):
+def test_every_class_has_a_colour_in_light_and_dark_mode(resnet50):
     style = re.search(r"<style>(.*?)</style>", resnet50, re.DOTALL)
     assert style is not None
     light, dark = style[1].split("@media (prefers-color-scheme:dark)")
@@ -171,29 +169,20 @@ def test_every_class_has_its_colour_on_light_and_on_dark(resnet50):
         assert f".{name}{{fill:" in dark, name
 
 
-def test_it_is_drawn_the_same_each_time(resnet50):
+def test_drawing_is_deterministic(resnet50):
     assert draw(architecture(NETWORKS["resnet50"](), "resnet50")) == resnet50
 
 
-def test_names_are_escaped():
+def test_draw_escapes_names():
     drawing = draw(architecture(outline(lenet5), '<b>"lenet" & co'))
     assert ET.fromstring(drawing).find(f"{SVG}title").text == '<b>"lenet" & co: architecture'  # noqa: S314
 
 
-def test_long_names_lose_their_middle():
+def test_shorten_to_removes_the_middle():
     name = "a_very_long_name_of_a_layer_in_a_block_of_a_stage"
-    short = shortened(name, 100, "small")
+    short = shorten_to(name, 100, "small")
     assert width(short, "small") <= 100
     assert short[:5] == name[:5]
     assert short[-5:] == name[-5:]
     assert short.count("…") == 1
-    assert shortened("short", 100) == "short"
-
-
-def test_saving(tmp_path: Path):
-    target = tmp_path / "new" / "net.svg"
-    save("<svg/>", target)
-    assert target.read_text(encoding="utf-8") == "<svg/>"
-    assert list(target.parent.iterdir()) == [target]
-    with pytest.raises(StorageError, match="cannot be written"):
-        save("<svg/>", target / "below.svg")
+    assert shorten_to("short", 100) == "short"

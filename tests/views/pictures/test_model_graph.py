@@ -1,4 +1,4 @@
-"""A network's blocks, branches and repeats are found as its paper draws them, and nothing gets lost."""
+"""The architecture of a network: its blocks, branches and repeats are those of its paper, and none is lost."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tl.networks.zoo.classic import lenet5
 from tl.networks.zoo.googlenet import googlenet
 from tl.networks.zoo.resnet import resnet18, resnet50_cifar
 from tl.networks.zoo.vgg import vgg16_cifar
-from tl.views.pictures.model_graph import Chain, Junction, Repeat, Step, architecture, label
+from tl.views.pictures.model_graph import Chain, Junction, LayerStep, Repeat, architecture, label
 
 MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 
@@ -32,7 +32,7 @@ def junctions(items: Chain) -> Iterator[tuple[Junction, int]]:
 
 
 def texts(chain: Chain) -> list[str]:
-    return [item.text if isinstance(item, Step) else type(item).__name__ for item in chain]
+    return [item.text if isinstance(item, LayerStep) else type(item).__name__ for item in chain]
 
 
 def layers(model: Any) -> set[str]:
@@ -43,7 +43,7 @@ def layers(model: Any) -> set[str]:
     return names - {"input_layer"}
 
 
-def test_lenet_is_a_row_of_steps():
+def test_lenet_is_a_sequence_of_steps():
     found = architecture(outline(lenet5, classes=10), "lenet5")
     assert (found.name, found.image, found.fixed) == ("lenet5", (32, 32, 3), 0)
     assert texts(found.items) == [
@@ -56,7 +56,7 @@ def test_lenet_is_a_row_of_steps():
         "dense 84",
         "dense 10",
     ]
-    assert [item.notes for item in found.items if isinstance(item, Step)][-1] == ("softmax",)
+    assert [item.notes for item in found.items if isinstance(item, LayerStep)][-1] == ("softmax",)
     assert found.items[0].shape == (28, 28, 6)
 
 
@@ -81,7 +81,7 @@ def test_lenet_is_a_row_of_steps():
         "nasnetmobile",
     ],
 )
-def test_nothing_gets_lost(make):
+def test_architecture_has_every_layer_and_parameter(make):
     model = make()
     found = architecture(model)
     assert found.parameters == model.count_params()
@@ -91,7 +91,7 @@ def test_nothing_gets_lost(make):
     assert len(held) == len(set(held))
 
 
-def test_resnet50_has_its_blocks(resnet50):
+def test_resnet50_has_its_residual_blocks(resnet50):
     found = architecture(resnet50)
     blocks = list(junctions(found.items))
     assert [times for _, times in blocks] == [1, 2, 1, 3, 1, 5, 1, 2]
@@ -105,7 +105,7 @@ def test_resnet50_has_its_blocks(resnet50):
     assert repeat.parameters == 2 * 71_552
 
 
-def test_basic_blocks_have_skips():
+def test_basic_blocks_have_skip_connections():
     blocks = [block for block, times in junctions(architecture(outline(resnet18)).items) for _ in range(times)]
     assert [() in block.branches for block in blocks] == [True, True, False, True, False, True, False, True]
     assert texts(max(blocks[2].branches, key=len)) == ["3×3 conv, 128, /2", "3×3 conv, 128"]
@@ -124,7 +124,7 @@ def test_inception_modules_have_four_branches():
     assert {module.join for module in modules} == {"concat"}
 
 
-def test_branches_within_branches():
+def test_branches_may_branch_again():
     last = list(junctions(architecture(registered("InceptionV3")).items))[-1][0]
     assert [texts(branch) for branch in last.branches] == [
         ["1×1 conv, 320"],
@@ -134,7 +134,7 @@ def test_branches_within_branches():
     ]
 
 
-def test_repeats_end_with_the_stage():
+def test_repeats_end_with_their_stage():
     found = architecture(outline(vgg16_cifar, classes=100))
     repeats = [(item.name, item.times) for item in found.items if isinstance(item, Repeat)]
     assert repeats == [
@@ -147,7 +147,7 @@ def test_repeats_end_with_the_stage():
     ]
 
 
-def test_dense_blocks_concatenate_what_they_read():
+def test_dense_blocks_concatenate_their_input():
     found = architecture(registered("DenseNet121"))
     blocks = list(junctions(found.items))
     assert [times for _, times in blocks] == [6, 12, 24, 16]
@@ -155,12 +155,12 @@ def test_dense_blocks_concatenate_what_they_read():
         assert block.join == "concat"
         assert () in block.branches
         first = block.branches[0][0]
-        assert isinstance(first, Step)
+        assert isinstance(first, LayerStep)
         assert (first.before, first.text, first.notes) == (("BN", "ReLU"), "1×1 conv, 128", ("BN", "ReLU"))
     assert next(item.shape for item in found.items if isinstance(item, Repeat)) == (56, 56, 256)
 
 
-def test_pairs_repeat_from_their_first():
+def test_a_pair_of_layers_can_repeat():
     found = architecture(registered("MobileNet"))
     repeat = next(item for item in found.items if isinstance(item, Repeat))
     assert (repeat.times, texts(repeat.body)) == (5, ["3×3 depthwise", "1×1 conv, 512"])
@@ -169,21 +169,21 @@ def test_pairs_repeat_from_their_first():
 
 def test_squeeze_and_excitation_is_one_step():
     found = architecture(registered("EfficientNetB0"))
-    gates = [item for item in found.items if isinstance(item, Step) and item.kind == "gate"]
+    gates = [item for item in found.items if isinstance(item, LayerStep) and item.kind == "gate"]
     assert [gate.text for gate in gates][:2] == ["squeeze-excite, 8", "squeeze-excite, 4"]
     assert len(gates[0].layers) == 5
 
 
-def test_cells_that_read_two_before_them():
+def test_cells_of_nasnet_read_two_inputs():
     cells = [item for item in architecture(registered("NASNetMobile")).items if item.shape == (28, 28, 264)]
     step, repeat = cells
-    assert isinstance(step, Step)
+    assert isinstance(step, LayerStep)
     assert isinstance(repeat, Repeat)
     assert (step.kind, step.reads, repeat.times) == ("cell", 2, 3)
     assert "10 separable" in step.text
 
 
-def test_a_model_within_a_model_is_taken_apart():
+def test_nested_models_are_replaced_by_their_layers():
     import keras
 
     inner = keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Conv2D(4, 3, padding="same", name="inside")])
@@ -192,14 +192,14 @@ def test_a_model_within_a_model_is_taken_apart():
     model = keras.Model(image, keras.layers.Add()([once, inner(once)]))
     found = architecture(model)
     first, second = found.items
-    assert isinstance(first, Step)
+    assert isinstance(first, LayerStep)
     assert isinstance(second, Junction)
     assert (first.text, first.layers) == ("3×3 conv, 4", ("inside",))
     assert texts(second.branches[0]) == ["3×3 conv, 4"]
     assert (first.parameters, second.parameters, found.parameters) == (148, 0, 148)  # shared: counted once
 
 
-def test_shapes_are_told_with_channels_last():
+def test_shapes_have_channels_last():
     import keras
 
     before = keras.config.image_data_format()
@@ -214,7 +214,7 @@ def test_shapes_are_told_with_channels_last():
     assert [times for _, times in junctions(found.items)] == [2, 1, 1, 1, 1, 1, 1]
 
 
-def test_what_is_no_graph_is_refused():
+def test_architecture_refuses_a_model_that_is_no_graph():
     import keras
 
     class Own(keras.Model):
@@ -225,7 +225,7 @@ def test_what_is_no_graph_is_refused():
         architecture(Own(name="own"))
 
 
-def test_labels():
+def test_label_names_layers():
     import keras
 
     kinds = keras.layers

@@ -1,9 +1,8 @@
-"""A Keras model becomes its architecture: steps in a row, branches that part and meet, and repeats written once.
+"""The architecture of a Keras model: a sequence of steps, branches between a fork and a join, and repeated blocks.
 
-A network is taken apart where a single tensor carries everything, each branch between two such places again, and so
-on. What cannot be taken apart so, as NASNet's cells that read the two cells before them, is told by its contents.
-
-Only blocks that leave the image its size repeat, so that a repeat never reaches over the end of a stage.
+A network is split where a single tensor carries everything, each branch between two such points likewise, and so on.
+A block that cannot be split this way, such as NASNet's cells, which read the two cells before them, is summarized by
+the layers in it. Only blocks that keep the image size are merged as repeats, so a repeat never crosses a stage.
 """
 
 import math
@@ -16,14 +15,14 @@ from typing import Any
 
 from tl.networks.stages import functional, graph
 
-_LONGEST_PERIOD = 6  # items that repeat together; more would be a network in itself
+_LONGEST_PERIOD = 6  # items of a repeated block
 
 
 @dataclass(frozen=True)
-class Step:
-    """A layer with the small ones that serve it; `before` and `notes` name those in front of it and behind it.
+class LayerStep:
+    """A layer with its helpers, such as BatchNorm: `before` names those before it, `notes` those after it.
 
-    `reads` counts the blocks above whose outputs it takes: 2 where it takes also that of the one before the last.
+    `reads` is the number of blocks above whose outputs it uses: 2 if it also uses the one before the last.
     """
 
     text: str
@@ -39,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Junction:
-    """Branches from one tensor that a `join` (add, concat, multiply) brings together; an empty one is a skip."""
+    """Branches from one tensor that a `join` (add, concat, multiply) combines; an empty branch is a skip connection."""
 
     join: str
     branches: tuple["Chain", ...]
@@ -52,7 +51,7 @@ class Junction:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Items that come several times in a row; `body` is the first of them, all else counts every one."""
+    """A block that occurs `times` in a row; `body` is the first, the other fields cover all of them."""
 
     times: int
     body: "Chain"
@@ -62,24 +61,24 @@ class Repeat:
     parameters: int
 
 
-Item = Step | Junction | Repeat
+Item = LayerStep | Junction | Repeat
 Chain = tuple[Item, ...]
 
 
-def folded(items: Chain) -> Chain:
-    """The same blocks with repeats written once, the longest first."""
-    made: list[Item] = []
+def merge_repeats(items: Chain) -> Chain:
+    """The same items with repeated blocks merged, the longest first."""
+    merged: list[Item] = []
     at = 0
     while at < len(items):
-        found = [(_times(items, at, period), period) for period in range(1, _LONGEST_PERIOD + 1)]
-        times, period = max(found, key=lambda pair: (pair[0] * pair[1] if pair[0] > 1 else 0, -pair[1]))
+        repeats = [(_times(items, at, period), period) for period in range(1, _LONGEST_PERIOD + 1)]
+        times, period = max(repeats, key=lambda pair: (pair[0] * pair[1] if pair[0] > 1 else 0, -pair[1]))
         if times > 1:
-            made.append(_repeat(items[at : at + times * period], times))
+            merged.append(_repeat(items[at : at + times * period], times))
             at += times * period
         else:
-            made.append(items[at])
+            merged.append(items[at])
             at += 1
-    return tuple(made)
+    return tuple(merged)
 
 
 def _times(items: Chain, at: int, period: int) -> int:
@@ -102,12 +101,13 @@ def _repeat(items: Chain, times: int) -> Repeat:
     body = items[: len(items) // times]
     layers = tuple(name for item in items for name in item.layers)
     parameters = sum(item.parameters for item in items)
-    return Repeat(times, folded(body), layers, _range(items[0].name, items[-1].name), items[-1].shape, parameters)
+    name, shape = _range(items[0].name, items[-1].name), items[-1].shape
+    return Repeat(times, merge_repeats(body), layers, name, shape=shape, parameters=parameters)
 
 
 def _pattern(item: Item) -> tuple[Any, ...]:
-    """What two items have in common that differ in place alone."""
-    if isinstance(item, Step):
+    """What two items have in common if they differ in position alone."""
+    if isinstance(item, LayerStep):
         return item.text, item.before, item.notes
     if isinstance(item, Repeat):
         return item.times, tuple(map(_pattern, item.body))
@@ -129,7 +129,7 @@ _ACTIVATIONS = {
     "hard_sigmoid": "hard sigmoid",
 }
 _NORMALIZATIONS = {"BatchNormalization": "BN", "LayerNormalization": "LN", "LayerScale": "scale"}
-_HIDDEN = ("InputLayer", "ZeroPadding2D", "Cropping2D", "Reshape")  # they only fit the shape for a neighbour
+_HIDDEN = ("InputLayer", "ZeroPadding2D", "Cropping2D", "Reshape")  # they only adapt the shape for a neighbour
 _CONVOLUTIONS = {"Conv2D": "conv", "DepthwiseConv2D": "depthwise", "SeparableConv2D": "separable"}
 _POOLS = {"MaxPooling2D": "max pool", "AveragePooling2D": "average pool"}
 _JOINS = {"Add": "add", "Concatenate": "concat", "Multiply": "multiply", "CustomScaleLayer": "scale and add"}
@@ -144,9 +144,9 @@ _PLAIN = {
 
 @dataclass(frozen=True)
 class Label:
-    """What a layer is called, and its kind: convolution, pooling, dense, join or other; a note or hidden.
+    """The text for a layer, and its kind: convolution, pooling, dense, join, other, note or hidden.
 
-    A note, such as BatchNorm, is written beside the layer that it serves; `notes` are those a layer brings itself.
+    A note, such as BatchNorm, is written beside the layer it belongs to; `notes` are the layer's own, such as ReLU.
     """
 
     text: str
@@ -155,7 +155,7 @@ class Label:
 
 
 def label(layer: Any) -> Label:
-    """The words for a layer or an operation of Keras."""
+    """The label of a Keras layer or operation."""
     name = type(layer).__name__
     if name in _HIDDEN:
         return Label(words(name), "hidden")
@@ -187,7 +187,7 @@ def _remark(layer: Any, name: str) -> Label:
         notes = _activation(layer)
         return Label(notes[0], "note") if notes else Label("", "hidden")
     if name == "StochasticDepth" or getattr(layer, "noise_shape", None):
-        return Label("drop path", "note")  # at rates that grow from block to block
+        return Label("drop path", "note")  # without its rate, which differs from block to block
     if name.endswith("Dropout"):
         return Label(f"dropout {layer.rate:.2g}", "note")
     return Label(words(name), "other")
@@ -198,9 +198,9 @@ def _convolution(layer: Any, kind: str) -> str:
     if groups > 1 and groups == layer.filters:
         kind, groups = "depthwise", 1
     filters = "" if kind == "depthwise" else f", {layer.filters:,}"
-    apart = f", {groups} groups" if groups > 1 else ""
+    grouped = f", {groups} groups" if groups > 1 else ""
     dilation = f", dilated {layer.dilation_rate[0]}" if max(layer.dilation_rate) > 1 else ""
-    return f"{_sides(layer.kernel_size)} {kind}{filters}{apart}{_stride(layer)}{dilation}"
+    return f"{_sides(layer.kernel_size)} {kind}{filters}{grouped}{_stride(layer)}{dilation}"
 
 
 def _activation(layer: Any) -> tuple[str, ...]:
@@ -219,7 +219,7 @@ def _sides(sides: Any) -> str:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network's name, the shape of an image, and what happens to it; `fixed` parameters are not trainable."""
+    """A network's name, the shape of its input image, and its steps; `fixed` parameters are not trainable."""
 
     name: str
     image: tuple[int | None, ...]
@@ -239,39 +239,40 @@ class _Node:
 
 
 def architecture(model: Any, name: str = "") -> Architecture:
-    """The architecture of a functional model with one input and one output, under its own name or the one given.
+    """The architecture of a functional model with one input and one output, as `name` or the model's own name.
 
-    Raises BackboneError for a model that is no graph of layers.
+    Raises BackboneError for a model that is not a graph of layers.
     """
     model = functional(model)
     nodes: list[_Node] = []
     _add(nodes, model, f"{model.name}_", {}, set())
     if {getattr(node.layer, "data_format", None) for node in nodes} == {None, "channels_first"}:
         nodes = [replace(node, shape=_channels_last(node.shape)) for node in nodes]
-    items = folded(_chain(nodes, 0, range(1, len(nodes))))
+    items = merge_repeats(_chain(nodes, 0, range(1, len(nodes))))
     total = sum(item.parameters for item in items)
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    return Architecture(name or model.name, nodes[0].shape, items, total, total - trainable)
+    return Architecture(name or model.name, nodes[0].shape, items, parameters=total, fixed=total - trainable)
 
 
-def _add(nodes: list[_Node], model: Any, prefix: str, made_by: dict[int, int], counted: set[int]) -> None:
-    """The calls of layers, each behind those it reads; models inside the model are taken apart."""
+def _add(nodes: list[_Node], model: Any, prefix: str, producer: dict[int, int], counted: set[int]) -> None:
+    """Append the calls of layers, each after those it reads; nested models are replaced by their layers."""
     for call in graph(model):
-        layer, made = call.operation, call.output_tensors
-        if id(made[0]) in made_by:
-            continue  # the input of a model within
-        sources = tuple(dict.fromkeys(made_by[id(tensor)] for tensor in call.input_tensors))
-        if hasattr(layer, "layers") and len(sources) == len(made) == 1:
+        layer, outputs = call.operation, call.output_tensors
+        if id(outputs[0]) in producer:
+            continue  # the input of a nested model
+        sources = tuple(dict.fromkeys(producer[id(tensor)] for tensor in call.input_tensors))
+        if hasattr(layer, "layers") and len(sources) == len(outputs) == 1:
             inner = functional(layer)
             inside = {id(inner.inputs[0]): sources[0]}
             _add(nodes, inner, prefix, inside, counted)
-            made_by[id(made[0])] = inside[id(inner.outputs[0])]
+            producer[id(outputs[0])] = inside[id(inner.outputs[0])]
             continue
         weights = [weight for weight in getattr(layer, "weights", ()) if id(weight) not in counted]
         counted.update(map(id, weights))
-        made_by.update((id(tensor), len(nodes)) for tensor in made)
-        numbers = sum(math.prod(weight.shape) for weight in weights)
-        nodes.append(_Node(layer, layer.name.removeprefix(prefix), label(layer), sources, made[0].shape[1:], numbers))
+        producer.update((id(tensor), len(nodes)) for tensor in outputs)
+        parameters = sum(math.prod(weight.shape) for weight in weights)
+        name, shape = layer.name.removeprefix(prefix), outputs[0].shape[1:]
+        nodes.append(_Node(layer, name, label(layer), sources, shape=shape, parameters=parameters))
 
 
 def _channels_last(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -279,19 +280,19 @@ def _channels_last(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
 
 
 def _chain(nodes: list[_Node], entry: int, members: Sequence[int]) -> Chain:
-    """What lies behind `entry`, up to the last of `members`, to which all paths from it lead."""
+    """The items after `entry` up to the last of `members`, where all paths from it end."""
     parts: list[_Node | Item] = []
     for between, end in _stretches(nodes, entry, members):
         if between or len(nodes[end].sources) > 1:
-            parts += _joined(nodes, entry, between, end)
+            parts += _branches(nodes, entry, between, end)
         else:
             parts.append(nodes[end])
         entry = end
-    return _dressed(parts)
+    return _steps(parts)
 
 
 def _stretches(nodes: list[_Node], entry: int, members: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-    """Each member that everything goes through, with those since the one before it."""
+    """Each member that every path goes through, with the members since the one before it."""
     uses = Counter(source for member in members for source in nodes[member].sources)
     carried, between = {entry}, list[int]()
     for member in members:
@@ -304,25 +305,24 @@ def _stretches(nodes: list[_Node], entry: int, members: Sequence[int]) -> Iterat
             between.append(member)
 
 
-def _joined(nodes: list[_Node], entry: int, between: list[int], end: int) -> list[Item]:
-    join, groups = nodes[end], _apart(nodes, between)
+def _branches(nodes: list[_Node], entry: int, between: list[int], end: int) -> list[Item]:
+    join, groups = nodes[end], _independent(nodes, between)
     exits = [[member for member in group if member in join.sources] for group in groups]
-    if any(len(found) != 1 for found in exits):
+    if any(len(group) != 1 for group in exits):
         return _cells(nodes, between, end)
     ordered = sorted(zip(exits, groups, strict=True), key=lambda pair: join.sources.index(pair[0][0]))
-    branches = [folded(_chain(nodes, entry, group)) for _, group in ordered]
+    branches = [merge_repeats(_chain(nodes, entry, group)) for _, group in ordered]
     if entry in join.sources:
         branches.append(())
     inside = [nodes[at] for at in (*between, end)]
     gate = _gate(join, branches, inside)
     if gate is not None:
         return [gate]
-    about = _layers(inside), _common(inside), join.shape, _parameters(inside)
-    return [Junction(join.label.text, tuple(branches), (), *about)]
+    return [Junction(join.label.text, tuple(branches), (), **_summary(inside, _common(inside)))]
 
 
-def _apart(nodes: list[_Node], between: list[int]) -> list[list[int]]:
-    """Nodes in groups that do not read each other."""
+def _independent(nodes: list[_Node], between: list[int]) -> list[list[int]]:
+    """Nodes in groups that do not read each other's outputs."""
     groups: list[list[int]] = []
     for at in between:
         touched = [group for group in groups if set(group) & set(nodes[at].sources)]
@@ -331,47 +331,46 @@ def _apart(nodes: list[_Node], between: list[int]) -> list[list[int]]:
     return groups
 
 
-def _gate(join: _Node, branches: list[Chain], inside: list[_Node]) -> Step | None:
-    """Squeeze-and-excitation (Hu et al., CVPR 2018) is one step of a network, though drawn from five layers."""
+def _gate(join: _Node, branches: list[Chain], inside: list[_Node]) -> LayerStep | None:
+    """Squeeze-and-excitation (Hu et al., CVPR 2018) as one step instead of five layers; None for anything else."""
     pools = inside[0].label.text.startswith("global")
     if join.label.text != "multiply" or len(branches) != 2 or branches[1] or not pools:
         return None
     narrow = next((node.layer for node in inside if node.label.kind in ("convolution", "dense")), None)
     width = getattr(narrow, "filters", getattr(narrow, "units", 0))
     text = f"squeeze-excite, {width:,}"
-    return Step(text, "gate", (), (), _layers(inside), _common(inside), join.shape, _parameters(inside))
+    return LayerStep(text, "gate", (), (), **_summary(inside, _common(inside)))
 
 
 def _cells(nodes: list[_Node], between: list[int], end: int) -> list[Item]:
-    """A stretch that is no parting and meeting, cut behind each concatenation."""
+    """Nodes that do not form branches, cut after each concatenation."""
     home = {end: end}
     for at in reversed(between):
         readers = [home[reader] for reader in home if at in nodes[reader].sources]
         home[at] = at if nodes[at].label.text == "concat" else min(readers)
-    made: list[Item] = []
-    begun: list[int] = []
+    cells: list[Item] = []
+    current: list[int] = []
     previous = None
     for last in sorted(set(home.values())):
-        begun += [at for at in sorted(home) if home[at] == last]
-        read = {home.get(source) for at in begun for source in nodes[at].sources if source not in begun}
-        # What goes around the cell before only makes ready for the next one.
+        current += [at for at in sorted(home) if home[at] == last]
+        read = {home.get(source) for at in current for source in nodes[at].sources if source not in current}
+        # Nodes that bypass the previous cell prepare the input of the next one.
         if last == end or previous is None or previous in read:
-            made.append(_cell([nodes[at] for at in begun], len(read)))
-            begun, previous = [], last
-    return made
+            cells.append(_cell([nodes[at] for at in current], len(read)))
+            current, previous = [], last
+    return cells
 
 
-def _cell(inside: list[_Node], read: int) -> Step:
+def _cell(inside: list[_Node], read: int) -> LayerStep:
     main = [node for node in inside if node.label.kind not in ("note", "hidden")]
     kinds = Counter(" ".join(re.sub(r"\d+×\d+|,.*", "", node.label.text).split()) for node in main)
     text = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
     notes = (f"reads the {read} above",) if read > 1 else ()
-    about = _layers(inside), _common(inside), inside[-1].shape, _parameters(inside)
-    return Step(text, "cell", (), notes, *about, reads=read)
+    return LayerStep(text, "cell", (), notes, **_summary(inside, _common(inside)), reads=read)
 
 
-def _dressed(parts: list["_Node | Item"]) -> Chain:
-    """Steps from nodes: notes go to the layer before them, or, where none takes them, to the one behind."""
+def _steps(parts: list["_Node | Item"]) -> Chain:
+    """Steps from nodes: a note belongs to the layer before it, or to the one after it if there is none before."""
     items: list[Item] = []
     waiting: list[_Node] = []
     for part in parts:
@@ -393,18 +392,18 @@ def _dressed(parts: list["_Node | Item"]) -> Chain:
 
 
 def _takes(items: list[Item], note: _Node) -> bool:
-    """A normalization behind a junction begins the next block (He et al., ECCV 2016)."""
+    """Whether a note belongs to the last item: normalization after a join begins the next block (ECCV 2016)."""
     return bool(items) and not (isinstance(items[-1], Junction) and note.label.text in ("BN", "LN"))
 
 
-def _step(inside: list[_Node]) -> Step:
+def _step(inside: list[_Node]) -> LayerStep:
     *before, main = inside
-    about = _layers(inside), _own_name(main), main.shape, _parameters(inside)
+    summary = _summary(inside, _own_name(main))
     if main.label.kind in ("note", "hidden"):
         text = " · ".join(node.label.text for node in inside if node.label.kind == "note")
-        return Step(text or main.label.text, "other", (), (), *about)
+        return LayerStep(text or main.label.text, "other", (), (), **summary)
     notes = tuple(node.label.text for node in before if node.label.kind == "note")
-    return Step(main.label.text, main.label.kind, notes, main.label.notes, *about)
+    return LayerStep(main.label.text, main.label.kind, notes, main.label.notes, **summary)
 
 
 def _with(item: Item, notes: list[_Node]) -> Item:
@@ -413,9 +412,9 @@ def _with(item: Item, notes: list[_Node]) -> Item:
     return replace(
         item,
         notes=(*item.notes, *(node.label.text for node in notes if node.label.kind == "note")),
-        layers=(*item.layers, *_layers(notes)),
+        layers=(*item.layers, *(node.layer.name for node in notes)),
         shape=notes[-1].shape,
-        parameters=item.parameters + _parameters(notes),
+        parameters=item.parameters + sum(node.parameters for node in notes),
     )
 
 
@@ -428,15 +427,18 @@ def _common(inside: list[_Node]) -> str:
 
 
 def _own_name(node: _Node) -> str:
-    """A name that somebody gave; Keras' own, such as `conv2d_17`, tell nothing."""
-    parted = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(node.layer).__name__)
-    automatic = re.sub(r"([a-z])([A-Z])", r"\1_\2", parted).lower()
+    """The layer's name; empty for an automatic one such as `conv2d_17`, which says nothing."""
+    split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(node.layer).__name__)
+    automatic = re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()
     return "" if re.fullmatch(rf"{automatic}(_\d+)?", node.name) else node.name
 
 
-def _layers(inside: Sequence[_Node]) -> tuple[str, ...]:
-    return tuple(node.layer.name for node in inside)
-
-
-def _parameters(inside: Sequence[_Node]) -> int:
-    return sum(node.parameters for node in inside)
+def _summary(inside: Sequence[_Node], name: str) -> dict[str, Any]:
+    """The fields that all items have, for an item of these nodes."""
+    layers = tuple(node.layer.name for node in inside)
+    return {
+        "layers": layers,
+        "name": name,
+        "shape": inside[-1].shape,
+        "parameters": sum(node.parameters for node in inside),
+    }

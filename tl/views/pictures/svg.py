@@ -1,14 +1,14 @@
-"""Boxes, lines and words become an SVG page that reads well on light and on dark, on a screen and in print."""
+"""Draw boxes, lines and text into an SVG page that is legible in light and dark mode and in print."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-_SCOPE = "architecture"  # styles hold inside the drawing alone, also where it is part of a web page
+_SCOPE = "architecture"  # keeps the styles to this drawing when it is part of a web page
 FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 _NARROW, _WIDE = set("fijlrtI.,:;'|!/()[] ·"), set("mwMWOQ%@→–×")
 
-# class: fill and stroke on light, fill and stroke on dark
+# class: fill and stroke in light mode, fill and stroke in dark mode
 _COLOURS = {
     "page": ("#ffffff", "none", "#14181f", "none"),
     "band": ("#f4f6f9", "none", "#1c222c", "none"),
@@ -32,8 +32,8 @@ _COLOURS = {
 SIZES = {"h1": 20.0, "label": 12.0, "small": 10.0}
 
 
-class Page:
-    """An SVG document being drawn; lengths in pixels, places from its upper left corner."""
+class SVGPage:
+    """An SVG document being drawn; lengths in pixels, positions from the upper left corner."""
 
     def __init__(self, name: str, title: str, description: str) -> None:
         self._root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "class": _SCOPE})
@@ -45,7 +45,7 @@ class Page:
         self._into = self._root
 
     def finish(self, width: float, height: float) -> str:
-        """The document, of this size."""
+        """The document in this size."""
         self._root.set("viewBox", f"0 0 {width:g} {height:g}")
         for element in (self._root, self._page):
             element.set("width", f"{width:g}")
@@ -55,7 +55,7 @@ class Page:
 
     @contextmanager
     def group(self, kind: str, title: str) -> Iterator[None]:
-        """What is drawn inside belongs together; viewers show the title where the pointer rests."""
+        """Group what is drawn in the block; viewers show the title as a tooltip."""
         outer = self._into
         self._into = ET.SubElement(outer, "g", {"class": kind})
         ET.SubElement(self._into, "title").text = title
@@ -71,16 +71,16 @@ class Page:
         """A circle around a point."""
         self._place(self._into, "circle", kind, cx=f"{x:g}", cy=f"{y:g}", r=f"{radius:g}")
 
-    def words(
-        self, x: float, y: float, text: str, kind: str = "ink", anchor: str = "middle", size: str = "label"
+    def text(
+        self, x: float, y: float, line: str, kind: str = "ink", *, anchor: str = "middle", size: str = "label"
     ) -> None:
-        """A line of text, its letters centred on `y`; `anchor` says whether `x` is its start, middle or end."""
-        if text:
+        """A line of text, centred vertically on `y`; `anchor` says whether `x` is its start, middle or end."""
+        if line:
             place = {"x": f"{x:g}", "y": f"{y + 0.35 * SIZES[size]:g}", "text-anchor": anchor}
-            ET.SubElement(self._into, "text", {"class": f"{size} {kind}", **place}).text = text
+            ET.SubElement(self._into, "text", {"class": f"{size} {kind}", **place}).text = line
 
-    def wire(self, points: Sequence[tuple[float, float]], kind: str = "wire", head: bool = True) -> None:
-        """A line along these points, round at its corners, with an arrowhead at its end."""
+    def line(self, points: Sequence[tuple[float, float]], kind: str = "wire", head: bool = True) -> None:
+        """A line through these points with rounded corners, and an arrowhead at its end."""
         self._place(self._into, "path", kind, d=_rounded(points))
         if head:
             (x, y), (fx, fy) = points[-1], points[-2]
@@ -95,13 +95,13 @@ class Page:
 
 
 def width(text: str, size: str = "label") -> float:
-    """Pixels that a line of text takes in the widest of the usual fonts."""
+    """The width of a line of text in pixels, in the widest of the usual fonts."""
     per_letter = (0.36 if letter in _NARROW else 0.92 if letter in _WIDE else 0.64 for letter in text)
     return sum(per_letter) * SIZES[size]
 
 
-def shortened(text: str, room: float, size: str = "label") -> str:
-    """The text, without its middle where it is wider than `room`."""
+def shorten_to(text: str, room: float, size: str = "label") -> str:
+    """The text, without its middle if it is wider than `room` pixels."""
     kept = len(text)
     while kept > 2 and width(text, size) > room:
         kept -= 1
@@ -110,18 +110,18 @@ def shortened(text: str, room: float, size: str = "label") -> str:
 
 
 def _rounded(points: Sequence[tuple[float, float]]) -> str:
-    drawn = f"M{points[0][0]:g} {points[0][1]:g}"
+    path = f"M{points[0][0]:g} {points[0][1]:g}"
     for before, at, after in zip(points, points[1:], points[2:], strict=False):
         start, end = _towards(at, before), _towards(at, after)
-        drawn += f"L{start[0]:g} {start[1]:g}Q{at[0]:g} {at[1]:g} {end[0]:g} {end[1]:g}"
-    return f"{drawn}L{points[-1][0]:g} {points[-1][1]:g}"
+        path += f"L{start[0]:g} {start[1]:g}Q{at[0]:g} {at[1]:g} {end[0]:g} {end[1]:g}"
+    return f"{path}L{points[-1][0]:g} {points[-1][1]:g}"
 
 
 def _towards(point: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
     dx, dy = other[0] - point[0], other[1] - point[1]
-    length = abs(dx) + abs(dy)  # lines run across or down
-    share = min(7.0, length / 2) / length if length else 0.0
-    return point[0] + dx * share, point[1] + dy * share
+    length = abs(dx) + abs(dy)  # lines are horizontal or vertical
+    part = min(7.0, length / 2) / length if length else 0.0
+    return point[0] + dx * part, point[1] + dy * part
 
 
 def _style() -> str:

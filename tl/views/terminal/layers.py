@@ -1,4 +1,4 @@
-"""A Keras model becomes its layer table: name, kind, shape of the output and parameters of each layer."""
+"""The layers of a Keras model as a table: name, kind, output shape and parameters."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _HEADINGS = ("layer", "kind", "output", "parameters")
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerRow:
     """A layer of a network; `trainable` of its `parameters` change in training."""
 
     name: str
@@ -23,31 +23,29 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """The layers of a network of that name, in the order in which data passes them."""
+    """The layers of the network `name` from input to output."""
 
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerRow, ...]
 
     @property
     def parameters(self) -> int:
-        """All numbers of the network; those of a layer that is used twice count once."""
+        """The number of parameters; those of a layer that is used twice count once."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def trainable(self) -> int:
-        """Numbers that change in training."""
+        """The number of trainable parameters."""
         return sum(layer.trainable for layer in self.layers)
 
     def text(self, width: int = 80) -> str:
         """The table and its totals, in lines of at most `width` characters.
 
-        Layers do without the name of their network before their own; a name that is still too long for its column
-        takes a line of its own.
+        Layer names are shown without the name of their network; one that does not fit its column has its own line.
         """
-        names = [layer.name.removeprefix(f"{self.name}_") for layer in self.layers]
         cells = [
-            (name, layer.kind, sides(layer.output), f"{layer.parameters:,}")
-            for name, layer in zip(names, self.layers, strict=True)
+            (layer.name.removeprefix(f"{self.name}_"), layer.kind, shape_text(layer.output), f"{layer.parameters:,}")
+            for layer in self.layers
         ]
         totals = [
             (f"{len(self.layers)} layers", "", "", f"{self.parameters:,}"),
@@ -70,29 +68,29 @@ class LayerTable:
 def layer_table(model: Any) -> LayerTable:
     """The layers of a functional model; one that is called more than once is listed once, with its first output.
 
-    Raises BackboneError for a model that is no graph of layers.
+    Raises BackboneError for a model that is not a graph of layers.
     """
     model = functional(model)
     shapes: dict[int, tuple[int | None, ...]] = {}
     for call in graph(model):
         shapes.setdefault(id(call.operation), tuple(call.output_tensors[0].shape[1:]))
     counted: set[int] = set()
-    layers = [_layer(layer, shapes[id(layer)], counted) for layer in model.layers]
-    return LayerTable(model.name, tuple(layers))
+    rows = [_row(layer, shapes[id(layer)], counted) for layer in model.layers]
+    return LayerTable(model.name, tuple(rows))
 
 
-def sides(shape: Sequence[int | None]) -> str:
-    """A shape as it is read aloud: 224×224×3."""
+def shape_text(shape: Sequence[int | None]) -> str:
+    """A shape as text, such as 224×224×3."""
     return "×".join("?" if size is None else f"{size:,}" if len(shape) == 1 else str(size) for size in shape)
 
 
-def _layer(layer: Any, output: tuple[int | None, ...], counted: set[int]) -> Layer:
-    weights = [weight for weight in layer.weights if id(weight) not in counted]  # some layers share theirs
+def _row(layer: Any, output: tuple[int | None, ...], counted: set[int]) -> LayerRow:
+    weights = [weight for weight in layer.weights if id(weight) not in counted]  # layers may share weights
     counted.update(map(id, weights))
-    changing = {id(weight) for weight in layer.trainable_weights}
-    sizes = [(math.prod(weight.shape), id(weight) in changing) for weight in weights]
-    trainable = sum(size for size, changes in sizes if changes)
-    return Layer(layer.name, type(layer).__name__, output, sum(size for size, _ in sizes), trainable)
+    trainable_ids = {id(weight) for weight in layer.trainable_weights}
+    parameters = sum(math.prod(weight.shape) for weight in weights)
+    trainable = sum(math.prod(weight.shape) for weight in weights if id(weight) in trainable_ids)
+    return LayerRow(layer.name, type(layer).__name__, output, parameters, trainable)
 
 
 def _line(row: tuple[str, str, str, str], widths: tuple[int, ...]) -> str:
