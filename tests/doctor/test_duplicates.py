@@ -20,9 +20,10 @@ def test_two_labels_outrank_a_leak_and_a_leak_outranks_a_duplicate():
         ("leak", "error", ("cat/1.png", "cat/2.png")),
         ("duplicate", "note", ("dog/1.png", "dog/2.png")),
     ]
-    assert "cat and dog (identical files)" in findings[0].evidence
+    assert findings[0].evidence == "one photo is labelled cat and dog (identical files)"
+    assert findings[0].fix == "remove the one with the wrong label"
     assert findings[1].evidence == "one photo in train and in validation (95.0% similar when aligned, mirrored)"
-    assert findings[1].fix == "leave out cat/2.png"
+    assert [each.fix for each in findings[1:]] == ["leave out cat/2.png", "leave out dog/2.png"]
     assert [each.images for each in findings] == [(0, 4), (1, 2), (5, 6)]
 
 

@@ -39,15 +39,15 @@ def _duplicate(dataset: Dataset, same: list[Copy], parts: Parts, own_split: bool
     fixes = FixCommands(dataset)
     if len(labels) > 1:
         kind, severity = "two labels", "error" if identical else "warning"
-        evidence = f"one photo is labelled {' and '.join(labels[:4])} ({how}); keep the one with the right label"
-        fix = fixes.remove(members[0])
+        evidence = f"one photo is labelled {' and '.join(labels[:4])} ({how})"
+        fix = "remove the one with the wrong label"
     elif len(sides) > 1:
         kind, severity = "leak", "error" if own_split else "warning"
         evidence = f"one photo in {_listed(sides, own_split)} ({how})"
         fix = fixes.remove(*(index for index in members if parts[index] != sides[-1]))  # the held-out data stay as is
     else:
         kind, severity = "duplicate", "note"
-        evidence = f"one photo {len(members)} times ({how})"
+        evidence = f"{len(members)} copies of one photo ({how})"
         fix = fixes.remove(*members[1:])
     names = tuple(dataset.names[index] for index in members)
     return Finding(kind, severity, names, evidence, fix, max(copy.likeness for copy in same), tuple(members))
