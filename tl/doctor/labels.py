@@ -55,16 +55,13 @@ def label_findings(
 ) -> tuple[list[Finding], list[str]]:
     """Findings about labels, and why labels could not be judged; rows of `features` are the images at `usable`."""
     fixes = FixCommands(dataset)
-    labelled = np.flatnonzero(dataset.labels[usable] >= 0)
-    indices = usable[labelled]
-    rows = features if len(labelled) == len(features) else features[labelled]
     try:
-        suspects = suspect_labels(rows, dataset.labels[indices], len(dataset.class_names), groups[labelled], seed=seed)
+        suspects = suspect_labels(features, dataset.labels[usable], len(dataset.class_names), groups, seed=seed)
     except DataError as error:
         return [], [str(error)]
     findings = []
     for suspect in suspects:
-        index, other = int(indices[suspect.row]), dataset.class_names[suspect.looks_like]
+        index, other = int(usable[suspect.row]), dataset.class_names[suspect.looks_like]
         label = dataset.class_names[suspect.label]
         findings.append(
             Finding(
@@ -84,12 +81,12 @@ def label_findings(
 def suspect_labels(features: Floats, labels: Labels, classes: int, groups: Labels, *, seed: int = 0) -> list[Suspect]:
     """Photos whose label is probably wrong, the most certain first: at most 3% or 10, and all that are sure.
 
-    `features` `[n, size]`, `labels` `[n]` in `range(classes)`; copies share a number in `groups` `[n]` and are held out
-    together. Classes with fewer than five distinct photos are ignored. Raises DataError where these features cannot
-    tell the classes apart, so that no label can be judged.
+    `features` `[n, size]`; `labels` `[n]` in `range(classes)`, -1 for none; copies share a number in `groups` `[n]` and
+    are held out together. Classes with fewer than five distinct photos are ignored. Raises DataError where these
+    features cannot tell the classes apart, so that no label can be judged.
     """
     distinct = np.unique(np.stack([labels, groups]), axis=1)[0]
-    judged = np.flatnonzero(np.bincount(distinct, minlength=classes) >= _MIN_PER_CLASS)
+    judged = np.flatnonzero(np.bincount(distinct[distinct >= 0], minlength=classes) >= _MIN_PER_CLASS)
     if len(judged) < 2:
         raise DataError(f"labels: at least two classes need {_MIN_PER_CLASS} distinct photos or more")
     kept = np.flatnonzero(np.isin(labels, judged))

@@ -138,16 +138,13 @@ class _Planner:
 
     def judge_labels(self, features: Floats, usable: Labels, group: Labels, *, relabel: bool, seed: int) -> None:
         """Find the labels that are surely wrong, and with `relabel` change them."""
-        labelled = np.flatnonzero(self.dataset.labels[usable] >= 0)
-        indices = usable[labelled]
-        rows = features if len(labelled) == len(usable) else features[labelled]
         names = self.dataset.class_names
         try:
-            suspects = suspect_labels(rows, self.dataset.labels[indices], len(names), group[indices], seed=seed)
+            suspects = suspect_labels(features, self.dataset.labels[usable], len(names), group[usable], seed=seed)
         except DataError as error:
             self.notes.append(str(error))
             return
-        self.suspects = {int(indices[suspect.row]): suspect for suspect in suspects if suspect.is_sure}
+        self.suspects = {int(usable[suspect.row]): suspect for suspect in suspects if suspect.is_sure}
         for index, suspect in self.suspects.items() if relabel else ():
             label = names[suspect.looks_like]
             why = f"looks like {label} ({percent(suspect.other_probability, 0)})"

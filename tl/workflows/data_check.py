@@ -1,20 +1,16 @@
 """Check a data set: `tl data check`, and the quick check that `tl finetune` makes on the way."""
 
-import os
 import shlex
-import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.cache import namespace, usable_cache
+from tl.cache import usable_cache
 from tl.data.dataset import Dataset, short_name
 from tl.data.image_stats import ImageStats, measure_images
-from tl.data.images import VERSION, ImageLike
 from tl.data.load import load
 from tl.data.near_duplicates import Alike, alike, copies, groups, originals
 from tl.data.splits import Split, groups_by, split
@@ -26,11 +22,9 @@ from tl.doctor.labels import label_findings
 from tl.doctor.outliers import outlier_findings
 from tl.doctor.shortcuts import shortcut_findings
 from tl.engines import open_named
-from tl.engines.engine import Engine
 from tl.errors import DataError
 from tl.features.extract import extract
 from tl.neighbors import pairs_above, projected, unit
-from tl.networks.backbones import Recipe
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.runs.folder import RUNS
@@ -142,50 +136,18 @@ def _sides(made: Split) -> dict[str, Labels]:
 def measure(
     dataset: Dataset, backbone: str, *, weights: str = "imagenet", offline: bool = False, progress: Progress
 ) -> Measured:
-    """The statistics and the features of all images; a file whose features are in the cache is read once for both."""
+    """The statistics and the features of all images; those that are cached are not computed again."""
     engine, network = open_named(backbone, weights=weights, offline=offline, progress=progress)
-    return _measure(dataset.images, engine, network.recipe, network.features, progress)
-
-
-def _measure(images: Sequence[ImageLike], engine: Engine, recipe: Recipe, size: int, progress: Progress) -> Measured:
-    values = _allocate((len(images), size))
-    is_cached = np.zeros(len(images), np.bool_)
-    used: list[bytes] = []
     with usable_cache(progress) as cache:
-        prefix = namespace(f"{engine.key}/images {VERSION}")  # as in tl.features.extract, which computes the rest
-
-        def find(indices: Sequence[int], hashes: Sequence[bytes]) -> None:
-            keys = [prefix + content_hash for content_hash in hashes]
-            for index, key, row in zip(indices, keys, cache.find(keys) if cache is not None else (), strict=False):
-                if row is not None and len(row.vector) == size:
-                    values[index], is_cached[index] = row.vector, True
-                    if not row.today:
-                        used.append(key)
-
-        stats = measure_images(images, cache=cache, seen=find, progress=progress)
-        if cache is not None:
-            for start in range(0, len(used), _TOUCHED):
-                cache.touch(used[start : start + _TOUCHED])
-        missing = [index for index in range(len(images)) if not is_cached[index] and index not in stats.errors]
-        if missing:
-            extracted = extract([images[index] for index in missing], engine, recipe, cache, progress=progress)
-            stats.errors.update({missing[row]: error for row, error in extracted.failures.items()})
-            for row, vector in zip(extracted.kept.tolist(), extracted.values, strict=True):
-                values[missing[row]] = vector
-    usable = np.array([index for index in range(len(images)) if index not in stats.errors], np.int64)
-    return Measured(stats, values if len(usable) == len(images) else values[usable], usable)
-
-
-_IN_MEMORY = 256 << 20  # bytes; larger features go to a file
-_TOUCHED = 4096  # rows that are marked as used in one transaction
-
-
-def _allocate(shape: tuple[int, int]) -> Floats:
-    if shape[0] * shape[1] * 4 <= _IN_MEMORY:
-        return np.zeros(shape, np.float32)
-    with tempfile.TemporaryFile(prefix="tl-features-") as file:  # the mapping keeps the unnamed file alive
-        os.truncate(file.fileno(), shape[0] * shape[1] * 4)
-        return np.memmap(file, np.float32, "r+", shape=shape)
+        features = extract(dataset.images, engine, network.recipe, cache, progress=progress)
+        hashes = [b""] * len(dataset.images)
+        for index, fingerprint in zip(features.kept.tolist(), features.fingerprints, strict=True):
+            hashes[index] = fingerprint
+        stats = measure_images(dataset.images, known=hashes, cache=cache, progress=progress)
+    stats.errors.update(features.failures)
+    is_usable = np.array([index not in stats.errors for index in features.kept.tolist()], np.bool_)
+    rows = features.values if is_usable.all() else features.values[is_usable]
+    return Measured(stats, rows, features.kept[is_usable])
 
 
 _MAX_QUICK = 10_000  # photos whose pairs are compared, in less than a second
