@@ -249,7 +249,7 @@ def usable_cache(progress: Progress, where: Settings | None = None) -> Iterator[
     try:
         cache = open_cache(where)
     except CacheError as error:
-        progress.warn(f"{error}; going on without it")
+        progress.warn(f"{error}; continuing without it")
         yield None
         return
     with cache:

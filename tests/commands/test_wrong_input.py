@@ -280,7 +280,7 @@ def test_a_cache_that_cannot_be_used_is_said_and_done_without(tl, shapes, tiny_r
     done = tl("finetune", shapes, *WITH, "--out", tmp_path / "run", TL_CACHE_DIR=str(home))
     assert done.returncode == 0, done.stderr
     assert "cannot be opened" in " ".join(done.stderr.split())
-    assert "going on without it" in " ".join(done.stderr.split())
+    assert "continuing without it" in " ".join(done.stderr.split())
 
 
 def test_unknown_commands_and_options_are_usage_errors(tl):

@@ -96,7 +96,7 @@ def test_a_store_that_fails_is_said_once(cache, files):
 
     cache.full = True
     assert same(measure_images(files), measure_images(files, cache=cache, progress=Listening()))
-    assert warnings == ["no space; going on without it"]
+    assert warnings == ["no space; continuing without it"]
 
 
 def test_of_large_photos_not_all_are_held_in_memory(files, monkeypatch):

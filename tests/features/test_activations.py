@@ -1,4 +1,4 @@
-"""Activations: every view of every picture in its place, 16 bits each, on disk within limits, and gone afterwards."""
+"""Activations of a frozen part: in order, in 16 bits, within the limits of the disk, deleted after use."""
 
 import shutil
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ RECIPE = Recipe(32, "crop", bgr=False, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
 
 
 class Corners:
-    """An engine that takes the middle of each photo for its activations; batches come back in pairs, swapped."""
+    """An engine whose activations are a part of each photo; it returns batches in swapped pairs."""
 
     name, precision, key = "corners", "f32", "corners"
 
@@ -45,7 +45,7 @@ def corner(pixels):
 
 
 def nothing(photos, number):
-    raise AssertionError("no picture is to be augmented")
+    raise AssertionError("no image needs augmenting")
 
 
 @pytest.fixture
@@ -54,46 +54,55 @@ def where(tmp_path):
 
 
 @pytest.fixture
-def pictures(shapes, where):
+def images(shapes, where):
     where.cache_dir.mkdir()
     return [*sorted(shapes.glob("*/*.png"))[:6], np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)]
 
 
-def squared(picture, side=32):
-    return fit(decode(read(picture), side), side, RECIPE.resize)
+def squared(image, side=32):
+    return fit(decode(read(image), side), side, RECIPE.resize)
 
 
-def test_a_picture_as_it_is_comes_first(pictures, where):
+def test_store_keeps_the_plain_image_as_first_view(images, where):
     engine = Corners()
-    kept = store(pictures, engine, RECIPE, (2, 4, 3), 1, nothing, where=where)
-    assert kept.views == 1
-    assert kept.values.shape == (1, 7, 2, 4, 3)
-    assert kept.values.dtype == np.float16
-    assert np.array_equal(kept.values[0], corner(np.stack([squared(picture) for picture in pictures])))
+    stored = store(images, engine, RECIPE, (2, 4, 3), views=1, transform=nothing, where=where)
+    assert stored.views == 1
+    assert stored.values.shape == (1, 7, 2, 4, 3)
+    assert stored.values.dtype == np.float16
+    assert np.array_equal(stored.values[0], corner(np.stack([squared(image) for image in images])))
     assert engine.sizes == [5, 2]
 
 
-def test_every_view_is_in_its_place(pictures, where):
-    given = []
+def test_store_keeps_views_in_order(images, where):
+    calls = []
 
     def transform(batch, number):
-        given.append((number, batch))
+        calls.append((number, batch))
         return batch[:, :32, :32] // 2 + 10 * np.uint8(number)
 
-    kept = store(pictures, Corners(), RECIPE, (2, 4, 3), 3, transform, where=where)
-    assert kept.views == 3
-    assert [number for number, _ in given] == [0, 1, 2]
+    stored = store(images, Corners(), RECIPE, (2, 4, 3), views=3, transform=transform, where=where)
+    assert stored.views == 3
+    assert [number for number, _ in calls] == [0, 1, 2]
     side = round(MARGIN * 32)
-    larger = np.concatenate([batch for _, batch in given])
-    assert np.array_equal(larger, [squared(picture, side) for picture in pictures] * 2)
-    assert np.array_equal(kept.values[0], corner(np.stack([squared(picture) for picture in pictures])))
-    augmented = np.concatenate([batch[:, :32, :32] // 2 + 10 * np.uint8(number) for number, batch in given])
-    assert np.array_equal(kept.values[1:].reshape(14, 2, 4, 3), corner(augmented))
+    larger = np.concatenate([batch for _, batch in calls])
+    assert np.array_equal(larger, [squared(image, side) for image in images] * 2)
+    assert np.array_equal(stored.values[0], corner(np.stack([squared(image) for image in images])))
+    augmented = np.concatenate([batch[:, :32, :32] // 2 + 10 * np.uint8(number) for number, batch in calls])
+    assert np.array_equal(stored.values[1:].reshape(14, 2, 4, 3), corner(augmented))
 
 
-def test_progress_counts_every_view(pictures, where):
+def test_store_reports_progress(images, where):
     report = Counting()
-    store(pictures, Corners(), RECIPE, (2, 4, 3), 2, lambda batch, _: batch[:, :32, :32], progress=report, where=where)
+    store(
+        images,
+        Corners(),
+        RECIPE,
+        (2, 4, 3),
+        views=2,
+        transform=lambda batch, _: batch[:, :32, :32],
+        progress=report,
+        where=where,
+    )
     assert (report.total, report.done) == (14, 14)
 
 
@@ -112,20 +121,20 @@ class Counting(Progress):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list what a process maps")
-def test_the_file_vanishes_with_the_activations(pictures, where):
-    kept = store(pictures, Corners(), RECIPE, (2, 4, 3), 1, nothing, where=where)
+def test_file_is_deleted_with_the_activations(images, where):
+    stored = store(images, Corners(), RECIPE, (2, 4, 3), views=1, transform=nothing, where=where)
     assert list(where.cache_dir.iterdir()) == []  # it has no name that a killed process would leave behind
     assert str(where.cache_dir) in Path("/proc/self/maps").read_text()
-    kept.values[0] = 7
-    assert float(kept.values.sum()) == 7 * kept.values.size
-    del kept
+    stored.values[0] = 7
+    assert float(stored.values.sum()) == 7 * stored.values.size
+    del stored
     assert str(where.cache_dir) not in Path("/proc/self/maps").read_text()
 
 
 @pytest.mark.parametrize("scale", [1e6, np.nan, np.inf])
-def test_what_16_bits_cannot_hold_is_refused(pictures, where, scale):
-    with pytest.raises(EngineError, match="activations exceed 16 bits: train with --unfreeze all"):
-        store(pictures, Sixteen(scale=scale), RECIPE, (2, 4, 3), 1, nothing, where=where)
+def test_store_refuses_activations_that_do_not_fit_16_bits(images, where, scale):
+    with pytest.raises(EngineError, match="activations do not fit 16 bits: train with --unfreeze all"):
+        store(images, Sixteen(scale=scale), RECIPE, (2, 4, 3), views=1, transform=nothing, where=where)
 
 
 class Sixteen(Corners):
@@ -137,16 +146,16 @@ class Sixteen(Corners):
                 yield tag, (values + self.scale).astype(np.float16)
 
 
-def test_a_disk_without_room_is_named(pictures, where):
-    with pytest.raises(StorageError, match=r"MB of activations cannot be written to .*cache \(.*TL_ACTIVATIONS_LIMIT"):
-        store(pictures, Corners(), RECIPE, (2**20, 2**20, 3), 1, nothing, where=where)
+def test_store_names_a_full_or_missing_folder(images, where):
+    with pytest.raises(StorageError, match=r"cannot write .* MB of activations to .*cache \(.*TL_ACTIVATIONS_LIMIT"):
+        store(images, Corners(), RECIPE, (2**20, 2**20, 3), views=1, transform=nothing, where=where)
     gone = replace(where, cache_dir=where.cache_dir / "nowhere")
     with pytest.raises(StorageError, match=r"nowhere \(No such file or directory\)"):
-        store(pictures, Corners(), RECIPE, (2, 4, 3), 1, nothing, where=gone)
+        store(images, Corners(), RECIPE, (2, 4, 3), views=1, transform=nothing, where=gone)
 
 
 @pytest.mark.parametrize(
-    ("asked", "pictures", "numbers", "expected"),
+    ("views", "images", "activations", "expected"),
     [
         (4, 100, 12_500, 4),  # 2.5 MB a view: four of them are the limit
         (5, 100, 12_500, 4),
@@ -157,24 +166,24 @@ def test_a_disk_without_room_is_named(pictures, where):
         (4, 10**6, 10**6, 0),
     ],
 )
-def test_as_many_views_as_fit_the_limit(where, asked, pictures, numbers, expected):
-    assert affordable_views(asked, pictures, numbers, where) == expected
+def test_affordable_views_fit_the_limit(where, views, images, activations, expected):
+    assert affordable_views(views, images, activations, where) == expected
     assert where.cache_dir.is_dir()
 
 
-def test_half_of_the_free_disk_is_left(where, monkeypatch):
+def test_affordable_views_leave_half_of_the_disk(where, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 10**7))
     assert affordable_views(4, 100, 12_500, where) == 2
 
 
-def test_photos_are_decoded_in_order(pictures):
+def test_photos_are_in_order(images):
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(3) as pool:
-        assert np.array_equal(photos(pictures, 40, RECIPE, pool), [squared(picture, 40) for picture in pictures])
+        assert np.array_equal(photos(images, 40, RECIPE, pool), [squared(image, 40) for image in images])
 
 
-def test_a_picture_that_went_away_meanwhile_is_named(pictures, where, tmp_path):
+def test_store_names_an_image_that_disappeared(images, where, tmp_path):
     gone = tmp_path / "gone.png"
-    with pytest.raises(DataError, match=r"gone\.png was there before and is no more \(cannot be read: no such file"):
-        store([*pictures, gone], Corners(), RECIPE, (2, 4, 3), 1, nothing, where=where)
+    with pytest.raises(DataError, match=r"gone\.png can no longer be read \(cannot be read: no such file"):
+        store([*images, gone], Corners(), RECIPE, (2, 4, 3), views=1, transform=nothing, where=where)

@@ -1,4 +1,4 @@
-"""Extraction: order, failures, the cache, and an engine that need not be asked twice."""
+"""Extraction of features: order, failures, caching, bounded memory."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +20,8 @@ from tl.progress import Progress
 RECIPE = backbone("mobilenetv3small").recipe
 
 
-class Counted:
-    """An engine that counts the photos it is given."""
+class CountingEngine:
+    """An engine that counts its photos."""
 
     def __init__(self, engine: OpenVINOEngine) -> None:
         self._engine = engine
@@ -39,7 +39,7 @@ class Counted:
 
 @pytest.fixture
 def engine(tiny_run):
-    return Counted(OpenVINOEngine(tiny_run / "trunk.xml", "tiny", "f32"))
+    return CountingEngine(OpenVINOEngine(tiny_run / "trunk.xml", "tiny", "f32"))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def cache(tmp_path):
 
 
 @pytest.fixture
-def pictures(shapes, tmp_path):
+def images(shapes, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0")
     found = sorted(shapes.rglob("*.png"))
@@ -57,32 +57,32 @@ def pictures(shapes, tmp_path):
     return [*found[:10], broken, tmp_path / "missing.png", *found[10:], array]
 
 
-def test_values_stand_in_the_order_of_the_pictures(engine, cache, pictures):
-    found = extract(pictures, engine, RECIPE, cache)
+def test_extract_keeps_the_order_and_skips_failures(engine, cache, images):
+    found = extract(images, engine, RECIPE, cache)
     assert set(found.failures) == {10, 11}
-    assert list(found.kept) == [at for at in range(len(pictures)) if at not in (10, 11)]
+    assert list(found.kept) == [at for at in range(len(images)) if at not in (10, 11)]
     assert len(found.fingerprints) == len(found.values) == len(found.kept)
-    alone = extract([pictures[20]], engine, RECIPE, None)
+    alone = extract([images[20]], engine, RECIPE, None)
     at = list(found.kept).index(20)
     np.testing.assert_allclose(found.values[at], alone.values[0], rtol=1e-3, atol=1e-4)
     assert found.fingerprints[at] == alone.fingerprints[0]
 
 
-def test_what_was_computed_is_never_computed_again(engine, cache, pictures):
-    first = extract(pictures, engine, RECIPE, cache)
+def test_extract_computes_each_image_once(engine, cache, images):
+    first = extract(images, engine, RECIPE, cache)
     assert (engine.photos, first.cached) == (len(first.kept), 0)
-    again = extract(pictures[::-1], engine, RECIPE, cache)
+    again = extract(images[::-1], engine, RECIPE, cache)
     assert (engine.photos, again.cached) == (len(first.kept), len(first.kept))
     assert (again.values[::-1] == first.values).all()
 
 
-def test_another_network_does_not_get_these_rows(engine, cache, pictures):
-    extract(pictures[:5], engine, RECIPE, cache)
+def test_cache_is_separate_for_each_network(engine, cache, images):
+    extract(images[:5], engine, RECIPE, cache)
     engine.key = "another"
-    assert extract(pictures[:5], engine, RECIPE, cache).cached == 0
+    assert extract(images[:5], engine, RECIPE, cache).cached == 0
 
 
-def test_a_renamed_picture_is_the_same_picture(engine, cache, shapes, tmp_path):
+def test_cache_finds_a_renamed_image(engine, cache, shapes, tmp_path):
     original = next(shapes.rglob("*.png"))
     extract([original], engine, RECIPE, cache)
     copy = tmp_path / "copy.jpeg"
@@ -90,58 +90,58 @@ def test_a_renamed_picture_is_the_same_picture(engine, cache, shapes, tmp_path):
     assert extract([copy], engine, RECIPE, cache).cached == 1
 
 
-def test_an_endless_stream_is_read_only_a_little_ahead(engine, pictures):
+def test_stream_reads_only_a_little_ahead(engine, images):
     read = 0
 
     def endless():
         nonlocal read
         while True:
             read += 1
-            yield pictures[0]
+            yield images[0]
 
-    given = stream(endless(), engine, RECIPE, None)
-    rows = chain.from_iterable(given)
+    batches = stream(endless(), engine, RECIPE, None)
+    rows = chain.from_iterable(batches)
     for _ in range(50):
         next(rows)
-    given.close()
+    batches.close()
     assert read < 50 + 12 * engine.batch
 
 
-def test_a_stream_of_cached_pictures_is_handed_on_as_it_goes(engine, cache, pictures):
-    extract(pictures[:1], engine, RECIPE, cache)
+def test_stream_yields_cached_images_as_it_goes(engine, cache, images):
+    extract(images[:1], engine, RECIPE, cache)
     read = 0
 
     def endless():
         nonlocal read
         while True:
             read += 1
-            yield pictures[0]
+            yield images[0]
 
-    given = stream(endless(), engine, RECIPE, cache)
-    rows = chain.from_iterable(given)
+    batches = stream(endless(), engine, RECIPE, cache)
+    rows = chain.from_iterable(batches)
     for _ in range(2000):
         assert next(rows).cached
-    given.close()
+    batches.close()
     assert read < 3000
 
 
-def test_a_cache_that_cannot_be_written_costs_only_itself(engine, cache, pictures, monkeypatch):
+def test_extract_continues_without_a_cache_that_cannot_be_written(engine, cache, images, monkeypatch):
     def full(rows):
         raise CacheError("no space")
 
     monkeypatch.setattr(cache, "put", full)
-    said = []
+    warnings = []
 
-    class Listening(Progress):
+    class Warnings(Progress):
         def warn(self, text):
-            said.append(text)
+            warnings.append(text)
 
-    found = extract(pictures, engine, RECIPE, cache, progress=Listening())
-    assert len(found.values) == len(pictures) - 2
-    assert said == ["no space; going on without it"]
+    found = extract(images, engine, RECIPE, cache, progress=Warnings())
+    assert len(found.values) == len(images) - 2
+    assert warnings == ["no space; continuing without it"]
 
 
-def test_nothing_readable_gives_no_features(engine, tmp_path):
+def test_extract_returns_no_features_for_unreadable_images(engine, tmp_path):
     found = extract([tmp_path / "a.jpg"], engine, RECIPE, None)
     assert found.values.shape == (0, 0)
     assert list(found.failures) == [0]
@@ -149,14 +149,14 @@ def test_nothing_readable_gives_no_features(engine, tmp_path):
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="linear algebra has one thread here anyway")
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in-another-thread"])
-def test_linear_algebra_keeps_to_one_thread_while_an_engine_computes(engine, pictures, elsewhere):
+def test_linear_algebra_uses_one_thread_while_an_engine_computes(engine, images, elsewhere):
     def somewhere(work):
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(work).result() if elsewhere else work()
 
     usual = threads_of_blas()
     assert usual > 1
-    first, second = (stream(pictures * 3, engine, RECIPE, None) for _ in range(2))
+    first, second = (stream(images * 3, engine, RECIPE, None) for _ in range(2))
     for rows in (first, second):
         next(found for found in rows if len(found) == engine.batch)
         assert threads_of_blas() == 1
@@ -167,11 +167,11 @@ def test_linear_algebra_keeps_to_one_thread_while_an_engine_computes(engine, pic
         assert threads_of_blas() == 1
     assert threads_of_blas() == usual
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(held).result() == 1
+        assert pool.submit(threads_inside_block).result() == 1
     assert threads_of_blas() == usual
 
 
-def held() -> int:
+def threads_inside_block() -> int:
     with OneThread(now=True):
         return threads_of_blas()
 

@@ -294,5 +294,5 @@ def test_a_photo_that_vanishes_is_named(shapes, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "step", step)
     everything = TUNE | {"unfreeze": "all", "epochs": 50, "augment": "none", "val": 0.2}
-    with pytest.raises(DataError, match=r"\.png was there before and is no more"):
+    with pytest.raises(DataError, match=r"\.png can no longer be read"):
         library.finetune(data, out=tmp_path / "run", **everything)

@@ -298,7 +298,7 @@ class _Keeper:
             what(self._cache)
         except CacheError as error:
             self._cache = None
-            self._report.warn(f"{error}; going on without it")
+            self._report.warn(f"{error}; continuing without it")
 
 
 def _in_threads(work: Callable[[range], _Chunk], count: int) -> Iterator[_Chunk]:

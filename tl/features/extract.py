@@ -1,7 +1,7 @@
-"""Pictures become features: read, looked up by content, and only where unknown decoded and passed through the engine.
+"""Compute the features of images: read, look them up in the cache by content, and decode and run only the new ones.
 
-Reading and decoding run in threads, a bounded number of pictures ahead of the engine, so that memory does not grow
-with their number and the engine never waits for them.
+Reading and decoding run in threads, a bounded number of images ahead of the engine, so that memory does not grow with
+the number of images and the engine never waits for them.
 """
 
 import os
@@ -24,15 +24,15 @@ from tl.errors import CacheError, EngineError, ImageError
 from tl.networks.backbones import Recipe
 from tl.progress import Progress
 
-_IN_MEMORY = 256 << 20  # features larger than this many bytes live in a file of the cache's disk
+_IN_MEMORY = 256 << 20  # bytes; larger arrays of features are memory-mapped files
 _WRITE_ROWS = 256
-_PATIENCE = 2.0  # seconds
-_TOGETHER = 16  # pictures handed to a thread at once, as long as their features are known
+_SHUTDOWN_SECONDS = 2.0
+_CHUNK = 16  # images per thread task as long as their features are cached
 
 
 @dataclass(frozen=True)
-class Row:
-    """One picture's outcome: its place in the input, sha256 and features, or the reason why it has none."""
+class FeatureRow:
+    """The result for one image: its index in the input, sha256 and features, or the error."""
 
     index: int
     fingerprint: bytes
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Features:
-    """`values` float32 `[n, features]` of the pictures at `kept`, their sha256, and why each of the others failed."""
+    """`values` float32 `[n, features]` of the images at indices `kept`, their sha256, and the errors of the others."""
 
     values: NDArray[np.float32]
     kept: NDArray[np.int64]
@@ -55,6 +55,8 @@ class Features:
 
 @dataclass(frozen=True)
 class _Prepared:
+    """An image that was read: with its features from the cache, or decoded, or with an error."""
+
     index: int
     fingerprint: bytes = b""
     vector: Vector | None = None
@@ -62,142 +64,157 @@ class _Prepared:
     error: str = ""
 
 
-_Task = tuple[int, ImageLike]
-_Work = Callable[[Sequence[_Task]], list[_Prepared]]
+_Indexed = tuple[int, ImageLike]
+_Work = Callable[[Sequence[_Indexed]], list[_Prepared]]
 
 
 def stream(
-    pictures: Iterable[ImageLike],
+    images: Iterable[ImageLike],
     engine: Engine,
     recipe: Recipe,
     cache: FeatureCache | None,
     *,
     progress: Progress | None = None,
-) -> Iterator[list[Row]]:
-    """Every picture's row, some at a time, as soon as they are known: not in order, in memory that does not grow.
+) -> Iterator[list[FeatureRow]]:
+    """The rows of all images, some at a time, as soon as they are ready: not in order, in constant memory.
 
-    A picture that cannot be read or decoded is a row with its error. A full disk costs the cache, not the result.
+    An image that cannot be read or decoded has a row with its error. A cache that cannot be written is given up.
     """
-    keeper = _Keeper(cache, engine, progress or Progress())
-    ready: deque[Row] = deque()
-    prepared = _ahead(lambda tasks: _prepare(tasks, recipe, keeper), enumerate(pictures), lambda: 4 * engine.batch)
+    store = _CacheWriter(cache, engine, progress or Progress())
+    ready: deque[FeatureRow] = deque()
+    prepared = _ahead(lambda tasks: _prepare(tasks, recipe, store), enumerate(images), lambda: 4 * engine.batch)
     with OneThread() as linear_algebra:
         try:
             for batch, vectors in engine.run(_batches(prepared, engine, ready)):
-                if len(batch) >= engine.batch:  # more are likely to come, while the caller works with these
+                if len(batch) >= engine.batch:  # more will follow while the caller works with these
                     linear_algebra.hold()
-                yield _drained(ready)
-                keeper.settle()
+                yield _drain(ready)
+                store.write()
                 if not np.isfinite(vectors).all():
-                    raise EngineError(
-                        "the network gives numbers that are not finite: its weights or its files are damaged"
-                    )
+                    raise EngineError("the network returns numbers that are not finite: its weights are damaged")
                 for item, vector in zip(batch, vectors, strict=True):
-                    keeper.keep(item.fingerprint, vector)
-                yield [Row(item.index, item.fingerprint, vector) for item, vector in zip(batch, vectors, strict=True)]
-            yield _drained(ready)
+                    store.add(item.fingerprint, vector)
+                yield [FeatureRow(item.index, item.fingerprint, v) for item, v in zip(batch, vectors, strict=True)]
+            yield _drain(ready)
         finally:
             prepared.close()
-            keeper.settle(at_least=1)
+            store.write(at_least=1)
 
 
 def extract(
-    pictures: Sequence[ImageLike],
+    images: Sequence[ImageLike],
     engine: Engine,
     recipe: Recipe,
     cache: FeatureCache | None,
     *,
     progress: Progress | None = None,
 ) -> Features:
-    """The features of a whole data set, in its order."""
+    """The features of all images, in their order."""
     progress = progress or Progress()
     started = time.monotonic()
-    rows: dict[int, Row] = {}
+    rows: dict[int, FeatureRow] = {}
     values: NDArray[np.float32] | None = None
-    with progress.task("features", len(pictures), "photos") as task:
-        for row in chain.from_iterable(stream(pictures, engine, recipe, cache, progress=progress)):
+    with progress.task("features", len(images), "photos") as task:
+        for row in chain.from_iterable(stream(images, engine, recipe, cache, progress=progress)):
             if row.vector is not None:
                 if values is None:
-                    values = _allocate((len(pictures), len(row.vector)))
+                    values = _allocate((len(images), len(row.vector)))
                 values[row.index] = row.vector
-            rows[row.index] = Row(row.index, row.fingerprint, None, row.error, row.cached)
+            rows[row.index] = FeatureRow(row.index, row.fingerprint, None, row.error, row.cached)
             task.advance()
     failures = {index: row.error for index, row in sorted(rows.items()) if row.error}
-    kept = np.array([index for index in range(len(pictures)) if index not in failures], np.int64)
+    kept = np.array([index for index in range(len(images)) if index not in failures], np.int64)
     if values is None:
         values = np.zeros((0, 0), np.float32)
     elif failures:
         values = values[kept]
-    fingerprints = tuple(rows[index].fingerprint for index in kept)
-    cached = sum(row.cached for row in rows.values())
-    return Features(values, kept, fingerprints, failures, cached, time.monotonic() - started)
+    return Features(
+        values=values,
+        kept=kept,
+        fingerprints=tuple(rows[index].fingerprint for index in kept),
+        failures=failures,
+        cached=sum(row.cached for row in rows.values()),
+        seconds=time.monotonic() - started,
+    )
 
 
-class _Keeper:
-    """ImageStats rows up and writes them in batches; a store that fails is said once and then left alone."""
+def scan(images: Sequence[ImageLike], recipe: Recipe, *, progress: Progress | None = None) -> Features:
+    """The fingerprints and failures of images, decoded as for a network with that recipe; without features."""
+    return extract(images, _NoNetwork(), recipe, None, progress=progress)
+
+
+class _NoNetwork:
+    """An engine that computes nothing: the images are only decoded."""
+
+    name, precision, key, batch = "none", "none", "none", 64
+
+    def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
+        for tag, photos in batches:
+            yield tag, np.zeros((len(photos), 1), np.float32)
+
+
+class _CacheWriter:
+    """Looks features up and writes new ones in batches; warns once if the cache cannot be written, then stops."""
 
     def __init__(self, cache: FeatureCache | None, engine: Engine, progress: Progress) -> None:
-        self._cache, self._report = cache, progress
-        self._space = namespace(f"{engine.key}/images {VERSION}")
-        self._pending: list[tuple[bytes, Vector]] = []
+        self._cache, self._progress = cache, progress
+        self._namespace = namespace(f"{engine.key}/images {VERSION}")
+        self._new: list[tuple[bytes, Vector]] = []
         self._used: deque[bytes] = deque()
 
     def find(self, hashes: Sequence[bytes]) -> list[Vector | None]:
         if self._cache is None:
             return [None] * len(hashes)
-        keys = [self._space + content_hash for content_hash in hashes]
-        found = self._cache.find(keys)
-        self._used.extend(key for key, row in zip(keys, found, strict=True) if row is not None and not row.today)
-        return [None if row is None else row.vector for row in found]
+        keys = [self._namespace + content_hash for content_hash in hashes]
+        rows = self._cache.find(keys)
+        self._used.extend(key for key, row in zip(keys, rows, strict=True) if row is not None and not row.today)
+        return [None if row is None else row.vector for row in rows]
 
-    def keep(self, content_hash: bytes, vector: Vector) -> None:
+    def add(self, content_hash: bytes, vector: Vector) -> None:
         if self._cache is not None:
-            self._pending.append((self._space + content_hash, vector.copy()))
+            self._new.append((self._namespace + content_hash, vector.copy()))
 
-    def settle(self, at_least: int = _WRITE_ROWS) -> None:
-        """Write what has gathered, once there is enough of it."""
-        if max(len(self._pending), len(self._used)) < at_least:
+    def write(self, at_least: int = _WRITE_ROWS) -> None:
+        """Write the new rows and the dates of use, if there are enough of them."""
+        if self._cache is None or max(len(self._new), len(self._used)) < at_least:
             return
-        cache, rows = self._cache, self._pending
-        self._pending = []
-        if cache is None:
-            return
+        new, self._new = self._new, []
         try:
-            if rows:
-                cache.put(rows)
+            if new:
+                self._cache.put(new)
             used = [self._used.popleft() for _ in range(len(self._used))]
             if used:
-                cache.touch(used)
+                self._cache.touch(used)
         except CacheError as error:
             self._cache = None
-            self._report.warn(f"{error}; going on without it")
+            self._progress.warn(f"{error}; continuing without it")
 
 
-def _prepare(tasks: Sequence[tuple[int, ImageLike]], recipe: Recipe, keeper: _Keeper) -> list[_Prepared]:
+def _prepare(tasks: Sequence[_Indexed], recipe: Recipe, store: _CacheWriter) -> list[_Prepared]:
     contents: dict[int, Content] = {}
     errors: dict[int, str] = {}
-    for index, picture in tasks:
+    for index, image in tasks:
         try:
-            contents[index] = read(picture)
+            contents[index] = read(image)
         except ImageError as error:
             errors[index] = str(error)
     hashes = [fingerprint(content) for content in contents.values()]
-    known = dict(zip(contents, zip(hashes, keeper.find(hashes), strict=True), strict=True))
+    lookups = dict(zip(contents, zip(hashes, store.find(hashes), strict=True), strict=True))
     prepared = []
     for index, _ in tasks:
         if index in errors:
             prepared.append(_Prepared(index, error=errors[index]))
             continue
-        content_hash, vector = known[index]
+        content_hash, vector = lookups[index]
         content = contents.pop(index)
         if vector is not None:
             prepared.append(_Prepared(index, content_hash, vector))
         else:
-            prepared.append(_decoded(index, content, content_hash, recipe))
+            prepared.append(_decode(index, content, content_hash, recipe))
     return prepared
 
 
-def _decoded(index: int, content: Content, content_hash: bytes, recipe: Recipe) -> _Prepared:
+def _decode(index: int, content: Content, content_hash: bytes, recipe: Recipe) -> _Prepared:
     try:
         photo = fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)
     except ImageError as error:
@@ -205,58 +222,53 @@ def _decoded(index: int, content: Content, content_hash: bytes, recipe: Recipe) 
     return _Prepared(index, content_hash, photo=photo)
 
 
-def _ahead(work: _Work, tasks: Iterable[_Task], window: Callable[[], int]) -> Generator[_Prepared]:
-    """What `work` makes of the tasks, in order, at most `window` of them ahead, which may change.
+def _ahead(work: _Work, tasks: Iterable[_Indexed], window: Callable[[], int]) -> Generator[_Prepared]:
+    """The results of `work` in order, computed in threads at most `window()` images ahead.
 
-    A thread is given one picture at a time; while all are known, many: handing over costs more than looking up. Where
-    this is ended early, threads have `_PATIENCE` seconds to come back: one that waits for a server may take minutes.
+    A task is one image, or many while all are cached: handing over costs more than a lookup. If the caller stops early,
+    threads have `_SHUTDOWN_SECONDS` to finish: one that waits for a server may take minutes.
     """
     waiting = deque[Future[list[_Prepared]]]()
     pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="decode")
+    source, pending, size = iter(tasks), 0, 1
     try:
-        yield from _in_turn(pool, waiting, work, iter(tasks), window)
+        while True:
+            while pending < window() and (task := list(islice(source, size))):
+                waiting.append(pool.submit(work, task))
+                pending += len(task)
+            if not waiting:
+                return
+            done = waiting.popleft().result()
+            pending -= len(done)
+            size = _CHUNK if all(item.photo is None for item in done) else 1
+            yield from done
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        wait([future for future in waiting if future.running()], _PATIENCE)
-
-
-def _in_turn(
-    pool: ThreadPoolExecutor,
-    waiting: deque[Future[list[_Prepared]]],
-    work: _Work,
-    source: Iterator[_Task],
-    window: Callable[[], int],
-) -> Iterator[_Prepared]:
-    under_way, size = 0, 1
-    while True:
-        while under_way < window() and (chunk := list(islice(source, size))):
-            waiting.append(pool.submit(work, chunk))
-            under_way += len(chunk)
-        if not waiting:
-            return
-        done = waiting.popleft().result()
-        under_way -= len(done)
-        size = _TOGETHER if all(item.photo is None for item in done) else 1
-        yield from done
+        wait([future for future in waiting if future.running()], _SHUTDOWN_SECONDS)
 
 
 def _batches(
-    prepared: Iterator[_Prepared], engine: Engine, ready: deque[Row]
+    prepared: Iterator[_Prepared], engine: Engine, ready: deque[FeatureRow]
 ) -> Iterator[tuple[list[_Prepared], Photos]]:
-    """Batches of what has to be computed; an empty one, now and then, so that what is `ready` is handed out."""
+    """Batches of images to compute; the rows of all others go to `ready`, with an empty batch now and then."""
     batch: list[_Prepared] = []
     for item in prepared:
         if item.photo is None:
-            ready.append(Row(item.index, item.fingerprint, item.vector, item.error, item.vector is not None))
+            ready.append(FeatureRow(item.index, item.fingerprint, item.vector, item.error, item.vector is not None))
             if len(ready) >= _WRITE_ROWS:
                 yield [], np.zeros((0, 1, 1, 3), np.uint8)
             continue
         batch.append(item)
-        if len(batch) >= engine.batch:  # which may have found another size to be faster
-            yield _stacked(batch)
+        if len(batch) >= engine.batch:  # asked each time: it may change
+            yield _stack(batch)
             batch = []
     if batch:
-        yield _stacked(batch)
+        yield _stack(batch)
+
+
+def _stack(batch: list[_Prepared]) -> tuple[list[_Prepared], Photos]:
+    photos = np.stack([item.photo for item in batch if item.photo is not None])
+    return [_Prepared(item.index, item.fingerprint) for item in batch], photos
 
 
 def _allocate(shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -266,25 +278,5 @@ def _allocate(shape: tuple[int, int]) -> NDArray[np.float32]:
         return np.memmap(file, np.float32, "w+", shape=shape)
 
 
-def _stacked(batch: list[_Prepared]) -> tuple[list[_Prepared], Photos]:
-    photos = np.stack([item.photo for item in batch if item.photo is not None])
-    return [_Prepared(item.index, item.fingerprint) for item in batch], photos
-
-
-def _drained(ready: deque[Row]) -> list[Row]:
+def _drain(ready: deque[FeatureRow]) -> list[FeatureRow]:
     return [ready.popleft() for _ in range(len(ready))]
-
-
-class _Reader:
-    """An engine that only asks for the photos: what cannot be decoded shows, and costs nothing more."""
-
-    name, precision, key, batch = "reader", "none", "reader", 64
-
-    def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
-        for tag, photos in batches:
-            yield tag, np.zeros((len(photos), 1), np.float32)
-
-
-def survey(pictures: Sequence[ImageLike], recipe: Recipe, *, progress: Progress | None = None) -> Features:
-    """Fingerprints and failures of pictures, decoded as a network with that recipe reads them."""
-    return extract(pictures, _Reader(), recipe, None, progress=progress)

@@ -157,7 +157,7 @@ def _feed(
     )
     started = time.monotonic()
     transform = _transform(job, rule.augment, size)
-    kept = store(job.pictures, engine, job.backbone.recipe, shape, views, transform, progress=progress)
+    kept = store(job.pictures, engine, job.backbone.recipe, shape, views=views, transform=transform, progress=progress)
     seconds = time.monotonic() - started
     count = "1 view" if views == 1 else f"{views} views"
     progress.log(

@@ -1,1 +1,1 @@
-"""A name becomes a network with its recipe and its pretrained weights."""
+"""Backbones by name: their networks, preprocessing, stages and pretrained weights."""

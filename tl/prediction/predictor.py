@@ -14,7 +14,7 @@ from tl.cache import FeatureCache
 from tl.data.images import ImageLike, preload
 from tl.engines.engine import Engine, Vectors
 from tl.errors import RunError
-from tl.features.extract import Row, stream
+from tl.features.extract import FeatureRow, stream
 from tl.progress import Progress
 from tl.runs.run import Run, check_run, trunk_key
 
@@ -120,7 +120,7 @@ class Predictor:
         names = (str(picture) if isinstance(picture, Path) else str(at) for at, picture in enumerate(pictures))
         return list(self.in_order(zip(names, pictures, strict=True), top=top))
 
-    def answered(self, named: Sequence[tuple[str, Row]], top: int) -> Iterator[tuple[int, Prediction]]:
+    def answered(self, named: Sequence[tuple[str, FeatureRow]], top: int) -> Iterator[tuple[int, Prediction]]:
         """Place and prediction of each named row of features, with the `top` best labels; or its error."""
         vectors = [row.vector for _, row in named if row.vector is not None]
         judged = zip(*self.judge(np.stack(vectors)), strict=True) if vectors else iter(())

@@ -24,7 +24,7 @@ from tl.engines.engine import Engine
 from tl.engines.trunk import Trunk, prepare
 from tl.errors import DataError
 from tl.evaluation.predictions import Predictions, held_out_images, predict
-from tl.features.extract import Features, extract, survey
+from tl.features.extract import Features, extract, scan
 from tl.learning.head import Fit, fit
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import Weights, pretrained, resolve
@@ -175,7 +175,7 @@ def _learn_from_scratch(
     clock: "Clock",
     progress: Progress,
 ) -> Learned:
-    found = survey(dataset.images, network.recipe, progress=progress)
+    found = scan(dataset.images, network.recipe, progress=progress)
     dataset = _usable(dataset, found.failures, progress)
     parts, counted = _split(given, dataset, found, progress)
     clock.lap("reading")
