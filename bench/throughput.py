@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from paths import PHOTOS, TL, dogs_vs_cats_table, run
 
-from tl.data.inputs import Request, requested
+from tl.data.inputs import read_inputs
 from tl.engines.autotune import DEFAULT
 from tl.engines.openvino import OpenVINOEngine
 from tl.networks.backbones import backbone
@@ -106,7 +106,7 @@ def ours(predictor: Predictor, photos: Path, out: Path) -> float:
     out.unlink(missing_ok=True)
     started = time.monotonic()
     columns, count = Columns(3), 0
-    items = requested(Request([str(photos)]), at_least=predictor.at_least)
+    items = read_inputs(str(photos), min_side=predictor.at_least)
     with rows_file(out, "jsonl", columns, predictor.run, resume=False) as (rows, _):
         for prediction in predictor.in_order(items, top=3):
             rows.write(columns.record(prediction))

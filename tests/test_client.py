@@ -1,17 +1,21 @@
 """`tl.Client` against a real server: what it gives, and what it says when something is wrong."""
 
 import io
+import json
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import tl
+from support.data_sets import write_video
 from support.live_service import Live
 from support.session import TINY
+from tl.commands.main import cli
 from tl.errors import ServiceError
 from tl.service import keys
 from tl.service.database import Database
@@ -35,6 +39,9 @@ def test_photos_are_given_as_paths_or_bytes(served: tuple[Live, str, str], shape
     both = client.predict([str(noise), stripes.read_bytes(), b"broken"], top=1)
     assert [one["label"] for one in both] == ["noise", "stripes", None]
     assert both[2]["error"]
+    [gone] = client.predict("none.png")
+    assert gone["error"] == "cannot be read: no such file or directory"
+    assert [row["name"] for row in client.predict([str(noise), b"broken"])] == [str(noise), "1"]
     with Image.open(io.BytesIO(client.explain(noise))) as picture:
         assert picture.size == (50, 40)
 
@@ -71,7 +78,6 @@ def test_what_is_wrong_is_said_in_one_line(served: tuple[Live, str, str], tmp_pa
             ),
             "403|404",
         ),
-        (lambda: tl.Client(live.address, predict).predict(tmp_path / "none.png"), "none.png cannot be sent"),
         (lambda: tl.Client(live.address, predict).predict(b"text"), "422: the image cannot be used"),
         (lambda: tl.Client(live.address, predict).upload(tmp_path / "none.zip"), "none.zip cannot be sent"),
         (lambda: tl.Client(live.address.replace("http", "https"), predict).runs(), "cannot be reached"),
@@ -108,3 +114,28 @@ def test_photos_become_the_run_that_answers(shapes: Path, tmp_path: Path):
         assert client.jobs()[0]["id"] == job
     finally:
         live.stop()
+
+
+def test_inputs_have_the_same_names_everywhere(
+    served: tuple[Live, str, str], tiny_run: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(shapes / "noise", "noise")
+    (tmp_path / "table.csv").write_text("path\nnoise/00.png\n", "utf-8")
+    (tmp_path / "broken.png").write_text("text")
+    write_video(tmp_path / "clip.avi", frames=5)
+    inputs = ["noise/01.png", "noise", "noise/*0.png", "table.csv", "clip.avi", "broken.png", "gone.png"]
+    found = [row["name"] for row in tl.Client(served[0].address, served[1]).predict(inputs)]
+    assert len(found) == 19
+    classifier = tl.load(tiny_run)
+    assert [one.name for one in classifier.predict(inputs)] == found
+    assert [one.name for one in classifier.stream(inputs)] == found
+    usable = inputs[:-2]
+    search = ["search", *usable, "--in", "noise", "--run", tiny_run, "--json"]
+    explain = ["explain", *inputs, "--run", tiny_run, "--json"]
+    predict = ["predict", *inputs, "--run", tiny_run, "--format", "json"]
+    runner = CliRunner()
+    assert [row["path"] for row in json.loads(runner.invoke(cli, list(map(str, predict))).stdout)] == found
+    assert [row["path"] for row in json.loads(runner.invoke(cli, list(map(str, explain))).stdout)] == found
+    answers = json.loads(runner.invoke(cli, list(map(str, search))).stdout)["answers"]
+    assert [row["query"] for row in answers] == found[:-2]

@@ -1,11 +1,9 @@
 """What `import tl` offers: the whole job as functions, the same as the commands."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tl.data.images import ImageLike
-from tl.data.inputs import named, pictures_of
+from tl.data.inputs import ImageInputs
 from tl.errors import UsageError
 from tl.progress import Progress
 from tl.runs.options import Options
@@ -126,7 +124,7 @@ def export(
 
 
 def search(
-    images: str | Path | ImageLike | Sequence[str | Path | ImageLike],
+    images: ImageInputs,
     data: str | Path,
     *,
     backbone: str | None = None,
@@ -144,7 +142,7 @@ def search(
     from tl.workflows.search import search as find
 
     return find(
-        named(pictures_of(images)),
+        images,
         data,
         backbone=backbone,
         weights=weights,

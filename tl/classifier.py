@@ -1,12 +1,11 @@
 """A run folder becomes a classifier: its answers for images, as Python objects."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl.data.images import ImageLike
-from tl.data.inputs import Request, named, pictures_of, requested
+from tl.data.inputs import ImageInputs, read_inputs
 from tl.errors import ImageError, UsageError
 from tl.prediction.predictor import Prediction, Predictor
 from tl.runs.run import Run, load_run
@@ -27,32 +26,21 @@ class Classifier:
         """The class names, in the order of the head's outputs."""
         return self.run.classes
 
-    def predict(
-        self, images: str | Path | ImageLike | Sequence[str | Path | ImageLike], *, top: int = 5
-    ) -> list[Prediction]:
-        """Predictions for one image or several, in their order: files, or RGB uint8 arrays `[height, width, 3]`.
+    def predict(self, images: ImageInputs, *, top: int = 5) -> list[Prediction]:
+        """Predict the labels of one image or several, in their order.
 
-        A folder stands for all images below it, a pattern such as "photos/*.jpg" for what it matches; a file that
-        exists always for itself. A broken or missing image is a prediction whose `error` says why. Raises DataError for
-        a folder without images.
+        Images are files, folders (all images below), patterns such as "photos/*.jpg", tables, videos, addresses, RGB
+        uint8 arrays `[height, width, 3]`, encoded images as bytes, or Pillow images (see `tl.data.inputs.read_inputs`).
+        An image that cannot be read is a prediction with an `error`. Raises DataError for a folder without images.
         """
-        if top < 1:
-            raise UsageError(f"top={top}: at least one label is shown")
-        return self._predictor.predict(pictures_of(images), top=top)
+        return list(self.stream(images, top=top))
 
-    def stream(
-        self, images: str | Path | Sequence[str | Path], *, top: int = 5, every: int = 30
-    ) -> Iterator[Prediction]:
-        """Predictions one after the other, in order and in constant memory, of whatever `tl predict` takes.
-
-        Files, folders, patterns, tables, every `every`-th frame of videos, http and https addresses. What cannot be
-        read is a prediction whose `error` says why. Raises DataError for a folder without images.
-        """
+    def stream(self, images: ImageInputs, *, top: int = 5, every: int = 30) -> Iterator[Prediction]:
+        """Predict one image after the other, in constant memory; of a video, every `every`-th frame."""
         if top < 1 or every < 1:
             raise UsageError(f"top={top}, every={every}: at least 1 each")
-        given = [images] if isinstance(images, (str, os.PathLike)) else images
-        request = Request([os.fspath(image) for image in given], every=every)
-        return self._predictor.in_order(requested(request, at_least=self._predictor.at_least), top=top)
+        inputs = read_inputs(images, every=every, min_side=self._predictor.at_least)
+        return self._predictor.in_order(inputs, top=top)
 
     def grid(
         self,
@@ -76,17 +64,16 @@ class Classifier:
         gallery = pick(self._predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain)
         return gallery.draw(columns=columns)
 
-    def explain(
-        self, images: str | Path | ImageLike | Sequence[str | Path | ImageLike], *, label: str | None = None
-    ) -> "Image":
-        """Each image beside what speaks for its label, or for the class called `label`, as Grad-CAM finds it.
+    def explain(self, images: ImageInputs, *, label: str | None = None) -> "Image":
+        """Draw each image beside its Grad-CAM heatmap for the predicted class, or for the class called `label`.
 
         Images are given as for `predict`. Raises ImageError for one that cannot be read, UsageError for an unknown
         class or too many images.
         """
-        from tl.workflows.explain import heatmaps, sheet
+        from tl.workflows.explain import MOST, heatmaps, sheet
 
-        found = list(heatmaps(self._predictor, named(pictures_of(images)), label))
+        inputs = list(islice(read_inputs(images, min_side=self._predictor.at_least), MOST + 1))
+        found = list(heatmaps(self._predictor, inputs, label))
         for entry in found:
             if entry.error:
                 raise ImageError(f"{entry.name}: {entry.error}")

@@ -3,18 +3,28 @@
 import json
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlencode
 
-from tl.errors import ServiceError
-
-Image = str | Path | bytes
-"""An image file, or the bytes of one."""
+from tl.data.images import encode_png, read
+from tl.data.inputs import ImageInputs, Input, read_inputs
+from tl.errors import ImageError, ServiceError
 
 _ATTEMPTS = 3  # for what was refused as the service was busy; it says when to come again
 _LONGEST = 30.0  # seconds that are waited for that
 _CONNECT = 10.0
+_MAX_IMAGES, _MAX_BYTES = 64, 48 << 20  # of one request, as the service takes them by default
+_MIN_SIDE = 640  # pixels: frames of a video are not shrunk below what any network takes
+
+
+class _Refused(ServiceError):
+    """The service answers with an error; `status` is that of HTTP."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Client:
@@ -38,24 +48,48 @@ class Client:
         self._pool = urllib3.PoolManager(timeout=waits, ssl_context=context, retries=False, maxsize=8)
 
     def predict(
-        self,
-        images: Image | Sequence[Image],
-        *,
-        run: str | None = None,
-        top: int = 5,
-        deadline: float | None = None,
+        self, images: ImageInputs, *, run: str | None = None, top: int = 5, deadline: float | None = None
     ) -> list[dict[str, Any]]:
-        """What the run says of each image: `label`, `confidence`, `unknown`, `top`, `error`; `deadline` in seconds."""
-        given = [images] if isinstance(images, (str, Path, bytes)) else list(images)
-        parts = [("image", _part(at, image)) for at, image in enumerate(given)]
-        asked = {"run": run, "top": top, "deadline_ms": None if deadline is None else round(deadline * 1000)}
-        answer = self._json("POST", "/v1/predict", asked, fields=parts)
-        return list(answer["predictions"])
+        """Predict the labels of images: `name`, `label`, `confidence`, `unknown`, `top`, `error` of each.
 
-    def explain(self, image: Image, *, run: str | None = None, label: str | None = None) -> bytes:
-        """A PNG of the photo, warm where it speaks for its label, or for the class called `label`."""
-        content = self._call("POST", "/v1/explain", {"run": run, "label": label}, fields=[("image", _part(0, image))])
-        return bytes(content.data)
+        Images are given as for `tl predict` and read on this machine; `deadline` in seconds is for one request of up to
+        64 images. An image that cannot be read has an `error`; where none can be used, ServiceError says why.
+        """
+        query = {"run": run, "top": top, "deadline_ms": None if deadline is None else round(deadline * 1000)}
+        rows: list[dict[str, Any]] = []
+        refusal: _Refused | None = None
+        for group in _groups(read_inputs(images, min_side=_MIN_SIDE)):
+            parts = [("image", (one.name, one.content, _BYTES)) for one in group if not one.error]
+            errors = {at: one.error for at, one in enumerate(group) if one.error}
+            answers: list[dict[str, Any]] = []
+            try:
+                answers = self._json("POST", "/v1/predict", query, fields=parts)["predictions"] if parts else []
+            except _Refused as error:
+                if error.status != 422:
+                    raise
+                refusal = error
+                errors |= {at: str(error) for at in range(len(group)) if at not in errors}
+            remaining = iter(answers)
+            rows += [
+                _NO_ANSWER | {"name": one.name, "error": errors[at]}
+                if at in errors
+                else dict(next(remaining)) | {"name": one.name}
+                for at, one in enumerate(group)
+            ]
+        if refusal is not None and all(row["error"] for row in rows):
+            raise refusal
+        return rows
+
+    def explain(self, image: ImageInputs, *, run: str | None = None, label: str | None = None) -> bytes:
+        """Draw a Grad-CAM heatmap of one image, for its label or the class called `label`, as a PNG."""
+        inputs = list(read_inputs(image, min_side=_MIN_SIDE))
+        if len(inputs) != 1:
+            raise ServiceError(f"{len(inputs)} images: one is explained at a time")
+        [[part]] = _groups(iter(inputs))
+        if part.error:
+            raise ServiceError(f"{part.name} cannot be sent: {part.error}")
+        fields = [("image", (part.name, part.content, _BYTES))]
+        return bytes(self._call("POST", "/v1/explain", {"run": run, "label": label}, fields=fields).data)
 
     def runs(self) -> list[dict[str, Any]]:
         """All runs, the newest first; `default` is true for the one that answers."""
@@ -165,17 +199,40 @@ class Client:
                 time.sleep(float(wait))
                 continue
             if answer.status >= 400:
-                raise ServiceError(f"{self._url} says {answer.status}: {_detail(answer)}")
+                raise _Refused(answer.status, f"{self._url} says {answer.status}: {_detail(answer)}")
             return answer
 
 
-def _part(at: int, image: Image) -> tuple[str, bytes, str]:
-    if isinstance(image, bytes):
-        return str(at), image, "application/octet-stream"
-    try:
-        return Path(image).name, Path(image).read_bytes(), "application/octet-stream"
-    except OSError as error:
-        raise ServiceError(f"{image} cannot be sent: {(error.strerror or str(error)).lower()}") from error
+_BYTES = "application/octet-stream"
+_NO_ANSWER: dict[str, Any] = {"label": None, "confidence": None, "unknown": None, "top": []}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An image to send, or why it cannot be read."""
+
+    name: str
+    content: bytes
+    error: str = ""
+
+
+def _groups(inputs: Iterator[Input]) -> Iterator[list[_Part]]:
+    """Read images and group them into requests."""
+    group: list[_Part] = []
+    size = 0
+    for name, image in inputs:
+        try:
+            content = read(image)
+            part = _Part(name, content if isinstance(content, bytes) else encode_png(content))
+        except ImageError as error:
+            part = _Part(name, b"", str(error))
+        if group and (len(group) == _MAX_IMAGES or size + len(part.content) > _MAX_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(part)
+        size += len(part.content)
+    if group:
+        yield group
 
 
 def _lines(answer: Any) -> Iterator[str]:

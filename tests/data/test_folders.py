@@ -6,17 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from support.data_sets import put
 from tl.data.dataset import Dataset, Skipped
 from tl.data.folders import load_folder
 from tl.errors import DataError
-
-
-def put(root: Path, *names: str) -> Path:
-    for name in names:
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"content of " + name.encode("utf-8", "surrogateescape"))
-    return root
 
 
 def labels(data: Dataset) -> dict[str, str]:

@@ -1,163 +1,346 @@
-"""What people type: everything that stands for pictures, mixed, in order, and what is refused at once."""
+"""Reading of inputs: every kind of source, in order, and what is refused at once."""
 
+import glob
 import os
 import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedReader, BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from data.test_folders import put
-from data.test_video import make
+from support.data_sets import put, write_video
+from support.session import ROOT
 from tl.data.images import read
-from tl.data.inputs import Fetched, Request, requested
-from tl.data.url import Limits
+from tl.data.inputs import (
+    Address,
+    download_image,
+    is_address,
+    is_single_file,
+    match_pattern,
+    read_inputs,
+    split_paths,
+    walk_images,
+)
 from tl.errors import DataError, ImageError, UsageError
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    return put(tmp_path, "photos/b.JPG", "photos/a.png", "photos/notes.txt", "photos/sub/d.webp", "photos/sub/c.tiff")
+    return put(
+        tmp_path,
+        *("photos/b.JPG", "photos/a.png", "photos/notes.txt", "photos/sub/d.webp", "photos/sub/c.tiff"),
+        *("photos/.hidden.jpg", "photos/.git/e.jpg", "photos/__MACOSX/f.jpg"),
+    )
 
 
-def names(*images: str, stdin: bytes = b"", **request: object) -> list[str]:
-    pipe = BufferedReader(BytesIO(stdin))  # type: ignore[arg-type]
-    return [name for name, _ in requested(Request(images, **request), stdin=pipe)]  # type: ignore[arg-type]
+PHOTOS = ["photos/a.png", "photos/b.JPG", "photos/sub/c.tiff", "photos/sub/d.webp"]
 
 
-def test_all_kinds_in_one_go_in_the_order_given(here: Path) -> None:
+def names(*images: Any, stdin: bytes = b"", **options: Any) -> list[str]:
+    return [one.name for one in read_inputs(images, stdin=BufferedReader(BytesIO(stdin)), **options)]  # type: ignore
+
+
+def test_sources_of_all_kinds_are_read_in_order(here: Path) -> None:
     (here / "table.csv").write_text("label,path\ncat,photos/a.png\ndog,https://example.org/x.jpg\ndog,\n", "utf-8")
     (here / "more").mkdir()
     (here / "more" / "table.tsv").write_text("filename\nz.png\n", "utf-8")
-    make(here / "clip.avi", frames=5)
-    given = [
-        "photos/b.JPG",
-        "photos",
-        "photos/s*",
-        "table.csv",
-        "more/table.tsv",
-        "clip.avi",
-        "-",
-        "http://a/b",
-        "gone",
-    ]
-    found = list(requested(Request(given, every=2), stdin=BufferedReader(BytesIO(b"piped"))))  # type: ignore[arg-type]
-    assert [name for name, _ in found] == [
-        *("photos/b.JPG", "photos/a.png", "photos/b.JPG", "photos/sub/c.tiff", "photos/sub/d.webp"),
-        *("photos/sub/c.tiff", "photos/sub/d.webp", "photos/a.png", "https://example.org/x.jpg", "table.csv"),
+    write_video(here / "clip.avi", frames=5)
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    files = ["photos/b.JPG", Path("photos"), "photos/s*", "table.csv", "more/table.tsv", "clip.avi"]
+    others = ["-", "http://a/b", "gone", pixels, b"encoded", BytesIO(b"opened"), Image.new("RGBA", (2, 1))]
+    found = list(read_inputs([*files, *others], every=2, stdin=BufferedReader(BytesIO(b"piped"))))  # type: ignore
+    assert [one.name for one in found] == [
+        *("photos/b.JPG", *PHOTOS, "photos/sub/c.tiff", "photos/sub/d.webp"),
+        *("photos/a.png", "https://example.org/x.jpg", "table.csv"),
         *("more/z.png", "clip.avi#frame=0", "clip.avi#frame=2", "clip.avi#frame=4", "-", "http://a/b", "gone"),
+        *("17", "18", "19", "20"),
     ]
-    pictures = dict(found)
-    assert read(pictures["-"]) == b"piped"
-    assert isinstance(pictures["clip.avi#frame=2"], np.ndarray)
-    assert pictures["http://a/b"] == Fetched("http://a/b", Limits())
+    images = dict(found)
+    assert read(images["-"]) == b"piped"
+    assert isinstance(images["clip.avi#frame=2"], np.ndarray)
+    assert images["http://a/b"] == Address("http://a/b")
+    assert images["17"] is pixels
+    assert [read(images["18"]), read(images["19"]), read(images["19"])] == [b"encoded", b"opened", b"opened"]
+    assert np.array_equal(images["20"], np.full((1, 2, 3), 255))  # type: ignore[arg-type] - over white
     with pytest.raises(ImageError, match="a row without a path"):
-        read(pictures["table.csv"])
+        read(images["table.csv"])
 
 
-def test_patterns_are_sorted_and_give_each_file_once(here: Path) -> None:
+def test_one_source_and_a_batch_of_arrays_need_no_list(here: Path) -> None:
+    batch = np.zeros((3, 4, 4, 3), np.uint8)
+    for source, expected in (("photos", PHOTOS), (Path("gone"), ["gone"]), (batch, ["0", "1", "2"]), (b"x", ["0"])):
+        assert [one.name for one in read_inputs(source)] == expected
+
+
+@pytest.mark.parametrize("source", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), 7, None, [["a"]]])
+def test_what_is_no_image_is_a_usage_error(source: Any) -> None:
+    with pytest.raises(UsageError, match="an image cannot be given as .*: give a path, or a uint8 array"):
+        read_inputs(source)
+
+
+def test_folders_are_their_images_sorted(here: Path) -> None:
+    assert names("photos") == names("photos/") == names(Path("photos")) == PHOTOS
+    assert names(here / "photos") == [f"{here}/{name}" for name in PHOTOS]
+
+
+def test_patterns_are_sorted_and_match_each_file_once(here: Path) -> None:
     assert names("photos/**") == names("photos") == names("ph*")
-    assert names("**/s*/**") == ["photos/sub/c.tiff", "photos/sub/d.webp"]
-    assert names("photos/*.t*") == ["photos/notes.txt"]
+    assert names("**/s*/**") == names("photos/s*") == ["photos/sub/c.tiff", "photos/sub/d.webp"]
+    assert names("photos/*.t*", Path("photos/?.png")) == ["photos/notes.txt", "photos/a.png"]
     assert names("*.none") == ["*.none"]
-    put(here, "a [1].jpg", "a 1.jpg", "x:/y.jpg")
-    assert names("a [1].jpg") == ["a [1].jpg"]
 
 
-def test_lists_of_paths(here: Path) -> None:
-    strange = b"photos/*.png\r\nhttps://a/b\n\n caf\xe9.jpg \nphotos"
-    expected = ["photos/*.png", "https://a/b", os.fsdecode(b" caf\xe9.jpg "), "photos"]  # each stands for itself
-    assert names(lists=["-"], stdin=strange) == expected
-    assert names(lists=["-"], stdin=b"\xef\xbb\xbfa\nb") == ["a", "b"]
-    assert names(lists=["-"], null=True, stdin=b"a\nb\0c\0") == ["a\nb", "c"]
+def test_names_that_exist_are_no_patterns(here: Path) -> None:
+    put(here, "a [1].jpg", "a 1.jpg", "x*.jpg", "xy.jpg", "[2]/i.jpg", "2/j.jpg")
+    assert names("a [1].jpg", "x*.jpg", "[2]") == ["a [1].jpg", "x*.jpg", "[2]/i.jpg"]
+    odd = ["photos/notes.txt", "gone.jpg", "gone/*.jpg", "x" * 5000, "a\0b.jpg", "a\0*", "*" * 5000 + "/x"]
+    assert names(*odd) == odd
+
+
+def test_lists_of_paths_name_files_as_they_are(here: Path) -> None:
+    lines = b"photos/*.png\r\nhttps://a/b\n\n caf\xe9.jpg \nphotos"
+    assert names(lists=["-"], stdin=lines) == ["photos/*.png", "https://a/b", os.fsdecode(b" caf\xe9.jpg "), "photos"]
     (here / "list.txt").write_bytes(b"photos/a.png\n")
     assert names("gone", lists=["list.txt", "-"], stdin=b"x") == ["gone", "photos/a.png", "x"]
+    with pytest.raises(DataError, match="is no list of paths"):
+        names(lists=["-"], stdin=b"x" * 300_000)
 
 
-def test_a_list_is_read_as_it_comes(here: Path) -> None:
+def test_lists_are_split_at_zero_bytes_or_lines() -> None:
+    for content, expected in (
+        (b"a\nb\n\nc", [b"a", b"b", b"c"]),
+        (b"\xef\xbb\xbfa\r\nb", [b"a", b"b"]),
+        (b"a\nb\0c\r\0", [b"a\nb", b"c\r"]),
+        (b"x" * 50_000 + b"\n" + b"x" * 50_000, [b"x" * 50_000] * 2),
+        (b"", []),
+    ):
+        assert list(split_paths(BytesIO(content).read)) == expected
+
+
+def test_lists_are_read_while_they_are_written(here: Path) -> None:
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, "rb") as source, os.fdopen(write_end, "wb", buffering=0) as sink:
         sink.write(b"a.jpg\nb.jpg\n")
-        found = requested(Request(lists=["-"]), stdin=source)
-        assert [next(found)[0], next(found)[0]] == ["a.jpg", "b.jpg"]  # though nobody has closed it
+        found = read_inputs([], lists=["-"], stdin=source)
+        assert [next(found).name, next(found).name] == ["a.jpg", "b.jpg"]
         sink.write(b"c.jpg\n")
-        assert next(found)[0] == "c.jpg"
+        assert next(found).name == "c.jpg"
 
 
-@pytest.mark.parametrize(
-    ("stdin", "message"), [(b"a\0b\0", "holds zero bytes: give --null"), (b"x" * 300_000, "is no list of paths")]
-)
-def test_what_is_no_list(here: Path, stdin: bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        names(lists=["-"], stdin=stdin)
-
-
-def test_what_cannot_be_meant_is_refused_before_the_first(here: Path) -> None:
-    put(here, "none/notes.txt")
+def test_inputs_that_can_be_no_image_are_refused_before_the_first(here: Path) -> None:
+    put(here, "none/deep/notes.txt")
     (here / "bad.csv").write_text("name,label\na,b\n", "utf-8")
     (here / "empty.csv").write_text("path\n", "utf-8")
     for images, lists, kind, message in (
         (["photos", ""], [], UsageError, "is empty: give a file"),
-        (["photos", "none"], [], DataError, "holds no images"),
+        (["photos", "none"], [], DataError, r"folder 'none' holds no images \(.avif, .*give another folder"),
         (["photos", "bad.csv"], [], DataError, "has no column 'path'"),
         (["photos", "empty.csv"], [], DataError, "has no rows"),
         (["photos"], ["gone.txt"], DataError, "list of paths 'gone.txt' cannot be read: no such file"),
         (["-"], ["-"], UsageError, "standard input can be given once"),
     ):
         with pytest.raises(kind, match=message):
-            requested(Request(images, lists), stdin=BytesIO())  # type: ignore[arg-type]
+            read_inputs(images, lists=lists, stdin=BytesIO())  # type: ignore[arg-type]
 
 
-def test_a_folder_that_cannot_be_listed_is_a_picture_with_an_error(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_cannot_be_listed_is_an_unreadable_image(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.scandir
 
-    def scandir(folder: str) -> object:
+    def scandir(folder: str) -> Any:
         if folder == "photos/sub":
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", folder)
         return real(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    *photos, (name, picture) = requested(Request(["photos"]))
-    assert [name for name, _ in photos] == ["photos/a.png", "photos/b.JPG"]
+    *photos, (name, image) = read_inputs("photos")
+    assert [one.name for one in photos] == PHOTOS[:2]
     assert name == "photos/sub"
     with pytest.raises(ImageError, match="folder cannot be read: permission denied"):
-        read(picture)
-
-
-def test_a_single_image_is_one_file_and_nothing_else(here: Path) -> None:
-    (here / "folder.jpg").mkdir()
-    (here / "table.csv").write_text("path\n", "utf-8")
-    assert Request(["photos/b.JPG"]).single
-    for others in (
-        ["photos/*.png"],
-        ["gone.jpg"],
-        ["folder.jpg"],
-        ["table.csv"],
-        ["-"],
-        ["http://a/b.jpg"],
-        ["a\0.jpg"],
-    ):
-        assert not Request(others).single, others
-    assert not Request(["photos/b.JPG", "photos/a.png"]).single
-    assert not Request(["photos/b.JPG"], ["list.txt"]).single
+        read(image)
+    with pytest.raises(DataError, match="cannot be read: permission denied; make it readable"):
+        read_inputs("photos/sub")
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that cannot be read")
-def test_standard_input_that_cannot_be_read_says_so(here: Path) -> None:
+def test_standard_input_that_cannot_be_read_is_a_data_error(here: Path) -> None:
     with open("/proc/self/mem", "rb") as memory, pytest.raises(DataError, match="standard input cannot be read: "):
-        list(requested(Request(["-"]), stdin=memory))  # type: ignore[arg-type]
+        list(read_inputs("-", stdin=memory))  # type: ignore[arg-type]
 
 
-def test_a_table_that_nobody_named_costs_only_its_own_row(here: Path) -> None:
+def test_broken_table_that_a_pattern_matches_does_not_stop_the_others(here: Path) -> None:
     (here / "odd").mkdir()
     (here / "odd" / "notes.csv").write_text("name,price\nx,1\n")
     for name in ("a.png", "z.png"):
         shutil.copy(here / "photos" / "a.png", here / "odd" / name)
-    found = list(requested(Request(["odd/*"])))
-    assert [name for name, _ in found] == ["odd/a.png", "odd/notes.csv", "odd/z.png"]
+    found = list(read_inputs("odd/*"))
+    assert [one.name for one in found] == ["odd/a.png", "odd/notes.csv", "odd/z.png"]
     with pytest.raises(ImageError, match="path"):
-        read(found[1][1])
+        read(found[1].image)
     with pytest.raises(DataError):
-        list(requested(Request(["odd/notes.csv"])))
+        list(read_inputs("odd/notes.csv"))
+
+
+def test_single_file_is_one_image_file_and_nothing_else(here: Path) -> None:
+    (here / "folder.jpg").mkdir()
+    assert is_single_file("photos/b.JPG")
+    assert is_single_file([Path("photos/b.JPG")])
+    for others in ("photos/*.png", "gone.jpg", "folder.jpg", "-", "http://a/b.jpg", "a\0.jpg", b"x"):
+        assert not is_single_file([others]), others
+    assert not is_single_file(["photos/b.JPG", "photos/a.png"])
+
+
+def test_walk_sorts_images_folder_by_folder_and_ignores_hidden_ones(tmp_path: Path) -> None:
+    put(tmp_path, "b.JPG", "a.png", "notes.txt", "s/d.webp", "s/t/e.gif", "r/z.tiff", ".git/f.jpg", "__MACOSX/g.jpg")
+    put(tmp_path, ".hidden.png", "folder.jpg/inside.bmp")
+    (tmp_path / "link").symlink_to(tmp_path / "s")
+    found = [os.path.relpath(name, tmp_path) for name in walk_images(str(tmp_path))]
+    assert found == ["a.png", "b.JPG", "folder.jpg/inside.bmp", "r/z.tiff", "s/d.webp", "s/t/e.gif"]
+    errors: list[OSError] = []
+    assert list(walk_images(str(tmp_path / "gone"), errors.append)) == []
+    assert [error.filename for error in errors] == [str(tmp_path / "gone")]
+
+
+def test_patterns_match_folders_of_any_depth_but_not_behind_links(tmp_path: Path) -> None:
+    put(tmp_path, "0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", "a/.hidden/4.jpg")
+    for loop in ("l1", "l2"):
+        (tmp_path / "a" / loop).symlink_to(tmp_path)
+    found = {str(Path(name).relative_to(tmp_path)) for name in match_pattern(f"{tmp_path}/**/*.jpg")}
+    assert found == {"0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg"}
+    assert [Path(name).name for name in match_pattern(f"{tmp_path}/a/**/c/*.jpg")] == ["3.jpg"]
+    assert list(match_pattern(f"{tmp_path}/nothing/**/*.jpg")) == []
+
+
+@pytest.mark.parametrize("pattern", ["**/*.jpg", "a/**", "**", "./**/b/*", "*/**/*.jpg", "**/b/**/*.jpg", "a*/**/c"])
+def test_patterns_match_what_glob_matches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    put(tmp_path, "0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", ".h/4.jpg")
+    monkeypatch.chdir(tmp_path)
+
+    def files(matches: Iterator[str]) -> set[str]:
+        listed = [walk_images(match) if os.path.isdir(match) else [match] for match in matches]
+        return {os.path.normpath(file) for entry in listed for file in entry}
+
+    assert files(match_pattern(pattern)) == files(glob.iglob(pattern, recursive=True)) != set()
+
+
+def test_address_is_told_from_file() -> None:
+    assert all(map(is_address, ("http://a", "HTTPS://a/b?c=d", "s3://a", "git+ssh://a")))
+    assert not any(map(is_address, ("a.jpg", "c:/a", "c://a", "a/b.jpg", "://", "é://", "a b://", "photos/http://a")))
+
+
+def test_files_are_read_without_importing_http() -> None:
+    code = "import sys, tl.workflows.predict; print(sorted({'http.client', 'ssl', 'urllib3'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "[]\n"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers by the path of the request."""
+
+    def do_GET(self) -> None:
+        getattr(self, f"give_{self.path.partition('?')[0].strip('/')}", self.give_nothing)()
+
+    def send(self, code: int, body: bytes = b"", **headers: object) -> None:
+        self.send_response(code)
+        for header, value in ({"Content_Length": len(body)} | headers).items():
+            self.send_header(header.replace("_", "-"), str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def give_photo(self) -> None:
+        self.send(200, b"bytes of a photo")
+
+    def give_nothing(self) -> None:
+        self.send(404)
+
+    def give_big(self) -> None:
+        """Says nothing of its size."""
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(100):
+            self.wfile.write(b"x" * 100)
+
+    def give_torn(self) -> None:
+        self.send(200, b"half", Content_Length=8)
+
+    def give_loop(self) -> None:
+        self.send(302, Location="/loop")
+
+    def give_moved(self) -> None:
+        self.send(301, Location="photo?now")
+
+    def give_file(self) -> None:
+        self.send(302, Location="file:///etc/passwd")
+
+    def give_silence(self) -> None:
+        time.sleep(1)
+
+    def give_drops(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(40):
+            self.wfile.write(b"x")
+            self.wfile.flush()
+            time.sleep(0.05)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] - connections are broken on purpose
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def reason(address: str, **limits: Any) -> str:
+    with pytest.raises(ImageError) as caught:
+        download_image(address, **limits)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_addresses_are_downloaded_and_redirections_followed(url: str) -> None:
+    assert Address(url + "photo?a=%20b é").read() == b"bytes of a photo"
+    assert Address(url + "moved").read() == b"bytes of a photo"
+    with pytest.raises(ImageError, match="offline"):
+        Address(url, offline=True).read()
+
+
+@pytest.mark.parametrize(
+    ("path", "limits", "expected"),
+    [
+        ("gone", {}, "cannot be downloaded: the server answers 404"),
+        ("loop", {}, "cannot be downloaded: more than 5 redirections"),
+        ("torn", {}, "cannot be downloaded: the connection broke"),
+        ("big", {"most": 1000}, "not downloaded: larger than 1.0 kB"),
+        ("silence", {"timeout": 0.2}, "cannot be downloaded: no answer within 0.2 s"),
+        ("drops", {"total": 0.4}, "cannot be downloaded: not done within 0.4 s"),
+    ],
+)
+def test_answer_that_is_no_image_is_an_image_error(url: str, path: str, limits: dict[str, Any], expected: str) -> None:
+    assert reason(url + path, **limits) == expected
+
+
+def test_address_that_cannot_be_reached_is_an_image_error(url: str) -> None:
+    assert reason("http://127.0.0.1:1/") == "cannot be downloaded: connection refused"
+    assert reason("http://nowhere.invalid/a.jpg") == "cannot be downloaded: no server has this name"
+    for scheme in ("ftp://example.org/a.jpg", "s3://a/b"):
+        assert reason(scheme) == "not downloaded: only http and https addresses are supported"
+    for malformed in ("http://[::1/", "http://example.org:99999/", "http:///a.jpg"):
+        assert reason(malformed) == "cannot be downloaded: the address is malformed"
+    assert reason(url + "file").startswith("cannot be downloaded: ")
+    assert "certificate" in reason(url.replace("http", "https")) or "ssl" in reason(url.replace("http", "https"))

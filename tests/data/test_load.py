@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data.test_cifar import official
-from data.test_folders import put
+from support.data_sets import put
 from tl.data.images import read
 from tl.data.load import load
 from tl.errors import DataError, ImageError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.test_folders import put
+from support.data_sets import put
 from tl.data.folders import several
 from tl.data.load import load
 

@@ -7,24 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.data_sets import write_video
 from tl.data import video
 from tl.data.images import VIDEO_SUFFIXES, read
 from tl.data.video import read_video
 from tl.errors import ImageError
-
-
-def make(path: Path, codec: str = "MJPG", frames: int = 25, size: tuple[int, int] = (64, 48)) -> Path:
-    """A video whose frame number n is of the colour (8 n, 0, 0)."""
-    import cv2
-
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), 25, size)
-    assert writer.isOpened()
-    for number in range(frames):
-        picture = np.zeros((size[1], size[0], 3), np.uint8)
-        picture[..., 2] = 8 * number  # OpenCV's colours are blue, green, red
-        writer.write(picture)
-    writer.release()
-    return path
 
 
 def why(path: Path) -> str:
@@ -40,7 +27,7 @@ def why(path: Path) -> str:
 )
 def test_every_nth_frame_with_its_number_in_red(tmp_path: Path, name: str, codec: str) -> None:
     assert Path(name).suffix.lower() in VIDEO_SUFFIXES
-    found = list(read_video(make(tmp_path / name, codec), 10, 48))
+    found = list(read_video(write_video(tmp_path / name, codec), 10, 48))
     assert [name for name, _ in found] == [f"{tmp_path / name}#frame={at}" for at in (0, 10, 20)]
     for place, (_, frame) in zip((0, 10, 20), found, strict=True):
         assert isinstance(frame, np.ndarray)
@@ -49,7 +36,7 @@ def test_every_nth_frame_with_its_number_in_red(tmp_path: Path, name: str, codec
 
 
 def test_frames_are_shrunk_as_long_as_no_side_falls_below(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.avi", frames=2, size=(200, 100))
+    path = write_video(tmp_path / "a.avi", frames=2, size=(200, 100))
     for at_least, shape in ((101, (100, 200, 3)), (50, (50, 100, 3)), (30, (33, 66, 3))):
         [(_, frame), _] = read_video(path, 1, at_least)
         assert isinstance(frame, np.ndarray)
@@ -57,7 +44,7 @@ def test_frames_are_shrunk_as_long_as_no_side_falls_below(tmp_path: Path) -> Non
 
 
 def test_a_torn_video_gives_its_frames_and_then_its_error(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.avi")
+    path = write_video(tmp_path / "a.avi")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     *frames, (name, failed) = read_video(path, 5, 16)
     assert 1 <= len(frames) < 5
@@ -84,7 +71,7 @@ def test_a_decoder_that_crashes_is_an_error_of_that_video(tmp_path: Path, monkey
     crash = tmp_path / "crash.py"
     crash.write_text("import os, sys; sys.stdout.write('frame 0 2 2\\n123'); sys.stdout.flush(); os.abort()")
     monkeypatch.setattr(video.frames, "__file__", str(crash))
-    assert why(make(tmp_path / "a.avi", frames=2)) == "damaged video: its decoder crashed"
+    assert why(write_video(tmp_path / "a.avi", frames=2)) == "damaged video: its decoder crashed"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes, on which a decoder waits")
@@ -98,7 +85,7 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
 def test_whoever_takes_his_time_with_a_frame_gets_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "SECONDS", 1)
     names = []
-    for name, _ in read_video(make(tmp_path / "a.avi", frames=4, size=(640, 480)), 1, 480):
+    for name, _ in read_video(write_video(tmp_path / "a.avi", frames=4, size=(640, 480)), 1, 480):
         names.append(name)  # the decoder waits at the pipe, which is smaller than a frame
         time.sleep(1.2 if len(names) == 1 else 0)
     assert names == [f"{tmp_path / 'a.avi'}#frame={at}" for at in range(4)]
@@ -106,4 +93,4 @@ def test_whoever_takes_his_time_with_a_frame_gets_the_next_one(tmp_path: Path, m
 
 def test_frames_that_are_too_large_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "MAX_PIXELS", 1000)
-    assert why(make(tmp_path / "a.avi", frames=2)) == "too large: frames of 64 x 48 pixels"
+    assert why(write_video(tmp_path / "a.avi", frames=2)) == "too large: frames of 64 x 48 pixels"

@@ -33,6 +33,29 @@ def write(folder: Path, files: dict[str, Image.Image | bytes]) -> Path:
     return folder
 
 
+def put(root: Path, *names: str) -> Path:
+    """Write files that hold only their own names."""
+    for name in names:
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"content of " + name.encode("utf-8", "surrogateescape"))
+    return root
+
+
+def write_video(path: Path, codec: str = "MJPG", frames: int = 25, size: tuple[int, int] = (64, 48)) -> Path:
+    """Write a video whose frame number n is of the colour (8 n, 0, 0)."""
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), 25, size)
+    assert writer.isOpened()
+    for number in range(frames):
+        frame = np.zeros((size[1], size[0], 3), np.uint8)
+        frame[..., 2] = 8 * number  # OpenCV's colours are blue, green, red
+        writer.write(frame)
+    writer.release()
+    return path
+
+
 def dataset(images: dict[str, Image.Image], parts: dict[str, str] | None = None) -> Dataset:
     """Pictures in memory under names such as "cat/1.png", whose folder is the label."""
     samples = [

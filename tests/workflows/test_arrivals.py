@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import pytest
 
-from data.test_folders import put
+from support.data_sets import put
 from tl.errors import DataError
 from tl.progress import Progress
 from tl.workflows.watch import Arrivals, Stamp

@@ -1,5 +1,6 @@
 """`tl explain`: photos with the heat of what speaks for their label."""
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
 def command(images: tuple[str, ...], run: str | None, label: str | None, out: Path, show: bool, as_json: bool) -> int:
     """Draw each IMAGE beside what speaks for its label, as Grad-CAM finds it.
 
-    Images are files, folders (with all below them) or patterns. Exit code 1 if one could not be read.
+    Images are given as for `tl predict`. Exit code 1 if one could not be read.
     """
     from tl.commands.console import dumped
-    from tl.data.inputs import image_files
+    from tl.data.inputs import is_single_file, read_inputs
     from tl.prediction.predictor import Predictor
     from tl.runs.run import load_run
     from tl.views.pictures.show import check_png_name, save_png
-    from tl.workflows.explain import heatmaps, sheet
+    from tl.workflows.explain import MOST, heatmaps, sheet
 
     check_png_name(out)
-    items = [(str(path), path) for path in image_files(images)]
-    predictor = Predictor(load_run(run), alone=len(items) == 1)
+    predictor = Predictor(load_run(run), alone=is_single_file(images))
+    items = list(islice(read_inputs(images, min_side=predictor.at_least), MOST + 1))
     found: list[Heatmap] = []
     for entry in heatmaps(predictor, items, label):
         found.append(entry)

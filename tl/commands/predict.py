@@ -1,37 +1,26 @@
 """`tl predict`: photos become labels."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tl.commands.prediction_options import Within, of_engine, of_rows, printer, tell
 
-if TYPE_CHECKING:
-    from tl.data.url import Limits
-
 
 @click.command("predict")
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option("--paths-from", "lists", multiple=True, metavar="FILE", help="Paths, one a line; - is standard input.")
-@click.option("--null", "-0", is_flag=True, help="Those paths end with zero bytes, as of `find -print0`.")
 @click.option("--every", default=30, show_default=True, type=click.IntRange(min=1), help="Every n-th frame of videos.")
 @click.option("--timeout", default=10.0, show_default=True, type=Within(0.1, 3600), help="Seconds without an answer.")
-@click.option("--total-time", default=60.0, show_default=True, type=Within(0.1, 86400), help="Seconds for one address.")
-@click.option("--max-bytes", default="50M", show_default=True, help="The most an address may send.")
-@click.option("--allow-private", is_flag=True, help="Addresses of this machine and network, too.")
 @click.option("--resume", is_flag=True, help="Go on with the rows that --out has.")
 @of_rows
 @of_engine
 def command(
     images: tuple[str, ...],
     lists: tuple[str, ...],
-    null: bool,
     every: int,
     timeout: float,
-    total_time: float,
-    max_bytes: str,
-    allow_private: bool,
     as_json: bool,
     form: str | None,
     out: Path | None,
@@ -51,15 +40,13 @@ def command(
     tl predict photos/ --by-class sorted/        sorted/cat/…, sorted/dog/…
     """
     from tl.commands.console import Console
-    from tl.data.inputs import Request
     from tl.progress import Progress
     from tl.workflows.predict import Asked, Labelled, label
 
     if not images and not lists:
         raise click.UsageError("Missing argument 'IMAGE...': a file, a folder, a pattern, a table, a video, an address")
     form = _form(as_json, form)
-    limits = _limits(timeout, total_time, max_bytes, allow_private)
-    asked = Asked(Request(images, lists, null, every, limits), out=out, form=form, **options)
+    asked = Asked(images=images, lists=lists, every=every, timeout=timeout, out=out, form=form, **options)
     made = Labelled()
     try:
         with printer(form, errors_only=quiet or out is not None) as each:
@@ -80,10 +67,3 @@ def _form(as_json: bool, form: str | None) -> str | None:
     if as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} contradict each other: leave one of them out")
     return "json" if as_json else form
-
-
-def _limits(timeout: float, total_time: float, max_bytes: str, allow_private: bool) -> "Limits":
-    from tl.data.url import Limits
-    from tl.settings import parse_size, settings
-
-    return Limits(timeout, total_time, parse_size(max_bytes), allow_private, settings().offline)

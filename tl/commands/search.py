@@ -27,13 +27,12 @@ if TYPE_CHECKING:
 def command(
     images: tuple[str, ...], data: str, out: Path | None, show: bool, as_json: bool, quiet: bool, **options: Any
 ) -> None:
-    """Find the photos that are most like each IMAGE: files, folders or patterns.
+    """Find the photos that are most like each IMAGE, given as for `tl predict`.
 
     Two photos are as alike as the cosine of their features, at most 1. The
     features are kept: a second search in the same photos takes no time.
     """
     from tl.commands.console import Console
-    from tl.data.inputs import image_files
     from tl.progress import Progress
     from tl.views.pictures.show import check_png_name
     from tl.workflows.search import search
@@ -41,8 +40,7 @@ def command(
     if out is not None:
         check_png_name(out)
     progress = Progress() if as_json or quiet else Console()
-    files = [(str(path), path) for path in image_files(images)]
-    found = search(files, data, progress=progress, **options)
+    found = search(images, data, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(found.as_dict(), ensure_ascii=False))
     elif not quiet:

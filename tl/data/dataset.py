@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.images import ImageLike
-from tl.errors import DataError, ImageError
+from tl.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -160,25 +160,3 @@ ALIASES = {
 def part_of(name: str) -> str | None:
     """ "train", "validation" or "test" for a folder or table entry called `name` in any case; None for other names."""
     return ALIASES.get(name.strip().casefold())
-
-
-@dataclass(frozen=True)
-class Given:
-    """An encoded image, as standard input gives it."""
-
-    content: bytes
-
-    def read(self) -> bytes:
-        """Its bytes."""
-        return self.content
-
-
-@dataclass(frozen=True)
-class Failed:
-    """What takes the place of an image that cannot be had: reading it gives the reason."""
-
-    reason: str
-
-    def read(self) -> bytes:
-        """Raises ImageError with the reason."""
-        raise ImageError(self.reason)

@@ -168,6 +168,13 @@ def decode_any(content: bytes, at_least: int) -> NDArray[np.uint8]:
         return _flatten(image)
 
 
+def from_pillow(image: "Image.Image") -> NDArray[np.uint8]:
+    """The pixels of a Pillow image as `decode_any` makes them."""
+    from PIL import ImageOps
+
+    return _flatten(ImageOps.exif_transpose(image))
+
+
 def opened(content: bytes) -> "Image.Image":
     """An image as Pillow opens it, by the parser of its format and by no other; its pixels are not read yet.
 

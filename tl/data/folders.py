@@ -173,15 +173,15 @@ def _walk(scan: _Scan, top: Path) -> Iterator[Path]:
 
     for where, folders, files in os.walk(top, onerror=unreadable):
         here = Path(where)
-        folders[:] = [name for name in folders if not _ignored(name)]
+        folders[:] = [name for name in folders if not is_ignored(name)]
         for name in folders:
             if (here / name).is_symlink():
                 scan.skip(here / name, "a link to a folder is not followed")
-        yield from (here / name for name in files if not _ignored(name))
+        yield from (here / name for name in files if not is_ignored(name))
 
 
 def _list(folder: Path) -> tuple[list[Path], list[Path]]:
-    entries = sorted((e for e in folder.iterdir() if not _ignored(e.name)), key=lambda e: clean(e.name))
+    entries = sorted((e for e in folder.iterdir() if not is_ignored(e.name)), key=lambda e: clean(e.name))
     return [e for e in entries if e.is_dir()], [e for e in entries if not e.is_dir()]
 
 
@@ -190,7 +190,8 @@ def _leads_back(link: Path, root: Path) -> bool:
     return target == home or home in target.parents or target in home.parents
 
 
-def _ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder of this name is no part of a data set: hidden, or left by the operating system."""
     return name.startswith(".") or name.casefold() in _IGNORED
 
 

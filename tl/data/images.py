@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,29 @@ class Source(Protocol):
 
 ImageLike = Path | NDArray[np.uint8] | Source
 """An image file, an RGB array [height, width, 3], or what can be read like one."""
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """The bytes of an image file that are in memory."""
+
+    content: bytes
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        return self.content
+
+
+@dataclass(frozen=True)
+class UnreadableImage:
+    """Stands in for an image that cannot be had; reading it raises ImageError with the reason."""
+
+    reason: str
+
+    def read(self) -> bytes:
+        """Raise ImageError."""
+        raise ImageError(self.reason)
+
 
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 """What the names of image files end in, in lower case."""
@@ -135,6 +159,17 @@ def fit(image: NDArray[np.uint8], size: int, rule: str = "stretch") -> NDArray[n
         exact = _resized(exact, _halfway(image.shape[0], size), _halfway(image.shape[1], size), cv2.INTER_LINEAR)
         image = cv2.convertScaleAbs(_resized(exact, height, width, cv2.INTER_LINEAR))
     return np.ascontiguousarray(_resized(image, size, size, cv2.INTER_CUBIC), np.uint8)
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """An RGB array as the bytes of a PNG."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=3)
+    return file.getvalue()
 
 
 def _halfway(side: int, size: int) -> int:

@@ -1,51 +1,288 @@
-"""What the user asks for, in whatever way, becomes named pictures, one after the other in constant memory."""
+"""Read what stands for images: files, folders, patterns, tables, lists of paths, addresses, videos, images in memory.
+
+Every command and function that takes images reads them here, so that the same list means the same images everywhere.
+
+Patterns are matched by our own code: `glob` follows links to folders, which may lead in circles, and `Path.glob` finds
+hidden files.
+"""
 
 import glob
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from heapq import merge
-from io import BufferedIOBase
-from itertools import chain, islice
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from io import BufferedIOBase, IOBase
+from itertools import chain
 from pathlib import Path, PurePath
-from typing import IO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tl.data.dataset import Failed, Given
-from tl.data.images import IMAGE_SUFFIXES, MAX_BYTES, VIDEO_SUFFIXES, ImageLike
-from tl.data.url import Limits
-from tl.errors import DataError, StorageError, UsageError
+from tl.data.folders import is_ignored
+from tl.data.images import (
+    IMAGE_SUFFIXES,
+    MAX_BYTES,
+    VIDEO_SUFFIXES,
+    EncodedImage,
+    ImageLike,
+    Source,
+    UnreadableImage,
+)
+from tl.errors import DataError, ImageError, UsageError
+from tl.settings import settings
+from tl.text import size
 
-_CHUNK = 50_000  # names sorted in memory: about 8 MB
-_READ = 1 << 16
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from urllib3 import BaseHTTPResponse, PoolManager
 
-Refused = Callable[[str, OSError], None]
+ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image | Source | IOBase"
+"""One source of images: text as it is typed, a path, an encoded image or an open file of one, RGB pixels
+[height, width, 3] or a batch of them [n, height, width, 3], a Pillow image."""
+
+ImageInputs: TypeAlias = "ImageInput | Iterable[ImageInput]"
+
+TIMEOUT = 10.0
+"""Seconds to wait for a server's answer."""
+
+_TOTAL_SECONDS = 60.0
+_MAX_DOWNLOAD = 50 * 10**6
+_MAX_REDIRECTS = 5
+_MAX_PATH = 1 << 16  # bytes of one path in a list
+_CHUNK = 1 << 16
+_TABLES = (".csv", ".tsv")
 
 
-def below(folder: str, refused: Refused | None = None) -> Iterator[str]:
-    """The images of a folder, sorted, then those of its folders; hidden ones and links to folders are passed over.
+class Input(NamedTuple):
+    """One image of the input: the name it has in results, and the image to read."""
 
-    What cannot be listed is told to `refused`, or passed over too.
+    name: str
+    image: ImageLike
+
+
+@dataclass(frozen=True)
+class Address:
+    """An image at an http or https address, downloaded when it is read."""
+
+    url: str
+    timeout: float = TIMEOUT
+    offline: bool = False
+
+    def read(self) -> bytes:
+        """Download it. Raises ImageError with the reason."""
+        if self.offline:
+            raise ImageError("not downloaded: offline mode")
+        return download_image(self.url, self.timeout)
+
+
+def read_inputs(
+    sources: ImageInputs,
+    *,
+    lists: Iterable[str] = (),
+    every: int = 30,
+    min_side: int = 256,
+    timeout: float = TIMEOUT,
+    stdin: BufferedIOBase | None = None,
+) -> Iterator[Input]:
+    """Read the images that `sources` (one `ImageInput` or several) and `lists` (files of paths) stand for, in order.
+
+    A text is a file, a folder (all images below it, sorted), a pattern, a table (.csv, .tsv), a video (every `every`-th
+    frame, shrunk while no side falls below `min_side` pixels), an http or https address, or `-` for an image on
+    standard input; in `lists`, `-` is a list on standard input. A file that exists is taken as it is, whatever its name
+    looks like. An image in memory is named by its position. An image that cannot be had raises ImageError when it is
+    read. Raises UsageError and DataError for what can be no image (an empty name, a folder without images, a table
+    without paths) before the first image is returned.
     """
-    # Folders that wait are kept as names on the way down: as many as a tree is deep times wide, never one a file.
-    waiting = [iter([folder])]
-    while waiting:
-        at = next(waiting[-1], None)
-        if at is None:
-            waiting.pop()
-            continue
-        folders: list[str] = []
-        names = in_order(_images(at, folders, refused))
-        yield from (os.path.join(at, name) for name in names)
-        waiting.append(iter([os.path.join(at, name) for name in sorted(folders)]))
+    items, files = as_list(sources), list(lists)
+    piped = [item for item in [*items, *files] if isinstance(item, str) and item == "-"]
+    if len(piped) > 1:
+        raise UsageError("standard input can be given once: as an image (-) or as a list of paths (--paths-from -)")
+    if piped and stdin is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise UsageError("nothing is piped in: `-` reads standard input, such as `cat photo.jpg | tl predict -`")
+    reader = _Reader(every, min_side, timeout, settings().offline, stdin)
+    parts = [*map(reader.source, items), *map(reader.path_list, files)]
+    return (Input(name or str(at), image) for at, (name, image) in enumerate(chain.from_iterable(parts)))
 
 
-def matching(pattern: str) -> Iterator[str]:
-    """What a pattern matches, in no order; `**` is folders of any depth, but none behind links, which may loop."""
+def as_list(sources: Any) -> list[Any]:
+    """The sources as a list, where one alone may be given."""
+    if isinstance(sources, (str, bytes, os.PathLike, IOBase)) or hasattr(sources, "read") or _is_pillow(sources):
+        return [sources]
+    if isinstance(sources, np.ndarray):
+        return list(sources) if sources.ndim == 4 else [sources]
+    return list(sources) if isinstance(sources, Iterable) else [sources]
+
+
+def typed_names(sources: Any) -> list[str]:
+    """The sources that are text or paths: files, folders, patterns, addresses."""
+    return [os.fspath(item) for item in as_list(sources) if _is_text(item)]
+
+
+def is_single_file(sources: Any) -> bool:
+    """Whether the sources are one image file and nothing else."""
+    items = as_list(sources)
+    return len(items) == 1 and _is_text(items[0]) and _suffix(items[0]) in IMAGE_SUFFIXES and os.path.isfile(items[0])
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is written as an address: with a scheme, though perhaps not one that is supported."""
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and scheme.isascii() and scheme.replace("+", "").isalnum() and len(scheme) > 1
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """The options of one reading of inputs."""
+
+    every: int
+    min_side: int
+    timeout: float
+    offline: bool
+    stdin: BufferedIOBase | None
+
+    def source(self, item: Any) -> Iterator[Input]:
+        """The images of one source."""
+        if _is_text(item):
+            return self._text(os.fspath(item))
+        return iter([Input("", _in_memory(item))])
+
+    def _text(self, text: str) -> Iterator[Input]:
+        if text == "-":
+            return self._piped()
+        if is_address(text) and not os.path.exists(text):
+            return iter([Input(text, Address(text, self.timeout, self.offline))])
+        _check_name(text)
+        if os.path.isdir(text):
+            return _folder(text)
+        if os.path.isfile(text) and _suffix(text) in _TABLES:
+            return self._table(Path(text))
+        if os.path.exists(text) or "\0" in text or not glob.has_magic(text):
+            return self._file(text)
+        return self._pattern(text)
+
+    def _piped(self) -> Iterator[Input]:
+        try:
+            content = self._standard_input().read(MAX_BYTES + 1)
+        except OSError as error:
+            raise _unreadable("standard input", error) from None
+        yield Input("-", EncodedImage(content))
+
+    def _standard_input(self) -> BufferedIOBase:
+        return self.stdin or cast(BufferedIOBase, sys.stdin.buffer)
+
+    def _file(self, name: str) -> Iterator[Input]:
+        """A file or an address that stands for itself, or the frames of a video."""
+        if is_address(name) and not os.path.exists(name):
+            yield Input(name, Address(name, self.timeout, self.offline))
+        elif _suffix(name) in VIDEO_SUFFIXES and "\0" not in name:
+            from tl.data.video import read_video
+
+            yield from map(Input._make, read_video(Path(name), self.every, self.min_side))
+        else:
+            yield Input(str(Path(name)), Path(name))
+
+    def _table(self, table: Path) -> Iterator[Input]:
+        from tl.data.tables import read_paths
+
+        paths = read_paths(table)
+        first = next(paths, None)
+        if first is None:
+            raise DataError(f"table {str(table)!r} has no rows")
+        return chain.from_iterable(self._row(table, path) for path in chain([first], paths))
+
+    def _row(self, table: Path, path: str) -> Iterator[Input]:
+        if not path:
+            return iter([Input(str(table), UnreadableImage("a row without a path"))])
+        return self._file(path if is_address(path) else str(table.parent / path))
+
+    def _pattern(self, pattern: str) -> Iterator[Input]:
+        folders: set[str] = set()  # ** matches a folder and also all that is in it
+        matches = sorted(set(match_pattern(pattern)))
+        if not matches:
+            yield Input(pattern, Path(pattern))
+        for match in matches:
+            if any(str(parent) in folders for parent in PurePath(match).parents):
+                continue
+            if os.path.isdir(match):
+                folders.add(str(PurePath(match)))
+                yield from _folder(match)
+            elif _suffix(match) in _TABLES:
+                yield from self._matched_table(match)
+            else:
+                yield from self._file(match)
+
+    def _matched_table(self, match: str) -> Iterator[Input]:
+        """A table that matches a pattern; one that cannot be read does not stop the other matches."""
+        try:
+            yield from self._table(Path(match))
+        except DataError as error:
+            yield Input(match, UnreadableImage(str(error)))
+
+    def path_list(self, name: str) -> Iterator[Input]:
+        """The images of a file of paths, one a line or separated by zero bytes; each path stands for itself."""
+        where = "standard input" if name == "-" else repr(name)
+        try:
+            file = self._standard_input() if name == "-" else open(name, "rb")  # noqa: SIM115 - closed below
+        except (OSError, ValueError) as error:
+            reason = (getattr(error, "strerror", None) or "not a file name").lower()
+            raise DataError(
+                f"list of paths {name!r} cannot be read: {reason}; give a file with a path a line, or -"
+            ) from None
+        return self._paths(where, file)
+
+    def _paths(self, where: str, file: Any) -> Iterator[Input]:
+        try:
+            for path in split_paths(file.read1):
+                yield from self._file(os.fsdecode(path))
+        except ValueError:
+            raise DataError(f"{where} is no list of paths: a line of it is longer than any path") from None
+        except OSError as error:
+            raise _unreadable(where, error) from None
+        finally:
+            if where != "standard input":
+                file.close()
+
+
+def split_paths(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """Split a list of paths while it is read: at zero bytes if it has some, as `find -print0` writes them, or at lines.
+
+    Raises ValueError for a path that is longer than any path can be.
+    """
+    rest, separator, start = b"", b"", True
+    while chunk := read(_CHUNK):
+        rest += chunk
+        if not separator:
+            separator = next((one for one in (b"\0", b"\n") if one in rest), b"")
+        if separator:
+            if start:
+                rest, start = rest.removeprefix(b"\xef\xbb\xbf"), False
+            *paths, rest = rest.split(separator)
+            yield from filter(None, (_trimmed(path, separator) for path in paths))
+        if len(rest) > _MAX_PATH:
+            raise ValueError("longer than any path")
+    if rest:
+        yield _trimmed(rest, separator)
+
+
+def _trimmed(path: bytes, separator: bytes) -> bytes:
+    return path if separator == b"\0" else path.removesuffix(b"\r")
+
+
+def walk_images(folder: str, on_error: Callable[[OSError], object] | None = None) -> Iterator[str]:
+    """List the image files below a folder, sorted, those of a folder before those of its folders.
+
+    Hidden files and links to folders are ignored. `on_error` receives the error of a folder that cannot be listed.
+    """
+    for where, folders, files in os.walk(folder, onerror=on_error):
+        folders[:] = sorted(name for name in folders if not is_ignored(name))
+        yield from (os.path.join(where, name) for name in sorted(files) if _is_image_name(name))
+
+
+def match_pattern(pattern: str) -> Iterator[str]:
+    """List what a pattern matches, in no order; `**` is folders of any depth, but none behind links."""
     parts = pattern.replace("/", os.sep).split(os.sep)
     if "**" not in parts:
         yield from glob.iglob(pattern)
@@ -53,355 +290,145 @@ def matching(pattern: str) -> Iterator[str]:
     at = parts.index("**")
     before, after = os.sep.join(parts[:at]), os.sep.join(parts[at + 1 :])
     # A pattern that begins with `/` has nothing before the first of its parts.
-    starts = matching(before) if before else iter([os.sep if at else ""])
+    starts = match_pattern(before) if before else iter([os.sep if at else ""])
     for start in starts:
         if not after:
             yield from [start] if start else glob.iglob("*")
             continue
-        for folder in _folders(start):
-            yield from matching(os.path.join(glob.escape(folder), after))
+        for folder in _folders_below(start):
+            yield from match_pattern(os.path.join(glob.escape(folder), after))
 
 
-def _folders(start: str) -> Iterator[str]:
-    """A folder and all below it, but for hidden ones and links."""
-    for folder, below_it, _ in os.walk(start or os.curdir):
-        below_it[:] = [name for name in below_it if not name.startswith(".")]
+def _folders_below(start: str) -> Iterator[str]:
+    for folder, folders, _ in os.walk(start or os.curdir):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         yield folder if start else folder.removeprefix(os.curdir).removeprefix(os.sep)
 
 
-def in_order(names: Iterable[str]) -> Iterator[str]:
-    """Names sorted; what is too much for memory is sorted in unnamed files."""
-    source = iter(names)
-    first = sorted(islice(source, _CHUNK))
-    if len(first) < _CHUNK:
-        yield from first
-        return
-    with ExitStack() as stack:
-        files = [stack.enter_context(_stored(first))]
-        del first
-        while chunk := sorted(islice(source, _CHUNK)):
-            files.append(stack.enter_context(_stored(chunk)))
-        yield from merge(*(map(os.fsdecode, separated(file.read, b"\0")) for file in files))
+def _folder(folder: str) -> Iterator[Input]:
+    errors: list[OSError] = []
+    for name in chain(walk_images(folder, errors.append), [None]):
+        while errors:
+            error = errors.pop(0)
+            reason = (error.strerror or type(error).__name__).lower()
+            yield Input(str(PurePath(error.filename)), UnreadableImage(f"folder cannot be read: {reason}"))
+        if name is not None:
+            yield Input(str(Path(name)), Path(name))
 
 
-def separated(read: Callable[[int], bytes], separator: bytes) -> Iterator[bytes]:
-    """The pieces between separators of what `read` gives, each when it is asked for; the last one need not end.
-
-    Raises ValueError for a piece longer than any name may be.
-    """
-    rest = b""
-    while chunk := read(_READ):
-        *whole, rest = (rest + chunk).split(separator)
-        yield from whole
-        if len(rest) > _READ:
-            raise ValueError("longer than any name")
-    if rest:
-        yield rest
-
-
-def _images(folder: str, folders: list[str], refused: Refused | None) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name != "__MACOSX":
-                        folders.append(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not entry.is_dir():
-                    yield entry.name
-    except OSError as error:
-        if refused is not None:
-            refused(folder, error)
-
-
-def _stored(names: list[str]) -> IO[bytes]:
-    try:
-        file = tempfile.TemporaryFile(prefix="tl-names-")  # noqa: SIM115 - closed by its reader
-        for name in names:
-            file.write(os.fsencode(name) + b"\0")
-        file.seek(0)
-    except OSError as error:
-        why = (error.strerror or type(error).__name__).lower()
-        raise StorageError(f"{tempfile.gettempdir()} cannot hold a list of files ({why}): set TMPDIR") from error
-    return file
-
-
-def image_files(given: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
-    """The files that are meant, in the order given; of a folder all images below it, of a pattern its matches, sorted.
-
-    What exists means itself, whatever letters its name has. What neither exists nor matches is handed on as it is, for
-    the reader to report as missing. Raises UsageError for an empty name and DataError for a folder without images or
-    one that cannot be read, all before the first file is handed out.
-    """
-    names = [os.fspath(name) for name in given]
-    for name in names:
-        check_name(name)
-    return (file for name in names for file in _paths_meant(name))
-
-
-def check_name(name: str) -> None:
+def _check_name(name: str) -> None:
     """Raises UsageError for an empty name, DataError for a folder without images or one that cannot be read."""
     if not name:
         raise UsageError("the name of an image is empty: give a file, a folder or a pattern such as 'photos/*.jpg'")
-    if not os.path.isdir(name) or next(below(name), None) is not None:
+    if not os.path.isdir(name) or next(walk_images(name), None) is not None:
         return
     try:
         os.scandir(name).close()
     except OSError as error:
-        why = (error.strerror or type(error).__name__).lower()
-        raise DataError(f"folder {name!r} cannot be read: {why}; make it readable or give another") from None
+        raise DataError(f"{_unreadable(f'folder {name!r}', error)}; make it readable or give another") from None
     raise DataError(
         f"folder {name!r} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}), nor do the folders below it:"
         " give another folder, or the files themselves"
     )
 
 
-def _paths_meant(name: str) -> Iterator[Path]:
-    # os.path says False where Path raises: a name longer than any may be, or one with a zero byte.
-    if os.path.isdir(name):
-        yield from map(Path, below(name))
-    elif os.path.exists(name) or "\0" in name or not glob.has_magic(name):
-        yield Path(name)
-    else:
-        yield from _paths_matching(name) or [Path(name)]
+def _in_memory(item: Any) -> ImageLike:
+    if isinstance(item, np.ndarray) and item.ndim == 3 and item.dtype == np.uint8:
+        return cast(ImageLike, item)
+    if isinstance(item, bytes):
+        return EncodedImage(item)
+    if isinstance(item, IOBase):
+        return EncodedImage(cast(Any, item).read())
+    if _is_pillow(item):
+        from tl.data.decoding import from_pillow
+
+        return from_pillow(item)
+    if hasattr(item, "read"):
+        return cast(Source, item)
+    kind = f"{item.dtype} array {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
+    raise UsageError(f"an image cannot be given as {kind}: give a path, or a uint8 array [height, width, 3] of RGB")
 
 
-def _paths_matching(pattern: str) -> list[Path]:
-    files: dict[Path, None] = {}  # each once: ** matches a folder and also all that is in it
-    for match in sorted(matching(pattern)):
-        files.update(dict.fromkeys(map(Path, below(match)) if os.path.isdir(match) else [Path(match)]))
-    return list(files)
+def _is_text(item: Any) -> bool:
+    return isinstance(item, (str, os.PathLike))
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """An image at an address, fetched when it is read."""
-
-    url: str
-    limits: Limits = field(default_factory=Limits)
-
-    def read(self) -> bytes:
-        """Its bytes. Raises ImageError with the reason for which they cannot be had."""
-        from tl.data.url import fetch  # brings HTTP and TLS, which files do without
-
-        return fetch(self.url, self.limits)
+def _is_pillow(item: Any) -> bool:
+    return "PIL" in sys.modules and isinstance(item, sys.modules["PIL.Image"].Image)
 
 
-def is_address(text: str) -> bool:
-    """Whether a text is meant as an address: it has a scheme, if not always one that is allowed."""
-    scheme, found, _ = text.partition("://")
-    return bool(found) and scheme.isascii() and scheme.replace("+", "").isalnum() and len(scheme) > 1
+def _is_image_name(name: str) -> bool:
+    return not is_ignored(name) and _suffix(name) in IMAGE_SUFFIXES
 
 
-Named = tuple[str, ImageLike]
-
-_TABLES = (".csv", ".tsv")
-
-# What reads tables and videos is imported where one is given: one photo is answered sooner without.
-
-
-@dataclass(frozen=True)
-class Request:
-    """Images as they are typed (files, folders, patterns, tables, videos, addresses, `-`), and lists of paths.
-
-    Of a video every `every`-th frame is meant. `null`: paths in lists end with zero bytes instead of lines.
-    """
-
-    images: Sequence[str] = ()
-    lists: Sequence[str] = ()
-    null: bool = False
-    every: int = 30
-    limits: Limits = field(default_factory=Limits)
-
-    @property
-    def single(self) -> bool:
-        """Whether one image file is named, and nothing else."""
-        names = [PurePath(name) for name in self.images]
-        return (
-            not self.lists
-            and len(names) == 1
-            and names[0].suffix.lower() in IMAGE_SUFFIXES
-            and os.path.isfile(names[0])
-        )
-
-
-def requested(request: Request, *, at_least: int = 256, stdin: BufferedIOBase | None = None) -> Iterator[Named]:
-    """Name and picture of everything that is meant, in the order given; of a folder and a pattern sorted.
-
-    What exists means itself, whatever letters its name has; what cannot be had is a picture that says so when it is
-    read. Frames of videos are shrunk as long as no side falls below `at_least` pixels. Raises UsageError and DataError
-    for what cannot be meant (an empty name, a folder without images, a table without paths), all before the first.
-    """
-    _check_input(request, stdin)
-    parts = [_meant(name, request, at_least, stdin) for name in request.images]
-    parts += [_of_list(name, request, at_least, stdin) for name in request.lists]
-    return chain.from_iterable(parts)
-
-
-def _check_input(request: Request, stdin: BufferedIOBase | None) -> None:
-    if [*request.images, *request.lists].count("-") > 1:
-        raise UsageError("standard input can be given once: as an image (-) or as a list of paths (--paths-from -)")
-    if "-" in (*request.images, *request.lists) and stdin is None and (sys.stdin is None or sys.stdin.isatty()):
-        raise UsageError("nothing is piped in: `-` reads standard input, such as `cat photo.jpg | tl predict -`")
-
-
-def _meant(name: str, request: Request, at_least: int, stdin: BufferedIOBase | None) -> Iterator[Named]:
-    if name == "-":
-        return _piped(stdin)
-    if is_address(name) and not os.path.exists(name):
-        return iter([(name, Fetched(name, request.limits))])
-    check_name(name)
-    if os.path.isdir(name):
-        return _below(name)
-    if os.path.isfile(name) and _ending(name) in _TABLES:
-        return _of_table(Path(name), request, at_least)
-    if os.path.exists(name) or "\0" in name or not glob.has_magic(name):
-        return _single(name, request, at_least)
-    return _matching(name, request, at_least)
-
-
-def _ending(name: str) -> str:
+def _suffix(name: str | os.PathLike[str]) -> str:
     return os.path.splitext(name)[1].lower()
-
-
-def _piped(stdin: BufferedIOBase | None) -> Iterator[Named]:
-    try:
-        content = (stdin or _standard_input()).read(MAX_BYTES + 1)
-    except OSError as error:
-        raise _unreadable("standard input", error) from None
-    yield "-", Given(content)
 
 
 def _unreadable(where: str, error: OSError) -> DataError:
     return DataError(f"{where} cannot be read: {(error.strerror or type(error).__name__).lower()}")
 
 
-def _standard_input() -> BufferedIOBase:
-    return cast(BufferedIOBase, sys.stdin.buffer)
+def download_image(
+    url: str, timeout: float = TIMEOUT, *, total: float = _TOTAL_SECONDS, most: int = _MAX_DOWNLOAD
+) -> bytes:
+    """Download an image of at most `most` bytes; `timeout` and `total` in seconds limit each wait and the whole.
 
+    Raises ImageError with the reason.
+    """
+    import urllib3
 
-def _single(name: str, request: Request, at_least: int) -> Iterator[Named]:
-    if is_address(name) and not os.path.exists(name):
-        yield name, Fetched(name, request.limits)
-    elif _ending(name) in VIDEO_SUFFIXES and "\0" not in name:
-        from tl.data.video import read_video
-
-        yield from read_video(Path(name), request.every, at_least)
-    else:
-        path = Path(name)
-        yield str(path), path
-
-
-def _below(folder: str) -> Iterator[Named]:
-    refused: list[tuple[str, OSError]] = []
-    for name in below(folder, lambda at, error: refused.append((at, error))):
-        yield from _refused(refused)
-        path = Path(name)
-        yield str(path), path
-    yield from _refused(refused)
-
-
-def _refused(refused: list[tuple[str, OSError]]) -> Iterator[Named]:
-    while refused:
-        at, error = refused.pop(0)
-        why = (error.strerror or type(error).__name__).lower()
-        yield str(PurePath(at)), Failed(f"folder cannot be read: {why}")
-
-
-def _matching(pattern: str, request: Request, at_least: int) -> Iterator[Named]:
-    expanded: set[str] = set()  # ** matches a folder and then all that is in it
-    none = True
-    last = None
-    for match in in_order(matching(pattern)):
-        none = False
-        if match == last or any(str(parent) in expanded for parent in PurePath(match).parents):
-            continue
-        last = match
-        if os.path.isdir(match):
-            expanded.add(str(PurePath(match)))
-            yield from _below(match)
-        elif _ending(match) in _TABLES:
-            yield from _of_matched_table(match, request, at_least)
-        else:
-            yield from _single(match, request, at_least)
-    if none:
-        yield pattern, Path(pattern)
-
-
-def _of_matched_table(match: str, request: Request, at_least: int) -> Iterator[Named]:
-    """A table that nobody named: where it cannot be read, the other matches are looked at all the same."""
+    deadline = time.monotonic() + total
+    retries = urllib3.Retry(_MAX_REDIRECTS, connect=0, read=0, status=0, other=0)
     try:
-        yield from _of_table(Path(match), request, at_least)
-    except DataError as error:
-        yield match, Failed(str(error))
+        if urllib3.util.parse_url(url).scheme not in ("http", "https"):
+            raise ImageError("not downloaded: only http and https addresses are supported")
+        response = _pool().request(
+            "GET", url, preload_content=False, retries=retries, timeout=urllib3.Timeout(connect=timeout, read=timeout)
+        )
+        try:
+            return _receive(response, deadline, total, most)
+        finally:
+            response.close()
+    except urllib3.exceptions.HTTPError as error:
+        raise ImageError(f"cannot be downloaded: {_reason(error, timeout)}") from None
 
 
-def _of_table(table: Path, request: Request, at_least: int) -> Iterator[Named]:
-    from tl.data.tables import listed
-
-    paths = listed(table)
-    first = next(paths, None)
-    if first is None:
-        raise DataError(f"table {str(table)!r} has no rows")
-
-    def pictures() -> Iterator[Named]:
-        for path in chain([first], paths):
-            if not path:
-                yield str(table), Failed("a row without a path")
-            else:
-                yield from _single(path if is_address(path) else str(table.parent / path), request, at_least)
-
-    return pictures()
+def _receive(response: "BaseHTTPResponse", deadline: float, total: float, most: int) -> bytes:
+    if response.status != 200:
+        raise ImageError(f"cannot be downloaded: the server answers {response.status}")
+    content = bytearray()
+    while chunk := response.read1(_CHUNK):
+        content += chunk
+        if len(content) > most:
+            raise ImageError(f"not downloaded: larger than {size(most)}")
+        if time.monotonic() > deadline:
+            raise ImageError(f"cannot be downloaded: not done within {total:g} s")
+    return bytes(content)
 
 
-def _of_list(name: str, request: Request, at_least: int, stdin: BufferedIOBase | None) -> Iterator[Named]:
-    if name == "-":
-        return _paths(name, (stdin or _standard_input()).read1, request, at_least)
-    try:
-        file = open(name, "rb")  # noqa: SIM115 - closed by the iterator that reads it
-    except (OSError, ValueError) as error:
-        why = (getattr(error, "strerror", None) or "not a file name").lower()
-        raise DataError(f"list of paths {name!r} cannot be read: {why}; give a file with a path a line, or -") from None
+@cache
+def _pool() -> "PoolManager":
+    import urllib3
 
-    def pictures() -> Iterator[Named]:
-        with closing(file):
-            yield from _paths(name, file.read1, request, at_least)
-
-    return pictures()
+    headers = {"User-Agent": "tl", "Accept": "image/*", "Accept-Encoding": "identity"}
+    return urllib3.PoolManager(maxsize=16, headers=headers)
 
 
-def _paths(name: str, read: Callable[[int], bytes], request: Request, at_least: int) -> Iterator[Named]:
-    where = "standard input" if name == "-" else repr(name)
-    try:
-        for at, piece in enumerate(separated(read, b"\0" if request.null else b"\n")):
-            piece = piece.removeprefix(b"\xef\xbb\xbf") if at == 0 else piece
-            piece = piece if request.null else piece.removesuffix(b"\r")
-            if b"\0" in piece:
-                raise DataError(f"{where} holds zero bytes: give --null (-0) for paths that end with them")
-            if piece:
-                yield from _single(os.fsdecode(piece), request, at_least)
-    except ValueError:
-        raise DataError(f"{where} is no list of paths: a line of it is longer than any path") from None
-    except OSError as error:
-        raise _unreadable(where, error) from None
+def _reason(error: Exception, timeout: float) -> str:
+    from urllib3 import exceptions
 
-
-def pictures_of(images: str | Path | ImageLike | Sequence[str | Path | ImageLike]) -> list[ImageLike]:
-    """The pictures meant, in their order. Raises UsageError for what can be none."""
-    given: Sequence[object] = images if isinstance(images, (list, tuple)) else [images]
-    return [picture for item in given for picture in _pictures(item)]
-
-
-def named(pictures: Sequence[ImageLike]) -> list[tuple[str, ImageLike]]:
-    """Each with its path as its name, or with its place."""
-    return [(str(item) if isinstance(item, Path) else str(at), item) for at, item in enumerate(pictures)]
-
-
-def _pictures(item: object) -> Iterable[ImageLike]:
-    if isinstance(item, (str, os.PathLike)):
-        return image_files([item])
-    if isinstance(item, np.ndarray) and item.ndim == 3 and item.dtype == np.uint8:
-        return [item]
-    given = f"{item.dtype} array {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
-    raise UsageError(f"an image cannot be given as {given}: give a path, or a uint8 array [height, width, 3] of RGB")
+    cause = getattr(error, "reason", None) or error
+    if isinstance(cause, exceptions.NameResolutionError):
+        return "no server has this name"
+    if isinstance(cause, exceptions.NewConnectionError) and isinstance(cause.__cause__, OSError):
+        return (cause.__cause__.strerror or "no connection").lower()
+    if isinstance(cause, exceptions.TimeoutError):
+        return f"no answer within {timeout:g} s"
+    if isinstance(cause, exceptions.ResponseError):
+        return f"more than {_MAX_REDIRECTS} redirections"
+    if isinstance(cause, exceptions.LocationValueError):
+        return "the address is malformed"
+    if isinstance(cause, exceptions.ProtocolError):
+        return "the connection broke"
+    return str(cause).rsplit(": ", 1)[-1].lower()

@@ -58,8 +58,8 @@ def load_table(table: Path, *, labelled: bool) -> Dataset:
     )
 
 
-def listed(table: Path) -> Iterator[str]:
-    """The paths that a .csv or .tsv file names, as it gives them, row by row; DataError as for `load_table`."""
+def read_paths(table: Path) -> Iterator[str]:
+    """Read the paths in a .csv or .tsv file, row by row. Raises DataError as `load_table` does."""
     return (row.path for row in _rows(table, labelled=False))
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data import video_frames as frames
-from tl.data.dataset import Failed
 from tl.data.decoding import MAX_PIXELS
+from tl.data.images import UnreadableImage
 from tl.errors import ImageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _STARTS = (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV\x01", b"0&\
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
 
 
-Frame = NDArray[np.uint8] | Failed
+Frame = NDArray[np.uint8] | UnreadableImage
 
 
 def read_video(path: Path, every: int, at_least: int) -> Iterator[tuple[str, Frame]]:
@@ -40,7 +40,7 @@ def read_video(path: Path, every: int, at_least: int) -> Iterator[tuple[str, Fra
     try:
         _check(path)
     except ImageError as error:
-        yield str(path), Failed(str(error))
+        yield str(path), UnreadableImage(str(error))
         return
     import subprocess
 
@@ -88,15 +88,15 @@ def _named(name: str, output: IO[bytes], process: "Popen[bytes]") -> Iterator[tu
         if word == "end":
             return
         if word == "error":
-            yield name, Failed(" ".join(rest))
+            yield name, UnreadableImage(" ".join(rest))
             return
         if word != "frame":
-            yield name, Failed(_broken_off(process))
+            yield name, UnreadableImage(_broken_off(process))
             return
         number, height, width = map(int, rest)
         pixels = output.read(height * width * 3)
         if len(pixels) < height * width * 3:
-            yield name, Failed(_broken_off(process))
+            yield name, UnreadableImage(_broken_off(process))
             return
         yield f"{name}#frame={number}", np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from tl.data.dataset import Dataset, Sample, clean, part_of
 from tl.data.decoding import HEAD, SUFFIXES, format_of
-from tl.data.images import IMAGE_SUFFIXES, ImageLike, decode, fit, read
+from tl.data.images import IMAGE_SUFFIXES, ImageLike, decode, encode_png, fit, read
 from tl.data.load import load
 from tl.data.tfrecord import write_record
 from tl.errors import DataError, ImageError, StorageError, UsageError
@@ -77,7 +77,7 @@ def write_files(
                 _copy(picture, target, link)
             else:
                 content = read(picture)
-                target.write_bytes(content if isinstance(content, bytes) else as_png(content))
+                target.write_bytes(content if isinstance(content, bytes) else encode_png(content))
             task.advance()
 
 
@@ -114,17 +114,6 @@ def path_from(out: Path, sample: Sample) -> str:
     if path != path.strip() or path.encode("utf-8", "replace").decode() != path:
         raise DataError(f"a table cannot name {path!a}: rename that file, or write folders, such as --out photos/")
     return path
-
-
-def as_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
-    """An RGB array as the bytes of a PNG."""
-    from io import BytesIO
-
-    from PIL import Image
-
-    file = BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=3)
-    return file.getvalue()
 
 
 def _copy(source: Path, target: Path, link: bool) -> None:
@@ -437,7 +426,7 @@ def _shards(
 
 def _example(sample: Sample, names: Sequence[str]) -> dict[str, bytes | int]:
     content = read(sample.image)
-    encoded = content if isinstance(content, bytes) else as_png(content)
+    encoded = content if isinstance(content, bytes) else encode_png(content)
     label = sample.label or ""
     return {
         "image/class/label": names.index(label) if label else -1,

@@ -106,7 +106,7 @@ def heatmaps(
     """
     run = predictor.run
     if len(items) > MOST:
-        raise UsageError(f"{len(items):,} images: at most {MOST} are explained at a time; give fewer of them")
+        raise UsageError(f"more than {MOST} images: at most {MOST} are explained at a time; give fewer of them")
     wanted = None if label is None else run.classes[_class(run, label)]
     explainer = Explainer(run.trunk, run.backbone.recipe, run.head)
     answers = predictor.in_order(items, top=len(run.classes))

@@ -2,13 +2,13 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tl.data.images import ImageLike
-from tl.data.inputs import Request, requested
+from tl.data.inputs import TIMEOUT, ImageInputs, is_single_file, read_inputs, typed_names
 from tl.errors import UsageError
 from tl.prediction.predictor import Prediction, Predictor
 from tl.prediction.rows import Columns, form_of
@@ -42,7 +42,10 @@ class Labelling:
 class Asked(Labelling):
     """What to label, and how; whether to go on with the rows that are there. `tl predict` explains it."""
 
-    request: Request
+    images: ImageInputs = ()
+    lists: Sequence[str] = ()
+    every: int = 30
+    timeout: float = TIMEOUT
     resume: bool = False
 
 
@@ -83,10 +86,12 @@ def label(
         precision=asked.precision,
         unknown=asked.unknown,
         threads=asked.threads,
-        alone=asked.request.single,
+        alone=not asked.lists and is_single_file(asked.images),
         progress=progress,
     )
-    items = requested(asked.request, at_least=predictor.at_least)
+    items: Iterator[tuple[str, ImageLike]] = read_inputs(
+        asked.images, lists=asked.lists, every=asked.every, min_side=predictor.at_least, timeout=asked.timeout
+    )
     with ExitStack() as stack:
         rows = None
         if asked.out is not None:
@@ -159,6 +164,6 @@ def _check(asked: Asked) -> None:
     if asked.by_class is not None:
         from tl.prediction.sort import ERRORS, check_outside
 
-        check_outside(asked.by_class, asked.request.images)
+        check_outside(asked.by_class, typed_names(asked.images))
         if asked.out is not None and os.path.realpath(asked.out) == os.path.realpath(asked.by_class / ERRORS):
             raise UsageError(f"--out {str(asked.out)!r} is where --by-class tells what failed: give another name")

@@ -8,6 +8,7 @@ from typing import Any
 from tl.cache import usable_cache
 from tl.data.dataset import Dataset
 from tl.data.images import ImageLike
+from tl.data.inputs import ImageInputs, Input, read_inputs
 from tl.data.load import load
 from tl.engines import open_named
 from tl.engines.engine import Engine
@@ -18,6 +19,8 @@ from tl.networks.backbones import Recipe
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
 from tl.runs.run import load_run
+
+_QUERY_SIDE = 640  # pixels: frames of a video are not shrunk below what any network takes
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Search:
 
 
 def search(
-    images: Sequence[tuple[str, ImageLike]],
+    images: ImageInputs,
     data: str | Path,
     *,
     backbone: str | None = None,
@@ -82,19 +85,20 @@ def search(
     """
     if run is not None and backbone is not None:
         raise UsageError("--run has a network of its own: give --run or --backbone, not both")
-    if not images or count < 1:
+    inputs = list(read_inputs(images, min_side=_QUERY_SIDE))
+    if not inputs or count < 1:
         raise UsageError("a search takes at least one image, and finds at least one")
     progress = progress or Progress()
     dataset = load(data, labelled=False, download=download, offline=offline, progress=progress)
     engine, recipe, network = _opened(backbone, weights, run, offline, progress)
     with usable_cache(progress) as cache:
-        asked = extract([picture for _, picture in images], engine, recipe, cache, progress=Progress())
+        asked = extract([one.image for one in inputs], engine, recipe, cache, progress=Progress())
         for index, reason in asked.failures.items():
-            raise DataError(f"image {images[index][0]!r} cannot be searched for: {reason}")
+            raise DataError(f"image {inputs[index].name!r} cannot be searched for: {reason}")
         made = extract(dataset.images, engine, recipe, cache, progress=progress)
     if not len(made.kept):
         raise DataError(f"none of the images of {str(data)!r} can be read: look with tl data check")
-    answers = _answers(images, asked, dataset, made, count)
+    answers = _answers(inputs, asked, dataset, made, count)
     return Search(answers, len(made.kept), len(made.failures), network)
 
 
@@ -110,7 +114,7 @@ def _opened(
 
 
 def _answers(
-    images: Sequence[tuple[str, ImageLike]], asked: Features, dataset: Dataset, made: Features, count: int
+    images: Sequence[Input], asked: Features, dataset: Dataset, made: Features, count: int
 ) -> tuple[Found, ...]:
     places, similar = most_similar(asked.values, made.values, count)
 

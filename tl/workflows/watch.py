@@ -17,7 +17,7 @@ from threading import Event
 from typing import Any
 
 from tl.data.images import IMAGE_SUFFIXES
-from tl.data.inputs import below
+from tl.data.inputs import walk_images
 from tl.errors import DataError, StorageError, UsageError
 from tl.prediction.output import Appended, alone, check_file
 from tl.prediction.predictor import Predictor
@@ -111,12 +111,12 @@ class Arrivals:
         return True
 
     def _scan(self) -> Iterator[str]:
-        def refused(at: str, error: OSError) -> None:
-            if at == str(self._folder):
+        def refused(error: OSError) -> None:
+            if error.filename == str(self._folder):
                 why = (error.strerror or type(error).__name__).lower()
-                raise DataError(f"folder {at!r} cannot be read any more: {why}")
+                raise DataError(f"folder {error.filename!r} cannot be read any more: {why}")
 
-        return below(str(self._folder), refused)
+        return walk_images(str(self._folder), refused)
 
     def _listen(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -198,7 +198,7 @@ class _Listener:
             if not event.is_directory:
                 self._told.put(name)
             elif event.event_type in ("created", "moved"):
-                for found in below(name):  # what came with it, or before anyone listened there
+                for found in walk_images(name):  # what came with it, or before anyone listened there
                     self._told.put(found)
 
 
