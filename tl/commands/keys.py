@@ -1,21 +1,24 @@
-"""`tl keys`: who may use the service, and what for."""
+"""`tl keys add`, `tl keys list`, `tl keys revoke`."""
 
 from pathlib import Path
 
 import click
+
+from tl.commands.options import json_option
 
 _STATE = click.option(
     "--state",
     default="service",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder of the service.",
+    help="State folder of the service.",
+    metavar="DIR",
 )
 
 
 @click.group("keys")
 def command() -> None:
-    """Make, list and revoke the keys of `tl serve`."""
+    """Create, list and revoke the keys of `tl serve`."""
 
 
 @command.command("add")
@@ -28,38 +31,36 @@ def command() -> None:
     help="What it may do.",
 )
 @_STATE
-def add(name: str, role: str, state: Path) -> None:
-    """Make a key for NAME and show it, this once.
+def add_command(name: str, role: str, state: Path) -> None:
+    """Create a key called NAME and print it, this once.
 
-    A key with the role `predict` labels photos, with `train` it uploads data
-    sets and fine-tunes as well, with `admin` it also says which run answers.
+    The role `predict` classifies images; `train` can upload data sets and
+    fine-tune as well; `admin` can also choose the default run.
     """
-    from tl.service import keys
-    from tl.service.database import Database
+    from tl.workflows.keys import add
 
-    token = keys.add(Database(state), name, role)
-    click.echo(f"{name} may {role}. Keep this key, it is not shown again:", err=True)
+    token = add(name, role=role, state=state)
+    click.echo(f"{name} may {role}. Keep this key: it is not shown again.", err=True)
     click.echo(token)
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@json_option
 @_STATE
-def show(as_json: bool, state: Path) -> None:
-    """Name, role, first letters and day of every key."""
+def list_command(as_json: bool, state: Path) -> None:
+    """List name, role, prefix and date of all keys."""
     from datetime import UTC, datetime
 
     from tl.commands.console import dumped, printable
-    from tl.service import keys
-    from tl.service.database import Database
+    from tl.workflows import keys
 
-    found = keys.listed(Database(state))
+    rows = keys.list(state=state)
     if as_json:
-        click.echo(dumped([vars(key) for key in found]))
+        click.echo(dumped([vars(key) for key in rows]))
         return
-    if not found:
-        click.echo("no keys yet: `tl keys add NAME` makes one", err=True)
-    for key in found:
+    if not rows:
+        click.echo("no keys yet: create one with `tl keys add NAME`", err=True)
+    for key in rows:
         day = datetime.fromtimestamp(key.created, UTC).date().isoformat()
         note = "" if key.revoked is None else "  revoked"
         click.echo(f"{printable(key.name):<24}  {key.role:<7}  {key.prefix}…  {day}{note}")
@@ -68,10 +69,9 @@ def show(as_json: bool, state: Path) -> None:
 @command.command("revoke")
 @click.argument("name")
 @_STATE
-def revoke(name: str, state: Path) -> None:
-    """Let the key of NAME be good for nothing; a running service knows it within seconds."""
-    from tl.service import keys
-    from tl.service.database import Database
+def revoke_command(name: str, state: Path) -> None:
+    """Revoke the key called NAME; a running service notices within seconds."""
+    from tl.workflows.keys import revoke
 
-    keys.revoke(Database(state), name)
-    click.echo(f"{name} is revoked")
+    revoke(name, state=state)
+    click.echo(f"revoked {name}")

@@ -1,97 +1,91 @@
-"""The folder of a job becomes its run, or its diagnosis: the process that the worker starts for each attempt.
+"""The process that the worker starts for each attempt of a job: it makes the run, or checks the data set.
 
-It ends by itself when the worker does, however that ends: standard input is a pipe that only the worker holds open.
+It ends when the worker does, however that ends: standard input is a pipe that only the worker holds open. It writes
+events to a file, one JSON object per line, which the server reads while it grows; each has its time `at` in Unix
+seconds.
+
+{"event": "say", "topic": "split", "text": "400 train, 102 validation"}      a line of the log
+{"event": "warn", "text": "…"}                                               a warning
+{"event": "progress", "task": "features", "done": 120, "total": 502, "unit": "images", "seconds_left": 4.1}
+{"event": "figures", "step": 20, "loss": 0.4, "learning_rate": 0.0001}       a point of the learning curve; after an
+    epoch with its mean loss, "epoch", "epochs", "held_out_log_loss" and "held_out_top1" as well
+{"event": "attempt", "attempt": 2, "resumed": true}                          the start of an attempt
 """
 
 import json
+import math
 import os
 import shlex
 import signal
 import sys
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tl.errors import ServiceError, TLError
-from tl.progress import Progress
-from tl.service.progress import JobProgress
+from tl.files import locked, write_text
+from tl.progress import Progress, Task
 
 ORDER, OUTCOME, EVENTS, LOG = "order.json", "outcome.json", "events.jsonl", "log.txt"
 FINDINGS, PAGE = "findings.json", "page.html"
-_PATIENCE = 30.0  # seconds for the process of an earlier attempt to be gone
-
-
-class Account(Progress):
-    """Says everything in plain lines, for the log."""
-
-    def log(self, topic: str, text: str) -> None:
-        """One line."""
-        print(f"{topic:<12}{text}", flush=True)
-
-    def warn(self, text: str) -> None:
-        """One line."""
-        self.log("note", text)
+_PATIENCE = 30.0  # seconds for the process of an earlier attempt to end
+_MIN_PAUSE = 0.5  # seconds between two events of one kind
+_PAUSE_GROWTH = 1 / 1000  # by which this pause grows per second
+_MAX_TEXT = 4000  # characters
 
 
 def main() -> None:
-    """Do what the folder's order says; exit code 0, or 1 with the error in the folder's outcome."""
-    from filelock import FileLock, Timeout
-
+    """Do what the order in the folder says; exit code 0, or 1 with the error in the folder's outcome."""
     folder = Path(sys.argv[1])
     threading.Thread(target=_end_with_worker, daemon=True).start()
-    _step_back()
+    _lower_priority()
     order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-    progress = JobProgress(folder / EVENTS, Account())
-    try:
-        with FileLock(folder / "child.lock", timeout=_PATIENCE):
-            _work(folder, order, progress)
-    except TLError as error:
-        progress.warn(str(error))
-        write(folder / OUTCOME, {"error": str(error)})
-        sys.exit(1)
-    except Timeout as error:
-        raise ServiceError(f"{folder} is in use by another process") from error
+    progress = JobProgress(folder / EVENTS)
+    busy = ServiceError(f"{folder} is in use by another process")
+    with locked(folder / "child.lock", busy=busy, timeout=_PATIENCE):
+        try:
+            if order["kind"] == "check":
+                _check(folder, order, progress)
+            else:
+                _finetune(order, progress)
+        except TLError as error:
+            progress.warn(str(error))
+            write_json(folder / OUTCOME, {"error": str(error)})
+            sys.exit(1)
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """A JSON file, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8", errors="replace")
-    os.replace(part, path)
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, ensure_ascii=False), hint="free some space")
 
 
-def _work(folder: Path, order: dict[str, Any], progress: JobProgress) -> None:
-    if order["kind"] == "check":
-        progress.attempt(order["attempt"], resumed=False)
-        _check(folder, order, progress)
-    else:
-        _finetune(order, progress)
-
-
-def _finetune(order: dict[str, Any], progress: JobProgress) -> None:
+def _finetune(order: dict[str, Any], progress: "JobProgress") -> None:
     from tl.api import finetune
     from tl.runs.folder import CHECKPOINT, partial_folder
 
     run = Path(order["run"])
     if (run / "manifest.json").is_file():
-        return  # the attempt before came to its end, and the worker did not hear of it
+        return  # an earlier attempt finished, but the worker was killed before it noticed
     resume = (partial_folder(run) / CHECKPOINT).is_file()
     progress.attempt(order["attempt"], resumed=resume)
-    typed = [word for name, value in order["options"].items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    sys.argv = ["tl", "finetune", order["data"], *typed]  # what the run says that it was made by
+    words = [word for name, value in order["options"].items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    sys.argv = ["tl", "finetune", order["data"], *words]  # what the run says that it was made by
     if resume:
         finetune(order["data"], out=run, resume=True, budget=order["options"].get("budget"), progress=progress)
     else:
         finetune(order["data"], out=run, progress=progress, **order["options"])
 
 
-def _check(folder: Path, order: dict[str, Any], progress: Progress) -> None:
+def _check(folder: Path, order: dict[str, Any], progress: "JobProgress") -> None:
     from tl.workflows.data_check import check
 
+    progress.attempt(order["attempt"], resumed=False)
     command = shlex.join(["tl", "data", "check", order["data"]])
     diagnosis = check(order["data"], out=folder / PAGE, command=command, progress=progress, **order["options"])
-    write(folder / FINDINGS, diagnosis.as_dict())
+    write_json(folder / FINDINGS, diagnosis.as_dict())
 
 
 def _end_with_worker() -> None:
@@ -101,12 +95,132 @@ def _end_with_worker() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _step_back() -> None:
-    """Predictions go before training, and where memory runs out the training has to go."""
+def _lower_priority() -> None:
+    """Let predictions run first, and let the kernel kill training first when memory runs out."""
     with suppress(OSError):
         os.nice(5)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
+
+
+class JobProgress(Progress):
+    """Writes events to a file, and log lines and warnings to standard output as well."""
+
+    def __init__(self, path: Path) -> None:
+        self._started = time.monotonic()
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._last_step = -math.inf
+        if os.fstat(self._file).st_size:
+            os.write(self._file, b"\n")  # ends the line that an earlier process was killed in
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def attempt(self, number: int, *, resumed: bool) -> None:
+        """Record the start of an attempt."""
+        self.write("attempt", attempt=number, resumed=resumed)
+
+    def log(self, topic: str, text: str) -> None:
+        """Record a line of the log."""
+        print(f"{topic:<12}{text}", flush=True)
+        self.write("say", topic=topic, text=text[:_MAX_TEXT])
+
+    def warn(self, text: str) -> None:
+        """Record a warning."""
+        print(f"{'note':<12}{text}", flush=True)
+        self.write("warn", text=text[:_MAX_TEXT])
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Record a point of the learning curve; not every step within an epoch is recorded."""
+        if "epoch" not in values:
+            if time.monotonic() - self._last_step < self.pause():
+                return
+            self._last_step = time.monotonic()
+        finite = {name: round(value, 6) if math.isfinite(value) else None for name, value in values.items()}
+        self.write("figures", step=step, **finite)
+
+    @contextmanager
+    def task(self, name: str, total: int | None, unit: str) -> Iterator[Task]:
+        """Record countable work when it begins, now and then, and when it ends."""
+        task = _JobTask(self, name, total, unit)
+        task.write()
+        yield task
+        task.write()
+
+    def pause(self) -> float:
+        """Seconds between two events of one kind: the longer the job runs, the more."""
+        return _MIN_PAUSE + _PAUSE_GROWTH * (time.monotonic() - self._started)
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one event, in a single write."""
+        line = json.dumps({"event": event, **fields, "at": round(time.time(), 3)}, ensure_ascii=False)
+        os.write(self._file, line.encode("utf-8", "replace") + b"\n")
+
+
+class _JobTask(Task):
+    def __init__(self, progress: JobProgress, name: str, total: int | None, unit: str) -> None:
+        self._progress, self._name, self._total, self._unit = progress, name, total, unit
+        self._done, self._written = 0, -math.inf
+        self._first: tuple[int, float] | None = None  # the first advance compiles, so it says nothing about speed
+
+    def advance(self, amount: int = 1) -> None:
+        self._done += amount
+        self._first = self._first or (self._done, time.monotonic())
+        if time.monotonic() - self._written > self._progress.pause():
+            self.write()
+
+    def expect(self, total: int) -> None:
+        self._total = total
+
+    def write(self) -> None:
+        self._written = time.monotonic()
+        left = None
+        if self._total and self._first and self._done > self._first[0]:
+            seconds = (self._written - self._first[1]) / (self._done - self._first[0])
+            left = round(seconds * max(0, self._total - self._done), 1)
+        self._progress.write(
+            "progress", task=self._name, done=self._done, total=self._total, unit=self._unit, seconds_left=left
+        )
+
+
+def read_events(path: Path, start: int = 0, most: int = 1 << 20) -> tuple[list[tuple[int, dict[str, Any]]], int]:
+    """The events of a file from byte `start` on, each with the offset of its end; and the offset to continue from.
+
+    Reads at most `most` bytes. Incomplete lines and lines that are no events are skipped.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start if 0 <= start <= os.fstat(file.fileno()).st_size else 0)
+            offset = file.tell()
+            content = file.read(most)
+    except FileNotFoundError:
+        return [], 0
+    events = []
+    for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
+        offset += len(line)
+        event = _parse(line)
+        if event is not None:
+            events.append((offset, event))
+    return events, offset
+
+
+def last_event(path: Path, event: str, most: int = 1 << 16) -> dict[str, Any] | None:
+    """The newest event of a kind in the last `most` bytes of a file."""
+    try:
+        start = max(0, path.stat().st_size - most)
+    except FileNotFoundError:
+        return None
+    events, _ = read_events(path, start, most)
+    return next((one for _, one in reversed(events) if one["event"] == event), None)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
 if __name__ == "__main__":

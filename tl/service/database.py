@@ -1,7 +1,7 @@
-"""A state folder becomes one SQLite file that the server and its worker share: connections, transactions, migrations.
+"""The SQLite file that the server and its worker share: connections, transactions, migrations.
 
-Each table belongs to the module that registers it: `register("jobs", "CREATE TABLE jobs (…)")` at its top level. What a
-later version needs is appended as one more step and applied once, to old files and new ones alike.
+Each module registers its own tables: `register("jobs", "CREATE TABLE jobs (…)")` at its top level. A later version
+appends another script, which is applied once to old files and new ones alike.
 """
 
 import sqlite3
@@ -13,39 +13,22 @@ from pathlib import Path
 from tl.errors import ServiceError
 
 FILE = "service.sqlite3"
-_BUSY = 10.0  # seconds for which a writer waits for another
-_STEPS: dict[str, tuple[str, ...]] = {}
+_BUSY = 10.0  # seconds that a writer waits for another one
+_SCRIPTS: dict[str, tuple[str, ...]] = {}
 
 
-def register(name: str, *steps: str) -> None:
-    """The tables called `name`: SQL scripts, one a version, that are applied once each and in order.
+def register(name: str, *scripts: str) -> None:
+    """Register the SQL scripts of the tables called `name`: each is applied once, in order.
 
-    Called when a module is loaded. A step that was released is never changed; the next one is appended.
+    Called when a module is loaded. Never change a script that was released; append another one.
     """
-    _STEPS[name] = steps
-
-
-register(
-    "keys",
-    """
-    CREATE TABLE keys (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL,
-        role TEXT NOT NULL CHECK (role IN ('predict', 'train', 'admin')),
-        prefix TEXT NOT NULL,
-        hash BLOB NOT NULL UNIQUE,
-        created REAL NOT NULL,
-        revoked REAL
-    );
-    CREATE UNIQUE INDEX keys_name ON keys (name) WHERE revoked IS NULL;
-    """,
-)
+    _SCRIPTS[name] = scripts
 
 
 class Database:
-    """The SQLite file of a state folder; safe for threads and for several processes.
+    """The SQLite file of a state folder; safe for several threads and processes.
 
-    Opening it makes the folder and applies what is registered. Raises ServiceError when it cannot be opened, is
+    Opening it creates the folder and applies the registered scripts. Raises ServiceError when it cannot be opened, is
     damaged, or was written by a newer version.
     """
 
@@ -57,16 +40,16 @@ class Database:
             self.path.touch(mode=0o600)
         except OSError as error:
             raise self._unusable(error.strerror) from error
-        with self._complaining():
-            # As long as one is open the write-ahead log stays, instead of being folded in and removed by each closing.
+        with self._sqlite_errors():
+            # While one connection is open, closing the others does not fold in and remove the write-ahead log.
             self._anchor = self._connect()
             self._anchor.execute("PRAGMA journal_mode = WAL")
             self._migrate()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for SELECTs, whose rows are `sqlite3.Row`; what it sees does not change within the block."""
-        with self._complaining():
+        """A connection for SELECTs, whose rows are `sqlite3.Row`; it sees one snapshot throughout the block."""
+        with self._sqlite_errors():
             connection = self._connect()
             try:
                 connection.execute("BEGIN")
@@ -76,18 +59,18 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other writer comes between: committed at the end, undone by an exception."""
-        with self._complaining():
+        """A write transaction: committed at the end of the block, rolled back by an exception."""
+        with self._sqlite_errors():
             connection = self._connect()
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             finally:
-                connection.close()  # and with it goes what was not committed
+                connection.close()  # rolls back what was not committed
 
     def close(self) -> None:
-        """Fold the write-ahead log in, if no other process has the file open."""
+        """Fold in the write-ahead log, unless another process has the file open."""
         with suppress(sqlite3.Error):
             self._anchor.close()
 
@@ -95,37 +78,37 @@ class Database:
         connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = NORMAL")  # with the log: a power cut may cost the last commit, no more
+        connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, a power cut may lose the last commit, no more
         return connection
 
     def _migrate(self) -> None:
         with self.writing() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT, step INTEGER, applied REAL)")
-            for name, steps in _STEPS.items():
+            for name, scripts in _SCRIPTS.items():
                 row = connection.execute("SELECT MAX(step) FROM migrations WHERE name = ?", (name,)).fetchone()
-                done = int(row[0] or 0)
-                if done > len(steps):
+                applied = int(row[0] or 0)
+                if applied > len(scripts):
                     raise ServiceError(f"{self.path} was written by a newer version of tl: upgrade tl to use it")
-                for step in range(done, len(steps)):
-                    for statement in _statements(steps[step]):
+                for step in range(applied, len(scripts)):
+                    for statement in _statements(scripts[step]):
                         connection.execute(statement)
                     connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", (name, step + 1, time.time()))
 
     @contextmanager
-    def _complaining(self) -> Iterator[None]:
+    def _sqlite_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # what a table refuses is for its own module to say
+            raise  # the module of the table knows what a violated constraint means
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 
     def _unusable(self, reason: object) -> ServiceError:
-        return ServiceError(f"{self.path} cannot be used ({reason}): free space there, or give another --state")
+        return ServiceError(f"{self.path} cannot be used ({reason}): free some space there, or give another --state")
 
 
 def _statements(script: str) -> Iterator[str]:
-    # `executescript` would commit the transaction that all steps are to share.
+    # `executescript` would commit the transaction that all scripts share.
     statement = ""
     for part in script.split(";"):
         statement += part + ";"

@@ -1,35 +1,72 @@
-"""`/v1/datasets`: the data sets that were uploaded, what is wrong with each, and their removal."""
+"""`/v1/datasets`: upload data sets as archives, list, check and remove them."""
 
+import asyncio
+import json
 import shutil
-from typing import Annotated, Literal
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Path as InPath
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
-from tl.errors import BackboneError
+from tl.errors import BackboneError, StorageError
 from tl.networks.backbones import backbone as find_backbone
-from tl.service import dataset_store, job_store
-from tl.service.child import PAGE
-from tl.service.dataset_store import Stored
-from tl.service.job_store import ConflictError
+from tl.service import store
+from tl.service.archives import unpack
+from tl.service.child import EVENTS, FINDINGS, PAGE, last_event
+from tl.service.database import Database
 from tl.service.keys import Key
+from tl.service.options import TrainingLimits
 from tl.service.problems import Problem, documented
-from tl.service.replies import CheckReply, DatasetReply, DatasetsReply, check_reply, check_state, dataset_reply
 from tl.service.security import needs
-from tl.service.state import of
+from tl.service.state import state_of
+from tl.service.store import ConflictError, StoredDataset
+from tl.text import size as size_text
 
 train = needs("train")
-router = APIRouter(tags=["data sets"], dependencies=[Depends(train)], responses=documented(404, 409))
+router = APIRouter(tags=["data sets"], dependencies=[Depends(train)], responses=documented(404, 409, 507))
 
-Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
+Id = Annotated[str, InPath(pattern="^[0-9a-f]{16}$")]
 Trainer = Annotated[Key, Depends(train)]
-# Pictures and styles stand in the page itself; a script has no place in it.
+_MAX_JSON = 1 << 26  # bytes of a file that is read whole
+_PIECE = 1 << 20  # bytes of an upload that are written at once
+_FORM = 1 << 16  # bytes that a form adds to its file
+_MAX_FIELD, _MAX_PARTS, _MAX_HEADER = 4096, 16, 8192  # of a form
+_ENDINGS = (".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar")
+# The page contains its pictures and styles, and no script.
 _PAGE_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM_SCHEMA = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": _BINARY["schema"], "name": {"type": "string"}},
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "A zip or tar (.gz, .bz2, .xz) with one folder per class: the body, or a form's `file`.",
+        "content": {
+            "application/zip": _BINARY,
+            "application/x-tar": _BINARY,
+            "application/octet-stream": _BINARY,
+            "multipart/form-data": {"schema": _FORM_SCHEMA},
+        },
+    }
+}
 
 
 class CheckRequest(BaseModel):
-    """Which network's features are compared."""
+    """The network whose features are compared."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,86 +74,430 @@ class CheckRequest(BaseModel):
     weights: Literal["imagenet", "bsds500", "none"] = "imagenet"
 
 
+class FindingReply(BaseModel):
+    """One problem of a data set."""
+
+    kind: str
+    severity: str = Field(description="error, warning or note")
+    files: list[str]
+    evidence: str
+    mend: str
+    score: float
+
+
+class ClassReply(BaseModel):
+    """A class and its number of images."""
+
+    name: str
+    images: int
+
+
+class CheckState(BaseModel):
+    """The state of a data set's check: none, queued, running, succeeded, failed or cancelled."""
+
+    state: str
+    error: str = ""
+    job: str = ""
+
+
+class DatasetReply(BaseModel):
+    """A data set; `left_out` counts the other files of its archive by reason; `findings` come from file names and
+    counts alone, the check has more.
+    """
+
+    id: str
+    name: str
+    created: str
+    images: int
+    bytes: int
+    classes: list[ClassReply]
+    parts: dict[str, int]
+    notes: list[str]
+    left_out: dict[str, int]
+    findings: list[FindingReply]
+    check: CheckState
+
+
+class DatasetsReply(BaseModel):
+    """All data sets, newest first."""
+
+    datasets: list[DatasetReply]
+
+
+class CheckReply(CheckState):
+    """The findings of a data set's check, most urgent first; while it runs, its progress."""
+
+    progress: dict[str, Any] | None = None
+    images: int = 0
+    classes: int = 0
+    counts: dict[str, int] = {}
+    kinds: dict[str, int] = {}
+    findings: list[FindingReply] = []
+    notes: list[str] = []
+    seconds: float = 0.0
+    page: str = ""
+
+
 @router.get("/v1/datasets", summary="List the data sets", response_model=DatasetsReply)
-def every(request: Request) -> DatasetsReply:
-    """All data sets, the newest first."""
-    database = of(request).database
-    return DatasetsReply(datasets=[dataset_reply(database, stored) for stored in dataset_store.listed(database)])
+def list_datasets(request: Request) -> DatasetsReply:
+    """All data sets, newest first."""
+    database = state_of(request).database
+    return DatasetsReply(datasets=[_reply(database, stored) for stored in store.list_datasets(database)])
 
 
-@router.get("/v1/datasets/{dataset}", summary="One data set", response_model=DatasetReply)
-def one(request: Request, dataset: Id) -> DatasetReply:
-    """A data set: its classes, how many photos they have, and what is seen at first sight."""
-    return dataset_reply(of(request).database, _known(request, dataset))
+@router.get("/v1/datasets/{dataset}", summary="Show one data set", response_model=DatasetReply)
+def show_dataset(request: Request, dataset: Id) -> DatasetReply:
+    """A data set: its classes with their numbers of images, and first findings."""
+    return _reply(state_of(request).database, _find(request, dataset))
 
 
 @router.delete("/v1/datasets/{dataset}", summary="Remove a data set", status_code=204)
-def remove(request: Request, dataset: Id) -> Response:
-    """Remove a data set and its checks; the runs made of it stay. Refused while a job trains on it."""
-    database = of(request).database
-    stored = _known(request, dataset)
+def remove_dataset(request: Request, dataset: Id) -> Response:
+    """Remove a data set and its checks; runs trained on it stay. Refused while a job trains on it."""
     try:
-        dataset_store.remove(database, stored)
+        store.remove_dataset(state_of(request).database, _find(request, dataset))
     except ConflictError as error:
         raise Problem(409, str(error)) from error
-    for job in job_store.forget(database, dataset):
-        shutil.rmtree(job_store.job_folder(database, job), ignore_errors=True)
     return Response(status_code=204)
 
 
 @router.post("/v1/datasets/{dataset}/check", summary="Check a data set", status_code=202, response_model=CheckReply)
-def check_again(request: Request, dataset: Id, key: Trainer, wanted: CheckRequest | None = None) -> JSONResponse:
-    """Look for what is wrong with a data set."""
-    database = of(request).database
-    _known(request, dataset)
-    wanted = wanted or CheckRequest()
+def start_check(request: Request, dataset: Id, key: Trainer, options: CheckRequest | None = None) -> JSONResponse:
+    """Start a check of a data set."""
+    state = state_of(request)
+    _find(request, dataset)
+    options = options or CheckRequest()
     try:
-        find_backbone(wanted.backbone)
+        find_backbone(options.backbone)
     except BackboneError as error:
         raise Problem(422, str(error)) from error
-    if check_state(database, dataset).state in ("queued", "running"):
-        raise Problem(409, "this data set is being checked")
-    allowed = of(request).options.allowances
-    job_store.add(database, "check", dataset, wanted.model_dump(), owner=key.name, most=allowed.waiting)
-    return _told(check_reply(database, dataset, 0), dataset)
+    if _check_state(state.database, dataset).state in ("queued", "running"):
+        raise Problem(409, "this data set is already being checked")
+    most = state.options.training.waiting
+    store.add_job(state.database, "check", dataset, options.model_dump(), owner=key.name, most=most)
+    return _check_response(_check_reply(state.database, dataset, 0), dataset)
 
 
 @router.get(
     "/v1/datasets/{dataset}/check",
-    summary="What is wrong with a data set",
+    summary="Show the check of a data set",
     response_model=CheckReply,
     responses={202: {"model": CheckReply}},
 )
-def check(request: Request, dataset: Id, most: Annotated[int, Query(ge=0, le=10_000)] = 500) -> JSONResponse:
-    """What was found, the most pressing first; 202 as long as it is looked for."""
-    _known(request, dataset)
-    reply = check_reply(of(request).database, dataset, most)
+def show_check(request: Request, dataset: Id, most: Annotated[int, Query(ge=0, le=10_000)] = 500) -> JSONResponse:
+    """The findings, most urgent first; 202 while the check runs."""
+    _find(request, dataset)
+    reply = _check_reply(state_of(request).database, dataset, most)
     if reply.state == "none":
         raise Problem(404, f"this data set was not checked: POST /v1/datasets/{dataset}/check")
-    return _told(reply, dataset)
+    return _check_response(reply, dataset)
 
 
-@router.get("/v1/datasets/{dataset}/check/page", summary="The same as a page", response_class=FileResponse)
+@router.get("/v1/datasets/{dataset}/check/page", summary="Read the check as a page", response_class=FileResponse)
 def check_page(request: Request, dataset: Id) -> FileResponse:
-    """What was found, as a page with pictures that needs nothing else."""
-    database = of(request).database
-    _known(request, dataset)
-    state = check_state(database, dataset)
-    path = job_store.job_folder(database, state.job or "none") / PAGE
-    if state.state != "succeeded" or not path.is_file():
+    """The findings as a self-contained page with pictures."""
+    database = state_of(request).database
+    _find(request, dataset)
+    check = _check_state(database, dataset)
+    path = store.job_folder(database, check.job or "none") / PAGE
+    if check.state != "succeeded" or not path.is_file():
         raise Problem(404, "there is no page yet: the data set has not been checked")
     return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY})
 
 
-def _known(request: Request, dataset: str) -> Stored:
-    found = dataset_store.get(of(request).database, dataset)
-    if found is None:
-        raise Problem(404, f"no data set {dataset}: GET /v1/datasets lists them")
-    return found
+@router.post(
+    "/v1/datasets", summary="Upload a data set", status_code=201, response_model=DatasetReply, openapi_extra=_BODY
+)
+async def upload(
+    request: Request,
+    key: Trainer,
+    name: Annotated[str, Query(max_length=200, description="Its name; by default that of the file")] = "",
+    check: Annotated[bool, Query(description="Check it at once")] = True,
+) -> JSONResponse:
+    """Store an archive of images as a data set: one folder per class, or train, val and test folders of these."""
+    state = state_of(request)
+    limits, database = state.options.training, state.database
+    _check_announced_size(request, limits, database.folder)
+    with _upload_slot(request, limits.uploads):
+        folder = await to_thread.run_sync(store.incoming_folder, database)
+        cancelled = threading.Event()
+
+        def unpack_and_store() -> StoredDataset:
+            try:
+                unpacked = unpack(folder / "archive", folder / "photos", limits.archive, cancelled.is_set)
+                (folder / "archive").unlink()
+                return store.add_dataset(
+                    database, folder / "photos", name or file_name, unpacked, owner=key.name, most=limits.datasets
+                )
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        try:
+            file_name = await _receive(request, folder / "archive", limits)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        try:
+            stored = await to_thread.run_sync(unpack_and_store, abandon_on_cancel=True)
+        finally:
+            cancelled.set()
+    if check:
+        await to_thread.run_sync(lambda: store.add_job(database, "check", stored.id, {}, owner=key.name))
+    reply = await to_thread.run_sync(_reply, database, stored)
+    return JSONResponse(reply.model_dump(), 201, {"Location": f"/v1/datasets/{stored.id}"})
 
 
-def _told(reply: CheckReply, dataset: str) -> JSONResponse:
+@contextmanager
+def _upload_slot(request: Request, most: int) -> Iterator[None]:
+    """One of `most` uploads at the same time. Raises Problem 429 when all are taken."""
+    app = request.app.state.__dict__
+    if app.setdefault("uploads", 0) >= most:
+        raise Problem(429, "too many uploads at the same time: try again soon", {"Retry-After": "10"})
+    app["uploads"] += 1
+    try:
+        yield
+    finally:
+        app["uploads"] -= 1
+
+
+def _check_announced_size(request: Request, limits: TrainingLimits, folder: Path) -> None:
+    """Refuse a body by its announced length, before reading it."""
+    length = request.headers.get("content-length", "")
+    size = int(length) if length.isdecimal() and len(length) < 20 else 0
+    if size > limits.upload_bytes + _FORM:
+        raise _too_large(limits.upload_bytes)
+    if shutil.disk_usage(folder).free < size + limits.spare:
+        raise StorageError("there is not enough disk space: remove data sets or runs, or free some space")
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, f"the archive is larger than {size_text(limit)}", {"Connection": "close"})
+
+
+async def _receive(request: Request, path: Path, limits: TrainingLimits) -> str:
+    """Write the archive in the body to `path`; returns its name, or ""."""
+    receiver = Receiver(path, request.headers.get("content-type", ""), limits.upload_bytes)
+
+    def write(piece: bytes) -> None:
+        receiver.feed(piece)
+        if shutil.disk_usage(path.parent).free < limits.spare:
+            raise StorageError("the disk is full: remove data sets or runs, or free some space")
+
+    try:
+        async for piece in _pieces(request, limits):
+            await to_thread.run_sync(write, piece)
+        receiver.finish()
+    except ClientDisconnect as error:
+        raise Problem(400, "the client disconnected") from error
+    except OSError as error:
+        raise StorageError(f"the archive cannot be stored ({(error.strerror or '').lower()})") from error
+    finally:
+        receiver.close()
+    return receiver.name
+
+
+async def _pieces(request: Request, limits: TrainingLimits) -> AsyncIterator[bytes]:
+    """The body in pieces worth writing. Raises Problem 408 when it, or a pause in it, takes too long."""
+    source = aiter(request.stream())
+    deadline = time.monotonic() + limits.upload_seconds
+    piece = bytearray()
+    while True:
+        try:
+            async with asyncio.timeout(min(limits.idle_seconds, max(0.0, deadline - time.monotonic()))):
+                chunk = await anext(source, None)
+        except TimeoutError as error:
+            raise Problem(408, "the archive was sent too slowly: try again", {"Connection": "close"}) from error
+        piece += chunk or b""
+        if piece and (chunk is None or len(piece) >= _PIECE):
+            yield bytes(piece)
+            piece.clear()
+        if chunk is None:
+            return
+
+
+class Receiver:
+    """Writes an upload of at most `limit` bytes to `path`: the body itself, or the one file of a form.
+
+    `name` is the form's field `name`, or the name of its file without its ending, or "". The form is parsed piece by
+    piece, because a form parser that spools would fill /tmp.
+    """
+
+    def __init__(self, path: Path, content_type: str, limit: int) -> None:
+        self.name = ""
+        self._limit, self._written, self._received = limit, 0, 0
+        self._is_form = content_type.lower().startswith("multipart/")
+        self._form_ended = False
+        self._parts = self._files = 0
+        self._file = path.open("xb")
+        if self._is_form:
+            self._parser = self._form_parser(content_type)
+
+    def feed(self, content: bytes) -> None:
+        """Take the next piece of the body. Raises Problem for one that is too large or a malformed form."""
+        from python_multipart.exceptions import FormParserError
+
+        self._received += len(content)
+        if self._received > self._limit + _FORM:
+            raise _too_large(self._limit)
+        if not self._is_form:
+            self._write(content)
+            return
+        try:
+            self._parser.write(content)
+        except FormParserError as error:
+            raise Problem(400, f"the form cannot be read ({str(error)[:100]})") from error
+
+    def finish(self) -> None:
+        """Close the file. Raises Problem for an empty or incomplete upload."""
+        if self._is_form and not self._form_ended:
+            raise Problem(400, "the form is incomplete")
+        self.close()
+        if not self._written:
+            raise Problem(400, "no archive was sent: send one as the body, or as the field `file` of a form")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, content: bytes) -> None:
+        self._written += len(content)
+        if self._written > self._limit:
+            raise _too_large(self._limit)
+        self._file.write(content)
+
+    def _form_parser(self, content_type: str) -> Any:
+        from python_multipart.multipart import MultipartParser, parse_options_header
+
+        self._parse_options = parse_options_header
+        boundary = parse_options_header(content_type)[1].get(b"boundary")
+        if not boundary:
+            raise Problem(400, "the form has no boundary: let your HTTP client set the Content-Type")
+        callbacks = {
+            "on_part_begin": self._begin_part,
+            "on_header_field": lambda data, start, end: self._add_header(0, data[start:end]),
+            "on_header_value": lambda data, start, end: self._add_header(1, data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": lambda data, start, end: self._add_data(data[start:end]),
+            "on_part_end": self._end_part,
+            "on_end": self._end_form,
+        }
+        return MultipartParser(boundary, callbacks)
+
+    def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise Problem(400, f"the form has more than {_MAX_PARTS} parts: send one file, and its name")
+        self._in_file, self._field, self._text, self._disposition = False, "", b"", b""
+        self._header = [b"", b""]  # name and value
+
+    def _add_header(self, which: int, content: bytes) -> None:
+        self._header[which] += content
+        if len(self._header[which]) > _MAX_HEADER:
+            raise Problem(400, f"the form has a header longer than {_MAX_HEADER} bytes")
+
+    def _end_header(self) -> None:
+        if self._header[0].lower() == b"content-disposition":
+            self._disposition = self._header[1]
+        self._header = [b"", b""]
+
+    def _end_headers(self) -> None:
+        options: dict[bytes, Any] = self._parse_options(self._disposition)[1]
+        self._field = options.get(b"name", b"").decode("utf-8", "replace")
+        if b"filename" not in options:
+            return
+        self._in_file = True
+        self._files += 1
+        if self._files > 1:
+            raise Problem(400, "the form has more than one file: pack them into one archive")
+        self.name = self.name or stem(options[b"filename"].decode("utf-8", "replace"))
+
+    def _add_data(self, content: bytes) -> None:
+        if self._in_file:
+            self._write(content)
+            return
+        self._text += content
+        if len(self._text) > _MAX_FIELD:
+            raise Problem(400, f"the form's field {self._field[:40]!r} is longer than {_MAX_FIELD} bytes")
+
+    def _end_part(self) -> None:
+        if not self._in_file and self._field == "name":
+            self.name = self._text.decode("utf-8", "replace")
+
+    def _end_form(self) -> None:
+        self._form_ended = True
+
+
+def stem(file: str) -> str:
+    """The name of an archive without its folders and endings."""
+    name = file.replace("\\", "/").rpartition("/")[2]
+    ending = next((ending for ending in _ENDINGS if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
+
+
+def _find(request: Request, dataset: str) -> StoredDataset:
+    stored = store.get_dataset(state_of(request).database, dataset)
+    if stored is None:
+        raise Problem(404, f"there is no data set {dataset}: GET /v1/datasets lists all data sets")
+    return stored
+
+
+def _reply(database: Database, stored: StoredDataset) -> DatasetReply:
+    about = stored.about
+    return DatasetReply(
+        id=stored.id,
+        name=stored.name,
+        created=iso_time(stored.created),
+        images=stored.images,
+        bytes=stored.bytes,
+        classes=[ClassReply(name=name, images=count) for name, count in about["classes"].items()],
+        parts=about["parts"],
+        notes=about["notes"],
+        left_out=about["left_out"],
+        findings=[FindingReply(**finding) for finding in about["findings"]],
+        check=_check_state(database, stored.id),
+    )
+
+
+def _check_state(database: Database, dataset: str) -> CheckState:
+    """The state of a data set's newest check."""
+    for job in store.list_jobs(database, kind="check", dataset=dataset, most=1):
+        return CheckState(state=job.state, error=job.error, job=job.id)
+    return CheckState(state="none")
+
+
+def _check_reply(database: Database, dataset: str, most: int) -> CheckReply:
+    """The newest check with at most `most` findings."""
+    check = _check_state(database, dataset)
+    fields = check.model_dump()
+    if not check.job:
+        return CheckReply(**fields)
+    folder = store.job_folder(database, check.job)
+    if check.state != "succeeded":
+        return CheckReply(**fields, progress=last_event(folder / EVENTS, "progress"))
+    content = read_json(folder / FINDINGS)
+    del content["data"]
+    content["findings"] = content["findings"][:most]
+    return CheckReply(**fields | content, page=f"/v1/datasets/{dataset}/check/page")
+
+
+def _check_response(reply: CheckReply, dataset: str) -> JSONResponse:
     if reply.state in ("queued", "running"):
         headers = {"Retry-After": "2", "Location": f"/v1/datasets/{dataset}/check"}
         return JSONResponse(reply.model_dump(), 202, headers)
     return JSONResponse(reply.model_dump())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object in a file. Raises Problem 404 when it is no longer there."""
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(_MAX_JSON))
+    except (OSError, ValueError) as error:
+        raise Problem(404, "the result is no longer there: check the data set again") from error
+    return content if isinstance(content, dict) else {}
+
+
+def iso_time(seconds: float) -> str:
+    """Unix seconds as ISO 8601 with milliseconds, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

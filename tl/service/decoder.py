@@ -1,7 +1,7 @@
-"""A process of its own: bytes of images come in by a socket, pixels go out in memory shared with the server.
+"""The decoder process: image bytes come in through a socket, pixels go out in memory shared with the server.
 
-Whatever damaged or hostile bytes do to a decoder they do to this process, which holds no key, no environment, no file,
-and no more memory than it is given. It ends when its server does.
+Damaged or hostile bytes can only harm this process, which has no key, no secret in its environment, no file, and a
+limit on its memory. It ends when its server does.
 """
 
 import mmap
@@ -17,82 +17,82 @@ from numpy.typing import NDArray
 from tl.data import decoding, images
 from tl.errors import ImageError
 
-ASKED = struct.Struct("<IIB")
-"""Bytes that follow, side in pixels, way (an index into `WAYS`)."""
+REQUEST = struct.Struct("<IIB")
+"""Number of bytes that follow, side in pixels, mode (an index into `MODES`)."""
 
-TOLD = struct.Struct("<IIH")
-"""Height and width of what lies in the shared memory, or 0, 0 and the bytes of the reason that follows."""
+REPLY = struct.Struct("<IIH")
+"""Height and width of the image in shared memory; or 0, 0 and the number of bytes of the error that follows."""
 
-WAYS = ("stretch", "crop", "view")
-"""The rules of `tl.data.images.fit`, and "view": the whole image as it is, no side beyond the one asked for."""
+MODES = ("stretch", "crop", "view")
+"""The resize rules of `tl.data.images.fit`, and "view": the whole image, with no side longer than requested."""
 
 SLOT = 2048 * 2048 * 3
-"""Bytes of the shared memory: the largest image that a network or a view can ask for."""
+"""Bytes of the shared memory: the largest image that a network or a view needs."""
 
-_WORDS = 400  # bytes of a reason
+_MAX_ERROR = 400  # bytes
 
 
 def main() -> None:
-    """Answer until the server hangs up; the arguments are two file descriptors, bytes and pixels."""
-    socket_number, memory_number, most_memory, most_pixels = (int(argument) for argument in sys.argv[1:5])
+    """Answer until the server disconnects. Arguments: descriptors of socket and memory, most bytes, most pixels."""
+    socket_number, memory_number, max_memory, max_pixels = (int(argument) for argument in sys.argv[1:5])
     images.preload()
-    _restrict(most_memory)
-    decoding.MAX_PIXELS = min(decoding.MAX_PIXELS, most_pixels)
+    _restrict(max_memory)
+    decoding.MAX_PIXELS = min(decoding.MAX_PIXELS, max_pixels)
     slot = np.frombuffer(mmap.mmap(memory_number, SLOT), np.uint8)
-    with socket.socket(fileno=socket_number) as server, suppress(ConnectionError):  # the server has gone
+    with socket.socket(fileno=socket_number) as server, suppress(ConnectionError):
         server.setblocking(True)
         server.sendall(b"\0")
-        while (asked := _received(server, ASKED.size)) is not None:
-            length, side, way = ASKED.unpack(asked)
-            content = _received(server, length)
+        while (request := _receive(server, REQUEST.size)) is not None:
+            length, side, mode = REQUEST.unpack(request)
+            content = _receive(server, length)
             if content is None:
                 return
-            server.sendall(_answer(content, side, WAYS[way], slot))
+            server.sendall(_reply(content, side, MODES[mode], slot))
 
 
-def _answer(content: bytes, side: int, way: str, slot: NDArray[np.uint8]) -> bytes:
+def _reply(content: bytes, side: int, mode: str, slot: NDArray[np.uint8]) -> bytes:
     try:
-        pixels = _pixels(content, side, way)
+        pixels = _pixels(content, side, mode)
     except ImageError as error:
-        return _refused(str(error))
+        return _error(str(error))
     except MemoryError:
-        return _refused("too large to decode")
+        return _error("too large to decode")
     slot[: pixels.size] = pixels.reshape(-1)
-    return TOLD.pack(pixels.shape[0], pixels.shape[1], 0)
+    return REPLY.pack(pixels.shape[0], pixels.shape[1], 0)
 
 
-def _refused(reason: str) -> bytes:
-    words = reason.encode("utf-8", "replace")[:_WORDS]
-    return TOLD.pack(0, 0, len(words)) + words
+def _error(reason: str) -> bytes:
+    text = reason.encode("utf-8", "replace")[:_MAX_ERROR]
+    return REPLY.pack(0, 0, len(text)) + text
 
 
-def _pixels(content: bytes, side: int, way: str) -> NDArray[np.uint8]:
+def _pixels(content: bytes, side: int, mode: str) -> NDArray[np.uint8]:
     image = images.decode(content, side)
-    if way != "view":
-        return images.fit(image, side, way)
+    if mode != "view":
+        return images.fit(image, side, mode)
     import cv2
 
     height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale < 1:
-        within = max(1, round(width * scale)), max(1, round(height * scale))
-        image = np.asarray(cv2.resize(image, within, interpolation=cv2.INTER_AREA), np.uint8)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return np.ascontiguousarray(image)
 
 
-def _received(server: socket.socket, length: int) -> bytes | None:
+def _receive(server: socket.socket, length: int) -> bytes | None:
     content = bytearray(length)
-    view, have = memoryview(content), 0
-    while have < length:
-        more = server.recv_into(view[have:])
+    view, received = memoryview(content), 0
+    while received < length:
+        more = server.recv_into(view[received:])
         if not more:
             return None
-        have += more
+        received += more
     return bytes(content)
 
 
 def _restrict(memory: int) -> None:
-    """No more than so many bytes beyond what the libraries take, one thread, no files written, no core dump."""
+    """Limit this process to `memory` bytes beyond what its libraries take, one thread, no files, no core dump."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -103,12 +103,12 @@ def _restrict(memory: int) -> None:
     limits: dict[Any, int] = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:
-            taken = int(statm.read().split()[0]) * resource.getpagesize()
-        limits[resource.RLIMIT_AS] = taken + memory
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+        limits[resource.RLIMIT_AS] = used + memory
     except OSError:
         limits[resource.RLIMIT_DATA] = memory
-    for what, most in limits.items():
-        resource.setrlimit(what, (most, most))
+    for kind, limit in limits.items():
+        resource.setrlimit(kind, (limit, limit))
 
 
 if __name__ == "__main__":

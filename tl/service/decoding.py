@@ -1,6 +1,6 @@
-"""Bytes that anybody may have sent become pixels, in a few processes; one that crashes or hangs costs one image.
+"""Decode images in a pool of processes, so that a file that crashes or hangs a decoder costs only itself.
 
-The bytes go to a process by a socket, the pixels come back in memory that both share; no thread waits for either.
+The bytes go to a process through a socket; the pixels come back in shared memory. No thread waits for either.
 """
 
 import asyncio
@@ -12,30 +12,32 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import ImageError, ServiceError
-from tl.service.decoder import ASKED, SLOT, TOLD, WAYS
-from tl.service.options import Limits
+from tl.files import child_environment
+from tl.service.decoder import MODES, REPLY, REQUEST, SLOT
+from tl.service.options import RequestLimits
+from tl.text import size as size_text
 
 Pixels = NDArray[np.uint8]
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
-_START = 60.0  # seconds in which a new process must say that it is there
+_START = 60.0  # seconds that a new process has to report that it is ready
+_RETRIES = (0.0, 0.5, 2.0, 10.0, 30.0)  # seconds before each attempt to replace a process
 _LOG = logging.getLogger("tl.service")
 
 
 class Decoders:
-    """A pool of `count` decoding processes; one that crashes or takes too long is replaced.
+    """A pool of `count` decoder processes; one that crashes or takes too long is replaced.
 
     For one event loop: `await start()` first, `close()` at the end.
     """
 
-    def __init__(self, count: int, limits: Limits) -> None:
+    def __init__(self, count: int, limits: RequestLimits) -> None:
         self._count, self._limits = count, limits
         self._idle: asyncio.LifoQueue[_Decoder] = asyncio.LifoQueue()  # the one used last has warm caches
         self._alive: set[_Decoder] = set()
@@ -46,23 +48,24 @@ class Decoders:
     @property
     def processes(self) -> list[int]:
         """The ids of the processes."""
-        return [one.process.pid for one in self._alive]
+        return [decoder.process.pid for decoder in self._alive]
 
     async def start(self) -> None:
-        """Start all processes, and wait for them. Raises ServiceError when they do not come."""
+        """Start all processes and wait until they are ready. Raises ServiceError when one is not."""
         await asyncio.gather(*(self._add() for _ in range(self._count)))
 
-    async def decode(self, content: bytes, side: int, way: str) -> Pixels:
-        """An image as RGB `[height, width, 3]`: fitted to `side` by the rule `way`, or by "view", no side beyond it.
+    async def decode(self, content: bytes, side: int, mode: str) -> Pixels:
+        """An image as RGB `[height, width, 3]`, fitted to `side` pixels by one of `MODES`.
 
-        Raises ImageError with the reason. A caller that is cancelled loses nobody else a process.
+        Raises ImageError with the reason. Cancelling the caller costs no process.
         """
         if not content:
             raise ImageError("empty file")
         if len(content) > self._limits.image:
-            raise ImageError(f"larger than {self._limits.image >> 20} MB")
-        decoder = await self._free()
-        return await asyncio.shield(self._kept(self._use(decoder, content, side, way)))
+            raise ImageError(f"larger than {size_text(self._limits.image)}")
+        while (decoder := await self._idle.get()).process.poll() is not None:
+            self._replace(decoder)  # it died while idle, so no image is to blame
+        return await asyncio.shield(self._keep(self._use(decoder, content, side, mode)))
 
     def close(self) -> None:
         """End all processes."""
@@ -71,15 +74,10 @@ class Decoders:
             decoder.end()
         self._alive.clear()
 
-    async def _free(self) -> "_Decoder":
-        while (decoder := await self._idle.get()).process.poll() is not None:
-            self._replace(decoder)  # it died while nobody used it, so no image is to blame
-        return decoder
-
-    async def _use(self, decoder: "_Decoder", content: bytes, side: int, way: str) -> Pixels:
+    async def _use(self, decoder: "_Decoder", content: bytes, side: int, mode: str) -> Pixels:
         try:
             async with asyncio.timeout(self._limits.decode_seconds):
-                pixels = await decoder.decode(content, side, WAYS.index(way))
+                pixels = await decoder.decode(content, side, MODES.index(mode))
         except ImageError:
             self._idle.put_nowait(decoder)
             raise
@@ -88,7 +86,7 @@ class Decoders:
             raise ImageError(f"takes longer than {self._limits.decode_seconds:g} s to decode") from None
         except OSError:
             self._replace(decoder)
-            raise ImageError("cannot be decoded: it ended the process that tried") from None
+            raise ImageError("cannot be decoded: it crashed the decoder") from None
         self._idle.put_nowait(decoder)
         return pixels
 
@@ -96,11 +94,11 @@ class Decoders:
         self.losses += 1
         self._alive.discard(decoder)
         decoder.end()
-        _LOG.warning("a decoding process is replaced", extra={"exit_code": decoder.process.returncode})
-        self._kept(self._heal())
+        _LOG.warning("replacing a decoder process", extra={"exit_code": decoder.process.returncode})
+        self._keep(self._add_with_retries())
 
-    async def _heal(self) -> None:
-        for pause in (0.0, 0.5, 2.0, 10.0, 30.0):
+    async def _add_with_retries(self) -> None:
+        for pause in _RETRIES:
             await asyncio.sleep(pause)
             if self._closed:
                 return
@@ -116,59 +114,60 @@ class Decoders:
                 await decoder.ready()
         except (TimeoutError, OSError) as error:
             decoder.end()
-            raise ServiceError("a decoding process does not start: see what it wrote above") from error
+            raise ServiceError("a decoder process does not start: see its output above") from error
         if self._closed:
             decoder.end()
             return
         self._alive.add(decoder)
         self._idle.put_nowait(decoder)
 
-    def _kept(self, work: Coroutine[Any, Any, Done]) -> asyncio.Task[Done]:
+    def _keep(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Run work to its end whatever happens to the caller."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._forget)
         return task
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # has been told to whoever waited, who may have gone meanwhile
+            task.exception()  # marks it as retrieved: the caller may have gone
 
 
 class _Decoder:
     """One process, its socket, and the memory shared with it."""
 
-    def __init__(self, limits: Limits) -> None:
-        file = _memory()
+    def __init__(self, limits: RequestLimits) -> None:
+        memory = _shared_memory()
         ours, theirs = socket.socketpair()
         with theirs:
-            numbers = (theirs.fileno(), file)
-            given = [*map(str, numbers), str(limits.decode_memory), str(limits.pixels)]
+            descriptors = (theirs.fileno(), memory)
+            arguments = [*map(str, descriptors), str(limits.decode_memory), str(limits.pixels)]
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tl.service.decoder", *given],
+                [sys.executable, "-m", "tl.service.decoder", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=numbers,
-                env=_environment(),
-                start_new_session=True,  # Ctrl-C is for the server, which lets its requests finish first
+                pass_fds=descriptors,
+                env=child_environment(inherit=False),
+                start_new_session=True,  # Ctrl-C is for the server, which finishes its requests first
             )
-        self._slot = np.frombuffer(mmap.mmap(file, SLOT), np.uint8)
-        os.close(file)
+        self._slot = np.frombuffer(mmap.mmap(memory, SLOT), np.uint8)
+        os.close(memory)
         ours.setblocking(False)
         self._socket = ours
 
     async def ready(self) -> None:
         await self._receive(1)
 
-    async def decode(self, content: bytes, side: int, way: int) -> Pixels:
+    async def decode(self, content: bytes, side: int, mode: int) -> Pixels:
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self._socket, ASKED.pack(len(content), side, way) + content)
-        height, width, words = TOLD.unpack(await self._receive(TOLD.size))
-        if words:
-            raise ImageError((await self._receive(words)).decode("utf-8", "replace"))
+        await loop.sock_sendall(self._socket, REQUEST.pack(len(content), side, mode) + content)
+        height, width, error_size = REPLY.unpack(await self._receive(REPLY.size))
+        if error_size:
+            raise ImageError((await self._receive(error_size)).decode("utf-8", "replace"))
         size = height * width * 3
         if not 0 < size <= SLOT:
-            raise ConnectionError("the process says what cannot be")
+            raise ConnectionError("the decoder sent an impossible size")
         return self._slot[:size].reshape(height, width, 3).copy()
 
     def end(self) -> None:
@@ -177,31 +176,24 @@ class _Decoder:
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
-            _LOG.error("a decoding process cannot be ended", extra={"process": self.process.pid})
+            _LOG.error("a decoder process cannot be killed", extra={"process": self.process.pid})
 
     async def _receive(self, size: int) -> bytes:
         content = b""
         while len(content) < size:
             more = await asyncio.get_running_loop().sock_recv(self._socket, size - len(content))
             if not more:
-                raise ConnectionError("the process has ended")
+                raise ConnectionError("the decoder process has ended")
             content += more
         return content
 
 
-def _memory() -> int:
+def _shared_memory() -> int:
+    """A file descriptor of `SLOT` bytes of memory."""
     if hasattr(os, "memfd_create"):
-        file = os.memfd_create("tl-pixels")
+        descriptor = os.memfd_create("tl-pixels")
     else:
-        with tempfile.TemporaryFile() as named:
-            file = os.dup(named.fileno())
-    os.ftruncate(file, SLOT)
-    return file
-
-
-def _environment() -> dict[str, str]:
-    """What Python needs to find the same modules, and nothing else: no secrets of the server."""
-    root = str(Path(__file__).resolve().parents[2])
-    wanted = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG", "LC_ALL", "HOME", "TMPDIR")
-    given = {name: os.environ[name] for name in wanted if name in os.environ}
-    return given | {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH", "")])])}
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, SLOT)
+    return descriptor

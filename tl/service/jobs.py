@@ -1,21 +1,24 @@
-"""`/v1/jobs`: fine-tuning that was asked for, how it goes, and what came of it.
+"""`/v1/jobs`: start, list, watch and cancel fine-tuning jobs.
 
-`event: state` has the job as `GET /v1/jobs/{id}` gives it, at first and whenever its state changes; `say`, `warn`,
-`progress`, `figures` and `attempt` are the lines of `tl.service.progress`; `end` has the job again and is the last.
-Those lines have an id, from which a client that was cut off goes on by `Last-Event-ID`.
+`GET /v1/jobs/{id}/events` is a stream of server-sent events. `state` has the job as `GET /v1/jobs/{id}` returns it, at
+the start and whenever its state changes; `say`, `warn`, `progress`, `figures` and `attempt` are the events of
+`tl.service.child`; `end` has the job again and is the last. The former have an id, from which a client that lost its
+connection continues with `Last-Event-ID`.
 """
 
 import asyncio
-import datetime
 import json
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,24 +26,23 @@ from tl.errors import BackboneError, UsageError
 from tl.networks.backbones import backbone as find_backbone
 from tl.runs.folder import is_taken
 from tl.runs.options import Options
-from tl.service import dataset_store, job_store, progress
-from tl.service.child import EVENTS, LOG
+from tl.service import store
+from tl.service.child import EVENTS, LOG, last_event, read_events
 from tl.service.database import Database
-from tl.service.dataset_store import Stored
-from tl.service.job_store import ConflictError, Job
-from tl.service.keys import Key
+from tl.service.datasets import Trainer, iso_time, read_json, train
 from tl.service.problems import Problem, documented
-from tl.service.replies import JobReply, JobsReply, job_reply
-from tl.service.security import needs
-from tl.service.state import Shared, of
+from tl.service.state import ServiceState, state_of
+from tl.service.store import ENDED, ConflictError, Job, StoredDataset
 
-train = needs("train")
 router = APIRouter(tags=["jobs"], dependencies=[Depends(train)], responses=documented(404, 409))
 
-Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
-Trainer = Annotated[Key, Depends(train)]
-_LOG = 1 << 20  # most bytes of a log in one answer
+Id = Annotated[str, InPath(pattern="^[0-9a-f]{16}$")]
+_MAX_LOG = 1 << 20  # bytes of a log in one response
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\n\t\x20-\x7e\u00a0-\U0010ffff]")
+_POLL = 0.4  # seconds
+_HEARTBEAT = 15.0  # seconds
+_MAX_LISTENERS = 100
+_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class FinetuneOptions(BaseModel):
@@ -68,7 +70,7 @@ class FinetuneOptions(BaseModel):
 
 
 class JobRequest(BaseModel):
-    """What to fine-tune: the id of a data set, options, and what to call the run (by default time, network, data)."""
+    """What to fine-tune: the id of a data set, options, and the name of the run (by default time, network, data)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -77,180 +79,226 @@ class JobRequest(BaseModel):
     run: Annotated[str, Field(pattern=r"^\w[\w.-]{0,79}$")] | None = None
 
 
-@router.post("/v1/jobs", summary="Fine-tune", status_code=201, response_model=JobReply)
-def start(request: Request, wanted: JobRequest, key: Trainer) -> JSONResponse:
-    """Ask for fine-tuning; it begins when those before it have ended."""
-    shared = of(request)
-    stored = dataset_store.get(shared.database, wanted.dataset)
+class DatasetName(BaseModel):
+    """A data set by id; the name is empty if it was removed."""
+
+    id: str
+    name: str
+
+
+class ResultReply(BaseModel):
+    """The run of a job and its metrics on the validation images."""
+
+    run: str
+    top1: float | None = None
+    top1_interval: list[float] | None = None
+    top5: float | None = None
+    count: int | None = None
+
+
+class JobReply(BaseModel):
+    """A job: queued, running, succeeded, failed or cancelled. `cancelling`: it was cancelled and still runs; `ahead`:
+    jobs that come before it; `seconds`: total run time of its processes; `progress`: its latest progress event.
+    """
+
+    id: str
+    state: str
+    dataset: DatasetName
+    options: dict[str, Any]
+    run: str
+    error: str
+    created: str
+    started: str | None
+    ended: str | None
+    seconds: float
+    attempt: int
+    cancelling: bool
+    ahead: int
+    progress: dict[str, Any] | None
+    result: ResultReply | None
+
+
+class JobsReply(BaseModel):
+    """Jobs, newest first."""
+
+    jobs: list[JobReply]
+
+
+@router.post("/v1/jobs", summary="Start fine-tuning", status_code=201, response_model=JobReply)
+def start_job(request: Request, job_request: JobRequest, key: Trainer) -> JSONResponse:
+    """Add a fine-tuning job to the queue."""
+    state = state_of(request)
+    stored = store.get_dataset(state.database, job_request.dataset)
     if stored is None:
-        raise Problem(422, f"no data set {wanted.dataset}: GET /v1/datasets lists them")
-    options = _checked(wanted.options)
-    most = shared.options.allowances.waiting
-    for run in _names(wanted, stored):
-        if run == "latest" or is_taken(shared.options.root / run):
+        raise Problem(422, f"there is no data set {job_request.dataset}: GET /v1/datasets lists all data sets")
+    options = _check_options(job_request.options)
+    most = state.options.training.waiting
+    for run in _run_names(job_request, stored):
+        if run == "latest" or is_taken(state.options.root / run):
             continue
         with suppress(ConflictError):
-            job = job_store.add(shared.database, "finetune", stored.id, options, run=run, owner=key.name, most=most)
-            return JSONResponse(_reply(request, job).model_dump(), 201, {"Location": f"/v1/jobs/{job.id}"})
-    raise Problem(409, f"a run is called {wanted.run!r} already, or a job makes it: choose another name")
+            job = store.add_job(state.database, "finetune", stored.id, options, run=run, owner=key.name, most=most)
+            return JSONResponse(_reply(state, job).model_dump(), 201, {"Location": f"/v1/jobs/{job.id}"})
+    raise Problem(409, f"there is already a run {job_request.run!r}, or a job that makes it: choose another name")
 
 
 @router.get("/v1/jobs", summary="List the jobs", response_model=JobsReply)
-def every(
+def list_jobs(
     request: Request,
     dataset: Annotated[str, Query(pattern="^([0-9a-f]{16})?$")] = "",
     most: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> JobsReply:
-    """Jobs, the newest first."""
-    found = job_store.listed(of(request).database, dataset=dataset, most=most)
-    return JobsReply(jobs=[_reply(request, job) for job in found])
+    """Jobs, newest first."""
+    state = state_of(request)
+    return JobsReply(jobs=[_reply(state, job) for job in store.list_jobs(state.database, dataset=dataset, most=most)])
 
 
-@router.get("/v1/jobs/{job}", summary="One job", response_model=JobReply)
-def one(request: Request, job: Id) -> JobReply:
-    """A job: how far it is, and in the end what came of it."""
-    return _reply(request, known(request, job))
+@router.get("/v1/jobs/{job}", summary="Show one job", response_model=JobReply)
+def show_job(request: Request, job: Id) -> JobReply:
+    """A job: its progress, and its result once it has ended."""
+    return _reply(state_of(request), _find(request, job))
 
 
-@router.post("/v1/jobs/{job}/cancel", summary="End a job", response_model=JobReply)
-def cancel(request: Request, job: Id) -> JobReply:
-    """Ask for a job's end; what it has written is removed. One that has ended stays as it is."""
-    known(request, job)
-    found = job_store.cancel(of(request).database, job)
-    if found is None:
-        raise Problem(404, f"no job {job}")
-    return _reply(request, found)
+@router.post("/v1/jobs/{job}/cancel", summary="Cancel a job", response_model=JobReply)
+def cancel_job(request: Request, job: Id) -> JobReply:
+    """Cancel a job; what it has written is removed. A job that has ended stays as it is."""
+    _find(request, job)
+    cancelled = store.cancel_job(state_of(request).database, job)
+    if cancelled is None:
+        raise Problem(404, f"there is no job {job}")
+    return _reply(state_of(request), cancelled)
 
 
-@router.get("/v1/jobs/{job}/logs", summary="What a job printed", response_class=PlainTextResponse)
-def logs(request: Request, job: Id, offset: Annotated[int, Query(ge=0)] = 0) -> PlainTextResponse:
-    """What its processes have said, from a byte on; `X-Next-Offset` is where to ask on."""
-    path = job_store.job_folder(of(request).database, known(request, job).id) / LOG
+@router.get("/v1/jobs/{job}/logs", summary="Read the log of a job", response_class=PlainTextResponse)
+def read_log(request: Request, job: Id, offset: Annotated[int, Query(ge=0)] = 0) -> PlainTextResponse:
+    """The output of its processes from byte `offset` on; `X-Next-Offset` is the offset of the next request."""
+    path = store.job_folder(state_of(request).database, _find(request, job).id) / LOG
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            content = file.read(_LOG)
+            content = file.read(_MAX_LOG)
     except FileNotFoundError:
         content = b""
     text = _UNPRINTABLE.sub("", content.decode("utf-8", "replace"))
     return PlainTextResponse(text, headers={"X-Next-Offset": str(offset + len(content))})
 
 
-def known(request: Request, job: str) -> Job:
-    """The job of that id. Raises Problem where there is none."""
-    found = job_store.get(of(request).database, job)
-    if found is None or found.kind != "finetune":
-        raise Problem(404, f"no job {job}: GET /v1/jobs lists them")
-    return found
-
-
-def _reply(request: Request, job: Job) -> JobReply:
-    shared = of(request)
-    return job_reply(shared.database, job, shared.options.root)
-
-
-def _checked(wanted: FinetuneOptions) -> dict[str, object]:
-    """The options that were given. Raises Problem for those that cannot be meant."""
-    given = wanted.model_dump(exclude_unset=True, exclude_none=True)
-    if "lr" in given:
-        given["lr"] = str(given["lr"])
-    try:
-        Options(data="", **given).check()
-        return {**given, "backbone": find_backbone(wanted.backbone).name}
-    except (UsageError, BackboneError) as error:
-        raise Problem(422, f"options: {error}") from error
-
-
-def _names(wanted: JobRequest, stored: Stored) -> Iterator[str]:
-    """What the run may be called: as was asked, else the first of these that is free."""
-    if wanted.run is not None:
-        yield wanted.run
-        return
-    network = find_backbone(wanted.options.backbone).name
-    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{network}-{stored.folder}"
-    yield stem
-    yield from (f"{stem}-{number}" for number in range(2, 1000))
-
-
-events_router = APIRouter(tags=["jobs"], dependencies=[Depends(train)], responses=documented(404))
-
-_TURN = 0.4  # seconds between two looks
-_HEARTBEAT = 15.0
-_MOST = 100  # who listen at once
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-
-
-class Listeners:
-    """How many listen; what comes beyond is told to come again."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Listen for the length of a `with` block."""
-        self.count += 1
-        try:
-            yield
-        finally:
-            self.count -= 1
-
-
-@events_router.get(
+@router.get(
     "/v1/jobs/{job}/events",
     summary="Watch a job",
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events"}},
 )
-async def events(
-    request: Request,
-    job: Annotated[str, Path(pattern="^[0-9a-f]{16}$")],
-    last_event_id: Annotated[str, Header(max_length=40)] = "",
+async def watch_job(
+    request: Request, job: Id, last_event_id: Annotated[str, Header(max_length=40)] = ""
 ) -> StreamingResponse:
-    """What a job tells, from its beginning or from `Last-Event-ID` on, until it has ended."""
-    await to_thread.run_sync(known, request, job)
-    listeners = request.app.state.__dict__.setdefault("event_listeners", Listeners())
-    if listeners.count >= _MOST:
-        raise Problem(429, "too many listen to jobs: try again soon", {"Retry-After": "10"})
+    """The events of a job, from the start or from `Last-Event-ID` on, until it has ended."""
+    await to_thread.run_sync(_find, request, job)
+    app = request.app.state.__dict__
+    if app.setdefault("listeners", 0) >= _MAX_LISTENERS:
+        raise Problem(429, "too many clients are watching jobs: try again soon", {"Retry-After": "10"})
     start = int(last_event_id) if last_event_id.isascii() and last_event_id.isdecimal() else 0
-    told = _told(of(request), job, start, listeners)
-    return StreamingResponse(told, media_type="text/event-stream", headers=_HEADERS)
+    events = _event_stream(state_of(request), job, start, app)
+    return StreamingResponse(events, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
 
-async def _told(shared: Shared, job: str, start: int, listeners: Listeners) -> AsyncIterator[bytes]:
-    state, spoke = "", time.monotonic()
-    with listeners.one_more():
+async def _event_stream(state: ServiceState, job: str, start: int, app: dict[str, Any]) -> AsyncIterator[bytes]:
+    job_state, sent = "", time.monotonic()
+    app["listeners"] += 1
+    try:
         yield b"retry: 2000\n\n"
         while True:
-            # The job is looked up before its events, so that one that has ended has told them all.
-            reply, found, start = await to_thread.run_sync(_look, shared, job, start)
-            pieces = [_event("state", reply.model_dump())] if reply.state != state else []
-            pieces += [_event(event.pop("event"), event, at) for at, event in found]
-            state = reply.state
-            if not found and state in job_store.ENDED:
-                yield b"".join([*pieces, _event("end", reply.model_dump())])
+            # The job is read before its events, so all events of a job that has ended are read.
+            reply, events, start = await to_thread.run_sync(_read_job, state, job, start)
+            chunks = [_event("state", reply.model_dump())] if reply.state != job_state else []
+            chunks += [_event(event.pop("event"), event, at) for at, event in events]
+            job_state = reply.state
+            if not events and job_state in ENDED:
+                yield b"".join([*chunks, _event("end", reply.model_dump())])
                 return
-            if shared.stopping.is_set():
-                return  # the server leaves; the client comes back to the next one
-            if not pieces and time.monotonic() - spoke > _HEARTBEAT:
-                pieces = [b": still here\n\n"]
-            if pieces:
-                spoke = time.monotonic()
-                yield b"".join(pieces)
-            if not found:
-                await asyncio.sleep(_TURN)
+            if state.stopping.is_set():
+                return  # the client reconnects to the next server
+            if not chunks and time.monotonic() - sent > _HEARTBEAT:
+                chunks = [b": heartbeat\n\n"]
+            if chunks:
+                sent = time.monotonic()
+                yield b"".join(chunks)
+            if not events:
+                await asyncio.sleep(_POLL)
+    finally:
+        app["listeners"] -= 1
 
 
-def _look(shared: Shared, job: str, start: int) -> tuple[JobReply, list[tuple[int, dict[str, Any]]], int]:
-    database: Database = shared.database
-    found = job_store.get(database, job)
-    if found is None:
-        raise Problem(404, f"no job {job}")
-    reply = job_reply(database, found, shared.options.root)
-    told, at = progress.events(job_store.job_folder(database, job) / EVENTS, start)
-    return reply, told, at
+def _read_job(state: ServiceState, job: str, start: int) -> tuple[JobReply, list[tuple[int, dict[str, Any]]], int]:
+    stored = store.get_job(state.database, job)
+    if stored is None:
+        raise Problem(404, f"there is no job {job}")
+    reply = _reply(state, stored)
+    return reply, *read_events(store.job_folder(state.database, job) / EVENTS, start)
 
 
 def _event(name: str, content: dict[str, Any], number: int | None = None) -> bytes:
     head = f"event: {name}\n" if number is None else f"id: {number}\nevent: {name}\n"
     return (head + f"data: {json.dumps(content, ensure_ascii=False)}\n\n").encode("utf-8", "replace")
+
+
+def _check_options(options: FinetuneOptions) -> dict[str, object]:
+    """The options that were set. Raises Problem 422 for those that are invalid."""
+    given = options.model_dump(exclude_unset=True, exclude_none=True)
+    if "lr" in given:
+        given["lr"] = str(given["lr"])
+    try:
+        Options(data="", **given).check()
+        return {**given, "backbone": find_backbone(options.backbone).name}
+    except (UsageError, BackboneError) as error:
+        raise Problem(422, f"options: {error}") from error
+
+
+def _run_names(job_request: JobRequest, stored: StoredDataset) -> Iterator[str]:
+    """The requested name of the run, or candidates, of which the first free one is used."""
+    if job_request.run is not None:
+        yield job_request.run
+        return
+    network = find_backbone(job_request.options.backbone).name
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{network}-{stored.folder}"
+    yield stem
+    yield from (f"{stem}-{number}" for number in range(2, 1000))
+
+
+def _find(request: Request, job: str) -> Job:
+    stored = store.get_job(state_of(request).database, job)
+    if stored is None or stored.kind != "finetune":
+        raise Problem(404, f"there is no job {job}: GET /v1/jobs lists all jobs")
+    return stored
+
+
+def _reply(state: ServiceState, job: Job) -> JobReply:
+    database: Database = state.database
+    dataset = store.get_dataset(database, job.dataset)
+    return JobReply(
+        id=job.id,
+        state=job.state,
+        dataset=DatasetName(id=job.dataset, name=dataset.name if dataset is not None else ""),
+        options=job.options,
+        run=job.run,
+        error=job.error,
+        created=iso_time(job.created),
+        started=iso_time(job.started) if job.started else None,
+        ended=iso_time(job.ended) if job.ended else None,
+        seconds=round(job.seconds, 1),
+        attempt=job.attempt,
+        cancelling=job.cancel and not job.has_ended,
+        ahead=store.jobs_ahead(database, job) if job.state == "queued" else 0,
+        progress=None if job.has_ended else last_event(store.job_folder(database, job.id) / EVENTS, "progress"),
+        result=_result(state.options.root / job.run) if job.state == "succeeded" else None,
+    )
+
+
+def _result(run: Path) -> ResultReply:
+    try:
+        scores = read_json(run / "manifest.json")["metrics"].get("validation", {})
+    except (Problem, KeyError, AttributeError):
+        return ResultReply(run=run.name)  # it was removed
+    return ResultReply(
+        run=run.name, **{name: scores.get(name) for name in ("top1", "top1_interval", "top5", "count")}
+    )

@@ -1,7 +1,7 @@
-"""Names and roles become keys, and a key that is shown becomes its name and role again; only hashes are kept.
+"""API keys: create, list, revoke and look up. Only hashes are stored.
 
-A key is 256 random bits: nobody can search through them, so that one round of SHA-256 keeps them as well as a slow
-hash would, and a wrong key costs the server nothing.
+A key has 256 random bits, too many to search, so one round of SHA-256 protects it as well as a slow hash would, and a
+wrong key costs the server nothing.
 """
 
 import hashlib
@@ -13,18 +13,34 @@ import time
 from dataclasses import dataclass
 
 from tl.errors import UsageError
-from tl.service.database import Database
+from tl.service.database import Database, register
 
 ROLES = ("predict", "train", "admin")
-"""Each may do what those before it may."""
+"""Each role includes those before it."""
 
-_FORM = re.compile(r"tl_[A-Za-z0-9_-]{43}")
-_SHOWN = 7  # letters of a key by which people tell keys apart: 24 of its 256 bits
+_FORMAT = re.compile(r"tl_[A-Za-z0-9_-]{43}")
+_PREFIX = 7  # characters that people tell keys apart by: 24 of the 256 bits
+
+register(
+    "keys",
+    """
+    CREATE TABLE keys (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        role TEXT NOT NULL CHECK (role IN ('predict', 'train', 'admin')),
+        prefix TEXT NOT NULL,
+        hash BLOB NOT NULL UNIQUE,
+        created REAL NOT NULL,
+        revoked REAL
+    );
+    CREATE UNIQUE INDEX keys_name ON keys (name) WHERE revoked IS NULL;
+    """,
+)
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key as it is kept: `prefix` is how it begins, times are in seconds since 1970."""
+    """A stored key: `prefix` is how it begins; times are in seconds since 1970."""
 
     id: int
     name: str
@@ -34,56 +50,52 @@ class Key:
     revoked: float | None = None
 
     def may(self, role: str) -> bool:
-        """Whether it may do what `role` may."""
+        """Whether this key may do what `role` may."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
-def add(database: Database, name: str, role: str) -> str:
-    """A new key, which cannot be had again. Raises UsageError for a name that is in use or no name."""
+def add_key(database: Database, name: str, role: str) -> str:
+    """Create a key and return it; it cannot be shown again. Raises UsageError for a bad name or one in use."""
     if role not in ROLES:
         raise UsageError(f"--role {role}: choose {', '.join(ROLES)}")
     if not re.fullmatch(r"[\w .@+-]{1,64}", name) or name != name.strip():
-        raise UsageError(f"a key cannot be called {name!r}: give up to 64 letters, digits, or any of . @ + - _")
+        raise UsageError(f"a key cannot be called {name!r}: use up to 64 letters, digits, or any of . @ + - _")
     token = "tl_" + secrets.token_urlsafe(32)
-    row = (name, role, token[:_SHOWN], _hashed(token), time.time())
+    row = (name, role, token[:_PREFIX], _hash(token), time.time())
     try:
         with database.writing() as connection:
             connection.execute("INSERT INTO keys (name, role, prefix, hash, created) VALUES (?, ?, ?, ?, ?)", row)
     except sqlite3.IntegrityError:
-        raise UsageError(f"there is a key called {name!r}: revoke it first, or give another name") from None
+        raise UsageError(f"there is already a key called {name!r}: revoke it first, or choose another name") from None
     return token
 
 
-def listed(database: Database) -> list[Key]:
-    """All keys, in the order in which they were made, those that were revoked as well."""
+def list_keys(database: Database) -> list[Key]:
+    """All keys, oldest first, including revoked ones."""
     with database.reading() as connection:
         rows = connection.execute("SELECT id, name, role, prefix, created, revoked FROM keys ORDER BY id").fetchall()
     return [Key(*row) for row in rows]
 
 
-def revoke(database: Database, name: str) -> None:
-    """Let a key be good for nothing from now on. Raises UsageError where there is none of that name."""
+def revoke_key(database: Database, name: str) -> None:
+    """Revoke the key of that name. Raises UsageError when there is none."""
     with database.writing() as connection:
         query = "UPDATE keys SET revoked = ? WHERE name = ? AND revoked IS NULL"
         if connection.execute(query, (time.time(), name)).rowcount:
             return
-    raise UsageError(f"there is no key called {name!r}: `tl keys list` shows them")
+    raise UsageError(f"there is no key called {name!r}: `tl keys list` shows all keys")
 
 
-def find(database: Database, token: str) -> Key | None:
-    """The key that was shown once as `token`, unless it was revoked."""
-    if not _FORM.fullmatch(token):
+def find_key(database: Database, token: str) -> Key | None:
+    """The stored key that belongs to `token`; None for an unknown or revoked one."""
+    if not _FORMAT.fullmatch(token):
         return None
-    hashed = _hashed(token)
+    hashed = _hash(token)
     query = "SELECT id, name, role, prefix, created, revoked, hash FROM keys WHERE revoked IS NULL AND prefix = ?"
     with database.reading() as connection:
-        rows = connection.execute(query, (token[:_SHOWN],)).fetchall()
-    found = None
-    for row in rows:
-        if hmac.compare_digest(bytes(row["hash"]), hashed):
-            found = Key(*row[:6])
-    return found
+        rows = connection.execute(query, (token[:_PREFIX],)).fetchall()
+    return next((Key(*row[:6]) for row in rows if hmac.compare_digest(bytes(row["hash"]), hashed)), None)
 
 
-def _hashed(token: str) -> bytes:
+def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()

@@ -1,4 +1,4 @@
-"""Run folders become models that answer side by side, by name; a newer one takes an older one's place unnoticed."""
+"""The runs that are served: open them, replace them by newer ones without losing a request, close them."""
 
 import asyncio
 import gc
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from tl.errors import EngineError, RunError, TLError
 from tl.prediction.predictor import Predictor
 from tl.runs.catalogue import newest_of
-from tl.runs.run import Run, load_run
-from tl.service.batching import Batcher, Judged, Session, sessions, warm
+from tl.runs.run import Run, load
+from tl.service.batching import Batcher, Session, Verdict, sessions, warm_up
 from tl.service.database import Database, register
-from tl.service.metrics import Metrics
-from tl.service.options import Options
+from tl.service.monitoring import Metrics
+from tl.service.options import ServeOptions
 from tl.service.problems import Problem
 
 if TYPE_CHECKING:
     from tl.evaluation.gradcam import Explainer
 
 NEWEST = "latest"
-"""The name that stands for the newest run, whichever that is."""
+"""The name of whichever run is the newest."""
 
 _LOG = logging.getLogger("tl.service")
 
@@ -34,57 +34,57 @@ register("serving", "CREATE TABLE serving (place INTEGER PRIMARY KEY CHECK (plac
 
 
 class Model:
-    """A run that answers: `predictor` for what features mean, `batcher` for features."""
+    """A run that is served. `version` changes when there is a newer run on disk; `decoding` images are on their way."""
 
-    def __init__(self, name: str, run: Run, predictor: Predictor, mark: tuple[str, float]) -> None:
-        self.name, self.run, self.predictor, self.mark = name, run, predictor, mark
+    def __init__(self, name: str, run: Run, predictor: Predictor, version: tuple[str, float]) -> None:
+        self.name, self.run, self.predictor, self.version = name, run, predictor, version
         self.batcher: Batcher | None = None
         self.decoding = 0
         self.users = 0
-        self.drained = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.explain_lock = asyncio.Lock()
         self._explainer: Explainer | None = None
-        self.turn = asyncio.Lock()
-        self._explaining = threading.Lock()
+        self._explainer_lock = threading.Lock()
 
-    async def judged(self, photo: NDArray[np.uint8], deadline: float) -> Judged:
-        """What a photo that fits the network comes to. Raises TimeoutError, EngineError."""
+    async def predict(self, image: NDArray[np.uint8], deadline: float) -> Verdict:
+        """The verdict on an image that fits the network. Raises TimeoutError, EngineError."""
         if self.batcher is None:
             raise EngineError(f"{self.run.name} is not served yet")
-        return await self.batcher.submit(photo, deadline)
+        return await self.batcher.submit(image, deadline)
 
     @contextmanager
     def explainer(self) -> "Iterator[Explainer]":
-        """What says why, made when it is first asked for; for one caller at a time."""
+        """The run's Grad-CAM explainer, created at first use; for one caller at a time."""
         from tl.evaluation.gradcam import Explainer
 
-        with self._explaining:
+        with self._explainer_lock:
             if self._explainer is None:
                 self._explainer = Explainer(self.run.trunk, self.run.backbone.recipe, self.run.head)
             yield self._explainer
 
 
 class Models:
-    """The runs that are served. `default` is the name of the one that answers where none is named."""
+    """The served runs. `default` names the one that answers requests that name none."""
 
-    def __init__(self, options: Options, database: Database, metrics: Metrics) -> None:
+    def __init__(self, options: ServeOptions, database: Database, metrics: Metrics) -> None:
         self._options, self._database, self._metrics = options, database, metrics
         self._models: dict[str, Model] = {}
-        self._changing = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self._tried: dict[str, tuple[str, float]] = {}
         self.fixed = options.runs
         self.default = options.runs[0] if options.runs else NEWEST
 
     async def start(self) -> None:
-        """Open the runs that were asked for, and the one that was activated last.
+        """Open the runs named in the options, and the one activated last.
 
-        Raises RunError when one of those that were asked for cannot be opened; without any, the service waits for one.
+        Raises RunError when a named one cannot be opened; where none is named, the service waits for one.
         """
         for name in self.fixed:
             await self.open(name)
-        chosen = await asyncio.to_thread(self._remembered)
+        activated = await asyncio.to_thread(self._stored_default)
         try:
-            self.default = chosen or self.default
+            self.default = activated or self.default
             if self.default not in self._models:
                 await self.open(self.default)
         except TLError as error:
@@ -93,107 +93,106 @@ class Models:
 
     @property
     def served(self) -> list[Model]:
-        """All models, in the order in which they were opened."""
+        """All models, in the order they were opened."""
         return list(self._models.values())
 
     @contextmanager
     def using(self, name: str | None = None) -> Iterator[Model]:
-        """The model of that name, which stays until the block ends; None: the default one.
+        """The model of that name (None: the default), which stays open until the block ends.
 
-        Raises Problem 404 for one that is not served, 503 while there is none at all.
+        Raises Problem 404 for one that is not served, 503 while none is.
         """
-        model = self._named(name or self.default)
+        model = self._find(name or self.default)
         model.users += 1
         try:
             yield model
         finally:
             model.users -= 1
             if not model.users:
-                model.drained.set()
+                model.idle.set()
 
     async def open(self, name: str) -> Model:
-        """Open a run and let it answer to its name from now on, in place of what did before, which ends its work first.
+        """Open a run and serve it under its name; a model it replaces finishes its requests first.
 
         Raises RunError and EngineError, and then nothing has changed.
         """
-        async with self._changing:
+        async with self._opening:
             folder = await asyncio.to_thread(self.folder, name)
-            made, opened = await asyncio.to_thread(self._opened, name, folder)
-            made.batcher = Batcher(
-                opened,
-                made.predictor.judge,
-                self._options.batch,
-                self._options.window,
-                lambda: made.decoding,
-                lambda size, seconds: self._metrics.batch(made.run.name, size, seconds),
+            model, engine_sessions = await asyncio.to_thread(self._load, name, folder)
+            model.batcher = Batcher(
+                engine_sessions,
+                model.predictor.judge,
+                most=self._options.batch,
+                window=self._options.window / 1000,
+                expected=lambda: model.decoding,
+                on_batch=lambda size, seconds: self._metrics.record_batch(model.run.name, size, seconds),
             )
-            self._metrics.opened(made.run)
-            old = self._models.get(name)
-            self._models[name] = made
-            if old is not None:
-                self._retire(old)
-            _LOG.info("run opened", extra={"run": made.run.name, "as": name})
-            return made
+            self._metrics.add_run(model.run)
+            replaced = self._models.get(name)
+            self._models[name] = model
+            if replaced is not None:
+                self._retire(replaced)
+            _LOG.info("run opened", extra={"run": model.run.name, "as": name})
+            return model
 
     async def activate(self, name: str) -> Model:
-        """Let a run answer where none is named, also after a restart. Raises as `open` does."""
+        """Make a run the default, also after a restart. Raises as `open` does."""
         model = self._models.get(name) or await self.open(name)
-        before, self.default = self.default, name
-        await asyncio.to_thread(self._remember, name)
-        if before != name and before not in self.fixed and before in self._models:
-            self._retire(self._models.pop(before))
+        previous, self.default = self.default, name
+        await asyncio.to_thread(self._store_default, name)
+        if previous != name and previous not in self.fixed and previous in self._models:
+            self._retire(self._models.pop(previous))
         return model
 
-    async def renew(self) -> None:
-        """Open again what has a newer run on disk; one that cannot be opened is said once and changes nothing."""
+    async def refresh(self) -> None:
+        """Reopen models whose run is newer on disk; one that cannot be opened is logged once and changes nothing."""
         for name in {*self._models, self.default}:
             try:
-                mark = await asyncio.to_thread(self._mark, name)
+                version = await asyncio.to_thread(self._version, name)
                 model = self._models.get(name)
-                if (model is None or model.mark != mark) and self._tried.get(name) != mark:
-                    self._tried[name] = mark
+                if (model is None or model.version != version) and self._tried.get(name) != version:
+                    self._tried[name] = version
                     await self.open(name)
             except (TLError, OSError) as error:
                 if model := self._models.get(name):
                     _LOG.error("a newer run cannot be opened: %s", error, extra={"run": model.run.name})
 
     async def close(self) -> None:
-        """Let all work finish, then stop."""
+        """Finish all requests, then close all models."""
         for name in list(self._models):
             self._retire(self._models.pop(name))
         await asyncio.gather(*self._retiring)
 
     def folder(self, name: str) -> Path:
-        """Where the run of that name is. Raises RunError when it is nowhere."""
+        """The folder of the run of that name. Raises RunError when there is none."""
         if name == NEWEST:
             newest = newest_of(self._options.root)
             if newest is None:
-                raise RunError(f"no run in {self._options.root}: make one with `tl finetune DATA`, or by a job")
+                raise RunError(f"no run in {self._options.root}: make one with `tl finetune DATA`, or with a job")
             return newest
         inside = self._options.root / name
         if name not in self.fixed and (Path(name).name != name or name.startswith(".")):
-            raise RunError(f"no run is called {name!r}")  # a path is for the operator to give, not for a client
+            raise RunError(f"there is no run {name!r}")  # only the operator may give a path, not a client
         return inside if (inside / "manifest.json").is_file() or name not in self.fixed else Path(name)
 
-    def _named(self, name: str) -> Model:
+    def _find(self, name: str) -> Model:
         model = self._models.get(name) or next((one for one in self.served if one.run.name == name), None)
         if model is not None:
             return model
         if not self._models:
-            raise Problem(503, "no run is served yet: make one, then ask again", {"Retry-After": "5"})
-        raise Problem(404, f"no run {name!r} is served: GET /v1/runs names them, an admin can activate another")
+            raise Problem(503, "no run is served yet: train one, then try again", {"Retry-After": "5"})
+        raise Problem(404, f"run {name!r} is not served: GET /v1/runs lists all runs; an admin can activate another")
 
-    def _opened(self, name: str, folder: Path) -> tuple[Model, list[Session]]:
-        mark = self._mark(name)
-        run = load_run(folder)
+    def _load(self, name: str, folder: Path) -> tuple[Model, list[Session]]:
+        version = self._version(name)
+        run = load(folder)
         predictor = Predictor(run, engine=self._options.engine, precision=self._options.precision)
-        opened = sessions(predictor.engine)
-        for session in opened:
-            warm(session, run.backbone.recipe.image_size, self._options.batch)
-        return Model(name, run, predictor, mark), opened
+        engine_sessions = sessions(predictor.engine)
+        for session in engine_sessions:
+            warm_up(session, run.backbone.recipe.image_size, self._options.batch)
+        return Model(name, run, predictor, version), engine_sessions
 
-    def _mark(self, name: str) -> tuple[str, float]:
-        """What changes when there is a newer run."""
+    def _version(self, name: str) -> tuple[str, float]:
         folder = self.folder(name)
         try:
             return str(folder.resolve()), (folder / "manifest.json").stat().st_mtime
@@ -201,24 +200,24 @@ class Models:
             raise RunError(f"{folder} is not a run: it has no manifest.json") from error
 
     def _retire(self, model: Model) -> None:
-        task = asyncio.create_task(self._end(model))
+        task = asyncio.create_task(self._close(model))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    async def _end(self, model: Model) -> None:
+    async def _close(self, model: Model) -> None:
         while model.users:
-            model.drained.clear()
-            await model.drained.wait()
+            model.idle.clear()
+            await model.idle.wait()
         if model.batcher is not None:
             await asyncio.to_thread(model.batcher.close)
-        await asyncio.to_thread(gc.collect)  # its parts know each other, and are hundreds of megabytes
+        await asyncio.to_thread(gc.collect)  # its parts refer to each other, and take hundreds of megabytes
         _LOG.info("run closed", extra={"run": model.run.name})
 
-    def _remembered(self) -> str | None:
+    def _stored_default(self) -> str | None:
         with self._database.reading() as connection:
             row = connection.execute("SELECT run FROM serving").fetchone()
         return None if row is None else str(row["run"])
 
-    def _remember(self, name: str) -> None:
+    def _store_default(self, name: str) -> None:
         with self._database.writing() as connection:
             connection.execute("INSERT OR REPLACE INTO serving VALUES (1, ?)", (name,))

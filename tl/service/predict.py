@@ -1,141 +1,272 @@
-"""`POST /v1/predict`: photos become labels."""
+"""`POST /v1/predict` and `POST /v1/explain`: classify images, and show what speaks for a class by Grad-CAM."""
 
 import asyncio
+import io
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
+import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from numpy.typing import NDArray
 from pydantic import BaseModel
+from starlette.datastructures import UploadFile
 
 from tl.errors import ImageError
 from tl.prediction.predictor import Prediction
 from tl.service.models import Model
-from tl.service.photos import BODY, held, photos, until_gone
 from tl.service.problems import Problem, documented
 from tl.service.security import needs
-from tl.service.state import Shared, of
+from tl.service.state import ServiceState, state_of
 
-router = APIRouter(tags=["predict"])
+Result = TypeVar("Result")
+Upload = tuple[str, bytes]
+"""Name and content of an image file."""
 
-_LONGEST = 60_000  # milliseconds
+router = APIRouter(tags=["predict"], dependencies=[Depends(needs("predict"))])
+
+MAX_SIDE = 1024  # pixels of an explanation
+_MAX_DEADLINE = 60_000  # milliseconds
+_MAX_NAME = 255  # characters of a file name that are kept
+_HOW_TO_SEND = "send one image as the body, or a form with files"
+_PNG: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The image with the heat map over it", "content": {"image/png": {}}}
+}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": {"type": "array", "items": _BINARY["schema"]}},
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": _FORM}, "application/octet-stream": _BINARY, "image/*": _BINARY},
+    }
+}
 
 
-class Share(BaseModel):
-    """A label and how sure the run is of it, 0 to 1."""
+class LabelReply(BaseModel):
+    """A class and its probability, 0 to 1."""
 
     label: str
     confidence: float
 
 
-class Answer(BaseModel):
-    """What the run says of one image; `error` says why it says nothing."""
+class PredictionReply(BaseModel):
+    """The prediction for one image; `error` says why there is none."""
 
     name: str
     label: str | None
     confidence: float | None
     unknown: bool | None
-    top: list[Share]
+    top: list[LabelReply]
     error: str | None
 
 
-class Answers(BaseModel):
-    """One answer an image, in their order; the run that gave them, and the milliseconds that it took."""
+class PredictReply(BaseModel):
+    """One prediction per image, in their order; the run that made them, and the milliseconds it took."""
 
     run: str
     milliseconds: float
-    predictions: list[Answer]
+    predictions: list[PredictionReply]
 
 
 @router.post(
     "/v1/predict",
-    dependencies=[Depends(needs("predict"))],
-    response_model=Answers,
+    response_model=PredictReply,
     responses=documented(404, 415, 504),
-    openapi_extra={"requestBody": BODY},
-    summary="Label photos",
+    openapi_extra=_BODY,
+    summary="Classify images",
 )
 async def predict(
     request: Request,
-    run: Annotated[
-        str | None, Query(max_length=255, description="A run that is served; without it, the default")
+    run: Annotated[str | None, Query(max_length=255, description="A served run; the default one if omitted")] = None,
+    top: Annotated[int, Query(ge=1, le=1000, description="Number of classes per image")] = 5,
+    deadline_ms: Annotated[
+        int | None, Query(ge=1, le=_MAX_DEADLINE, description="Milliseconds until the request gets a 504")
     ] = None,
-    top: Annotated[int, Query(ge=1, le=1000, description="Labels an image")] = 5,
-    deadline_ms: Annotated[int | None, Query(ge=1, le=_LONGEST, description="After which nobody wants it")] = None,
 ) -> JSONResponse:
-    """Label one image (the body) or several (files of a form). A broken one among several has its `error`."""
-    with held(request):
-        return await _answered(request, run, top, deadline_ms)
+    """Classify one image (the body) or several (files of a form). A broken one among several has its `error`."""
+    started, state = time.monotonic(), state_of(request)
+    seconds = state.options.deadline if deadline_ms is None else deadline_ms / 1000
+    with _body_memory(request):
+        uploads = await _read_images(request)
+        with state.models.using(run) as model, _queued(state, len(uploads)):
+            deadline = time.monotonic() + seconds
+            work = asyncio.gather(*(_predict_one(state, model, one, top, deadline) for one in uploads))
+            predictions = await _within(seconds, request, work)
+            for prediction in predictions:
+                state.metrics.record(model.run.name, prediction)
+    if all(prediction.error for prediction in predictions):
+        raise Problem(422, _all_failed(predictions))
+    reply = {
+        "run": model.run.name,
+        "milliseconds": round((time.monotonic() - started) * 1000, 2),
+        "predictions": [_row(prediction) for prediction in predictions],
+    }
+    return JSONResponse(reply)
 
 
-async def _answered(request: Request, run: str | None, top: int, deadline_ms: int | None) -> JSONResponse:
-    started, shared = time.monotonic(), of(request)
-    given = await photos(request)
-    seconds = shared.options.deadline if deadline_ms is None else deadline_ms / 1000
-    with shared.models.using(run) as model, admitted(shared, len(given)):
-        work = _all(shared, model, given, top, time.monotonic() + seconds)
-        try:
-            async with asyncio.timeout(seconds):
-                answers = await until_gone(request, work)
-        except TimeoutError:
-            raise Problem(504, f"no answer within {seconds * 1000:.0f} ms: ask for less, or later") from None
-        for answer in answers:
-            shared.metrics.answered(model.run.name, answer)
-    if all(answer.error for answer in answers):
-        raise Problem(422, _why(answers))
-    took = round((time.monotonic() - started) * 1000, 2)
-    said = [_said(answer) for answer in answers]
-    return JSONResponse({"run": model.run.name, "milliseconds": took, "predictions": said})
+@router.post(
+    "/v1/explain",
+    response_class=Response,
+    responses=_PNG | documented(404, 415, 504),
+    openapi_extra=_BODY,
+    summary="Show what speaks for a class",
+)
+async def explain(
+    request: Request,
+    run: Annotated[str | None, Query(max_length=255)] = None,
+    label: Annotated[str | None, Query(max_length=1000, description="A class; the predicted one if omitted")] = None,
+    side: Annotated[int, Query(ge=16, le=MAX_SIDE, description="Most pixels of the longer side")] = 512,
+) -> Response:
+    """One image in, a PNG out: warm areas speak for the class, which `X-Label` names (percent-encoded)."""
+    state = state_of(request)
+    seconds = state.options.deadline
+    with _body_memory(request):
+        uploads = await _read_images(request)
+        if len(uploads) != 1:
+            raise Problem(422, f"{len(uploads)} images: send one image at a time")
+        with state.models.using(run) as model, _queued(state, 1):
+            work = _explain_one(state, model, uploads[0], label=label, side=side, deadline=time.monotonic() + seconds)
+            png, headers = await _within(seconds, request, work)
+    return Response(png, media_type="image/png", headers=headers)
 
 
-@contextmanager
-def admitted(shared: Shared, count: int) -> Iterator[None]:
-    """Room for so many photos in the queue, for the length of a block. Raises Problem 429 when it is full."""
-    if shared.pending and shared.pending + count > shared.options.queue:
-        shared.metrics.full.inc()
-        wait = min(60, max(1, round(shared.pending / max(1.0, shared.pace))))
-        raise Problem(429, f"{shared.pending} photos are waiting already", {"Retry-After": str(wait)})
-    shared.pending += count
-    started = time.monotonic()
-    try:
-        yield
-    finally:
-        shared.left(count, time.monotonic() - started)
-
-
-async def _all(
-    shared: Shared, model: Model, given: list[tuple[str, bytes]], top: int, until: float
-) -> list[Prediction]:
-    if len(given) == 1:
-        return [await labelled(shared, model, *given[0], top, until)]
-    return await asyncio.gather(*(labelled(shared, model, name, content, top, until) for name, content in given))
-
-
-async def labelled(shared: Shared, model: Model, name: str, content: bytes, top: int, until: float) -> Prediction:
-    """The prediction of one photo, or its error. Raises TimeoutError, EngineError."""
+async def _predict_one(state: ServiceState, model: Model, upload: Upload, top: int, deadline: float) -> Prediction:
+    """The prediction of one image, or its error. Raises TimeoutError, EngineError."""
     recipe = model.run.backbone.recipe
+    name, content = upload
     model.decoding += 1
     try:
-        photo = await shared.decoders.decode(content, recipe.image_size, recipe.resize)
+        pixels = await state.decoders.decode(content, recipe.image_size, recipe.resize)
     except ImageError as error:
         return Prediction(name, "", 0.0, (), str(error))
     finally:
         model.decoding -= 1
-    shares, strange = await model.judged(photo, until)
-    return model.predictor.ranked(name, shares, strange, top)
+    probabilities, is_unknown = await model.predict(pixels, deadline)
+    return model.predictor.ranked(name, probabilities, is_unknown, top)
 
 
-def _said(prediction: Prediction) -> dict[str, Any]:
-    said = prediction.as_dict()
-    return {"name": said.pop("path"), **said}
+async def _explain_one(
+    state: ServiceState, model: Model, upload: Upload, *, label: str | None, side: int, deadline: float
+) -> tuple[bytes, dict[str, str]]:
+    if label is not None and label not in model.run.classes:
+        raise Problem(422, f"run {model.run.name} has no class {label[:80]!r}")
+    prediction = await _predict_one(state, model, upload, len(model.run.classes), deadline)
+    if prediction.error:
+        raise ImageError(prediction.error)
+    shown = prediction.label if label is None else label
+    pixels = await state.decoders.decode(upload[1], side, "view")
+    async with model.explain_lock:  # waiting in threads would use up the thread pool
+        png = await asyncio.to_thread(_heatmap, pixels, model, model.run.classes.index(shown))
+    return png, {"X-Label": quote(shown), "X-Confidence": f"{dict(prediction.top)[shown]:.6f}"}
 
 
-def _why(answers: list[Prediction]) -> str:
-    named = [f"{answer.name}: {answer.error}" if answer.name else answer.error for answer in answers[:5]]
-    return (
-        ("the image cannot be used" if len(answers) == 1 else "none of the images can be used")
-        + ": "
-        + "; ".join(named)
-    )
+def _heatmap(pixels: NDArray[np.uint8], model: Model, label: int) -> bytes:
+    from PIL import Image
+
+    from tl.workflows.explain import overlay
+
+    with model.explainer() as explainer:
+        [explanation] = explainer.explain([pixels], [label])
+    stream = io.BytesIO()
+    Image.fromarray(overlay(pixels, explanation, model.run.backbone.recipe)).save(stream, "PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def _row(prediction: Prediction) -> dict[str, Any]:
+    row = prediction.as_dict()
+    return {"name": row.pop("path"), **row}
+
+
+def _all_failed(predictions: list[Prediction]) -> str:
+    errors = [f"{one.name}: {one.error}" if one.name else str(one.error) for one in predictions[:5]]
+    subject = "the image cannot" if len(predictions) == 1 else "none of the images can"
+    return f"{subject} be used: {'; '.join(errors)}"
+
+
+@contextmanager
+def _queued(state: ServiceState, count: int) -> Iterator[None]:
+    """Places in the queue for the length of a block. Raises Problem 429 when it is full."""
+    if state.pending and state.pending + count > state.options.queue:
+        state.metrics.full.inc()
+        wait = min(60, max(1, round(state.pending / max(1.0, state.throughput))))
+        raise Problem(429, f"the queue is full: {state.pending} images are waiting", {"Retry-After": str(wait)})
+    state.pending += count
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        state.finish(count, time.monotonic() - started)
+
+
+@contextmanager
+def _body_memory(request: Request) -> Iterator[None]:
+    """Memory for a request's body, for the length of a block. Raises Problem 429 while other requests need it."""
+    state = state_of(request)
+    limits = state.options.limits
+    length = request.headers.get("content-length", "")
+    size = min(int(length), limits.body) if length.isdecimal() and length.isascii() else limits.body
+    if state.receiving and state.receiving + size > limits.bodies:
+        raise Problem(429, "too much data is being sent at once", {"Retry-After": "1"})
+    state.receiving += size
+    try:
+        yield
+    finally:
+        state.receiving -= size
+
+
+async def _read_images(request: Request) -> list[Upload]:
+    """The images in the body: the files of a form, or all of it as one. Raises Problem 413, 415 or 422."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await _form_files(request)
+    if kind and kind != "application/octet-stream" and not kind.startswith("image/"):
+        raise Problem(415, f"a body of type {kind[:80]!r} is not understood: {_HOW_TO_SEND} (multipart/form-data)")
+    content = await request.body()
+    if not content:
+        raise Problem(422, f"the body is empty: {_HOW_TO_SEND}")
+    return [("", content)]
+
+
+async def _form_files(request: Request) -> list[Upload]:
+    most = state_of(request).options.limits.images
+    async with request.form(max_files=most, max_fields=most) as form:
+        uploads = [
+            ((part.filename or "")[:_MAX_NAME], await part.read())
+            for _, part in form.multi_items()
+            if isinstance(part, UploadFile)
+        ]
+    if not uploads:
+        raise Problem(422, f"the form has no files: {_HOW_TO_SEND}")
+    return uploads
+
+
+async def _within(seconds: float, request: Request, work: Awaitable[Result]) -> Result:
+    """The result of `work`. Raises Problem 504 after `seconds`, and 408 when the client disconnects.
+
+    For a request whose body was read.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise Problem(408, "the client disconnected")
+            return task.result()
+    except TimeoutError:
+        raise Problem(504, f"no answer within {seconds * 1000:.0f} ms: send fewer images, or try again later") from None
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,121 +1,311 @@
-"""A request becomes the key that it may act for, or is refused: `needs("predict")`, `needs("train")`, `needs("admin")`.
+"""Who and what is let in: keys and their rates, other origins, slow or large bodies, and the headers of responses.
 
-No cookie and no password is ever asked for, so a foreign page in somebody's browser has nothing to ride on. Without
-keys only this machine is served, and there the page is kept out by `tl.service.middleware`.
+There are no cookies and no passwords, so a foreign page in somebody's browser has nothing to misuse. Without keys the
+service listens on this machine alone, where every program may use it, but no foreign page: browsers send its requests
+with its own name in Origin, or mark them in Sec-Fetch-Site, and one whose name was made to point to 127.0.0.1 (DNS
+rebinding) has that name in Host.
 """
 
+import asyncio
 import hashlib
+import ipaddress
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Request, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl.service.database import Database
-from tl.service.keys import Key, find, listed
-from tl.service.options import Limits
-from tl.service.problems import Problem
+from tl.service.keys import Key, find_key, list_keys
+from tl.service.options import LOOPBACK, ServeOptions
+from tl.service.problems import Problem, problem_response
+from tl.text import size as size_text
+
+LOCAL = Key(0, "local", "admin", "", 0.0)
+"""The key of everybody while the service has no keys: somebody on this machine."""
+
+_KEY_SECONDS = 2.0  # for which a key is cached, and so may still work after it was revoked
+_MAX_ENTRIES = 10_000
+_BEARER = HTTPBearer(auto_error=False, description="A key of `tl keys add`")
 
 
-class Rates:
-    """At most `rate` a minute for each name, and up to a tenth of that (at least ten) at once; 0 means any."""
+class RateLimiter:
+    """A token bucket per name: `rate` requests per minute, a tenth of that (at least ten) at once; 0 for no limit."""
 
     def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._each = rate / 60
+        self._per_second = rate / 60
         self._burst = max(10.0, rate / 10) if rate > 60 else float(rate)
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, name: str) -> float:
-        """Take one and give 0, or the seconds after which there is one again."""
-        if not self._each:
+        """Take one token and return 0, or return the seconds until there is one."""
+        if not self._per_second:
             return 0.0
         now = self._clock()
-        left, before = self._buckets.get(name, (self._burst, now))
-        left = min(self._burst, left + (now - before) * self._each)
-        if left < 1:
-            return (1 - left) / self._each
-        self._buckets[name] = (left - 1, now)
+        tokens, updated = self._buckets.get(name, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - updated) * self._per_second)
+        if tokens < 1:
+            return (1 - tokens) / self._per_second
+        self._buckets[name] = (tokens - 1, now)
         self._buckets.move_to_end(name)
-        if len(self._buckets) > _MOST:
+        if len(self._buckets) > _MAX_ENTRIES:
             self._buckets.popitem(last=False)
         return 0.0
 
 
-LOCAL = Key(0, "local", "admin", "", 0.0)
-"""Who acts on a service without keys: somebody on this machine."""
-
-_KEPT = 2.0  # seconds for which a key is remembered: so soon is it gone after it was revoked
-_MOST = 10_000
-_BEARER = HTTPBearer(auto_error=False, description="A key of `tl keys add`")
-
-
 class Guard:
-    """Knows the keys, and how often each of them comes; `open` while there are none."""
+    """Checks keys, roles and rates."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(self, database: Database, options: ServeOptions) -> None:
         self._database = database
-        self._rates = Rates(limits.rate)
-        self._failures = Rates(limits.failures)
-        self._known: dict[bytes, tuple[Key | None, float]] = {}
-        self._any: tuple[bool, float] = (False, -math.inf)
+        self._requests = RateLimiter(options.rate)
+        self._failures = RateLimiter(options.limits.failures)
+        self._cache: dict[bytes, tuple[Key | None, float]] = {}
+        self._has_keys: tuple[bool, float] = (False, -math.inf)
 
     async def admit(self, token: str | None, role: str, address: str) -> Key:
-        """The key that asks. Raises Problem 401, 403 or 429."""
-        if token is None and not await self._has_keys():
+        """The key of a request. Raises Problem 401, 403 or 429."""
+        if token is None and not await self._keys_exist():
             return LOCAL
-        key = None if token is None else await self._found(token)
+        key = None if token is None else await self._find(token)
         if key is None:
             if token is not None and (wait := self._failures.wait(address)):
-                raise _slower(wait, "too many wrong keys from this address")
-            said = "a key is needed: send `Authorization: Bearer …`" if token is None else "this key is not valid"
-            raise Problem(401, said, {"WWW-Authenticate": 'Bearer realm="tl"'})
+                raise _too_many(wait, "too many wrong keys from this address")
+            detail = "a key is needed: send `Authorization: Bearer …`" if token is None else "this key is not valid"
+            raise Problem(401, detail, {"WWW-Authenticate": 'Bearer realm="tl"'})
         if not key.may(role):
-            raise Problem(403, f"the key {key.name!r} has the role {key.role}, this needs {role}")
-        if wait := self._rates.wait(str(key.id)):
-            raise _slower(wait, f"too many requests of {key.name!r}")
+            raise Problem(403, f"the key {key.name!r} has the role {key.role}; this needs {role}")
+        if wait := self._requests.wait(str(key.id)):
+            raise _too_many(wait, f"too many requests with the key {key.name!r}")
         return key
 
-    async def _has_keys(self) -> bool:
-        found, when = self._any
-        if found or time.monotonic() - when < _KEPT:
-            return found  # once there are keys they are asked for until the end, even if all are revoked
-        found = bool(await run_in_threadpool(listed, self._database))
-        self._any = (found, time.monotonic())
-        return found
+    async def _keys_exist(self) -> bool:
+        exist, checked = self._has_keys
+        if exist or time.monotonic() - checked < _KEY_SECONDS:
+            return exist  # a service that had keys requires them until it stops, even if all are revoked
+        exist = bool(await run_in_threadpool(list_keys, self._database))
+        self._has_keys = (exist, time.monotonic())
+        return exist
 
-    async def _found(self, token: str) -> Key | None:
-        name = hashlib.sha256(token.encode()).digest()
-        key, when = self._known.get(name, (None, -math.inf))
-        if time.monotonic() - when < _KEPT:
+    async def _find(self, token: str) -> Key | None:
+        digest = hashlib.sha256(token.encode()).digest()
+        key, checked = self._cache.get(digest, (None, -math.inf))
+        if time.monotonic() - checked < _KEY_SECONDS:
             return key
-        key = await run_in_threadpool(find, self._database, token)
-        if len(self._known) >= _MOST:
-            self._known.clear()
-        self._known[name] = (key, time.monotonic())
+        key = await run_in_threadpool(find_key, self._database, token)
+        if len(self._cache) >= _MAX_ENTRIES:
+            self._cache.clear()
+        self._cache[digest] = (key, time.monotonic())
         return key
 
 
 def needs(role: str) -> Callable[..., Awaitable[Key]]:
-    """What a route depends on to be for keys of `role` and above: `key: Key = Depends(needs("train"))`."""
+    """The dependency of a route that only keys of `role` and above may use: `key: Key = Depends(needs("train"))`."""
 
-    async def admitted(
-        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+    async def admit(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
     ) -> Key:
         guard: Guard = request.app.state.guard
-        if given is None and "authorization" in request.headers:
+        if credentials is None and "authorization" in request.headers:
             raise Problem(401, "only `Authorization: Bearer …` is understood", {"WWW-Authenticate": "Bearer"})
         address = request.client.host if request.client else ""
-        key = await guard.admit(None if given is None else given.credentials, role, address)
+        key = await guard.admit(None if credentials is None else credentials.credentials, role, address)
         request.state.key_name = key.name
         return key
 
-    return admitted
+    return admit
 
 
-def _slower(seconds: float, why: str) -> Problem:
-    return Problem(429, why, {"Retry-After": str(max(1, math.ceil(seconds)))})
+def _too_many(seconds: float, reason: str) -> Problem:
+    return Problem(429, reason, {"Retry-After": str(max(1, math.ceil(seconds)))})
+
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "font-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of the page: it loads its own files and nothing else."""
+
+REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+"""That of reports, which contain their scripts and pictures: they run in an origin of their own and load nothing."""
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": PAGE_POLICY,
+}
+
+
+class SecurityHeaders:
+    """ASGI middleware that adds security headers where a route set none; with `secure`, HSTS as well."""
+
+    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
+        self._app = app
+        self._headers = _HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if secure else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class OriginCheck:
+    """ASGI middleware: 421 for an unknown Host, 403 for a request from a page of another origin."""
+
+    def __init__(self, app: ASGIApp, *, options: ServeOptions) -> None:
+        self._app = app
+        self._names = frozenset({options.host, *(name.lower() for name in options.allow_host), *LOOPBACK})
+        self._any_address = not options.is_local  # only names can be rebound, addresses cannot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refusal := self._refuse(scope)) is not None:
+            await problem_response(*refusal, request_id=_request_id(scope))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _refuse(self, scope: Scope) -> tuple[int, str] | None:
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1 or not self._is_known(hosts[0]):
+            return 421, "unknown host name: use the service's address, or start it with --allow-host NAME"
+        origin = _header(scope, b"origin").decode("latin-1")
+        if origin and not _same_origin(origin, hosts[0]):
+            return 403, "a page of another origin may not use this service"
+        # "none": somebody typed the address
+        if _header(scope, b"sec-fetch-site", b"none") not in (b"same-origin", b"none") and not _is_visit(scope):
+            return 403, "a page of another site may not use this service"
+        return None
+
+    def _is_known(self, host: str) -> bool:
+        name = _host_name(host)
+        return name in self._names or (self._any_address and _is_address(name))
+
+
+def _header(scope: Scope, name: bytes, default: bytes = b"") -> bytes:
+    return next((value for key, value in scope["headers"] if key == name), default)
+
+
+def _request_id(scope: Scope) -> str:
+    return str(scope.get("state", {}).get("request_id", ""))
+
+
+def _is_visit(scope: Scope) -> bool:
+    """Whether somebody followed a link from another site, which shows the page to them and to nobody else."""
+    return scope["method"] in ("GET", "HEAD") and _header(scope, b"sec-fetch-mode") == b"navigate"
+
+
+def _same_origin(origin: str, host: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.rpartition(":")[0].lower() if ":" in host else host.lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+_PREDICTIONS = ("/v1/predict", "/v1/explain")
+_UPLOADS = "/v1/datasets"
+_FORM = 1 << 20  # bytes that a form may add to the archive in it
+
+
+class BodyLimits:
+    """ASGI middleware: 413 for a body that is too large, 408 for one that is too slow; then it closes the connection.
+
+    The limits depend on the route: images, data sets, or a few lines of JSON.
+    """
+
+    def __init__(self, app: ASGIApp, *, options: ServeOptions) -> None:
+        self._app, self._options = app, options
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _LimitedBody(receive, *self._limits(scope["path"]))
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            body.check_length(_header(scope, b"content-length"))
+            await self._app(scope, body.receive, send_and_note)
+        except HTTPException as error:  # of a route that reads its body outside of the application's error handlers
+            if started:
+                raise
+            response = problem_response(error.status_code, error.detail, _request_id(scope), error.headers)
+            await response(scope, receive, send)
+
+    def _limits(self, path: str) -> tuple[int, float, float]:
+        """Bytes, seconds, and seconds of a pause."""
+        limits, training = self._options.limits, self._options.training
+        if path in _PREDICTIONS:
+            return limits.body, limits.body_seconds, limits.idle_seconds
+        if path.startswith(_UPLOADS):
+            return training.upload_bytes + _FORM, training.upload_seconds, training.idle_seconds
+        return limits.json, limits.body_seconds, limits.idle_seconds
+
+
+class _LimitedBody:
+    def __init__(self, receive: Receive, size: int, seconds: float, idle_seconds: float) -> None:
+        self._receive, self._size, self._idle_seconds = receive, size, idle_seconds
+        self._deadline = time.monotonic() + seconds
+        self._received = 0
+        self._complete = False
+
+    def check_length(self, header: bytes) -> None:
+        if header.isdigit():
+            self._check(int(header))
+
+    async def receive(self) -> Message:
+        if self._complete:
+            return await self._receive()  # a disconnect, which may be waited for
+        try:
+            async with asyncio.timeout(max(0.0, min(self._idle_seconds, self._deadline - time.monotonic()))):
+                message = await self._receive()
+        except TimeoutError:
+            raise HTTPException(408, "the body was sent too slowly", {"Connection": "close"}) from None
+        self._received += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        self._check(self._received)
+        return message
+
+    def _check(self, size: int) -> None:
+        if size > self._size:
+            raise HTTPException(413, f"the body is larger than {size_text(self._size)}", {"Connection": "close"})

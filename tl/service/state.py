@@ -1,4 +1,4 @@
-"""What the routes of one application share, by name: `of(request)`."""
+"""What the routes of one application share: `state_of(request)`."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -7,43 +7,43 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 
 from tl.service.database import Database
-from tl.service.options import Options
+from tl.service.options import ServeOptions
 
 if TYPE_CHECKING:
     from tl.service.decoding import Decoders
-    from tl.service.metrics import Metrics
     from tl.service.models import Models
+    from tl.service.monitoring import Metrics
 
-_MEMORY = 0.05  # what the newest request counts in the pace
+_SMOOTHING = 0.05  # weight of the newest request in the throughput
 
 
 @dataclass
-class Shared:
-    """The parts of a running application; `pending` photos are under way, `pace` of them are answered in a second,
-    and `receiving` bytes of bodies are held.
+class ServiceState:
+    """The parts of a running application.
 
-    It is `ready` while photos are answered; what would go on for ever watches `stopping`.
+    `pending` images are in work, and about `throughput` of them are answered per second; `receiving` bytes of request
+    bodies are in memory. `ready` is true while images are answered; endless streams watch `stopping`.
     """
 
-    options: Options
+    options: ServeOptions
     database: Database
     metrics: "Metrics"
     models: "Models"
     decoders: "Decoders"
     pending: int = 0
-    pace: float = 10.0
+    throughput: float = 10.0
     receiving: int = 0
     ready: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def left(self, count: int, seconds: float) -> None:
-        """So many photos are under way no longer, after so many seconds."""
-        pace = self.pending / max(seconds, 1e-3)  # Little's law
+    def finish(self, count: int, seconds: float) -> None:
+        """Record that `count` images are done, `seconds` after they were accepted."""
+        rate = self.pending / max(seconds, 1e-3)  # Little's law
         self.pending -= count
-        self.pace += _MEMORY * (pace - self.pace)
+        self.throughput += _SMOOTHING * (rate - self.throughput)
 
 
-def of(request: Request) -> Shared:
-    """The application's shared parts."""
-    shared: Shared = request.app.state.shared
-    return shared
+def state_of(request: Request) -> ServiceState:
+    """The state of the application that received the request."""
+    state: ServiceState = request.app.state.service
+    return state

@@ -1,7 +1,8 @@
-"""The queue of jobs becomes runs: the one process that takes jobs and watches over a child process for each.
+"""The worker: one process that takes jobs from the queue and runs each in a child process.
 
-It keeps nothing in memory that matters: killed at any time, the next one finds in the database what was under way, and
-a job goes on from its last checkpoint. Checks of data sets run beside training, one of each at a time.
+It keeps nothing important in memory: if it is killed, the next worker finds in the database what was under way, and a
+job continues from its last checkpoint. Checks of data sets run beside training, one of each at a time. The server
+starts the worker with a `WorkerHandle`, which restarts it when it dies.
 """
 
 import argparse
@@ -18,211 +19,215 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl.errors import ServiceError
+from tl.files import child_environment, locked
 from tl.runs.folder import CHECKPOINT, partial_folder
-from tl.service import dataset_store, job_store
-from tl.service.child import LOG, ORDER, OUTCOME, write
+from tl.service import store
+from tl.service.child import LOG, ORDER, OUTCOME, write_json
 from tl.service.database import Database
-from tl.service.job_store import Job
-from tl.service.options import Allowances
+from tl.service.options import TrainingLimits
+from tl.service.store import Job
 
-_TURN = 0.25  # seconds between two looks
-_BEAT = 1.0
-_MEASURE = 3.0  # seconds between two looks at what a job has written
-_POISON = 10  # times in a row that a worker may die over a job
+_POLL = 0.25  # seconds
+_HEARTBEAT = 1.0  # seconds
+_MEASURE = 3.0  # seconds between two checks of what a job has written
+_MAX_WORKER_DEATHS = 10  # in a row over one job
 _LOCK = "worker.lock"
-_PATIENCE = 5.0  # seconds for the worker before to have left
+_LOCK_TIMEOUT = 5.0  # seconds for an earlier worker to leave
+_STOP_TIMEOUT = 15.0  # seconds for the worker to leave
+_RESTART, _MAX_RESTART = 0.5, 30.0  # seconds before a worker that died is restarted
+_STABLE = 60.0  # seconds after which the next restart is quick again
+_SETTINGS = ("job_seconds", "job_bytes", "attempts", "spare")
+_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
 
 
 @dataclass
 class _Running:
-    """A job, its process, and when it was last looked at."""
+    """A job, its process, and the `time.monotonic()` of its last accounting and measurement."""
 
     job: Job
     process: subprocess.Popen[bytes]
     counted: float
     measured: float
     checkpoint: float
-    written: int = 0
 
 
 class Worker:
-    """Takes jobs from the database of a state folder and makes runs in `runs`, until it is told to stop."""
+    """Runs the jobs of a state folder and writes runs to the folder `runs`, until `stop`."""
 
-    def __init__(self, database: Database, runs: Path, allowances: Allowances) -> None:
-        self._database, self._runs, self._allowances = database, runs.absolute(), allowances
+    def __init__(self, database: Database, runs: Path, limits: TrainingLimits) -> None:
+        self._database, self._runs, self._limits = database, runs.absolute(), limits
         self._children: dict[str, _Running] = {}
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """End what is under way, for a later worker to go on with, and leave `run`."""
+        """Make `run` end its jobs, which a later worker continues, and return."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Work until told to stop. Raises ServiceError where another worker is at it."""
-        from filelock import FileLock, Timeout
+        """Work until `stop`. Raises ServiceError when another worker uses the folder."""
+        busy = ServiceError(f"another worker already uses {self._database.folder}: stop it first")
+        with locked(self._database.folder / _LOCK, busy=busy, timeout=_LOCK_TIMEOUT):
+            store.recover_jobs(self._database, _MAX_WORKER_DEATHS)
+            last_heartbeat = 0.0
+            while not self._stopping.wait(_POLL):
+                if time.monotonic() - last_heartbeat > _HEARTBEAT:
+                    last_heartbeat = time.monotonic()
+                    self._heartbeat()
+                for kind in store.KINDS:
+                    self._poll(kind)
+            for running in self._children.values():
+                _kill(running.process)
+                store.requeue_job(self._database, running.job.id, at_fault=False)
 
-        try:
-            with FileLock(self._database.folder / _LOCK, timeout=_PATIENCE):
-                job_store.recover(self._database, _POISON)
-                beaten = 0.0
-                while not self._stopping.wait(_TURN):
-                    if time.monotonic() - beaten > _BEAT:
-                        beaten = time.monotonic()
-                        self._beat()
-                    for kind in job_store.KINDS:
-                        self._turn(kind)
-                self._leave()
-        except Timeout as error:
-            raise ServiceError(f"another worker works on {self._database.folder}: one is enough") from error
-
-    def _turn(self, kind: str) -> None:
+    def _poll(self, kind: str) -> None:
         running = self._children.get(kind)
         if running is None:
-            job = job_store.claim(self._database, kind)
+            job = store.claim_job(self._database, kind)
             if job is not None:
-                self._start(kind, job)
+                self._start(job)
         elif _has_ended(running.process):
             del self._children[kind]
-            self._came_to_end(running)
+            self._finish(running)
         elif time.monotonic() - running.measured > _MEASURE:
             self._measure(running)
 
-    def _start(self, kind: str, job: Job) -> None:
-        stored = dataset_store.get(self._database, job.dataset)
-        if stored is None:
-            job_store.end(self._database, job.id, "failed", "its data set was removed")
+    def _start(self, job: Job) -> None:
+        dataset = store.get_dataset(self._database, job.dataset)
+        if dataset is None:
+            store.end_job(self._database, job.id, "failed", "its data set was removed")
             return
         if job.cancel:
-            self._clear(job)
-            job_store.end(self._database, job.id, "cancelled")
+            self._end(job, "cancelled")
             return
-        folder = job_store.job_folder(self._database, job.id)
-        home = dataset_store.place(self._database, stored)
+        home = store.dataset_folder(self._database, dataset)
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (folder / OUTCOME).unlink(missing_ok=True)
-            order = {"kind": kind, "attempt": job.attempt, "data": home.name, "options": job.options}
-            write(folder / ORDER, order | {"run": str(self._runs / job.run) if job.run else ""})
-            with (folder / LOG).open("ab") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "tl.service.child", str(folder.absolute())],
-                    cwd=home.parent,  # so that the run names its data set without the folders of this machine
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    env=environment(),
-                )
+            process = self._start_child(job, home)
         except OSError as error:
-            self._failed(job, f"its process cannot be started ({error.strerror})")
+            self._retry(job, f"its process cannot be started ({error.strerror})")
             return
         now = time.monotonic()
-        self._children[kind] = _Running(job, process, now, now, self._checkpoint(job))
+        self._children[job.kind] = _Running(job, process, now, now, self._checkpoint_time(job))
 
-    def _beat(self) -> None:
+    def _start_child(self, job: Job, home: Path) -> subprocess.Popen[bytes]:
+        folder = store.job_folder(self._database, job.id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / OUTCOME).unlink(missing_ok=True)
+        order = {
+            "kind": job.kind,
+            "attempt": job.attempt,
+            "data": home.name,
+            "options": job.options,
+            "run": str(self._runs / job.run) if job.run else "",
+        }
+        write_json(folder / ORDER, order)
+        with (folder / LOG).open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tl.service.child", str(folder.absolute())],
+                cwd=home.parent,  # so that the run names its data set without the server's folders
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=child_environment() | _ENVIRONMENT,
+            )
+
+    def _heartbeat(self) -> None:
         now = time.monotonic()
-        spent = [(one.job.id, now - one.counted) for one in self._children.values()]
-        for one in self._children.values():
-            one.counted = now
-        unwanted = job_store.beat(self._database, spent, os.getpid())
-        for kind, one in list(self._children.items()):
-            if one.job.id in unwanted and not _has_ended(one.process):
-                self._end(kind, "cancelled", "")
+        spent = [(running.job.id, now - running.counted) for running in self._children.values()]
+        for running in self._children.values():
+            running.counted = now
+        cancelled = store.heartbeat(self._database, spent, os.getpid())
+        for running in list(self._children.values()):
+            if running.job.id in cancelled and not _has_ended(running.process):
+                self._kill_job(running, "cancelled")
 
     def _measure(self, running: _Running) -> None:
-        """Look at what a job has taken of the machine, and at how far it came."""
+        """Check the progress of a job, and its limits."""
         running.measured, job = time.monotonic(), running.job
-        checkpoint = self._checkpoint(job)
-        if checkpoint > running.checkpoint:
-            running.checkpoint = checkpoint
-            job_store.fruitful(self._database, job.id)
-        current = job_store.get(self._database, job.id)
-        if current is not None and current.seconds > self._allowances.job_seconds:
-            self._end(
-                job.kind, "failed", f"it ran longer than the {self._allowances.job_seconds:,.0f} s a job may take"
-            )
-        elif self._written(job) > self._allowances.job_bytes:
-            self._end(job.kind, "failed", f"it wrote more than the {self._allowances.job_bytes:,} bytes a job may take")
-        elif shutil.disk_usage(self._database.folder).free < self._allowances.spare:
-            self._end(job.kind, "failed", "the disk is full: remove data sets or runs, or free space")
+        self._record_progress(running)
+        current = store.get_job(self._database, job.id)
+        if current is not None and current.seconds > self._limits.job_seconds:
+            self._kill_job(running, "failed", f"it ran longer than the limit of {self._limits.job_seconds:,.0f} s")
+        elif self._bytes_written(job) > self._limits.job_bytes:
+            self._kill_job(running, "failed", f"it wrote more than the limit of {self._limits.job_bytes:,} bytes")
+        elif shutil.disk_usage(self._database.folder).free < self._limits.spare:
+            self._kill_job(running, "failed", "the disk is full: remove data sets or runs, or free some space")
 
-    def _end(self, kind: str, state: str, error: str) -> None:
-        running = self._children.pop(kind)
+    def _kill_job(self, running: _Running, state: str, error: str = "") -> None:
+        del self._children[running.job.kind]
         _kill(running.process)
-        self._clear(running.job)
-        job_store.end(self._database, running.job.id, state, error)
+        self._end(running.job, state, error)
 
-    def _came_to_end(self, running: _Running) -> None:
-        job, code = running.job, _kill(running.process)  # and with it what is left of its group
-        job_store.beat(self._database, [(job.id, time.monotonic() - running.counted)], os.getpid())
+    def _finish(self, running: _Running) -> None:
+        """Record how a job whose process has ended came out."""
+        job, code = running.job, _kill(running.process)  # kills what is left of its process group
+        store.heartbeat(self._database, [(job.id, time.monotonic() - running.counted)], os.getpid())
         if code == 0:
-            job_store.end(self._database, job.id, "succeeded")
+            store.end_job(self._database, job.id, "succeeded")
             return
-        if self._checkpoint(job) > running.checkpoint:
-            job_store.fruitful(self._database, job.id)
-        reason = _reason(job_store.job_folder(self._database, job.id) / OUTCOME)
-        reason = reason.replace(f"{self._runs}/", "")  # folders of this machine are its own
-        if reason:
-            self._clear(job)
-            job_store.end(self._database, job.id, "failed", reason)
+        self._record_progress(running)
+        error = _outcome(store.job_folder(self._database, job.id) / OUTCOME)
+        if error:
+            self._end(job, "failed", error.replace(f"{self._runs}/", ""))  # do not show the server's folders
             return
-        how = f"was killed by signal {-code}" if code < 0 else f"broke down (exit code {code}; see its log)"
-        self._failed(job, f"its process {how}")
+        how = f"was killed by signal {-code}" if code < 0 else f"crashed (exit code {code}; see its log)"
+        self._retry(job, f"its process {how}")
 
-    def _failed(self, job: Job, reason: str) -> None:
-        """Try again after a while, unless that came to nothing too often."""
-        current = job_store.get(self._database, job.id)
-        if current is not None and current.fruitless >= self._allowances.attempts:
-            self._clear(job)
-            job_store.end(self._database, job.id, "failed", f"{reason}, {self._allowances.attempts} times in a row")
+    def _retry(self, job: Job, reason: str) -> None:
+        """Put a job back in the queue, unless too many attempts in a row made no progress."""
+        current = store.get_job(self._database, job.id)
+        if current is not None and current.fruitless >= self._limits.attempts:
+            self._end(job, "failed", f"{reason}, {self._limits.attempts} times in a row")
         else:
-            job_store.again(self._database, job.id, wait=1.0)
+            store.requeue_job(self._database, job.id, wait=1.0)
 
-    def _leave(self) -> None:
-        for running in self._children.values():
-            _kill(running.process)
-            job_store.again(self._database, running.job.id, counted=False)
-
-    def _clear(self, job: Job) -> None:
-        """Remove what is left of a run that will not be."""
+    def _end(self, job: Job, state: str, error: str = "") -> None:
+        """Remove the files of an unfinished run, and set the job's final state."""
         if job.run:
             run = self._runs / job.run
             shutil.rmtree(partial_folder(run), ignore_errors=True)
             with suppress(OSError):
                 (run.parent / f".{run.name}.lock").unlink(missing_ok=True)
+        store.end_job(self._database, job.id, state, error)
 
-    def _checkpoint(self, job: Job) -> float:
+    def _record_progress(self, running: _Running) -> None:
+        checkpoint = self._checkpoint_time(running.job)
+        if checkpoint > running.checkpoint:
+            running.checkpoint = checkpoint
+            store.record_progress(self._database, running.job.id)
+
+    def _checkpoint_time(self, job: Job) -> float:
         with suppress(OSError):
             return (partial_folder(self._runs / job.run) / CHECKPOINT).stat().st_mtime if job.run else 0.0
         return 0.0
 
-    def _written(self, job: Job) -> int:
-        folders = [job_store.job_folder(self._database, job.id)]
-        return sum(_size(folder) for folder in [*folders, *([partial_folder(self._runs / job.run)] if job.run else [])])
+    def _bytes_written(self, job: Job) -> int:
+        size = _folder_size(store.job_folder(self._database, job.id))
+        return size + (_folder_size(partial_folder(self._runs / job.run)) if job.run else 0)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> int:
-    """End a child and all that it started; returns its exit code."""
+    """Kill a child and everything it started; returns its exit code."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # until it was waited for, no other process has its number
+        os.killpg(process.pid, signal.SIGKILL)  # the pid is not reused before `wait`
     if process.stdin is not None:
         process.stdin.close()
     return process.wait()
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a child has ended, without taking its number from it."""
+    """Whether a child has ended, without reaping it, so that its pid is not reused."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _reason(outcome: Path) -> str:
+def _outcome(path: Path) -> str:
     try:
-        return str(json.loads(outcome.read_text(encoding="utf-8"))["error"])
+        return str(json.loads(path.read_text(encoding="utf-8"))["error"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
-def _size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     size = 0
     for where, _, files in os.walk(folder):
         for name in files:
@@ -231,38 +236,94 @@ def _size(folder: Path) -> int:
     return size
 
 
-def environment() -> dict[str, str]:
-    """That of the worker, with paths that hold in another folder as well."""
-    known = dict(os.environ)
-    for name in ("TL_CACHE_DIR", "KERAS_HOME"):
-        if known.get(name):
-            known[name] = os.path.abspath(known[name])
-    here = str(Path(__file__).resolve().parents[2])
-    if "site-packages" not in here:  # a checkout
-        known["PYTHONPATH"] = os.pathsep.join(filter(None, [here, known.get("PYTHONPATH", "")]))
-    return known | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+class WorkerHandle:
+    """A worker process of the server, restarted whenever it dies, until `stop`.
+
+    It ends with the server, however that ends: standard input is a pipe that only the server holds open.
+    """
+
+    def __init__(self, state: Path, runs: Path, limits: TrainingLimits) -> None:
+        self._command = [
+            *(sys.executable, "-m", "tl.service.worker", "--attached"),
+            *("--state", str(state.absolute()), "--runs", str(runs.absolute())),
+        ]
+        for name in _SETTINGS:
+            self._command += [f"--{name.replace('_', '-')}", str(getattr(limits, name))]
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] = self._start()
+        self._thread = threading.Thread(target=self._watch, name="worker", daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        """The id of the current process."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """End the worker; the next one continues its jobs."""
+        self._stopping.set()
+        self._thread.join(_STOP_TIMEOUT)
+        self._close_pipe()
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            env=child_environment() | _ENVIRONMENT,
+        )
+
+    def _watch(self) -> None:
+        wait = _RESTART
+        started = time.monotonic()
+        while not self._stopping.wait(0.2):
+            if self.is_alive:
+                continue
+            wait = _RESTART if time.monotonic() - started > _STABLE else min(_MAX_RESTART, 2 * wait)
+            if self._stopping.wait(wait):
+                return
+            started = time.monotonic()
+            self._close_pipe()
+            with suppress(OSError):
+                self._process = self._start()
+
+    def _close_pipe(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
-def main(words: list[str] | None = None) -> None:
-    """`python -m tl.service.worker --state DIR --runs DIR`: work until SIGTERM, or until standard input ends."""
-    parser = argparse.ArgumentParser(description="Take jobs from the database and make runs of them.")
+def main(arguments: list[str] | None = None) -> None:
+    """`python -m tl.service.worker --state DIR --runs DIR`: work until SIGTERM or, if attached, the end of stdin."""
+    parser = argparse.ArgumentParser(description="Run the jobs of `tl serve`.")
     parser.add_argument("--state", required=True, type=Path)
     parser.add_argument("--runs", required=True, type=Path)
-    parser.add_argument("--attached", action="store_true", help="Leave when standard input ends.")
-    for name in ("job_seconds", "job_bytes", "attempts", "spare"):
-        default = getattr(Allowances(), name)
+    parser.add_argument("--attached", action="store_true", help="Stop when standard input ends.")
+    for name in _SETTINGS:
+        default = getattr(TrainingLimits(), name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    given = vars(parser.parse_args(words))
-    state, runs, attached = given.pop("state"), given.pop("runs"), given.pop("attached")
-    worker = Worker(Database(state), runs, Allowances(**given))
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda *_: worker.stop())
+    options = vars(parser.parse_args(arguments))
+    state, runs, attached = options.pop("state"), options.pop("runs"), options.pop("attached")
+    worker = Worker(Database(state), runs, TrainingLimits(**options))
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: worker.stop())
     if attached:
-        threading.Thread(target=_wait_for_end, args=(worker,), daemon=True).start()
+        threading.Thread(target=_stop_at_end_of_input, args=(worker,), daemon=True).start()
     worker.run()
 
 
-def _wait_for_end(worker: Worker) -> None:
+def _stop_at_end_of_input(worker: Worker) -> None:
     with suppress(OSError):
         while os.read(0, 1024):
             pass

@@ -1,0 +1,203 @@
+"""The web page at `/`, its static files, `GET /v1/me`, and one-visit links to reports.
+
+A browser that follows a link sends no key, and a key does not belong in an address, where logs and histories keep it.
+So a key that may read a report asks for a link to it, which works once within a minute.
+"""
+
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi import Path as InPath
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel, Field
+
+from tl import __version__
+from tl.networks.backbones import BACKBONES
+from tl.service import datasets, runs
+from tl.service.keys import Key
+from tl.service.problems import Problem, documented
+from tl.service.security import LOCAL, needs
+from tl.service.state import state_of
+
+router = APIRouter()
+
+_METHODS = ["GET", "HEAD"]
+_LINK_SECONDS = 60.0
+_MAX_LINKS = 1000
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+CachedTags = Annotated[str, Header(alias="If-None-Match", max_length=1000)]
+Reader = Annotated[Key, Depends(needs("predict"))]
+Page = Callable[[Request], Awaitable[FileResponse]]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A static file; `tag` is its ETag, with quotes."""
+
+    content: bytes
+    type: str
+    tag: str
+
+
+@cache
+def assets() -> dict[str, Asset]:
+    """All files of the page by name, with the style sheet that all pages share."""
+    folder = files("tl.service") / "static"
+    contents = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    contents["shared.css"] = (files("tl.views.pages") / "page.css").read_bytes()
+    types = {name: _TYPES.get(name[name.rfind(".") :]) for name in contents}
+    return {
+        name: Asset(contents[name], kind, f'"{hashlib.sha256(contents[name]).hexdigest()[:32]}"')
+        for name, kind in types.items()
+        if kind is not None
+    }
+
+
+@router.api_route("/", methods=_METHODS, include_in_schema=False)
+async def index(cached: CachedTags = "") -> Response:
+    """The page; it needs no key, since it shows nothing before it has one."""
+    return _asset_response(assets()["index.html"], cached)
+
+
+@router.api_route("/static/{name}", methods=_METHODS, include_in_schema=False)
+async def static(name: Annotated[str, InPath(max_length=100)], cached: CachedTags = "") -> Response:
+    """A static file of the page."""
+    asset = assets().get(name)
+    if asset is None:
+        raise Problem(404, f"the page has no file {name[:100]!r}")
+    return _asset_response(asset, cached)
+
+
+def _asset_response(asset: Asset, cached: str) -> Response:
+    headers = {"ETag": asset.tag, "Cache-Control": "no-cache"}
+    if asset.tag in {tag.strip().removeprefix("W/") for tag in cached.split(",")}:
+        return Response(status_code=304, headers=headers)
+    return Response(asset.content, media_type=asset.type, headers=headers)
+
+
+class Me(BaseModel):
+    """Who is asking, and the limits that a client needs to know; sizes in bytes."""
+
+    name: str
+    role: str
+    keys: bool = Field(description="Whether this service requires keys")
+    jobs: bool = Field(description="Whether this service fine-tunes")
+    images: int = Field(description="Most images in one prediction request")
+    image_bytes: int
+    body_bytes: int
+    upload_bytes: int
+    backbones: list[str]
+    version: str
+
+
+@router.get(
+    "/v1/me", response_model=Me, responses=documented(), summary="Show what this key may do", tags=["operation"]
+)
+async def me(request: Request, key: Reader) -> Me:
+    """The name and the role of the key, and the limits of the service."""
+    options = state_of(request).options
+    return Me(
+        name=key.name,
+        role=key.role,
+        keys=key != LOCAL,
+        jobs=options.jobs,
+        images=options.limits.images,
+        image_bytes=options.limits.image,
+        body_bytes=options.limits.body,
+        upload_bytes=options.training.upload_bytes,
+        backbones=sorted(BACKBONES),
+        version=__version__,
+    )
+
+
+class Link(BaseModel):
+    """Where the report can be opened, once."""
+
+    url: str
+
+
+class Links:
+    """Links that nobody has followed yet; the oldest is dropped when there are too many."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pages: OrderedDict[str, tuple[Page, float]] = OrderedDict()
+
+    def add(self, page: Page) -> str:
+        """Store `page`; returns the name under which `take` finds it."""
+        name = secrets.token_urlsafe(24)
+        self._pages[name] = (page, self._clock() + _LINK_SECONDS)
+        if len(self._pages) > _MAX_LINKS:
+            self._pages.popitem(last=False)
+        return name
+
+    def take(self, name: str) -> Page | None:
+        """The page of that name, once and in time; None otherwise."""
+        page, expires = self._pages.pop(name, (None, 0.0))
+        return page if self._clock() < expires else None
+
+
+@router.post(
+    "/v1/runs/{name}/report/link",
+    response_model=Link,
+    responses=documented(404),
+    summary="Get a link to a run's report",
+    tags=["page"],
+)
+async def report_link(request: Request, name: runs.Name, key: Reader) -> Link:
+    """A link to the report for a browser: for one visit, within a minute."""
+
+    async def page(visit: Request) -> FileResponse:
+        return await runs.report(visit, name, key)
+
+    await page(request)  # raises now what would fail later
+    return Link(url=f"/opened/{_links(request).add(page)}")
+
+
+@router.post(
+    "/v1/datasets/{dataset}/check/link",
+    response_model=Link,
+    responses=documented(404),
+    summary="Get a link to the check of a data set",
+    dependencies=[Depends(needs("train"))],
+    tags=["page"],
+)
+async def check_link(request: Request, dataset: datasets.Id) -> Link:
+    """A link to the page of the check for a browser: for one visit, within a minute."""
+
+    async def page(visit: Request) -> FileResponse:
+        return await run_in_threadpool(datasets.check_page, visit, dataset)
+
+    await page(request)
+    return Link(url=f"/opened/{_links(request).add(page)}")
+
+
+@router.get("/opened/{name}", include_in_schema=False)
+async def opened(request: Request, name: Annotated[str, InPath(max_length=100)]) -> FileResponse:
+    """The page behind a link."""
+    page = _links(request).take(name)
+    if page is None:
+        raise Problem(404, "this link worked once, for a minute: open the report from the page again")
+    response = await page(request)
+    response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"  # HTML allows a sandboxed page no other value
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _links(request: Request) -> Links:
+    links: Links = request.app.state.__dict__.setdefault("links", Links())
+    return links
