@@ -17,15 +17,15 @@ from support.live_service import Live
 from support.session import TINY
 from tl.commands.main import cli
 from tl.errors import ServiceError
-from tl.service import keys
 from tl.service.database import Database
+from tl.service.keys import add_key
 
 
 @pytest.fixture(scope="module")
 def served(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, str, str]]:
     home = tmp_path_factory.mktemp("served")
     database = Database(home / "state")
-    predict, admin = keys.add(database, "a", "predict"), keys.add(database, "b", "admin")
+    predict, admin = add_key(database, "a", "predict"), add_key(database, "b", "admin")
     live = Live(home, runs=[str(tiny_run)])
     yield live, predict, admin
     live.stop()
@@ -90,9 +90,9 @@ def test_what_is_wrong_is_said_in_one_line(served: tuple[Live, str, str], tmp_pa
 
 
 def test_photos_become_the_run_that_answers(shapes: Path, tmp_path: Path):
-    admin = keys.add(Database(tmp_path / "state"), "a", "admin")
+    admin = add_key(Database(tmp_path / "state"), "a", "admin")
     archive = shutil.make_archive(str(tmp_path / "photos"), "zip", shapes)
-    live = Live(tmp_path, workers=True)
+    live = Live(tmp_path, jobs=True)
     try:
         client = tl.Client(live.address, admin)
         stored = client.upload(archive, name="photos.zip", check=False)

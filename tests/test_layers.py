@@ -119,6 +119,8 @@ def _needed(path: Path) -> set[str]:
 
 
 def _layer(path: Path) -> str:
+    if path.parent.name == "workflows" and path.stem in ("serve", "keys"):  # they start the service
+        return "client"
     first = path.relative_to(ROOT / "tl").parts[0]
     return first.removesuffix(".py") if first != "__init__.py" else "commands"
 

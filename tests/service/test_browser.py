@@ -13,8 +13,8 @@ import pytest
 
 from support.hostile import zipped
 from support.live_service import Live
-from tl.service import keys
 from tl.service.database import Database
+from tl.service.keys import ROLES, add_key
 from views.pages.test_report_browser import CONTRAST
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
@@ -57,7 +57,7 @@ def browser() -> Iterator[Any]:
 def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     home = tmp_path_factory.mktemp("browsed")
     shutil.copytree(tiny_run, home / "runs" / tiny_run.name)
-    served = Live(home, workers=True, deadline=60)
+    served = Live(home, jobs=True, deadline=60)
     yield served
     assert served.stop() == 0
 
@@ -68,9 +68,9 @@ def guarded(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home = tmp_path_factory.mktemp("guarded")
     shutil.copytree(tiny_run, home / "runs" / tiny_run.name)
     database = Database(home / "state")
-    made = {role: keys.add(database, f"{role} key", role) for role in keys.ROLES}
+    made = {role: add_key(database, f"{role} key", role) for role in ROLES}
     database.close()
-    served = Live(home, workers=False)
+    served = Live(home, jobs=False)
     yield served, made
     assert served.stop() == 0
 

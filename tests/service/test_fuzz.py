@@ -1,4 +1,4 @@
-"""Whatever the description of the service allows, and images and forms with bytes changed: never a 500."""
+"""Requests that the OpenAPI schema allows, and images and forms with changed bytes, never cause a 500."""
 
 import io
 import json
@@ -22,13 +22,13 @@ MUTANTS = 40
 
 @pytest.fixture(scope="module")
 def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    served = Live(tmp_path_factory.mktemp("served"), runs=[str(tiny_run)], limits={"rate": 0, "decode_seconds": 2.0})
+    served = Live(tmp_path_factory.mktemp("served"), runs=[str(tiny_run)], rate=0, limits={"decode_seconds": 2.0})
     yield served
     assert served.stop() == 0
-    assert not [line for line in served.log if "Traceback" in line or '"fault"' in line]
+    assert not [line for line in served.log if "Traceback" in line or "internal error" in line]
 
 
-def test_the_description_holds(live: Live):
+def test_responses_conform_to_the_openapi_schema(live: Live):
     schema = schemathesis.openapi.from_url(live.address + "/v1/openapi.json")
     checks = [schemathesis.checks.not_a_server_error, schemathesis.checks.response_schema_conformance]
     operations = [operation.ok() for operation in schema.get_all_operations()]
@@ -53,7 +53,7 @@ def test_the_description_holds(live: Live):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_images_with_bytes_changed_are_answered_or_refused(live: Live, seed: int):
+def test_images_with_changed_bytes_are_answered_or_refused(live: Live, seed: int):
     draw = random.Random(seed)
     originals = list(pictures())
     for at in range(MUTANTS):
@@ -61,11 +61,11 @@ def test_images_with_bytes_changed_are_answered_or_refused(live: Live, seed: int
         answer = live.post(content)
         assert answer.status in (200, 422), (seed, at, answer.data)
         if answer.status == 422:
-            assert "ended the process" not in problem(answer)["detail"]
+            assert "crashed the decoder" not in problem(answer)["detail"]
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_forms_with_bytes_changed_are_answered_or_refused(live: Live, seed: int):
+def test_forms_with_changed_bytes_are_answered_or_refused(live: Live, seed: int):
     draw = random.Random(seed)
     picture = next(pictures())
     form = (

@@ -1,22 +1,28 @@
-"""Data sets over real HTTP become findings and runs: jobs, their progress, cancelling, and a server that is killed."""
+"""Tests of tl/service/jobs.py: jobs over HTTP, checks of data sets, the event stream, and a killed server."""
 
+import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 from support.hostile import zipped
-from support.serving import Served
+from support.live_service import LONG, Live
 from support.session import TINY
+from tl.service import jobs, store
+from tl.service.child import EVENTS, JobProgress
+from tl.service.database import Database
+from tl.service.options import ServeOptions
 
 HEAD = {"backbone": TINY, "weights": "none"}
-LONG = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "all", "epochs": 10_000, "image_size": 32, "batch": 8}
 
 
-def upload(served: Served, shapes: Path, folder: Path) -> str:
+def upload(served: Live, shapes: Path, folder: Path) -> str:
     files = {path.relative_to(shapes).as_posix(): path.read_bytes() for path in shapes.rglob("*.png")}
     body = zipped(folder / "a.zip", files).read_bytes()
     reply = served.client.post("/v1/datasets", params={"name": "shapes", "check": False}, content=body)
@@ -25,14 +31,14 @@ def upload(served: Served, shapes: Path, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, shapes: Path, cache_dir: Path) -> Iterator[Served]:
-    made = Served(tmp_path_factory.mktemp("home"))
+def served(tmp_path_factory: pytest.TempPathFactory, shapes: Path, cache_dir: Path) -> Iterator[Live]:
+    made = Live(tmp_path_factory.mktemp("home"), jobs=True)
     made.dataset = upload(made, shapes, made.home)  # type: ignore[attr-defined]
     yield made
     made.stop()
 
 
-def start(served: Served, options: dict[str, Any], **more: Any) -> dict[str, Any]:
+def start(served: Live, options: dict[str, Any], **more: Any) -> dict[str, Any]:
     reply = served.client.post("/v1/jobs", json={"dataset": served.dataset, "options": options, **more})
     assert reply.status_code == 201, reply.text
     assert reply.headers["location"] == f"/v1/jobs/{reply.json()['id']}"
@@ -40,7 +46,7 @@ def start(served: Served, options: dict[str, Any], **more: Any) -> dict[str, Any
     return told
 
 
-def events(served: Served, job: str, last: str = "") -> list[tuple[str, str, dict[str, Any]]]:
+def events(served: Live, job: str, last: str = "") -> list[tuple[str, str, dict[str, Any]]]:
     found = []
     headers = {"Last-Event-ID": last} if last else {}
     with served.client.stream("GET", f"/v1/jobs/{job}/events", headers=headers) as reply:
@@ -57,7 +63,7 @@ def events(served: Served, job: str, last: str = "") -> list[tuple[str, str, dic
     return found
 
 
-def test_a_data_set_becomes_a_run(served):
+def test_a_job_becomes_a_run(served):
     job = start(served, HEAD, run="first-shapes")
     assert job["dataset"] == {"id": served.dataset, "name": "shapes"}
     assert (job["run"], job["options"], job["result"]) == ("first-shapes", HEAD, None)
@@ -86,7 +92,7 @@ def test_a_data_set_becomes_a_run(served):
     assert "first-shapes" in names
 
 
-def test_a_check_tells_what_is_wrong(served):
+def test_a_check_returns_findings_and_a_page(served):
     path = f"/v1/datasets/{served.dataset}/check"
     reply = served.client.post(path, json=HEAD)
     assert (reply.status_code, reply.headers["retry-after"]) == (202, "2")
@@ -105,7 +111,7 @@ def test_a_check_tells_what_is_wrong(served):
     assert str(served.home) not in page.text
 
 
-def test_a_curve_is_there_while_it_trains_and_a_job_can_be_cancelled(served):
+def test_a_running_job_streams_its_curve_and_can_be_cancelled(served):
     job = start(served, LONG)
     waiting = start(served, LONG)
     assert waiting["ahead"] == 1
@@ -131,7 +137,7 @@ def test_a_curve_is_there_while_it_trains_and_a_job_can_be_cancelled(served):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"out": "/tmp/x"}, "out"),  # noqa: S108
         ({"data": "/etc"}, "data"),
@@ -148,26 +154,26 @@ def test_a_curve_is_there_while_it_trains_and_a_job_can_be_cancelled(served):
         ({"seed": 2**80}, "seed"),
     ],
 )
-def test_options_that_are_none_or_lead_elsewhere_are_refused(served, options, said):
+def test_invalid_and_local_options_are_refused(served, options, message):
     reply = served.client.post("/v1/jobs", json={"dataset": served.dataset, "options": options})
     assert reply.status_code in (400, 422)
-    assert said in reply.json()["detail"]
+    assert message in reply.json()["detail"]
 
 
 @pytest.mark.parametrize("run", ["../x", "a/b", ".hidden", "latest", "", "a" * 81, "a\n"])
-def test_names_of_runs_that_lead_elsewhere_are_refused(served, run):
+def test_invalid_run_names_are_refused(served, run):
     reply = served.client.post("/v1/jobs", json={"dataset": served.dataset, "run": run})
     assert reply.status_code in (409, 422)
 
 
-def test_what_is_not_there_is_404(served):
+def test_unknown_jobs_get_a_404(served):
     for path in ("", "/events", "/logs"):
         assert served.client.get(f"/v1/jobs/{'0' * 16}{path}").status_code == 404
         assert served.client.get(f"/v1/jobs/..%2f..{path}").status_code in (404, 422)
     assert served.client.post("/v1/jobs", json={"dataset": "0" * 16}).status_code == 422
 
 
-def test_a_listener_that_leaves_is_forgotten_and_a_wrong_place_begins_anew(served):
+def test_an_invalid_last_event_id_starts_from_the_beginning(served):
     job = served.client.get("/v1/jobs").json()["jobs"][0]["id"]
     for last in ("99999999999999999999", "-5", "x", "7"):
         assert events(served, job, last=last)[-1][0] == "end"
@@ -175,7 +181,7 @@ def test_a_listener_that_leaves_is_forgotten_and_a_wrong_place_begins_anew(serve
 
 @pytest.mark.slow
 def test_a_killed_server_loses_nothing(tmp_path, shapes):
-    first = Served(tmp_path)
+    first = Live(tmp_path, jobs=True)
     first.dataset = upload(first, shapes, tmp_path)
     job = start(first, LONG)
     try:
@@ -186,12 +192,8 @@ def test_a_killed_server_loses_nothing(tmp_path, shapes):
         leftover = tmp_path / "state" / "incoming" / "half"
         leftover.mkdir()
     finally:
-        first.client.close()
-        first.process.kill()
-        first.process.wait()
-        if first.process.stdout is not None:
-            first.process.stdout.close()
-    second = Served(tmp_path)
+        first.stop(signal.SIGKILL)
+    second = Live(tmp_path, jobs=True)
     try:
         assert not leftover.exists()
         with second.client.stream("GET", f"/v1/jobs/{job['id']}/events") as reply:
@@ -202,3 +204,72 @@ def test_a_killed_server_loses_nothing(tmp_path, shapes):
         second.stop()
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"{second.client.base_url}/healthz")
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database(tmp_path / "state")
+    yield database
+    database.close()
+
+
+def stream(database, job, act, start=0):
+    """All chunks of an event stream; `act(number, state)` is called after each."""
+
+    async def listen():
+        state = SimpleNamespace(
+            options=ServeOptions(root=database.folder / "runs"), database=database, stopping=asyncio.Event()
+        )
+        chunks, app = [], {"listeners": 0}
+        async for chunk in jobs._event_stream(state, job, start, app):
+            assert app["listeners"] == 1
+            chunks.append(chunk.decode())
+            act(len(chunks), state)
+        assert app["listeners"] == 0
+        return chunks
+
+    return asyncio.run(asyncio.wait_for(listen(), 20))
+
+
+def test_event_stream_ends_with_the_job_and_can_be_resumed(database, monkeypatch):
+    monkeypatch.setattr(jobs, "_POLL", 0.02)
+    job = store.add_job(database, "finetune", "d", {}, run="r").id
+    folder = store.job_folder(database, job)
+    folder.mkdir(parents=True)
+    progress = JobProgress(folder / EVENTS)
+
+    def act(number, state):
+        if number == 2:
+            store.claim_job(database, "finetune")
+        if number == 3:
+            progress.log("topic", "줄\nline")
+        if number == 4:
+            progress.metrics(1, {"loss": 0.5})
+            store.end_job(database, job, "failed", "why")
+
+    chunks = stream(database, job, act)
+    assert chunks[0] == "retry: 2000\n\n"
+    assert chunks[1].startswith('event: state\ndata: {"id": ')
+    assert '"state": "running"' in chunks[2]
+    number, name, data = chunks[3].strip().split("\n", 2)
+    assert (number[:4], name) == ("id: ", "event: say")
+    assert json.loads(data.removeprefix("data: "))["text"] == "줄\nline"
+    rest = "".join(chunks[4:])
+    assert rest.index("event: figures") < rest.index("event: end")
+    assert rest.count('"state": "failed"') == 2
+    resumed = "".join(stream(database, job, lambda *_: None, start=int(number.removeprefix("id: "))))
+    assert "event: say" not in resumed
+    assert "event: figures" in resumed
+    progress.close()
+
+
+def test_event_stream_sends_heartbeats_and_ends_with_the_server(database, monkeypatch):
+    monkeypatch.setattr(jobs, "_POLL", 0.02)
+    monkeypatch.setattr(jobs, "_HEARTBEAT", 0.05)
+    job = store.add_job(database, "finetune", "d", {}, run="r").id
+
+    def act(number, state):
+        if number == 4:
+            state.stopping.set()
+
+    assert stream(database, job, act)[2:] == [": heartbeat\n\n"] * 2

@@ -1,4 +1,4 @@
-"""The files of the service's page: types, tags, the policy that they keep, both languages, and what only it asks."""
+"""Tests of tl/service/page.py and its static files: headers, policy, both languages, links to reports."""
 
 import json
 import re
@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from support.live_service import Live, problem
-from tl.service import keys
 from tl.service.database import Database
-from tl.service.page.assets import assets
-from tl.service.page.links import Links
+from tl.service.keys import add_key
+from tl.service.page import Links
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ROOT / "tl" / "service" / "page" / "static"
+FILES = ROOT / "tl" / "service" / "static"
 SCRIPTS = sorted(FILES.glob("*.js"))
+STYLE = ROOT / "tl" / "views" / "pages" / "page.css"
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def page() -> Elements:
     return elements
 
 
-def test_the_page_and_its_files_are_sent_with_type_tag_and_policy(live: Live):
+def test_static_files_have_type_tag_and_policy(live: Live):
     answer = live.request("GET", "/")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -70,15 +70,20 @@ def test_the_page_and_its_files_are_sent_with_type_tag_and_policy(live: Live):
     assert "unsafe" not in policy
     assert {"default-src 'none'", "script-src 'self'", "style-src 'self'"} <= set(policy.split("; "))
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    types = {"page.css": "text/css", "house.css": "text/css", "main.js": "text/javascript", "icon.svg": "image/svg+xml"}
+    types = {
+        "page.css": "text/css",
+        "shared.css": "text/css",
+        "main.js": "text/javascript",
+        "icon.svg": "image/svg+xml",
+    }
     for name, kind in types.items():
         sent = live.request("GET", f"/static/{name}")
         assert (sent.status, sent.headers["Content-Type"].partition(";")[0]) == (200, kind)
-        assert sent.data == assets()[name].content
+        assert sent.data == (STYLE if name == "shared.css" else FILES / name).read_bytes()
         assert sent.headers["Cache-Control"] == "no-cache"
 
 
-def test_a_file_that_the_browser_has_is_not_sent_again(live: Live):
+def test_a_cached_file_gets_a_304(live: Live):
     first = live.request("GET", "/static/main.js")
     for known in (first.headers["ETag"], f'"other", W/{first.headers["ETag"]}'):
         again = live.request("GET", "/static/main.js", headers={"If-None-Match": known})
@@ -89,20 +94,19 @@ def test_a_file_that_the_browser_has_is_not_sent_again(live: Live):
     assert (head.status, head.data) == (200, b"")
 
 
-@pytest.mark.parametrize("name", ["none.js", "..%2fassets.py", "%2e%2e%2froutes.py", "__init__.py", "index.html%00"])
-def test_nothing_else_is_sent(live: Live, name: str):
+@pytest.mark.parametrize("name", ["none.js", "..%2fpage.py", "%2e%2e%2fkeys.py", "__init__.py", "index.html%00"])
+def test_unknown_static_files_get_a_404(live: Live, name: str):
     assert problem(live.request("GET", f"/static/{name}"))["status"] == 404
 
 
-def test_the_packages_files_are_those_that_are_packaged():
-    told = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+def test_all_static_files_are_packaged():
+    packaged = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert {path.suffix for path in FILES.iterdir()} == {".html", ".css", ".js", ".svg"}
-    assert set(assets()) == {path.name for path in FILES.iterdir()} | {"house.css"}
     for ending in ("html", "css", "js", "svg"):
-        assert f'"service/page/static/*.{ending}"' in told
+        assert f'"service/static/*.{ending}"' in packaged
 
 
-def test_nothing_stands_inline_and_nothing_comes_from_elsewhere():
+def test_no_inline_code_and_no_external_resources():
     elements = page()
     assert elements.inline == ""
     for tag, attributes in elements.found:
@@ -117,8 +121,8 @@ def test_nothing_stands_inline_and_nothing_comes_from_elsewhere():
         assert not re.search(r"setAttribute\(\"style\"|document\.write|console\.", text), path
 
 
-def test_every_file_that_is_asked_for_is_there():
-    names = set(assets())
+def test_all_referenced_files_exist():
+    names = {path.name for path in FILES.iterdir()} | {"shared.css"}
     wanted = {(attributes.get("src") or attributes.get("href") or "") for _, attributes in page().found}
     assert {path.removeprefix("/static/") for path in wanted if path.startswith("/")} <= names
     for path in SCRIPTS:
@@ -127,14 +131,14 @@ def test_every_file_that_is_asked_for_is_there():
         assert len(text.splitlines()) <= 300
 
 
-def test_modules_open_with_what_they_turn_into_what_and_are_used():
+def test_scripts_start_with_a_comment_and_are_imported():
     texts = {path.name: path.read_text(encoding="utf-8") for path in SCRIPTS}
     for name, text in texts.items():
         assert text.startswith("// "), name
         assert name == "main.js" or any(f'"./{name}"' in other for other in texts.values()), name
 
 
-def test_ids_and_words_that_are_named_are_there():
+def test_all_referenced_ids_and_texts_exist():
     elements = page()
     ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -150,7 +154,7 @@ def test_ids_and_words_that_are_named_are_there():
         assert {name for name in re.findall(r'\bbyId\("([\w-]+)"', text) if name not in ids} <= made, path
 
 
-def test_both_languages_say_the_same():
+def test_both_languages_have_the_same_texts():
     english, korean = words("english.js"), words("korean.js")
     assert len(english) > 150
     assert set(english) == set(korean)
@@ -161,7 +165,7 @@ def test_both_languages_say_the_same():
     assert len(re.findall("[가-힣]", text)) > 1000
 
 
-def test_every_control_of_the_page_has_a_name():
+def test_every_control_has_a_label():
     elements = page()
     labelled = {attributes["for"] for tag, attributes in elements.found if tag == "label"}
     for tag, attributes in elements.found:
@@ -169,13 +173,13 @@ def test_every_control_of_the_page_has_a_name():
             assert attributes.get("id") in labelled, attributes
 
 
-def test_who_asks_is_told_what_they_may(live: Live):
+def test_me_returns_role_and_limits(live: Live):
     me = json.loads(live.request("GET", "/v1/me").data)
     assert (me["role"], me["keys"], me["images"]) == ("admin", False, 64)
     assert "resnet50" in me["backbones"]
 
 
-def test_a_link_leads_to_a_report_once(live: Live, tiny_run: Path):
+def test_a_report_link_works_once(live: Live, tiny_run: Path):
     made = live.request("POST", f"/v1/runs/{tiny_run.name}/report/link")
     assert made.status == 200, made.data
     url = json.loads(made.data)["url"]
@@ -183,12 +187,12 @@ def test_a_link_leads_to_a_report_once(live: Live, tiny_run: Path):
     assert (first.status, first.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
     assert first.headers["Content-Security-Policy"].startswith("sandbox")
     assert first.headers["Cross-Origin-Opener-Policy"] == "unsafe-none"
-    assert "one visit" in problem(live.request("GET", url))["detail"]
+    assert "worked once" in problem(live.request("GET", url))["detail"]
     assert problem(live.request("POST", "/v1/runs/none/report/link"))["status"] == 404
     assert problem(live.request("GET", "/opened/none"))["status"] == 404
 
 
-def test_links_run_out():
+def test_links_expire():
     now = [0.0]
     links = Links(lambda: now[0])
 
@@ -206,9 +210,9 @@ def test_links_run_out():
     assert links.take(oldest) is None
 
 
-def test_with_keys_the_page_comes_without_one_and_tells_nothing(tiny_run: Path, tmp_path: Path):
+def test_the_page_needs_no_key_but_its_data_does(tiny_run: Path, tmp_path: Path):
     database = Database(tmp_path / "state")
-    token = keys.add(database, "phone", "predict")
+    token = add_key(database, "phone", "predict")
     database.close()
     shutil.copytree(tiny_run, tmp_path / "runs" / tiny_run.name)
     served = Live(tmp_path)

@@ -1,4 +1,4 @@
-"""Jobs in the database become runs, whatever is killed meanwhile: real processes, tiny networks."""
+"""Tests of tl/service/worker.py with real processes and tiny networks: whatever is killed, jobs become runs."""
 
 import json
 import os
@@ -12,20 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from support.live_service import LONG
 from support.session import TINY
 from tl.runs.run import load_run
-from tl.service import dataset_store, job_store
+from tl.service import store
 from tl.service.archives import Unpacked
-from tl.service.child import EVENTS, FINDINGS, LOG, PAGE
+from tl.service.child import EVENTS, FINDINGS, LOG, PAGE, read_events
 from tl.service.database import Database
-from tl.service.job_store import Job
-from tl.service.options import Allowances, Options
-from tl.service.progress import events
-from tl.service.supervision import WorkerHandle, start_worker
+from tl.service.options import TrainingLimits
+from tl.service.store import Job
+from tl.service.worker import WorkerHandle
 
 HEAD = {"backbone": TINY, "weights": "none"}
-LONG = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "all", "epochs": 10_000, "image_size": 32, "batch": 8}
-QUICK = Allowances(spare=0)
+QUICK = TrainingLimits(spare=0)
 
 
 class Home:
@@ -33,32 +32,32 @@ class Home:
 
     def __init__(self, folder: Path, shapes: Path) -> None:
         self.database, self.runs = Database(folder / "state"), folder / "runs"
-        copied = dataset_store.incoming(self.database) / "photos"
+        copied = store.incoming_folder(self.database) / "photos"
         shutil.copytree(shapes, copied)
-        self.stored = dataset_store.keep(self.database, copied, "모양 shapes", Unpacked(24, 1, {}))
+        self.stored = store.add_dataset(self.database, copied, "모양 shapes", Unpacked(24, 1, {}))
         self.worker: WorkerHandle | None = None
 
-    def start(self, allowances: Allowances = QUICK) -> WorkerHandle:
-        self.worker = start_worker(Options(state=self.database.folder, root=self.runs, allowances=allowances))
+    def start(self, limits: TrainingLimits = QUICK) -> WorkerHandle:
+        self.worker = WorkerHandle(self.database.folder, self.runs, limits)
         return self.worker
 
     def add(self, options: dict[str, object], kind: str = "finetune") -> str:
         run = f"run-{time.monotonic_ns()}" if kind == "finetune" else ""
-        return job_store.add(self.database, kind, self.stored.id, options, run=run).id
+        return store.add_job(self.database, kind, self.stored.id, options, run=run).id
 
     def job(self, job: str) -> Job:
-        found = job_store.get(self.database, job)
+        found = store.get_job(self.database, job)
         assert found is not None
         return found
 
     def folder(self, job: str) -> Path:
-        return job_store.job_folder(self.database, job)
+        return store.job_folder(self.database, job)
 
     def partial(self, job: str) -> Path:
         return self.runs / f".{self.job(job).run}.partial"
 
     def events(self, job: str) -> list[dict[str, object]]:
-        return [event for _, event in events(self.folder(job) / EVENTS)[0]]
+        return [event for _, event in read_events(self.folder(job) / EVENTS)[0]]
 
     def until(self, what: Callable[[], object], seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
@@ -73,11 +72,11 @@ class Home:
 
 @pytest.fixture
 def home(tmp_path: Path, shapes: Path) -> Iterator[Home]:
-    made = Home(tmp_path, shapes)
-    yield made
-    if made.worker is not None:
-        made.worker.stop()
-    made.database.close()
+    home = Home(tmp_path, shapes)
+    yield home
+    if home.worker is not None:
+        home.worker.stop()
+    home.database.close()
 
 
 def children_of(process: int) -> list[int]:
@@ -94,12 +93,12 @@ def gone(process: int) -> bool:
 
 def trained(home: Home, job: str, attempt: int = 1) -> bool:
     """Whether an epoch has ended in an attempt."""
-    told = home.events(job)
-    begun = [at for at, event in enumerate(told) if event["event"] == "attempt" and event["attempt"] == attempt]
-    return any(event["event"] == "figures" and "epoch" in event for event in told[begun[0] :]) if begun else False
+    events = home.events(job)
+    starts = [at for at, event in enumerate(events) if event["event"] == "attempt" and event["attempt"] == attempt]
+    return any(event["event"] == "figures" and "epoch" in event for event in events[starts[0] :]) if starts else False
 
 
-def test_a_job_becomes_a_run_and_tells_how_it_goes(home):
+def test_a_job_becomes_a_run_and_writes_events(home):
     job = home.add(HEAD)
     home.start()
     ended = home.ended(job)
@@ -112,7 +111,7 @@ def test_a_job_becomes_a_run_and_tells_how_it_goes(home):
     assert kinds[0] == "attempt"
     assert {"say", "progress"} <= set(kinds)
     assert "network" in (home.folder(job) / LOG).read_text()
-    assert job_store.worker_beat(home.database) < 10
+    assert store.worker_age(home.database) < 10
 
 
 def test_a_check_becomes_findings_and_a_page(home):
@@ -126,13 +125,12 @@ def test_a_check_becomes_findings_and_a_page(home):
 
 @pytest.mark.parametrize("who", ["child", "worker", "server"])
 @pytest.mark.slow
-def test_a_killed_job_goes_on_from_its_checkpoint(home, who):
+def test_a_killed_job_continues_from_its_checkpoint(home, who):
     job = home.add(LONG | {"epochs": 40} if who == "child" else LONG)
     code = (
-        "import sys, time; from pathlib import Path; from tl.service.supervision import start_worker;"
-        "from tl.service.options import Allowances; from tl.service.options import Options;"
-        "given = Options(state=Path(sys.argv[1]), root=Path(sys.argv[2]), allowances=Allowances(spare=0));"
-        "start_worker(given); time.sleep(1000)"
+        "import sys, time; from pathlib import Path; from tl.service.options import TrainingLimits;"
+        "from tl.service.worker import WorkerHandle;"
+        "WorkerHandle(Path(sys.argv[1]), Path(sys.argv[2]), TrainingLimits(spare=0)); time.sleep(1000)"
     )
     server = subprocess.Popen([sys.executable, "-c", code, str(home.database.folder), str(home.runs)])
     try:
@@ -173,19 +171,19 @@ def test_a_killed_job_without_a_checkpoint_starts_again(home):
     assert (ended.state, ended.attempt) == ("succeeded", 2)
 
 
-def test_cancelling_ends_the_processes_and_leaves_nothing(home):
+def test_cancelling_kills_the_process_and_leaves_nothing(home):
     job, waiting = home.add(LONG), home.add(LONG)
     worker = home.start()
     home.until(lambda: trained(home, job))
     [child] = children_of(worker.pid)
-    assert job_store.cancel(home.database, waiting).state == "cancelled"
-    assert job_store.cancel(home.database, job).state == "running"
+    assert store.cancel_job(home.database, waiting).state == "cancelled"
+    assert store.cancel_job(home.database, job).state == "running"
     home.until(lambda: home.job(job).state == "cancelled", 10)
     assert gone(child)
     assert os.listdir(home.runs) == []
 
 
-def test_stopping_the_worker_puts_its_job_back(home):
+def test_stopping_the_worker_requeues_its_job(home):
     job = home.add(LONG)
     worker = home.start()
     home.until(lambda: trained(home, job))
@@ -194,30 +192,30 @@ def test_stopping_the_worker_puts_its_job_back(home):
     assert gone(child)
     found = home.job(job)
     assert (found.state, found.fruitless) == ("queued", 0)
-    assert job_store.cancel(home.database, job).state == "queued"  # the worker removes what is left of it
+    assert store.cancel_job(home.database, job).state == "queued"  # the worker removes what is left of it
     home.start()
     home.until(lambda: home.job(job).state == "cancelled")
     assert os.listdir(home.runs) == []
 
 
 @pytest.mark.parametrize(
-    ("allowed", "said"),
+    ("limits", "message"),
     [
-        (Allowances(spare=0, job_seconds=1), "ran longer than the 1 s"),
-        (Allowances(spare=0, job_bytes=1000), "wrote more than the 1,000 bytes"),
-        (Allowances(spare=1 << 60), "disk is full"),
+        (TrainingLimits(spare=0, job_seconds=1), "ran longer than the limit of 1 s"),
+        (TrainingLimits(spare=0, job_bytes=1000), "wrote more than the limit of 1,000 bytes"),
+        (TrainingLimits(spare=1 << 60), "disk is full"),
     ],
 )
-def test_a_job_that_takes_too_much_fails(home, allowed, said):
+def test_a_job_beyond_a_limit_fails(home, limits, message):
     job = home.add(LONG)
-    home.start(allowed)
+    home.start(limits)
     ended = home.ended(job)
     assert ended.state == "failed"
-    assert said in ended.error
+    assert message in ended.error
     assert not home.partial(job).exists()
 
 
-def test_an_expected_failure_is_said_and_not_tried_again(home):
+def test_an_expected_error_is_not_retried(home):
     job = home.add(HEAD | {"weights": "bsds500"})
     home.start()
     ended = home.ended(job)
@@ -226,18 +224,18 @@ def test_an_expected_failure_is_said_and_not_tried_again(home):
     assert "\n" not in ended.error
 
 
-def test_a_process_that_always_breaks_down_is_given_up(home):
+def test_a_process_that_always_crashes_is_given_up(home):
     job = home.add(HEAD | {"no_such_option": 1})
-    home.start(Allowances(spare=0, attempts=2))
+    home.start(TrainingLimits(spare=0, attempts=2))
     ended = home.ended(job)
     assert (ended.state, ended.attempt) == ("failed", 2)
-    assert ended.error == "its process broke down (exit code 1; see its log), 2 times in a row"
+    assert ended.error == "its process crashed (exit code 1; see its log), 2 times in a row"
     assert "no_such_option" in (home.folder(job) / LOG).read_text()
 
 
-def test_there_is_one_worker(home):
+def test_a_second_worker_is_refused(home):
     home.start()
-    home.until(lambda: job_store.worker_beat(home.database) is not None)
+    home.until(lambda: store.worker_age(home.database) is not None)
     done = subprocess.run(
         [sys.executable, "-m", "tl.service.worker", "--state", home.database.folder, "--runs", home.runs],
         capture_output=True,
@@ -247,8 +245,8 @@ def test_there_is_one_worker(home):
     assert "another worker" in done.stderr
 
 
-def test_a_worker_that_dies_is_started_again(home):
+def test_a_killed_worker_is_restarted(home):
     worker = home.start()
     first = worker.pid
     os.kill(first, signal.SIGKILL)
-    home.until(lambda: worker.pid != first and worker.alive, 20)
+    home.until(lambda: worker.pid != first and worker.is_alive, 20)

@@ -1,4 +1,4 @@
-"""A real server process for the tests of the service: its address, its log, and plain requests to it."""
+"""A real server process for the tests of the service: its address, its log, and requests to it."""
 
 import json
 import os
@@ -6,32 +6,47 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import urllib3
 
 ROOT = Path(__file__).resolve().parents[2]
+LONG = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "all", "epochs": 10_000, "image_size": 32, "batch": 8}
+"""Options of a job that does not end by itself."""
 _CODE = """
 import json, sys
 from pathlib import Path
-from tl.service.options import Limits, Options
-from tl.service.server import serve
+from tl.progress import Progress
+from tl.service.options import ArchiveLimits, RequestLimits, ServeOptions, TrainingLimits
+from tl.workflows.serve import serve
 
-given = json.loads(sys.argv[1])
-limits = Limits(**given.pop("limits", {}))
-paths = {name: Path(given.pop(name)) for name in ("root", "state", "certificate", "private_key") if name in given}
-runs = tuple(given.pop("runs", ()))
-options = Options(runs=runs, port=0, workers=given.pop("workers", False), limits=limits, **paths, **given)
-serve(options, lambda address: print(address, flush=True))
+class Announce(Progress):
+    def log(self, topic, text):
+        heavy = sorted({"tensorflow", "keras", "matplotlib", "sklearn"} & set(sys.modules))
+        print(json.dumps({"address": text.split()[0], "heavy": heavy}), flush=True)
+
+options = json.loads(sys.argv[1])
+limits = RequestLimits(**options.pop("limits", {}))
+archive = ArchiveLimits(**{"spare": 0, "files": 2000, **options.pop("archive", {})})
+training = TrainingLimits(**{"spare": 0, "archive": archive, **options.pop("training", {})})
+paths = {name: Path(options.pop(name)) for name in ("root", "state", "tls_certificate", "tls_key") if name in options}
+lists = {name: tuple(options.pop(name, ())) for name in ("runs", "allow_host")}
+options = ServeOptions(port=0, limits=limits, training=training, **paths, **lists, **options)
+serve(options=options, progress=Announce())
 """
 
 
 class Live:
-    """A server on a free port. `options` are those of `tl.service.options`, `limits` as a dictionary."""
+    """A server on a free port, with runs and state in `home`. `options` are those of `ServeOptions`; `limits`,
+    `training` and `archive` are dictionaries.
+    """
 
     def __init__(self, home: Path, **options: Any) -> None:
-        given = {"root": str(home / "runs"), "state": str(home / "state"), "watch": 0.2, **options}
+        self.home = home
+        given = {"root": str(home / "runs"), "state": str(home / "state"), "watch": 0.2, "jobs": False, **options}
         self.process = subprocess.Popen(
             [sys.executable, "-c", _CODE, json.dumps(given)],
             stdout=subprocess.PIPE,
@@ -44,42 +59,58 @@ class Live:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         assert self.process.stdout is not None
-        self.address = self.process.stdout.readline().strip()
-        assert self.address, "\n".join(self.log)
+        line = self.process.stdout.readline()
+        assert line, "\n".join(self.log)
+        started = json.loads(line)
+        self.address, self.heavy = started["address"], started["heavy"]
         self.port = int(self.address.rpartition(":")[2])
         self._pool = urllib3.PoolManager(retries=False, timeout=30, maxsize=32)
+        self.client = httpx.Client(base_url=self.address, timeout=60, verify=False)  # noqa: S501
 
-    def request(self, method: str, path: str, **given: Any) -> Any:
-        """An answer of urllib3."""
-        return self._pool.request(method, self.address + path, **given)
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """A response of urllib3, which sends what httpx would refuse to send."""
+        return self._pool.request(method, self.address + path, **options)
 
     def post(self, content: bytes, path: str = "/v1/predict", kind: str = "application/octet-stream") -> Any:
-        """What comes of a body."""
+        """The response to a body."""
         return self.request("POST", path, body=content, headers={"Content-Type": kind})
 
+    def until(self, path: str, states: set[str], seconds: float = 120) -> dict[str, Any]:
+        """The reply of a path once its state is one of `states`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            response = self.client.get(path)
+            assert response.status_code < 300, response.text
+            reply: dict[str, Any] = response.json()
+            if reply["state"] in states:
+                return reply
+            assert time.monotonic() < deadline, reply
+            time.sleep(0.2)
+
     def decoders(self) -> list[int]:
-        """The ids of its decoding processes."""
+        """The ids of its decoder processes."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                    words = (entry / "cmdline").read_bytes()
+                    command = (entry / "cmdline").read_bytes()
                 except OSError:
                     continue
-                if parent == self.process.pid and b"tl.service.decoder" in words:
+                if parent == self.process.pid and b"tl.service.decoder" in command:
                     found.append(int(entry.name))
         return found
 
     def entries(self) -> list[dict[str, Any]]:
-        """The lines of its log."""
+        """The entries of its log."""
         return [json.loads(line) for line in self.log if line.startswith("{")]
 
-    def stop(self) -> int:
-        """End it as an operator does; its exit code."""
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """Stop it as an operator does; returns its exit code."""
         self._pool.clear()
+        self.client.close()
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal_number)
         code = self.process.wait(60)
         self._reader.join(5)
         for stream in (self.process.stdout, self.process.stderr):
@@ -93,12 +124,12 @@ class Live:
             self.log.append(line.rstrip("\n"))
 
 
-def problem(answer: Any) -> dict[str, Any]:
-    """A refusal, in the form that all of them have."""
-    assert answer.headers["Content-Type"] == "application/problem+json", answer.data[:200]
-    said: dict[str, Any] = json.loads(answer.data)
-    assert said["status"] == answer.status
-    assert said["detail"]
-    assert "\n" not in said["detail"]
-    assert said["request_id"] == answer.headers["X-Request-ID"]
-    return said
+def problem(response: Any) -> dict[str, Any]:
+    """The problem in a response of urllib3, in the form that all refusals have."""
+    assert response.headers["Content-Type"] == "application/problem+json", response.data[:200]
+    body: dict[str, Any] = json.loads(response.data)
+    assert body["status"] == response.status
+    assert body["detail"]
+    assert "\n" not in body["detail"]
+    assert body["request_id"] == response.headers["X-Request-ID"]
+    return body

@@ -150,7 +150,7 @@ class _Unpacker:
         other = self._folders.setdefault(fold_name(safe_parts), parts)
         if other != parts or fold_name(safe_parts) in self._files:
             one, two = "/".join(other), "/".join(parts)
-            raise DataError(f"the archive contains {one!r} and {two!r}, which many disks do not distinguish: rename one")
+            raise DataError(f"the archive contains {one!r} and {two!r}, one name on many disks: rename one")
 
     def _write_file(self, member: Member, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,9 +256,13 @@ def damage_as_data_error() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # EINVAL: a seek to before the beginning
             raise  # the disk's fault, not the archive's
-        raise DataError(f"the archive is damaged ({str(error)[:100]}): pack it again") from error
+        raise _damaged(error) from error
     except _DAMAGE as error:
-        raise DataError(f"the archive is damaged ({str(error)[:100] or type(error).__name__}): pack it again") from error
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> DataError:
+    return DataError(f"the archive is damaged ({str(error)[:100] or type(error).__name__}): pack it again")
 
 
 def read_zip(file: IO[bytes], limits: ArchiveLimits) -> Iterator[Member]:

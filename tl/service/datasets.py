@@ -372,7 +372,7 @@ class Receiver:
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary:
             raise Problem(400, "the form has no boundary: let your HTTP client set the Content-Type")
-        callbacks = {
+        callbacks: Any = {
             "on_part_begin": self._begin_part,
             "on_header_field": lambda data, start, end: self._add_header(0, data[start:end]),
             "on_header_value": lambda data, start, end: self._add_header(1, data[start:end]),

@@ -299,6 +299,4 @@ def _result(run: Path) -> ResultReply:
         scores = read_json(run / "manifest.json")["metrics"].get("validation", {})
     except (Problem, KeyError, AttributeError):
         return ResultReply(run=run.name)  # it was removed
-    return ResultReply(
-        run=run.name, **{name: scores.get(name) for name in ("top1", "top1_interval", "top5", "count")}
-    )
+    return ResultReply(run=run.name, **{name: scores.get(name) for name in ("top1", "top1_interval", "top5", "count")})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tl.errors import EngineError, RunError, TLError
 from tl.prediction.predictor import Predictor
 from tl.runs.catalogue import newest_of
-from tl.runs.run import Run, load
+from tl.runs.run import Run, load_run
 from tl.service.batching import Batcher, Session, Verdict, sessions, warm_up
 from tl.service.database import Database, register
 from tl.service.monitoring import Metrics
@@ -185,7 +185,7 @@ class Models:
 
     def _load(self, name: str, folder: Path) -> tuple[Model, list[Session]]:
         version = self._version(name)
-        run = load(folder)
+        run = load_run(folder)
         predictor = Predictor(run, engine=self._options.engine, precision=self._options.precision)
         engine_sessions = sessions(predictor.engine)
         for session in engine_sessions:

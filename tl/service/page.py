@@ -4,21 +4,19 @@ A browser that follows a link sends no key, and a key does not belong in an addr
 So a key that may read a report asks for a link to it, which works once within a minute.
 """
 
-import hashlib
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
+from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
 from tl import __version__
 from tl.networks.backbones import BACKBONES
@@ -33,60 +31,28 @@ router = APIRouter()
 _METHODS = ["GET", "HEAD"]
 _LINK_SECONDS = 60.0
 _MAX_LINKS = 1000
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-CachedTags = Annotated[str, Header(alias="If-None-Match", max_length=1000)]
+_STATIC = StaticFiles(packages=[("tl.service", "static")])
+_VIEWS = StaticFiles(packages=[("tl.views", "pages")])
 Reader = Annotated[Key, Depends(needs("predict"))]
 Page = Callable[[Request], Awaitable[FileResponse]]
 
 
-@dataclass(frozen=True)
-class Asset:
-    """A static file; `tag` is its ETag, with quotes."""
-
-    content: bytes
-    type: str
-    tag: str
-
-
-@cache
-def assets() -> dict[str, Asset]:
-    """All files of the page by name, with the style sheet that all pages share."""
-    folder = files("tl.service") / "static"
-    contents = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-    contents["shared.css"] = (files("tl.views.pages") / "page.css").read_bytes()
-    types = {name: _TYPES.get(name[name.rfind(".") :]) for name in contents}
-    return {
-        name: Asset(contents[name], kind, f'"{hashlib.sha256(contents[name]).hexdigest()[:32]}"')
-        for name, kind in types.items()
-        if kind is not None
-    }
-
-
 @router.api_route("/", methods=_METHODS, include_in_schema=False)
-async def index(cached: CachedTags = "") -> Response:
+async def index(request: Request) -> Response:
     """The page; it needs no key, since it shows nothing before it has one."""
-    return _asset_response(assets()["index.html"], cached)
+    return await static(request, "index.html")
 
 
 @router.api_route("/static/{name}", methods=_METHODS, include_in_schema=False)
-async def static(name: Annotated[str, InPath(max_length=100)], cached: CachedTags = "") -> Response:
-    """A static file of the page."""
-    asset = assets().get(name)
-    if asset is None:
-        raise Problem(404, f"the page has no file {name[:100]!r}")
-    return _asset_response(asset, cached)
-
-
-def _asset_response(asset: Asset, cached: str) -> Response:
-    headers = {"ETag": asset.tag, "Cache-Control": "no-cache"}
-    if asset.tag in {tag.strip().removeprefix("W/") for tag in cached.split(",")}:
-        return Response(status_code=304, headers=headers)
-    return Response(asset.content, media_type=asset.type, headers=headers)
+async def static(request: Request, name: Annotated[str, InPath(max_length=100)]) -> Response:
+    """A static file of the page, or 304 where the browser has it. `shared.css` is the style of all pages of `tl`."""
+    files, name = (_VIEWS, "page.css") if name == "shared.css" else (_STATIC, name)
+    try:
+        response = await files.get_response(name, request.scope)
+    except (HTTPException, ValueError):  # ValueError: a NUL in the name
+        raise Problem(404, f"the page has no file {name!r}") from None
+    response.headers["Cache-Control"] = "no-cache"
+    return response
 
 
 class Me(BaseModel):

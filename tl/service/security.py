@@ -70,13 +70,10 @@ class Guard:
         self._requests = RateLimiter(options.rate)
         self._failures = RateLimiter(options.limits.failures)
         self._cache: dict[bytes, tuple[Key | None, float]] = {}
-        self._has_keys: tuple[bool, float] = (False, -math.inf)
 
     async def admit(self, token: str | None, role: str, address: str) -> Key:
         """The key of a request. Raises Problem 401, 403 or 429."""
-        if token is None and not await self._keys_exist():
-            return LOCAL
-        key = None if token is None else await self._find(token)
+        key = await self._find(token)
         if key is None:
             if token is not None and (wait := self._failures.wait(address)):
                 raise _too_many(wait, "too many wrong keys from this address")
@@ -84,28 +81,26 @@ class Guard:
             raise Problem(401, detail, {"WWW-Authenticate": 'Bearer realm="tl"'})
         if not key.may(role):
             raise Problem(403, f"the key {key.name!r} has the role {key.role}; this needs {role}")
-        if wait := self._requests.wait(str(key.id)):
+        if key != LOCAL and (wait := self._requests.wait(str(key.id))):
             raise _too_many(wait, f"too many requests with the key {key.name!r}")
         return key
 
-    async def _keys_exist(self) -> bool:
-        exist, checked = self._has_keys
-        if exist or time.monotonic() - checked < _KEY_SECONDS:
-            return exist  # a service that had keys requires them until it stops, even if all are revoked
-        exist = bool(await run_in_threadpool(list_keys, self._database))
-        self._has_keys = (exist, time.monotonic())
-        return exist
-
-    async def _find(self, token: str) -> Key | None:
-        digest = hashlib.sha256(token.encode()).digest()
+    async def _find(self, token: str | None) -> Key | None:
+        """The key of a token; without one, LOCAL on a service that never had keys. Cached for `_KEY_SECONDS`."""
+        digest = b"" if token is None else hashlib.sha256(token.encode()).digest()
         key, checked = self._cache.get(digest, (None, -math.inf))
         if time.monotonic() - checked < _KEY_SECONDS:
             return key
-        key = await run_in_threadpool(find_key, self._database, token)
+        key = await run_in_threadpool(self._look_up, token)
         if len(self._cache) >= _MAX_ENTRIES:
             self._cache.clear()
         self._cache[digest] = (key, time.monotonic())
         return key
+
+    def _look_up(self, token: str | None) -> Key | None:
+        if token is not None:
+            return find_key(self._database, token)
+        return None if list_keys(self._database) else LOCAL
 
 
 def needs(role: str) -> Callable[..., Awaitable[Key]]:

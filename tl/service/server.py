@@ -162,7 +162,7 @@ class _Server(uvicorn.Server):
         state.ready = False
         state.stopping.set()  # ends endless streams; requests under way are answered first
         await super().shutdown(sockets)
-        self._captured_signals.clear()  # uvicorn would raise the signal again, and the exit code would look like a crash
+        self._captured_signals.clear()  # uvicorn would raise the signal again at exit
 
 
 def _config(options: ServeOptions, app: FastAPI) -> uvicorn.Config:

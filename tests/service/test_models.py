@@ -1,4 +1,4 @@
-"""Many clients at once: batches, a full queue, a run swapped and a decoding process killed under load, a good end."""
+"""Tests of tl/service/models.py and tl/service/decoding.py under load: new runs, killed decoders, a full queue."""
 
 import json
 import os
@@ -15,29 +15,29 @@ import pytest
 from support.live_service import Live, problem
 from support.runs import make
 
-Answers = list[tuple[int, Any]]
+Responses = list[tuple[int, Any]]
 
 
 class Load:
-    """So many threads that ask as fast as they can, until `stop`."""
+    """Threads that send requests as fast as they can, until `stop`."""
 
     def __init__(self, live: Live, content: bytes, clients: int = 6) -> None:
-        self.answers: Answers = []
-        self._live, self._content, self._over = live, content, threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        self.answers: Responses = []
+        self._live, self._content, self._stopped = live, content, threading.Event()
+        self._threads = [threading.Thread(target=self._send) for _ in range(clients)]
         for thread in self._threads:
             thread.start()
 
-    def _ask(self) -> None:
-        while not self._over.is_set():
+    def _send(self) -> None:
+        while not self._stopped.is_set():
             try:
                 answer = self._live.post(self._content)
                 self.answers.append((answer.status, json.loads(answer.data)))
             except Exception as error:  # noqa: BLE001
                 self.answers.append((0, repr(error)))
 
-    def stop(self) -> Answers:
-        self._over.set()
+    def stop(self) -> Responses:
+        self._stopped.set()
         for thread in self._threads:
             thread.join(30)
         return self.answers
@@ -59,12 +59,12 @@ def home(tmp_path: Path, tiny_run: Path) -> Path:
 
 @pytest.fixture
 def live(home: Path) -> Iterator[Live]:
-    served = Live(home, limits={"decode_seconds": 1.0, "rate": 0})
+    served = Live(home, rate=0, limits={"decode_seconds": 1.0})
     yield served
     served.stop()
 
 
-def test_a_newer_run_takes_over_under_load_without_a_failure(live: Live, home: Path, tiny_run: Path, shapes: Path):
+def test_a_newer_run_takes_over_without_a_failed_request(live: Live, home: Path, tiny_run: Path, shapes: Path):
     load = Load(live, (shapes / "noise" / "00.png").read_bytes())
     until(lambda: len(load.answers) > 20)
     make(tiny_run, home / "runs" / "second")
@@ -80,7 +80,7 @@ def test_a_newer_run_takes_over_under_load_without_a_failure(live: Live, home: P
     until(lambda: sum(entry["message"] == "run closed" for entry in live.entries()) >= 2)
 
 
-def test_the_run_that_was_activated_answers_after_a_restart(live: Live, home: Path, tiny_run: Path):
+def test_an_activated_run_is_the_default_after_a_restart(live: Live, home: Path, tiny_run: Path):
     make(tiny_run, home / "runs" / "second")
     assert json.loads(live.request("GET", "/v1/runs").data)["follows"]
     assert live.request("POST", "/v1/runs/second/activate").status == 200
@@ -107,7 +107,7 @@ def test_a_damaged_newer_run_changes_nothing(live: Live, home: Path, tiny_run: P
     assert sum(entry["level"] == "error" for entry in live.entries()) == 1
 
 
-def test_a_killed_decoding_process_costs_one_request_at_most(live: Live, shapes: Path):
+def test_a_killed_decoder_costs_at_most_one_request(live: Live, shapes: Path):
     load = Load(live, (shapes / "noise" / "00.png").read_bytes())
     until(lambda: len(load.answers) > 20)
     before = live.decoders()
@@ -123,7 +123,7 @@ def test_a_killed_decoding_process_costs_one_request_at_most(live: Live, shapes:
     assert not set(live.decoders()) & set(before)
 
 
-def test_a_decoding_process_that_hangs_is_replaced(live: Live, shapes: Path):
+def test_a_hanging_decoder_is_replaced(live: Live, shapes: Path):
     content = (shapes / "noise" / "00.png").read_bytes()
     before = live.decoders()
     for victim in before:
@@ -135,7 +135,7 @@ def test_a_decoding_process_that_hangs_is_replaced(live: Live, shapes: Path):
     until(lambda: live.post(content).status == 200)
 
 
-def test_photos_of_many_clients_share_batches(live: Live, shapes: Path):
+def test_images_of_many_clients_share_batches(live: Live, shapes: Path):
     load = Load(live, (shapes / "noise" / "00.png").read_bytes(), clients=16)
     until(lambda: len(load.answers) > 100, 60)
     load.stop()
@@ -156,8 +156,8 @@ def test_photos_of_many_clients_share_batches(live: Live, shapes: Path):
     assert 'tl_unknown_share{run="first"}' in figures
 
 
-def test_a_full_queue_says_when_to_come_again(home: Path, shapes: Path):
-    live = Live(home, queue=2, limits={"rate": 0})
+def test_a_full_queue_gets_a_429(home: Path, shapes: Path):
+    live = Live(home, queue=2, rate=0)
     try:
         load = Load(live, (shapes / "noise" / "00.png").read_bytes(), clients=8)
         until(lambda: any(status == 429 for status, _ in load.answers))
@@ -170,7 +170,7 @@ def test_a_full_queue_says_when_to_come_again(home: Path, shapes: Path):
         live.stop()
 
 
-def test_what_was_asked_is_answered_before_it_leaves(live: Live, shapes: Path):
+def test_stopping_answers_running_requests_first(live: Live, shapes: Path):
     load = Load(live, (shapes / "noise" / "00.png").read_bytes())
     until(lambda: len(load.answers) > 20)
     live.process.send_signal(signal.SIGTERM)
@@ -183,7 +183,7 @@ def test_what_was_asked_is_answered_before_it_leaves(live: Live, shapes: Path):
     assert live.decoders() == []
 
 
-def test_a_body_that_is_under_way_may_still_come(live: Live, shapes: Path):
+def test_stopping_waits_for_a_body_under_way(live: Live, shapes: Path):
     content = (shapes / "noise" / "00.png").read_bytes()
     head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", live.port), timeout=20) as client:
@@ -196,7 +196,7 @@ def test_a_body_that_is_under_way_may_still_come(live: Live, shapes: Path):
     assert live.process.wait(30) == 0
 
 
-def test_its_log_is_json_with_request_ids(live: Live, shapes: Path):
+def test_the_log_is_json_with_request_ids(live: Live, shapes: Path):
     answer = live.request("GET", "/v1/runs", headers={"X-Request-ID": "my-own-request"})
     assert answer.headers["X-Request-ID"] == "my-own-request"
     odd = live.request("GET", "/v1/runs?secret=tl-test-secret", headers={"X-Request-ID": "a b"})
@@ -209,7 +209,7 @@ def test_its_log_is_json_with_request_ids(live: Live, shapes: Path):
     assert "tl-test-secret" not in "\n".join(live.log)
 
 
-def test_decoding_processes_know_no_secrets(live: Live):
+def test_decoders_have_no_secrets_and_limited_memory(live: Live):
     for process in live.decoders():
         assert b"tl-test-secret" not in Path(f"/proc/{process}/environ").read_bytes()
         limits = Path(f"/proc/{process}/limits").read_text()

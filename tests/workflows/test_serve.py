@@ -1,0 +1,70 @@
+"""Tests of `tl serve` and tl/workflows/serve.py: what is refused before anything is served, and TLS."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from support.live_service import Live
+from tl.client import Client
+from tl.commands.serve import command
+from tl.errors import ServiceError, TLError, UsageError
+from tl.service.options import ServeOptions
+from tl.workflows.serve import serve
+
+
+def test_serve_refuses_other_machines_without_a_key(tmp_path: Path):
+    with pytest.raises(UsageError, match="tl keys add"):
+        serve(host="0.0.0.0", port=0, state=tmp_path / "state")  # noqa: S104
+
+
+def test_serve_options_need_certificate_and_key_together(tmp_path: Path):
+    with pytest.raises(UsageError, match="belong together"):
+        ServeOptions(tls_certificate=tmp_path / "cert.pem")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing",), "nothing"),
+        (("--host", "256.1.1.1"), "tl keys add"),
+        (("--state", "/dev/null/x"), "--state"),
+        (("--port", "99999"), "--port"),
+        (("--engine", "abacus"), "abacus"),
+    ],
+)
+def test_serve_refuses_in_one_line(tl: Any, tiny_run: Path, tmp_path: Path, arguments: Any, message: str):
+    runs = () if arguments == ("nothing",) else (tiny_run,)
+    done = tl("serve", *runs, "--port", "0", "--no-jobs", *arguments, cwd=tmp_path, timeout=60)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_help_fits_two_screens():
+    lines = CliRunner().invoke(command, ["--help"], terminal_width=80).output.splitlines()
+    assert len(lines) <= 48
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_serve_speaks_tls_with_a_certificate(tiny_run: Path, shapes: Path, tmp_path: Path):
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    name = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    files = ("-keyout", str(key), "-out", str(certificate))
+    subprocess.run(["openssl", "req", "-x509", *curve, *files, *name], check=True, capture_output=True)
+    live = Live(tmp_path, runs=[str(tiny_run)], tls_certificate=str(certificate), tls_key=str(key))
+    try:
+        assert live.address.startswith("https://127.0.0.1:")
+        [row] = Client(live.address, authority=certificate).predict(shapes / "noise" / "00.png")
+        assert row["label"] == "noise"
+        with pytest.raises(ServiceError, match="cannot be reached"):
+            Client(live.address).runs()
+    finally:
+        assert live.stop() == 0
+    key.write_text("no key")
+    with pytest.raises(TLError, match="cannot be used for TLS"):
+        serve(str(tiny_run), port=0, state=tmp_path / "state", tls_certificate=certificate, tls_key=key)
