@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_WORKFLOWS = ("evaluate", "export", "finetune", "search")
+_WORKFLOWS = ("export", "finetune", "search")
 _HOMES = {
-    "Assessment": "tl.workflows.evaluate:Assessment",
+    "Evaluation": "tl.prediction.evaluation:Evaluation",
     "Classifier": "tl.classifier:Classifier",
     "Client": "tl.client:Client",
     "Prediction": "tl.prediction.predictor:Prediction",
@@ -31,9 +31,11 @@ _HOMES = {
     "Run": "tl.runs.run:Run",
     "bench": "tl.workflows.bench:bench",
     "compare": "tl.workflows.compare:compare",
+    "evaluate": "tl.workflows.evaluate:evaluate",
     "keys": "tl.workflows.keys",
     "load": "tl.classifier:load",
     "model": "tl.workflows.model:model",
+    "report": "tl.workflows.report:report",
     "serve": "tl.workflows.serve:serve",
     "weights": "tl.workflows.weights",
     **{name: f"tl.api:{name}" for name in _WORKFLOWS},

@@ -10,7 +10,6 @@ from tl.runs.options import Options
 from tl.runs.run import Run
 
 if TYPE_CHECKING:
-    from tl.workflows.evaluate import Assessment
     from tl.workflows.export import Export
     from tl.workflows.search import Search
 
@@ -58,49 +57,12 @@ def finetune(
         raise UsageError("no data: give a folder with one folder of photos a class, a table, or a known name")
     given["data"] = "" if data is None else data
     plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    from tl.workflows.artifacts import draw_finished
     from tl.workflows.finetune import finetune as train
+    from tl.workflows.report import draw_finished
 
     run = train(Options(**plain | {"lr": None if lr is None else str(lr)}), progress=progress, resume=resume)
     draw_finished(run)
     return run
-
-
-def evaluate(
-    data: str | Path | None = None,
-    *,
-    run: str | Path | None = None,
-    against: str | Path | None = None,
-    part: str = "all",
-    allow_missing: bool = False,
-    include_trained: bool = False,
-    unknown: bool = True,
-    out: str | Path | None = None,
-    page: bool = True,
-    engine: str = "auto",
-    precision: str = "auto",
-    threads: int | None = None,
-    cache: bool = True,
-    download: bool = False,
-    offline: bool = False,
-    command: str = "",
-    progress: Progress | None = None,
-) -> "Assessment":
-    """How good a run is on labelled photos it was not trained on; each argument is the command's option of that name.
-
-    Without `data` these are the photos that the run held out, validation or else test, where it found them. Writes a
-    folder with metrics.json, predictions.csv and, with `page`, report.html, which shows `command`. Raises a
-    `tl.errors.TLError` whose message says what to do.
-    """
-    given = {name: value for name, value in locals().items() if name not in ("page", "command", "progress")}
-    plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    from tl.workflows.artifacts import draw_assessed
-    from tl.workflows.evaluate import Asked, assess
-
-    made = assess(Asked(**plain), progress=progress)
-    if page:
-        draw_assessed(made, command)
-    return made
 
 
 def export(

@@ -1,34 +1,28 @@
-"""Several networks on the same split: table, files, and answers that belong to the runs."""
+"""`tl compare`: a run and a row for each network, on the same split."""
 
 import csv
 import json
 
 import pytest
+from click.testing import CliRunner
 
-import tl as library
+from tl.commands.compare import command
 from tl.errors import DataError, RunError, UsageError
 from tl.runs.run import load_run
+from tl.workflows.compare import compare
 
 
 @pytest.fixture(scope="module")
 def compared(tl, shapes, tmp_path_factory):
     home = tmp_path_factory.mktemp("compare")
-    words = (
-        "--backbones",
-        "efficientnet-lite0,vgg19",
-        "--scratch",
-        "lenet5",
-        "--epochs",
-        "2",
-        "--gradients",
-        "--offline",
-    )
-    done = tl("compare", shapes, *words, "--out", home / "runs" / "side", cwd=home)
+    networks = ("--backbones", "efficientnet-lite0,vgg19", "--scratch", "lenet5")
+    options = ("--epochs", "2", "--gradients", "--offline", "--out", home / "runs" / "side")
+    done = tl("compare", shapes, *networks, *options, cwd=home)
     return done, home / "runs" / "side"
 
 
 @pytest.mark.weights
-def test_each_network_has_its_row_and_its_run(compared, imagenet):
+def test_compare_writes_an_entry_and_a_run_for_each_network(compared, imagenet):
     done, folder = compared
     assert done.returncode == 0, done.stderr
     about = json.loads((folder / "comparison.json").read_text())
@@ -48,7 +42,7 @@ def test_each_network_has_its_row_and_its_run(compared, imagenet):
 
 
 @pytest.mark.weights
-def test_the_table_fits_the_terminal_and_the_files_are_there(compared, imagenet):
+def test_compare_prints_a_table_and_writes_files(compared, imagenet):
     done, folder = compared
     assert {"comparison.csv", "comparison.html", "comparison.png", "grid.png"} <= {
         path.name for path in folder.iterdir()
@@ -61,30 +55,44 @@ def test_the_table_fits_the_terminal_and_the_files_are_there(compared, imagenet)
 
 
 @pytest.mark.weights
-def test_both_were_asked_about_the_same_photos(compared, imagenet):
+def test_compare_uses_the_same_split_for_all_networks(compared, imagenet):
     _, folder = compared
     splits = [(folder / name / "split.csv").read_text() for name in ("efficientnet-lite0", "lenet5-scratch")]
     assert splits[0] == splits[1]
 
 
-def test_a_comparison_is_not_the_newest_run(tl, shapes, tmp_path):
-    made = library.compare(shapes, scratch=["lenet5"], epochs=1, out=tmp_path / "runs" / "one")
-    assert made.ranked[0].name == "lenet5"
+def test_compare_does_not_become_the_latest_run(shapes, tmp_path):
+    comparison = compare(shapes, scratch=("lenet5",), epochs=1, out=tmp_path / "runs" / "one")
+    assert comparison.ranked[0].name == "lenet5"
     assert not (tmp_path / "runs" / "latest").exists()
 
 
-def test_what_cannot_be_compared(shapes, tmp_path):
-    with pytest.raises(UsageError, match="nothing to compare"):
-        library.compare(shapes)
-    with pytest.raises(UsageError, match="named twice"):
-        library.compare(shapes, scratch=["lenet5", "LeNet-5"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbones": ()}, "nothing to compare"),
+        ({"scratch": ("lenet5", "LeNet-5")}, "named twice"),
+        ({"scratch": ("lenet5",), "epochs": 0}, "--epochs 0"),
+        ({"budget": "soon"}, "duration"),
+    ],
+)
+def test_compare_refuses_wrong_options(shapes, options, message):
+    with pytest.raises(UsageError, match=message):
+        compare(shapes, **options)
+
+
+def test_compare_fails_where_no_network_can_be_trained(shapes, tmp_path):
     with pytest.raises(RunError, match="no network could be trained"):
-        library.compare(shapes, scratch=["lenet5"], epochs=0, out=tmp_path / "out")
+        compare(shapes, backbones=("vgg19",), offline=True, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_data_set_that_is_not_there_is_said_once(tmp_path, monkeypatch):
+def test_compare_names_a_missing_data_set_before_it_trains(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="no such folder or table"):
-        library.compare("nowhere", backbones=["resnet50", "lenet5"])
+        compare("nowhere", backbones=("resnet50", "lenet5"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compare_help_fits_two_screens():
+    assert len(CliRunner().invoke(command, ["--help"], terminal_width=80).output.splitlines()) <= 48

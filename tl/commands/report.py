@@ -1,22 +1,26 @@
-"""`tl report`: a run or an evaluation becomes its report, one HTML page that needs nothing else."""
+"""The command `tl report`."""
 
-from pathlib import Path
+from typing import Any
 
 import click
+
+from tl.commands.options import quiet_option, workflow_options
+from tl.workflows.report import ReportOptions
 
 
 @click.command("report")
 @click.argument("run", required=False)
-@click.option("--data", default=None, help="Where the photos are now.  [default: where they were]")
+@workflow_options(ReportOptions)
 @click.option("--show", is_flag=True, help="Open it in a browser.")
-def command(run: str | None, data: str | None, show: bool) -> None:
-    """Write report.html of RUN anew, the newest one by default; RUN may also be the folder of an evaluation."""
+@quiet_option
+def command(run: str | None, show: bool, quiet: bool, **options: Any) -> None:
+    """Write report.html of RUN again; by default of the newest. RUN may also be the folder of an evaluation."""
     from tl.commands.console import Console, near
-    from tl.runs.run import load_run
-    from tl.workflows.artifacts import draw_evaluation, draw_report, is_evaluation
+    from tl.progress import Progress
+    from tl.workflows.report import report
 
-    evaluation = Path(run) if run is not None and is_evaluation(Path(run)) else None
-    page = draw_report(load_run(run), data) if evaluation is None else draw_evaluation(evaluation, data)
-    Console().log("report", str(near(page)))
+    progress = Progress() if quiet else Console()
+    page = report(run, options=ReportOptions(**options), progress=progress)
+    progress.log("report", str(near(page)))
     if show:
         click.launch(str(page))

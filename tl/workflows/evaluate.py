@@ -1,281 +1,240 @@
-"""A run and labelled photos it has not seen become an assessment: how good it is on them, and against another run."""
+"""Evaluate a run on labelled images that it was not trained on, alone or against another run."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import usable_cache
-from tl.data.load import Dataset, Skipped, load
+from tl.data.dataset import PARTS, Dataset, Skipped
+from tl.data.load import load
 from tl.errors import DataError, UsageError
-from tl.evaluation.metrics import McNemar, Metrics, mcnemar
+from tl.evaluation.metrics import McNemar, mcnemar
 from tl.evaluation.predictions import HELD_OUT, Predictions, predict
 from tl.features.extract import Features, extract
+from tl.options import (
+    download_option,
+    engine_option,
+    keywords,
+    offline_option,
+    option,
+    precision_option,
+    run_option,
+    threads_option,
+)
+from tl.prediction.evaluation import PART, Evaluation
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
 from tl.runs import records
 from tl.runs.folder import claim_folder, is_taken
 from tl.runs.photos import held_out
 from tl.runs.run import Run, load_run, trained_on
-from tl.workflows.finetune_log import tell_left_out
+from tl.text import listed
+from tl.workflows.report import write_evaluation_report
 
-PART = "evaluation"
-PARTS = ("all", "train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """What a run says of the photos of `dataset`, whose classes are the run's; `folder` holds it as files.
-
-    `left_out` counts the photos that were not scored, by reason. `against` is the other run, if there is one, and
-    `comparison` tells how it and this one part. `trained_on` counts the scored photos that a run was trained on.
-    `held_out` is the part of the run that the photos are, where they are its own.
-    """
-
-    run: Run
-    folder: Path
-    data: str
-    dataset: Dataset
-    predictions: Predictions
-    left_out: dict[str, int]
-    against: str
-    comparison: McNemar | None
-    trained_on: int = 0
-    held_out: str = ""
-
-    @property
-    def score(self) -> Metrics:
-        """The figures."""
-        return self.predictions.metrics[PART]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The form of metrics.json."""
-        told = self.predictions.as_dict()
-        told |= {"run": str(self.run.folder), "data": self.data, "left_out": self.left_out}
-        told["trained_on"] = self.trained_on
-        if self.held_out:
-            told["held_out"] = self.held_out
-        if self.comparison is not None:
-            told["against"] = {
-                "run": self.against,
-                **self.comparison.as_dict(),
-                "sentence": self.comparison.sentence(self.against, self.run.name),
-            }
-        return told
+_MOST_NAMED = 5  # unreadable files that are named; the others are counted
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is assessed and how; each is the command's option of the same name. No `data`: what the run held out."""
+class EvaluateOptions:
+    """The options of `tl evaluate`."""
 
-    data: str | None = None
-    run: str | None = None
-    against: str | None = None
-    part: str = "all"
-    allow_missing: bool = False
-    include_trained: bool = False
-    unknown: bool = True
-    out: str | None = None
-    engine: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    cache: bool = True
-    download: bool = False
-    offline: bool = False
+    run: str | Path | None = run_option()
+    against: str | Path | None = option(None, "Another run to compare with, on the same images.", metavar="RUN")
+    part: str = option("all", "Evaluate only this part of the data.", choices=("all", *PARTS))
+    allow_missing: bool = option(False, "Evaluate the classes that the data and the run have in common.")
+    include_trained: bool = option(False, "Evaluate images that the run was trained on as well.")
+    out: Path | None = option(None, "Folder to make.", default_text="evaluations/<date>-<data> in the run")
+    report: bool = option(True, "Write report.html.")
+    engine: str = engine_option()
+    precision: str = precision_option()
+    threads: int | None = threads_option()
+    cache: bool = option(True, "Keep features for the next time.")
+    download: bool = download_option()
+    offline: bool = offline_option()
 
 
-def assess(asked: Asked, *, progress: Progress | None = None) -> Assessment:
-    """Score a run on the labelled photos of a data set, and write what came out.
+@keywords(EvaluateOptions)
+def evaluate(
+    data: str | Path | None = None,
+    *,
+    options: EvaluateOptions,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a run on a labelled data set; by default on the images that it held out, if they are still there.
 
-    Classes are matched by name. Raises DataError where they differ from the run's, unless `allow_missing` has photos of
-    unknown classes left out, and where no photo is left; UsageError for a part the data set has not.
+    Classes are matched by name. Writes a folder with metrics.json, predictions.csv, skipped.csv and report.html, which
+    shows `command`. Raises DataError where the classes differ (unless `allow_missing`) and where no image is left,
+    UsageError for a part that the data does not have.
     """
     progress = progress or Progress()
-    run = load_run(asked.run)
-    rival = load_run(asked.against) if asked.against is not None else None
-    asked, dataset, own = _given(asked, run, progress)
-    dataset, left_out = _matched(asked, dataset, [run, *([rival] if rival else [])])
-    folder = Path(asked.out) if asked.out is not None else _folder(run, dataset)
+    run = load_run(options.run)
+    rival = load_run(options.against) if options.against is not None else None
+    runs = [run] if rival is None else [run, rival]
+    if data is None:
+        own = held_out(run, progress, options.part)
+        source, dataset, own_part = own.where, own.dataset, own.part
+    else:
+        source, own_part = str(data), ""
+        dataset = load(source, labelled=False, download=options.download, offline=options.offline, progress=progress)
+    dataset, left_out = _select(dataset, runs, options)
+    folder = options.out or _new_folder(run, dataset)
     with claim_folder(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
-        made = _scored(asked, run, rival, dataset, left_out, folder, progress)
-        made = replace(made, held_out=own)
-        _write(made, scratch)
-    return made
+        dataset, features = _extract(dataset, run, options, progress)
+        unseen = _unseen(features, runs)
+        kept = np.arange(len(unseen)) if options.include_trained else _only_unseen(unseen, source, left_out)
+        predictions = _predict(run, _subset(dataset, kept), features.values[kept])
+        evaluation = Evaluation(
+            run=run,
+            folder=folder,
+            data=source,
+            predictions=predictions,
+            left_out=left_out,
+            trained_on=int(np.sum(~unseen[kept])),
+            held_out=own_part,
+            against="" if rival is None else rival.name,
+            comparison=None if rival is None else _test(predictions, run, rival, options, progress),
+        )
+        records.write_predictions(scratch, predictions)
+        records.write_skipped(scratch, evaluation.dataset)
+        records.write_metrics(scratch, evaluation.as_dict())
+    if options.report:
+        write_evaluation_report(evaluation, command=command)
+    return evaluation
 
 
-def _given(asked: Asked, run: Run, progress: Progress) -> tuple[Asked, Dataset, str]:
-    """What is asked with its data set named, that data set, and which part of the run it is, if it is one."""
-    if asked.data is not None:
-        found = load(asked.data, labelled=False, download=asked.download, offline=asked.offline, progress=progress)
-        return asked, found, ""
-    if asked.part not in PARTS:
-        raise _no_such_part(asked.part)
-    own = held_out(run, progress, asked.part)
-    return replace(asked, data=own.where), own.dataset, own.part
-
-
-def _scored(
-    asked: Asked,
-    run: Run,
-    rival: Run | None,
-    dataset: Dataset,
-    left_out: dict[str, int],
-    folder: Path,
-    progress: Progress,
-) -> Assessment:
-    dataset, features = _features(asked, dataset, run, progress)
-    fresh = _fresh(features, [run, *([rival] if rival else [])])
-    places = np.arange(len(fresh)) if asked.include_trained else _unseen(asked, fresh, left_out)
-    seen = _only(dataset, places)
-    predictions = predict(
-        run.head,
-        features.values[places],
-        seen,
-        np.arange(len(places)),
-        parts=[PART] * len(places),
-        unknown=run.unknown if asked.unknown else None,
-        fitted_on=_fitted_on(run),
-    )
-    comparison = None if rival is None else _compared(asked, seen, run, rival, predictions, progress)
-    against = rival.name if rival is not None else ""
-    trained_on = int(np.sum(~fresh[places]))
-    return Assessment(run, folder, str(asked.data), seen, predictions, left_out, against, comparison, trained_on)
-
-
-def _fitted_on(run: Run) -> str:
-    head = run.manifest.get("head")  # which may hold anything
-    return str(head.get("fitted_on", HELD_OUT)) if isinstance(head, dict) else HELD_OUT
-
-
-def _matched(asked: Asked, dataset: Dataset, runs: Sequence[Run]) -> tuple[Dataset, dict[str, int]]:
-    """The photos of classes that all runs know, numbered as the first run numbers them."""
+def _select(dataset: Dataset, runs: Sequence[Run], options: EvaluateOptions) -> tuple[Dataset, dict[str, int]]:
+    """The images of classes that all runs know, labelled as the first run numbers them; how many are left out why."""
     left_out: dict[str, int] = {}
     unlabelled = int(np.sum(dataset.labels < 0))
     if unlabelled == len(dataset.labels):
         raise DataError(
-            f"{dataset.name} has no classes to score against: put the photos into one folder a class, or their classes "
-            "into a table"
+            f"{dataset.name} has no labels to evaluate against: use one folder per class, or a table with labels"
         )
     if unlabelled:
-        left_out["without a class"] = unlabelled
+        left_out["without a label"] = unlabelled
     for run in runs:
-        _check_classes(run, dataset, asked.allow_missing)
+        _check_classes(run, dataset, options.allow_missing)
     common = set(dataset.class_names).intersection(*(run.classes for run in runs))
-    places_of = {name: at for at, name in enumerate(runs[0].classes)}
-    numbers = np.array([places_of[name] if name in common else -1 for name in dataset.class_names], np.int64)
-    labels = np.where(dataset.labels < 0, -1, numbers[dataset.labels])
-    foreign = int(np.sum((labels < 0) & (dataset.labels >= 0)))
-    if foreign:
-        left_out[f"of classes that {'the run does not' if len(runs) == 1 else 'not both runs'} know"] = foreign
+    index_of = {name: at for at, name in enumerate(runs[0].classes)}
+    indices = np.array([index_of[name] if name in common else -1 for name in dataset.class_names], np.int64)
+    labels = np.where(dataset.labels < 0, -1, indices[dataset.labels])
+    unknown_classes = int(np.sum((labels < 0) & (dataset.labels >= 0)))
+    if unknown_classes:
+        left_out[f"of classes that {'the run does not' if len(runs) == 1 else 'not both runs'} know"] = unknown_classes
     kept = labels >= 0
-    if asked.part != "all":
-        if asked.part not in PARTS:
-            raise _no_such_part(asked.part)
-        within = np.array([part == asked.part for part in dataset.parts], bool)
+    if options.part != "all":
+        within = np.array([part == options.part for part in dataset.parts], bool)
         if not within.any():
-            raise UsageError(f"--part {asked.part}: {dataset.name} names no such part; leave the option out")
+            raise UsageError(f"--part {options.part}: {dataset.name} names no such part; leave the option out")
         if (kept & ~within).any():
             left_out["of other parts"] = int(np.sum(kept & ~within))
         kept &= within
     if not kept.any():
-        raise DataError(f"no photo of {dataset.name} is left to score: none has a class of {runs[0].name}")
-    return _only(replace(dataset, class_names=runs[0].classes, labels=labels), np.flatnonzero(kept)), left_out
-
-
-def _no_such_part(part: str) -> UsageError:
-    return UsageError(f"--part {part}: choose {', '.join(PARTS)}")
+        raise DataError(f"no image of {dataset.name} is left to evaluate: none has a class of {runs[0].name}")
+    return _subset(replace(dataset, class_names=runs[0].classes, labels=labels), np.flatnonzero(kept)), left_out
 
 
 def _check_classes(run: Run, dataset: Dataset, allow_missing: bool) -> None:
-    theirs, ours = set(dataset.class_names), set(run.classes)
-    if not theirs & ours:
+    in_data, in_run = set(dataset.class_names), set(run.classes)
+    if not in_data & in_run:
         raise DataError(
-            f"{dataset.name} has the classes {_few(theirs)}, run {run.name} knows {_few(ours)}: none in common; "
-            "give another --run"
+            f"{dataset.name} has the classes {listed(sorted(in_data), 5)}, run {run.name} knows "
+            f"{listed(sorted(in_run), 5)}: none in common; give another --run"
         )
-    if theirs != ours and not allow_missing:
-        parts = [f"{dataset.name} alone has {_few(theirs - ours)}"] if theirs - ours else []
-        parts += [f"run {run.name} alone knows {_few(ours - theirs)}"] if ours - theirs else []
+    if in_data != in_run and not allow_missing:
+        differences = [f"only {dataset.name} has {listed(sorted(in_data - in_run), 5)}"] if in_data - in_run else []
+        differences += [f"only run {run.name} knows {listed(sorted(in_run - in_data), 5)}"] if in_run - in_data else []
         raise DataError(
-            f"classes differ: {'; '.join(parts)}: name the folders alike, or score what is common with --allow-missing"
+            f"classes differ: {'; '.join(differences)}: rename the folders, or evaluate the common classes with "
+            "--allow-missing"
         )
 
 
-def _few(names: set[str]) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
-
-
-def _only(dataset: Dataset, places: NDArray[np.int64]) -> Dataset:
+def _subset(dataset: Dataset, indices: NDArray[np.int64]) -> Dataset:
     return replace(
         dataset,
-        images=tuple(dataset.images[at] for at in places),
-        names=tuple(dataset.names[at] for at in places),
-        labels=dataset.labels[places],
-        parts=tuple(dataset.parts[at] for at in places),
+        images=tuple(dataset.images[at] for at in indices),
+        names=tuple(dataset.names[at] for at in indices),
+        labels=dataset.labels[indices],
+        parts=tuple(dataset.parts[at] for at in indices),
     )
 
 
-def _features(asked: Asked, dataset: Dataset, run: Run, progress: Progress) -> tuple[Dataset, Features]:
-    engine = run_engine(run, asked.engine, asked.precision, at_once=False, threads=asked.threads, progress=progress)
+def _extract(dataset: Dataset, run: Run, options: EvaluateOptions, progress: Progress) -> tuple[Dataset, Features]:
+    """The readable images and their features."""
+    engine = run_engine(
+        run, options.engine, options.precision, at_once=False, threads=options.threads, progress=progress
+    )
     recipe = run.backbone.recipe
-    if asked.cache:
+    if options.cache:
         with usable_cache(progress) as cache:
             features = extract(dataset.images, engine, recipe, cache, progress=progress)
     else:
         features = extract(dataset.images, engine, recipe, None, progress=progress)
     if not len(features.kept):
         raise DataError(f"none of the {len(dataset.images)} images of {dataset.name} can be read; check the files")
-    if features.failures:
-        reasons = {dataset.names[at]: why for at, why in features.failures.items()}
-        tell_left_out(reasons, progress)
-        kept = _only(dataset, features.kept)
-        broken = tuple(Skipped(name, why) for name, why in reasons.items())
-        return replace(kept, skipped=kept.skipped + broken), features
-    return dataset, features
+    if not features.failures:
+        return dataset, features
+    failures = {dataset.names[at]: reason for at, reason in features.failures.items()}
+    _warn_of(failures, progress)
+    skipped = dataset.skipped + tuple(Skipped(name, reason) for name, reason in failures.items())
+    return replace(_subset(dataset, features.kept), skipped=skipped), features
 
 
-def _fresh(features: Features, runs: Sequence[Run]) -> NDArray[np.bool_]:
-    """Which photos none of the runs was trained on `[n]`."""
+def _warn_of(failures: Mapping[str, str], progress: Progress) -> None:
+    for name, reason in list(failures.items())[:_MOST_NAMED]:
+        progress.warn(f"left out {name}: {reason}")
+    if len(failures) > _MOST_NAMED:
+        progress.warn(f"left out {len(failures) - _MOST_NAMED} more; skipped.csv lists all of them")
+
+
+def _unseen(features: Features, runs: Sequence[Run]) -> NDArray[np.bool_]:
+    """Which images none of the runs was trained on `[n]`."""
     trained: frozenset[str] = frozenset().union(*(trained_on(run) for run in runs))
     return np.array([fingerprint.hex() not in trained for fingerprint in features.fingerprints], bool)
 
 
-def _unseen(asked: Asked, fresh: NDArray[np.bool_], left_out: dict[str, int]) -> NDArray[np.int64]:
-    """The places of photos that none of the runs was trained on."""
-    if not fresh.any():
+def _only_unseen(unseen: NDArray[np.bool_], source: str, left_out: dict[str, int]) -> NDArray[np.int64]:
+    if not unseen.any():
         raise DataError(
-            f"all {len(fresh):,} photos of {asked.data} were trained on, so that scoring them says nothing: "
-            "give others, or --include-trained"
+            f"the run was trained on all {len(unseen):,} images of {source}, so their accuracy says nothing: give "
+            "other images, or --include-trained"
         )
-    if not fresh.all():
-        left_out["trained on"] = int(np.sum(~fresh))
-    return np.flatnonzero(fresh)
+    if not unseen.all():
+        left_out["trained on"] = int(np.sum(~unseen))
+    return np.flatnonzero(unseen)
 
 
-def _compared(
-    asked: Asked, dataset: Dataset, run: Run, rival: Run, predictions: Predictions, progress: Progress
-) -> McNemar:
-    _, features = _features(asked, dataset, rival, progress)
+def _predict(run: Run, dataset: Dataset, features: NDArray[np.float32]) -> Predictions:
+    count, head = len(dataset.images), run.manifest.get("head")  # the manifest may hold anything
+    return predict(
+        run.head,
+        features,
+        dataset,
+        np.arange(count),
+        parts=[PART] * count,
+        unknown=run.unknown,
+        fitted_on=str(head.get("fitted_on", HELD_OUT)) if isinstance(head, dict) else HELD_OUT,
+    )
+
+
+def _test(predictions: Predictions, run: Run, rival: Run, options: EvaluateOptions, progress: Progress) -> McNemar:
+    """McNemar's test of the rival, first, and the run, second, on the same images."""
+    dataset = predictions.dataset
+    _, features = _extract(dataset, rival, options, progress)
     if len(features.kept) != len(dataset.images):
-        raise DataError("a photo of the data set was removed while it was scored: run again")
-    said = rival.head.probabilities(features.values).argmax(axis=1)
-    theirs = [rival.classes[at] == run.classes[truth] for at, truth in zip(said, dataset.labels, strict=True)]
-    return mcnemar(np.array(theirs, bool), predictions.correct)
+        raise DataError("an image of the data set was removed while it was evaluated: run again")
+    best = rival.head.probabilities(features.values).argmax(axis=1)
+    correct = [rival.classes[at] == run.classes[truth] for at, truth in zip(best, dataset.labels, strict=True)]
+    return mcnemar(np.array(correct, bool), predictions.correct)
 
 
-def _folder(run: Run, dataset: Dataset) -> Path:
+def _new_folder(run: Run, dataset: Dataset) -> Path:
     stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{dataset.name}"
-    home = run.folder / "evaluations"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    return next(home / name for name in names if not is_taken(home / name))
-
-
-def _write(made: Assessment, scratch: Path) -> None:
-    records.write_predictions(scratch, made.predictions)
-    records.write_skipped(scratch, made.dataset)
-    records.write_metrics(scratch, made.as_dict())
+    return next(folder for name in names if not is_taken(folder := run.folder / "evaluations" / name))

@@ -1,4 +1,4 @@
-"""The report page: it needs nothing else, lets nothing through, says its figures, and says what is missing."""
+"""The report page: self-contained, escaped, complete, and clear about what is missing."""
 
 import base64
 import hashlib
@@ -8,16 +8,19 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from runs.test_history import about, write_run
-from support.reports import made
-from tl.views.pages.report.report import Subject, compose, write_report
+from support.reports import Subject, report_folder
+from tl.data.load import load
+from tl.errors import RunError, StorageError
+from tl.runs.run import load_run
+from tl.views.pages.report import MOST_BYTES
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "고양이", "x" * 300, "{{ 7 * 7 }}")
-VOID = {"meta", "img", "input", "path", "line", "circle", "rect", "use"}
 
 
 class Reader(HTMLParser):
@@ -29,7 +32,7 @@ class Reader(HTMLParser):
         self.words, self.raw = "", {"style": "", "script": ""}
         self._inside = ""
         self.feed(text)
-        self.words = re.sub(r"\s+", " ", self.words)  # also the spaces that do not break
+        self.words = re.sub(r"\s+", " ", self.words)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -44,26 +47,27 @@ class Reader(HTMLParser):
         else:
             self.words += data
 
-    def found(self, tag: str) -> list[dict[str, str | None]]:
+    def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def page(subject: Subject) -> Reader:
-    return Reader(compose(subject, explain=False))
+def page(subject: Subject, *, gradcam: bool = False) -> Reader:
+    return Reader(subject.compose(gradcam=gradcam))
 
 
 def tuned(folder: Path) -> Subject:
     """A run whose backbone was trained."""
     write_run(folder, 6)
     training = about(6, 72, True, "") | {"images_per_second": 31.5}
-    return made(folder, **{"fine-tuning": training}, seconds={"head": 0.5, "fine-tuning": 9.5, "total": 10.0})
+    times = {"head": 0.5, "fine-tuning": 9.5, "total": 10.0}
+    return report_folder(folder, **{"fine-tuning": training}, seconds=times)
 
 
 @pytest.mark.parametrize("classes", [("cat", "dog"), HOSTILE, tuple(f"class {at}" for at in range(30))])
-def test_the_page_needs_nothing_else_and_lets_nothing_through(tmp_path: Path, classes: tuple[str, ...]):
+def test_report_is_self_contained_under_a_strict_policy(tmp_path: Path, classes: tuple[str, ...]):
     names = [f"{HOSTILE[at % 5]}/{at}.jpg" for at in range(60)]
-    reader = page(made(tmp_path, classes, 60, names=names))
-    [policy] = [str(tag["content"]) for tag in reader.found("meta") if tag.get("http-equiv")]
+    reader = page(report_folder(tmp_path, classes, 60, names=names))
+    [policy] = [str(tag["content"]) for tag in reader.all("meta") if tag.get("http-equiv")]
     for tag in ("style", "script"):
         digest = base64.b64encode(hashlib.sha256(reader.raw[tag].encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in policy
@@ -73,72 +77,79 @@ def test_the_page_needs_nothing_else_and_lets_nothing_through(tmp_path: Path, cl
         assert not [name for name in attributes if name == "style" or name.startswith("on")]
         links = [str(attributes[name]) for name in ("src", "href", "xlink:href") if name in attributes]
         assert all(link.startswith(("data:image/jpeg;base64,", "#")) for link in links)
-    assert [tag.get("type") for tag in reader.found("script")] in ([None], ["application/json", None])
+    assert [tag.get("type") for tag in reader.all("script")] in ([None], ["application/json", None])
     assert not {"link", "iframe", "object", "base"} & {tag for tag, _ in reader.tags}
 
 
-def test_hostile_names_are_shown_as_they_are(tmp_path: Path):
-    reader = page(made(tmp_path, HOSTILE, 50))
+def test_report_escapes_hostile_names(tmp_path: Path):
+    reader = page(report_folder(tmp_path, HOSTILE, 50))
     for name in (HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[4]):
         assert name in reader.words
-    assert "49" not in [str(tag.get("data-value")) for tag in reader.found("td")]
+    assert "49" not in [str(tag.get("data-value")) for tag in reader.all("td")]
 
 
-def test_control_characters_and_lone_surrogates_are_written(tmp_path: Path):
-    subject = made(tmp_path, ("a\u202eb", "tab\tnull\x00"), names=[f"\u0007{at}\u2028.jpg" for at in range(40)])
-    text = write_report(replace(subject, data="data/\udcff"), explain=False).read_text(encoding="utf-8")
+def test_report_drops_control_characters_and_writes_lone_surrogates(tmp_path: Path):
+    subject = report_folder(
+        tmp_path, ("a\u202eb", "tab\tnull\x00"), names=[f"\u0007{at}\u2028.jpg" for at in range(40)]
+    )
+    text = replace(subject, data="data/\udcff").write().read_text(encoding="utf-8")
     assert not set(text) & {"\x00", "\x07", "\u202e", "\u2028"}
 
 
-def test_the_page_says_the_figures_as_they_are(tmp_path: Path):
-    subject = made(tmp_path, count=50, wrong=0.2)
-    figures = json.loads((tmp_path / "metrics.json").read_text())["validation"]
+def test_report_shows_the_metrics_of_metrics_json(tmp_path: Path):
+    subject = report_folder(tmp_path, count=50, wrong=0.2)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["validation"]
     words = page(subject).words
-    low, _ = figures["top1_interval"]
-    assert f"80.0 % of the 50 photos held out for validation are answered right (95 % interval {100 * low:.1f}" in words
-    assert f"{figures['log_loss']:.3f}" in words
-    assert f"{figures['brier']:.3f}" in words
-    assert f"{100 * figures['balanced_accuracy_interval'][0]:.1f} to" in words
-    assert "Answering “cat”, one of the largest classes, for every photo would get 50.0 %." in words
+    low, high = metrics["top1_interval"]
+    interval = f"95% CI {100 * low:.1f}–{100 * high:.1f}"
+    assert f"80.0% accuracy ({interval}) on the 50 images held out for validation." in words
+    assert f"{metrics['log_loss']:.3f}" in words
+    assert f"{metrics['brier']:.3f}" in words
+    assert f"{100 * metrics['balanced_accuracy_interval'][0]:.1f}–" in words
+    assert "The majority-class baseline, always predicting “cat”, reaches 50.0%." in words
     assert f"{np.log(2):.3f}" in words
     assert "top-5" not in words
-    recall = figures["per_class"]["dog"]["recall"]
-    assert f"{100 * recall:.1f} %" in words
+    assert f"{100 * metrics['per_class']['dog']['recall']:.1f}%" in words
 
 
-def test_a_share_of_photos_is_100_only_where_all_are_right(tmp_path: Path):
-    words = page(made(tmp_path, count=4000, wrong=1 / 4000)).words
-    assert "99.9 % of the 4,000 photos" in words
-    assert "100.0 % of the 4,000" not in words
+def test_report_rounds_to_100_percent_only_where_all_are_correct(tmp_path: Path):
+    words = page(report_folder(tmp_path, count=4000, wrong=1 / 4000)).words
+    assert "99.9% accuracy" in words
+    assert "100.0% accuracy" not in words
 
 
-def test_one_class_alone_has_figures(tmp_path: Path):
-    subject = made(tmp_path, count=1, wrong=0.0)
-    assert "-0.000" not in page(subject).words
+def test_report_of_a_single_image_has_no_negative_zero(tmp_path: Path):
+    assert "-0.000" not in page(report_folder(tmp_path, count=1, wrong=0.0)).words
 
 
-def test_a_classifier_that_may_be_no_better_than_guessing_is_said_to_be(tmp_path: Path):
-    assert "these photos do not tell whether the classifier does better" in page(made(tmp_path, wrong=0.5)).words
+def test_report_warns_of_a_classifier_no_better_than_the_baseline(tmp_path: Path):
+    words = page(report_folder(tmp_path, wrong=0.5)).words
+    assert "there are too few images to tell whether the classifier is better" in words
 
 
-def test_the_page_says_what_was_done(tmp_path: Path):
-    words = page(made(tmp_path)).words
-    told = ("tl finetune 'photos/my pets'", "ab" * 32, "resnet50, 23,587,712 parameters", "numpy 2.0")
-    told += (
-        "160 for training, 40 for validation (seed 7)",
+def test_report_says_how_the_run_was_made(tmp_path: Path):
+    words = page(report_folder(tmp_path)).words
+    for text in (
+        "tl finetune 'photos/my pets'",
+        "ab" * 32,
+        "resnet50, 23,587,712 parameters",
+        "numpy 2.0",
+        "160 training, 40 validation images (seed 7)",
         "truncated JPEG",
         "dog/<b>.jpg",
-        "copies of one photo",
-        "100 photos/s",
-        "BGR, less (103.939",
-    )
-    told += ("L2 0.01", "Temperature 1.250", "At most 1 % of photos are called unknown.", "3 photos are called unknown")
-    for said in told:
-        assert said in words, said
-    assert page(replace(made(tmp_path), command="tl report x")).words.count("tl report x") == 1
+        "copies of one image",
+        "100 images/s",
+        "BGR, minus (103.939",
+        "L2 0.01, chosen on 5 held-out folds",
+        "Temperature scaling with 1.250",
+        "At most 1% of images are called unknown.",
+        "3 images are called unknown",
+    ):
+        assert text in words, text
+    assert page(replace(report_folder(tmp_path), command="tl report x")).words.count("tl report x") == 1
 
 
-def test_headings_go_down_one_step_at_a_time_and_names_lead_somewhere(tmp_path: Path):
+def test_report_headings_links_and_labels_are_accessible(tmp_path: Path):
     reader = page(tuned(tmp_path / "run"))
     levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
@@ -152,105 +163,188 @@ def test_headings_go_down_one_step_at_a_time_and_names_lead_somewhere(tmp_path: 
         link = str(attributes.get("href") or "")
         assert not link.startswith("#") or link[1:] in names
     assert {"header", "nav", "main", "footer"} <= {tag for tag, _ in reader.tags}
-    assert all(tag.get("alt") for tag in reader.found("img"))
-    assert all(tag.get("scope") in ("row", "col") for tag in reader.found("th"))
+    assert all(tag.get("alt") for tag in reader.all("img"))
+    assert all(tag.get("scope") in ("row", "col") for tag in reader.all("th"))
 
 
-def test_right_and_wrong_have_signs_with_names(tmp_path: Path):
-    reader = page(made(tmp_path, count=20, wrong=0.1))
-    items = [tag for tag in reader.found("li") if "data-v" in tag]
+def test_report_marks_correct_and_wrong_with_named_signs(tmp_path: Path):
+    reader = page(report_folder(tmp_path, count=20, wrong=0.1))
+    items = [tag for tag in reader.all("li") if "data-v" in tag]
     assert [tag["data-v"] for tag in items] == ["wrong"] * 2 + ["right"] * 18
-    labels = [tag.get("aria-label") for tag in reader.found("svg") if "sign" in str(tag.get("class"))]
-    assert {"right", "wrong", "unknown"} == set(labels)
+    labels = [tag.get("aria-label") for tag in reader.all("svg") if "sign" in str(tag.get("class"))]
+    assert set(labels) == {"correct", "wrong", "unknown"}
 
 
-def test_what_is_missing_is_said_in_words(tmp_path: Path):
-    words = page(made(tmp_path / "all right", wrong=0)).words
-    assert "There is none: all 40 photos are answered right." in words
-    assert "No class is taken for another one." in words
-    assert "No photo is answered wrong." in words
+def test_report_says_what_is_missing(tmp_path: Path):
+    words = page(report_folder(tmp_path / "all correct", wrong=0)).words
+    assert "None: all 40 images are classified correctly." in words
+    assert "No class is confused with another." in words
+    assert "No image is classified wrong." in words
     assert "The backbone was not trained" in words
-    reader = page(made(tmp_path / "gone", photos=False))
-    assert "The photos cannot be read again from here" in reader.words
-    assert "photo cannot be read" in reader.words
-    assert not reader.found("img")
-    words = page(made(tmp_path / "empty class", [f"c{at}" for at in range(7)], 5, wrong=0.2)).words
-    assert "2 classes have no photos here: c5, c6." in words
-    assert "There is none" not in words
-    words = page(made(tmp_path / "all wrong", wrong=1)).words
-    assert "All 40 wrong photos; none is right." in words
+    reader = page(report_folder(tmp_path / "gone", images=False))
+    assert "The images cannot be read from here" in reader.words
+    assert "image cannot be read" in reader.words
+    assert not reader.all("img")
+    words = page(report_folder(tmp_path / "empty class", [f"c{at}" for at in range(7)], 5, wrong=0.2)).words
+    assert "2 classes have no images here: c5, c6." in words
+    assert "None: all" not in words
+    assert "All 40 wrong images; none is correct." in page(report_folder(tmp_path / "all wrong", wrong=1)).words
 
 
-def test_a_photo_that_is_damaged_or_gone_has_a_placeholder(tmp_path: Path):
-    subject = made(tmp_path, count=10)
+def test_report_has_a_placeholder_for_an_unreadable_image(tmp_path: Path):
+    subject = report_folder(tmp_path, count=10)
     dataset = subject.dataset
     assert dataset is not None
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a photo")
-    pictures = (tmp_path / "broken.jpg", tmp_path / "gone.jpg", *dataset.images[2:])
-    reader = page(replace(subject, dataset=replace(dataset, images=pictures)))
-    assert reader.words.count("photo cannot be read") >= 2
-    assert reader.found("img")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not an image")
+    images = (tmp_path / "broken.jpg", tmp_path / "gone.jpg", *dataset.images[2:])
+    reader = page(replace(subject, dataset=replace(dataset, images=images)))
+    assert reader.words.count("image cannot be read") >= 2
+    assert reader.all("img")
 
 
-def test_a_run_of_an_older_version_has_a_page(tmp_path: Path):
-    words = page(made(tmp_path, old=True)).words
-    assert "As answered (validation)" in words
-    assert "It was not asked which photos are unlike all training photos." in words
-    assert "Temperature" not in words.replace("temperature", "")
-    newer = page(made(tmp_path)).words
-    for said in re.findall(r"80\.0 %|calibration error [\d.]+ %, 40 photos", words):
-        assert said in newer
+def test_report_of_an_old_run_computes_what_it_lacks(tmp_path: Path):
+    words = page(report_folder(tmp_path, old=True)).words
+    assert "Confidence and accuracy (validation)" in words
+    assert "Images unlike all training images were not looked for." in words
+    assert "Temperature scaling" not in words
+    newer = page(report_folder(tmp_path)).words
+    for text in re.findall(r"80\.0%|calibration error [\d.]+%, 40 images", words):
+        assert text in newer
 
 
-def test_the_test_part_heads_the_page(tmp_path: Path):
-    words = page(made(tmp_path, parts=("validation", "test"))).words
-    assert "of the test part, which nothing was trained or chosen on" in words
-    assert "All below is about the test photos." in words
+def test_report_is_about_the_test_part_where_there_is_one(tmp_path: Path):
+    words = page(report_folder(tmp_path, parts=("validation", "test"))).words
+    assert "of the test part, which was used neither for training nor for any choice" in words
+    assert "Everything below is about the test images." in words
     assert "test/001.jpg" in words
     assert "validation/001.jpg" not in words
 
 
-def test_an_evaluation_says_what_was_left_out_and_against_whom(tmp_path: Path):
+def test_report_of_an_evaluation_names_left_out_images_and_the_other_run(tmp_path: Path):
     rival = {"sentence": "run b is better"}
-    subject = made(tmp_path, parts=("evaluation",), left_out={"that were trained on": 12}, against=rival)
+    subject = report_folder(tmp_path, parts=("evaluation",), left_out={"that were trained on": 12}, against=rival)
     words = page(replace(subject, command="tl evaluate photos/pets", data="photos/pets")).words
-    assert "Evaluation of a run ·" in words  # which was made before it was noted what was trained on
-    assert "of the 40 photos evaluated are answered right" in words
-    assert "Not scored: 12 photos that were trained on." in words
+    assert "Evaluation ·" in words  # made before evaluations recorded what was trained on
+    assert "on the 40 images evaluated." in words
+    assert "Not evaluated: 12 images that were trained on." in words
     assert "Run b is better." in words
     assert "tl evaluate photos/pets" in words
     assert "tl finetune 'photos/my pets'" in words
-    assert "Learning curves" not in words
+    assert "learning curves" not in words
 
 
-def test_an_evaluation_says_how_many_of_its_photos_were_trained_on(tmp_path: Path):
-    words = page(made(tmp_path / "some", parts=("evaluation",), trained_on=32)).words
-    assert "Evaluation of a run, photos that were trained on included" in words
-    assert "32 of the 40 photos were trained on: these figures do not tell how good the run is on others." in words
-    words = page(made(tmp_path / "none", parts=("evaluation",), trained_on=0)).words
-    assert "Evaluation of a run on photos it was not trained on" in words
-    assert "do not tell how good" not in words
+def test_report_of_an_evaluation_warns_of_images_trained_on(tmp_path: Path):
+    words = page(report_folder(tmp_path / "some", parts=("evaluation",), trained_on=32)).words
+    assert "Evaluation, training images included" in words
+    assert "The run was trained on 32 of the 40 images: its accuracy on new images will be lower." in words
+    words = page(report_folder(tmp_path / "none", parts=("evaluation",), trained_on=0)).words
+    assert "Evaluation on images not trained on" in words
+    assert "will be lower" not in words
 
 
-def test_photos_of_classes_the_run_does_not_know_are_counted(tmp_path: Path):
-    subject = made(tmp_path)
+def test_report_counts_images_of_foreign_classes(tmp_path: Path):
+    subject = report_folder(tmp_path)
     table = tmp_path / "predictions.csv"
     table.write_text(table.read_text().replace("validation,cat", "validation,bird", 1))
-    assert "1 photo of classes that this run does not know is left out" in page(subject).words
+    assert "1 image of classes that this run does not know is left out" in page(subject).words
 
 
-def test_learning_curves_follow_the_page(tmp_path: Path):
-    text = compose(tuned(tmp_path / "run"), explain=False)
+def test_report_draws_learning_curves_in_the_colours_of_the_page(tmp_path: Path):
+    text = tuned(tmp_path / "run").compose()
     plots = re.findall(r'<svg class="plot".*?</svg>', text, re.DOTALL)
     assert len(plots) == 3
     for plot in plots:
         assert "var(--own)" in plot or "var(--other)" in plot
         assert "var(--quiet)" in plot
         assert not re.search(r"style=|<style|#[0-9a-f]{6}\"|http://(?!www\.w3\.org)", plot)
-    assert "The tuned network is kept" in text
-    assert "31.5 photos/s in training" in text
+    assert "31.5 images/s in training" in text
 
 
-def test_the_same_run_gives_the_same_page(tmp_path: Path):
+def test_report_is_reproducible(tmp_path: Path):
     subject = tuned(tmp_path / "run")
-    assert compose(subject, explain=False) == compose(subject, explain=False)
+    assert subject.compose() == subject.compose()
+
+
+_HEADER = "path,split,label,predicted,confidence,confidence_of_label\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("metrics.json", "{"),
+        ("metrics.json", "[]"),
+        ("metrics.json", '{"seconds": {}}'),
+        ("metrics.json", '{"validation": {"top1": "<b>", "top1_interval": [0, 1], "count": 1}}'),
+        ("metrics.json", '{"validation": {"top1": 1, "top1_interval": [0], "count": 1}}'),
+        ("predictions.csv", "path,split\na,validation\n"),
+        ("predictions.csv", f"{_HEADER}a,validation,cat,cat,nan,0\n"),
+        ("predictions.csv", f"{_HEADER}a,validation,cat,cat,9,0\n"),
+        ("predictions.csv", "split,label,predicted,confidence,confidence_of_label,path\nvalidation,cat,cat,1,1\n"),
+        ("predictions.csv", None),
+        ("strengths.csv", "strength,held_out_log_loss,held_out_top1\nmuch,0,0\n"),
+    ],
+)
+def test_report_of_a_damaged_folder_is_refused_in_one_line(tmp_path: Path, file: str, content: str | None):
+    subject = report_folder(tmp_path)
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(RunError, match="damaged, its report cannot be made") as caught:
+        subject.write()
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("*report.html*"))
+
+
+def test_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    subject = report_folder(tmp_path)
+    target = subject.write()
+    old = target.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(StorageError, match=r"report\.html.* cannot be written: no space left"):
+        replace(subject, data="other").write()
+    assert target.read_bytes() == old
+    assert not list(tmp_path.glob(".report*"))
+
+
+def test_report_of_large_images_stays_below_its_limit(tmp_path: Path):
+    classes = [f"class {at:03}" for at in range(100)]
+    subject = report_folder(tmp_path, classes, 1200, wrong=0.4, side=200)  # noise, which no JPEG makes small
+    text = subject.write().read_bytes()
+    assert 2_000_000 < len(text) < MOST_BYTES
+    reader = Reader(text.decode())
+    items = [tag for tag in reader.all("li") if "data-v" in tag]
+    assert 100 < len(items) < 450
+    assert len({tag["data-t"] for tag in items}) == 100
+    assert f"{sum(tag['data-v'] == 'wrong' for tag in items)} of 480 wrong images" in reader.words
+    [cells] = re.findall(r'id="map-cells">(.*?)</script>', text.decode(), re.DOTALL)
+    matrix = json.loads(cells)
+    assert matrix["names"] == classes
+    assert sum(sum(row[1::2]) for row in matrix["cells"]) == 1200
+
+
+def test_report_of_very_many_classes_has_no_matrix(tmp_path: Path):
+    words = page(report_folder(tmp_path, [f"c{at}" for at in range(300)], 600)).words
+    assert "With 300 classes the squares of a matrix would be too small to see" in words
+
+
+def test_report_explains_the_worst_errors_with_the_runs_own_network(tmp_path: Path, tiny_run: Path, shapes: Path):
+    run, dataset = load_run(tiny_run), load(str(shapes))
+    subject = report_folder(tmp_path, run.classes, 12, names=list(dataset.names[:12]), wrong=0.3)
+    reader = page(replace(subject, run=run, dataset=dataset), gradcam=True)
+    heatmaps = [tag for tag in reader.all("img") if str(tag["alt"]).startswith("The same with the evidence for")]
+    assert len(heatmaps) == 4
+    assert len({tag["src"] for tag in heatmaps}) == 4
+    assert "the evidence for the wrong class (Grad-CAM)" in reader.words
+
+
+def test_report_without_the_network_says_why_there_are_no_heat_maps(tmp_path: Path):
+    subject = report_folder(tmp_path)
+    damaged = replace(subject.run, manifest={**subject.run.manifest, "files": {"trunk.bin": "0"}})
+    words = page(replace(subject, run=damaged), gradcam=True).words
+    assert "The heat maps are missing" in words
+    assert "trunk.bin cannot be read" in words

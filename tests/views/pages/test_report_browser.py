@@ -1,4 +1,4 @@
-"""The report page in a real browser: filter, keyboard, map, sorting, both colour schemes, telephone, no script."""
+"""The report in a real browser."""
 
 import re
 import shutil
@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.reports import made
-from tl.views.pages.report.report import write_report
+from support.reports import report_folder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 NAMES = ("고양이", "<b>dog</b>", "a_class_name_without_any_space_" * 4)
@@ -48,8 +47,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     forty = [f"class {at:02}" for at in range(40)]
     return {
-        "few": write_report(made(folder / "few", NAMES, 30, wrong=0.3), explain=False),
-        "many": write_report(made(folder / "many", forty, 410, wrong=0.3), explain=False),
+        "few": report_folder(folder / "few", NAMES, 30, wrong=0.3).write(),
+        "many": report_folder(folder / "many", forty, 410, wrong=0.3).write(),
     }
 
 
@@ -67,16 +66,16 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, pages: dict[str, Path]) -> Iterator[Open]:
-    """Open a report; at the end nothing may have been complained about or asked for."""
-    contexts, complaints, requests = [], [], []
+    """Open a report; at the end there must be no error on the console and no request."""
+    contexts, errors, requests = [], [], []
 
     def go(name: str = "few", width: int = 1280, scheme: str = "light", script: bool = True) -> Any:
         looks = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
         context = browser.new_context(**looks, java_script_enabled=script)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(pages[name].as_uri())
         return page
@@ -84,32 +83,32 @@ def visit(browser: Any, pages: dict[str, Path]) -> Iterator[Open]:
     yield go
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert errors == []
     assert {url.split(":")[0] for url in requests} <= {"file", "data"}
     assert sum(url.startswith("file:") for url in requests) == len(contexts)
 
 
 def shown(page: Any) -> list[dict[str, str]]:
-    """The data of the photos that can be seen."""
+    """The data of the images that are visible."""
     found: list[dict[str, str]] = page.eval_on_selector_all(
         "#tiles > li", "tiles => tiles.filter((tile) => tile.checkVisibility()).map((tile) => ({...tile.dataset}))"
     )
     return found
 
 
-def test_the_filter_shows_what_is_asked_for(visit: Open):
+def test_filter_shows_matching_images(visit: Open):
     page = visit()
     assert len(shown(page)) == 30
-    page.get_by_label("Verdict").select_option("wrong")
+    page.get_by_label("Result").select_option("wrong")
     assert {tile["v"] for tile in shown(page)} == {"wrong"}
     assert len(shown(page)) == 9
     page.get_by_label("True class").select_option(label="<b>dog</b>")
     assert {(tile["v"], tile["t"]) for tile in shown(page)} == {("wrong", "1")}
-    page.get_by_label("Answer").select_option("1")
+    page.get_by_label("Predicted class").select_option("1")
     assert shown(page) == []
-    assert page.locator("#found").inner_text() == "No photo on this page is like that."
+    assert page.locator("#shown").inner_text() == "No image on this page matches."
     page.get_by_role("button", name="Show all").click()
-    page.get_by_text("30 of 30 photos").wait_for()
+    page.get_by_text("30 of 30 images").wait_for()
     page.get_by_label("Confidence from").fill("70")
     page.get_by_label("Confidence to").fill("80")
     found = shown(page)
@@ -118,31 +117,31 @@ def test_the_filter_shows_what_is_asked_for(visit: Open):
     page.get_by_label("Confidence from").fill("90")  # beyond the other end: the two are taken as they stand
     assert all(80 <= float(tile["c"]) <= 90 for tile in shown(page))
     page.get_by_role("button", name="Show all").click()
-    page.get_by_text("30 of 30 photos").wait_for()
-    page.get_by_label("Verdict").select_option("unknown")
+    page.get_by_text("30 of 30 images").wait_for()
+    page.get_by_label("Result").select_option("unknown")
     assert {tile["u"] for tile in shown(page)} == {"1"}
 
 
-def test_the_filter_works_by_keyboard_alone(visit: Open):
+def test_filter_works_with_the_keyboard(visit: Open):
     page = visit()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     assert page.locator(".skip").bounding_box()["y"] >= 0
-    page.get_by_label("Verdict").focus()
+    page.get_by_label("Result").focus()
     page.keyboard.press("ArrowDown")
     assert {tile["v"] for tile in shown(page)} == {"right"}
     page.keyboard.press("Tab")
     for _ in range(65):
         page.keyboard.press("ArrowRight")
-    assert page.locator("#from-said").inner_text().split() == ["65", "%"]
+    assert page.locator("#from-said").inner_text() == "65%"
     assert all(float(tile["c"]) >= 65 for tile in shown(page))
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.get_by_text("30 of 30 photos").wait_for()
+    page.get_by_text("30 of 30 images").wait_for()
 
 
-def test_every_stop_of_the_keyboard_can_be_seen_and_has_a_name(visit: Open):
+def test_every_tab_stop_is_visible_and_named(visit: Open):
     page = visit("many")
     stops = []
     for _ in range(80):
@@ -160,45 +159,45 @@ def test_every_stop_of_the_keyboard_can_be_seen_and_has_a_name(visit: Open):
     assert [stop for stop in stops if stop[0] != "BODY" and not (stop[1] and stop[2] != "none")] == []
 
 
-def test_long_galleries_come_in_steps(visit: Open):
+def test_gallery_grows_in_steps(visit: Open):
     page = visit("many")
     assert len(shown(page)) == 60
     page.get_by_role("button", name="Show 60 more").click()
     assert len(shown(page)) == 120
     assert page.evaluate("document.activeElement === document.querySelectorAll('#tiles > li')[60]")
-    page.get_by_label("Verdict").select_option("right")
+    page.get_by_label("Result").select_option("right")
     assert len(shown(page)) == 60
 
 
-def test_the_map_tells_its_squares_to_pointer_and_keyboard(visit: Open):
+def test_confusion_map_works_with_pointer_and_keyboard(visit: Open):
     page = visit("many")
     chart = page.locator("#map")
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     step = box["width"] / 40
     page.mouse.move(box["x"] + 3.5 * step, box["y"] + 2.5 * step)
-    assert re.match(r"✗ true: class 02, answered: class 03 – 4 of 11 photos \(36\.4\s%\)", page.inner_text("#cell"))
+    assert re.match(r"✗ true: class 02, predicted: class 03 – 4 of 11 images \(36\.4%\)", page.inner_text("#cell"))
     page.mouse.move(box["x"] + 2.5 * step, box["y"] + 2.5 * step)
-    assert page.inner_text("#cell").startswith("✓ true: class 02, answered: class 02 – 7 of 11")
+    assert page.inner_text("#cell").startswith("✓ true: class 02, predicted: class 02 – 7 of 11")
     chart.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Shift+ArrowRight")
-    assert page.inner_text("#cell").startswith("true: class 03, answered: class 12 – 0 of 11 photos")
+    assert page.inner_text("#cell").startswith("true: class 03, predicted: class 12 – 0 of 11 images")
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    assert {(tile["t"], tile["a"]) for tile in shown(page)} == {("3", "4")}
+    assert {(tile["t"], tile["p"]) for tile in shown(page)} == {("3", "4")}
     assert page.evaluate("document.activeElement.name") == "truth"
 
 
-def test_a_pair_leads_to_its_photos(visit: Open):
+def test_confused_pair_leads_to_its_images(visit: Open):
     page = visit()
-    page.get_by_role("button", name="show below 고양이 answered as <b>dog</b>").click()
-    assert {(tile["t"], tile["a"]) for tile in shown(page)} == {("0", "1")}
+    page.get_by_role("button", name="show below 고양이 predicted as <b>dog</b>").click()
+    assert {(tile["t"], tile["p"]) for tile in shown(page)} == {("0", "1")}
     assert page.get_by_label("True class").evaluate("field => field.selectedOptions[0].text") == "고양이"
 
 
-def test_tables_sort_by_keyboard_and_say_so(visit: Open):
+def test_tables_sort_with_the_keyboard(visit: Open):
     page = visit("many")
     table = page.locator("table.sorts").first
 
@@ -224,7 +223,7 @@ def test_tables_sort_by_keyboard_and_say_so(visit: Open):
 
 
 @pytest.mark.parametrize("name", ["few", "many"])
-def test_nothing_is_wider_than_a_telephone(visit: Open, name: str):
+def test_page_fits_a_phone(visit: Open, name: str):
     page = visit(name, width=360)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     beyond = page.evaluate(
@@ -237,7 +236,7 @@ def test_nothing_is_wider_than_a_telephone(visit: Open, name: str):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["few", "many"])
-def test_every_text_stands_out(visit: Open, name: str, scheme: str):
+def test_text_has_enough_contrast(visit: Open, name: str, scheme: str):
     page = visit(name, scheme=scheme)
     page.eval_on_selector_all("details", "all => all.forEach((one) => { one.open = true; })")
     ratio, text = page.evaluate(CONTRAST)
@@ -246,7 +245,7 @@ def test_every_text_stands_out(visit: Open, name: str, scheme: str):
     assert dark == (scheme == "dark")
 
 
-def test_photos_are_pictures_and_signs_are_drawn(visit: Open):
+def test_images_and_signs_are_drawn(visit: Open):
     page = visit()
     sizes = page.eval_on_selector_all("#tiles img", "all => all.map((one) => one.naturalWidth)")
     assert len(sizes) == 30
@@ -255,7 +254,7 @@ def test_photos_are_pictures_and_signs_are_drawn(visit: Open):
     assert stroke == "rgb(255, 255, 255)"
 
 
-def test_without_script_all_photos_are_there_and_no_idle_controls(visit: Open):
+def test_page_without_script_shows_all_images_and_no_controls(visit: Open):
     page = visit("many", script=False)
     seen = page.locator("#tiles > li")
     assert seen.count() > 60

@@ -1,95 +1,89 @@
-"""An assessment becomes the lines that a terminal shows: figures, weakest classes, pairs most often confused."""
+"""Show the result of `tl evaluate` and of `tl bench` in a terminal."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from tl.engines.timing import Timing
-from tl.evaluation.metrics import ClassFigures, Metrics, Proportion, confusion, most_confused
-from tl.text import number
-from tl.views.terminal.tables import cut, one_line, padded, percent, plural, shortened
-from tl.workflows.evaluate import Assessment
+from tl.evaluation.metrics import ClassFigures, Estimate, Metrics, Proportion, confusion, most_confused
+from tl.prediction.evaluation import Evaluation
+from tl.text import count, interval, number, one_line, percent
+from tl.views.terminal.tables import cut, padded, shortened
 
 _CLASSES = 8  # in the table; of more, the weakest
 _PAIRS = 5
-_NAME = 34  # columns of a class name
-_RUN = 60  # of a run's
+_CLASS_NAME, _RUN_NAME = 34, 60  # columns
 
 
-def lines(made: Assessment) -> Iterator[tuple[str, str]]:
-    """Topic and text of each line."""
-    score = made.score
-    for reason, count in made.left_out.items():
-        yield "left out", f"{_photos(count)} {reason}"
-    trained = f", {made.trained_on:,} trained on" if made.trained_on else ""
-    yield "top-1", f"{_proportion(score.top1)}, on {_photos(score.count)}{trained}"
-    if made.trained_on:
-        yield "", "such figures do not tell how good it is on other photos"
-    if score.top5 is not None:
-        yield "top-5", _proportion(score.top5)
-    yield from _figures(score)
-    if made.predictions.unknown is not None:
-        strange = int(made.predictions.is_unknown.sum())
-        verb = "is" if strange == 1 else "are"
-        yield "unknown", f"{_photos(strange)} {verb} unlike all training photos ({made.predictions.unknown.sentence})"
-    yield from _per_class(made)
-    yield from _confused(made)
-    if made.comparison is not None:
-        yield "against", made.comparison.sentence(shortened(made.against, _RUN), shortened(made.run.name, _RUN))
+def lines(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    """Topic and text of each line: metrics, classes, most confused pairs, and the other run."""
+    metrics, predictions = evaluation.metrics, evaluation.predictions
+    for reason, number_left_out in evaluation.left_out.items():
+        yield "left out", f"{count(number_left_out, 'image')} {reason}"
+    part = f"{evaluation.held_out} " if evaluation.held_out else ""
+    yield "accuracy", f"{_estimate(metrics.top1)} on {count(metrics.count, f'{part}image')}"
+    if evaluation.trained_on:
+        yield "", f"{evaluation.trained_on:,} of them trained on: accuracy on new images will be lower"
+    if metrics.top5 is not None:
+        yield "top-5", _estimate(metrics.top5)
+    yield from _other_metrics(metrics)
+    if predictions.unknown is not None:
+        unlike = int(predictions.is_unknown.sum())
+        verb = "is" if unlike == 1 else "are"
+        yield "unknown", f"{count(unlike, 'image')} {verb} unlike all training images ({predictions.unknown.sentence})"
+    yield from _classes(evaluation)
+    yield from _confused(evaluation)
+    if evaluation.comparison is not None:
+        names = (shortened(name, _RUN_NAME) for name in (evaluation.against, evaluation.run.name))
+        yield "against", evaluation.comparison.sentence(*names)
 
 
-def _figures(score: Metrics) -> Iterator[tuple[str, str]]:
-    low, high = score.log_loss_interval
-    yield "balanced", f"accuracy {_share(score.balanced_accuracy)}, macro F1 {_share(score.macro_f1)}"
-    yield "log-loss", f"{score.log_loss:.3f} ({low:.3f} to {high:.3f}), Brier {_number(score.brier)}"
-    yield "calibration", f"expected error {_number(score.calibration_error)}: how far confidence is from accuracy"
+def _other_metrics(metrics: Metrics) -> Iterator[tuple[str, str]]:
+    low, high = metrics.log_loss_interval
+    yield "balanced", f"accuracy {_estimate(metrics.balanced_accuracy)}"
+    yield "macro F1", _estimate(metrics.macro_f1)
+    yield "log-loss", f"{metrics.log_loss:.3f} (95% CI {low:.3f}–{high:.3f})"
+    yield "Brier score", _decimal(metrics.brier)
+    yield "calibration", f"expected calibration error {_decimal(metrics.calibration_error)}"
 
 
-def _per_class(made: Assessment) -> Iterator[tuple[str, str]]:
-    classes = [(name, figures) for name, figures in zip(made.run.classes, made.score.per_class, strict=True)]
+def _classes(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    classes = zip(evaluation.run.classes, evaluation.metrics.per_class, strict=True)
     present = [item for item in classes if item[1].support]
     weakest = sorted(present, key=lambda item: item[1].recall.value)[:_CLASSES]
-    shown = present if len(present) <= _CLASSES else weakest
+    many = len(present) > _CLASSES
     yield "", ""
-    yield "classes" if len(present) <= _CLASSES else "weakest", f"{'':<{_NAME}}recall precision    F1 photos"
-    for name, figures in shown:
-        yield "", _row(name, figures)
+    yield "weakest" if many else "classes", f"{'':<{_CLASS_NAME}}recall precision     F1 images"
+    for name, figures in weakest if many else present:
+        yield "", _class_row(name, figures)
 
 
-def _row(name: str, figures: ClassFigures) -> str:
-    cells = (percent(figures.recall.value), percent(figures.precision.value), percent(figures.f1.value))
-    return f"{padded(_short(name), _NAME)}{cells[0]:>6}{cells[1]:>10}{cells[2]:>6}{figures.support:>7,}"
+def _class_row(name: str, figures: ClassFigures) -> str:
+    recall, precision, f1 = (percent(value.value) for value in (figures.recall, figures.precision, figures.f1))
+    return f"{padded(_short(name), _CLASS_NAME)}{recall:>6}{precision:>10}{f1:>7}{figures.support:>7,}"
 
 
-def _confused(made: Assessment) -> Iterator[tuple[str, str]]:
-    names = made.run.classes
-    matrix = confusion(made.dataset.labels, made.predictions.probabilities.argmax(axis=1), len(names))
+def _confused(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    names, predictions = evaluation.run.classes, evaluation.predictions
+    matrix = confusion(predictions.labels, predictions.probabilities.argmax(axis=1), len(names))
     pairs = most_confused(matrix, _PAIRS)
     yield "", ""
     if not pairs:
-        yield "confused", "none: every photo got its own class"
+        yield "confused", "none: all images are classified correctly"
     for at, pair in enumerate(pairs):
-        said = f"{_short(names[pair.truth])} answered {_short(names[pair.answer])}"
-        yield "confused" if not at else "", f"{said}: {_photos(pair.count)}, {100 * pair.share:.0f} % of its class"
+        classes = f"{_short(names[pair.truth])} predicted as {_short(names[pair.answer])}"
+        images = f"{count(pair.count, 'image')}, {percent(pair.share, 0)} of its class"
+        yield ("" if at else "confused"), f"{classes}: {images}"
 
 
 def _short(name: str) -> str:
-    return cut(one_line(name), _NAME - 1)
+    return cut(one_line(name), _CLASS_NAME - 1)
 
 
-def _photos(count: int) -> str:
-    return f"{count:,} {plural(count, 'photo')}"
+def _estimate(figure: Proportion | Estimate) -> str:
+    return f"{percent(figure.value)} ({interval(figure.low, figure.high)})"
 
 
-def _proportion(share: Proportion) -> str:
-    return f"{percent(share.value)} % (95 % interval {100 * share.low:.1f} to {100 * share.high:.1f})"
-
-
-def _share(figure: Any) -> str:
-    return f"{percent(figure.value)} % ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
-
-
-def _number(figure: Any) -> str:
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+def _decimal(figure: Estimate) -> str:
+    return f"{figure.value:.3f} (95% CI {figure.low:.3f}–{figure.high:.3f})"
 
 
 _TIMING_COLUMNS = (9, 5, 8, 8, 8, 8, 8, 6)  # characters

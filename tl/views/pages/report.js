@@ -4,29 +4,29 @@
   const form = byId("filter");
   const field = (name) => form.elements[name];
 
-  // the photos that a reader asks for
+  // the filter of the images
   const tiles = [...document.querySelectorAll("#tiles > li")];
-  const AT_ONCE = 60; // so that a telephone has not to draw hundreds
+  const AT_ONCE = 60; // so that a phone need not draw hundreds
   const more = byId("more");
   let limit = AT_ONCE;
   function filter() {
     const [from, to] = [Number(field("from").value), Number(field("to").value)].sort((a, b) => a - b);
-    byId("from-said").textContent = `${field("from").value}\u00a0%`;
-    byId("to-said").textContent = `${field("to").value}\u00a0%`;
-    const [truth, answer, verdict] = ["truth", "answer", "verdict"].map((name) => field(name).value);
-    let found = 0;
+    byId("from-said").textContent = `${field("from").value}%`;
+    byId("to-said").textContent = `${field("to").value}%`;
+    const [truth, predicted, verdict] = ["truth", "predicted", "verdict"].map((name) => field(name).value);
+    let matches = 0;
     for (const tile of tiles) {
-      const { t, a, v, u, c } = tile.dataset;
-      const asked = (!truth || t === truth) && (!answer || a === answer) && Number(c) >= from && Number(c) <= to &&
+      const { t, p, v, u, c } = tile.dataset;
+      const matching = (!truth || t === truth) && (!predicted || p === predicted) && Number(c) >= from && Number(c) <= to &&
         (!verdict || v === verdict || (verdict === "unknown" && u === "1"));
-      found += asked;
-      tile.hidden = !asked || found > limit;
+      matches += matching;
+      tile.hidden = !matching || matches > limit;
     }
-    more.hidden = found <= limit;
-    more.textContent = `Show ${Math.min(AT_ONCE, found - limit)} more`;
-    const first = found > limit ? `, the first ${limit} shown` : "";
-    byId("found").textContent = found
-      ? `${found} of ${tiles.length} photos${first}` : "No photo on this page is like that.";
+    more.hidden = matches <= limit;
+    more.textContent = `Show ${Math.min(AT_ONCE, matches - limit)} more`;
+    const first = matches > limit ? `, the first ${limit} shown` : "";
+    byId("shown").textContent = matches
+      ? `${matches} of ${tiles.length} images${first}` : "No image on this page matches.";
   }
   function again() {
     limit = AT_ONCE;
@@ -47,20 +47,20 @@
     });
     filter();
   }
-  function ask(truth, answer) {
+  function select(truth, predicted) {
     field("verdict").value = "";
     field("from").value = 0;
     field("to").value = 100;
     field("truth").value = truth;
-    field("answer").value = answer;
+    field("predicted").value = predicted;
     again();
     byId("photos").scrollIntoView();
     field("truth").focus({ preventScroll: true });
   }
   for (const button of document.querySelectorAll("button[data-truth]")) {
-    const there = ({ dataset: { t, a } }) => t === button.dataset.truth && a === button.dataset.answer;
+    const there = ({ dataset: { t, p } }) => t === button.dataset.truth && p === button.dataset.predicted;
     button.hidden = !tiles.some(there);
-    button.addEventListener("click", () => ask(button.dataset.truth, button.dataset.answer));
+    button.addEventListener("click", () => select(button.dataset.truth, button.dataset.predicted));
   }
 
   // tables whose columns sort
@@ -96,29 +96,29 @@
   if (map) {
     const { names, cells } = JSON.parse(byId("map-cells").textContent);
     const cursor = map.querySelector(".cursor");
-    const at = { truth: 0, answer: 0 };
+    const at = { truth: 0, predicted: 0 };
     const totals = cells.map((row) => row.reduce((sum, value, place) => sum + (place % 2 ? value : 0), 0));
-    const counted = (truth, answer) => {
+    const counted = (truth, predicted) => {
       for (let place = 0; place < cells[truth].length; place += 2) {
-        if (cells[truth][place] === answer) return cells[truth][place + 1];
+        if (cells[truth][place] === predicted) return cells[truth][place + 1];
       }
       return 0;
     };
     const show = () => {
-      const { truth, answer } = at;
-      const photos = counted(truth, answer);
-      const share = totals[truth] ? ` (${(100 * photos / totals[truth]).toFixed(1)}\u00a0%)` : "";
-      const sign = truth === answer ? "✓ " : photos ? "✗ " : "";
-      cursor.setAttribute("x", answer);
+      const { truth, predicted } = at;
+      const images = counted(truth, predicted);
+      const fraction = totals[truth] ? ` (${(100 * images / totals[truth]).toFixed(1)}%)` : "";
+      const sign = truth === predicted ? "✓ " : images ? "✗ " : "";
+      cursor.setAttribute("x", predicted);
       cursor.setAttribute("y", truth);
       cursor.removeAttribute("hidden");
       byId("cell").textContent =
-        `${sign}true: ${names[truth]}, answered: ${names[answer]} – ${photos} of ${totals[truth]} photos${share}`;
+        `${sign}true: ${names[truth]}, predicted: ${names[predicted]} – ${images} of ${totals[truth]} images${fraction}`;
     };
     const point = (event) => {
       const box = map.getBoundingClientRect();
       const place = (from, length) => Math.min(names.length - 1, Math.max(0, Math.floor(names.length * from / length)));
-      at.answer = place(event.clientX - box.left, box.width);
+      at.predicted = place(event.clientX - box.left, box.width);
       at.truth = place(event.clientY - box.top, box.height);
       show();
     };
@@ -132,11 +132,11 @@
         const step = event.shiftKey ? 10 : 1;
         const [down, across] = moves[event.key];
         at.truth = Math.min(last, Math.max(0, at.truth + step * down));
-        at.answer = Math.min(last, Math.max(0, at.answer + step * across));
+        at.predicted = Math.min(last, Math.max(0, at.predicted + step * across));
       } else if (event.key === "Home") {
-        at.answer = at.truth;
-      } else if (event.key === "Enter" && tiles.some(({ dataset: { t, a } }) => +t === at.truth && +a === at.answer)) {
-        ask(String(at.truth), String(at.answer));
+        at.predicted = at.truth;
+      } else if (event.key === "Enter" && tiles.some(({ dataset: { t, p } }) => +t === at.truth && +p === at.predicted)) {
+        select(String(at.truth), String(at.predicted));
       } else {
         return;
       }

@@ -1,0 +1,275 @@
+"""The charts of a report: reliability diagrams, the confusion matrix, and learning curves as SVG."""
+
+import io
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.evaluation.metrics import confusion, proportion
+from tl.learning.calibration import BINS, bins_of
+from tl.text import count, percent
+from tl.views.pages.report_scores import PredictionTable, range_text, short_name
+from tl.views.pictures.augmented import OTHER, OWN
+from tl.views.pictures.charts import RULE, colour_code, learning_curves
+from tl.views.pictures.grid import INK, QUIET
+from tl.views.terminal.runs import History
+
+# reliability diagrams, in the units of the drawing
+
+LEFT, TOP, WIDTH, HEIGHT = 46.0, 10.0, 264.0, 200.0
+STRIP = 34.0  # below, how many images a bin has
+GEOMETRY = {"left": LEFT, "top": TOP, "width": WIDTH, "height": HEIGHT, "strip": STRIP}
+
+
+@dataclass(frozen=True)
+class DiagramBin:
+    """A bin of a reliability diagram, in the units of the drawing, and as text."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    radius: float
+    left: float
+    width: float
+    height: float
+    range: str
+    photos: int
+    confidence: str
+    accuracy: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class ReliabilityDiagram:
+    """A reliability diagram: what it shows, its calibration error as text, its bins that have images."""
+
+    name: str
+    title: str
+    summary: str
+    bins: tuple[DiagramBin, ...]
+
+
+def reliability_diagram(name: str, title: str, figures: Mapping[str, Any]) -> ReliabilityDiagram:
+    """A diagram from its figures in metrics.json."""
+    counts = [int(number) for number in figures["counts"]]
+    edges = [float(edge) for edge in figures["edges"]]
+    if len(edges) != len(counts) + 1:
+        raise ValueError("a reliability diagram's edges do not match its bins")
+    columns = zip(itertools.pairwise(edges), counts, figures["confidence"], figures["accuracy"], strict=True)
+    most = max([1, *counts])
+    bins = tuple(
+        _bin(ends, images, float(confidence), float(accuracy), most=most)
+        for ends, images, confidence, accuracy in columns
+        if images
+    )
+    error = figures.get("error")
+    summary = f"calibration error {percent(None if error is None else float(error))}, {count(sum(counts), 'image')}"
+    return ReliabilityDiagram(name, title, summary, bins)
+
+
+def reliability_of(table: PredictionTable) -> dict[str, Any]:
+    """The figures of a diagram from the predictions, for runs whose metrics.json has none."""
+    place = bins_of(table.confidence)
+    images = np.bincount(place, minlength=BINS)
+    sums = [np.bincount(place, values, BINS) for values in (table.confidence, table.correct.astype(np.float64))]
+    confidence, accuracy = (np.divide(values, images, out=np.zeros(BINS), where=images > 0) for values in sums)
+    error = float(np.sum(np.abs(confidence - accuracy) * images) / images.sum()) if images.sum() else None
+    return {
+        "error": error,
+        "edges": (np.arange(BINS + 1) / BINS).tolist(),
+        "counts": images.tolist(),
+        "confidence": confidence.tolist(),
+        "accuracy": accuracy.tolist(),
+    }
+
+
+def _bin(ends: tuple[float, float], images: int, confidence: float, accuracy: float, *, most: int) -> DiagramBin:
+    wilson = proportion(round(accuracy * images), images)
+    return DiagramBin(
+        x=_across(confidence),
+        y=_down(accuracy),
+        low=_down(wilson.low),
+        high=_down(wilson.high),
+        radius=4.5,
+        left=_across(ends[0]) + 1,
+        width=WIDTH * (ends[1] - ends[0]) - 2,
+        height=max(1.0, (STRIP - 4) * images / most),
+        range=range_text(ends),
+        photos=images,
+        confidence=percent(confidence),
+        accuracy=percent(accuracy),
+        interval=range_text((wilson.low, wilson.high)),
+    )
+
+
+def _across(fraction: float) -> float:
+    return LEFT + WIDTH * min(max(fraction, 0.0), 1.0)
+
+
+def _down(fraction: float) -> float:
+    return TOP + HEIGHT * (1 - min(max(fraction, 0.0), 1.0))
+
+
+# learning curves
+
+_PANEL = (4.6, 3.0)  # inches of a curve's drawing; on a phone it is as wide as the screen
+_ROOM = (0.125, 0.15, 0.86, 0.68)  # of it for the axes
+
+
+@dataclass(frozen=True)
+class CurveDrawing:
+    """A drawing of matplotlib as SVG in the colours of the page, and its title."""
+
+    title: str
+    svg: str
+
+
+def curve_drawings(history: History) -> list[CurveDrawing]:
+    """The panels of the learning curves, each a drawing of its own, so that they stack on a narrow page."""
+    import matplotlib as mpl
+
+    # real text, in the fonts of the page; the salt makes the same run the same page
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tl"}):
+        figure: Any = learning_curves(history)
+        for line in list(figure.texts):  # the page shows them itself
+            line.remove()
+        figure.set_size_inches(*_PANEL)
+        figure.set_layout_engine("none")
+        return [_draw_alone(figure, at) for at in range(len(figure.axes))]
+
+
+def _draw_alone(figure: Any, at: int) -> CurveDrawing:
+    """One panel of the figure."""
+    for place, other in enumerate(figure.axes):
+        other.set_visible(place == at)
+    axes = figure.axes[at]
+    axes.set_position(_ROOM)
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return CurveDrawing(str(axes.get_title(loc="left")), _inline(svg.getvalue(), f"curve-{at}"))
+
+
+def _inline(svg: str, name: str) -> str:
+    """The drawing as part of a page: colours from the page, unique ids, styles as attributes.
+
+    The page's strict policy allows no `style`, and its own colours change with light and dark.
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg).replace("url(#", f"url(#{name}-")
+    svg = re.sub(r' style="([^"]*)"', lambda match: "".join(_attributes(match[1])), svg)
+    for colour, variable in ((INK, "ink"), (QUIET, "quiet"), (RULE, "rule"), (OWN, "own"), (OTHER, "other")):
+        svg = svg.replace(f'"{colour_code(colour)}"', f'"var(--{variable})"')
+    head = f'<svg class="plot" role="img" aria-labelledby="{name}-name" viewBox='
+    return re.sub(r"^<svg [^>]*?viewBox=", head, svg, count=1)
+
+
+def _attributes(style: str) -> Iterator[str]:
+    for part in style.split(";"):
+        key, _, value = (word.strip() for word in part.partition(":"))
+        if key == "font":  # weight, size and families in one; the families are the page's
+            size = re.search(r"([\d.]+)px", value)
+            yield f' font-size="{size[1]}"' if size else ""
+        elif key and key != "font-family":
+            yield f' {key}="{value}"'
+
+
+# confusion matrix
+
+MOST_IN_TABLE = 20  # classes whose counts can be read as a table
+MOST_IN_MAP = 250  # classes whose squares can be seen
+LEVELS = 8  # of colour
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """A count with its colour: `level` is 0 (none) to LEVELS."""
+
+    count: int
+    level: int
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """The images of one true class."""
+
+    name: str
+    total: int
+    cells: tuple[MatrixCell, ...]
+
+
+@dataclass(frozen=True)
+class MatrixLayer:
+    """All squares of one colour as one path, in a drawing where a class is one unit wide."""
+
+    kind: str
+    level: int
+    path: str
+
+
+def confusion_matrix(table: PredictionTable) -> Counts:
+    """The counts `[classes, classes]`: a row for each true class, a column for each predicted one."""
+    return confusion(table.truth, table.predicted, len(table.classes))
+
+
+def matrix_rows(counts: Counts, classes: Sequence[str]) -> list[MatrixRow]:
+    """The matrix as a table."""
+    fractions, levels = _fractions(counts), _levels(counts)
+    names = [short_name(name) for name in classes]
+    rows = []
+    for truth, row in enumerate(counts.tolist()):
+        cells = []
+        for predicted, number in enumerate(row):
+            title = f"{count(number, 'image')} of {names[truth]} predicted as {names[predicted]}"
+            title += f", {percent(float(fractions[truth, predicted]))} of the class" if sum(row) else ""
+            kind = "right" if truth == predicted else "wrong"
+            cells.append(MatrixCell(number, int(levels[truth, predicted]), kind, title))
+        rows.append(MatrixRow(names[truth], sum(row), tuple(cells)))
+    return rows
+
+
+def matrix_layers(counts: Counts) -> list[MatrixLayer]:
+    """The matrix as a map, one path per colour: a hundred classes take some ten kilobytes."""
+    levels, diagonal = _levels(counts), np.eye(len(counts), dtype=bool)
+    layers = []
+    for kind, where in (("right", diagonal), ("wrong", ~diagonal)):
+        for level in range(1, LEVELS + 1):
+            squares = np.argwhere(where & (levels == level)).tolist()
+            path = "".join(f"M{predicted} {truth}h1v1h-1z" for truth, predicted in squares)
+            layers.append(MatrixLayer(kind, level, path))
+    return [layer for layer in layers if layer.path]
+
+
+def sparse_matrix(counts: Counts) -> list[list[int]]:
+    """Row by row the columns and counts that are not zero, one after the other, for the script of the page."""
+    rows = []
+    for row in counts:
+        columns = np.flatnonzero(row)
+        rows.append(np.stack([columns, row[columns]], axis=1).ravel().tolist())
+    return rows
+
+
+def _fractions(counts: Counts) -> NDArray[np.float64]:
+    totals = counts.sum(axis=1, keepdims=True)
+    fractions: NDArray[np.float64] = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    return fractions
+
+
+def _levels(counts: Counts) -> Counts:
+    """Colours by fraction of the row, errors relative to the largest error, so that a single one is still visible."""
+    fractions = _fractions(counts)
+    errors = fractions - np.diag(np.diag(fractions))
+    top = np.where(np.eye(len(counts), dtype=bool), 1.0, max(errors.max(initial=0.0), 0.02))
+    levels: Counts = np.ceil(LEVELS * np.sqrt(fractions / top)).astype(np.int64)
+    return np.where(counts > 0, np.clip(levels, 1, LEVELS), 0)

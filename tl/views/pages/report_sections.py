@@ -1,0 +1,141 @@
+"""What a report says about how its run was made: data, weights, preprocessing, options, time, command."""
+
+import itertools
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tl.text import count, one_line, percent
+from tl.views.pages.report_scores import decimal, short_name
+
+MOST_SKIPPED = 300  # files that are named
+MOST_CLASSES = 2000
+RESIZES = {"stretch": "the whole image stretched to a square", "crop": "the centre of the image"}
+
+
+@dataclass(frozen=True)
+class PhaseRow:
+    """A phase of the work: its time, its fraction of the total, images per second."""
+
+    name: str
+    seconds: str
+    fraction: float
+    speed: str
+
+
+@dataclass(frozen=True)
+class PenaltyRow:
+    """An L2 penalty of the head that was tried on held-out training images."""
+
+    penalty: str
+    log_loss: str
+    top1: str
+    chosen: bool
+
+
+def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[str, list[str]]]:
+    """How the run was made, as headings and lines."""
+    about, weights, engine = manifest["data"], manifest["weights"], manifest["engine"]
+    parts = {"train": "training"}
+    split = ", ".join(f"{int(number):,} {parts.get(part, part)}" for part, number in about["split"].items() if number)
+    versions = ", ".join(f"{library} {version}" for library, version in manifest["versions"].items())
+    images = f"{count(int(about['images']), 'image')} in {count(len(about['per_class']), 'class')}"
+    lines = [
+        ("Data", [data, images]),
+        ("Split", [f"{split} images (seed {about['seed']})", *(str(note) for note in about["notes"])]),
+        ("Network", [_network(manifest["backbone"])]),
+        ("Weights", [f"{weights['choice']}, from {weights['source']}", f"sha256 {weights['sha256']}"]),
+        ("Preprocessing", [_preprocessing(manifest["backbone"]["recipe"])]),
+        ("Head", [_head(manifest["head"])]),
+        ("Engine", [f"{engine['name']}, {engine['precision']}"]),
+        ("Options", [_options(manifest.get("options", {}))]),
+        ("Versions", [versions]),
+        ("Created", [str(manifest.get("created", "")).replace("T", " ")]),
+        ("Command", [command]),
+    ]
+    return [(heading, [one_line(line) for line in about if line]) for heading, about in lines]
+
+
+def sentence(text: str) -> str:
+    """A phrase as a sentence of the page."""
+    line = one_line(text)
+    return f"{line[:1].upper()}{line[1:].rstrip('.')}." if line else ""
+
+
+def command_line(words: Any) -> str:
+    """The command of a run as it was typed: the words of its manifest, the program by its name."""
+    if isinstance(words, str):
+        return words
+    if not isinstance(words, list) or not words:
+        return ""
+    program, *rest = (str(word) for word in words)
+    programs = {"cli.py": ["python", program], "__main__.py": ["tl"], "tl": ["tl"]}
+    return shlex.join([*programs.get(Path(program).name, [program]), *rest])
+
+
+def classes(per_class: Mapping[str, Any], evaluated: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """The classes with their images in the run, and how many of them the page is about."""
+    first = itertools.islice(per_class.items(), MOST_CLASSES)
+    return [(short_name(label), int(images), evaluated.get(label, 0)) for label, images in first]
+
+
+def phases(metrics: Mapping[str, Any], images: int) -> list[PhaseRow]:
+    """Where the time went, the total last."""
+    laps = {str(key): float(value) for key, value in metrics.get("seconds", {}).items()}
+    if not all(math.isfinite(value) and value >= 0 for value in laps.values()):
+        raise ValueError("metrics.json has durations that are not numbers of seconds")
+    total = laps.get("total") or sum(laps.values()) or 1.0
+    speeds = {key: f"{images / laps[key]:,.0f} images/s" for key in ("features", "reading") if laps.get(key) and images}
+    tuning = metrics.get("fine-tuning", {}).get("images_per_second")
+    if tuning:
+        speeds |= dict.fromkeys(("fine-tuning", "training"), f"{float(tuning):,.1f} images/s in training")
+    return [
+        PhaseRow(short_name(key), seconds(lap), min(1.0, lap / total), speeds.get(key, "")) for key, lap in laps.items()
+    ]
+
+
+def seconds(value: float) -> str:
+    """Seconds as 0.18 s, 12.3 s, 4 min 05 s."""
+    if value >= 100:
+        return f"{int(value) // 60} min {int(value) % 60:02} s"
+    return f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
+
+
+def penalties(trials: Sequence[tuple[float, float, float]], chosen: float | None) -> list[PenaltyRow]:
+    """The L2 penalties that were tried: each with its held-out log-loss and accuracy."""
+    rows = []
+    for penalty, log_loss, top1 in trials[:100]:
+        best = chosen is not None and math.isclose(penalty, float(chosen), rel_tol=1e-6)
+        rows.append(PenaltyRow(f"{penalty:.2g}", decimal(log_loss), percent(top1), best))
+    return rows
+
+
+def _network(backbone: Mapping[str, Any]) -> str:
+    parameters, features = int(backbone["parameters"]), int(backbone["features"])
+    return f"{backbone['name']}, {parameters:,} parameters, {features:,} features per image"
+
+
+def _preprocessing(recipe: Mapping[str, Any]) -> str:
+    order = "BGR" if recipe["bgr"] else "RGB"
+    mean, std = (", ".join(f"{float(value):g}" for value in recipe[key]) for key in ("mean", "std"))
+    size = int(recipe["image_size"])
+    resize = RESIZES.get(recipe["resize"], str(recipe["resize"]))
+    return f"{size} × {size} pixels, {resize}; {order}, minus ({mean}), divided by ({std})"
+
+
+def _head(head: Mapping[str, Any]) -> str:
+    temperature = f"temperature {float(head['temperature']):.3f}"
+    if head["strength"] is None:
+        return f"trained with the network; {temperature}"
+    folds = f", chosen on {count(int(head['folds']), 'held-out fold')}" if head.get("folds") else ""
+    return f"softmax regression, L2 {float(head['strength']):.2g}{folds}; {temperature}"
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    values = {key: value for key, value in options.items() if value is not None and key != "data"}
+    return ", ".join(
+        f"{key} {str(value).lower() if isinstance(value, bool) else value}" for key, value in values.items()
+    )

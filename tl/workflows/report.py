@@ -1,0 +1,225 @@
+"""Write the report of a run or an evaluation, and all pictures of a finished run.
+
+`tl finetune` and `tl evaluate` pass on the predictions and the data set they hold; `tl report` reads a folder.
+"""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tl.data.dataset import Dataset
+from tl.data.load import load
+from tl.errors import DataError, DownloadError
+from tl.evaluation.predictions import Predictions
+from tl.options import keywords, option
+from tl.prediction.evaluation import PART, Evaluation
+from tl.progress import Progress
+from tl.runs.run import Run, load_run
+from tl.views.pages.report import ReportData, damage_as_error, write_report
+from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, table_of
+from tl.views.pages.report_sections import MOST_SKIPPED
+from tl.views.pictures.charts import save_learning_curves
+from tl.views.terminal import runs as history
+from tl.workflows.grid import draw_run
+
+_MOST_BYTES = 1 << 30  # of predictions.csv: ten million images
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The options of `tl report`."""
+
+    data: str | Path | None = option(None, "Where the images are now.", default_text="where they were")
+
+
+@keywords(ReportOptions)
+def report(run: str | Path | None = None, *, options: ReportOptions, progress: Progress | None = None) -> Path:
+    """Write `report.html` of a run, the newest by default, or of an evaluation, from the files in its folder.
+
+    Without its images the page says so. Raises RunError for a damaged folder, DataError when `data` has none of the
+    run's images.
+    """
+    progress, folder = progress or Progress(), Path(run) if run is not None else None
+    if folder is not None and (folder / "metrics.json").is_file() and not (folder / "manifest.json").exists():
+        data = _read_evaluation(folder, options.data, progress)
+    else:
+        loaded = load_run(run)
+        folder, data = loaded.folder, _read_run(loaded, options.data, progress)
+    return write_report(data, folder)
+
+
+def write_run_artifacts(run: Run, predictions: Predictions) -> None:
+    """Write `grid.png`, `report.html` and, after a training, `curves.png` into a run that was just made."""
+    draw_run(run, predictions.dataset)
+    curves = history.read(run.folder)
+    if curves is not None:
+        save_learning_curves(run.folder, curves)
+    metrics = predictions.as_dict()
+    metrics |= {key: run.metrics[key] for key in ("fine-tuning", "seconds") if key in run.metrics}
+    skipped = predictions.dataset.skipped
+    data = ReportData(
+        run,
+        metrics,
+        table_of(predictions, headline_part(metrics)),
+        predictions.dataset,
+        _data_of(run),
+        skipped=[(item.path, item.reason) for item in skipped[:MOST_SKIPPED]],
+        skipped_count=len(skipped),
+        trials=_read_trials(run.folder),
+        history=curves,
+    )
+    write_report(data, run.folder)
+
+
+def draw_finished(run: Run) -> None:
+    """Write `grid.png`, `report.html` and, after a training, `curves.png` into a run, from its files."""
+    data = _read_run(run, None, Progress())
+    if data.dataset is not None:
+        draw_run(run, data.dataset)
+    if data.history is not None:
+        save_learning_curves(run.folder, data.history)
+    write_report(data, run.folder)
+
+
+def write_evaluation_report(evaluation: Evaluation, *, command: str = "") -> Path:
+    """Write `report.html` into the folder of an evaluation that was just made."""
+    skipped = evaluation.dataset.skipped
+    data = ReportData(
+        evaluation.run,
+        evaluation.as_dict(),
+        table_of(evaluation.predictions, PART),
+        evaluation.dataset,
+        evaluation.data,
+        skipped=[(item.path, item.reason) for item in skipped[:MOST_SKIPPED]],
+        skipped_count=len(skipped),
+        command=command,
+        checked=True,
+    )
+    return write_report(data, evaluation.folder)
+
+
+def _read_run(run: Run, data: str | Path | None, progress: Progress) -> ReportData:
+    with damage_as_error(run.folder):
+        sha256 = _read_fingerprints(run.folder)
+    source = str(data) if data is not None else _data_of(run)
+    dataset = load(source, labelled=False, progress=progress) if data is not None else _load_if_there(source)
+    if data is not None and dataset is not None and sha256.keys().isdisjoint(dataset.names):
+        raise DataError(
+            f"--data {data}: none of the run's images is there under its name, such as {next(iter(sha256), '')!r}: "
+            "give the data set that the run was made with, where it is now"
+        )
+    return read_report(run, run.folder, dataset, source, sha256)
+
+
+def _read_evaluation(folder: Path, data: str | Path | None, progress: Progress) -> ReportData:
+    with damage_as_error(folder):
+        metrics = _read_metrics(folder)
+        run_folder, source = str(metrics["run"]), str(metrics["data"])
+    run = load_run(run_folder)
+    if data is None:
+        return read_report(run, folder, _load_if_there(source), source, {})
+    return read_report(run, folder, load(str(data), labelled=False, progress=progress), str(data), {})
+
+
+def read_report(run: Run, folder: Path, dataset: Dataset | None, source: str, sha256: dict[str, str]) -> ReportData:
+    """What the tables in a folder say about a run or an evaluation. Raises RunError where they are damaged."""
+    with damage_as_error(folder):
+        metrics = _read_metrics(folder)
+        skipped, skipped_count = _read_skipped(folder, dataset)
+        return ReportData(
+            run,
+            metrics,
+            _read_predictions(folder, headline_part(metrics), run.classes),
+            dataset,
+            source,
+            sha256=sha256,
+            skipped=skipped,
+            skipped_count=skipped_count,
+            trials=_read_trials(folder),
+            history=history.read(folder),
+        )
+
+
+def _data_of(run: Run) -> str:
+    """What the run was made from, as it was given."""
+    options = run.manifest.get("options")  # the manifest may hold anything
+    return str(options.get("data") or "") if isinstance(options, dict) else ""
+
+
+def _load_if_there(source: str) -> Dataset | None:
+    try:
+        return load(source, labelled=False) if source else None
+    except (DataError, DownloadError):
+        return None
+
+
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    if not any(part in metrics for part in PARTS):
+        raise ValueError("metrics.json has no metrics")
+    return dict(metrics)
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a table; none where it is not there."""
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as stream:
+            yield from csv.DictReader(stream)
+
+
+def _read_predictions(folder: Path, part: str, classes: tuple[str, ...]) -> PredictionTable:
+    """The rows of predictions.csv for the images of one part."""
+    path = folder / "predictions.csv"
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"predictions.csv is larger than {_MOST_BYTES >> 30} GB")
+    every = [row for row in _rows(path) if row["split"] == part]
+    if any(row["path"] is None for row in every):
+        raise ValueError("predictions.csv has a truncated line")
+    index = {name: at for at, name in enumerate(classes)}
+    rows = [row for row in every if row["label"] in index and row["predicted"] in index]
+
+    def fractions(column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        values = np.array([float(row.get(column) or 0) for row in rows], dtype=np.float64)
+        if not ((values >= 0) & (values <= 1.001)).all():
+            raise ValueError(f"predictions.csv has a {column} that is not between 0 and 1")
+        return values
+
+    return PredictionTable(
+        classes=classes,
+        names=tuple(row["path"] for row in rows),
+        truth=np.array([index[row["label"]] for row in rows], dtype=np.int64),
+        predicted=np.array([index[row["predicted"]] for row in rows], dtype=np.int64),
+        second=np.array([index.get(row.get("second") or "", -1) for row in rows], dtype=np.int64),
+        confidence=fractions("confidence"),
+        truth_confidence=fractions("confidence_of_label"),
+        second_confidence=fractions("confidence_of_second"),
+        unknown=np.array([row.get("unknown") == "1" for row in rows], dtype=np.bool_),
+        foreign=len(every) - len(rows),
+    )
+
+
+def _read_fingerprints(folder: Path) -> dict[str, str]:
+    """The sha256 of a run's images by name."""
+    return {row["path"]: row["sha256"] for row in _rows(folder / "split.csv")}
+
+
+def _read_skipped(folder: Path, dataset: Dataset | None) -> tuple[list[tuple[str, str]], int]:
+    """The first skipped files with their reasons, and how many there are."""
+    if not (folder / "skipped.csv").is_file():
+        skipped = dataset.skipped if dataset is not None else ()
+        return [(item.path, item.reason) for item in skipped[:MOST_SKIPPED]], len(skipped)
+    rows = _rows(folder / "skipped.csv")
+    first = [(row["path"], row["reason"]) for row in itertools.islice(rows, MOST_SKIPPED)]
+    return first, len(first) + sum(1 for _ in rows)
+
+
+def _read_trials(folder: Path) -> list[tuple[float, float, float]]:
+    columns = ("strength", "held_out_log_loss", "held_out_top1")
+    rows = itertools.islice(_rows(folder / "strengths.csv"), 100)
+    return [(float(row[columns[0]]), float(row[columns[1]]), float(row[columns[2]])) for row in rows]
