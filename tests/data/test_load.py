@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.test_cifar import official
 from support.data_sets import put
 from tl.data.images import read
 from tl.data.load import load
-from tl.errors import DataError, ImageError
+from tl.errors import DataError, ImageError, UsageError
 
 
 def test_each_kind_of_source_is_recognised(tmp_path: Path) -> None:
@@ -102,3 +103,52 @@ def test_what_may_not_be_read(open_folder: Path) -> None:
     assert [(skipped.path, skipped.reason) for skipped in data.skipped] == [
         ("horse", "folder cannot be read: permission denied")
     ]
+
+
+def test_lists_of_paths_and_arrays_are_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(put(tmp_path, "a.jpg", "b.jpg"))
+    pixels = np.zeros((4, 5, 3), np.uint8)
+    files = load([("a.jpg", "cat"), (Path("./b.jpg"), "dog"), ("gone.jpg", "cat")])
+    assert (files.names, files.images, files.root) == (("a.jpg", "b.jpg"), (Path("a.jpg"), Path("b.jpg")), Path())
+    assert [skipped.reason for skipped in files.skipped] == ["no such file"]
+    mixed = load(iter([("a.jpg", "cat", "train"), (pixels, "dog", "train"), (b"encoded", "dog", "val")]))
+    assert mixed.names == ("a.jpg", "00001", "00002")
+    assert mixed.parts == ("train", "train", "validation")
+    assert (mixed.name, mixed.root) == ("images", None)
+    assert mixed.images[1] is pixels
+    assert read(mixed.images[2]) == b"encoded"
+    assert load(mixed) is mixed
+    assert load([(pixels, 3), (pixels, 11)]).class_names == ("11", "3")
+    assert load([pixels, (pixels,)], labelled=False).labels.tolist() == [-1, -1]
+
+
+def test_data_frames_are_data_sets(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    put(tmp_path, "a.jpg", "b.jpg")
+    paths = [str(tmp_path / "a.jpg"), tmp_path / "b.jpg", np.zeros((4, 5, 3), np.uint8)]
+    frame = pandas.DataFrame({"Filename": paths, "class": ["cat", "dog", "dog"], "split": ["train", "train", None]})
+    data = load(frame)
+    assert data.names == (*map(str, paths[:2]), "00002")
+    assert data.parts == ("train", "train", None)
+    missing = pandas.DataFrame({"path": paths[:2], "label": ["cat", float("nan")]})
+    assert load(missing, labelled=False).labels.tolist() == [0, -1]
+    with pytest.raises(DataError, match="row 2 of the data has no label"):
+        load(missing)
+    with pytest.raises(DataError, match="DataFrame has no column 'path': .* found 'label'"):
+        load(frame[["class"]].rename(columns={"class": "label"}))
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "message"),
+    [
+        (7, UsageError, "data cannot be given as int: give a path, a list of"),
+        (b"x", UsageError, "data cannot be given as bytes"),
+        ([], DataError, "list of images has no rows"),
+        ([("a", "b", "c", "d")], UsageError, "entry 1 of the data has 4 values"),
+        ([(7, "cat")], UsageError, "an image cannot be given as int"),
+        ([(b"1", "cat"), (b"2", "dog", "holdout")], DataError, "list of images, entry 2: no such split: 'holdout'"),
+    ],
+)
+def test_data_in_memory_that_is_no_data_set(source: object, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        load(source)

@@ -113,7 +113,7 @@ def test_rows_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("", "has no column 'path': its first line must be path,label or path,label,split; found nothing"),
+    ("", "has no column 'path': name the columns path,label or path,label,split; found nothing"),
     ("a.jpg,cat\nb.jpg,dog\n", "has no column 'path'.* found 'a.jpg', 'cat'"),
     ("path,name\na.jpg,cat\n", "has no column 'label'"),
     ("path,label\n", "has no rows"),

@@ -3,16 +3,18 @@
 import hashlib
 import os
 import stat
+import sys
 from dataclasses import dataclass
+from io import IOBase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl.data import decoding
 from tl.data.decoding import SUFFIXES
-from tl.errors import ImageError
+from tl.errors import ImageError, UsageError
 
 Content = bytes | NDArray[np.uint8]
 """The bytes of an image file, or an RGB array [height, width, 3]."""
@@ -104,6 +106,30 @@ def _whole(file: int, most: int) -> bytes:
     while len(content) < most and (more := os.read(file, most - len(content))):  # what the system gives at a time
         content += more
     return content
+
+
+def as_image(item: Any) -> ImageLike:
+    """An image that is given in memory: an RGB array, encoded bytes, an open file, or a Pillow image.
+
+    Raises UsageError for anything else.
+    """
+    if isinstance(item, np.ndarray) and item.ndim == 3 and item.dtype == np.uint8:
+        return item
+    if isinstance(item, bytes):
+        return EncodedImage(item)
+    if isinstance(item, IOBase):
+        return EncodedImage(cast(Any, item).read())
+    if is_pillow(item):
+        return decoding.from_pillow(item)
+    if hasattr(item, "read"):
+        return cast(Source, item)
+    kind = f"{item.dtype} array {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
+    raise UsageError(f"an image cannot be given as {kind}: give a path, or a uint8 array [height, width, 3] of RGB")
+
+
+def is_pillow(item: Any) -> bool:
+    """Whether something is a Pillow image; Pillow is not imported for that."""
+    return "PIL.Image" in sys.modules and isinstance(item, sys.modules["PIL.Image"].Image)
 
 
 def fingerprint(content: Content) -> bytes:

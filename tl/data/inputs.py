@@ -30,6 +30,8 @@ from tl.data.images import (
     ImageLike,
     Source,
     UnreadableImage,
+    as_image,
+    is_pillow,
 )
 from tl.errors import DataError, ImageError, UsageError
 from tl.settings import settings
@@ -109,7 +111,7 @@ def read_inputs(
 
 def as_list(sources: Any) -> list[Any]:
     """The sources as a list, where one alone may be given."""
-    if isinstance(sources, (str, bytes, os.PathLike, IOBase)) or hasattr(sources, "read") or _is_pillow(sources):
+    if isinstance(sources, (str, bytes, os.PathLike, IOBase)) or hasattr(sources, "read") or is_pillow(sources):
         return [sources]
     if isinstance(sources, np.ndarray):
         return list(sources) if sources.ndim == 4 else [sources]
@@ -147,7 +149,7 @@ class _Reader:
         """The images of one source."""
         if _is_text(item):
             return self._text(os.fspath(item))
-        return iter([Input("", _in_memory(item))])
+        return iter([Input("", as_image(item))])
 
     def _text(self, text: str) -> Iterator[Input]:
         if text == "-":
@@ -332,29 +334,8 @@ def _check_name(name: str) -> None:
     )
 
 
-def _in_memory(item: Any) -> ImageLike:
-    if isinstance(item, np.ndarray) and item.ndim == 3 and item.dtype == np.uint8:
-        return cast(ImageLike, item)
-    if isinstance(item, bytes):
-        return EncodedImage(item)
-    if isinstance(item, IOBase):
-        return EncodedImage(cast(Any, item).read())
-    if _is_pillow(item):
-        from tl.data.decoding import from_pillow
-
-        return from_pillow(item)
-    if hasattr(item, "read"):
-        return cast(Source, item)
-    kind = f"{item.dtype} array {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
-    raise UsageError(f"an image cannot be given as {kind}: give a path, or a uint8 array [height, width, 3] of RGB")
-
-
 def _is_text(item: Any) -> bool:
     return isinstance(item, (str, os.PathLike))
-
-
-def _is_pillow(item: Any) -> bool:
-    return "PIL" in sys.modules and isinstance(item, sys.modules["PIL.Image"].Image)
 
 
 def _is_image_name(name: str) -> bool:

@@ -1,25 +1,32 @@
-"""What the user typed becomes a data set: a folder, a table, CIFAR-100, TFRecord, or a name that `tl` knows."""
+"""Load a data set from a path, a known name, a list of (image, label), or a pandas DataFrame."""
 
 import dataclasses
 import difflib
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 from tl.data.cifar import is_cifar, load_cifar
 from tl.data.dataset import Dataset, Skipped
 from tl.data.folders import load_folder
 from tl.data.known import KNOWN, resolve
-from tl.data.tables import DELIMITERS, load_table
+from tl.data.tables import DELIMITERS, load_rows, load_table
 from tl.data.tfrecord import is_tfrecord, load_tfrecord
-from tl.errors import DataError
+from tl.errors import DataError, UsageError
 from tl.progress import Progress
 
-__all__ = ["Dataset", "Skipped", "load"]
+__all__ = ["Data", "Dataset", "Skipped", "is_in_memory", "load"]
+
+Data: TypeAlias = "str | os.PathLike[str] | Iterable[Any] | Dataset | Any"
+"""A path (folder, table, TFRecord, CIFAR-100), the name of a known data set, a list of (image, label) or (image, label,
+split), a pandas DataFrame with columns path, label and perhaps split, or a data set that was loaded before."""
 
 _SILENT = Progress()
 
 
 def load(
-    source: str | Path,
+    source: Data,
     *,
     labelled: bool = True,
     download: bool = False,
@@ -27,25 +34,40 @@ def load(
     cache_dir: Path | None = None,
     progress: Progress = _SILENT,
 ) -> Dataset:
-    """The data set at a path, or known by the name `source`; a path that exists goes before a name.
+    """Load a data set; a path that exists takes precedence over a known name.
 
-    Without `labelled`, images without classes are welcome. `download` lets a known data set be fetched into `cache_dir`
-    (the cache folder of `tl` by default). Raises DataError with one line that says what to do, DownloadError when a
+    Without `labelled`, images need no classes. `download` lets a known data set be fetched into `cache_dir` (the cache
+    folder of `tl` by default). Raises DataError or UsageError with one line that says what to do, DownloadError when a
     data set cannot be fetched.
     """
-    text = str(source)
-    path = _existing(source)
+    if isinstance(source, Dataset):
+        return source
+    if is_in_memory(source):
+        return load_rows(source, labelled=labelled)
+    text = os.fspath(cast("str | os.PathLike[str]", source))
+    path = _existing(text)
     if path is not None:
         return _load_path(path, text, labelled, cache_dir, progress)
     if text not in KNOWN:
         raise DataError(f"no such folder or table: {text!r}; {_suggestion(text)}")
-    found = resolve(text, download_it=download, offline=offline, cache_dir=cache_dir, progress=progress)
-    return dataclasses.replace(_load_path(found, text, labelled, cache_dir, progress), name=text)
+    place = resolve(text, download_it=download, offline=offline, cache_dir=cache_dir, progress=progress)
+    return dataclasses.replace(_load_path(place, text, labelled, cache_dir, progress), name=text)
 
 
-def _existing(source: str | Path) -> Path | None:
+def is_in_memory(source: Data) -> bool:
+    """Whether a data set is no path or name that could be written down. Raises UsageError for what is no data set."""
+    if isinstance(source, (str, os.PathLike)):
+        return False
+    if isinstance(source, (Dataset, Iterable)) and not isinstance(source, bytes):
+        return True
+    raise UsageError(
+        f"data cannot be given as {type(source).__name__}: give a path, a list of (image, label), or a DataFrame"
+    )
+
+
+def _existing(text: str) -> Path | None:
     try:
-        path = Path(source).expanduser()
+        path = Path(text).expanduser()
         return path if path.exists() else None
     except (OSError, ValueError, RuntimeError):  # longer than any name may be, a zero byte, no such user's home
         return None

@@ -4,7 +4,6 @@ Which side an image goes to follows from its content and the seed alone: the sam
 and copies of an image never stand on both sides.
 """
 
-import csv
 import hashlib
 import re
 from collections import Counter, defaultdict
@@ -15,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset, clean, quoted
+from tl.data.dataset import Dataset, quoted
 from tl.data.folders import several
-from tl.data.tables import DELIMITERS
+from tl.data.tables import DELIMITERS, read_column
 from tl.errors import DataError, UsageError
 
 
@@ -313,7 +312,7 @@ def groups_by(dataset: Dataset, data: str, group_by: str) -> list[str]:
             f"--group-by {group_by!r} is a column, but {data!r} is no table: give a place in the path, such as 0, or a"
             r" pattern such as '(patient\d+)_'"
         )
-    column = _column(table, group_by)
+    column = read_column(table, group_by)
     return [column.get(name, "") for name in dataset.names]
 
 
@@ -331,16 +330,3 @@ def _matched(dataset: Dataset, pattern: str) -> list[str]:
         raise UsageError(f"--group-by {pattern!r} has no group: put what tells the groups in parentheses")
     found = [wanted.search(name) for name in dataset.names]
     return [match[1] or "" if match else "" for match in found]
-
-
-def _column(table: Path, name: str) -> dict[str, str]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-        delimiter = max(",;\t", key=header.count)
-        names = [field.strip().casefold() for field in next(csv.reader([header], delimiter=delimiter), [])]
-        if name.casefold() not in names:
-            raise UsageError(f"table {str(table)!r} has no column {name!r}: it has {', '.join(names)}")
-        path = next((names.index(word) for word in ("path", "filename", "file", "image") if word in names), 0)
-        at = names.index(name.casefold())
-        rows = [row for row in csv.reader(file, delimiter=delimiter) if len(row) > max(at, path)]
-    return {clean(Path(row[path].strip().replace("\\", "/")).as_posix()): row[at].strip() for row in rows}
