@@ -1,6 +1,5 @@
 """Counts per class, the findings about them, and the statistics of a data set."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -24,49 +23,35 @@ def test_class_counts_per_part_and_without_copies():
     assert counts == [ClassCount("cat", 3, 2, 2, 1, 0), ClassCount("dog", 2, 2, 0, 0, 1)]
 
 
-@pytest.mark.parametrize(
-    ("classes", "expected"),
-    [
-        ([class_count("cat"), class_count("dog", 60)], []),
-        (
-            [class_count("a", 10, held_out=10), class_count("b", 12, held_out=5), class_count("c", 12, held_out=2)],
-            [
-                ("few photos", "error", "class a has 0 training photos"),
-                ("few photos", "warning", "class b has 7 training photos"),
-                ("few photos", "note", "class c has 2 held-out photos, too few to measure its accuracy"),
-            ],
-        ),
-        (
-            [class_count("cat", 50, 30), class_count("dog")],
-            [("copies", "warning", "class cat has 50 photos, but only 30 distinct ones")],
-        ),
-        (
-            [class_count("cat", 1000), class_count("dog", 100)],
-            [
-                (
-                    "imbalance",
-                    "note",
-                    "class cat has 1,000 distinct photos, class dog has 100: 10.0 times as many",
-                )
-            ],
-        ),
-        (
-            [ClassCount("cat", 10, 10, 0, 0, 0), ClassCount("dog", 4, 4, 0, 0, 0)],
-            [("few photos", "warning", "class dog has 4 photos")],
-        ),
-        (
-            [ClassCount("cat", 1, 1, 0, 0, 0)],
-            [
-                (
-                    "few photos",
-                    "error",
-                    "class cat has 1 photo; at least 2 are needed, one for training and one for validation",
-                )
-            ],
-        ),
-    ],
-    ids=["balanced", "few", "copies", "imbalance", "no split", "one photo"],
-)
+FEW = "few photos"
+BALANCE = {
+    "balanced": ([class_count("cat"), class_count("dog", 60)], []),
+    "no training photos": ([class_count("a", 10, held_out=10)], [(FEW, "error", "class a has 0 training photos")]),
+    "few training photos": ([class_count("b", 12, held_out=5)], [(FEW, "warning", "class b has 7 training photos")]),
+    "few held-out photos": (
+        [class_count("c", 12, held_out=2)],
+        [(FEW, "note", "class c has 2 held-out photos, too few to measure its accuracy")],
+    ),
+    "copies": (
+        [class_count("cat", 50, 30), class_count("dog")],
+        [("copies", "warning", "class cat has 50 photos, but only 30 distinct ones")],
+    ),
+    "imbalance": (
+        [class_count("cat", 1000), class_count("dog", 100)],
+        [("imbalance", "note", "class cat has 1,000 distinct photos, class dog has 100: 10.0 times as many")],
+    ),
+    "no split": (
+        [ClassCount("cat", 10, 10, 0, 0, 0), ClassCount("dog", 4, 4, 0, 0, 0)],
+        [(FEW, "warning", "class dog has 4 photos")],
+    ),
+    "one photo": (
+        [ClassCount("a", 1, 1, 0, 0, 0)],
+        [(FEW, "error", "class a has 1 photo; at least 2 are needed, one for training and one for validation")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("classes", "expected"), BALANCE.values(), ids=BALANCE)
 def test_balance_findings(classes: list[ClassCount], expected: list[tuple[str, str, str]]):
     assert [(each.kind, each.severity, each.evidence) for each in balance_findings(classes)] == expected
 
@@ -78,9 +63,8 @@ def test_dataset_stats_count_readable_broken_and_identical_images(tmp_path: Path
     )
     stats = dataset_stats(images, measure_images(images.images))
     assert (stats.images, stats.broken, stats.identical) == (9, 1, 6)
-    assert stats.per_class == {"a": 4, "b": 5}
+    assert stats.classes == {"a": 4, "b": 5}
     assert stats.parts == {"train": 5, "validation": 4}
     assert stats.formats == {"PNG RGB": 9}
-    assert stats.percentiles["width"] == (120.0,) * 5
-    assert json.loads(json.dumps(stats.as_dict()))["classes"] == {"a": 4, "b": 5}
+    assert stats.percentiles["width"] == [120.0] * 5
     assert "<td>b</td><td>5</td>" in stats._repr_html_()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tl.data.dataset import Dataset, Sample, assemble
 from tl.data.image_stats import ImageStats, measure_images
@@ -54,6 +54,22 @@ def write_video(path: Path, codec: str = "MJPG", frames: int = 25, size: tuple[i
         writer.write(frame)
     writer.release()
     return path
+
+
+def write_faulty(folder: Path) -> Path:
+    """Two classes of 12 with a split and faults: a leak, copies, two labels, broken files, spelling, an extension."""
+    files: dict[str, Image.Image | bytes] = {}
+    for number in range(12):
+        part = "val" if number % 4 == 3 else "train"
+        for offset, label in ((0, "cat"), (100, "dog")):
+            files[f"{part}/{label}/{number:02}.png"] = photo(offset + number)
+    files |= {"val/dog/leak.png": ImageOps.mirror(photo(102)), "train/dog/twice.png": photo(5)}
+    files |= {"train/cat/broken.jpg": b"\xff\xd8\xff", "train/cat/empty.jpg": b"", "train/cat/notes.txt": b"x"}
+    files |= {"train/Cats/1.png": photo(50), "train/Cats/2.png": photo(51)}
+    files |= {"train/dog/deep/large.png": photo(104).resize((240, 180))}
+    write(folder, files)
+    (folder / "train/cat/00.png").rename(folder / "train/cat/00.jpg")
+    return folder
 
 
 def dataset(images: dict[str, Image.Image], parts: dict[str, str] | None = None) -> Dataset:

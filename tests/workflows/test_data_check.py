@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image, ImageOps
 
-from support.data_sets import dataset, measured, photo, write
+from support.data_sets import dataset, measured, photo, write_faulty
 from support.session import ROOT, TINY
 from tl.commands.data import command
 from tl.data.dataset import Dataset
@@ -24,15 +23,7 @@ TINY_NETWORK = {"backbone": TINY, "weights": "none"}
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 20 with a split, a leak, a photo with two labels, a broken file, and a class in two spellings."""
-    files: dict[str, Image.Image | bytes] = {}
-    for number in range(20):
-        part = "val" if number % 4 == 3 else "train"
-        for offset, label in ((0, "cat"), (100, "dog")):
-            files[f"{part}/{label}/{number:02}.png"] = photo(offset + number)
-    files |= {"val/dog/leak.png": ImageOps.mirror(photo(102)), "train/dog/twice.png": photo(5)}
-    files |= {"train/cat/broken.jpg": b"\xff\xd8\xff", "train/Cats/1.png": photo(50), "train/Cats/2.png": photo(51)}
-    return write(tmp_path_factory.mktemp("data") / "고양이 photos", files)
+    return write_faulty(tmp_path_factory.mktemp("data") / "고양이 photos")
 
 
 @pytest.fixture(scope="module")

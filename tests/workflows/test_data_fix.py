@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image, ImageOps
 
-from support.data_sets import photo, write
+from support.data_sets import write_faulty
 from support.session import ROOT, TINY
 from tl.commands.data import command
 from tl.data.load import load
@@ -22,19 +21,7 @@ TINY_NETWORK = {"backbone": TINY, "weights": "none"}
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 12 with a split and one fault of each kind."""
-    files: dict[str, Image.Image | bytes] = {}
-    for number in range(12):
-        part = "val" if number % 4 == 3 else "train"
-        for offset, label in ((0, "cat"), (100, "dog")):
-            files[f"{part}/{label}/{number:02}.png"] = photo(offset + number)
-    files |= {"val/dog/leak.png": ImageOps.mirror(photo(102)), "train/dog/twice.png": photo(5)}
-    files |= {"train/cat/broken.jpg": b"\xff\xd8\xff", "train/cat/empty.jpg": b"", "train/cat/notes.txt": b"x"}
-    files |= {"train/Cats/1.png": photo(50), "train/Cats/2.png": photo(51)}
-    files |= {"train/dog/deep/large.png": photo(104).resize((240, 180))}
-    folder = write(tmp_path_factory.mktemp("data") / "고양이 photos", files)
-    (folder / "train/cat/00.png").rename(folder / "train/cat/00.jpg")
-    return folder
+    return write_faulty(tmp_path_factory.mktemp("data") / "고양이 photos")
 
 
 def state(folder: Path) -> dict[str, tuple[str, int]]:

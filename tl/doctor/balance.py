@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -97,41 +97,30 @@ def _imbalance(classes: Sequence[ClassCount]) -> list[Finding]:
 
 @dataclass(frozen=True)
 class DatasetStats:
-    """Statistics of a data set.
+    """Statistics of the data set `data`.
 
-    `per_class` counts the readable images of each class, `parts` those of each part of the split ("" for none),
+    `classes` counts the readable images of each class, `parts` those of each part of the split ("" for none),
     `formats` the files of each format and colour mode; `broken` files cannot be read. `percentiles` of width, height
-    and bytes are the minimum, 5%, median, 95% and maximum; `colour` is mean red, green and blue from 0 to 255.
+    and bytes are the minimum, 5%, median, 95% and maximum; `mean_colour` is red, green and blue from 0 to 255.
     """
 
-    name: str
+    data: str
     images: int
     broken: int
     identical: int
     bytes: int
-    per_class: dict[str, int]
+    classes: dict[str, int]
     parts: dict[str, int]
     formats: dict[str, int]
-    percentiles: dict[str, tuple[float, ...]]
-    colour: tuple[float, ...]
+    percentiles: dict[str, list[float]]
+    mean_colour: list[float]
 
     def as_dict(self) -> dict[str, Any]:
         """The statistics for JSON."""
-        return {
-            "data": self.name,
-            "images": self.images,
-            "broken": self.broken,
-            "identical": self.identical,
-            "bytes": self.bytes,
-            "classes": self.per_class,
-            "parts": self.parts,
-            "formats": self.formats,
-            "percentiles": {name: list(values) for name, values in self.percentiles.items()},
-            "mean_colour": list(self.colour),
-        }
+        return asdict(self)
 
     def _repr_html_(self) -> str:
-        return html_table(("class", "images"), [*self.per_class.items(), ("total", self.images)])
+        return html_table(("class", "images"), [*self.classes.items(), ("total", self.images)])
 
 
 def dataset_stats(dataset: Dataset, stats: ImageStats) -> DatasetStats:
@@ -142,18 +131,14 @@ def dataset_stats(dataset: Dataset, stats: ImageStats) -> DatasetStats:
     formats = Counter(" ".join(filter(None, (header.format or "array", header.mode))) for header in headers)
     columns = {name: [getattr(header, name) for header in headers] for name in ("width", "height", "bytes")}
     return DatasetStats(
-        name=dataset.name,
+        data=dataset.name,
         images=len(usable),
         broken=len(stats.errors),
         identical=len(usable) - len({stats.fingerprints[index] for index in usable}),
-        bytes=sum(header.bytes for header in headers),
-        per_class={name: labels[label] for label, name in enumerate(dataset.class_names)},
+        bytes=sum(columns["bytes"]),
+        classes={name: labels[label] for label, name in enumerate(dataset.class_names)},
         parts=dict(Counter(dataset.parts[index] or "" for index in usable)),
         formats=dict(formats.most_common()),
-        percentiles={
-            name: tuple(float(value) for value in np.percentile(values, _PERCENTILES))
-            for name, values in columns.items()
-            if values
-        },
-        colour=tuple(float(value) for value in stats.colour[usable, :3].mean(axis=0)) if usable else (),
+        percentiles={name: np.percentile(values, _PERCENTILES).tolist() for name, values in columns.items() if values},
+        mean_colour=stats.colour[usable, :3].mean(axis=0, dtype=np.float64).tolist() if usable else [],
     )

@@ -12,7 +12,7 @@ from tl.errors import ImageError
 from tl.files import write_text
 from tl.text import count, one_line
 from tl.views.pages.template import HEAD, environment, page_style
-from tl.views.terminal.data import is_command, printable_fix, summary, title, verdict
+from tl.views.terminal.data import TITLES, is_command, printable_fix, summary, verdict
 
 _MAX_FINDINGS = 24  # of a kind
 _MAX_IMAGES = 4  # of a finding
@@ -50,7 +50,7 @@ def render_page(diagnosis: Diagnosis, command: str = "") -> str:
 
 
 def _section(kind: str, findings: tuple[Finding, ...]) -> dict[str, Any]:
-    heading, why = title(kind)
+    heading, why = TITLES[kind]
     return {
         "anchor": kind.replace(" ", "-"),
         "title": heading,

@@ -2,6 +2,7 @@
 
 import shlex
 import textwrap
+from collections.abc import Sequence
 
 from tl.doctor.balance import DatasetStats
 from tl.doctor.findings import Diagnosis, Finding
@@ -14,8 +15,8 @@ _BAR = 30
 
 def stats_text(stats: DatasetStats, width: int) -> str:
     """The statistics of a data set in lines of at most `width` columns."""
-    images, classes = count(stats.images, "image"), count(len(stats.per_class), "class")
-    lines = [f"{stats.name}: {images} in {classes}, {size(stats.bytes)}"]
+    images, classes = count(stats.images, "image"), count(len(stats.classes), "class")
+    lines = [f"{stats.data}: {images} in {classes}, {size(stats.bytes)}"]
     if stats.broken:
         lines.append(f"{stats.broken:,} more cannot be read: see which with tl data check")
     if stats.identical:
@@ -24,8 +25,10 @@ def stats_text(stats: DatasetStats, width: int) -> str:
     lines += ["", *_row("parts", parts, width)] if set(stats.parts) != {""} else [""]
     lines += _row("formats", ", ".join(f"{files:,} {name}" for name, files in stats.formats.items()), width)
     lines += [_range(name, values) for name, values in stats.percentiles.items()]
-    if stats.colour:
-        lines.append(f"{'colour':<10}{', '.join(f'{value:.0f}' for value in stats.colour)} (mean red, green, blue)")
+    if stats.mean_colour:
+        lines.append(
+            f"{'colour':<10}{', '.join(f'{value:.0f}' for value in stats.mean_colour)} (mean red, green, blue)"
+        )
     return "\n".join([*lines, "", *_class_bars(stats, width)])
 
 
@@ -33,13 +36,13 @@ def _row(name: str, text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=f"{name:<10}", subsequent_indent=" " * 10)
 
 
-def _range(name: str, values: tuple[float, ...]) -> str:
+def _range(name: str, values: Sequence[float]) -> str:
     least, low, median, high, most = (size(int(v)) if name == "bytes" else f"{v:,.0f}" for v in values)
     return f"{name:<10}{least} to {most}, median {median}, 90% from {low} to {high}"
 
 
 def _class_bars(stats: DatasetStats, width: int) -> list[str]:
-    ordered = sorted(stats.per_class.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(stats.classes.items(), key=lambda item: (-item[1], item[0]))
     most = max((images for _, images in ordered), default=0)
     shown = ordered if len(ordered) <= _MAX_CLASSES else ordered[: _MAX_CLASSES // 2] + ordered[-(_MAX_CLASSES // 2) :]
     room = min(max((width_of(name) for name, _ in shown), default=0), width - _BAR - 12)
@@ -52,7 +55,8 @@ def _class_bars(stats: DatasetStats, width: int) -> list[str]:
     return lines
 
 
-TITLES: dict[str, tuple[str, str]] = {
+# The title of each kind of finding, and why it matters.
+TITLES = {
     "corrupt": ("Damaged files", "They are left out of training and evaluation."),
     "truncated": ("Truncated files", "Part of the image is missing, so they are left out."),
     "empty": ("Empty files", "They have no content."),
@@ -86,11 +90,6 @@ TITLES: dict[str, tuple[str, str]] = {
     "split folders": ("Parts with two names", "Both folders are read as the same part."),
     "layout": ("How the folders were read", "Check that this is what you meant."),
 }
-
-
-def title(kind: str) -> tuple[str, str]:
-    """The title of a kind of finding, and why it matters."""
-    return TITLES.get(kind, (kind.capitalize(), ""))
 
 
 def verdict(diagnosis: Diagnosis) -> str:
@@ -133,7 +132,7 @@ def diagnosis_text(diagnosis: Diagnosis, width: int) -> str:
 
 
 def _section(kind: str, findings: tuple[Finding, ...], width: int) -> str:
-    heading, why = title(kind)
+    heading, why = TITLES[kind]
     lines = [_wrapped(f"{findings[0].severity}: {heading} ({len(findings):,})", width, ""), _wrapped(why, width, "  ")]
     for finding in findings[:_EXAMPLES]:
         lines += _finding(finding, width)
