@@ -3,32 +3,15 @@
 import base64
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 
 from support.comparisons import CASES, HOSTILE, REASON, comparison, every_case
+from support.html import Reader
 from tl.runs.comparison import Comparison
 from tl.views.pages.comparison import page
 
 
-class Reader(HTMLParser):
-    """What a page holds: its tags with their attributes, and its words."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-
 def read_page(compared: Comparison, chart_png: bytes = b"one", grid_png: bytes = b"two") -> Reader:
-    reader = Reader()
-    reader.feed(page(compared, chart_png, grid_png))
-    return reader
+    return Reader(page(compared, chart_png, grid_png))
 
 
 @every_case

@@ -2,13 +2,13 @@
 
 import dataclasses
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from support.data_sets import dataset, photo
+from support.html import Reader
 from tl.doctor.findings import Diagnosis, Finding, rank
 from tl.errors import StorageError
 from tl.views.pages.doctor import render_page, write_page
@@ -17,22 +17,6 @@ from tl.views.terminal.tables import width_of
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m\u202e고양이"
 LONG = "train/" + "very-long-class-name-" * 6 + "/" + "사진" * 30 + ".jpg"
-
-
-class Reader(HTMLParser):
-    """The tags of a page with their attributes, and its words."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
 
 
 def diagnosis(*findings: Finding, name: str = "cat/1.png") -> Diagnosis:
