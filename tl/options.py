@@ -123,7 +123,10 @@ def _check_value(name: str, spec: Spec, value: Any) -> None:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and not _within(spec, value):
         raise UsageError(f"{flag(name)} {value:g}: give {_bounds(spec)}")
     if spec.parse is not None:
-        spec.parse(str(value))
+        try:
+            spec.parse(str(value))
+        except UsageError as error:
+            raise UsageError(f"{flag(name)} {error}") from None
 
 
 def _within(spec: Spec, value: float) -> bool:
@@ -206,10 +209,11 @@ def _no_such(where: str, name: str, known: list[str]) -> str:
     return f"{where}: no option is called {name!r}: {hint}"
 
 
-def read_toml(cls: type, path: str | Path, *, where: str = "--config") -> dict[str, Any]:
+def read_toml(cls: type, path: str | Path, *, where: str = "--config", removed: tuple[str, ...] = ()) -> dict[str, Any]:
     """The options in a TOML file, by their names; each must exist and have its type.
 
-    Raises UsageError, with the nearest names, for one that does not.
+    `removed` names options of earlier versions, which are ignored. Raises UsageError, with the nearest names, for one
+    that does not exist.
     """
     try:
         with Path(path).open("rb") as file:
@@ -222,6 +226,8 @@ def read_toml(cls: type, path: str | Path, *, where: str = "--config") -> dict[s
     values: dict[str, Any] = {}
     for key, value in found.items():
         name = key.replace("-", "_")
+        if name in removed:
+            continue
         if name not in known:
             raise UsageError(_no_such(f"{where} {path}", key, known))
         values[name] = typed(cls, name, value, f"{where} {path}: {key}")

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tl.engines.tensorflow import Devices
-from tl.learning.batches import Order, StoredFeed, batches
+from tl.learning.batches import BatchOrder, ActivationFeed, training_batches
 from tl.learning.head import Head
 from tl.learning.rules import tuning_rule
 from tl.learning.trainer import Diverged, Trainer
@@ -47,7 +47,7 @@ def trained(names, precision, optimizer, steps):
         rule = replace(tuning_rule(1000, "all"), optimizer=optimizer, ema=0.5, weight_decay=0.1)
         trainer = Trainer(network, head, rule, devices, strategy, {"low": 1})
     before = trainer.weights()
-    data = batches(StoredFeed(values, 0), Order(np.arange(16), 8, 0), labels, 0, steps)
+    data = training_batches(ActivationFeed(values, 0), BatchOrder(np.arange(16), 8, 0), labels, range(0, steps))
     if len(names) > 1:
         data = strategy.experimental_distribute_dataset(data)
     losses = [trainer.step(*batch, 0.05) for batch in data]
@@ -58,7 +58,7 @@ def distance(ones, others):
     return max(float(np.abs(one - other).max()) for one, other in zip(ones, others, strict=True))
 
 
-steep, gentle = (Order(np.arange(16), 8, 0).at(step) for step in (0, 1))
+steep, gentle = (BatchOrder(np.arange(16), 8, 0).at(step) for step in (0, 1))
 labels[steep] *= 100  # the gradient of the first step is clipped,
 labels[gentle] *= 0.3  # that of the second is not
 one, before, losses = trained(("CPU:0",), "f32", "sgd", 2)
@@ -76,7 +76,7 @@ assert distance(two.weights(), one.weights()) < 1e-6
 
 labels[[3, 5]] = np.nan  # some device or other gets them
 try:
-    data = batches(StoredFeed(values, 0), Order(np.arange(16), 8, 0), labels, 0, 2)
+    data = training_batches(ActivationFeed(values, 0), BatchOrder(np.arange(16), 8, 0), labels, range(0, 2))
     for batch in two._strategy.experimental_distribute_dataset(data):
         two.step(*batch, 0.05)
 except Diverged as error:
@@ -86,7 +86,7 @@ else:
 assert all(np.isfinite(array).all() for array in two.state())
 
 labels = np.eye(3, dtype=np.float32)[np.arange(16) % 3]
-labels[Order(np.arange(16), 8, 0).at(0)[4:]] *= 1e4  # what only the second device gets overflows in 16 bits
+labels[BatchOrder(np.arange(16), 8, 0).at(0)[4:]] *= 1e4  # what only the second device gets overflows in 16 bits
 half, before, _ = trained(("CPU:0", "CPU:1"), "f16", "adamw", 1)
 assert distance(half.weights(), before) == 0
 print("alike")

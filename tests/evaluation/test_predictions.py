@@ -10,7 +10,7 @@ from tl.data.dataset import Dataset
 from tl.data.splits import Split
 from tl.evaluation.predictions import held_out_images, predict
 from tl.learning.head import Head
-from tl.learning.unknown import fit as fit_unknown
+from tl.learning.unknown import fit_unknown
 
 
 def _features(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 
 from tl.data.images import decode, fit, read
 from tl.features.activations import MARGIN
-from tl.learning.batches import Order, PhotoFeed, StoredFeed, batches, plain_batches
+from tl.learning.batches import ActivationFeed, BatchOrder, ImageFeed, training_batches, validation_batches
 from tl.networks.backbones import Recipe
 
 RECIPE = Recipe(32, "stretch", bgr=True, mean=(103.939, 116.779, 123.68), std=(2.0, 2.0, 4.0))
@@ -15,7 +15,7 @@ CLASSES = 3
 PLACES = np.arange(100, 123)
 
 
-def taken(order: Order, epoch: int) -> np.ndarray:
+def taken(order: BatchOrder, epoch: int) -> np.ndarray:
     return np.concatenate([order.at(step) for step in range(epoch * order.steps, (epoch + 1) * order.steps)])
 
 
@@ -25,7 +25,7 @@ def one_hot(count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("batch", [1, 5, 8, 23])
 def test_each_picture_comes_once_an_epoch(batch):
-    order = Order(PLACES, batch, seed=7)
+    order = BatchOrder(PLACES, batch, seed=7)
     assert order.steps == -(-23 // batch)
     for epoch in range(3):
         places = taken(order, epoch)
@@ -35,16 +35,16 @@ def test_each_picture_comes_once_an_epoch(batch):
 
 
 def test_the_order_is_that_of_seed_and_step():
-    order, again = Order(PLACES, 5, seed=7), Order(PLACES, 5, seed=7)
+    order, again = BatchOrder(PLACES, 5, seed=7), BatchOrder(PLACES, 5, seed=7)
     later = [again.at(step).tolist() for step in (9, 3, 4)]  # as after a resumption: in any order
     assert later == [order.at(step).tolist() for step in (9, 3, 4)]
     assert taken(order, 0).tolist() != taken(order, 1).tolist()
-    assert taken(order, 0).tolist() != taken(Order(PLACES, 5, seed=8), 0).tolist()
+    assert taken(order, 0).tolist() != taken(BatchOrder(PLACES, 5, seed=8), 0).tolist()
     assert taken(order, 0).tolist() != PLACES.tolist()
 
 
 def test_a_batch_of_more_than_there_are_is_filled_up():
-    places = Order(PLACES[:3], 8, seed=0).at(0)
+    places = BatchOrder(PLACES[:3], 8, seed=0).at(0)
     assert len(places) == 8
     assert set(places) == set(PLACES[:3].tolist())
 
@@ -52,7 +52,7 @@ def test_a_batch_of_more_than_there_are_is_filled_up():
 def test_shares_make_uneven_classes_even():
     labels = np.array([0] * 5 + [1] * 95)
     shares = (1 / np.bincount(labels))[labels]
-    order = Order(np.arange(100), 10, 3, shares / shares.sum())
+    order = BatchOrder(np.arange(100), 10, 3, shares / shares.sum())
     drawn = np.concatenate([taken(order, epoch) for epoch in range(50)])
     assert len(drawn) == 5000
     assert 0.46 < np.mean(labels[drawn] == 0) < 0.54
@@ -65,7 +65,7 @@ def stored():
     """Activations whose value tells the view and the picture: 100 * view + picture."""
     values = np.zeros((4, 12, 2, 2, 3), np.float16)
     values += 100 * np.arange(4).reshape(4, 1, 1, 1, 1) + np.arange(12).reshape(1, 12, 1, 1, 1)
-    return StoredFeed(values, seed=5)
+    return ActivationFeed(values, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def photographed(pictures, pool):
         size = RECIPE.image_size
         return tf.cast(photos, tf.float32)[:, :size, :size] + tf.cast(step, tf.float32), labels * 0.5
 
-    return PhotoFeed(pictures, RECIPE, augment, pool)
+    return ImageFeed(pictures, RECIPE, augment, pool)
 
 
 def test_a_stored_picture_comes_in_a_view_of_its_own(stored):
@@ -103,7 +103,7 @@ def test_a_stored_picture_comes_in_a_view_of_its_own(stored):
         seen |= set(enumerate(views.tolist()))
         assert np.array_equal(values, stored.load(places, step, training=True))
     assert seen == {(at, view) for at in range(4) for view in range(4)}
-    other = StoredFeed(stored.values, seed=6)
+    other = ActivationFeed(stored.values, seed=6)
     assert any(
         not np.array_equal(other.load(places, at, training=True), stored.load(places, at, training=True))
         for at in range(5)
@@ -113,7 +113,7 @@ def test_a_stored_picture_comes_in_a_view_of_its_own(stored):
 def test_outside_of_training_a_stored_picture_comes_as_it_is(stored):
     places = np.array([3, 0, 11])
     assert stored.load(places, 9, training=False)[:, 0, 0, 0].tolist() == [3, 0, 11]
-    alone = StoredFeed(stored.values[:1], seed=5)
+    alone = ActivationFeed(stored.values[:1], seed=5)
     assert alone.load(places, 9, training=True)[:, 0, 0, 0].tolist() == [3, 0, 11]
 
 
@@ -156,8 +156,8 @@ def test_photos_are_augmented_before_they_are_normalised_and_only_in_training(ph
 @pytest.mark.parametrize("kind", ["stored", "photographed"])
 def test_batches_are_what_is_loaded_step_for_step(kind, request):
     feed = request.getfixturevalue(kind)
-    labels, order = one_hot(12) * np.linspace(1, 2, 12, dtype=np.float32)[:, None], Order(np.arange(12), 5, seed=2)
-    made = list(batches(feed, order, labels, 4, 9))
+    labels, order = one_hot(12) * np.linspace(1, 2, 12, dtype=np.float32)[:, None], BatchOrder(np.arange(12), 5, seed=2)
+    made = list(training_batches(feed, order, labels, range(4, 9)))
     assert len(made) == 5
     for step, (inputs, truth) in enumerate(made, 4):
         places = order.at(step)
@@ -167,14 +167,14 @@ def test_batches_are_what_is_loaded_step_for_step(kind, request):
 
 
 def test_a_training_that_goes_on_gets_the_batches_it_would_have_got(photographed):
-    order = Order(np.arange(12), 5, seed=2)
-    whole = [inputs.numpy() for inputs, _ in batches(photographed, order, one_hot(12), 0, 8)]
-    rest = [inputs.numpy() for inputs, _ in batches(photographed, order, one_hot(12), 6, 8)]
+    order = BatchOrder(np.arange(12), 5, seed=2)
+    whole = [inputs.numpy() for inputs, _ in training_batches(photographed, order, one_hot(12), range(0, 8))]
+    rest = [inputs.numpy() for inputs, _ in training_batches(photographed, order, one_hot(12), range(6, 8))]
     assert all(np.array_equal(one, other) for one, other in zip(whole[6:], rest, strict=True))
 
 
 def test_mixup_mixes_each_activation_with_the_next_and_so_its_label(stored):
-    mixed = StoredFeed(stored.values, 5, mixup=0.2)
+    mixed = ActivationFeed(stored.values, 5, mixup=0.2)
     places, labels = np.arange(6), one_hot(6)
     loaded = stored.load(places, 3, training=True)
     shares = set()
@@ -195,7 +195,7 @@ def test_mixup_mixes_each_activation_with_the_next_and_so_its_label(stored):
 
 
 def test_batches_have_a_shape_that_can_be_compiled(stored):
-    data = batches(stored, Order(np.arange(12), 5, seed=2), one_hot(12), 0, 2)
+    data = training_batches(stored, BatchOrder(np.arange(12), 5, seed=2), one_hot(12), range(0, 2))
     inputs, labels = data.element_spec
     assert inputs.shape[1:] == (2, 2, 3)
     assert labels.shape[1:] == (CLASSES,)
@@ -205,9 +205,9 @@ def test_batches_have_a_shape_that_can_be_compiled(stored):
 def test_for_measuring_each_picture_comes_once_in_order_as_it_is(kind, request):
     feed = request.getfixturevalue(kind)
     places, labels = np.array([4, 7, 1, 11, 0, 2, 3]), one_hot(12)
-    made = list(plain_batches(feed, places, labels, 3))
+    made = list(validation_batches(feed, places, labels, 3))
     assert [len(inputs) for inputs, _ in made] == [3, 3, 1]
     expected, _ = feed.finish(feed.load(places, 0, training=False), labels[places], 0, training=False)
     assert np.array_equal(np.concatenate([inputs for inputs, _ in made]), expected)
     assert np.array_equal(np.concatenate([truth for _, truth in made]), labels[places])
-    assert list(plain_batches(feed, places[:0], labels, 3)) == []
+    assert list(validation_batches(feed, places[:0], labels, 3)) == []

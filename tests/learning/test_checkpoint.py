@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tl.errors import RunError, StorageError
-from tl.learning.checkpoint import Checkpoint, load, save
+from tl.learning.trainer import Checkpoint, load_checkpoint, save_checkpoint
 
 
 def checkpoint(step: int = 3) -> Checkpoint:
@@ -48,10 +48,10 @@ def about(text: str = "{}") -> bytes:
     return npy(np.frombuffer(text.encode(), np.uint8))
 
 
-def test_what_is_written_is_read_back(path):
+def test_checkpoint_is_read_back(path):
     written = checkpoint()
-    save(path, written)
-    read = load(path)
+    save_checkpoint(path, written)
+    read = load_checkpoint(path)
     for mine, its in ((written.state, read.state), (written.best, read.best)):
         assert [array.dtype for array in its] == [array.dtype for array in mine]
         assert [array.shape for array in its] == [array.shape for array in mine]
@@ -60,55 +60,50 @@ def test_what_is_written_is_read_back(path):
     assert [entry.name for entry in path.parent.iterdir()] == ["checkpoint.npz"]
 
 
-def test_without_a_file_there_is_no_checkpoint(path):
-    assert load(path) is None
+def test_load_without_a_file_is_none(path):
+    assert load_checkpoint(path) is None
 
 
-def test_a_later_checkpoint_takes_the_place_of_the_one_before(path):
-    save(path, checkpoint(3))
-    save(path, checkpoint(4))
-    assert load(path).about["step"] == 4
+def test_save_replaces_an_earlier_checkpoint(path):
+    save_checkpoint(path, checkpoint(3))
+    save_checkpoint(path, checkpoint(4))
+    assert load_checkpoint(path).about["step"] == 4
 
 
-def test_a_write_that_fails_leaves_the_checkpoint_before(path):
-    save(path, checkpoint(3))
+def test_failed_save_keeps_the_earlier_checkpoint(path):
+    save_checkpoint(path, checkpoint(3))
     large = Checkpoint([np.zeros(100_000)], [], {"step": 4})
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, usual[1]))  # a disk with so much room
     try:
-        with pytest.raises(StorageError, match=r"checkpoint\.npz cannot be written \(File too large\); free space"):
-            save(path, large)
+        with pytest.raises(StorageError, match=r"checkpoint\.npz.* cannot be written: file too large; free some space"):
+            save_checkpoint(path, large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-    assert load(path).about["step"] == 3
+    assert load_checkpoint(path).about["step"] == 3
     assert [entry.name for entry in path.parent.iterdir()] == ["checkpoint.npz"]
 
 
-def test_a_checkpoint_is_on_disk_before_it_takes_the_place_of_another(path, monkeypatch):
+def test_save_syncs_before_it_replaces(path, monkeypatch):
     calls = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *given, real=real, name=name: calls.append(name) or real(*given))
-    save(path, checkpoint())
+    save_checkpoint(path, checkpoint())
     assert calls == ["fsync", "replace"]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(StorageError, match=r"nowhere/checkpoint\.npz cannot be written \(No such file or directory\)"):
-        save(tmp_path / "nowhere" / "checkpoint.npz", checkpoint())
-
-
 @pytest.mark.parametrize("size", [0, 1, 100, 0.5, 0.9, -1])
-def test_a_truncated_file_is_refused(path, size):
-    save(path, checkpoint())
+def test_load_refuses_a_truncated_file(path, size):
+    save_checkpoint(path, checkpoint())
     content = path.read_bytes()
     path.write_bytes(content[: size if isinstance(size, int) else int(size * len(content))])
-    with pytest.raises(RunError, match=r"checkpoint\.npz is damaged .*: remove it, and the training begins anew"):
-        load(path)
+    with pytest.raises(RunError, match=r"checkpoint\.npz is damaged .*: remove it to start the training anew"):
+        load_checkpoint(path)
 
 
-def test_no_changed_byte_brings_more_than_a_refusal(path):
-    save(path, checkpoint())
+def test_load_of_a_corrupted_file_raises_nothing_but_run_error(path):
+    save_checkpoint(path, checkpoint())
     content = path.read_bytes()
     refused = 0
     for at in range(0, len(content), 13):
@@ -116,7 +111,7 @@ def test_no_changed_byte_brings_more_than_a_refusal(path):
         damaged[at] ^= 0x41
         path.write_bytes(damaged)
         try:
-            load(path)  # some bytes are dates and the like, which nothing depends on
+            load_checkpoint(path)  # some bytes are dates and the like, which nothing depends on
         except RunError as error:
             refused += "\n" not in str(error)
     assert refused > len(content) / 13 / 2
@@ -168,15 +163,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_file_is_refused(path, content, monkeypatch):
+def test_load_refuses_a_hostile_file(path, content, monkeypatch):
     monkeypatch.chdir(path.parent)
     path.write_bytes(content)
-    with pytest.raises(RunError, match=r"checkpoint\.npz is damaged .*: remove it, and the training begins anew"):
-        load(path)
+    with pytest.raises(RunError, match=r"checkpoint\.npz is damaged .*: remove it to start the training anew"):
+        load_checkpoint(path)
     assert not (path.parent / "executed").exists()
 
 
-def test_a_folder_in_its_place_is_refused(path):
+def test_load_refuses_a_folder(path):
     path.mkdir()
     with pytest.raises(RunError, match="is damaged"):
-        load(path)
+        load_checkpoint(path)

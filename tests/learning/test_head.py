@@ -1,4 +1,4 @@
-"""The head against scikit-style ground truth: a convex problem has one solution, whoever finds it."""
+"""Tests of the head: the problem is convex, so the solution is known."""
 
 import hashlib
 
@@ -6,81 +6,81 @@ import numpy as np
 import pytest
 
 from tl.learning.calibration import log_loss, softmax
-from tl.learning.head import fit, folds_of
+from tl.learning.head import assign_folds, fit_head
 
 
-def clouds(photos: int, features: int, classes: int, *, spread: float = 1.0, seed: int = 0):
+def clouds(images: int, features: int, classes: int, *, spread: float = 1.0, seed: int = 0):
     draw = np.random.default_rng(seed)
-    labels = np.arange(photos) % classes
+    labels = np.arange(images) % classes
     centres = draw.normal(size=(classes, features)) * spread
-    values = (centres[labels] + draw.normal(size=(photos, features))).astype(np.float32)
-    return values, labels.astype(np.int64), [hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(photos)]
+    values = (centres[labels] + draw.normal(size=(images, features))).astype(np.float32)
+    return values, labels.astype(np.int64), [hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(images)]
 
 
-@pytest.mark.parametrize(("photos", "features"), [(60, 200), (200, 20)])
-def test_the_gradient_of_the_whole_objective_is_zero_at_the_solution(photos, features):
-    values, labels, prints = clouds(photos, features, 3)
-    fitted = fit(values, labels, 3, fingerprints=prints)
+@pytest.mark.parametrize(("images", "features"), [(60, 200), (200, 20)])
+def test_fit_head_makes_the_gradient_of_the_objective_zero(images, features):
+    values, labels, fingerprints = clouds(images, features, 3)
+    fitted = fit_head(values, labels, 3, fingerprints=fingerprints)
     mean, spread = values.mean(axis=0), values.std(axis=0)
     standard = (values - mean) / spread
     kernel = fitted.head.kernel * spread[:, None]
     residual = softmax(fitted.head.logits(values)) - np.eye(3)[labels]
-    gradient = standard.T @ residual / photos + fitted.strength * kernel
+    gradient = standard.T @ residual / images + fitted.l2 * kernel
     assert np.abs(gradient).max() < 2e-3 * max(1.0, np.abs(kernel).max())
     assert np.abs(residual.mean(axis=0)).max() < 1e-3  # the bias is not regularised
 
 
-def test_it_learns_what_can_be_learned_and_not_what_cannot():
-    values, labels, prints = clouds(300, 50, 3, spread=0.6)
-    fitted = fit(values[:240], labels[:240], 3, fingerprints=prints[:240])
+def test_fit_head_learns_separable_classes_and_not_shuffled_labels():
+    values, labels, fingerprints = clouds(300, 50, 3, spread=0.6)
+    fitted = fit_head(values[:240], labels[:240], 3, fingerprints=fingerprints[:240])
     assert (fitted.head.logits(values[240:]).argmax(axis=1) == labels[240:]).mean() > 0.9
     shuffled = np.random.default_rng(1).permutation(labels)
-    lost = fit(values, shuffled, 3, fingerprints=prints)
+    lost = fit_head(values, shuffled, 3, fingerprints=fingerprints)
     assert min(trial.log_loss for trial in lost.trials) > 0.95  # chance is log 3 = 1.0986
-    assert lost.strength > fitted.strength
+    assert lost.l2 > fitted.l2
 
 
-def test_the_strength_is_the_one_with_the_least_held_out_loss():
-    values, labels, prints = clouds(100, 40, 2, spread=0.3)
-    fitted = fit(values, labels, 2, fingerprints=prints)
-    assert fitted.strength == min(fitted.trials, key=lambda trial: trial.log_loss).strength
+def test_fit_head_chooses_the_l2_with_the_smallest_held_out_loss():
+    values, labels, fingerprints = clouds(100, 40, 2, spread=0.3)
+    fitted = fit_head(values, labels, 2, fingerprints=fingerprints)
+    assert fitted.l2 == min(fitted.trials, key=lambda trial: trial.log_loss).l2
     assert len(fitted.trials) > 5
 
 
-def test_the_temperature_calibrates_held_out_logits():
-    values, labels, prints = clouds(400, 300, 2, spread=0.12)
-    fitted = fit(values[:200], labels[:200], 2, fingerprints=prints[:200])
+def test_fit_head_temperature_calibrates_held_out_logits():
+    values, labels, fingerprints = clouds(400, 300, 2, spread=0.12)
+    fitted = fit_head(values[:200], labels[:200], 2, fingerprints=fingerprints[:200])
     logits = fitted.head.logits(values[200:])
     assert 0.25 <= fitted.head.temperature <= 4
     assert log_loss(logits / np.float32(fitted.head.temperature), labels[200:]) <= log_loss(logits, labels[200:]) + 0.02
 
 
-def test_constant_features_do_no_harm():
-    values, labels, prints = clouds(80, 10, 2)
+def test_fit_head_ignores_constant_features():
+    values, labels, fingerprints = clouds(80, 10, 2)
     values[:, 3] = 7.0
-    head = fit(values, labels, 2, fingerprints=prints).head
+    head = fit_head(values, labels, 2, fingerprints=fingerprints).head
     assert np.isfinite(head.kernel).all()
     assert not head.kernel[3].any()
 
 
-@pytest.mark.parametrize("photos", [2, 3, 5])
-def test_a_handful_of_photos_is_enough_to_run(photos):
-    values, labels, prints = clouds(photos, 30, 2, spread=3)
-    head = fit(values, labels, 2, fingerprints=prints).head
+@pytest.mark.parametrize("images", [2, 3, 5])
+def test_fit_head_works_with_a_handful_of_images(images):
+    values, labels, fingerprints = clouds(images, 30, 2, spread=3)
+    head = fit_head(values, labels, 2, fingerprints=fingerprints).head
     assert np.isfinite(head.probabilities(values)).all()
 
 
-def test_copies_are_held_out_together_andfolds_of_do_not_depend_on_the_order():
-    _, labels, prints = clouds(50, 2, 2)
-    doubled, twice = np.concatenate([labels, labels]), [*prints, *prints]
-    folds = folds_of(doubled, twice, 5, seed=3)
+def test_assign_folds_keeps_copies_together_and_ignores_the_order():
+    _, labels, fingerprints = clouds(50, 2, 2)
+    doubled, twice = np.concatenate([labels, labels]), [*fingerprints, *fingerprints]
+    folds = assign_folds(doubled, twice, 5, seed=3)
     assert (folds[:50] == folds[50:]).all()
     assert sorted(np.bincount(folds[:50])) == [10, 10, 10, 10, 10]
     order = np.random.default_rng(0).permutation(50)
-    assert (folds_of(labels[order], [prints[at] for at in order], 5, seed=3) == folds[:50][order]).all()
+    assert (assign_folds(labels[order], [fingerprints[at] for at in order], 5, seed=3) == folds[:50][order]).all()
 
 
-def test_the_same_input_gives_the_same_head():
-    values, labels, prints = clouds(60, 100, 3)
-    first, second = (fit(values, labels, 3, fingerprints=prints).head for _ in range(2))
+def test_fit_head_is_deterministic():
+    values, labels, fingerprints = clouds(60, 100, 3)
+    first, second = (fit_head(values, labels, 3, fingerprints=fingerprints).head for _ in range(2))
     assert (first.kernel == second.kernel).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tl.engines.tensorflow import Devices
-from tl.learning.calibration import temperature
+from tl.learning.calibration import fit_temperature
 from tl.learning.head import Head
 from tl.learning.rules import tuning_rule
 from tl.learning.trainer import Diverged, Trainer
@@ -74,7 +74,7 @@ def smoothed(labels):
 
 def calibrated(logits, labels):
     """The loss at the best temperature."""
-    return cross_entropy(logits / temperature(np.asarray(logits, np.float32), labels.argmax(axis=1)), labels)
+    return cross_entropy(logits / fit_temperature(np.asarray(logits, np.float32), labels.argmax(axis=1)), labels)
 
 
 def cross_entropy(logits, shares):
@@ -129,7 +129,7 @@ def test_training_starts_with_the_calibrated_head_and_a_step_gives_the_loss_befo
     logits = HEAD.logits(vectors) / HEAD.temperature
     close(made.head(), (HEAD.kernel / 2.5, HEAD.bias / 2.5))
     hits = np.mean(logits.argmax(axis=1) == labels.argmax(axis=1))
-    assert made.measure([batch()]) == (pytest.approx(calibrated(logits, labels), rel=1e-4), hits)
+    assert made.evaluate([batch()]) == (pytest.approx(calibrated(logits, labels), rel=1e-4), hits)
     expected = cross_entropy(logits, smoothed(labels))
     assert made.step(inputs, labels, RATE) == pytest.approx(expected, rel=1e-5)
     assert made.step(inputs, labels, RATE) < 0.999 * expected
@@ -250,7 +250,7 @@ def test_the_averaged_weights_are_measured_over_all_batches(made):
     for at in range(4):
         made.step(*batch(at), RATE)
     newest = made.weights()
-    loss, top1 = made.measure([batch(10, 8), batch(11, 3)])
+    loss, top1 = made.evaluate([batch(10, 8), batch(11, 3)])
     assert same(made.weights(), newest)
     inputs, labels = (np.concatenate(parts) for parts in zip(batch(10, 8), batch(11, 3), strict=True))
     made.set_weights(made.average())
@@ -258,7 +258,7 @@ def test_the_averaged_weights_are_measured_over_all_batches(made):
     assert loss == pytest.approx(calibrated(logits, labels), rel=1e-4)
     assert loss != pytest.approx(cross_entropy(logits, labels), rel=1e-4)
     assert top1 == pytest.approx(np.mean(logits.argmax(axis=1) == labels.argmax(axis=1)))
-    assert all(map(math.isnan, made.measure([])))
+    assert all(map(math.isnan, made.evaluate([])))
 
 
 @both

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tl.errors import RunError
-from tl.learning.loop import Epoch, RangeTest, share_of_rate
+from tl.learning.loop import Epoch, RangeTest, schedule
 from tl.runs.records import write_history
 from tl.views.terminal.runs import read
 
@@ -38,7 +38,7 @@ def write_run(
         best = -(-epochs // 2)
         loss, top1 = 0.2 + 0.1 * abs(epoch - best) / epochs, 0.9 + 0.05 * epoch / epochs
         held = (loss, top1) if held_out else (math.nan, math.nan)
-        rate = RATE * share_of_rate(step - 1, total, WARMUP)
+        rate = RATE * schedule(step - 1, total, WARMUP)
         rows.append(Epoch(epoch, step, rate, spread ** (-epoch / epochs), *held, 3.0 * epoch))
     write_history(folder, rows, test)
     manifest = {"metrics": {"fine-tuning": about(planned or epochs, total, kept, stopped)}}

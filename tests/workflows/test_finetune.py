@@ -1,4 +1,4 @@
-"""A data set becomes a run, from the command line and from Python, on a tiny random network."""
+"""Tests of `tl finetune` and `tl.finetune`, with a tiny random network."""
 
 import csv
 import json
@@ -20,14 +20,17 @@ from PIL import Image
 
 import tl as library
 from support.data_sets import photo, write
+from support.recorder import Recorder
 from support.session import ROOT, TINY
-from tl.errors import DataError
+from tl.data.dataset import Dataset
+from tl.errors import DataError, UsageError
 from tl.runs.run import load_run
+from tl.workflows.finetune import log_data
 
 WITH = ("--backbone", TINY, "--weights", "none")
 
 
-def test_the_run_folder_is_complete(tiny_run):
+def test_run_folder_is_complete(tiny_run):
     names = {path.name for path in tiny_run.iterdir()}
     assert names == {
         "manifest.json",
@@ -63,17 +66,17 @@ def test_predictions_and_split_agree_with_the_metrics(tiny_run):
     assert {row["path"] for row in rows} == {path for path, part in split.items() if part == "validation"}
 
 
-def test_the_account(tl, shapes, tmp_path):
+def test_log_of_a_run(tl, shapes, tmp_path):
     done = tl("finetune", shapes, *WITH, cwd=tmp_path)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80 or any("/" in line for line in lines if len(line) > 80)
-    for topic in ("data", "network", "features", "split", "head", "validation", "run", "next"):
+    for topic in ("data", "network", "features", "split", "head", "accuracy", "run", "next"):
         assert any(line.startswith(topic + " ") for line in lines), topic
-    assert "top-1 100.0 % (95 % interval 51.0 to 100.0)" in done.stdout
+    assert "accuracy    100.0% (95% CI 51.0–100.0) on 4 validation images\n" in done.stdout
 
 
-def test_the_account_of_uneven_classes_tells_their_balanced_accuracy(tl, shapes, tmp_path):
+def test_log_of_uneven_classes_has_the_balanced_accuracy(tl, shapes, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(shapes, data)
     for file in sorted((data / "stripes").iterdir())[5:]:
@@ -81,13 +84,13 @@ def test_the_account_of_uneven_classes_tells_their_balanced_accuracy(tl, shapes,
     done = tl("finetune", data, *WITH, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    at = next(at for at, line in enumerate(lines) if line.startswith("validation "))
-    assert "top-1 100.0 % (95 % interval 43.9 to 100.0), on 3 photos" in lines[at]
-    assert lines[at + 1].strip() == "balanced accuracy 100.0 % (41.9 to 100.0), classes of 1 to 2"
+    at = next(at for at, line in enumerate(lines) if line.startswith("accuracy "))
+    assert lines[at] == "accuracy    100.0% (95% CI 43.9–100.0) on 3 validation images"
+    assert lines[at + 1].strip() == "balanced accuracy 100.0% (95% CI 41.9–100.0), 1 to 2 per class"
     assert "balanced accuracy" not in tl("finetune", shapes, *WITH, cwd=tmp_path).stdout
 
 
-def test_a_class_of_one_photo_is_refused_before_a_network_is_fetched(shapes, tmp_path, monkeypatch):
+def test_class_with_one_image_is_refused_before_weights_are_fetched(shapes, tmp_path, monkeypatch):
     data = tmp_path / "data"
     shutil.copytree(shapes, data)
     (data / "spots").mkdir()
@@ -98,7 +101,7 @@ def test_a_class_of_one_photo_is_refused_before_a_network_is_fetched(shapes, tmp
     assert sorted(tmp_path.iterdir()) == [data]
 
 
-def test_folders_that_look_like_several_data_sets_are_said_to(tl, shapes, tmp_path):
+def test_folder_that_looks_like_several_data_sets_is_warned_about(tl, shapes, tmp_path):
     for name in ("first", "second"):
         shutil.copytree(shapes, tmp_path / name)
     done = tl("finetune", ".", *WITH, cwd=tmp_path)
@@ -109,8 +112,7 @@ def test_folders_that_look_like_several_data_sets_are_said_to(tl, shapes, tmp_pa
     assert "if so, give one, such as 'first'" in said
 
 
-def test_the_next_commands_can_be_typed(tl, shapes, tmp_path):
-    """Whatever the names of photos and runs are: a shell takes the command as it stands."""
+def test_next_commands_are_quoted_for_the_shell(tl, shapes, tmp_path):
     (tmp_path / "한국 사진").symlink_to(shapes)
     done = tl("finetune", "한국 사진", *WITH, "--out", "새 run; x", cwd=tmp_path, COLUMNS="300")
     assert done.returncode == 0, done.stderr
@@ -121,7 +123,7 @@ def test_the_next_commands_can_be_typed(tl, shapes, tmp_path):
     assert tl(*shlex.split(grid)[1:], cwd=tmp_path).returncode == 0
 
 
-def test_json_and_quiet(tl, shapes, tmp_path):
+def test_json_and_quiet_output(tl, shapes, tmp_path):
     answer = json.loads(tl("finetune", shapes, *WITH, "--json", "--out", tmp_path / "a").stdout)
     assert answer["run"] == str(tmp_path / "a")
     assert answer["metrics"]["validation"]["top1"] == 1.0
@@ -130,7 +132,7 @@ def test_json_and_quiet(tl, shapes, tmp_path):
     assert load_run(tmp_path / "a").head.kernel.tobytes() == load_run(tmp_path / "b").head.kernel.tobytes()
 
 
-def test_from_python_as_from_the_command_line(shapes, tmp_path, tiny_run):
+def test_python_and_command_line_give_the_same_run(shapes, tmp_path, tiny_run):
     run = library.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / "run")
     assert run.head.kernel.tobytes() == load_run(tiny_run).head.kernel.tobytes()
     classifier = library.load(run.folder)
@@ -145,7 +147,7 @@ def test_from_python_as_from_the_command_line(shapes, tmp_path, tiny_run):
     assert classifier.grid(shapes, count=4, columns=2).width > 400
 
 
-def test_broken_files_are_left_out_counted_and_named(tl, shapes, tmp_path):
+def test_broken_files_are_skipped_counted_and_named(tl, shapes, tmp_path):
     data = tmp_path / "data"
     for path in shapes.rglob("*.png"):
         (data / path.parent.name).mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,7 @@ def test_broken_files_are_left_out_counted_and_named(tl, shapes, tmp_path):
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]["skipped"] == 4
 
 
-def test_test_photos_are_scored_apart(tl, shapes, tmp_path):
+def test_test_part_has_its_own_metrics(tl, shapes, tmp_path):
     table = tmp_path / "photos.csv"
     with table.open("w") as stream:
         stream.write("path,label,split\n")
@@ -179,7 +181,7 @@ def test_test_photos_are_scored_apart(tl, shapes, tmp_path):
 
 
 @contextmanager
-def started(shapes: Path, out: Path, *more: str) -> "Iterator[subprocess.Popen[str]]":
+def start(shapes: Path, out: Path, *more: str) -> "Iterator[subprocess.Popen[str]]":
     python = [sys.executable, "-X", "faulthandler"]
     command = [*python, str(ROOT / "cli.py"), "finetune", str(shapes), *WITH, "--out", str(out), *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -192,40 +194,40 @@ def started(shapes: Path, out: Path, *more: str) -> "Iterator[subprocess.Popen[s
 
 
 @pytest.mark.parametrize(
-    ("said_before", "more"),
+    ("topic", "more"),
     [("data", ("--seed", "77")), ("network", ("--no-cache",)), ("features", ()), ("split", ()), ("head", ())],
     ids=["converting", "features", "split", "head", "writing"],
 )
-def test_ctrl_c_leaves_nothing_behind(shapes, tmp_path, said_before, more):
+def test_interrupt_leaves_nothing_behind(shapes, tmp_path, topic, more):
     out = tmp_path / "runs" / "x"
-    with started(shapes, out, *more) as process:
+    with start(shapes, out, *more) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith(said_before):
+            if line.startswith(topic):
                 break
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=60)
     if process.returncode == 0:  # it was done already: then the run is whole
         assert load_run(out).classes == ("noise", "stripes")
         return
     assert process.returncode == 130
-    assert complaint.splitlines()[-1] == "error: interrupted; no incomplete files were left behind"
+    assert stderr.splitlines()[-1] == "error: interrupted; no incomplete files were left behind"
     assert [path for path in tmp_path.rglob("*") if path.name != "runs"] == []
 
 
-def test_two_runs_into_the_same_place(shapes, tmp_path):
+def test_two_processes_cannot_write_one_run(shapes, tmp_path):
     out = tmp_path / "run"
-    with started(shapes, out) as one, started(shapes, out) as other:
-        complaints = [process.communicate(timeout=120)[1] for process in (one, other)]
+    with start(shapes, out) as one, start(shapes, out) as other:
+        errors = [process.communicate(timeout=120)[1] for process in (one, other)]
     assert sorted((one.returncode, other.returncode)) == [0, 1]
-    refused = "".join(complaints)
+    refused = "".join(errors)
     assert re.search(r"error: .*run (is being written by another process|exists already)", refused)
     assert load_run(out).classes == ("noise", "stripes")
 
 
-def test_kill_leaves_no_visible_run_and_the_next_one_works(tl, shapes, tmp_path):
+def test_kill_leaves_no_run_and_does_not_block_the_next(tl, shapes, tmp_path):
     out = tmp_path / "run"
-    with started(shapes, out, "--seed", "78") as process:
+    with start(shapes, out, "--seed", "78") as process:
         while not (tmp_path / ".run.partial").exists():
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
@@ -235,7 +237,7 @@ def test_kill_leaves_no_visible_run_and_the_next_one_works(tl, shapes, tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on file sizes on this system")
-def test_a_full_disk_is_one_line_and_leaves_nothing(shapes, tmp_path):
+def test_full_disk_is_a_one_line_error_and_leaves_nothing(shapes, tmp_path):
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
         "from tl.commands.main import start; start()"
@@ -247,7 +249,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(shapes, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_copies_of_a_photo_stay_on_one_side_whatever_the_backbone(tl, tmp_path):
+def test_near_duplicates_stay_on_one_side_with_any_backbone(tl, tmp_path):
     images = {f"{label}/{at:02}.png": photo(40 * (label == "b") + at) for label in "ab" for at in range(15)}
     changed = {name.replace(".png", "-small.jpg"): image.resize((80, 60)) for name, image in images.items()}
     write(tmp_path / "photos", images | changed)
@@ -262,3 +264,25 @@ def test_copies_of_a_photo_stay_on_one_side_whatever_the_backbone(tl, tmp_path):
     assert list(sides[0].values()).count("validation") == 12
     for name in images:
         assert sides[0][name] == sides[0][name.replace(".png", "-small.jpg")], name
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"), [(0, "2,000 images, 100 classes (20 each)"), (1, "2,001 images, 100 classes (20 to 21 each)")]
+)
+def test_log_data_of_many_classes(more: int, expected: str):
+    labels = np.concatenate([np.arange(2000) % 100, np.zeros(more, np.int64)])
+    names = tuple(f"{at}.png" for at in range(len(labels)))
+    classes = tuple(f"class {at:02}" for at in range(100))
+    recorder = Recorder()
+    log_data(Dataset("photos", None, classes, tuple(map(Path, names)), names, labels, (None,) * len(labels)), recorder)
+    assert recorder.lines == [f"data: photos: {expected}"]
+
+
+def test_command_is_recorded(shapes, tmp_path):
+    run = library.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / "run", command="tl finetune 'a b'")
+    assert run.manifest["command"] == ["tl", "finetune", "a b"]
+
+
+def test_unknown_option_is_refused_with_the_nearest_name(shapes):
+    with pytest.raises(UsageError, match="finetune: no option is called 'epoch': did you mean epochs"):
+        library.finetune(shapes, epoch=3)

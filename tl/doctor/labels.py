@@ -17,8 +17,8 @@ from tl.data.dataset import Dataset
 from tl.doctor.findings import Finding, FixCommands
 from tl.errors import DataError
 from tl.evaluation.metrics import compute_metrics
-from tl.learning.calibration import softmax, temperature
-from tl.learning.head import folds_of
+from tl.learning.calibration import fit_temperature, softmax
+from tl.learning.head import assign_folds
 from tl.text import percent
 
 Floats = NDArray[np.float32]
@@ -123,7 +123,7 @@ def held_out_probabilities(features: Floats, labels: Labels, classes: int, group
 
     The prior is uniform over the classes.
     """
-    folds = folds_of(labels, [int(group).to_bytes(8, "big") for group in groups], FOLDS, seed)
+    folds = assign_folds(labels, [int(group).to_bytes(8, "big") for group in groups], FOLDS, seed)
     weights = (len(labels) / (classes * np.bincount(labels)[labels])).astype(np.float32)
     targets = np.full((len(labels), classes), -1 / classes, np.float32)  # one-hot, centred
     targets[np.arange(len(labels)), labels] += 1
@@ -136,7 +136,7 @@ def held_out_probabilities(features: Floats, labels: Labels, classes: int, group
     # Squared error over all folds: accuracy, or a single fold, would let one or two photos decide where there are few.
     errors = [np.average(np.square(scores - targets).sum(axis=1), weights=weights) for scores in candidates]
     best = candidates[int(np.argmin(errors))]
-    return softmax(best / np.float32(temperature(best, labels, weights)))
+    return softmax(best / np.float32(fit_temperature(best, labels, weights)))
 
 
 def _transformed(features: Floats) -> Floats:

@@ -13,7 +13,7 @@ from tl.data.dataset import Dataset
 from tl.data.image_stats import Header, ImageStats
 from tl.doctor.findings import Finding
 from tl.evaluation.metrics import Metrics, compute_metrics
-from tl.learning.head import folds_of
+from tl.learning.head import assign_folds
 from tl.text import interval, percent
 
 Floats = NDArray[np.float32]
@@ -44,7 +44,7 @@ def shortcut_findings(
         return []
     indices = usable[rows]
     names = [dataset.class_names[label] for label in np.unique(dataset.labels[indices])]
-    folds = folds_of(labels, [int(group).to_bytes(8, "big") for group in groups[rows]], _FOLDS, seed)
+    folds = assign_folds(labels, [int(group).to_bytes(8, "big") for group in groups[rows]], _FOLDS, seed)
     findings = []
     for name, columns in _properties(stats, indices).items():
         if np.ptp(columns, axis=0).max(initial=0) > 0:

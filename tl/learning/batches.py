@@ -1,6 +1,6 @@
-"""Photos or stored activations become batches for training, in an order that the seed and the step alone decide."""
+"""Training batches of images or stored activations, in an order that depends on the seed and the step alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,44 +11,42 @@ from numpy.typing import NDArray
 from tl.data.images import ImageLike
 from tl.errors import TLError
 from tl.features.activations import MARGIN, Halves, photos
+from tl.learning.augment import Augment
 from tl.learning.head import Floats, Labels
 from tl.networks.backbones import Recipe
 
-Augment = Callable[[Any, Any, Any], tuple[Any, Any]]
-"""Photos `[n, side, side, 3]`, labels one-hot `[n, classes]` and the step to photos and labels for the network."""
-
 
 class Feed(Protocol):
-    """Where batches come from: `load` gives photos as they are stored, `finish` what the network reads of them."""
+    """A source of batches: `load` reads what is stored, `finish` turns it into the network's input."""
 
-    def load(self, places: Labels, step: int, *, training: bool) -> NDArray[Any]:
-        """The pictures at `places`; the same for the same arguments, whatever was loaded before."""
+    def load(self, indices: Labels, step: int, *, training: bool) -> NDArray[Any]:
+        """Load the images at `indices`; the result depends on the arguments alone."""
 
     def finish(self, inputs: Any, labels: Any, step: Any, *, training: bool) -> tuple[Any, Any]:
-        """TensorFlow tensors of what was loaded, and its labels, as the network takes them."""
+        """Turn TensorFlow tensors of loaded images and their labels into what the network takes."""
 
 
 @dataclass(frozen=True)
-class StoredFeed:
-    """Activations `[views, n, height, width, channels]`; training takes a view of each at random.
+class ActivationFeed:
+    """Stored activations `[views, n, height, width, channels]`; training takes a random view of each image.
 
-    `mixup` mixes each with another of its batch, and their labels (Manifold Mixup: Verma et al. 2019): a share of a
-    Beta distribution with this parameter twice, the same for a whole batch; 0 for not at all.
+    `mixup` mixes each image with another of its batch, and their labels (Manifold Mixup: Verma et al. 2019): it is both
+    parameters of the Beta distribution of the proportion, one for a whole batch; 0 turns it off.
     """
 
     values: Halves
     seed: int
     mixup: float = 0.0
 
-    def load(self, places: Labels, step: int, *, training: bool) -> NDArray[Any]:
-        """One view of each; the first, which is not augmented, outside of training."""
-        views = np.zeros(len(places), np.int64)
+    def load(self, indices: Labels, step: int, *, training: bool) -> NDArray[Any]:
+        """One view of each image; outside of training the first, which is not augmented."""
+        views = np.zeros(len(indices), np.int64)
         if training and len(self.values) > 1:
-            views = np.random.default_rng([self.seed, step, 1]).integers(len(self.values), size=len(places))
-        return self.values[views, places]
+            views = np.random.default_rng([self.seed, step, 1]).integers(len(self.values), size=len(indices))
+        return self.values[views, indices]
 
     def finish(self, inputs: Any, labels: Any, step: Any, *, training: bool) -> tuple[Any, Any]:
-        """In 32 bits; what is multiplied in fewer is up to the network."""
+        """As float32, mixed in training."""
         import tensorflow as tf
 
         inputs = tf.cast(inputs, tf.float32)
@@ -56,26 +54,26 @@ class StoredFeed:
             return inputs, labels
         seed = tf.stack([tf.cast(self.seed % 2**31, tf.int32), tf.cast(step, tf.int32)])
         first, second = tf.unstack(tf.random.stateless_gamma([2], seed, self.mixup))
-        share = tf.maximum(first, second) / (first + second)  # an image stays mostly itself
+        share = tf.maximum(first, second) / (first + second)  # each image remains the larger part
         return tuple(share * own + (1 - share) * tf.roll(own, 1, axis=0) for own in (inputs, labels))
 
 
 @dataclass(frozen=True)
-class PhotoFeed:
-    """ImageLike files, decoded and augmented anew in every epoch, and preprocessed for the network."""
+class ImageFeed:
+    """Images, decoded and augmented anew in every epoch, and preprocessed for the network."""
 
-    pictures: Sequence[ImageLike]
+    images: Sequence[ImageLike]
     recipe: Recipe
     augment: Augment
     pool: ThreadPoolExecutor
 
-    def load(self, places: Labels, step: int, *, training: bool) -> NDArray[Any]:
-        """Photos uint8 `[n, side, side, 3]`, larger than the network's input where they will be augmented."""
+    def load(self, indices: Labels, step: int, *, training: bool) -> NDArray[Any]:
+        """Images uint8 `[n, side, side, 3]`, in training larger than the network's input, for crops."""
         side = round(MARGIN * self.recipe.image_size) if training else self.recipe.image_size
-        return photos([self.pictures[at] for at in places], side, self.recipe, self.pool)
+        return photos([self.images[at] for at in indices], side, self.recipe, self.pool)
 
     def finish(self, inputs: Any, labels: Any, step: Any, *, training: bool) -> tuple[Any, Any]:
-        """Augmented, and normalised as the backbone wants it."""
+        """Augmented in training, and normalised as the backbone expects."""
         import tensorflow as tf
 
         from tl.engines.tensorflow import preprocess
@@ -88,69 +86,70 @@ class PhotoFeed:
 
 
 @dataclass(frozen=True)
-class Order:
-    """Which pictures each step takes: all of them once an epoch, shuffled, or by `shares` so that classes are even.
+class BatchOrder:
+    """The images of each step: all once per epoch, shuffled, or sampled with `probabilities`.
 
-    The last batch of an epoch is filled up from its beginning: every batch has the same size.
+    The last batch of an epoch is filled up from its beginning, so that every batch has the same size.
     """
 
-    places: Labels
+    indices: Labels
     batch: int
     seed: int
-    shares: NDArray[np.float64] | None = None
+    probabilities: NDArray[np.float64] | None = None
 
     @property
     def steps(self) -> int:
-        """Steps an epoch."""
-        return -(-len(self.places) // self.batch)
+        """Steps per epoch."""
+        return -(-len(self.indices) // self.batch)
 
     def at(self, step: int) -> Labels:
-        """The places that a step takes."""
+        """The indices of a step's images."""
         epoch, inside = divmod(step, self.steps)
         random = np.random.default_rng([self.seed, epoch])
-        if self.shares is None:
-            shuffled = random.permutation(self.places)
+        if self.probabilities is None:
+            shuffled = random.permutation(self.indices)
         else:
-            shuffled = random.choice(self.places, len(self.places), p=self.shares)
+            shuffled = random.choice(self.indices, len(self.indices), p=self.probabilities)
         taken: Labels = np.take(shuffled, range(inside * self.batch, (inside + 1) * self.batch), mode="wrap")
         return taken
 
 
-def batches(
-    feed: Feed, order: Order, labels: Floats, start: int, stop: int, failures: list[TLError] | None = None
+def training_batches(
+    feed: Feed, order: BatchOrder, labels: Floats, steps: range, errors: list[TLError] | None = None
 ) -> Any:
-    """A `tf.data.Dataset` of `(inputs, labels)` for the training steps from `start` to before `stop`, made ahead.
+    """A `tf.data.Dataset` of `(inputs, labels)` for consecutive training steps, loaded ahead.
 
-    What stands in the way of loading is added to `failures`: TensorFlow has but an error of its own for it.
+    `labels` are one-hot, of all images. An error while loading is appended to `errors`, because TensorFlow raises one
+    of its own in its place.
     """
     import tensorflow as tf
 
-    def loaded(step: Any) -> tuple[NDArray[Any], Floats]:
-        places = order.at(int(step))
+    def load(step: Any) -> tuple[NDArray[Any], Floats]:
+        indices = order.at(int(step))
         try:
-            return feed.load(places, int(step), training=True), labels[places]
+            return feed.load(indices, int(step), training=True), labels[indices]
         except TLError as error:
-            if failures is not None:
-                failures.append(error)
+            if errors is not None:
+                errors.append(error)
             raise
 
-    sample, _ = loaded(start)
+    sample, _ = load(steps.start)
 
     def batch(step: Any) -> tuple[Any, Any]:
-        inputs, truth = tf.numpy_function(loaded, [step], [sample.dtype, tf.float32])
+        inputs, truth = tf.numpy_function(load, [step], [sample.dtype, tf.float32])
         inputs.set_shape((None, *sample.shape[1:]))
         truth.set_shape((None, labels.shape[1]))
         return feed.finish(inputs, truth, step, training=True)
 
-    steps = tf.data.Dataset.range(start, stop)
-    return steps.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+    numbers = tf.data.Dataset.range(steps.start, steps.stop)
+    return numbers.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
 
 
-def plain_batches(feed: Feed, places: Labels, labels: Floats, size: int) -> Iterator[tuple[Any, Any]]:
-    """Batches `(inputs, labels)` of the pictures as they are, for measuring."""
+def validation_batches(feed: Feed, indices: Labels, labels: Floats, size: int) -> Iterator[tuple[Any, Any]]:
+    """Batches `(inputs, labels)` of the images without augmentation."""
     import tensorflow as tf
 
-    for start in range(0, len(places), size):
-        some = places[start : start + size]
-        loaded = tf.convert_to_tensor(feed.load(some, 0, training=False))
-        yield feed.finish(loaded, tf.convert_to_tensor(labels[some]), 0, training=False)
+    for start in range(0, len(indices), size):
+        some = indices[start : start + size]
+        inputs = tf.convert_to_tensor(feed.load(some, 0, training=False))
+        yield feed.finish(inputs, tf.convert_to_tensor(labels[some]), 0, training=False)

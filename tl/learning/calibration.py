@@ -1,8 +1,8 @@
-"""Logits and labels become a temperature, and probabilities and labels a reliability diagram: is 90 % sure 90 % right?
+"""Calibration: fit the temperature of logits, and measure how reliable confidences are.
 
-Temperature scaling (Guo et al. 2017) divides all logits by one number, so that no answer changes. Its maximum
-likelihood fails where it is needed most: a few photos that are all right ask for a temperature of zero. A normal prior
-on the temperature's logarithm, which a few hundred photos outweigh, keeps such a fit near 1.
+Temperature scaling (Guo et al. 2017) divides all logits by one number, which changes no prediction. Its maximum
+likelihood fails with few images that are all classified correctly, where it gives a temperature of zero. A normal prior
+on the logarithm of the temperature, which a few hundred images outweigh, keeps such a fit near 1.
 """
 
 import math
@@ -15,17 +15,17 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 BINS = 15  # of equal width, as in Guo et al. 2017
-# Log-loss on unseen photos, ten training photos of cats and dogs: 2.93 without the prior, 0.47 with this deviation,
-# 0.52 with twice as much; from 400 photos on the three agree.
-_DEVIATION = 0.5
-_FARTHEST = 5 * math.log(2)  # 1/32 to 32
+# Log-loss on unseen images with ten training images of cats and dogs: 2.93 without the prior, 0.47 with this standard
+# deviation, 0.52 with twice as much; from 400 images on the three agree.
+_PRIOR = 0.5
+_MOST = 5 * math.log(2)  # of the logarithm: temperatures of 1/32 to 32
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram: `edges` `[bins + 1]` of confidence, and of each bin the photos, how sure and how right.
+    """A reliability diagram: bins between `edges` `[bins + 1]` of confidence, with the number of images in each.
 
-    `confidence` and `accuracy` `[bins]` are means, NaN where the bin is empty; a bin holds its upper edge.
+    `confidence` and `accuracy` `[bins]` are means, NaN where a bin is empty; a bin includes its upper edge.
     """
 
     edges: NDArray[np.float64]
@@ -35,27 +35,27 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error, 0 to 1 (Naeini et al. 2015); NaN without photos."""
-        held = self.counts > 0
-        if not held.any():
+        """The expected calibration error, 0 to 1 (Naeini et al. 2015); NaN without images."""
+        filled = self.counts > 0
+        if not filled.any():
             return math.nan
-        gaps = np.abs(self.accuracy[held] - self.confidence[held])
-        return float(np.sum(gaps * self.counts[held]) / self.counts.sum())
+        gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
+        return float(np.sum(gaps * self.counts[filled]) / self.counts.sum())
 
     def as_dict(self) -> dict[str, object]:
         """The form of the JSON output; null where a bin is empty."""
         return {
-            "error": _plain(self.error),
+            "error": _or_null(self.error),
             "edges": self.edges.tolist(),
             "counts": self.counts.tolist(),
-            "confidence": [_plain(value) for value in self.confidence.tolist()],
-            "accuracy": [_plain(value) for value in self.accuracy.tolist()],
+            "confidence": [_or_null(value) for value in self.confidence.tolist()],
+            "accuracy": [_or_null(value) for value in self.accuracy.tolist()],
         }
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What dividing logits by `temperature` does to the reliability and the log-loss (in nats) of some photos."""
+    """Reliability and log-loss (in nats) before and after dividing logits by `temperature`."""
 
     temperature: float
     before: Reliability
@@ -83,41 +83,40 @@ def softmax(logits: Floats) -> Floats:
 
 def log_loss(logits: Floats, labels: Labels) -> float:
     """Mean negative log-likelihood, in nats."""
-    scores, of_truth = _shifted(logits, labels)
-    return _loss(scores, of_truth, 1.0)
+    scores, of_label = _shifted(logits, labels)
+    return _loss(scores, of_label, 1.0)
 
 
-def temperature(logits: Floats, labels: Labels, weights: Floats | None = None) -> float:
-    """The temperature, 1/32 to 32, for logits `[n, classes]` of photos that the head was not fitted on, labels `[n]`.
+def fit_temperature(logits: Floats, labels: Labels, weights: Floats | None = None) -> float:
+    """The temperature, 1/32 to 32, for logits `[n, classes]` and labels `[n]` of images the head was not fitted on.
 
-    The most probable one under a log-normal prior around 1; without photos 1. `weights` `[n]` say how much each counts.
+    The most probable one under a log-normal prior around 1; 1 without images. `weights` `[n]` weight the images.
     """
     from scipy.optimize import minimize_scalar
 
     if not len(labels):
         return 1.0
-    scores, of_truth = _shifted(logits, labels)
-    prior = 0.5 / (_DEVIATION**2 * len(labels))
-    found = minimize_scalar(
-        lambda power: _loss(scores, of_truth, math.exp(-power), weights) + prior * power**2,
-        bounds=(-_FARTHEST, _FARTHEST),
+    scores, of_label = _shifted(logits, labels)
+    prior = 0.5 / (_PRIOR**2 * len(labels))
+    best = minimize_scalar(
+        lambda power: _loss(scores, of_label, math.exp(-power), weights) + prior * power**2,
+        bounds=(-_MOST, _MOST),
         method="bounded",
     )
-    return math.exp(float(found.x))
+    return math.exp(float(best.x))
 
 
 def reliability(probabilities: Floats, labels: Labels) -> Reliability:
-    """The diagram of probabilities `[n, classes]` and labels `[n]`, by the confidence of each photo's best class."""
-    sure = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
-    edges = np.arange(BINS + 1) / BINS
-    place = bins_of(sure)
-    counts = np.bincount(place, minlength=BINS)
-    shares = [
-        np.divide(np.bincount(place, values, BINS), counts, out=np.full(BINS, np.nan), where=counts > 0)
-        for values in (sure, right.astype(np.float64))
+    """The reliability diagram of probabilities `[n, classes]` and labels `[n]`."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    bins = bins_of(confidence)
+    counts = np.bincount(bins, minlength=BINS)
+    means = [
+        np.divide(np.bincount(bins, values, BINS), counts, out=np.full(BINS, np.nan), where=counts > 0)
+        for values in (confidence, correct)
     ]
-    return Reliability(edges, counts, *shares)
+    return Reliability(np.arange(BINS + 1) / BINS, counts, *means)
 
 
 def bins_of(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -125,31 +124,31 @@ def bins_of(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.searchsorted(np.arange(1, BINS) / BINS, confidence, side="left").astype(np.int64)
 
 
-def calibration(logits: Floats, labels: Labels, scale: float) -> Calibration:
-    """What the temperature `scale` does for logits `[n, classes]` with labels `[n]`, best of photos it never saw."""
-    scaled = logits / np.float32(scale)
+def calibration(logits: Floats, labels: Labels, temperature: float) -> Calibration:
+    """The effect of a temperature on logits `[n, classes]` and labels `[n]`, best of images it was not fitted on."""
+    scaled = logits / np.float32(temperature)
     return Calibration(
-        scale,
-        reliability(softmax(logits), labels),
-        reliability(softmax(scaled), labels),
-        log_loss(logits, labels),
-        log_loss(scaled, labels),
+        temperature,
+        before=reliability(softmax(logits), labels),
+        after=reliability(softmax(scaled), labels),
+        log_loss_before=log_loss(logits, labels),
+        log_loss_after=log_loss(scaled, labels),
     )
 
 
 def _shifted(logits: Floats, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Logits less the largest of their row, and those of the true classes."""
+    """Logits minus the largest of their row, and those of the true classes."""
     scores = logits.astype(np.float64)
     scores -= scores.max(axis=1, keepdims=True)
     return scores, scores[np.arange(len(labels)), labels]
 
 
 def _loss(
-    scores: NDArray[np.float64], of_truth: NDArray[np.float64], power: float, weights: Floats | None = None
+    scores: NDArray[np.float64], of_label: NDArray[np.float64], power: float, weights: Floats | None = None
 ) -> float:
-    """Mean negative log-likelihood of shifted scores times a power: no overflow, for the largest of a row is 0."""
-    return float(np.average(np.log(np.exp(scores * power).sum(axis=1)) - of_truth * power, weights=weights))
+    """Mean negative log-likelihood of shifted logits times `power`; the largest of a row is 0, so nothing overflows."""
+    return float(np.average(np.log(np.exp(scores * power).sum(axis=1)) - of_label * power, weights=weights))
 
 
-def _plain(value: float) -> float | None:
+def _or_null(value: float) -> float | None:
     return None if math.isnan(value) else value

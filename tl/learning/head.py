@@ -1,8 +1,8 @@
-"""Features and labels become a head: L2-regularised softmax regression, its strength chosen on held-out training data.
+"""Fit a head to features: softmax regression, with L2 regularisation chosen on held-out training images.
 
-Linear evaluation as in Kornblith et al. 2019 and Radford et al. 2021: L-BFGS along a path of strengths, from strong to
-weak, each starting where the one before it ended. Features are standardised first; with fewer photos than features the
-same problem is solved in the space that the photos span (a rotation: the same solution, in a blink).
+A linear probe as in Kornblith et al. 2019 and Radford et al. 2021: L-BFGS along a path of L2, from strong to weak, each
+fit starting from the one before. Features are standardised first; with fewer images than features, the problem is
+solved in the space that the images span, which is a rotation: the same solution, much faster.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.blas import OneThread
-from tl.learning.calibration import log_loss, softmax, temperature
+from tl.learning.calibration import fit_temperature, log_loss, softmax
 from tl.learning.rules import HeadRule, head_rule
 from tl.progress import Progress
 
@@ -23,14 +23,14 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Head:
-    """`kernel` float32 `[features, classes]`, `bias` float32 `[classes]`, and the temperature of their logits."""
+    """`kernel` float32 `[features, classes]`, `bias` float32 `[classes]`, and the temperature of the logits."""
 
     kernel: Floats
     bias: Floats
     temperature: float
 
     def logits(self, features: Floats) -> Floats:
-        """Raw scores `[n, classes]` of features `[n, features]`."""
+        """Logits `[n, classes]` of features `[n, features]`."""
         scores: Floats = features @ self.kernel + self.bias
         return scores
 
@@ -39,30 +39,30 @@ class Head:
         return self.calibrated(self.logits(features))
 
     def calibrated(self, logits: Floats) -> Floats:
-        """The class probabilities that raw scores `[n, classes]` stand for."""
+        """Calibrated class probabilities of logits `[n, classes]`."""
         return softmax(logits / np.float32(self.temperature))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One strength of the path: L2 `strength`, and how the held-out training photos came out."""
+    """One L2 of the path, with the log-loss and the accuracy on held-out training images."""
 
-    strength: float
+    l2: float
     log_loss: float
     top1: float
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A fitted head, the strength it was given and the trials that led to it."""
+class HeadFit:
+    """A fitted head, the L2 chosen for it, the trials it was chosen from, and the number of held-out folds."""
 
     head: Head
-    strength: float
+    l2: float
     trials: tuple[Trial, ...]
     folds: int
 
 
-def fit(
+def fit_head(
     features: Floats,
     labels: Labels,
     classes: int,
@@ -70,86 +70,70 @@ def fit(
     fingerprints: Sequence[bytes],
     seed: int = 0,
     progress: Progress | None = None,
-) -> Fit:
-    """The head for features `[n, features]` and labels `[n]` in `range(classes)`.
+) -> HeadFit:
+    """Fit a head to features `[n, features]` and labels `[n]` in `range(classes)`.
 
-    The strength is the one with the least log-loss on training photos that were held out from its fit; photos of
-    the same fingerprint are held out together. The temperature is fitted on the same held-out logits.
+    The L2 is the one with the smallest log-loss on training images held out from its fit; images with the same
+    fingerprint are in the same fold. The temperature is fitted on the same held-out logits.
     """
     rule = head_rule(len(features))
-    with OneThread(now=rule.one_thread):
-        return _fit(features, labels, classes, rule, fingerprints, seed, progress or Progress())
-
-
-def _fit(
-    features: Floats,
-    labels: Labels,
-    classes: int,
-    rule: HeadRule,
-    fingerprints: Sequence[bytes],
-    seed: int,
-    progress: Progress,
-) -> Fit:
-    folds = folds_of(labels, fingerprints, rule.folds, seed)
-    rounds = list(range(rule.folds if rule.every_fold else 1))
-    with progress.task("fitting the head", len(rounds) + 1, "fits") as task:
-        held_out: list[list[Floats]] = [[] for _ in rule.strengths]
-        truth: list[Labels] = []
-        for fold in rounds:
-            inside = folds != fold
-            for place, logits in enumerate(_tried(features, labels, classes, rule, inside)):
-                held_out[place].append(logits)
-            truth.append(labels[~inside])
+    folds = assign_folds(labels, fingerprints, rule.folds, seed)
+    held_out = range(rule.folds if rule.every_fold else 1)
+    progress = progress or Progress()
+    with OneThread(now=rule.one_thread), progress.task("fitting the head", len(held_out) + 1, "fits") as task:
+        logits: list[list[Floats]] = [[] for _ in rule.l2_path]
+        for fold in held_out:
+            train = folds != fold
+            problem = _Problem(features[train], labels[train], classes, rule)
+            standard = problem.standardise(features[~train])
+            for at, weights in enumerate(problem.path(rule.l2_path, rule.rough)):
+                logits[at].append(standard @ weights[:-1] + weights[-1])
             task.advance()
-        trials, judged, known = _judged(rule, held_out, np.concatenate(truth))
-        best = min(range(len(trials)), key=lambda place: trials[place].log_loss)
+        truth = np.concatenate([labels[folds == fold] for fold in held_out])
+        scores = [np.concatenate(parts) for parts in logits]
+        trials = tuple(_trial(l2, part, truth) for l2, part in zip(rule.l2_path, scores, strict=True))
+        best = min(range(len(trials)), key=lambda at: trials[at].log_loss)
         problem = _Problem(features, labels, classes, rule)
-        kernel, bias = problem.as_head(list(problem.path(rule.strengths[: best + 1], rule.fine))[-1])
+        kernel, bias = problem.as_head(list(problem.path(rule.l2_path[: best + 1], rule.fine))[-1])
         task.advance()
-    head = Head(kernel, bias, temperature(judged[best], known))
-    return Fit(head, trials[best].strength, tuple(trials), len(rounds))
+    head = Head(kernel, bias, fit_temperature(scores[best], truth))
+    return HeadFit(head, trials[best].l2, trials, len(held_out))
 
 
-def _tried(
-    features: Floats, labels: Labels, classes: int, rule: HeadRule, inside: NDArray[np.bool_]
-) -> Iterator[Floats]:
-    """Logits of the photos that are not inside, from the others, at each strength."""
-    problem = _Problem(features[inside], labels[inside], classes, rule)
-    seen = problem.standardised(features[~inside])
-    for weights in problem.path(rule.strengths, rule.rough):
-        yield seen @ weights[:-1] + weights[-1]
+def _trial(l2: float, logits: Floats, labels: Labels) -> Trial:
+    return Trial(l2, log_loss(logits, labels), float(np.mean(logits.argmax(axis=1) == labels)))
 
 
 class _Problem:
-    """Softmax regression on standardised features, in the smaller of the photos' and the features' space."""
+    """Softmax regression on standardised features, in the space of the features or, if smaller, of the images."""
 
     def __init__(self, features: Floats, labels: Labels, classes: int, rule: HeadRule) -> None:
         mean, spread = _moments(features)
         self._mean = mean.astype(np.float32)
-        useful = spread > 1e-6 * max(float(spread.max(initial=0.0)), 1e-12)  # a constant feature tells nothing
+        useful = spread > 1e-6 * max(float(spread.max(initial=0.0)), 1e-12)
         self._scale = np.where(useful, 1 / np.where(useful, spread, 1), 0).astype(np.float32)
         self._back: Floats | None = None
-        self._standard = self.standardised(features)
+        self._standard = self.standardise(features)
         if self._standard.shape[0] < self._standard.shape[1]:
             self._standard, self._back = _rotated(self._standard)
         self._labels, self._classes, self._rule = labels, classes, rule
 
-    def standardised(self, features: Floats) -> Floats:
-        """Features `[n, features]` in the space of the problem."""
+    def standardise(self, features: Floats) -> Floats:
+        """Map features `[n, features]` into the space of the problem."""
         standard: Floats = features - self._mean
-        standard *= self._scale  # in place: with 50,000 photos each copy is 400 MB
+        standard *= self._scale  # in place: with 50,000 images each copy takes 400 MB
         return standard if self._back is None else standard @ self._back
 
-    def path(self, strengths: Sequence[float], tolerance: float) -> Iterator[Floats]:
-        """Weights `[space + 1, classes]`, the bias last, at each strength in turn."""
+    def path(self, l2_path: Sequence[float], tolerance: float) -> Iterator[Floats]:
+        """Weights `[space + 1, classes]`, the bias last, for each L2 in turn."""
         from scipy.optimize import minimize
 
         start = np.zeros((self._standard.shape[1] + 1) * self._classes)
-        for strength in strengths:
+        for l2 in l2_path:
             solved = minimize(
                 self._loss,
                 start,
-                args=(strength,),
+                args=(l2,),
                 jac=True,
                 method="L-BFGS-B",
                 options={"maxiter": self._rule.iterations, "maxcor": 10, "gtol": tolerance, "ftol": tolerance * 1e-3},
@@ -158,14 +142,14 @@ class _Problem:
             yield start.reshape(-1, self._classes).astype(np.float32)
 
     def as_head(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Kernel `[features, classes]` and bias `[classes]` for features as they come."""
+        """Kernel `[features, classes]` and bias `[classes]` for features as they are."""
         kernel, bias = weights[:-1].astype(np.float64), weights[-1].astype(np.float64)
         if self._back is not None:
             kernel = self._back.astype(np.float64) @ kernel
         kernel = kernel * self._scale[:, None]
         return kernel.astype(np.float32), (bias - self._mean.astype(np.float64) @ kernel).astype(np.float32)
 
-    def _loss(self, flat: NDArray[np.float64], strength: float) -> tuple[float, NDArray[np.float64]]:
+    def _loss(self, flat: NDArray[np.float64], l2: float) -> tuple[float, NDArray[np.float64]]:
         weights = flat.reshape(-1, self._classes).astype(np.float32)
         kernel, bias = weights[:-1], weights[-1]
         logits = self._standard @ kernel + bias
@@ -177,13 +161,13 @@ class _Problem:
         residual /= total
         residual[np.arange(len(logits)), self._labels] -= 1
         residual /= len(logits)
-        slope = np.vstack([self._standard.T @ residual + strength * kernel, residual.sum(axis=0)])
-        penalty = 0.5 * strength * float(np.sum(kernel.astype(np.float64) ** 2))
+        slope = np.vstack([self._standard.T @ residual + l2 * kernel, residual.sum(axis=0)])
+        penalty = 0.5 * l2 * float(np.sum(kernel.astype(np.float64) ** 2))
         return loss + penalty, slope.ravel().astype(np.float64)
 
 
 def _moments(features: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of each feature, in double precision, without a copy of all of them in it."""
+    """Mean and standard deviation of each feature in float64, without a float64 copy of all features."""
     mean = features.mean(axis=0, dtype=np.float64)
     squares = np.zeros(features.shape[1])
     for start in range(0, len(features), 1024):
@@ -194,14 +178,14 @@ def _moments(features: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]
 def _rotated(standard: Floats) -> tuple[Floats, Floats]:
     """Coordinates `[n, rank]` of the rows and the orthonormal map `[features, rank]` back, from the Gram matrix."""
     values, vectors = np.linalg.eigh((standard @ standard.T).astype(np.float64))
-    real = values > max(float(values[-1]), 0.0) * 1e-6  # below that, float32 noise
-    lengths = np.sqrt(values[real])
-    back: Floats = standard.T @ (vectors[:, real] / lengths).astype(np.float32)
-    return (vectors[:, real] * lengths).astype(np.float32), back
+    nonzero = values > max(float(values[-1]), 0.0) * 1e-6  # below that is float32 noise
+    lengths = np.sqrt(values[nonzero])
+    back: Floats = standard.T @ (vectors[:, nonzero] / lengths).astype(np.float32)
+    return (vectors[:, nonzero] * lengths).astype(np.float32), back
 
 
-def folds_of(labels: Labels, fingerprints: Sequence[bytes], folds: int, seed: int) -> Labels:
-    """A fold for every photo, even within each class, by content: the same on any machine and in any order."""
+def assign_folds(labels: Labels, fingerprints: Sequence[bytes], folds: int, seed: int) -> Labels:
+    """The fold `[n]` of each image, by content: equally many per class, the same on any machine and in any order."""
     salt = seed.to_bytes(8, "big", signed=True)
     order = sorted(range(len(labels)), key=lambda at: hashlib.sha256(salt + fingerprints[at]).digest())
     placed: dict[bytes, int] = {}
@@ -212,12 +196,3 @@ def folds_of(labels: Labels, fingerprints: Sequence[bytes], folds: int, seed: in
             placed[fingerprints[at]] = (count.get(label, 0) + label) % folds
             count[label] = count.get(label, 0) + 1
     return np.array([placed[fingerprint] for fingerprint in fingerprints], np.int64)
-
-
-def _judged(rule: HeadRule, held_out: list[list[Floats]], known: Labels) -> tuple[list[Trial], list[Floats], Labels]:
-    logits = [np.concatenate(parts) for parts in held_out]
-    trials = [
-        Trial(strength, log_loss(scores, known), float(np.mean(scores.argmax(axis=1) == known)))
-        for strength, scores in zip(rule.strengths, logits, strict=True)
-    ]
-    return trials, logits, known

@@ -1,18 +1,17 @@
-"""The size of a data set decides hyperparameters: pure functions, the reason beside each number."""
+"""Hyperparameters chosen from the size of the data set, with the reason beside each number."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class HeadRule:
-    """How a head is fitted: L2 strengths from strong to weak, L-BFGS iterations at each, and how they are compared.
+    """How a head is fitted: L2 from strong to weak, with so many L-BFGS iterations for each.
 
-    `rough` and `fine` are the largest slopes left when strengths are compared and when the head is fitted. With
-    `one_thread` the linear algebra runs on one processor alone. With `every_fold` each of the folds is held out once;
-    else only the first, which is enough photos by itself.
+    `rough` and `fine` are the gradient tolerances for comparing L2 and for the final fit. With `every_fold` each of the
+    folds is held out once, else only the first. `one_thread` limits the linear algebra to one processor.
     """
 
-    strengths: tuple[float, ...]
+    l2_path: tuple[float, ...]
     iterations: int
     rough: float
     fine: float
@@ -21,31 +20,31 @@ class HeadRule:
     one_thread: bool
 
 
-def head_rule(photos: int) -> HeadRule:
-    """The rule for so many training photos."""
-    # From 1 (all but ignores the photos) to 1e-4 (separates any few thousand of them) lies the best strength for 40
-    # photos as for 50,000; steps of sqrt(10) are fine enough, the loss is flat around its minimum.
-    strengths = tuple(10 ** (-place / 2) for place in range(9))
-    # Few photos make a single hold-out noisy: five folds below 2,000; beyond, a fifth held out once decides as well.
-    every_fold = photos < 2000
-    # Warm-started along the path, 30 iterations a strength come within 0.1 points of the converged solution.
-    # A slope of 1e-4 ranks the strengths as one of 1e-6 does, in half the time.
+def head_rule(images: int) -> HeadRule:
+    """The rule for a number of training images."""
+    # The best L2 for 40 images as for 50,000 lies between 1 (almost ignores the images) and 1e-4 (separates any few
+    # thousand of them); steps of sqrt(10) are fine enough, as the loss is flat around its minimum.
+    l2_path = tuple(10 ** (-step / 2) for step in range(9))
+    # A single hold-out of few images is noisy: five folds below 2,000; above, a fifth held out once decides as well.
+    every_fold = images < 2000
+    # Warm-started along the path, 30 iterations per L2 come within 0.1 points of the converged solution.
+    # A tolerance of 1e-4 ranks them as 1e-6 does, in half the time.
     iterations = 100 if every_fold else 30
-    # Matrices of a thousand photos are too small to share: a second thread of BLAS costs twice the processor time.
-    one_thread = photos < 1000
-    return HeadRule(strengths, iterations, rough=1e-4, fine=1e-6, folds=5, every_fold=every_fold, one_thread=one_thread)
+    # Matrices of a thousand images are too small to share: a second BLAS thread doubles the processor time.
+    one_thread = images < 1000
+    return HeadRule(l2_path, iterations, rough=1e-4, fine=1e-6, folds=5, every_fold=every_fold, one_thread=one_thread)
 
 
 @dataclass(frozen=True)
 class TuningRule:
-    """How a backbone is trained on from its fitted head.
+    """How a backbone is trained.
 
-    `learning_rate` is that of the head and the uppermost stage, `stage_decay` what it is multiplied by for each stage
-    below; `warmup` a share of all steps; `ema` the decay of the averaged weights a step; `views` how many augmented
-    views of a photo are stored; `monitor` the share of the training photos held out to stop early, 0 for none;
-    `patience` the epochs without a smaller loss there; `blend` the share of the trained weights in those that are
-    taken, the rest being the weights before. `mixes` allows MixUp and CutMix of photos, `mixup` is how evenly two
-    stored activations are mixed (both parameters of a Beta distribution), 0 for not at all.
+    `learning_rate` is that of the head and the last stage, multiplied by `stage_decay` for each stage below; `warmup`
+    a fraction of all steps; `ema` the decay per step of the averaged weights; `views` the number of augmented views
+    stored per image; `monitor` the fraction of the training images held out for early stopping, 0 for none; `patience`
+    the epochs without a smaller loss there; `blend` the fraction of the trained weights in the result, the rest being
+    the initial weights. `mixes` allows MixUp and CutMix of images; `mixup` mixes stored activations, as both parameters
+    of a Beta distribution, 0 for not at all.
     """
 
     optimizer: str
@@ -67,82 +66,82 @@ class TuningRule:
 
 
 RATES = {"adamw": 1e-4, "sgd": 3e-3}
-"""Learning rates for an optimizer that the rule would not have taken."""
+"""Learning rates for an optimizer other than the one the rule chooses."""
 
 
-def unfreeze_rule(photos: int, classes: int, *, gpu: bool) -> str:
-    """How much of a backbone "auto" trains: none, last or all."""
-    # With fewer than ten photos a class the head alone is as good and cannot overfit the backbone.
-    if photos < 10 * classes:
+def unfreeze_rule(images: int, classes: int, *, gpu: bool) -> str:
+    """What `--unfreeze auto` trains: none, last or all."""
+    # With fewer than ten images per class the head alone is as good, and the backbone cannot overfit.
+    if images < 10 * classes:
         return "none"
-    # A GPU trains whole networks in minutes; a whole network needs data: below 2,000 photos its last stage is as good.
-    return "all" if gpu and photos >= 2000 else "last"
+    # A GPU trains whole networks in minutes; but below 2,000 images training the last stage is as good.
+    return "all" if gpu and images >= 2000 else "last"
 
 
-def tuning_rule(photos: int, unfreeze: str) -> TuningRule:
-    """The rule for so many training photos, when "last", "half" or "all" of the backbone is trained."""
-    few, many = photos < 200, photos >= 2000
-    # BiT's hyper-rule counts steps by data set size (500 below 20,000 photos); from a fitted head fewer are needed.
-    epochs = 10 if photos < 2000 else 8 if photos < 20_000 else 5
-    # Below 200 photos larger batches would leave a handful of steps an epoch.
+def tuning_rule(images: int, unfreeze: str) -> TuningRule:
+    """The rule for a number of training images, with `unfreeze` "last", "half" or "all"."""
+    few, many = images < 200, images >= 2000
+    # BiT's hyper-rule sets steps by data set size (500 below 20,000 images); from a fitted head fewer are needed.
+    epochs = 10 if images < 2000 else 8 if images < 20_000 else 5
+    # Below 200 images larger batches would leave a handful of steps per epoch.
     batch = 16 if few else 32
     whole = unfreeze == "all"
     return TuningRule(
-        # AdamW moves every weight as far, however small its gradient: with 40 photos of cats and dogs it costs two
-        # points of accuracy against the head alone, where SGD costs none; with 5,000 CIFAR images it gains half a
-        # point, SGD two and a half. In between, AdamW gains six points where a backbone fits badly (VGG16 for edges).
+        # AdamW moves every weight equally far, however small its gradient: with 40 images of cats and dogs it loses two
+        # points of accuracy against the head alone, SGD none; with 5,000 CIFAR images it gains half a point, SGD two
+        # and a half. In between, AdamW gains six points where a backbone fits badly (VGG16 trained for edges).
         optimizer="sgd" if few or many else "adamw",
         learning_rate=RATES["sgd"] if few else 1e-2 if many else RATES["adamw"] if unfreeze == "last" else 5e-5,
-        stage_decay=0.5,  # lower stages hold what every picture has: they move less (Howard & Ruder 2018)
+        stage_decay=0.5,  # lower stages are more general and need to change less (Howard & Ruder 2018)
         weight_decay=0.01,
-        label_smoothing=0.1 if photos >= 2000 else 0.0,  # with few photos it only blurs what they say
-        ema=0.9 if few else 0.99,  # averages over about ten or a hundred steps, a fraction of the whole training
+        label_smoothing=0.1 if images >= 2000 else 0.0,  # with few images it lowers accuracy
+        ema=0.9 if few else 0.99,  # averages over about ten or a hundred steps, a fraction of the training
         batch=batch,
         epochs=epochs,
         warmup=0.1,
-        # RandAugment, MixUp and CutMix are for long trainings on many photos: a short one only learns more slowly.
-        augment="strong" if whole and photos >= 20_000 else "light",
-        mixes=whole and photos >= 20_000,
-        # A part of a network sees few views of each photo, which it soon knows by heart: mixed, they are ever new ones.
+        # RandAugment, MixUp and CutMix pay off in long trainings on many images: a short one only learns more slowly.
+        augment="strong" if whole and images >= 20_000 else "light",
+        mixes=whole and images >= 20_000,
+        # A part of a network sees few views of each image and soon memorises them: mixed, they are new every time.
         # CIFAR-100, 50 images a class, half of ResNet50: 2.7 points over the head without, 3.8 with it.
         mixup=0.2 if many and not whole else 0.0,
-        views=1 if whole else 4 if photos < 20_000 else 2,
-        # Fewer than twenty photos cannot tell one epoch from the next; what is held out is missing in the training.
+        views=1 if whole else 4 if images < 20_000 else 2,
+        # Fewer than twenty images cannot rank epochs, and what is held out is missing from the training.
         monitor=0.0 if few else 0.1 if not many else 0.05,
         patience=3,
-        blend=0.5 if few else 1.0,  # half-way back gains accuracy where nothing held out says when to stop (WiSE-FT)
+        blend=0.5 if few else 1.0,
     )
 
 
-def scratch_rule(photos: int) -> TuningRule:
-    """The rule for so many training photos, when a network is trained from random weights."""
-    few = photos < 2000
+def scratch_rule(images: int) -> TuningRule:
+    """The rule for a number of training images, from random weights."""
+    few = images < 2000
     return TuningRule(
         optimizer="adamw",
-        learning_rate=1e-3,  # AdamW's usual one
+        learning_rate=1e-3,  # the usual one for AdamW
         stage_decay=1.0,
         weight_decay=0.01,
         label_smoothing=0.0,
         ema=0.9 if few else 0.99,
         batch=32 if few else 128,
-        # Random weights need an order more steps than pretrained ones; on 50,000 images that is hours on a CPU.
-        epochs=30 if few else 20 if photos < 20_000 else 10,
+        # Random weights need ten times the steps of pretrained ones; on 50,000 images that takes hours on a CPU.
+        epochs=30 if few else 20 if images < 20_000 else 10,
         warmup=0.05,
         augment="light",
         mixes=False,
         mixup=0.0,
         views=1,
-        monitor=0.0 if photos < 200 else 0.1 if photos < 20_000 else 0.02,  # a thousand photos tell epochs apart
+        monitor=0.0 if images < 200 else 0.1 if images < 20_000 else 0.02,  # a thousand images rank epochs
         patience=5,
         blend=1.0,
     )
 
 
 def class_weights(counts: tuple[int, ...]) -> tuple[float, ...] | None:
-    """A weight for each class when the largest has over 1.5 times the photos of the smallest, else None.
+    """Loss weights of the classes if the largest has more than 1.5 times the images of the smallest, else None.
 
-    A photo's mean weight is 1. Inverse square roots: full inverses would let a handful of photos drive the whole
-    training (Mahajan et al. 2018).
+    The mean weight of an image is 1. Inverse square roots: with inverses, a handful of images would drive the training
+    (Mahajan et al. 2018).
     """
     if max(counts) <= 1.5 * min(counts):
         return None

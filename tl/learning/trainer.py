@@ -1,32 +1,44 @@
-"""A network, its head and a rule become training steps: averaged weights, rates by stage, NaN caught in its step."""
+"""Training steps of a network with a head, and checkpoints of their state.
 
+Weights are averaged over the steps, learning rates differ by stage, and a step that is not finite changes nothing.
+"""
+
+import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl.engines.tensorflow import Devices
-from tl.errors import TLError
-from tl.learning.calibration import log_loss, temperature
+from tl.errors import RunError, TLError
+from tl.files import atomic_write
+from tl.learning.calibration import fit_temperature, log_loss
 from tl.learning.head import Head
 from tl.learning.rules import TuningRule
 
 Arrays = list[NDArray[Any]]
 
+# RuntimeError: what zipfile and json refuse, such as encryption or too deep a nesting.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError, BadZipFile)
+
 
 class Diverged(TLError):
-    """A training step gave a loss or a gradient that is not finite; none of it reached the weights."""
+    """The loss or a gradient of a training step is not finite; the weights are unchanged."""
 
 
 class Trainer:
-    """The part of a network that is trained, with its head on top.
+    """The trained part of a network, with its head on top.
 
-    `upper` gives features `[n, features]`; `depth` says, by name of a layer, how many stages below the last it is.
-    To be made inside the scope of `strategy`, which spreads each batch over its devices. From `scratch`, layers such as
-    BatchNorm and dropout work as in training, and the network's own regularisation counts.
+    `upper` returns features `[n, features]`; `depth` is the number of stages between a layer, by its name, and the last
+    stage. Has to be created inside the scope of `strategy`, which distributes each batch over its devices. From
+    `scratch`, layers such as BatchNorm and dropout are in training mode, and the network's regularisation losses count.
     """
 
     def __init__(
@@ -43,33 +55,33 @@ class Trainer:
         import keras
         import tensorflow as tf
 
-        self._tf, self._strategy, self._devices, self._rule, self._scratch = tf, strategy, devices, rule, scratch
+        self._tf, self._strategy, self._rule, self._scratch = tf, strategy, rule, scratch
         dense = keras.layers.Dense(head.kernel.shape[1], dtype="float32", name="head")
         self.network = keras.Model(upper.input, dense(upper.output))
         # Divided by the temperature, the logits start out calibrated.
         dense.set_weights([head.kernel / head.temperature, head.bias / head.temperature])
         self._dense = dense
         self.trained = self.network.trainable_variables
-        # Means and variances that BatchNorm learns belong to the weights: a photo that gives NaN reaches them at once.
+        # BatchNorm's means and variances are saved and restored too: an image that gives NaN reaches them at once.
         self._statistics = self.network.non_trainable_weights
         self.optimizer = _optimizer(rule, self.trained, depth, 1.0 / strategy.num_replicas_in_sync)
         self._outer = keras.optimizers.LossScaleOptimizer(self.optimizer) if devices.policy == "mixed_float16" else None
         (self._outer or self.optimizer).build(self.trained)
-        # XLA makes one pass over the weights of the dozen that AdamW, clipping and averaging are made of.
-        alone = strategy.num_replicas_in_sync == 1 and self._outer is None
-        self._update = tf.function(self._applied, jit_compile=True) if alone else self._applied
-        # On a GPU the whole network is compiled by XLA; on a CPU its convolutions are slower than oneDNN's.
-        self._slopes = tf.function(self._loss_and_gradients, jit_compile=True if devices.gpu else None)
-        self._compiled = tf.function(self._replicated, reduce_retracing=True)
+        # XLA fuses the dozen passes over the weights that AdamW, clipping and averaging take into one.
+        single = strategy.num_replicas_in_sync == 1 and self._outer is None
+        self._update = tf.function(self._apply, jit_compile=True) if single else self._apply
+        # On a GPU XLA compiles the whole network; on a CPU its convolutions are slower than oneDNN's.
+        self._gradients = tf.function(self._loss_and_gradients, jit_compile=True if devices.gpu else None)
+        self._step = tf.function(self._replicated, reduce_retracing=True)
         self._logits = tf.function(lambda inputs: self.network(inputs, training=False), reduce_retracing=True)
 
     def step(self, inputs: Any, labels: Any, rate: float) -> float:
-        """One step on a batch with a learning rate; gives the loss before it.
+        """Train one batch with a learning rate; returns the loss before the step.
 
-        Raises Diverged when the loss or a gradient is not finite, of which nothing reaches the weights.
+        Raises Diverged when the loss or a gradient is not finite; the weights are unchanged then.
         """
         self.optimizer.learning_rate.assign(rate)
-        loss, finite = self._compiled(inputs, labels)
+        loss, finite = self._step(inputs, labels)
         if not bool(finite):
             lost = float(loss)
             raise Diverged(f"the loss is {lost:g}" + (", a gradient is not finite" if math.isfinite(lost) else ""))
@@ -77,57 +89,56 @@ class Trainer:
 
     @property
     def replicas(self) -> int:
-        """Devices that share each batch."""
+        """The number of devices that share each batch."""
         return int(self._strategy.num_replicas_in_sync)
 
     def gradient_norms(self, inputs: Any, labels: Any) -> dict[str, float]:
-        """Length of the gradient of each layer's weights on a batch, from input to output, per square root of a weight.
+        """Root-mean-square gradient of each layer's kernel on a batch, from input to output.
 
         Where it falls by orders of magnitude towards the input, the gradient vanishes (Glorot & Bengio 2010).
         """
         tf = self._tf
-        with tf.GradientTape() as tape:  # once or twice a training: not worth compiling
+        with tf.GradientTape() as tape:  # runs once or twice per training: not worth compiling
             logits = tf.cast(self.network(inputs, training=self._scratch), tf.float32)
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
-        norms = [tf.norm(found) for found in tape.gradient(loss, [variable.value for variable in self.trained])]
-        kernels = [variable.path.endswith("kernel") for variable in self.trained]
+        norms = [tf.norm(slope) for slope in tape.gradient(loss, [variable.value for variable in self.trained])]
         return {
             variable.path.rpartition("/")[0]: float(norm) / math.prod(variable.shape) ** 0.5
-            for variable, norm, kernel in zip(self.trained, norms, kernels, strict=True)
-            if kernel
+            for variable, norm in zip(self.trained, norms, strict=True)
+            if variable.path.endswith("kernel")
         }
 
-    def measure(self, batches: Iterable[tuple[Any, Any]]) -> tuple[float, float]:
-        """Mean log-loss, in nats, and top-1 of the averaged weights on plain batches; NaN without any.
+    def evaluate(self, batches: Iterable[tuple[Any, Any]]) -> tuple[float, float]:
+        """Mean log-loss in nats and accuracy of the averaged weights on validation batches; NaN without any.
 
-        The loss is that at the best temperature (Berta et al. 2025): training makes answers surer long after it stopped
-        making them righter, which a temperature undoes and which is no reason to stop.
+        The loss is that at the best temperature (Berta et al. 2025): training goes on making predictions more confident
+        when it no longer makes them more accurate, which a temperature undoes and which is no reason to stop.
         """
-        logits, truth = [], []
+        logits, labels = [], []
         with self.averaged():
-            for inputs, labels in batches:
+            for inputs, targets in batches:
                 logits.append(np.asarray(self._logits(inputs), np.float32))
-                truth.append(np.asarray(labels).argmax(axis=1))
+                labels.append(np.asarray(targets).argmax(axis=1))
         if not logits:
             return math.nan, math.nan
-        scores, known = np.concatenate(logits), np.concatenate(truth)
+        scores, truth = np.concatenate(logits), np.concatenate(labels)
+        accuracy = float(np.mean(scores.argmax(axis=1) == truth))
         if not np.isfinite(scores).all():
-            return math.inf, float(np.mean(scores.argmax(axis=1) == known))
-        loss = log_loss(scores / np.float32(temperature(scores, known)), known)
-        return loss, float(np.mean(scores.argmax(axis=1) == known))
+            return math.inf, accuracy
+        return log_loss(scores / np.float32(fit_temperature(scores, truth)), truth), accuracy
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averaged weights in the place of the newest ones, for the length of a block."""
-        newest = self.weights()
+        """Use the averaged weights in place of the latest ones inside a block."""
+        latest = self.weights()
         self.set_weights(self.average())
         try:
             yield
         finally:
-            self.set_weights(newest)
+            self.set_weights(latest)
 
     def weights(self) -> Arrays:
-        """The trained weights, and the statistics of their layers, as arrays of our own."""
+        """Copies of the trained weights and of their layers' statistics."""
         return [np.array(variable) for variable in (*self.trained, *self._statistics)]
 
     def average(self) -> Arrays:
@@ -138,21 +149,21 @@ class Trainer:
         return [np.array(variable) for variable in (*averages, *self._statistics)]
 
     def set_weights(self, arrays: Arrays) -> None:
-        """Put weights in place that `weights` or `average` gave."""
+        """Set weights returned by `weights` or `average`."""
         for variable, array in zip((*self.trained, *self._statistics), arrays, strict=True):
             variable.assign(array)
 
     def state(self) -> Arrays:
-        """All that the next step depends on."""
+        """Everything that the next step depends on."""
         return [np.array(variable) for variable in self._state()]
 
     def set_state(self, arrays: Arrays) -> None:
-        """Go back to a state."""
+        """Restore a state."""
         for variable, array in zip(self._state(), arrays, strict=True):
             variable.assign(array)
 
     def head(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Kernel `[features, classes]` and bias `[classes]` as they are now."""
+        """The head's current kernel `[features, classes]` and bias `[classes]`."""
         kernel, bias = self._dense.get_weights()
         return kernel, bias
 
@@ -167,8 +178,8 @@ class Trainer:
 
     def _one_device(self, inputs: Any, labels: Any) -> Any:
         tf, replicas = self._tf, self._strategy.num_replicas_in_sync
-        loss, gradients = self._slopes(inputs, labels)
-        if replicas > 1:  # the optimizer adds up what each replica clipped and found finite alone: it gets equal shares
+        loss, gradients = self._gradients(inputs, labels)
+        if replicas > 1:  # the optimizer sums what each replica clipped and checked by itself: give all the same
             whole = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [gradient / replicas for gradient in whole]
         return loss, tf.cast(self._update(loss, gradients), tf.float32)
@@ -185,8 +196,8 @@ class Trainer:
             scaled = optimizer.scale_loss(loss + own) / replicas
         return loss, tape.gradient(scaled, [variable.value for variable in self.trained])
 
-    def _applied(self, loss: Any, gradients: list[Any]) -> Any:
-        """Put gradients into the weights, if all is finite; gives whether it is."""
+    def _apply(self, loss: Any, gradients: list[Any]) -> Any:
+        """Apply the gradients if everything is finite; returns whether it is."""
         tf = self._tf
         finite = tf.math.is_finite(loss)
         if self._outer is None:  # scaled float16 gradients overflow now and then: their optimizer skips such steps
@@ -204,13 +215,64 @@ def _optimizer(rule: TuningRule, variables: list[Any], depth: Mapping[str, int],
     own = {"momentum": 0.9} if rule.optimizer == "sgd" else {}
 
     class ByStage(base):  # type: ignore[misc, valid-type]
-        """The optimizer, with a share of the learning rate for each variable."""
+        """The optimizer, with its own fraction of the learning rate for each variable."""
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            super().update_step(gradient, variable, learning_rate * shares[self._var_key(variable)])
+            super().update_step(gradient, variable, learning_rate * fractions[self._var_key(variable)])
 
     optimizer = ByStage(weight_decay=rule.weight_decay, **common, **own)
     layers = {optimizer._var_key(variable): variable.path.split("/")[0] for variable in variables}
-    shares = {key: rule.stage_decay ** depth.get(layer, 0) for key, layer in layers.items()}
+    fractions = {key: rule.stage_decay ** depth.get(layer, 0) for key, layer in layers.items()}
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training after `about["step"]` steps: `state` is what the next step depends on, `best` the best weights."""
+
+    state: Arrays
+    best: Arrays
+    about: dict[str, Any]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all. Raises StorageError, such as when the disk is full."""
+    arrays: dict[str, Any] = {f"state{at}": array for at, array in enumerate(checkpoint.state)}
+    arrays |= {f"best{at}": array for at, array in enumerate(checkpoint.best)}
+    about = np.frombuffer(json.dumps(checkpoint.about).encode(), np.uint8)
+    with atomic_write(path) as scratch, scratch.open("wb") as file:
+        np.savez(file, about=about, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_checkpoint(path: Path) -> Checkpoint | None:
+    """Read a checkpoint; None if there is no file. Raises RunError for a damaged one."""
+    if not path.exists():
+        return None
+    try:
+        _check_uncompressed(path)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            about = json.loads(_array(arrays, "about").tobytes())
+            if not isinstance(about, dict):
+                raise ValueError("it does not name its step")
+            count = {part: sum(name.startswith(part) for name in arrays.files) for part in ("state", "best")}
+            state, best = ([_array(arrays, f"{part}{at}") for at in range(count[part])] for part in ("state", "best"))
+    except _DAMAGED as error:
+        raise RunError(f"{path} is damaged ({error}): remove it to start the training anew") from error
+    return Checkpoint(state, best, about)
+
+
+def _check_uncompressed(path: Path) -> None:
+    """`save_checkpoint` compresses nothing: a compressed file was written by something else and may be of any size."""
+    with ZipFile(path) as archive:
+        if any(member.compress_type != ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it is compressed")
+
+
+def _array(arrays: Mapping[str, Any], name: str) -> NDArray[Any]:
+    array = arrays[name]
+    if not isinstance(array, np.ndarray):  # NumPy returns members that are not arrays as bytes
+        raise ValueError(f"{name} is not an array")
+    return array

@@ -1,6 +1,7 @@
-"""A backbone and its fitted head become a tuned network: linear probe first, then fine-tune (Kumar et al. 2022).
+"""Fine-tune a network from its fitted head, linear probe first (Kumar et al. 2022), or train one from scratch.
 
-The frozen part runs once through the engine and is stored; only what is trained runs again, its BatchNorm folded.
+The frozen part runs once through the inference engine and its activations are stored; only the part above the cut runs
+in training, with BatchNorm folded into its convolutions.
 """
 
 import math
@@ -20,20 +21,21 @@ from tl.engines.tensorflow import Devices, training_devices
 from tl.errors import BackboneError, UsageError
 from tl.features.activations import affordable_views, store
 from tl.learning.augment import augmenter
-from tl.learning.batches import Feed, PhotoFeed, StoredFeed
+from tl.learning.batches import ActivationFeed, Feed, ImageFeed
 from tl.learning.head import Head
-from tl.learning.loop import Course, Epoch, Job, Listener, RangeTest
+from tl.learning.loop import Epoch, Listener, RangeTest, TrainingLoop, TuningJob
 from tl.learning.rules import TuningRule
 from tl.learning.trainer import Trainer
 from tl.progress import Progress
+from tl.text import count
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What training made: the file of the folded network's weights, the head on it, and how it went.
+    """The result of training: a file with the weights of the folded network, the head, and how the training went.
 
-    `rule` is the one that was followed, `stopped` why training ended early ("" if it did not), `speed` in images a
-    second, `trained` how many parameters learned; `gradients` the norms by layer before and after, from scratch only.
+    `rule` is the one that was followed, `stopped` why training ended early ("" if it did not), `speed` in images per
+    second, `trained` the number of trained parameters; `gradients` by layer before and after, from scratch only.
     """
 
     weights: Path
@@ -49,48 +51,46 @@ class Tuned:
     gradients: tuple[dict[str, float], ...]
 
 
-def tune(job: Job, folder: Path, progress: Progress, listen: Listener | None = None) -> Tuned:
-    """Train the job's network on; its checkpoint in `folder`, if there is one, is where it goes on.
+def tune(job: TuningJob, folder: Path, progress: Progress, listener: Listener | None = None) -> Tuned:
+    """Train a network, from the checkpoint in `folder` if there is one, and write `trunk.weights.h5` there.
 
-    Writes `trunk.weights.h5` there. Raises BackboneError for a network that cannot be cut.
+    Raises BackboneError for a network that cannot be cut.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     devices = training_devices(job.precision)
     with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool, devices.rewriting():
         strategy = devices.strategy()
         with strategy.scope():
-            model, upper, depth, shape = _parts(job, devices)
+            model, upper, depth, shape = _build(job, devices)
             trainer = Trainer(upper, job.head, job.rule, devices, strategy, depth, scratch=job.scratch)
-        # Converting what was trained takes about as long as building it did: that much of a budget is kept for it.
-        deadline = job.deadline - 1.5 * (time.monotonic() - begun)
+        # Converting the trained network takes about as long as building it did: reserve that much of a budget.
+        deadline = job.deadline - 1.5 * (time.monotonic() - started)
         feed, rule = _feed(job, shape, pool, progress)
         job = replace(job, rule=rule, deadline=deadline)
-        course = Course(job, trainer, feed, folder / "checkpoint.npz", progress, listen)
-        course.prepare()
-        while not course.done:
-            course.go_on(strategy)
-        trainer.set_weights(course.best)
+        loop = TrainingLoop(job, trainer, feed, folder / "checkpoint.npz", progress, listener)
+        loop.run(strategy)
+        trainer.set_weights(loop.best)
         if job.scratch:
-            course.look_at_gradients()
-        _folded(model, job).save_weights(folder / "trunk.weights.h5")
+            loop.record_gradients()
+        _fold(model, job).save_weights(folder / "trunk.weights.h5")
     kernel, bias = trainer.head()
     return Tuned(
         weights=folder / "trunk.weights.h5",
         head=Head(kernel, bias, 1.0),
-        rule=course.rule,
-        history=tuple(course.history),
-        steps=course.step,
-        speed=course.speed,
-        stopped=course.stopped,
+        rule=loop.rule,
+        history=tuple(loop.history),
+        steps=loop.step,
+        speed=loop.speed,
+        stopped=loop.stopped,
         trained=sum(math.prod(variable.shape) for variable in trainer.trained),
         precision=devices.precision,
-        range_test=course.range_test,
-        gradients=tuple(course.gradients),
+        range_test=loop.range_test,
+        gradients=tuple(loop.gradients),
     )
 
 
-def _parts(job: Job, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[int, ...] | None]:
-    """The folded network, its part to train, how deep its layers lie, and the shape of what is stored, if anything."""
+def _build(job: TuningJob, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[int, ...] | None]:
+    """The network, its trained part, the depth of its layers, and the shape of stored activations, if any."""
     import keras
 
     from tl.networks.stages import cut_for, depths
@@ -99,7 +99,7 @@ def _parts(job: Job, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[
 
     keras.utils.set_random_seed(job.seed)
     if job.scratch:
-        with _policy(devices.policy):
+        with _dtype_policy(devices.policy):
             model = build(job.backbone, job.weights)
         return model, upper_part(model, None), {}, None
     model = fold(build(job.backbone, job.weights), policy=devices.policy)
@@ -110,15 +110,15 @@ def _parts(job: Job, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[
     return model, upper, depths(model), None if layer is None else tuple(upper.input_shape[1:])
 
 
-def _folded(model: Any, job: Job) -> Any:
-    """The network as runs keep it: BatchNorm folded, which training from scratch needs as it is."""
+def _fold(model: Any, job: TuningJob) -> Any:
+    """The network as runs keep it, with BatchNorm folded; training from scratch needs BatchNorm itself."""
     from tl.networks.trainable import fold
 
     return fold(model) if job.scratch else model
 
 
 @contextmanager
-def _policy(name: str) -> Iterator[None]:
+def _dtype_policy(name: str) -> Iterator[None]:
     import keras
 
     before = keras.config.dtype_policy()
@@ -130,22 +130,23 @@ def _policy(name: str) -> Iterator[None]:
 
 
 def _feed(
-    job: Job, shape: tuple[int, ...] | None, pool: ThreadPoolExecutor, progress: Progress
+    job: TuningJob, shape: tuple[int, ...] | None, pool: ThreadPoolExecutor, progress: Progress
 ) -> tuple[Feed, TuningRule]:
-    rule, size, classes = job.rule, job.backbone.recipe.image_size, job.head.kernel.shape[1]
+    """Where batches come from: images, or activations below the cut, which are computed here."""
+    rule, recipe, classes = job.rule, job.backbone.recipe, job.head.kernel.shape[1]
     if shape is None:
-        augment = augmenter(rule.augment, size, classes, seed=job.seed, mixes=rule.mixes)
-        return PhotoFeed(job.pictures, job.backbone.recipe, augment, pool), rule
-    asked = rule.views if rule.augment != "none" else 1
-    views = affordable_views(asked, len(job.pictures), math.prod(shape))
-    megabytes = 2 * math.prod(shape) * len(job.pictures) * max(1, views) / 1e6
+        augment = augmenter(rule.augment, recipe.image_size, classes, seed=job.seed, mixes=rule.mixes)
+        return ImageFeed(job.images, recipe, augment, pool), rule
+    planned = rule.views if rule.augment != "none" else 1
+    views = affordable_views(planned, len(job.images), math.prod(shape))
+    megabytes = 2 * math.prod(shape) * len(job.images) * max(1, views) / 1e6
     if views < 1:
         raise UsageError(
             f"{megabytes:,.0f} MB of activations exceed TL_ACTIVATIONS_LIMIT or half of the free disk: "
-            "raise it, or train with --unfreeze all, which stores none"
+            "raise the limit, or train with --unfreeze all, which stores none"
         )
-    if views < asked:
-        progress.log("", f"{views} of {asked} views of each photo fit the disk")
+    if views < planned:
+        progress.log("", f"{views} of {planned} augmented views per image fit on the disk")
     engine = open_engine(
         job.backbone,
         job.weights,
@@ -156,25 +157,22 @@ def _feed(
         progress=progress,
     )
     started = time.monotonic()
-    transform = _transform(job, rule.augment, size)
-    kept = store(job.pictures, engine, job.backbone.recipe, shape, views=views, transform=transform, progress=progress)
-    seconds = time.monotonic() - started
-    count = "1 view" if views == 1 else f"{views} views"
-    progress.log(
-        "activations",
-        f"{count} of {len(job.pictures):,} photos below the cut, {megabytes:,.0f} MB on disk, in {seconds:.1f} s "
-        f"({engine.name} {engine.precision})",
-    )
-    return StoredFeed(kept.values, job.seed, rule.mixup), replace(rule, views=views)
+    activations = store(job.images, engine, recipe, shape, views=views, transform=_transform(job), progress=progress)
+    what = f"{count(views, 'view')} of {count(len(job.images), 'image')} below the cut, {megabytes:,.0f} MB on disk"
+    seconds = f"{time.monotonic() - started:.1f} s ({engine.name} {engine.precision})"
+    progress.log("activations", f"{what}, in {seconds}")
+    return ActivationFeed(activations.values, job.seed, rule.mixup), replace(rule, views=views)
 
 
-def _transform(job: Job, level: str, size: int) -> Callable[[Photos, int], Photos]:
+def _transform(job: TuningJob) -> Callable[[Photos, int], Photos]:
+    """Augmentation of a batch of uint8 images before they go through the frozen part."""
+    level, size = job.rule.augment, job.backbone.recipe.image_size
     if level == "none":
-        return lambda photos, _: photos
+        return lambda images, _: images
     augment = augmenter(level, size, 1, seed=job.seed, mixes=False)
 
-    def transform(photos: Photos, number: int) -> Photos:
-        pixels, _ = augment(photos, np.ones((len(photos), 1), np.float32), number)
+    def transform(images: Photos, number: int) -> Photos:
+        pixels, _ = augment(images, np.ones((len(images), 1), np.float32), number)
         rounded: Photos = np.clip(np.rint(np.asarray(pixels)), 0, 255).astype(np.uint8)
         return rounded
 

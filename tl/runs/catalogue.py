@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tl.errors import RunError, StorageError, TLError, UsageError
-from tl.runs import options
 from tl.runs.folder import RUNS, partial_folder
+from tl.runs.options import FinetuneOptions, read_options
 from tl.runs.summary import Figure, Size, Summary, size_of, summarize
 
 SORTS = ("created", "accuracy", "name")
@@ -195,11 +195,11 @@ def _unfinished(scratch: Path, folder: Path) -> Listed:
     try:
         if (scratch / "run.toml").stat().st_size > _LARGEST:
             raise UsageError("run.toml is too large to be one")
-        given = options.read(scratch / "run.toml")
+        given = read_options(scratch / "run.toml")
     except (TLError, RecursionError, OSError) as error:
         note = f"was interrupted and cannot go on ({error}): `tl runs rm {named}` removes it"
         return replace(listed, state="unfinished", note=note)
-    defaults = options.Options("")
+    defaults = FinetuneOptions()
     backbone, weights, unfreeze = (
         str(given.get(name, getattr(defaults, name))) for name in ("backbone", "weights", "unfreeze")
     )

@@ -11,7 +11,7 @@ import numpy as np
 from tl.data.dataset import PARTS
 from tl.errors import RunError, UsageError
 from tl.evaluation.metrics import McNemar, mcnemar
-from tl.runs.options import Options
+from tl.runs.options import FinetuneOptions
 from tl.runs.summary import Figure, Summary, summarize
 
 Value = str | int | float | bool | None
@@ -107,7 +107,7 @@ def difference(runs: Sequence[str | Path]) -> Difference:
 
 def changed(about: Summary) -> dict[str, Value]:
     """The options that are not the defaults, but for those that choose the network and the data."""
-    defaults = asdict(Options(""))
+    defaults = asdict(FinetuneOptions())
     return {
         name: value
         for name, value in about.options.items()
@@ -123,7 +123,7 @@ def _rows(runs: Sequence[Mapping[str, Any]]) -> Rows:
 
 def _options(about: Summary) -> dict[str, Value]:
     """All that `_network` does not have; an option that a run knew nothing of had the effect of its default."""
-    whole = asdict(Options("")) | dict(about.options)
+    whole = asdict(FinetuneOptions()) | dict(about.options)
     return {name: value for name, value in whole.items() if name not in _ELSEWHERE}
 
 

@@ -34,7 +34,7 @@ def write_skipped(folder: Path, dataset: Dataset) -> None:
 
 def write_strengths(folder: Path, trials: Iterable[Trial]) -> None:
     """`strengths.csv`: how each strength of the head's regularisation did on held-out training photos."""
-    rows = ((trial.strength, trial.log_loss, trial.top1) for trial in trials)
+    rows = ((trial.l2, trial.log_loss, trial.top1) for trial in trials)
     _table(folder / "strengths.csv", ("strength", "held_out_log_loss", "held_out_top1"), rows)
 
 

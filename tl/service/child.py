@@ -63,8 +63,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _finetune(order: dict[str, Any], progress: "JobProgress") -> None:
-    from tl.api import finetune
     from tl.runs.folder import CHECKPOINT, partial_folder
+    from tl.workflows.finetune import finetune
 
     run = Path(order["run"])
     if (run / "manifest.json").is_file():
@@ -72,11 +72,9 @@ def _finetune(order: dict[str, Any], progress: "JobProgress") -> None:
     resume = (partial_folder(run) / CHECKPOINT).is_file()
     progress.attempt(order["attempt"], resumed=resume)
     words = [word for name, value in order["options"].items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    sys.argv = ["tl", "finetune", order["data"], *words]  # what the run says that it was made by
-    if resume:
-        finetune(order["data"], out=run, resume=True, budget=order["options"].get("budget"), progress=progress)
-    else:
-        finetune(order["data"], out=run, progress=progress, **order["options"])
+    command = shlex.join(["tl", "finetune", order["data"], *words])
+    options = {"budget": order["options"].get("budget")} if resume else order["options"]
+    finetune(order["data"], out=str(run), resume=resume, progress=progress, command=command, **options)
 
 
 def _check(folder: Path, order: dict[str, Any], progress: "JobProgress") -> None:

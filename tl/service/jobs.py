@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tl.errors import BackboneError, UsageError
 from tl.networks.backbones import backbone as find_backbone
+from tl.options import check
+from tl.runs import options as run_options
 from tl.runs.folder import is_taken
-from tl.runs.options import Options
 from tl.service import store
 from tl.service.child import EVENTS, LOG, last_event, read_events
 from tl.service.database import Database
@@ -63,7 +64,6 @@ class FinetuneOptions(BaseModel):
     weight_decay: float | None = None
     label_smoothing: float | None = None
     augment: Literal["none", "light", "strong"] | None = None
-    views: int | None = None
     balance: Literal["auto", "none", "weights", "sampling"] = "auto"
     unknown_rate: float = 0.01
     budget: Annotated[str, Field(max_length=20)] | None = None
@@ -248,7 +248,7 @@ def _check_options(options: FinetuneOptions) -> dict[str, object]:
     if "lr" in given:
         given["lr"] = str(given["lr"])
     try:
-        Options(data="", **given).check()
+        check(run_options.FinetuneOptions(**given))
         return {**given, "backbone": find_backbone(options.backbone).name}
     except (UsageError, BackboneError) as error:
         raise Problem(422, f"options: {error}") from error

@@ -28,12 +28,12 @@ from tl.runs.comparison import (
     write_comparison,
 )
 from tl.runs.folder import RUNS, claim_folder, is_taken
-from tl.runs.options import UNFREEZE, Options
+from tl.runs.options import UNFREEZE, FinetuneOptions
 from tl.runs.run import Run, load_run
 from tl.views.pages.comparison import page
 from tl.views.pictures.comparison import grid, save_chart
 from tl.views.pictures.gradients import save_gradients
-from tl.workflows.finetune import finetune
+from tl.workflows.finetune import train
 
 _TIMED_IMAGES = 64  # enough for every stream of the engine to be busy
 _GRID_SIDE = 256  # pixels of a decoded image
@@ -108,9 +108,11 @@ def _networks(options: CompareOptions) -> list[tuple[str, bool]]:
     return networks
 
 
-def _training(data: str, options: CompareOptions, name: str, *, from_scratch: bool, budget: str | None) -> Options:
+def _training(
+    data: str, options: CompareOptions, name: str, *, from_scratch: bool, budget: str | None
+) -> FinetuneOptions:
     """The options that one network is trained with."""
-    return Options(
+    return FinetuneOptions(
         data,
         backbone=name,
         weights="none" if from_scratch else "imagenet",
@@ -124,14 +126,14 @@ def _training(data: str, options: CompareOptions, name: str, *, from_scratch: bo
     )
 
 
-def _train(training: Options, folder: Path, progress: Progress) -> tuple[ComparedNetwork, list[dict[str, str]]]:
+def _train(training: FinetuneOptions, folder: Path, progress: Progress) -> tuple[ComparedNetwork, list[dict[str, str]]]:
     """A network's entry, and its rows of predictions for the validation images; neither where it fails."""
     name, from_scratch = training.backbone, training.weights == "none"
     progress.log("", "")
     progress.log("network", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
     out = folder / (f"{name}-scratch" if from_scratch else name)
     try:
-        run = finetune(replace(training, out=str(out)), progress=progress)
+        run, _ = train(None, replace(training, out=str(out)), progress=progress)
         return _entry(run, name, from_scratch), _validation_rows(run)
     except TLError as error:
         progress.warn(f"{name} is left out: {error}")

@@ -1,275 +1,319 @@
-"""A data set becomes a run: the composer of data, features, head, fine-tuning, evaluation and bundle."""
+"""Train a classifier on labelled images and write its run folder."""
 
 import datetime
 import importlib
 import shlex
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tl import __version__
 from tl.cache import usable_cache
+from tl.data.dataset import PARTS, Dataset
+from tl.data.folders import several
 from tl.data.image_stats import measure_images
-from tl.data.load import Dataset, load
+from tl.data.load import Data, is_in_memory, load
 from tl.data.near_duplicates import originals
 from tl.data.splits import Split, check_counts, split
 from tl.engines import open_engine
 from tl.engines.engine import Engine
 from tl.engines.trunk import Trunk, prepare
-from tl.errors import DataError
+from tl.errors import DataError, UsageError
 from tl.evaluation.predictions import Predictions, held_out_images, predict
 from tl.features.extract import Features, extract, scan
-from tl.learning.head import Fit, fit
+from tl.learning.head import HeadFit, fit_head
 from tl.networks.backbones import Backbone, backbone
-from tl.networks.weights import Weights, pretrained, resolve
+from tl.networks.weights import resolve
+from tl.options import check, keywords, write_toml
 from tl.progress import Progress
-from tl.runs import options, records
+from tl.runs import records
 from tl.runs.folder import CHECKPOINT, RUNS, claim_folder, find_interrupted, is_taken, partial_folder
-from tl.runs.options import Options
+from tl.runs.options import FinetuneOptions, read_options
 from tl.runs.records import utf8
 from tl.runs.run import Run, describe_backbone, load_run, write_run
+from tl.text import count
 from tl.workflows.data_check import quick_check
-from tl.workflows.finetune_backbone import Attempt, Outcome, attempt, first_head, from_scratch, measure
-from tl.workflows.finetune_backbone import wanted as scratch_wanted
-from tl.workflows.finetune_log import tell_confidence, tell_data, tell_doubts, tell_features, tell_left_out, tell_split
+from tl.workflows.finetune_backbone import (
+    Setup,
+    TuningInputs,
+    TuningResult,
+    fit_unknown_of,
+    random_head,
+    spread,
+    train_from_scratch,
+    trains_from_scratch,
+    tune_backbone,
+)
+from tl.workflows.report import write_run_artifacts
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _LIBRARIES = ("keras", "numpy", "openvino", "scipy", "tensorflow")
+_MOST_NAMED = 5  # skipped files that are named in the log; the others are counted
+_MOST_CLASSES = 6  # whose images are counted in the log one by one
+
+
+@keywords(FinetuneOptions)
+def finetune(
+    data: Data | None = None,
+    *,
+    options: FinetuneOptions,
+    resume: bool = False,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Run:
+    """Train a classifier on labelled images and write its run folder, with its grid and report.
+
+    `resume` continues an interrupted run, that of `out` or the newest, with the options it was started with. `command`
+    is recorded in the run. Raises a `tl.errors.TLError` that says what to do; then no run folder is left behind, only
+    the checkpoint of an interrupted training.
+    """
+    run, predictions = train(data, options, resume=resume, progress=progress or Progress(), command=command)
+    write_run_artifacts(run, predictions)
+    return run
+
+
+def train(
+    data: Data | None,
+    options: FinetuneOptions,
+    *,
+    resume: bool = False,
+    progress: Progress,
+    command: str = "",
+) -> tuple[Run, Predictions]:
+    """Train a classifier and write its run folder, without pictures and report; with the held-out predictions."""
+    clock = Clock()
+    threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # takes half a second
+    folder = find_interrupted(options.out) if resume else None
+    options = _stored_options(options, folder) if folder is not None else _with_data(options, data)
+    check(options)
+    network = _backbone(options)
+    source = data if not options.data and data is not None else options.data
+    dataset = load(source, download=options.download, offline=options.offline, progress=progress)
+    log_data(dataset, progress)
+    check_counts(dataset, validation=options.val)
+    clock.lap("data")
+    folder = folder or _new_folder(options, network, dataset)
+    with claim_folder(folder, resume=resume) as scratch:
+        write_toml(options, scratch / "run.toml", leave_out=("out",))
+        weights = resolve(network, options.weights, offline=options.offline, seed=options.seed, progress=progress)
+        origin = f"{weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})"
+        origin = f"random weights (seed {weights.seed})" if weights.choice == "none" else origin
+        progress.log("network", f"{network.name}, {origin}")
+        clock.lap("weights")
+        setup = Setup(options, network, weights, scratch, clock.started, progress)
+        with _resume_hint(scratch, folder, progress):
+            if trains_from_scratch(options, network):
+                trained = _train_from_scratch(setup, dataset, clock)
+            else:
+                trained = _train_from_head(setup, dataset, clock)
+        _write_run(setup, trained, clock, command)
+    return load_run(folder), trained.predictions
 
 
 @dataclass(frozen=True)
-class Learned:
-    """All that goes into the run folder: what was learned, of which data, and how good it is, by part."""
+class Trained:
+    """What goes into the run folder. `fingerprints` are the images' own sha256, in the order of the data set."""
 
     dataset: Dataset
-    fingerprints: Sequence[bytes]
+    fingerprints: tuple[bytes, ...]
     split: Split
-    fit: Fit | None
-    predictions: Predictions
     trunk: Trunk
-    outcome: Outcome | None
+    predictions: Predictions
     precision: str
+    head_fit: HeadFit | None
+    tuning: TuningResult | None
 
 
-def finetune(given: Options, *, progress: Progress | None = None, resume: bool = False) -> Run:
-    """Train a classifier on a data set and write its run; with `resume`, go on with one that was interrupted.
-
-    Raises the TLError of whatever stands in the way; then no run folder is left behind, but what a killed training
-    needs to go on.
-    """
-    progress = progress or Progress()
-    clock = Clock()
-    threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # for the head, half a second
-    folder = find_interrupted(given.out) if resume else None
-    if folder is not None:
-        given = _stored(given, folder)
-    given.check()
-    network = _network(given)
-    whole = scratch_wanted(given, not pretrained(network))
-    dataset = load(given.data, download=given.download, offline=given.offline, progress=progress)
-    tell_data(dataset, progress)
-    check_counts(dataset, validation=given.val)
-    clock.lap("data")
-    folder = folder or _folder(given, network, dataset)
-    with claim_folder(folder, resume=resume) as scratch:
-        options.write(given, scratch / "run.toml")
-        weights = resolve(network, given.weights, offline=given.offline, seed=given.seed, progress=progress)
-        progress.log(
-            "network", f"{network.name}, {weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})"
-        )
-        clock.lap("weights")
-        with _resumable(scratch, folder, progress):
-            learn = _learn_from_scratch if whole else _learn
-            learned = learn(given, dataset, network, weights, scratch, clock, progress)
-        _write(scratch, given, network, weights, learned, clock)
-    return load_run(folder)
-
-
-@contextmanager
-def _resumable(scratch: Path, folder: Path, progress: Progress) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        if (scratch / CHECKPOINT).exists():
-            progress.warn(
-                f"what was trained so far is kept: go on with `tl finetune --resume --out {shlex.quote(str(folder))}`"
-            )
-        raise
-
-
-def _stored(given: Options, folder: Path) -> Options:
-    """The options that an interrupted run was started with; the time it may take is that of this call."""
-    found = options.read(partial_folder(folder) / "run.toml")
-    return replace(Options(**found), out=str(folder), budget=given.budget)
-
-
-def _network(given: Options) -> Backbone:
-    found = backbone(given.backbone)
-    if given.image_size is None:
-        return found
-    return replace(found, recipe=replace(found.recipe, image_size=given.image_size))
-
-
-def _learn(
-    given: Options,
-    dataset: Dataset,
-    network: Backbone,
-    weights: Weights,
-    scratch: Path,
-    clock: "Clock",
-    progress: Progress,
-) -> Learned:
+def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
+    """Features, split, head, calibration and unknown check; then the backbone, if the options ask for it."""
+    options, progress = setup.options, setup.progress
     engine = open_engine(
-        network, weights, engine=given.engine, precision=given.precision, threads=given.threads, progress=progress
+        setup.backbone,
+        setup.weights,
+        engine=options.engine,
+        precision=options.precision,
+        threads=options.threads,
+        progress=progress,
     )
     clock.lap("network")
-    features = _features(given, dataset, network, engine, progress)
+    features = _extract(setup, dataset, engine)
     clock.lap("features")
-    tell_features(features, engine, progress)
+    log_features(features, engine, progress)
     precision = engine.precision
-    del engine  # and with it the compiled network, whose memory the head can use
-    dataset = _usable(dataset, features.failures, progress)
-    parts, counted = _split(given, dataset, features, progress)
-    if weights.choice != "none":  # to random weights all photos look alike
-        tell_doubts(quick_check(dataset, features.values, parts, given.data), progress)
-    fitted = fit(
-        features.values[parts.train],
-        dataset.labels[parts.train],
+    del engine  # frees the memory of the compiled network for fitting the head
+    dataset = without_unreadable(dataset, features.failures, progress)
+    images, fingerprints = _split(setup, dataset, features.fingerprints)
+    if setup.weights.choice != "none":  # features of a random network say nothing about the images
+        warning = quick_check(dataset, features.values, images, options.data)
+        if warning:
+            progress.warn(warning)
+    of_train = features.values[images.train]
+    fitted = fit_head(
+        of_train,
+        dataset.labels[images.train],
         len(dataset.class_names),
-        fingerprints=[counted.fingerprints[at] for at in parts.train],
-        seed=given.seed,
+        fingerprints=[fingerprints[at] for at in images.train],
+        seed=options.seed,
         progress=progress,
     )
     clock.lap("head")
-    progress.log(
-        "head",
-        f"softmax regression, L2 {fitted.strength:.2g} of {len(fitted.trials)} tried on held-out training photos",
-    )
-    unknown = measure(features.values[parts.train], dataset, parts.train, given)
-    indices, names = held_out_images(parts)
-    predictions = predict(fitted.head, features.values[indices], dataset, indices, parts=names, unknown=unknown)
-    tell_confidence(predictions, progress)
-    job = Attempt(given, dataset, counted, parts, fitted.head, predictions, network, weights)
-    outcome = attempt(job, scratch, clock.started, progress)
-    if outcome is not None:
+    tried = f"best of {len(fitted.trials)} on held-out training images"
+    progress.log("head", f"softmax regression, L2 {fitted.l2:.2g}, {tried}")
+    unknown = fit_unknown_of(dataset, images.train, of_train, options)
+    indices, parts = held_out_images(images)
+    predictions = predict(fitted.head, features.values[indices], dataset, indices, parts=parts, unknown=unknown)
+    progress.log("calibration", f"temperature {fitted.head.temperature:.2f}")
+    if unknown is not None:
+        progress.log("unknown", unknown.sentence)
+    inputs = TuningInputs(dataset, fingerprints, images, fitted.head, features.values, predictions)
+    tuning = tune_backbone(setup, inputs)
+    if tuning is not None:
         clock.lap("fine-tuning")
-    if outcome is not None and outcome.kept:
-        return Learned(
-            dataset, features.fingerprints, parts, fitted, outcome.predictions, outcome.trunk, outcome, precision
-        )
-    trunk = prepare(network, weights, check=False)  # checked when the engine was opened
-    return Learned(dataset, features.fingerprints, parts, fitted, predictions, trunk, outcome, precision)
+    if tuning is not None and tuning.kept:
+        trunk, predictions = tuning.trunk, tuning.predictions
+    else:
+        trunk = prepare(setup.backbone, setup.weights, check=False)  # checked when the engine was opened
+    return Trained(dataset, features.fingerprints, images, trunk, predictions, precision, fitted, tuning)
 
 
-def _learn_from_scratch(
-    given: Options,
-    dataset: Dataset,
-    network: Backbone,
-    weights: Weights,
-    scratch: Path,
-    clock: "Clock",
-    progress: Progress,
-) -> Learned:
-    found = scan(dataset.images, network.recipe, progress=progress)
-    dataset = _usable(dataset, found.failures, progress)
-    parts, counted = _split(given, dataset, found, progress)
+def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
+    """Split, then train the whole network from random weights."""
+    scanned = scan(dataset.images, setup.backbone.recipe, progress=setup.progress)
+    dataset = without_unreadable(dataset, scanned.failures, setup.progress)
+    images, fingerprints = _split(setup, dataset, scanned.fingerprints)
     clock.lap("reading")
-    head = first_head(network.features, len(dataset.class_names), given.seed)
-    job = Attempt(given, dataset, counted, parts, head, None, network, weights)
-    outcome = from_scratch(job, scratch, clock.started, progress)
+    head = random_head(setup.backbone.features, len(dataset.class_names), setup.options.seed)
+    tuning = train_from_scratch(setup, TuningInputs(dataset, fingerprints, images, head))
     clock.lap("training")
-    return Learned(
-        dataset, found.fingerprints, parts, None, outcome.predictions, outcome.trunk, outcome, given.precision
-    )
+    precision = setup.options.precision
+    return Trained(dataset, scanned.fingerprints, images, tuning.trunk, tuning.predictions, precision, None, tuning)
 
 
-def _split(given: Options, dataset: Dataset, features: Features, progress: Progress) -> tuple[Split, Features]:
-    """The split, and the features under the content hash that each photo counts as: copies of one stay together."""
-    with usable_cache(progress) if given.cache else nullcontext() as cache:
-        looks = measure_images(dataset.images, known=features.fingerprints, cache=cache, progress=progress)
-    found = originals(looks, dataset.labels)
-    own = features.fingerprints
-    parts = split(dataset, own, originals=found.fingerprints, validation=given.val, seed=given.seed)
-    tell_split(parts, given.seed, progress, found.notes)
-    return parts, replace(features, fingerprints=found.fingerprints)
+def _stored_options(options: FinetuneOptions, folder: Path) -> FinetuneOptions:
+    """The options that an interrupted run was started with, and the budget of this call."""
+    stored = read_options(partial_folder(folder) / "run.toml")
+    return FinetuneOptions(**stored | {"out": str(folder), "budget": options.budget})
 
 
-def _features(given: Options, dataset: Dataset, network: Backbone, engine: Engine, progress: Progress) -> Features:
-    if not given.cache:
-        return extract(dataset.images, engine, network.recipe, None, progress=progress)
-    with usable_cache(progress) as cache:
-        return extract(dataset.images, engine, network.recipe, cache, progress=progress)
-
-
-def _usable(dataset: Dataset, failures: dict[int, str], progress: Progress) -> Dataset:
-    if not failures:
-        return dataset
-    if len(failures) == len(dataset.images):
-        name, reason = dataset.names[0], failures[0]
-        raise DataError(
-            f"none of the {len(failures)} images of {dataset.name} can be read ({name}: {reason}); check the files"
+def _with_data(options: FinetuneOptions, data: Data | None) -> FinetuneOptions:
+    """The options with the data set, and numbers as the texts that are recorded."""
+    if data is None and not options.data:
+        raise UsageError(
+            "no data: give a folder with one folder of images per class, a table, or the name of a known data set"
         )
-    tell_left_out({dataset.names[index]: reason for index, reason in failures.items()}, progress)
-    return dataset.without(failures)
+    plain: dict[str, Any] = {name: str(value) for name in ("weights", "out", "lr") if (value := getattr(options, name))}
+    if data is not None:
+        plain["data"] = "" if is_in_memory(data) else str(data)
+    return replace(options, **plain)
 
 
-def _folder(given: Options, network: Backbone, dataset: Dataset) -> Path:
-    if given.out is not None:
-        return Path(given.out)
+def _backbone(options: FinetuneOptions) -> Backbone:
+    network = backbone(options.backbone)
+    if options.image_size is None:
+        return network
+    return replace(network, recipe=replace(network.recipe, image_size=options.image_size))
+
+
+def _new_folder(options: FinetuneOptions, network: Backbone, dataset: Dataset) -> Path:
+    if options.out is not None:
+        return Path(options.out)
     stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{network.name}-{dataset.name}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
     return next(RUNS / name for name in names if not is_taken(RUNS / name))
 
 
-def _write(
-    folder: Path,
-    given: Options,
-    network: Backbone,
-    weights: Weights,
-    learned: Learned,
-    clock: "Clock",
-) -> None:
-    dataset, parts, outcome = learned.dataset, learned.split, learned.outcome
-    records.write_data(folder, dataset, parts, learned.fingerprints)
-    if learned.fit is not None:
-        records.write_strengths(folder, learned.fit.trials)
-    predictions = learned.predictions
+@contextmanager
+def _resume_hint(scratch: Path, folder: Path, progress: Progress) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if (scratch / CHECKPOINT).exists():
+            progress.warn(
+                f"a checkpoint was kept: continue with `tl finetune --resume --out {shlex.quote(str(folder))}`"
+            )
+        raise
+
+
+def _extract(setup: Setup, dataset: Dataset, engine: Engine) -> Features:
+    with usable_cache(setup.progress) if setup.options.cache else nullcontext() as cache:
+        return extract(dataset.images, engine, setup.backbone.recipe, cache, progress=setup.progress)
+
+
+def without_unreadable(dataset: Dataset, failures: Mapping[int, str], progress: Progress) -> Dataset:
+    """The data set without the images that could not be read, which are logged. Raises DataError if none is left."""
+    if not failures:
+        return dataset
+    if len(failures) == len(dataset.images):
+        raise DataError(
+            f"none of the {len(failures)} images of {dataset.name} can be read "
+            f"({dataset.names[0]}: {failures[0]}); check the files"
+        )
+    log_skipped({dataset.names[index]: reason for index, reason in failures.items()}, progress)
+    return dataset.without(failures)
+
+
+def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> tuple[Split, tuple[bytes, ...]]:
+    """The split, and the fingerprint of each image's original: near-duplicates are kept on one side."""
+    options, progress = setup.options, setup.progress
+    with usable_cache(progress) if options.cache else nullcontext() as cache:
+        stats = measure_images(dataset.images, known=fingerprints, cache=cache, progress=progress)
+    groups = originals(stats, dataset.labels)
+    images = split(dataset, fingerprints, originals=groups.fingerprints, validation=options.val, seed=options.seed)
+    counts = ", ".join(f"{len(getattr(images, name)):,} {name}" for name in PARTS if len(getattr(images, name)))
+    progress.log("split", f"{counts} (seed {options.seed})")
+    for note in (*images.notes, *groups.notes):
+        progress.log("", note)
+    return images, tuple(groups.fingerprints)
+
+
+def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> None:
+    """Write the tables, metrics, network, head and manifest into the run folder."""
+    folder, dataset, predictions, tuning = setup.folder, trained.dataset, trained.predictions, trained.tuning
+    records.write_data(folder, dataset, trained.split, trained.fingerprints)
+    if trained.head_fit is not None:
+        records.write_strengths(folder, trained.head_fit.trials)
     records.write_predictions(folder, predictions)
     more: dict[str, Any] = {}
-    if outcome is not None:
-        records.write_history(folder, outcome.tuned.history, outcome.tuned.range_test)
-        records.write_gradients(folder, outcome.tuned.gradients)
-        more["fine-tuning"] = outcome.as_dict()
+    if tuning is not None:
+        records.write_history(folder, tuning.tuned.history, tuning.tuned.range_test)
+        records.write_gradients(folder, tuning.tuned.gradients)
+        more["fine-tuning"] = tuning.as_dict()
     more["seconds"] = clock.laps()
     records.write_metrics(folder, predictions.as_dict() | more)
-    head = predictions.head
-    manifest = {
+    manifest = _manifest(setup, trained, command) | {"metrics": predictions.summary() | more}
+    tuned = tuning.tuned.weights if tuning is not None and tuning.kept else None
+    write_run(folder, predictions.head, predictions.unknown, trained.trunk, manifest, tuned=tuned)
+    if tuning is not None:
+        tuning.clean_up(folder)
+
+
+def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
+    options, weights, fitted = setup.options, setup.weights, trained.head_fit
+    return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "classes": list(dataset.class_names),
-        "backbone": describe_backbone(network),
+        "classes": list(trained.dataset.class_names),
+        "backbone": describe_backbone(setup.backbone),
         "weights": {"choice": weights.choice, "source": weights.source, "sha256": weights.sha256, "seed": weights.seed},
-        "engine": {"name": given.engine, "precision": learned.precision},
-        "data": records.about_data(dataset, parts),
+        "engine": {"name": options.engine, "precision": trained.precision},
+        "data": records.about_data(trained.dataset, trained.split),
         "head": {
-            "strength": learned.fit.strength if learned.fit is not None else None,
-            "folds": learned.fit.folds if learned.fit is not None else None,
-            "temperature": head.temperature,
-            "fitted_on": predictions.fitted_on,
+            "strength": fitted.l2 if fitted is not None else None,
+            "folds": fitted.folds if fitted is not None else None,
+            "temperature": trained.predictions.head.temperature,
+            "fitted_on": trained.predictions.fitted_on,
         },
-        "options": {name: utf8(value) for name, value in asdict(given).items()},
-        "metrics": predictions.summary() | more,
+        "options": {name: utf8(value) for name, value in asdict(options).items()},
         "versions": {"tl": __version__, **{name: version(name) for name in _LIBRARIES}},
-        "command": [utf8(word) for word in sys.argv],
+        "command": [utf8(word) for word in shlex.split(command)],
     }
-    kept = outcome.tuned.weights if outcome is not None and outcome.kept else None
-    write_run(folder, head, predictions.unknown, learned.trunk, manifest, tuned=kept)
-    if outcome is not None:
-        outcome.remove_traces(folder)
 
 
 class Clock:
@@ -288,3 +332,49 @@ class Clock:
     def laps(self) -> dict[str, float]:
         """The phases so far, and the total."""
         return self._laps | {"total": round(time.monotonic() - self.started, 3)}
+
+
+def log_data(dataset: Dataset, progress: Progress) -> None:
+    """Log how many images of which classes there are, and which files were skipped."""
+    counts = Counter(dataset.labels.tolist())
+    per_class = [counts[at] for at in range(len(dataset.class_names))]
+    if len(per_class) <= _MOST_CLASSES:
+        each = ", ".join(f"{name} {images:,}" for name, images in zip(dataset.class_names, per_class, strict=True))
+    else:
+        each = f"{spread(per_class)} each"
+    images, classes = count(len(dataset.images), "image"), count(len(per_class), "class")
+    progress.log("data", f"{dataset.name}: {images}, {classes} ({each})")
+    for note in dataset.notes:
+        progress.log("", note)
+    doubt = several(dataset)
+    if doubt:
+        progress.warn(doubt)
+    log_skipped({item.path: item.reason for item in dataset.skipped}, progress)
+
+
+def log_skipped(reasons: Mapping[str, str], progress: Progress) -> None:
+    """Log the files that cannot be used, and why."""
+    for name, reason in list(reasons.items())[:_MOST_NAMED]:
+        progress.warn(f"skipped {name}: {reason}")
+    if len(reasons) > _MOST_NAMED:
+        progress.warn(f"skipped {len(reasons) - _MOST_NAMED:,} more; the run's skipped.csv lists all")
+
+
+def log_features(features: Features, engine: Engine, progress: Progress) -> None:
+    """Log how many features were computed, how fast, and on which engine."""
+    computed = len(features.kept) - features.cached
+    rate = f", {computed / features.seconds:.0f} images/s" if computed else ""
+    cached = f"{features.cached:,} from the cache, " if features.cached else ""
+    seconds = f"{computed:,} computed in {features.seconds:.1f} s{rate}"
+    progress.log("features", f"{cached}{seconds} ({engine.name} {engine.precision})")
+
+
+def draw_augmented(data: str | Path, options: FinetuneOptions, progress: Progress | None = None) -> "Image":
+    """Draw a few images of the data set as training with these options would augment them; no network is needed."""
+    from tl.views.pictures.augmented import draw_samples
+
+    options = _with_data(options, data)
+    check(options)
+    dataset = load(options.data, download=options.download, offline=options.offline, progress=progress or Progress())
+    log_data(dataset, progress or Progress())
+    return draw_samples(dataset, options, _backbone(options).recipe)

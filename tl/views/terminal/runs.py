@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import RunError
-from tl.learning.loop import share_of_rate
+from tl.learning.loop import schedule
 from tl.runs.catalogue import Listed, Removal
 from tl.runs.diff import Difference, Pair, Rows, changed
 from tl.runs.summary import Figure, Part, Summary, size_of
@@ -286,7 +286,7 @@ class History:
         return None
 
     def _rates(self, steps: Numbers, total: int) -> Numbers:
-        return np.array([self.rate * share_of_rate(int(step), total, self.warmup) for step in steps])
+        return np.array([self.rate * schedule(int(step), total, self.warmup) for step in steps])
 
 
 def read(folder: Path) -> History | None:
