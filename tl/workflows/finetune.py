@@ -62,7 +62,7 @@ _MOST_CLASSES = 6  # whose images are counted in the log one by one
 
 @keywords(FinetuneOptions)
 def finetune(
-    data: Data | None = None,
+    data: "Data | None" = None,
     *,
     options: FinetuneOptions,
     resume: bool = False,
@@ -81,7 +81,7 @@ def finetune(
 
 
 def train(
-    data: Data | None,
+    data: "Data | None",
     options: FinetuneOptions,
     *,
     resume: bool = False,
@@ -203,7 +203,7 @@ def _stored_options(options: FinetuneOptions, folder: Path) -> FinetuneOptions:
     return FinetuneOptions(**stored | {"out": str(folder), "budget": options.budget})
 
 
-def _with_data(options: FinetuneOptions, data: Data | None) -> FinetuneOptions:
+def _with_data(options: FinetuneOptions, data: "Data | None") -> FinetuneOptions:
     """The options with the data set, and numbers as the texts that are recorded."""
     if data is None and not options.data:
         raise UsageError(

@@ -77,16 +77,6 @@ def write_run_artifacts(run: Run, predictions: Predictions) -> None:
     write_report(data, run.folder)
 
 
-def draw_finished(run: Run) -> None:
-    """Write `grid.png`, `report.html` and, after a training, `curves.png` into a run, from its files."""
-    data = _read_run(run, None, Progress())
-    if data.dataset is not None:
-        draw_run(run, data.dataset)
-    if data.history is not None:
-        save_learning_curves(run.folder, data.history)
-    write_report(data, run.folder)
-
-
 def write_evaluation_report(evaluation: Evaluation, *, command: str = "") -> Path:
     """Write `report.html` into the folder of an evaluation that was just made."""
     skipped = evaluation.dataset.skipped
