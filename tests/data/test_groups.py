@@ -37,7 +37,7 @@ def test_a_column_of_the_table(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [("patient", "no table"), ("(p", "regular expression"), (r"\(p\)", "no group")]
+    ("given", "said"), [("patient", "not a table"), ("(p", "regular expression"), (r"\(p\)", "no group")]
 )
 def test_what_cannot_be_meant_is_refused(given: str, said: str):
     with pytest.raises(UsageError, match=said):

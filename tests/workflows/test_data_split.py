@@ -83,6 +83,12 @@ def test_split_without_copies_and_groups_is_that_of_training(animals: Path, tmp_
     assert {name for name, part in parts(load(tmp_path / "s.csv")).items() if part == "validation"} == held_out
 
 
+def test_split_of_a_list_of_images(animals: Path, tmp_path: Path):
+    rows = [(path, path.parent.name) for path in sorted(animals.rglob("*.png"))]
+    result = split(rows, out=tmp_path / "s.csv", near_duplicates=False)
+    assert result.counts == {"train": {"cat": 16, "dog": 8}, "validation": {"cat": 4, "dog": 2}}
+
+
 def test_split_leaves_out_broken_files(animals: Path, tmp_path: Path):
     (animals / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     result = split(animals, out=tmp_path / "s.csv", near_duplicates=False)

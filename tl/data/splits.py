@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset, quoted
 from tl.data.folders import several
+from tl.data.load import Data
 from tl.data.tables import DELIMITERS, read_column
 from tl.errors import DataError, UsageError
 
@@ -296,7 +298,7 @@ def _check_learnable(counts: Labels, side_of: Labels, names: Sequence[str]) -> N
             )
 
 
-def groups_by(dataset: Dataset, data: str, group_by: str) -> list[str]:
+def groups_by(dataset: Dataset, data: Data, group_by: str) -> list[str]:
     """The group of each picture ("" for none): a column of the table, a place in the path, or what a pattern matches.
 
     `patient` is a column, `0` the first folder of each name (-2 the last), `(patient\\d+)_` a regular expression whose
@@ -306,11 +308,11 @@ def groups_by(dataset: Dataset, data: str, group_by: str) -> list[str]:
         return [_part(name, int(group_by)) for name in dataset.names]
     if "(" in group_by:
         return _matched(dataset, group_by)
-    table = Path(data)
+    table = Path(data) if isinstance(data, (str, PathLike)) else Path()
     if table.suffix.lower() not in DELIMITERS:
         raise UsageError(
-            f"--group-by {group_by!r} is a column, but {data!r} is no table: give a place in the path, such as 0, or a"
-            r" pattern such as '(patient\d+)_'"
+            f"--group-by {group_by!r} is a column, but {dataset.name!r} is not a table: give a place in the path, such"
+            r" as 0, or a pattern such as '(patient\d+)_'"
         )
     column = read_column(table, group_by)
     return [column.get(name, "") for name in dataset.names]

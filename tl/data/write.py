@@ -20,18 +20,20 @@ import numpy as np
 from tl.data.dataset import Dataset, Sample, clean, part_of
 from tl.data.decoding import HEAD, SUFFIXES, format_of
 from tl.data.images import IMAGE_SUFFIXES, ImageLike, decode, encode_png, fit, read
-from tl.data.load import load
+from tl.data.load import Data, load
 from tl.data.tfrecord import write_record
 from tl.errors import DataError, ImageError, StorageError, UsageError
 from tl.progress import Progress
 
 
-def check_new(out: Path, data: str | Path) -> None:
+def check_new(out: Path, data: Data) -> None:
     """Raise UsageError unless `out` is a new place outside of the folder `data`."""
     if not out.name:
         raise UsageError(f"--out {str(out)!r}: give the name of a new folder or file")
     if os.path.lexists(out):
         raise UsageError(f"--out {str(out)!r} is there already: give a new name, or remove it first")
+    if not isinstance(data, (str, os.PathLike)):
+        return
     source, target = Path(data).expanduser().resolve(), out.resolve()
     if source.is_dir() and source in target.parents:
         raise UsageError(f"--out {str(out)!r} lies inside of {str(data)!r}, which is not changed: give another place")

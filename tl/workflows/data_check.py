@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tl.cache import usable_cache
 from tl.data.dataset import Dataset, short_name
 from tl.data.image_stats import ImageStats, measure_images
-from tl.data.load import load
+from tl.data.load import Data, load
 from tl.data.near_duplicates import Alike, alike, copies, groups, originals
 from tl.data.splits import Split, groups_by, split
 from tl.doctor.balance import balance_findings, class_counts
@@ -54,7 +54,7 @@ class CheckOptions:
 
 
 @keywords(CheckOptions)
-def check(data: str | Path, *, options: CheckOptions, progress: Progress | None = None, command: str = "") -> Diagnosis:
+def check(data: Data, *, options: CheckOptions, progress: Progress | None = None, command: str = "") -> Diagnosis:
     """What is wrong with a data set, the worst first; the page shows `command`.
 
     Raises DataError for a data set that cannot be loaded at all.
@@ -62,7 +62,7 @@ def check(data: str | Path, *, options: CheckOptions, progress: Progress | None 
     started = time.monotonic()
     progress = progress or Progress()
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
-    group_of = groups_by(dataset, str(data), options.group_by) if options.group_by else None
+    group_of = groups_by(dataset, data, options.group_by) if options.group_by else None
     measured = measure(dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress)
     findings, notes = examine(dataset, measured, group_of=group_of, val=options.val, seed=options.seed)
     page = (options.out or RUNS / f"check-{short_name(dataset.name)}.html") if options.page else None
@@ -155,7 +155,7 @@ _NEAR = 0.93  # cosine of projected features, from which the whole ones are comp
 _COPY = 0.95  # cosine about the mean: in dogs-vs-cats, every pair above it shows one photo
 
 
-def quick_check(dataset: Dataset, features: Floats, made: Split, data: str | Path) -> str:
+def quick_check(dataset: Dataset, features: Floats, made: Split, data: Data) -> str:
     """The worst problems that the features and the split of a training run show, in a line; "" if there are none.
 
     `features` `[n, size]` are in the order of the data set, which has no broken images. No file is read.

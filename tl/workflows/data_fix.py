@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tl.data.dataset import Sample
-from tl.data.load import load
+from tl.data.load import Data, load
 from tl.data.write import check_files, check_new, fresh, inside, path_from, places, write_files, write_rows, write_table
 from tl.doctor.plan import KINDS, Plan, Step, plan_fixes
 from tl.errors import UsageError
@@ -44,7 +44,7 @@ class FixResult:
 
 
 @keywords(FixOptions)
-def fix(data: str | Path, *, options: FixOptions, progress: Progress | None = None) -> FixResult:
+def fix(data: Data, *, options: FixOptions, progress: Progress | None = None) -> FixResult:
     """Write a clean copy of a data set to the new folder or table `out`; the data set itself is not changed.
 
     Raises UsageError for an `out` that exists or is inside the data set, DataError if too little would be left, and
@@ -80,7 +80,7 @@ def undo_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.undo.csv") if _is_table(out) else out / "undo.csv"
 
 
-def _checked(options: FixOptions, data: str | Path) -> Path | None:
+def _checked(options: FixOptions, data: Data) -> Path | None:
     """Where to write, None for a dry run. Raises UsageError."""
     if options.dry_run:
         return None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
 from tl.data.image_stats import ImageStats, measure_images
-from tl.data.load import load
+from tl.data.load import Data, load
 from tl.data.near_duplicates import Copy, copies, groups
 from tl.data.splits import SIDES, apart, groups_by
 from tl.data.write import check_files, check_new, fresh, inside, places, samples_of, write_files, write_table
@@ -66,7 +66,7 @@ class SplitResult:
 
 
 @keywords(SplitOptions)
-def split(data: str | Path, *, options: SplitOptions, progress: Progress | None = None) -> SplitResult:
+def split(data: Data, *, options: SplitOptions, progress: Progress | None = None) -> SplitResult:
     """Write a stratified split to a new table or to folders train, validation and test.
 
     Identical files stay on one side, with `near_duplicates` photos that look the same as well, and so do the groups of
@@ -78,7 +78,7 @@ def split(data: str | Path, *, options: SplitOptions, progress: Progress | None 
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
     if _is_table(options.out):
         check_files(dataset)
-    group_of = groups_by(dataset, str(data), options.group_by) if options.group_by else [""] * len(dataset.names)
+    group_of = groups_by(dataset, data, options.group_by) if options.group_by else [""] * len(dataset.names)
     same, stats = _copies(dataset, options, progress)
     usable = [at for at in range(len(dataset.names)) if at not in stats.errors and dataset.labels[at] >= 0]
     if not usable:
