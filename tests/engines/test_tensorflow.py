@@ -131,10 +131,10 @@ def rewritten():
     [(False, "bf16", True), (False, "f32", False), (True, "bf16", False)],
 )
 def test_graphs_are_rewritten_for_a_processor_alone_and_only_in_the_block(gpu, precision, expected):
-    with Devices(("X:0",), gpu, precision).rewriting():
+    with Devices(("X:0",), gpu, precision).graph_rewriting():
         assert rewritten() == expected
     assert not rewritten()
-    with pytest.raises(ZeroDivisionError), Devices(("X:0",), gpu, precision).rewriting():
+    with pytest.raises(ZeroDivisionError), Devices(("X:0",), gpu, precision).graph_rewriting():
         1 / 0  # noqa: B018
     assert not rewritten()
 

@@ -80,5 +80,5 @@ def test_activations_are_not_taken_for_features():
 
 def test_a_network_that_is_trained_whole_has_no_frozen_part():
     found = backbone(TINY)
-    with pytest.raises(UsageError, match="no part that stays frozen for 'all': train all of it"):
+    with pytest.raises(UsageError, match="no frozen part with --unfreeze all"):
         open_engine(found, resolve(found, "none"), engine="tensorflow", unfreeze="all")

@@ -1,5 +1,6 @@
-"""Checkpoints go to files and back, Keras reads the files, and weights of another network change nothing."""
+"""Writing, reading and assigning checkpoints; files that refer to other files or declare too much are refused."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from tl.errors import StorageError, WeightsError
-from tl.networks.checkpoints import Checkpoint, assign, is_keras3, read_h5, write_h5
+from tl.networks.checkpoints import Checkpoint, assign, is_keras3, open_hdf5, read_h5, write_h5
 
 # Keras and TensorFlow before they follow NumPy 2's `__array__`.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -56,14 +57,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "weights.h5"
 
 
-def test_file_gives_back_what_was_written(path: Path) -> None:
+def test_read_returns_what_was_written(path: Path) -> None:
     checkpoint = _checkpoint()
     write_h5(checkpoint, path)
     assert _same(read_h5(path), checkpoint)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_reader_of_the_old_file_keeps_it(path: Path) -> None:
+def test_write_does_not_change_an_open_file(path: Path) -> None:
     write_h5(_checkpoint(), path)
     before = path.read_bytes()
     with path.open("rb") as reader:
@@ -72,20 +73,20 @@ def test_reader_of_the_old_file_keeps_it(path: Path) -> None:
     assert read_h5(path)["conv"][0].shape == (3, 3, 3, 5)
 
 
-def test_layer_names_longer_than_an_attribute_are_cut(path: Path) -> None:
+def test_write_splits_long_lists_of_names(path: Path) -> None:
     checkpoint = {f"layer{index}_{'x' * 60}": [np.full(1, index, np.float32)] for index in range(1200)}
     write_h5(checkpoint, path)
     assert _same(read_h5(path), checkpoint)
 
 
-def test_keras_reads_the_file_itself(path: Path) -> None:
+def test_keras_reads_the_file(path: Path) -> None:
     checkpoint, model = _checkpoint(), _network()
     write_h5(checkpoint, path)
     model.load_weights(path)
     assert all(map(np.array_equal, _weights(model), _flat(checkpoint)))
 
 
-def test_files_of_keras_are_read(path: Path) -> None:
+def test_read_takes_files_of_keras(path: Path) -> None:
     model = _network()
     assign(model, _checkpoint(), source="made here")
     model.save_weights(path.with_suffix(".weights.h5"))
@@ -98,7 +99,7 @@ def test_files_of_keras_are_read(path: Path) -> None:
         read_h5(path.with_suffix(".weights.h5"))
 
 
-def test_keras3_layout_is_told_apart(path: Path) -> None:
+def test_is_keras3_is_false_for_other_files(path: Path) -> None:
     assert not is_keras3(path)
     path.write_bytes(b"no HDF5")
     assert not is_keras3(path)
@@ -106,13 +107,13 @@ def test_keras3_layout_is_told_apart(path: Path) -> None:
     assert not is_keras3(path)
 
 
-def test_layers_without_weights_are_left_out(path: Path) -> None:
+def test_read_leaves_out_layers_without_weights(path: Path) -> None:
     write_h5({**_checkpoint(), "relu": []}, path)
     assert list(read_h5(path)) == NAMES
 
 
 @pytest.mark.parametrize("names", [[b"bn", b"bn"], [b"bn", b"gone"], [1.0], [b"../bn"]])
-def test_damaged_lists_of_layers_are_refused(path: Path, names: list[object]) -> None:
+def test_read_refuses_damaged_layer_names(path: Path, names: list[object]) -> None:
     write_h5(_checkpoint(), path)
     with h5py.File(path, "r+") as file:
         file.attrs["layer_names"] = names
@@ -120,7 +121,7 @@ def test_damaged_lists_of_layers_are_refused(path: Path, names: list[object]) ->
         read_h5(path)
 
 
-def test_layer_in_another_file_is_refused(path: Path) -> None:
+def test_read_refuses_a_layer_in_another_file(path: Path) -> None:
     write_h5(_checkpoint(), path)
     other = path.with_name("other.h5")
     write_h5(_checkpoint(), other)
@@ -131,14 +132,13 @@ def test_layer_in_another_file_is_refused(path: Path) -> None:
         read_h5(path)
 
 
-def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_write_names_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for folder in ("file", "missing"):
-        with pytest.raises(StorageError, match=r"weights\.h5 cannot be written"):
-            write_h5(_checkpoint(), tmp_path / folder / "weights.h5")
+    with pytest.raises(StorageError, match=r"weights\.h5' cannot be written"):
+        write_h5(_checkpoint(), tmp_path / "file" / "weights.h5")
 
 
-def test_full_disk_leaves_the_old_file_and_no_other(path: Path) -> None:
+def test_write_keeps_the_old_file_on_a_full_disk(path: Path) -> None:
     write_h5(_checkpoint(), path)
     before = path.read_bytes()
     # A limit on the size of files fails a write as a full disk does.
@@ -161,7 +161,7 @@ except StorageError as error:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_every_array_finds_its_variable() -> None:
+def test_assign_sets_every_variable() -> None:
     model, checkpoint = _network(), _checkpoint()
     assign(model, checkpoint, source="a.h5")
     conv, bn = model.get_layer("conv"), model.get_layer("bn")
@@ -170,27 +170,27 @@ def test_every_array_finds_its_variable() -> None:
     assert all(map(np.array_equal, map(np.array, variables), arrays))
 
 
-def test_frozen_layers_take_weights_in_the_same_order() -> None:
+def test_assign_works_for_frozen_layers() -> None:
     model, checkpoint = _network(), _checkpoint()
     model.trainable = False
     assign(model, checkpoint, source="a.h5")
     assert all(map(np.array_equal, _weights(model), _flat(checkpoint)))
 
 
-def test_names_win_over_order() -> None:
+def test_assign_prefers_names_over_order() -> None:
     model, checkpoint = _network(), _checkpoint()
     assign(model, {name: checkpoint[name] for name in ("bn", "predictions", "conv")}, source="a.h5")
     assert all(map(np.array_equal, _weights(model), _flat(checkpoint)))
 
 
-def test_other_names_are_taken_in_order() -> None:
+def test_assign_uses_the_order_for_other_names() -> None:
     model, checkpoint = _network(), _checkpoint(["conv1", "bn_conv1", "fc1000"])
     assign(model, checkpoint, source="a.h5")
     assert all(map(np.array_equal, _weights(model), _flat(checkpoint)))
 
 
 @pytest.mark.parametrize("names", [NAMES, ["conv1", "bn_conv1", "fc1000"]])
-def test_top_that_the_model_has_not_is_left(names: list[str]) -> None:
+def test_assign_ignores_a_top(names: list[str]) -> None:
     model, checkpoint = _network(top=False), _checkpoint(names)
     assign(model, checkpoint, source="a.h5")
     assert all(map(np.array_equal, _weights(model), _flat(checkpoint)[:6]))
@@ -204,7 +204,7 @@ def _refused(model: Any, checkpoint: Checkpoint, message: str) -> None:
     assert all(map(np.array_equal, _weights(model), before))
 
 
-def test_other_shapes_are_refused() -> None:
+def test_assign_refuses_other_shapes() -> None:
     _refused(
         _network(),
         _checkpoint(["block1_conv1", "b", "c"], filters=64),
@@ -213,7 +213,7 @@ def test_other_shapes_are_refused() -> None:
     )
 
 
-def test_shape_that_differs_late_changes_nothing() -> None:
+def test_assign_changes_nothing_if_the_last_shape_differs() -> None:
     checkpoint = _checkpoint()
     checkpoint["predictions"][1] = np.zeros(6, np.float32)
     _refused(
@@ -224,7 +224,7 @@ def test_shape_that_differs_late_changes_nothing() -> None:
     )
 
 
-def test_other_number_of_arrays_is_refused() -> None:
+def test_assign_refuses_another_number_of_arrays() -> None:
     checkpoint = _checkpoint()
     checkpoint["conv"].pop()
     _refused(
@@ -235,7 +235,7 @@ def test_other_number_of_arrays_is_refused() -> None:
     )
 
 
-def test_missing_top_is_refused() -> None:
+def test_assign_refuses_a_missing_layer() -> None:
     checkpoint = _checkpoint()
     del checkpoint["predictions"]
     message = (
@@ -244,7 +244,7 @@ def test_missing_top_is_refused() -> None:
     _refused(_network(), checkpoint, message)
 
 
-def test_many_more_layers_are_refused() -> None:
+def test_assign_refuses_many_more_layers() -> None:
     checkpoint = {**_checkpoint(), **{f"more{index}": [np.zeros(1, np.float32)] for index in range(4)}}
     message = (
         "weights of another network: a.h5 has 7 layers with weights where small needs 3; give a file made for small"
@@ -252,14 +252,14 @@ def test_many_more_layers_are_refused() -> None:
     _refused(_network(), checkpoint, message)
 
 
-def test_damaged_numbers_are_refused() -> None:
+def test_assign_refuses_nan() -> None:
     checkpoint = _checkpoint()
     checkpoint["bn"][3][1] = np.nan
     _refused(_network(), checkpoint, "a.h5 is damaged: bn has values that are not finite; fetch or save it again")
 
 
 @pytest.mark.parametrize(("needs", "has"), [("VGG16", "VGG19"), ("ResNet50", "ResNet101")])
-def test_larger_network_of_the_same_family_is_refused(needs: str, has: str) -> None:
+def test_assign_refuses_a_larger_network_of_the_same_family(needs: str, has: str) -> None:
     import keras
 
     # Every layer of the smaller network is in the larger one, by name and shape.
@@ -276,10 +276,149 @@ def test_larger_network_of_the_same_family_is_refused(needs: str, has: str) -> N
         assign(smaller, checkpoint, source="a.h5")
 
 
-def test_normalization_uses_what_was_assigned() -> None:
+def test_assign_updates_normalization() -> None:
     import keras
 
     model = keras.Sequential([keras.Input((1,)), keras.layers.Normalization(axis=-1)])
     mean, variance, count = np.array([3.0], "f4"), np.array([4.0], "f4"), np.float32(0)
     assign(model, {"normalization": [mean, variance, np.asarray(count)]}, source="a.h5")
     assert np.allclose(np.array(model(np.array([[7.0]], "f4"))), [[2.0]])
+
+
+def _array(path: Path, name: str = "group/x") -> np.ndarray:
+    with open_hdf5(path, str(path)) as file:
+        return file.array(file.root, name)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    other = tmp_path / "secret.h5"
+    with h5py.File(other, "w") as file:
+        file["group/x"] = np.arange(3.0)
+    return other
+
+
+def _read_refused(path: Path, match: str, name: str = "group/x") -> None:
+    with pytest.raises(WeightsError, match=match) as caught:
+        _array(path, name)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4", "<i8"])
+def test_array_is_float32(path: Path, dtype: str) -> None:
+    with h5py.File(path, "w") as file:
+        file["group/x"] = np.array([[1, 2], [3, 4]], dtype)
+    array = _array(path)
+    assert array.dtype == np.float32
+    assert array.tolist() == [[1, 2], [3, 4]]
+
+
+def test_open_hdf5_takes_a_stream(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["x"] = np.arange(4.0)
+    with open_hdf5(io.BytesIO(path.read_bytes()), "stream") as file:
+        assert file.array(file.root, "x").tolist() == [0, 1, 2, 3]
+
+
+def test_external_links_are_refused(path: Path, secret: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["group"] = h5py.ExternalLink(str(secret), "/group")
+        file["there"] = h5py.ExternalLink("no such file", "/group/x")
+        file.create_group("real")["x"] = h5py.ExternalLink(str(secret), "/group/x")
+    _read_refused(path, "is a link")
+    _read_refused(path, "is a link", "real/x")
+    _read_refused(path, "is a link", "there")
+
+
+def test_soft_links_are_refused(path: Path, secret: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["out"] = h5py.ExternalLink(str(secret), "/group")
+        file.create_group("group")["x"] = h5py.SoftLink("/out/x")
+    _read_refused(path, "is a link")
+
+
+def test_external_storage_is_refused(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(bytes(12))
+    with h5py.File(path, "w") as file:
+        file.create_dataset("group/x", (3,), "<f4", external=[(str(tmp_path / "raw"), 0, 12)])
+    _read_refused(path, "another file")
+
+
+def test_virtual_datasets_are_refused(path: Path, secret: Path) -> None:
+    layout = h5py.VirtualLayout((3,), "<f8")
+    layout[:] = h5py.VirtualSource(str(secret), "group/x", (3,))
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("group/x", layout)
+    _read_refused(path, "another file")
+
+
+@pytest.mark.parametrize("shape", [(1 << 40,), (1 << 20, 1 << 20, 1 << 15), (100_000,)])
+def test_arrays_larger_than_the_file_are_refused(path: Path, shape: tuple[int, ...]) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("group/x", shape, "<f4", chunks=(1,) * len(shape))
+    _read_refused(path, "larger than the file")
+
+
+def test_an_array_with_two_names_counts_twice(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["x"] = np.zeros(10_000, np.float32)
+        file["y"] = file["x"]
+    with open_hdf5(path, str(path)) as reader:
+        reader.array(reader.root, "x")
+        with pytest.raises(WeightsError, match="larger than the file"):
+            reader.array(reader.root, "y")
+
+
+@pytest.mark.parametrize("value", ["text", np.array([b"a"]), np.array([1j]), h5py.Empty("f4")])
+def test_other_types_are_refused(path: Path, value: object) -> None:
+    with h5py.File(path, "w") as file:
+        file["group/x"] = value
+    _read_refused(path, "not weights")
+
+
+@pytest.mark.parametrize("name", ["group", "group/y", "group/x/y", "group//x", "/group/x", "./group/x", ""])
+def test_wrong_paths_are_refused(path: Path, name: str) -> None:
+    with h5py.File(path, "w") as file:
+        file["group/x"] = np.zeros(2)
+    _read_refused(path, "damaged", name)
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
+def test_other_files_are_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    _read_refused(path, "cannot be read as HDF5")
+
+
+def test_truncated_file_is_refused(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["group/x"] = np.zeros(10_000)
+    path.write_bytes(path.read_bytes()[:5_000])
+    _read_refused(path, "cannot be read as HDF5")
+
+
+def test_open_hdf5_names_a_missing_file(path: Path) -> None:
+    _read_refused(path, "does not exist")
+
+
+def test_names_may_be_split(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["whole"] = [b"a", b"b"]
+        file.attrs["text"] = ["ä"]
+        file.attrs["cut0"] = [b"a"]
+        file.attrs["cut1"] = [b"b"]
+        file.attrs["none"] = []
+    with open_hdf5(path, str(path)) as reader:
+        assert reader.names(reader.root, "whole") == ["a", "b"]
+        assert reader.names(reader.root, "text") == ["ä"]
+        assert reader.names(reader.root, "cut") == ["a", "b"]
+        assert reader.names(reader.root, "none") == []
+        assert reader.names(reader.root, "absent") == []
+
+
+@pytest.mark.parametrize("value", [[1.0, 2.0], [b"two\nlines"], [b"\xff\xfe"]])
+def test_invalid_names_are_refused(path: Path, value: object) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["names"] = value
+    with pytest.raises(WeightsError), open_hdf5(path, str(path)) as reader:
+        reader.names(reader.root, "names")

@@ -1,4 +1,4 @@
-"""Networks have the stages that their papers draw, and can be cut after each."""
+"""Stages are those of the papers, and a network can be cut after each."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tl.errors import BackboneError, UsageError
 from tl.networks.stages import cut_for, cut_points, stages
 from tl.networks.trainable import above, below, fold
 
-# Where each network's stages end: after a halving of the image, where its tensor is smallest. None: Keras numbers it.
+# The layer that ends each stage: after a halving of the image, where the tensor is smallest. None: Keras numbers it.
 ENDS = {
     "VGG16": {f"block{n}": f"block{n}_pool" for n in range(1, 6)},
     "ResNet50": {
@@ -79,7 +79,7 @@ def network(request):
 
 
 @pytest.mark.parametrize("network", ENDS, indirect=True)
-def test_stages_end_where_the_network_halves_its_image(network):
+def test_stages_end_where_the_image_is_halved(network):
     name, model = network
     found = stages(model)
     assert [stage.name for stage in found] == list(ENDS[name])
@@ -95,7 +95,7 @@ def test_stages_end_where_the_network_halves_its_image(network):
 @pytest.mark.parametrize(
     "network", ["VGG16", "ResNet50V2", "MobileNetV2", "InceptionV3", "ConvNeXtTiny"], indirect=True
 )
-def test_the_two_sides_of_each_cut_are_the_whole_network(network):
+def test_both_sides_of_a_cut_compute_the_whole_network(network):
     _, model = network
     pixels = np.random.default_rng(0).normal(0, 50, (2, *model.input_shape[1:])).astype(np.float32)
     expected = np.asarray(model(pixels, training=False))
@@ -118,7 +118,7 @@ def test_folding_keeps_the_stages(network):
 
 
 @pytest.mark.parametrize("network", ["VGG16"], indirect=True)
-def test_parameters_are_counted_where_they_are(network):
+def test_stages_count_their_parameters(network):
     _, model = network
     assert [stage.parameters for stage in stages(model)] == [38720, 221440, 1475328, 5899776, 7079424]
 
@@ -134,17 +134,17 @@ def test_parameters_are_counted_where_they_are(network):
     ],
     indirect=["network"],
 )
-def test_the_cut_for_what_is_to_be_trained(network, unfreeze, layer):
+def test_cut_for_returns_the_last_frozen_layer(network, unfreeze, layer):
     assert cut_for(network[1], unfreeze) == layer
 
 
 @pytest.mark.parametrize("network", ["VGG16"], indirect=True)
-def test_another_word_is_refused_with_those_that_are_allowed(network):
-    with pytest.raises(UsageError, match="cannot be cut for 'none': choose last, half or all"):
+def test_cut_for_names_the_allowed_values(network):
+    with pytest.raises(UsageError, match="--unfreeze none: choose last, half or all"):
         cut_for(network[1], "none")
 
 
-def test_channels_first_has_the_same_stages():
+def test_stages_are_the_same_with_channels_first():
     import keras
 
     usual = keras.config.image_data_format()
@@ -156,7 +156,7 @@ def test_channels_first_has_the_same_stages():
     assert {stage.name: stage.layer for stage in stages(model)} == ENDS["MobileNetV2"]
 
 
-def test_only_what_every_path_goes_through_is_a_cut_point():
+def test_cut_points_are_on_every_path():
     import keras
     from keras import layers
 
@@ -173,7 +173,7 @@ def test_only_what_every_path_goes_through_is_a_cut_point():
     assert [layer.name for layer in cut_points(model)[1].since] == ["inner", "squared", "sum"]
 
 
-def test_a_shared_layer_is_not_torn_apart():
+def test_cut_points_are_not_between_calls_of_a_shared_layer():
     import keras
     from keras import layers
 
@@ -210,7 +210,7 @@ def test_a_sequential_model_has_stages():
     assert cut_for(model, "half") == cut_for(model, "last") == "a_pool"
 
 
-def test_what_cannot_be_cut_is_named():
+def test_stages_name_a_model_that_cannot_be_cut():
     import keras
     from keras import layers
 
@@ -218,9 +218,9 @@ def test_what_cannot_be_cut_is_named():
         def call(self, inputs):
             return inputs
 
-    with pytest.raises(BackboneError, match="own is no graph of layers: build it with Keras' functional API"):
+    with pytest.raises(BackboneError, match="own is not a graph of layers: build it with Keras' functional API"):
         stages(Own(name="own"))
-    with pytest.raises(BackboneError, match="empty is no graph of layers"):
+    with pytest.raises(BackboneError, match="empty is not a graph of layers"):
         stages(keras.Sequential(name="empty"))
     first, second = keras.Input((4,)), keras.Input((4,))
     with pytest.raises(BackboneError, match="two cannot be cut: it has 2 inputs and 1 outputs"):

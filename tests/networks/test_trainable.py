@@ -1,30 +1,371 @@
-"""The part of a network that is trained computes what the network computed, on the network's own weights."""
+"""Folding BatchNorm, cutting a network, and the part of it that is trained."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tl.errors import UsageError
-from tl.networks.stages import cut_for, depths
+from support.networks import chain, difference, normalizations, outputs, random_network, random_pixels, randomize
+from support.session import ROOT
+from tl.errors import BackboneError, UsageError
+from tl.networks.stages import cut_for, depths, stages
 from tl.networks.trainable import above, below, fold, frozen_part, lower_part, read_stride, upper_part
 
+TOLERANCE = 1e-5  # relative to the largest output; float32 in another order
+NETWORKS = [
+    "VGG16",
+    "ResNet50",
+    "ResNet50V2",
+    "MobileNetV2",
+    "DenseNet121",
+    "EfficientNetB0",
+    "ConvNeXtTiny",
+    "InceptionV3",
+    "efficientnet_lite0",
+]
+# BatchNorm layers that cannot be folded: before a convolution, or after a sum or a concatenation.
+LEFT = {"ResNet50V2": 17, "DenseNet121": 62}
+# The published numbers less four arrays for each BatchNorm, plus a bias where there was none
+# (ResNet50 has 26,560 normalised channels and biases; MobileNetV2 has 17,056 channels and no biases).
+PARAMETERS = {
+    "VGG16": 14_714_688,
+    "ResNet50": 23_587_712 - 4 * 26_560,
+    "MobileNetV2": 2_257_984 - 3 * 17_056,
+}
 SIZE = 72  # its halvings are odd from the fourth on: 72, 36, 18, 9, 5, 3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fold_keeps_the_outputs(name: str) -> None:
+    model = random_network(name)
+    folded = fold(model)
+    pixels = random_pixels(model)
+    expected = outputs(model, pixels)
+    assert np.isfinite(expected).all()
+    assert expected.std() > 0
+    assert difference(outputs(folded, pixels), expected) < TOLERANCE
+    assert folded.name == model.name
+    gone = {layer.name for layer in model.layers[1:]} - {layer.name for layer in folded.layers}
+    assert gone <= {layer.name for layer in normalizations(model)}
+    assert len(normalizations(folded)) == LEFT.get(name, 0)
+    if name in PARAMETERS:
+        assert folded.count_params() == PARAMETERS[name] == sum(stage.parameters for stage in stages(folded))
+        assert folded.non_trainable_weights == []
+
+
+def test_folded_network_has_gradients() -> None:
+    import tensorflow as tf
+
+    frozen = random_network("MobileNetV2")
+    frozen.trainable = False  # whoever froze the network, its folded copy can be trained
+    folded = fold(frozen)
+    with tf.GradientTape() as tape:
+        features = folded(random_pixels(folded), training=True)
+        loss = tf.reduce_sum(features * np.random.default_rng(0).normal(size=features.shape))
+    variables = [variable.value for variable in folded.trainable_variables]
+    gradients = tape.gradient(loss, variables)
+    assert len(variables) >= sum(hasattr(layer, "kernel") for layer in folded.layers)
+    for variable, gradient in zip(folded.trainable_variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        assert np.abs(gradient).max() > 0, variable.path
+
+
+def test_training_above_a_cut_changes_no_statistics() -> None:
+    import keras
+    import tensorflow as tf
+
+    folded = fold(random_network("ResNet50V2"))
+    cut = stages(folded)[-2].layer
+    lower, upper = below(folded, cut), above(folded, cut)
+    pixels = random_pixels(folded)
+    stored = outputs(lower, pixels)
+    before = {layer.name: layer.get_weights() for layer in folded.layers}
+    upper.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    upper.fit(tf.constant(stored), tf.zeros((3, 2048)), epochs=1, verbose=0)
+    changed = {
+        layer.name
+        for layer in folded.layers
+        if any((old != new).any() for old, new in zip(before[layer.name], layer.get_weights(), strict=True))
+    }
+    assert changed == {layer.name for layer in upper.layers if layer.weights} - {
+        layer.name for layer in normalizations(folded)
+    }
+    assert not changed & {layer.name for layer in lower.layers}
+    assert difference(outputs(upper, stored), outputs(folded, pixels)) < TOLERANCE
+
+
+def _unnamed() -> Any:
+    """Two branches of layers that Keras numbers anew in each model."""
+    import keras
+
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 3))
+    branches = []
+    for size in (1, 3):
+        x = layers.Conv2D(6, size, padding="same", use_bias=False)(inputs)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+        branches.append(layers.BatchNormalization()(layers.DepthwiseConv2D(size, padding="same")(x)))
+    return keras.Model(inputs, layers.BatchNormalization()(layers.Concatenate()(branches)), name="unnamed")
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "unnamed"])
+def test_folded_weights_can_be_saved_and_loaded(name: str, tmp_path: Path) -> None:
+    first, second = (_unnamed() if name == "unnamed" else random_network(name) for _ in range(2))
+    randomize(first, 5)
+    folded, fresh = fold(first), fold(second)
+    folded.save_weights(tmp_path / "trunk.weights.h5")
+    pixels = random_pixels(folded)
+    expected = outputs(folded, pixels)
+    assert difference(outputs(fresh, pixels), expected) > 0.01
+    fresh.load_weights(tmp_path / "trunk.weights.h5")
+    assert difference(outputs(fresh, pixels), expected) < TOLERANCE
+
+
+_ELSEWHERE = """
+import sys
+import numpy as np, keras
+keras.config.set_image_data_format("channels_first")
+from support.networks import *
+from tl.networks.stages import stages
+from tl.networks.trainable import above, below, fold
+folder = sys.argv[1]
+assert keras.backend.backend() == "openvino"
+for name in sys.argv[2:]:
+    pixels = np.load(f"{folder}/{name}-pixels.npy").transpose(0, 3, 1, 2)
+    model = random_network(name, seed=3)
+    folded = fold(model)
+    cut = stages(folded)[-2].layer
+    found = outputs(above(folded, cut), outputs(below(folded, cut), pixels))
+    here = difference(found, outputs(model, pixels))
+    folded.load_weights(f"{folder}/{name}.weights.h5")
+    loaded = difference(outputs(folded, pixels), np.load(f"{folder}/{name}.npy"))
+    print("compared", name, len(normalizations(folded)), here, loaded)
+layers = keras.layers
+for layer in [
+    layers.Conv2D(6, 3, groups=2, use_bias=False),
+    layers.DepthwiseConv2D(3, depth_multiplier=3),
+    layers.SeparableConv2D(6, 3, depth_multiplier=2, use_bias=False),
+]:
+    model = chain(layer, layers.BatchNormalization(axis=1), shape=(4, 8, 8))
+    randomize(model, 1)
+    pixels, folded = random_pixels(model), fold(model)
+    error = difference(outputs(folded, pixels), outputs(model, pixels))
+    print("compared", layer.name, len(normalizations(folded)), error)
+across = chain(layers.Conv2D(6, 3), layers.BatchNormalization(axis=-1), shape=(4, 8, 8))
+print("left", len(normalizations(fold(across))))
+"""
+
+
+@pytest.mark.slow
+def test_fold_works_with_channels_first_on_openvino(tmp_path: Path) -> None:
+    """Folded and cut there, with the weights of the network folded by TensorFlow."""
+    names = ["ResNet50V2", "MobileNetV2"]
+    for name in names:
+        folded = fold(random_network(name))
+        pixels = random_pixels(folded)
+        folded.save_weights(tmp_path / f"{name}.weights.h5")
+        np.save(tmp_path / f"{name}.npy", outputs(folded, pixels))
+        np.save(tmp_path / f"{name}-pixels.npy", pixels)
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "openvino",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    }
+    command = [sys.executable, "-c", _ELSEWHERE, str(tmp_path), *names]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    compared = {line[1]: line[2:] for line in lines if line[0] == "compared"}
+    assert [*compared] == [*names, "conv2d", "depthwise_conv2d", "separable_conv2d"]
+    for name, (left, *differences) in compared.items():
+        assert int(left) == LEFT.get(name, 0)
+        assert all(float(value) < TOLERANCE for value in differences), (name, differences)
+    assert lines[-1] == ["left", "1"]
+
+
+def _graphs() -> dict[str, tuple[Callable[[Any], Any], int]]:
+    """Small graphs made from `keras.layers`, with how many BatchNorm layers folding must leave."""
+
+    def two_readers(kl: Any) -> Any:
+        return chain(kl.Conv2D(4, 1), lambda x: kl.Add()([x, kl.BatchNormalization()(x)]))
+
+    def an_output_itself(kl: Any) -> Any:
+        import keras
+
+        model = two_readers(kl)
+        inputs = keras.Input((8, 8, 4))
+        x = kl.Conv2D(4, 1)(inputs)
+        return keras.Model(inputs, [x, kl.BatchNormalization()(x)], name=model.name)
+
+    def shared_convolution(kl: Any) -> Any:
+        shared = kl.Conv2D(4, 3, padding="same")
+        return chain(shared, kl.BatchNormalization(), kl.ReLU(), shared, kl.BatchNormalization())
+
+    def shared_normalization(kl: Any) -> Any:
+        shared = kl.BatchNormalization()
+        return chain(kl.Conv2D(4, 1), shared, kl.Conv2D(4, 1), shared)
+
+    def operations(kl: Any) -> Any:
+        import keras
+
+        adapted = kl.Normalization()
+        adapted.adapt(np.random.default_rng(0).normal(1, 2, (5, 8, 8, 4)).astype(np.float32))
+        first = (kl.Rescaling(0.1, 2.0), adapted, kl.ZeroPadding2D(1))
+        branches = (
+            kl.BatchNormalization(),
+            keras.ops.relu,
+            lambda x: x + 0.5 * keras.ops.concatenate([x, x], -1)[..., :6],
+        )
+        return chain(*first, kl.Conv2D(6, 3), *branches, kl.Conv2D(2, 1, use_bias=False), kl.BatchNormalization())
+
+    return {
+        "bias": (lambda kl: chain(kl.Conv2D(6, 3), kl.BatchNormalization()), 0),
+        "no bias": (lambda kl: chain(kl.Conv2D(6, 3, use_bias=False), kl.BatchNormalization()), 0),
+        "no gamma or beta": (
+            lambda kl: chain(kl.Conv2D(6, 3), kl.BatchNormalization(scale=False, center=False, epsilon=0.1)),
+            0,
+        ),
+        "groups": (lambda kl: chain(kl.Conv2D(6, 3, groups=2, use_bias=False), kl.BatchNormalization()), 0),
+        "depthwise": (lambda kl: chain(kl.DepthwiseConv2D(3), kl.BatchNormalization()), 0),
+        "depth multiplier": (
+            lambda kl: chain(kl.DepthwiseConv2D(3, depth_multiplier=3, use_bias=False), kl.BatchNormalization()),
+            0,
+        ),
+        "separable": (
+            lambda kl: chain(kl.SeparableConv2D(6, 3, depth_multiplier=2), kl.BatchNormalization()),
+            0,
+        ),
+        "dense": (
+            lambda kl: chain(kl.Dense(6), kl.BatchNormalization(), kl.Flatten(), kl.Dense(5), kl.BatchNormalization()),
+            0,
+        ),
+        "activation between": (lambda kl: chain(kl.Conv2D(6, 3), kl.ReLU(), kl.BatchNormalization()), 1),
+        "activation inside": (lambda kl: chain(kl.Conv2D(6, 3, activation="relu"), kl.BatchNormalization()), 1),
+        "before the convolution": (lambda kl: chain(kl.BatchNormalization(), kl.Conv2D(6, 3)), 1),
+        "another axis": (lambda kl: chain(kl.Conv2D(6, 3), kl.BatchNormalization(axis=1)), 1),
+        "transposed": (lambda kl: chain(kl.Conv2DTranspose(6, 3), kl.BatchNormalization()), 1),
+        "twice": (lambda kl: chain(kl.Conv2D(6, 3), kl.BatchNormalization(), kl.BatchNormalization()), 1),
+        "two readers": (two_readers, 1),
+        "an output itself": (an_output_itself, 1),
+        "shared convolution": (shared_convolution, 2),
+        "shared normalization": (shared_normalization, 1),
+        "operations": (operations, 0),
+        "regularised": (
+            lambda kl: chain(
+                kl.Conv2D(6, 3, kernel_regularizer="l2", kernel_constraint="non_neg"), kl.BatchNormalization()
+            ),
+            0,
+        ),
+        "nested without BatchNorm": (
+            lambda kl: chain(chain(kl.Conv2D(4, 3), kl.ReLU()), kl.Conv2D(6, 3), kl.BatchNormalization()),
+            0,
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", list(_graphs()))
+def test_fold_folds_only_what_it_can(case: str) -> None:
+    import keras
+
+    build, left = _graphs()[case]
+    keras.utils.set_random_seed(1)
+    model = build(keras.layers)
+    randomize(model, 1)
+    folded = fold(model)
+    assert len(normalizations(folded)) == left
+    assert not any(layer.trainable for layer in normalizations(folded))
+    pixels = random_pixels(model)
+    expected, found = (m(pixels, training=False) for m in (model, folded))
+    for one, other in zip(keras.tree.flatten(expected), keras.tree.flatten(found), strict=True):
+        assert difference(np.asarray(other), np.asarray(one)) < TOLERANCE
+    assert folded.losses == []
+    assert not any(getattr(layer, "kernel_constraint", None) for layer in folded.layers)
+    assert all(weight.dtype == "float32" for weight in folded.trainable_weights)
+
+
+def test_fold_does_not_change_the_model() -> None:
+    import keras
+
+    model = chain(keras.layers.Conv2D(6, 3), keras.layers.BatchNormalization())
+    randomize(model, 1)
+    pixels = random_pixels(model)
+    before = outputs(model, pixels)
+    folded = fold(model)
+    folded.set_weights([weight * 0 for weight in folded.get_weights()])
+    np.testing.assert_array_equal(outputs(model, pixels), before)
+    assert all(layer.trainable for layer in model.layers)
+    assert len(model.layers) == 3
+
+
+def test_fold_computes_in_float32() -> None:
+    import keras
+
+    policy = {"dtype": "mixed_bfloat16"}
+    model = chain(keras.layers.Conv2D(6, 3, **policy), keras.layers.BatchNormalization(**policy))
+    folded = fold(model)
+    assert folded.compute_dtype == folded.layers[1].compute_dtype == "float32"
+    assert folded.outputs[0].dtype == "float32"
+
+
+def test_fold_takes_a_sequential_model() -> None:
+    import keras
+
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()])
+    randomize(model, 1)
+    folded = fold(model)
+    assert normalizations(folded) == []
+    assert difference(outputs(folded, random_pixels(model)), outputs(model, random_pixels(model))) < TOLERANCE
+
+
+def test_fold_refuses_batchnorm_in_a_nested_model() -> None:
+    import keras
+
+    inner = chain(keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization())
+    outer = chain(chain(inner), keras.layers.ReLU())
+    with pytest.raises(BackboneError, match=r"cannot be folded: its layer \S+ is a model with its own BatchNorm"):
+        fold(outer)
+    wrapped = chain(keras.layers.TimeDistributed(keras.layers.BatchNormalization()))
+    with pytest.raises(BackboneError, match=r"cannot be folded: its layer time_distributed"):
+        fold(wrapped)
+
+
+def test_below_and_above_name_the_reason_for_a_wrong_cut() -> None:
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((8, 8, 3))
+    x = layers.ReLU(name="sum")(layers.BatchNormalization(name="bn")(layers.Conv2D(3, 1, name="first")(inputs)))
+    x = layers.Add(name="last")([x, layers.Conv2D(3, 1, name="inner")(x)])
+    folded = fold(keras.Model(inputs, x, name="small"))
+    with pytest.raises(BackboneError, match="small cannot be cut after 'bn': it has no such layer; take the layer of"):
+        below(folded, "bn")
+    with pytest.raises(BackboneError, match="'inner': not every path goes through it once"):
+        above(folded, "inner")
+    with pytest.raises(BackboneError, match="small has nothing after last: cut it at a layer before"):
+        above(folded, "last")
 
 
 @pytest.fixture(scope="module")
 def networks():
-    """Networks by name, each made once."""
+    """Networks by name, each built once."""
     return {}
 
 
 @pytest.fixture
 def network(request, networks):
-    """A folded network on small images, its random weights moved off zero where Keras starts them there."""
+    """A folded network on small images, with statistics and betas that are not zero."""
     if request.param not in networks:
-        networks[request.param] = made(request.param)
+        networks[request.param] = small_network(request.param)
     return networks[request.param]
 
 
-def made(name):
+def small_network(name):
     import keras
 
     keras.utils.set_random_seed(1)
@@ -42,8 +383,8 @@ def pixels(count: int = 2) -> np.ndarray:
     return np.random.default_rng(0).normal(0, 50, (count, SIZE, SIZE, 3)).astype(np.float32)
 
 
-def close(found, expected) -> None:
-    """Equal but for float32 in another order, relative to the largest."""
+def assert_close(found, expected) -> None:
+    """Equal except for float32 in another order, relative to the largest value."""
     expected = np.asarray(expected)
     np.testing.assert_allclose(np.asarray(found), expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
@@ -61,16 +402,16 @@ def close(found, expected) -> None:
     ],
     indirect=["network"],
 )
-def test_the_trained_part_of_the_frozen_part_is_the_network(network, unfreeze):
+def test_upper_part_of_lower_part_is_the_network(network, unfreeze):
     layer = cut_for(network, unfreeze)
     stored = pixels() if layer is None else lower_part(network, layer)(pixels(), training=False)
     upper = upper_part(network, layer)
     assert upper.input_shape == (None, *stored.shape[1:])
-    close(upper(stored, training=False), network(pixels(), training=False))
+    assert_close(upper(stored, training=False), network(pixels(), training=False))
 
 
 @pytest.mark.parametrize("network", ["ResNet50", "MobileNetV2"], indirect=True)
-def test_training_the_upper_part_trains_the_network(network):
+def test_upper_part_shares_weights_with_the_network(network):
     layer = cut_for(network, "last")
     upper = upper_part(network, layer)
     own = {id(variable) for variable in network.trainable_variables}
@@ -84,14 +425,14 @@ def test_training_the_upper_part_trains_the_network(network):
             variable.assign(variable * 1.1 + 0.01)
         after = network(pixels(), training=False)
         assert np.abs(np.asarray(after) - before).max() > 1e-3 * np.abs(before).max()
-        close(upper(lower_part(network, layer)(pixels(), training=False), training=False), after)
+        assert_close(upper(lower_part(network, layer)(pixels(), training=False), training=False), after)
     finally:
         for variable, array in zip(expected, kept, strict=True):
             variable.assign(array)
 
 
 @pytest.mark.parametrize("network", ["ResNet50", "MobileNetV2"], indirect=True)
-def test_every_trained_variable_has_a_gradient(network):
+def test_upper_part_has_gradients(network):
     import tensorflow as tf
 
     layer = cut_for(network, "last")
@@ -105,7 +446,7 @@ def test_every_trained_variable_has_a_gradient(network):
 
 
 @pytest.mark.parametrize("network", ["ResNet50", "DenseNet121"], indirect=True)
-def test_every_trained_variable_knows_how_deep_it_lies(network):
+def test_depths_cover_all_trainable_variables(network):
     names = {variable.path.split("/")[0] for variable in upper_part(network, None).trainable_variables}
     deep = depths(network)
     assert names <= deep.keys()
@@ -113,7 +454,7 @@ def test_every_trained_variable_knows_how_deep_it_lies(network):
 
 
 @pytest.mark.parametrize("network", ["ResNet50"], indirect=True)
-def test_what_a_stride_skips_is_not_stored(network):
+def test_lower_part_leaves_out_what_the_stride_skips(network):
     layer = cut_for(network, "last")
     assert network.get_layer(layer).output.shape[1:] == (5, 5, 1024)
     assert read_stride(network, layer) == 2
@@ -121,11 +462,11 @@ def test_what_a_stride_skips_is_not_stored(network):
     assert read_stride(network, None) == 1
     assert read_stride(network, "pool1_pool") == 1  # its readers have no stride
     whole = np.asarray(below(network, layer)(pixels(), training=False))
-    close(lower_part(network, layer)(pixels(), training=False), whole[:, ::2, ::2])
+    assert_close(lower_part(network, layer)(pixels(), training=False), whole[:, ::2, ::2])
 
 
 @pytest.mark.parametrize("network", ["ResNet50"], indirect=True)
-def test_convolutions_of_one_pixel_are_matrix_products(network):
+def test_upper_part_computes_pointwise_convolutions_as_products(network):
     import keras
 
     kinds = upper_part(network, cut_for(network, "last")).layers
@@ -135,11 +476,11 @@ def test_convolutions_of_one_pixel_are_matrix_products(network):
 
 
 @pytest.mark.parametrize("network", ["VGG16", "DenseNet121"], indirect=True)
-def test_where_something_else_reads_the_cut_everything_is_stored(network):
+def test_read_stride_is_1_for_other_readers(network):
     assert read_stride(network, cut_for(network, "last")) == 1
 
 
-def test_readers_of_different_strides_need_everything():
+def test_read_stride_is_1_for_different_strides():
     import keras
     from keras import layers
 
@@ -151,10 +492,10 @@ def test_readers_of_different_strides_need_everything():
     assert read_stride(model, "stem") == 1
     photos = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
     upper = upper_part(model, "stem")
-    close(upper(lower_part(model, "stem")(photos)), model(photos))
+    assert_close(upper(lower_part(model, "stem")(photos)), model(photos))
 
 
-def test_activation_and_bias_of_a_matrix_product_are_not_lost():
+def test_upper_part_keeps_activation_and_bias():
     import keras
     from keras import layers
 
@@ -166,13 +507,13 @@ def test_activation_and_bias_of_a_matrix_product_are_not_lost():
     photos = np.random.default_rng(0).normal(size=(3, 7, 7, 3)).astype(np.float32)
     upper = upper_part(model, None)
     assert upper.output_shape == model.output_shape == (None, 4, 2, 4)
-    close(upper(photos), model(photos))
+    assert_close(upper(photos), model(photos))
 
 
 @pytest.mark.parametrize("network", ["VGG16"], indirect=True)
-def test_the_frozen_part_is_that_of_the_folded_network(network):
+def test_frozen_part_belongs_to_the_folded_network(network):
     frozen = frozen_part(network, "last")
     assert frozen.output_shape == (None, 4, 4, 512)
-    close(frozen(pixels(), training=False), lower_part(network, "block4_pool")(pixels(), training=False))
-    with pytest.raises(UsageError, match="vgg16 has no part that stays frozen for 'all': train all of it"):
+    assert_close(frozen(pixels(), training=False), lower_part(network, "block4_pool")(pixels(), training=False))
+    with pytest.raises(UsageError, match="vgg16 has no frozen part with --unfreeze all"):
         frozen_part(network, "all")

@@ -1,4 +1,4 @@
-"""A Keras backbone and photos become features through TensorFlow: the engine for GPUs, and the reference."""
+"""Compute features with TensorFlow: the engine for GPUs, and the devices that training runs on."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16", "f16": "mixed_float16"}
 
 @dataclass(frozen=True)
 class Devices:
-    """The `names` of the devices that share each batch, whether they are GPUs, and their precision: f32, bf16, f16."""
+    """The names of the devices that share each batch, whether they are GPUs, and their precision: f32, bf16 or f16."""
 
     names: tuple[str, ...]
     gpu: bool
@@ -31,12 +31,12 @@ class Devices:
 
     @property
     def policy(self) -> str:
-        """The dtype policy for Keras. A CPU gets f32: its graphs are rewritten to bf16, which is twice as fast."""
+        """The dtype policy for Keras; f32 on a CPU, where rewriting its graphs to bf16 is twice as fast."""
         return POLICIES[self.precision] if self.gpu else "float32"
 
     @contextmanager
-    def rewriting(self) -> Iterator[None]:
-        """What is traced in the block computes in bf16 where that is the precision of a CPU; nothing after it does."""
+    def graph_rewriting(self) -> Iterator[None]:
+        """Graphs traced in the block compute in bf16 if that is the precision of a CPU; later ones do not."""
         tf, name = tensorflow(), "auto_mixed_precision_onednn_bfloat16"
         tf.config.optimizer.set_experimental_options({name: not self.gpu and self.precision == "bf16"})
         try:
@@ -45,89 +45,90 @@ class Devices:
             tf.config.optimizer.set_experimental_options({name: False})
 
     def strategy(self) -> Any:
-        """What spreads each batch: `MirroredStrategy` over several devices, else none of consequence."""
+        """The strategy that distributes each batch: `MirroredStrategy` for several devices, else the default one."""
         import tensorflow as tf
 
         return tf.distribute.MirroredStrategy(list(self.names)) if len(self.names) > 1 else tf.distribute.get_strategy()
 
 
 def training_devices(precision: str = "auto") -> Devices:
-    """All GPUs, with memory growth on, or else the processor; bf16 where they compute in it, f16 on older GPUs.
+    """All GPUs, with memory growth enabled, else the CPU; in bf16 if supported, in f16 on older GPUs.
 
     Raises EngineError for a precision that this machine cannot train in.
     """
     tf = tensorflow()
-    cards = tf.config.list_physical_devices("GPU")
-    for card in cards:
-        grow(card)
-    if cards:
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        enable_memory_growth(gpu)
+    if gpus:
         names = tuple(f"GPU:{at}" for at in range(len(tf.config.list_logical_devices("GPU"))))
-        return Devices(names, True, gpu_precision(cards) if precision == "auto" else precision)
-    able = has_bf16()
-    if precision == "f16" or (precision == "bf16" and not able):
+        return Devices(names, True, gpu_precision(gpus) if precision == "auto" else precision)
+    supported = has_bf16()
+    if precision == "f16" or (precision == "bf16" and not supported):
         raise EngineError(f"this processor does not train in {precision}: choose auto or f32")
-    chosen = "bf16" if able and precision == "auto" else "f32" if precision == "auto" else precision
-    return Devices(("CPU:0",), False, chosen)
+    if precision == "auto":
+        precision = "bf16" if supported else "f32"
+    return Devices(("CPU:0",), False, precision)
 
 
 def tensorflow() -> Any:
-    """TensorFlow, quiet. Raises EngineError where Keras was told to use another backend."""
+    """TensorFlow, without its start-up messages. Raises EngineError if Keras uses another backend."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _hushed():
+    with _stderr_muted():
         import keras
         import tensorflow as tf
 
         tf.config.list_physical_devices()
         tf.constant(0.0)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # several trainings in a process are no fault to warn of
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about several trainings in one process
     if keras.backend.backend() != "tensorflow":
         raise EngineError(f"Keras runs on {keras.backend.backend()!r} here: set KERAS_BACKEND=tensorflow")
     return tf
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Standard error closed to what C++ writes while it loads, before any log level is heeded."""
+def _stderr_muted() -> Iterator[None]:
+    """Discard what TensorFlow's C++ libraries write to standard error while they load, whatever the log level."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    saved = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
-def grow(card: Any) -> None:
-    """Let TensorFlow take the memory of a GPU as it needs it, not all at once."""
+def enable_memory_growth(gpu: Any) -> None:
+    """Let TensorFlow allocate the memory of a GPU as needed instead of all at once."""
     import tensorflow as tf
 
-    with suppress(RuntimeError):  # TensorFlow is running already, with the choice that its first user made
-        tf.config.experimental.set_memory_growth(card, True)
+    with suppress(RuntimeError):  # too late: TensorFlow has initialized the GPU
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def gpu_precision(cards: list[Any]) -> str:
-    """bf16 from compute capability 8.0, f16 from 7.0, f32 before."""
+def gpu_precision(gpus: list[Any]) -> str:
+    """The precision of a GPU: bf16 from compute capability 8.0, f16 from 7.0, else f32."""
     import tensorflow as tf
 
-    capability = tf.config.experimental.get_device_details(cards[0]).get("compute_capability", (0, 0))
+    capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
     return "bf16" if capability >= (8, 0) else "f16" if capability >= (7, 0) else "f32"
 
 
 def has_bf16() -> bool:
-    """Whether the processor multiplies in bf16, as Linux tells; elsewhere f32 is always right."""
+    """Whether the processor multiplies in bf16, from Linux; False on other systems."""
     try:
-        words = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
     except OSError:
         return False
-    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(words)
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
 
 
 class TensorFlowEngine:
-    """The backbone as Keras runs it, traced once and compiled by XLA on a GPU.
+    """The backbone in Keras, traced once, and compiled by XLA on a GPU.
 
-    `precision` "auto" is f32 on a CPU; on a GPU bf16 from compute capability 8.0, f16 from 7.0, f32 before.
+    `precision` "auto" is f32 on a CPU; on a GPU it depends on the compute capability.
     """
 
     name = "tensorflow"
@@ -135,17 +136,18 @@ class TensorFlowEngine:
     def __init__(
         self, backbone: Backbone, weights: Weights, precision: str = "auto", unfreeze: str | None = None
     ) -> None:
-        cards = tensorflow().config.list_physical_devices("GPU")
-        for card in cards:
-            grow(card)
-        auto = gpu_precision(cards) if cards else "f32"
-        self.precision = auto if precision == "auto" else precision
-        self.batch = 64 if cards else 16
+        gpus = tensorflow().config.list_physical_devices("GPU")
+        for gpu in gpus:
+            enable_memory_growth(gpu)
+        if precision == "auto":
+            precision = gpu_precision(gpus) if gpus else "f32"
+        self.precision = precision
+        self.batch = 64 if gpus else 16
         self.key = f"{trunk_key(backbone, weights, unfreeze)}/tensorflow/{self.precision}"
-        self._network = _traced(backbone, weights, POLICIES[self.precision], unfreeze, xla=bool(cards))
+        self._network = _traced(backbone, weights, POLICIES[self.precision], unfreeze, xla=bool(gpus))
 
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
-        """Photos to features, batch after batch; the next one is decoded while this one is computed."""
+        """Photos to features, in order; the caller decodes the next batch while this one is computed."""
         for tag, photos in batches:
             if len(photos):
                 yield tag, self.run_one(photos)
@@ -153,7 +155,7 @@ class TensorFlowEngine:
                 yield tag, np.zeros((0, 0), np.float32)
 
     def run_one(self, photos: Photos) -> Vectors:
-        """Features `[n, features]` of one batch, filled up to the traced size so that it is never traced again."""
+        """Features `[n, features]` of photos, padded to the traced batch size so that it is not traced again."""
         parts = [self._padded(photos[start : start + self.batch]) for start in range(0, len(photos), self.batch)]
         return np.concatenate(parts)
 
@@ -165,7 +167,7 @@ class TensorFlowEngine:
 
 
 def preprocess(pixels: Any, recipe: Recipe) -> Any:
-    """A float tensor of RGB pixels `[..., 3]`, 0-255, as the network wants them."""
+    """A float tensor of RGB pixels `[..., 3]`, 0–255, normalized for the network."""
     if recipe.bgr:
         pixels = pixels[..., ::-1]
     return (pixels - np.array(recipe.mean, np.float32)) / np.array(recipe.std, np.float32)

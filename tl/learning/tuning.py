@@ -58,7 +58,7 @@ def tune(job: TuningJob, folder: Path, progress: Progress, listener: Listener | 
     """
     started = time.monotonic()
     devices = training_devices(job.precision)
-    with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool, devices.rewriting():
+    with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool, devices.graph_rewriting():
         strategy = devices.strategy()
         with strategy.scope():
             model, upper, depth, shape = _build(job, devices)

@@ -1,7 +1,7 @@
-"""A name becomes a backbone: which network, how it wants its pixels, where it can be had.
+"""The registry of backbones: which network, how its pixels are preprocessed, how its stages are named.
 
-The pixels a network wants are those of `keras.applications.<module>.preprocess_input`, which knows three recipes
-(`caffe`, `torch`, `tf`) and none at all where the network scales its input itself; a test compares each.
+Preprocessing is that of `keras.applications.<module>.preprocess_input`, which has three modes (`caffe`, `torch`, `tf`),
+or none if the network scales its input itself; a test compares each.
 """
 
 import difflib
@@ -16,15 +16,15 @@ _TORCH = (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _TF = (False, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 _NONE = (False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _UNIT = (False, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
-_BLOCKS, _CONVS = r"block\d+", r"conv\d+"  # layers named as VGG and as ResNet name theirs
+_BLOCKS, _CONVS = r"block\d+", r"conv\d+"  # stages as VGG and as ResNet name them
 _LITE = (False, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """From an RGB image to what the network reads: resized, channels reversed if `bgr`, then `(x - mean) / std`.
+    """Preprocessing of an RGB image: resize, reverse the channels if `bgr`, then `(x - mean) / std`.
 
-    `image_size` in pixels; `mean` and `std` on the 0-255 scale, in the channel order that the network reads.
+    `image_size` in pixels; `mean` and `std` on the 0–255 scale, in the channel order of the network.
     """
 
     image_size: int
@@ -38,11 +38,11 @@ class Recipe:
 class Backbone:
     """A network that ends in pooled features.
 
-    `builder` is the function in `keras.applications` (or `tl.networks.zoo`) that makes it; `features` the length of its
-    output; `parameters` counts it without a top. `channels_first` says that it can be built with channels first, which
-    OpenVINO runs without moving data around; the others are converted through TensorFlow. `stages` matches what the
-    layers of a stage begin with, such as `conv4` of `conv4_block1_1_conv`; empty where names do not say it, and a stage
-    is what lies between two halvings of the image.
+    `builder` is the function in `keras.applications` or `tl.networks.zoo` that builds it; `features` the number of its
+    outputs; `parameters` those without the top. If `channels_first`, it can be built with channels first, which
+    OpenVINO runs without transpositions; the others are converted through TensorFlow. `stages` is a pattern for the
+    start of a layer's name that tells its stage, such as `conv4` of `conv4_block1_1_conv`; empty if names do not tell,
+    and each halving of the image size ends a stage.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Backbone:
 
     @property
     def in_keras(self) -> bool:
-        """Whether Keras Applications has it."""
+        """Whether it is one of Keras Applications."""
         return not self.builder.startswith("tl.")
 
 
@@ -66,16 +66,26 @@ def _family(
     stages: str = "",
 ) -> list[Backbone]:
     bgr, mean, std = preprocessing
-    made = []
+    backbones = []
     for row in rows.strip().splitlines():
         builder, features, parameters, size = row.split()
         recipe = Recipe(int(size), "stretch", bgr, mean, std)
         name = builder.rpartition(":")[2].replace("_", "-").lower()
-        made.append(Backbone(name, builder, int(features), int(parameters), recipe, channels_first, stages))
-    return made
+        backbones.append(
+            Backbone(
+                name,
+                builder,
+                features=int(features),
+                parameters=int(parameters),
+                recipe=recipe,
+                channels_first=channels_first,
+                stages=stages,
+            )
+        )
+    return backbones
 
 
-# builder, features, parameters without a top, side of the input in pixels
+# builder, features, parameters without the top, side of the input in pixels
 _REGISTERED = [
     *_family(
         """
@@ -207,19 +217,18 @@ BACKBONES: dict[str, Backbone] = {backbone.name: backbone for backbone in _REGIS
 def backbone(name: str) -> Backbone:
     """The backbone of that name; case, hyphens and underscores do not matter.
 
-    Raises BackboneError, with the nearest names, for an unknown one.
+    Raises BackboneError with similar names for an unknown one.
     """
-    by_plain_name = {_plain(known): entry for known, entry in BACKBONES.items()}
-    found = by_plain_name.get(_plain(name))
-    if found is not None:
-        return found
-    near = difflib.get_close_matches(_plain(name), by_plain_name, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(by_plain_name[match].name for match in near)}? " if near else ""
+    by_plain_name = {_plain(entry.name): entry for entry in BACKBONES.values()}
+    if _plain(name) in by_plain_name:
+        return by_plain_name[_plain(name)]
+    similar = difflib.get_close_matches(_plain(name), by_plain_name, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(by_plain_name[match].name for match in similar)}? " if similar else ""
     raise BackboneError(f"no backbone is called {name!r}: {hint}see all with `tl weights list`")
 
 
 def stage_pattern(model_name: str) -> str:
-    """The `stages` of the backbone whose network has that name; empty for any other network."""
+    """The `stages` of the backbone whose network has that name; empty for other networks."""
     return next((entry.stages for entry in BACKBONES.values() if _plain(entry.name) == _plain(model_name)), "")
 
 

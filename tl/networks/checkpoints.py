@@ -1,13 +1,12 @@
-"""Pretrained weights become a file, a file becomes weights, and weights become those of a Keras model.
+"""Read and write weights files, and assign their weights to a Keras model.
 
-The file is the HDF5 layout of Keras Applications, so that `keras.applications.ResNet50(weights=path)` reads it as well.
+The format is the HDF5 layout of Keras Applications, so `keras.applications.ResNet50(weights=path)` reads it too.
 
-HDF5 can point into other files (external links, external storage, virtual datasets) and can declare arrays far larger
-than itself. Weights need neither, so both are refused before a byte is read.
+Weights files come from anywhere. HDF5 can point into other files (external links, external storage, virtual datasets)
+and can declare arrays far larger than the file; weights need neither, so both are refused before a byte is read.
 """
 
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +15,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.errors import StorageError, WeightsError
+from tl.errors import WeightsError
+from tl.files import atomic_write
 
 _MOST_NAMES = 100_000
 _MOST_DIMENSIONS = 8
 
 
 class HDF5Reader:
-    """An open file; `source` is what messages call it, `size` its length in bytes."""
+    """An open file; `source` is its name in messages, `size` its length in bytes."""
 
     def __init__(self, root: Any, source: str, size: int) -> None:
         self.root = root
@@ -31,25 +31,23 @@ class HDF5Reader:
         self._unread = size
 
     def has(self, group: Any, name: str) -> bool:
-        """Whether a group has a member of that name; `name in group` would already follow a link."""
+        """Whether a group has a member of that name; `name in group` would follow a link."""
         return group.get(name, getlink=True) is not None
 
     def member(self, group: Any, path: str) -> Any:
-        """The group or dataset at a path inside the file; raises WeightsError for links and what is not there."""
+        """The group or dataset at a path inside the file. Raises WeightsError for links and missing members."""
         import h5py
 
         for part in path.split("/"):
             if not isinstance(group, h5py.Group) or part in ("", ".") or not self.has(group, part):
                 raise WeightsError(f"{self._source} is damaged: it has no {path!r}; fetch or save it again")
             if not isinstance(group.get(part, getlink=True), h5py.HardLink):
-                raise WeightsError(
-                    f"{self._source} is refused: {path!r} is a link; weights must lie in the file itself"
-                )
+                raise WeightsError(f"{self._source} is refused: {path!r} is a link; weights must be in the file itself")
             group = group[part]
         return group
 
     def names(self, group: Any, attribute: str) -> list[str]:
-        """The strings in an attribute, which Keras cuts into numbered pieces when it is long."""
+        """The strings in an attribute, which Keras splits into numbered pieces if it is long."""
         pieces = [attribute]
         if attribute not in group.attrs:
             pieces = []
@@ -69,29 +67,31 @@ class HDF5Reader:
         return [str(name) for name in names]
 
     def array(self, group: Any, path: str) -> NDArray[np.float32]:
-        """The numbers of a dataset as float32; raises WeightsError for anything but numbers stored in this file."""
+        """A dataset as float32. Raises WeightsError for anything but numbers stored in this file."""
         import h5py
 
-        found = self.member(group, path)
-        if not isinstance(found, h5py.Dataset):
+        dataset = self.member(group, path)
+        if not isinstance(dataset, h5py.Dataset):
             raise WeightsError(f"{self._source} is damaged: {path!r} is not an array")
-        if found.is_virtual or found.external:
+        if dataset.is_virtual or dataset.external:
             raise WeightsError(f"{self._source} is refused: {path!r} is stored in another file")
-        if found.dtype.kind not in "fiu" or found.shape is None or len(found.shape) > _MOST_DIMENSIONS:
-            raise WeightsError(f"{self._source} is refused: {path!r} holds {found.dtype} {found.shape}, not weights")
-        # A file cannot hold more numbers than bytes; without this, one kilobyte could ask for all memory.
-        self._unread -= math.prod(found.shape) * found.dtype.itemsize
+        if dataset.dtype.kind not in "fiu" or dataset.shape is None or len(dataset.shape) > _MOST_DIMENSIONS:
+            raise WeightsError(
+                f"{self._source} is refused: {path!r} holds {dataset.dtype} {dataset.shape}, not weights"
+            )
+        # Without this check, a file of one kilobyte could declare arrays that fill the memory.
+        self._unread -= math.prod(dataset.shape) * dataset.dtype.itemsize
         if self._unread < 0:
             raise WeightsError(
-                f"{self._source} is refused: {path!r} {found.shape} makes it larger than the file; save it uncompressed"
+                f"{self._source} is refused: {path!r} {dataset.shape} is larger than the file; save it uncompressed"
             )
         with np.errstate(over="ignore"):
-            return np.asarray(found[()], dtype=np.float32)
+            return np.asarray(dataset[()], dtype=np.float32)
 
 
 @contextmanager
 def open_hdf5(file: Path | BinaryIO, source: str) -> Iterator[HDF5Reader]:
-    """Open a file, or a seekable stream, for reading; every failure of HDF5 inside the block is a WeightsError."""
+    """Open a file or a seekable stream for reading; HDF5 errors inside the block become WeightsError."""
     import h5py
 
     try:
@@ -114,36 +114,29 @@ def _length(file: Path | BinaryIO) -> int:
 # the layers in the order of the Keras model.
 Checkpoint = dict[str, list[NDArray[np.float32]]]
 
-_LAYOUT_VERSION = "2.2.4"  # the Keras that the layout comes from; readers only ask whether it is 1
-_LONGEST_ATTRIBUTE = 64_512  # HDF5 keeps attributes in a header of 64 KiB; Keras leaves the same room
+_LAYOUT_VERSION = "2.2.4"  # of the Keras that defined the layout; readers only check whether it is 1
+_LONGEST_ATTRIBUTE = 64_512  # bytes; an HDF5 header has 64 KiB, and Keras splits at the same length
 _MOST_TOP_LAYERS = 3  # VGG's fc1, fc2, predictions
 
 
 def write_h5(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint in the layout of Keras Applications, to a temporary name that is then renamed.
+    """Write a checkpoint in the layout of Keras Applications, whole or not at all.
 
-    Keras takes the layout from the ending, which must be `.h5` and not `.weights.h5`.
-    Raises StorageError where the file cannot be written.
+    Keras infers the layout from the name, which must end in `.h5` and not `.weights.h5`. Raises StorageError.
     """
     import h5py
 
-    scratch: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as reserved:
-            scratch = Path(reserved.name)
-        with h5py.File(scratch, "w") as file:
-            file.attrs["backend"] = np.bytes_(b"tensorflow")
-            file.attrs["keras_version"] = np.bytes_(_LAYOUT_VERSION.encode())
-            _write_names(file, "layer_names", list(checkpoint))
-            for layer, arrays in checkpoint.items():
-                _write_layer(file.create_group(layer), layer, arrays)
-        scratch.replace(path)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or ["no reason"])[0]
-        raise StorageError(f"{path} cannot be written ({reason}); free space or choose another folder") from error
-    finally:
-        if scratch is not None:
-            scratch.unlink(missing_ok=True)
+    hint = "free some space, or choose another folder"
+    with atomic_write(path, hint=hint) as scratch:
+        try:
+            with h5py.File(scratch, "w") as file:
+                file.attrs["backend"] = np.bytes_(b"tensorflow")
+                file.attrs["keras_version"] = np.bytes_(_LAYOUT_VERSION.encode())
+                _write_names(file, "layer_names", list(checkpoint))
+                for layer, arrays in checkpoint.items():
+                    _write_layer(file.create_group(layer), layer, arrays)
+        except RuntimeError as error:  # h5py's error for a full disk while closing
+            raise OSError(str(error)) from error
 
 
 def _write_layer(group: Any, layer: str, arrays: Sequence[NDArray[np.float32]]) -> None:
@@ -167,16 +160,16 @@ def _write_names(group: Any, attribute: str, names: list[str]) -> None:
     if pieces == 1:
         group.attrs[attribute] = encoded
         return
-    # As many names a piece as fit; array_split's uneven pieces could overstep by one name.
+    # As many names per piece as fit; array_split's uneven pieces could exceed the limit by one name.
     fit = _LONGEST_ATTRIBUTE // encoded.itemsize
     for index, start in enumerate(range(0, len(names), fit)):
         group.attrs[f"{attribute}{index}"] = encoded[start : start + fit]
 
 
 def read_h5(path: Path) -> Checkpoint:
-    """Read a file in the layout of Keras Applications, or a whole model saved as legacy HDF5; only layers with weights.
+    """The layers with weights in a file in the layout of Keras Applications, or in a model saved as legacy HDF5.
 
-    Raises WeightsError for any other file; links out of the file are never followed.
+    Raises WeightsError for any other file; links out of the file are not followed.
     """
     checkpoint: Checkpoint = {}
     with open_hdf5(path, str(path)) as file:
@@ -198,7 +191,7 @@ def read_h5(path: Path) -> Checkpoint:
 
 
 def is_keras3(path: Path) -> bool:
-    """Whether a file has the layout of Keras 3's `.weights.h5`, which only Keras assigns; False for no HDF5 at all."""
+    """Whether a file has the layout of Keras 3's `.weights.h5`, which only Keras itself can load."""
     try:
         with open_hdf5(path, str(path)) as file:
             if file.names(file.root, "layer_names") or file.has(file.root, "model_weights"):
@@ -209,24 +202,24 @@ def is_keras3(path: Path) -> bool:
 
 
 def assign(model: Any, checkpoint: Checkpoint, *, source: str) -> None:
-    """Set the weights of a Keras model from a checkpoint; `source` is what messages call it.
+    """Set the weights of a Keras model from a checkpoint; `source` is its name in messages.
 
-    Layers are matched by name when the checkpoint starts with all of the model's, else by order: official files carry
-    names of older Kerases. Up to three layers more, a top, may follow. A subset of names alone proves nothing (VGG19
-    has every name and shape of VGG16), so surplus layers anywhere else mean another network.
+    Layers are matched by name if the checkpoint starts with all of the model's, else by order: official files have
+    names of older versions of Keras. Up to three layers more, a top, may follow. Matching names alone prove nothing
+    (VGG19 has every name and shape of VGG16), so surplus layers anywhere else mean another network.
     Raises WeightsError, before anything is set, for weights that do not fit or are not finite.
     """
     layers = [layer for layer in model.layers if layer.weights]
-    chosen = _matched([layer.name for layer in layers], checkpoint)
-    for layer, name in zip(layers, chosen, strict=False):
+    names = _matched([layer.name for layer in layers], checkpoint)
+    for layer, name in zip(layers, names, strict=False):
         _check(model.name, layer, name, checkpoint[name], source)
     if not 0 <= len(checkpoint) - len(layers) <= _MOST_TOP_LAYERS:
-        has = f"{source} has {len(checkpoint)} layers with weights where {model.name} needs {len(layers)}"
-        raise WeightsError(f"weights of another network: {has}; give a file made for {model.name}")
-    for layer, name in zip(layers, chosen, strict=True):
+        counts = f"{source} has {len(checkpoint)} layers with weights where {model.name} needs {len(layers)}"
+        raise WeightsError(f"weights of another network: {counts}; give a file made for {model.name}")
+    for layer, name in zip(layers, names, strict=True):
         for variable, array in zip(_variables(layer), checkpoint[name], strict=True):
             variable.assign(array)
-        if hasattr(layer, "finalize_state"):  # Normalization computes from its weights what it then uses
+        if hasattr(layer, "finalize_state"):  # Normalization derives what it uses from its weights
             layer.finalize_state()
 
 
@@ -236,16 +229,16 @@ def _matched(names: list[str], checkpoint: Checkpoint) -> list[str]:
 
 
 def _variables(layer: Any) -> list[Any]:
-    # The order of legacy files; it differs from `layer.weights` only where sublayers mix both kinds.
+    # The order of legacy files, which differs from `layer.weights` only if sublayers mix both kinds.
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
 def _check(network: str, layer: Any, name: str, arrays: Sequence[NDArray[np.float32]], source: str) -> None:
     needed = [tuple(variable.shape) for variable in _variables(layer)]
-    found = [array.shape for array in arrays]
-    if found != needed:
-        differing = [(has, needs) for has, needs in zip(found, needed, strict=False) if has != needs]
-        has, needs = differing[0] if differing else (found, needed)
+    shapes = [array.shape for array in arrays]
+    if shapes != needed:
+        differing = [(has, needs) for has, needs in zip(shapes, needed, strict=False) if has != needs]
+        has, needs = differing[0] if differing else (shapes, needed)
         raise WeightsError(
             f"weights of another network: {source} has {name} {has} where {network} needs {layer.name} {needs}; "
             f"give a file made for {network}"

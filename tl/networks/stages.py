@@ -1,8 +1,8 @@
-"""A Keras model becomes its stages, from input to output, and the layers after which it can be cut in two.
+"""The stages of a Keras model, and the layers after which it can be cut in two.
 
-A network can be cut where a single tensor carries everything, behind a residual sum or a concatenation but not inside
-a branch. The registry says which families name their stages. The others have a stage for each halving of the image,
-which ends where little is left to store: behind a pooling, before the widening that starts an inverted bottleneck.
+A network can be cut where a single tensor carries everything: after a residual sum or a concatenation, but not inside a
+branch. The registry says which families name their stages. The others have a stage per halving of the image, which ends
+where the tensor to store is small: after a pooling, before the expansion that opens an inverted bottleneck.
 """
 
 import math
@@ -18,9 +18,9 @@ from tl.networks.backbones import stage_pattern
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of a network that ends in the cut point `layer`; `parameters` counts all its numbers.
+    """A stage of a network that ends in the cut point `layer`; `parameters` counts all of its parameters.
 
-    What follows the last cut point of the shape of an image (pooling, perhaps a top) counts as the last stage's.
+    Layers after the last cut point with an image-shaped output (pooling, perhaps a top) belong to the last stage.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class CutPoint:
-    """A layer whose output `tensor` every path goes through; `since` are the layers after the cut point before it."""
+    """A layer whose output `tensor` every path goes through; `since` are the layers since the previous cut point."""
 
     layer: Any
     tensor: Any
@@ -38,89 +38,90 @@ class CutPoint:
 
     @property
     def parameters(self) -> int:
-        """Numbers in the layers since the cut point before."""
+        """The parameters of the layers since the previous cut point."""
         distinct = {id(weight): weight for layer in self.since for weight in _weights(layer)}
         return sum(math.prod(weight.shape) for weight in distinct.values())
 
 
 def stages(model: Any) -> tuple[Stage, ...]:
-    """The stages of a model, from input to output, each with parameters that can be learned.
+    """The stages of a model from input to output, each with parameters to learn.
 
-    Names of stages do not change when the model is folded; names of layers may, and Keras numbers unnamed layers anew
-    for each model of a process: take `layer` from the very model that is cut.
+    Folding keeps the names of stages but not always those of layers, and Keras numbers unnamed layers differently in
+    each model of a process: take `layer` from the very model to cut.
     Raises BackboneError for a model that is not a graph of layers from one image to one output.
     """
     points = cut_points(model)
     spatial = [point for point in points if len(point.tensor.shape) == 4]
     if not spatial:
-        raise BackboneError(f"{model.name} has no stages: no single image-shaped tensor carries all that it computes")
+        raise BackboneError(f"{model.name} has no stages: no single image-shaped tensor carries everything")
     names, ends = _ends(model, spatial)
-    made: list[Stage] = []
+    found: list[Stage] = []
     start = 0
     for name, end in zip(names, ends, strict=True):
-        # Scaling and padding of the pixels is no stage of its own.
+        # Scaling and padding of the pixels are not a stage of their own.
         if not any(_learns(layer) for point in points[start : end + 1] for layer in point.since):
             continue
         last = len(points) - 1 if end == ends[-1] else end
         parameters = sum(point.parameters for point in points[start : last + 1])
-        made.append(Stage(name or f"stage{len(made) + 1}", points[end].layer.name, parameters))
+        found.append(Stage(name or f"stage{len(found) + 1}", points[end].layer.name, parameters))
         start = end + 1
-    return tuple(made)
+    return tuple(found)
 
 
 def cut_for(model: Any, unfreeze: str) -> str | None:
-    """The layer of this model after which training starts; None where the whole network is trained.
+    """The layer of this model after which training starts; None if the whole network is trained.
 
-    `last` trains the last stage, `half` the stages behind the boundary nearest to their half (of two, the later one:
-    it is cheaper), `all` everything. Raises UsageError for another word.
+    "last" trains the last stage, "half" the second half of the stages (rounded down, because fewer are cheaper), "all"
+    everything. Raises UsageError for another value.
     """
-    found = stages(model)
-    frozen = {"last": len(found) - 1, "half": (len(found) + 1) // 2 if len(found) > 1 else 0, "all": 0}.get(unfreeze)
+    ordered = stages(model)
+    half = (len(ordered) + 1) // 2 if len(ordered) > 1 else 0
+    frozen = {"last": len(ordered) - 1, "half": half, "all": 0}.get(unfreeze)
     if frozen is None:
-        raise UsageError(f"a network cannot be cut for {unfreeze!r}: choose last, half or all")
-    return found[frozen - 1].layer if frozen else None
+        raise UsageError(f"--unfreeze {unfreeze}: choose last, half or all")
+    return ordered[frozen - 1].layer if frozen else None
 
 
 def depths(model: Any) -> dict[str, int]:
-    """How many stages below the last each layer of a model is, by its name; layers that end no stage count as 0."""
+    """How many stages before the last each layer of a model is, by name."""
     ends = {stage.layer: at for at, stage in enumerate(stages(model))}
-    found: dict[str, int] = {}
+    depth: dict[str, int] = {}
     stage = 0
     for point in cut_points(model):
-        found |= {layer.name: max(0, len(ends) - 1 - stage) for layer in point.since}
+        depth |= {layer.name: max(0, len(ends) - 1 - stage) for layer in point.since}
         stage = ends[point.layer.name] + 1 if point.layer.name in ends else stage
-    return found
+    return depth
 
 
 def cut_points(model: Any) -> tuple[CutPoint, ...]:
-    """All layers of a model that every path from input to output goes through, in order; the input is none.
+    """All layers of a model that every path from input to output goes through, in order, without the input.
 
-    A layer that is called more than once is none, and no cut point lies between two calls of a layer with weights.
+    A layer that is called more than once is not a cut point, nor is any between two calls of a layer with weights.
     Raises BackboneError for a model that is not a graph of layers from one input to one output.
     """
     model = functional(model)
     calls = graph(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        has = f"it has {len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise BackboneError(f"{model.name} cannot be cut: {has}; build it with one of each")
+        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise BackboneError(f"{model.name} cannot be cut: it has {counts}; build it with one of each")
     times = Counter(id(call.operation) for call in calls)
     reused = list(_reused(calls, times))
-    made: list[CutPoint] = []
+    points: list[CutPoint] = []
     since: list[Any] = []
     for at, carried in enumerate(_carried(calls, model.outputs)):
         layer, outputs = calls[at].operation, calls[at].output_tensors
         since.append(layer)
         alone = len(outputs) == 1 and carried == {id(outputs[0])} and times[id(layer)] == 1
         if alone and not calls[at].is_input and not any(first <= at < last for first, last in reused):
-            made.append(CutPoint(layer, outputs[0], tuple(since)))
+            points.append(CutPoint(layer, outputs[0], tuple(since)))
             since = []
-    return tuple(made)
+    return tuple(points)
 
 
 def functional(model: Any) -> Any:
-    """The graph of layers that a model is; a built Sequential becomes one that shares its layers.
+    """A model as a functional model; a Sequential is converted to one that shares its layers.
 
-    Raises BackboneError for a model that is none: a subclass with a `call` of its own, or one not built.
+    Raises BackboneError for a subclass with its own `call`, or a model that is not built.
     """
     import keras
 
@@ -129,31 +130,31 @@ def functional(model: Any) -> Any:
     if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
         return model
     name = getattr(model, "name", type(model).__name__)
-    raise BackboneError(f"{name} is no graph of layers: build it with Keras' functional API and a known input shape")
+    raise BackboneError(f"{name} is not a graph of layers: build it with Keras' functional API and a known input shape")
 
 
 def graph(model: Any) -> list[Any]:
-    """The calls of layers that a functional model consists of (Keras' nodes), each behind those it depends on."""
+    """The layer calls of a functional model (Keras' nodes), each after those it depends on."""
     by_depth = model._nodes_by_depth
     return [call for depth in sorted(by_depth, reverse=True) for call in by_depth[depth]]
 
 
 def _carried(calls: list[Any], outputs: list[Any]) -> Iterator[set[int]]:
-    """After each call, the tensors that are needed later."""
+    """After each call, the tensors that are still needed."""
     uses = Counter(id(tensor) for call in calls for tensor in call.input_tensors)
     uses.update(id(tensor) for tensor in outputs)
     carried: set[int] = set()
     for call in calls:
         uses.subtract(id(tensor) for tensor in call.input_tensors)
-        carried = {tensor for tensor in carried | {id(made) for made in call.output_tensors} if uses[tensor] > 0}
+        carried = {tensor for tensor in carried | {id(output) for output in call.output_tensors} if uses[tensor] > 0}
         yield carried
 
 
 def _reused(calls: list[Any], times: Counter[int]) -> Iterator[tuple[int, int]]:
     for operation, count in times.items():
-        where = [at for at, call in enumerate(calls) if id(call.operation) == operation]
-        if count > 1 and _weights(calls[where[0]].operation):
-            yield where[0], where[-1]
+        uses = [at for at, call in enumerate(calls) if id(call.operation) == operation]
+        if count > 1 and _weights(calls[uses[0]].operation):
+            yield uses[0], uses[-1]
 
 
 def _ends(model: Any, points: list[CutPoint]) -> tuple[list[str], list[int]]:
@@ -164,7 +165,7 @@ def _ends(model: Any, points: list[CutPoint]) -> tuple[list[str], list[int]]:
         if len(ends) > 1:
             return [names[end] for end in ends], ends
     ends = _last_of_each(_halvings(model, points))
-    moved = [_smallest(points, _before_widening(points, end)) for end in ends[:-1]] + ends[-1:]
+    moved = [_smallest(points, _before_expansion(points, end)) for end in ends[:-1]] + ends[-1:]
     distinct = sorted(set(moved))
     return [""] * len(distinct), distinct
 
@@ -172,8 +173,8 @@ def _ends(model: Any, points: list[CutPoint]) -> tuple[list[str], list[int]]:
 def _named(points: list[CutPoint], pattern: re.Pattern[str]) -> list[str]:
     names, name = [], ""
     for point in points:
-        found = pattern.match(point.layer.name)
-        name = found[0] if found else name  # pool1_pool belongs to conv1
+        match = pattern.match(point.layer.name)
+        name = match[0] if match else name  # pool1_pool belongs to conv1
         names.append(name)
     return names
 
@@ -184,7 +185,7 @@ def _halvings(model: Any, points: list[CutPoint]) -> list[int]:
     sides = [tensor.shape[axis] for tensor in (model.inputs[0], *(point.tensor for point in points))]
     if None in sides:
         raise BackboneError(f"{model.name} has no fixed image size: build it with one to find its stages")
-    # Padding and convolutions without it move a side by a pixel or two, which rounding forgives.
+    # Padding or its absence changes a side by a pixel or two, which rounding absorbs.
     return [round(math.log2(sides[0] / side)) for side in sides[1:]]
 
 
@@ -192,22 +193,22 @@ def _last_of_each(keys: list[Any]) -> list[int]:
     return [at for at in range(len(keys)) if at + 1 == len(keys) or keys[at + 1] != keys[at]]
 
 
-def _before_widening(points: list[CutPoint], end: int) -> int:
-    """Back over the 1×1 convolution that opens an inverted bottleneck, unless it closes a separable one."""
+def _before_expansion(points: list[CutPoint], end: int) -> int:
+    """The point before the 1×1 convolution that opens an inverted bottleneck; else `end` itself."""
     import keras
 
-    at = _last_that_acts(points, end)
-    widening = points[at].layer if at >= 0 else None
-    if not isinstance(widening, keras.layers.Conv2D) or set(widening.kernel_size) != {1}:
+    at = _last_with_weights(points, end)
+    expansion = points[at].layer if at >= 0 else None
+    if not isinstance(expansion, keras.layers.Conv2D) or set(expansion.kernel_size) != {1}:
         return end
-    if len(points[at].since) > 1 or widening.filters <= widening.kernel.shape[2]:
+    if len(points[at].since) > 1 or expansion.filters <= expansion.kernel.shape[2]:
         return end
-    before = _last_that_acts(points, at - 1)
+    before = _last_with_weights(points, at - 1)
     opens = before >= 0 and not isinstance(points[before].layer, keras.layers.DepthwiseConv2D)
     return at - 1 if opens else end
 
 
-def _last_that_acts(points: list[CutPoint], end: int) -> int:
+def _last_with_weights(points: list[CutPoint], end: int) -> int:
     import keras
 
     passive = keras.layers.BatchNormalization
@@ -219,7 +220,7 @@ def _last_that_acts(points: list[CutPoint], end: int) -> int:
 
 
 def _smallest(points: list[CutPoint], end: int) -> int:
-    """Over poolings, but not over padding: where the layers around this point that only pass on have least to store."""
+    """The point with the smallest tensor among the layers without parameters around this one, such as poolings."""
 
     def idle(at: int) -> bool:
         return at < len(points) and len(points[at].since) == 1 and not points[at].parameters
@@ -241,4 +242,4 @@ def _learns(layer: Any) -> bool:
 
 
 def _weights(layer: Any) -> list[Any]:
-    return list(getattr(layer, "weights", []))  # `keras.ops` in a graph are no layers, and have none
+    return list(getattr(layer, "weights", []))  # `keras.ops` in a graph have none
