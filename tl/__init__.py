@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_WORKFLOWS = ("export", "search")
+_WORKFLOWS = ("search",)
 _HOMES = {
     "Evaluation": "tl.prediction.evaluation:Evaluation",
     "Classifier": "tl.classifier:Classifier",
@@ -32,6 +32,7 @@ _HOMES = {
     "bench": "tl.workflows.bench:bench",
     "compare": "tl.workflows.compare:compare",
     "evaluate": "tl.workflows.evaluate:evaluate",
+    "export": "tl.workflows.export:export",
     "finetune": "tl.workflows.finetune:finetune",
     "keys": "tl.workflows.keys",
     "load": "tl.classifier:load",

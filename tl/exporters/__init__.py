@@ -1,1 +1,1 @@
-"""Writing a run for another runtime, and proving that it gives the same probabilities."""
+"""Export a run to another runtime, and prove that its predictions are the same."""

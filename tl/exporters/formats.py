@@ -1,9 +1,11 @@
-"""The formats that a run is exported to: what stands in the folder, which packages write and run it."""
+"""The formats a run can be exported to, what a writer gets, the metadata every export carries, and int8 by NNCF."""
 
 import importlib
 import importlib.util
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,22 @@ from tl.progress import Progress
 from tl.runs.run import Run
 
 INSTALL = "pip install 'tl[export]'"
+METADATA = "classifier.json"  # the name of the metadata inside a model file or beside it
+
+Pixels = NDArray[np.uint8]
+"""Images, RGB `[n, height, width, 3]`, or one of them `[height, width, 3]`."""
+
+Probabilities = NDArray[np.float32]
+
+Classify = Callable[[Pixels], Probabilities]
+"""From images of one size, `[n, height, width, 3]`, to calibrated probabilities `[n, classes]`."""
 
 
 @dataclass(frozen=True)
-class Format:
-    """A format: the `model` is its file or folder in the export; `packages` are what it needs beyond `tl`'s own.
+class ExportFormat:
+    """A format: `model` is its file or folder in the export, `packages` are what it needs beyond `tl`'s own.
 
-    `runtime` is the package that runs it; `int8` says whether it can be quantized, and `calibrated` on how many photos.
+    `runtime` is the package that runs it; `int8` says whether it can be quantized, `calibrated` on how many images.
     """
 
     name: str
@@ -35,77 +46,57 @@ class Format:
     calibrated: int = 0
 
     @property
-    def writer(self) -> Any:
-        """Its module, with `write` and `opened`."""
+    def module(self) -> Any:
+        """Its module, with `write(job)` and `load(path)`."""
         return importlib.import_module(f"tl.exporters.{self.name}")
+
+    def check(self, int8: bool) -> None:
+        """Raises UsageError where it cannot be quantized, EngineError for a package that is not installed."""
+        if int8 and not self.int8:
+            able = ", ".join(each.name for each in FORMATS.values() if each.int8)
+            raise UsageError(f"--to {self.name} --int8: only {able} can be quantized")
+        needed = self.packages + (("nncf",) if int8 and self.name != "litert" else ())
+        missing = [package for package in needed if importlib.util.find_spec(package) is None]
+        if missing:
+            raise EngineError(f"--to {self.name} needs {' and '.join(missing)}, not installed here: {INSTALL}")
 
 
 FORMATS = {
     each.name: each
     for each in (
-        Format("keras", "classifier.keras", "keras"),
-        Format("savedmodel", "1", "tensorflow"),
-        Format("onnx", "classifier.onnx", "onnxruntime", ("onnx", "onnxruntime", "tf2onnx"), True, 300),
-        Format("openvino", "1/classifier.xml", "openvino", (), True, 300),
-        # Its converter calibrates with a reference kernel that takes seconds a photo.
-        Format("litert", "classifier.tflite", "ai_edge_litert", ("ai_edge_litert",), True, 64),
+        ExportFormat("keras", "classifier.keras", "keras"),
+        ExportFormat("savedmodel", "1", "tensorflow"),
+        ExportFormat("onnx", "classifier.onnx", "onnxruntime", ("onnx", "onnxruntime", "tf2onnx"), True, 300),
+        ExportFormat("openvino", "1/classifier.xml", "openvino", (), True, 300),
+        # Its converter calibrates with a reference kernel that takes seconds per image.
+        ExportFormat("litert", "classifier.tflite", "ai_edge_litert", ("ai_edge_litert",), True, 64),
     )
 }
 
 
-def chosen(name: str, int8: bool) -> Format:
-    """The format of that name, with everything it needs installed.
-
-    Raises UsageError for one that does not exist or cannot be quantized, EngineError for a missing package.
-    """
-    found = FORMATS.get(name)
-    if found is None:
-        raise UsageError(f"--to {name}: choose {', '.join(FORMATS)}")
-    if int8 and not found.int8:
-        able = ", ".join(each.name for each in FORMATS.values() if each.int8)
-        raise UsageError(f"--to {name} --int8: only {able} can be quantized")
-    needed = found.packages + (("nncf",) if int8 and name != "litert" else ())
-    missing = [package for package in needed if importlib.util.find_spec(package) is None]
-    if missing:
-        raise EngineError(f"--to {name} needs {' and '.join(missing)}, not installed here: {INSTALL}")
-    return found
-
-
-Pixels = NDArray[np.uint8]
-"""Photos, RGB `[n, height, width, 3]`, or one of them `[height, width, 3]`."""
-
-Probabilities = NDArray[np.float32]
-
-Answering = Callable[[Pixels], Probabilities]
-"""From photos of one size, `[n, height, width, 3]`, to calibrated probabilities `[n, classes]`."""
-
-
 @dataclass(frozen=True)
-class Writing:
-    """A run that is to be written at `path`, with what it is `about` as metadata.
+class ExportJob:
+    """What a writer gets: a run to write at `path` with `metadata`, quantized where there are `calibration` images.
 
-    It is quantized where there are photos for `calibration`, resized.
+    Those are resized already.
     """
 
     run: Run
     path: Path
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     calibration: tuple[Pixels, ...]
     progress: Progress
 
 
-MEMBER = "classifier.json"
-
-
-def about(run: Run, name: str, int8: bool) -> dict[str, Any]:
-    """What every format carries in its metadata, as far as it has room."""
+def metadata_of(run: Run, name: str, int8: bool) -> dict[str, Any]:
+    """What every format carries as metadata, as far as it has room."""
     recipe = run.backbone.recipe
     return {
         "classes": list(run.classes),
         "input": "photos: uint8 [n, height, width, 3], RGB, of any height and width, upright (EXIF rotation applied)",
         "output": "probabilities: float32 [n, classes], calibrated, in the order of classes",
         "inside": ["resize", "normalisation", "network", "head", "temperature"],
-        "outside": ["decoding", "EXIF rotation", "telling photos that are unlike all training photos (unknown)"],
+        "outside": ["decoding", "EXIF rotation", "detecting images unlike all training images (unknown)"],
         "backbone": run.backbone.name,
         "image_size": recipe.image_size,
         "resize": recipe.resize,
@@ -117,7 +108,41 @@ def about(run: Run, name: str, int8: bool) -> dict[str, Any]:
     }
 
 
-def attach(path: Path, told: dict[str, Any]) -> None:
-    """Write it into a file that is a zip archive, or becomes one at its end as LiteRT's convention has it."""
+def append_metadata(path: Path, metadata: dict[str, Any]) -> None:
+    """Append it to a file that is a zip archive, or becomes one at its end, which is LiteRT's convention."""
     with ZipFile(path, "a") as archive:
-        archive.writestr(MEMBER, json.dumps(told, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+        archive.writestr(METADATA, json.dumps(metadata, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def quantize(trunk: Any, calibration: Sequence[Pixels], name: str = "", kind: Any = np.uint8) -> Any:
+    """A trunk of OpenVINO or ONNX in int8, calibrated on resized images; its input has that name and type.
+
+    Weights are symmetric per channel; NNCF chooses the activations for the processor ("mixed").
+    """
+    from tl.exporters.network import silence
+
+    def batch(image: Pixels) -> Any:
+        return {name: image[None].astype(kind)} if name else image[None].astype(kind)
+
+    with silence(), _nncf() as nncf:
+        data = nncf.Dataset(calibration, batch)
+        return nncf.quantize(trunk, data, preset=nncf.QuantizationPreset.MIXED, subset_size=len(calibration))
+
+
+@contextmanager
+def _nncf() -> Iterator[Any]:
+    """NNCF without its telemetry, which reports what it does to its makers; it works where that is not installed."""
+    from tl.engines.openvino import runtime
+
+    runtime()
+    client, modules = "openvino_telemetry", dict[str, Any](sys.modules)
+    before = modules.get(client)
+    sys.modules[client] = None  # type: ignore[assignment]  # to Python: not there
+    try:
+        import nncf
+
+        yield nncf
+    finally:
+        del sys.modules[client]
+        if before is not None:
+            sys.modules[client] = before

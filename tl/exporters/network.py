@@ -1,6 +1,12 @@
-"""A run becomes Keras models: from photos of any size to pixels as its network wants them, and on to probabilities.
+"""Build a run as Keras models, from images of any size to probabilities, and the matrices that resize images.
 
-They are made of layers and operations of Keras alone, so that the file loads where `tl` is not installed.
+The models consist of layers and operations of Keras alone, so that an export loads where `tl` is not installed.
+
+`tl.data.images.fit` resizes with OpenCV: linear interpolation, once or twice, or area averaging where it shrinks, then
+cubic interpolation where it enlarges. Each of them is linear and separable, rows @ image @ columns, whereas the
+`Resize` of each runtime is another function. So an export resizes by matrices made of operators that every runtime has.
+The coordinates are whole numbers, which a runtime that computes in bf16 or f16 does not lose. What is left in f32 is
+rounding: one step of 255 in one value of a hundred.
 """
 
 import logging
@@ -16,7 +22,6 @@ import numpy as np
 
 from tl.engines.tensorflow import tensorflow
 from tl.errors import RunError
-from tl.exporters.resize import resizing
 from tl.networks.backbones import Recipe
 from tl.networks.weights import Weights, build, resolve, verify
 from tl.progress import Progress
@@ -24,42 +29,42 @@ from tl.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The models that a run is made of, one after the other.
+class RunModels:
+    """The models that a run consists of, one after the other.
 
     `pixels`: uint8 `[n, height, width, 3]` to float32 `[n, size, size, 3]`, resized, whole numbers of 0 to 255;
-    `trunk`: from those to features; `answer`: from features to calibrated probabilities `[n, classes]`.
-    `network`: the name of the pretrained network, a model inside of the trunk.
+    `trunk`: from those to features; `head`: from features to calibrated probabilities `[n, classes]`.
+    `network`: the name of the pretrained network, a model inside the trunk.
     """
 
     pixels: Any
     trunk: Any
-    answer: Any
+    head: Any
     network: str
 
     def whole(self) -> Any:
-        """The model from photos to probabilities."""
+        """The model from images to probabilities."""
         import keras
 
         photos = self.pixels.input
-        return keras.Model(photos, self.answer(self.trunk(self.pixels.output)), name="classifier")
+        return keras.Model(photos, self.head(self.trunk(self.pixels.output)), name="classifier")
 
 
-def parts(run: Run, progress: Progress) -> Parts:
+def build_models(run: Run, progress: Progress) -> RunModels:
     """The models of a run, in float32, with channels last.
 
     Raises RunError where the weights it was made with are not here.
     """
     tensorflow()
-    network = build(run.backbone, weights_of(run, progress))
+    network = build(run.backbone, _weights_of(run, progress))
     network.trainable = False
-    return Parts(pixels(run.backbone.recipe), _trunk(run.backbone.recipe, network), _answer(run), network.name)
+    return RunModels(resize_model(run.backbone.recipe), _trunk(run.backbone.recipe, network), _head(run), network.name)
 
 
-def weights_of(run: Run, progress: Progress) -> Weights:
+def _weights_of(run: Run, progress: Progress) -> Weights:
     """The weights of a run's network for Keras: its own where it was tuned, else those it was made with.
 
-    Raises RunError where other ones stand in their place.
+    Raises RunError where those are not the same any more.
     """
     if run.tuned is not None:
         return run.tuned
@@ -74,14 +79,14 @@ def weights_of(run: Run, progress: Progress) -> Weights:
     return found
 
 
-def pixels(recipe: Recipe) -> Any:
-    """The model that resizes photos as `tl.data.images.fit` does, to within one step of 255."""
+def resize_model(recipe: Recipe) -> Any:
+    """The model that resizes images as `tl.data.images.fit` does, to within one step of 255."""
     import keras
     from keras import ops
 
     photos = keras.Input((None, None, 3), dtype="uint8", name="photos")
-    sides = _counted(photos[:1, :, 0, 0]), _counted(photos[:1, 0, :, 0])
-    by = resizing(ops, *sides, recipe)
+    sides = _side(photos[:1, :, 0, 0]), _side(photos[:1, 0, :, 0])
+    by = resize_matrices(ops, *sides, recipe)
     fewer = ops.einsum("ih,nhwc->niwc", by.rows, ops.cast(photos, "float32"))
     small = ops.round(ops.einsum("jw,niwc->nijc", by.columns, fewer))
     taller = ops.einsum("ih,nhwc->niwc", by.taller, small)
@@ -89,8 +94,8 @@ def pixels(recipe: Recipe) -> Any:
     return keras.Model(photos, ops.clip(ops.round(square), 0.0, 255.0), name="pixels")
 
 
-def _counted(line: Any) -> tuple[Any, Any]:
-    """A line of pixels `[1, length]` to its length and its places; a graph of Keras cannot ask for a shape."""
+def _side(line: Any) -> "Side":
+    """A line of pixels `[1, length]` to its length and its places: a graph of Keras cannot read a shape."""
     from keras import ops
 
     ones = ops.cast(ops.ones_like(line), "int32")
@@ -108,7 +113,7 @@ def _trunk(recipe: Recipe, network: Any) -> Any:
     return keras.Model(resized, network(scaled), name="trunk")
 
 
-def _answer(run: Run) -> Any:
+def _head(run: Run) -> Any:
     import keras
 
     head = run.head
@@ -117,6 +122,124 @@ def _answer(run: Run) -> Any:
     model = keras.Model(features, layer(features), name="head")
     layer.set_weights([head.kernel / np.float32(head.temperature), head.bias / np.float32(head.temperature)])
     return model
+
+
+# resizing
+
+_CUBIC = -0.75  # OpenCV's choice of the free parameter of Keys' cubic convolution (1981)
+
+Side = tuple[Any, Any]
+"""The length of an image's side, int32 `[1, 1]`, and its places 0, 1, 2, …, int32 `[1, length]`."""
+
+
+@dataclass(frozen=True)
+class ResizeMatrices:
+    """The matrices that resize an image in two steps, each rounded to whole numbers.
+
+    `rows` `[size, height]` and `columns` `[size, width]` shrink; they keep a side that is short enough, at the
+    beginning of an otherwise empty one. `taller` and `wider` `[size, size]` enlarge what was kept.
+    """
+
+    rows: Any
+    columns: Any
+    taller: Any
+    wider: Any
+
+
+def resize_matrices(ops: Any, height: Side, width: Side, recipe: Recipe) -> ResizeMatrices:
+    """The matrices that resize images as `fit` does; `ops` has the functions of `keras.ops` by their names.
+
+    What the rule "crop" cuts off gets no weight.
+    """
+    size = recipe.image_size
+    if recipe.resize == "crop":
+        short = ops.minimum(height[0], width[0])
+        seen = ops.maximum(_seven_eighths(ops, short), 1)
+        height, width = _centre(ops, height, seen), _centre(ops, width, seen)
+    slight = ops.logical_and(_slight(ops, height[0], size), _slight(ops, width[0], size))
+    return ResizeMatrices(
+        rows=_shrink(ops, *height, size, slight),
+        columns=_shrink(ops, *width, size, slight),
+        taller=_enlarge(ops, height[0], size),
+        wider=_enlarge(ops, width[0], size),
+    )
+
+
+def _seven_eighths(ops: Any, short: Any) -> Any:
+    """7/8 of a whole number, rounded half to even as Python's `round` does."""
+    odd = ops.equal(short - ops.floor_divide(short, 16) * 16, 12)
+    return ops.floor_divide(short * 7 + 4, 8) - ops.cast(odd, "int32")
+
+
+def _centre(ops: Any, side: Side, seen: Any) -> Side:
+    length, places = side
+    return seen, places - ops.floor_divide(length - seen, 2)
+
+
+def _slight(ops: Any, length: Any, size: int) -> Any:
+    return ops.greater_equal(ops.minimum(length, 4 * size), length)
+
+
+def _halfway(ops: Any, length: Any, size: int) -> Any:
+    """The length of a side after the first of two steps."""
+    half = ops.floor_divide(length + 1, 2)
+    return ops.where(ops.greater(length, 2 * size), half, ops.minimum(length, size))
+
+
+def _shrink(ops: Any, length: Any, places: Any, size: int, slight: Any) -> Any:
+    target = np.arange(size, dtype=np.int32)[:, None]
+    lines = _lines(ops, length, places, size, target)
+    areas = ops.cast(_areas(ops, length, places, size, target), "float32") / ops.cast(length, "float32")
+    kept = ops.cast(ops.equal(places - target, 0), "float32")
+    return ops.where(ops.greater(length, size), ops.where(slight, lines, areas), kept)
+
+
+def _areas(ops: Any, length: Any, places: Any, size: int, target: Any) -> Any:
+    """How much of each pixel lies in each pixel of the result, in units of 1 / length."""
+    end = ops.minimum(length * (target + 1), places * size + size)
+    return ops.maximum(end - ops.maximum(length * target, places * size), 0)
+
+
+def _lines(ops: Any, length: Any, places: Any, size: int, target: Any) -> Any:
+    """Linear interpolation; where a side is longer than two sizes, by way of half of it, rounded up."""
+    count = _halfway(ops, length, size)
+    centre = ops.minimum(ops.maximum(count * (2 * target + 1) - size, 0), (count - 1) * (2 * size))
+    before = ops.floor_divide(centre, 2 * size)
+    share = ops.cast(centre - before * (2 * size), "float32") / (2.0 * size)
+    first = _line(ops, length, places, count, before)
+    return first + (_line(ops, length, places, count, before + 1) - first) * share
+
+
+def _line(ops: Any, length: Any, places: Any, count: Any, target: Any) -> Any:
+    """The weights of the two pixels around the centre of each of `count`, the outermost repeated."""
+    centre = length * (2 * target + 1) - count
+    inside = ops.minimum(ops.maximum(centre, 0), (length - 1) * (2 * count))
+    parts = ops.maximum(2 * count - ops.absolute(inside - places * (2 * count)), 0)
+    return ops.cast(parts, "float32") / ops.cast(2 * count, "float32")
+
+
+def _enlarge(ops: Any, length: Any, size: int) -> Any:
+    """Cubic convolution of the four pixels around each centre, the outermost repeated; none where the side is large."""
+    places = np.arange(size, dtype=np.int32)[None]
+    target = places.T
+    length = ops.minimum(length, size)
+    # Runtimes differ in how they divide negative numbers: the first centre is at most half a pixel before the image.
+    centre = length * (2 * target + 1) + size
+    before = ops.floor_divide(centre, 2 * size) - 1
+    t = ops.cast(centre - (before + 1) * (2 * size), "float32") / (2.0 * size)
+    total: Any = 0.0
+    for offset, weight in zip((-1, 0, 1, 2), _keys(t), strict=True):
+        tap = ops.minimum(ops.maximum(before + offset, 0), length - 1)
+        total = weight * ops.cast(ops.equal(tap - places, 0), "float32") + total
+    return total
+
+
+def _keys(t: Any) -> tuple[Any, Any, Any, Any]:
+    a, rest = _CUBIC, 1.0 - t
+    second = (t * (a + 2.0) - (a + 3.0)) * t * t + 1.0
+    third = (rest * (a + 2.0) - (a + 3.0)) * rest * rest + 1.0
+    first = ((t * a - 2.0 * a) * t + a) * t
+    return first, second, third, 1.0 - (first + second + third)
 
 
 @contextmanager

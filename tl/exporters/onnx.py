@@ -1,4 +1,4 @@
-"""A run becomes one `.onnx` file, written by tf2onnx and run by ONNX Runtime; in int8 if asked."""
+"""Export a run as one `.onnx` file, written by tf2onnx and run by ONNX Runtime; optionally in int8."""
 
 import json
 from pathlib import Path
@@ -7,64 +7,62 @@ from typing import Any
 import numpy as np
 
 from tl.engines.tensorflow import tensorflow
-from tl.exporters.formats import Answering, Writing
-from tl.exporters.network import parts, silence
+from tl.exporters.formats import Classify, ExportJob, quantize
+from tl.exporters.network import build_models, silence
 
 OPSET = 18
 
 
-def write(job: Writing) -> None:
-    """The file at `path`, in int8 where there is a `calibration`; `about` and the classes in its metadata.
+def write(job: ExportJob) -> None:
+    """Write the file, with the metadata in its properties.
 
-    The three parts of a run are converted by themselves and joined, so that only the trunk is quantized.
+    The three models of a run are converted by themselves and joined, so that only the trunk is quantized.
     """
     tensorflow()
     import onnx
 
-    made, size = parts(job.run, job.progress), job.run.backbone.recipe.image_size
+    models, size = build_models(job.run, job.progress), job.run.backbone.recipe.image_size
     with silence():
-        pixels = _converted(made.pixels, "photos", (None, None, None, 3), np.uint8)
-        trunk = _converted(made.trunk, "pixels", (None, size, size, 3), np.float32)
-        answer = _converted(made.answer, "features", (None, job.run.backbone.features), np.float32)
+        pixels = _convert(models.pixels, "photos", (None, None, None, 3), np.uint8)
+        trunk = _convert(models.trunk, "pixels", (None, size, size, 3), np.float32)
+        head = _convert(models.head, "features", (None, job.run.backbone.features), np.float32)
     if job.calibration:
-        from tl.exporters.int8 import quantized
-
-        trunk = quantized(trunk, job.calibration, trunk.graph.input[0].name, np.float32)
-    whole = _joined(_joined(pixels, trunk, "pixels_", "trunk_"), answer, "", "head_")
-    _name_ends(whole)
-    onnx.helper.set_model_props(whole, {name: _text(value) for name, value in job.about.items()})
+        trunk = quantize(trunk, job.calibration, trunk.graph.input[0].name, np.float32)
+    whole = _join(_join(pixels, trunk, "pixels_", "trunk_"), head, "", "head_")
+    _name_input_and_output(whole)
+    onnx.helper.set_model_props(whole, {name: _text(value) for name, value in job.metadata.items()})
     onnx.checker.check_model(whole)
     onnx.save(whole, job.path)
 
 
-def opened(path: Path) -> Answering:
-    """The file, run by ONNX Runtime on the processor."""
+def load(path: Path) -> Classify:
+    """The file, run by ONNX Runtime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda photos: np.asarray(session.run(["probabilities"], {"photos": photos})[0], np.float32)
+    return lambda images: np.asarray(session.run(["probabilities"], {"photos": images})[0], np.float32)
 
 
-def _converted(model: Any, name: str, shape: tuple[int | None, ...], kind: Any) -> Any:
+def _convert(model: Any, name: str, shape: tuple[int | None, ...], kind: Any) -> Any:
     import tensorflow as tf
     import tf2onnx
 
-    made, _ = tf2onnx.convert.from_keras(model, [tf.TensorSpec(shape, kind, name=name)], opset=OPSET)
-    return made
+    converted, _ = tf2onnx.convert.from_keras(model, [tf.TensorSpec(shape, kind, name=name)], opset=OPSET)
+    return converted
 
 
-def _joined(first: Any, second: Any, before: str, after: str) -> Any:
+def _join(first: Any, second: Any, before: str, after: str) -> Any:
     from onnx import compose
 
     ends = (first.graph.output[0].name, second.graph.input[0].name)
-    # Joined they are of one IR version, or not at all; what quantization writes is of another.
+    # Only models of one IR version can be merged; quantization writes another.
     second.ir_version = first.ir_version
     return compose.merge_models(first, second, io_map=[ends], prefix1=before or None, prefix2=after or None)
 
 
-def _name_ends(model: Any) -> None:
+def _name_input_and_output(model: Any) -> None:
     graph = model.graph
     names = {graph.input[0].name: "photos", graph.output[0].name: "probabilities"}
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""A run becomes OpenVINO IR, `classifier.xml` and `.bin`, made from the trunk it has already; without TensorFlow."""
+"""Export a run as OpenVINO IR, `classifier.xml` and `.bin`, from the trunk it already has; without TensorFlow."""
 
 import json
 from collections.abc import Callable
@@ -8,42 +8,37 @@ from typing import Any
 import numpy as np
 
 from tl.engines.openvino import OpenVINOEngine
-from tl.exporters.formats import Answering, Writing
-from tl.exporters.resize import Side, resizing
+from tl.exporters.formats import Classify, ExportJob, quantize
+from tl.exporters.network import Side, resize_matrices
 from tl.learning.head import Head
 from tl.networks.backbones import Recipe
 
 
-def write(job: Writing) -> None:
-    """The network at `path`, in int8 where there is a `calibration`; `about` in its run-time information.
-
-    The folder is a version as OpenVINO Model Server wants it.
-    """
+def write(job: ExportJob) -> None:
+    """Write the network, with the metadata in its run-time information, as a version for OpenVINO Model Server."""
     import openvino
 
     trunk = openvino.Core().read_model(job.run.trunk)
     if job.calibration:
-        from tl.exporters.int8 import quantized
-
-        trunk = quantized(trunk, job.calibration)
-    whole = _whole(trunk, job.run.backbone.recipe, job.run.head)
-    whole.set_rt_info(json.dumps(job.about, ensure_ascii=False).encode("utf-8", "replace").decode(), ["classifier"])
+        trunk = quantize(trunk, job.calibration)
+    whole = _whole_network(trunk, job.run.backbone.recipe, job.run.head)
+    whole.set_rt_info(json.dumps(job.metadata, ensure_ascii=False).encode("utf-8", "replace").decode(), ["classifier"])
     job.path.parent.mkdir(parents=True)
     openvino.serialize(whole, job.path)
 
 
-def opened(path: Path, precision: str = "f32") -> Answering:
-    """The network, run by OpenVINO on the processor, in that precision ("auto": the processor's own)."""
+def load(path: Path, precision: str = "f32") -> Classify:
+    """The network, run by OpenVINO on the CPU, in that precision ("auto": the CPU's own)."""
     network = OpenVINOEngine(path, "", precision).network
-    return lambda photos: np.asarray(network([photos])[0], np.float32)
+    return lambda images: np.asarray(network([images])[0], np.float32)
 
 
-def _whole(trunk: Any, recipe: Recipe, head: Head) -> Any:
+def _whole_network(trunk: Any, recipe: Recipe, head: Head) -> Any:
     from openvino import Model, PartialShape, Type
     from openvino import opset13 as ops
 
     photos = ops.parameter(PartialShape([-1, -1, -1, 3]), Type.u8, name="photos")
-    resized = _resized(photos, recipe)
+    resized = _resize(photos, recipe)
     start = trunk.get_parameters()[0]
     for reader in start.output(0).get_target_inputs():
         reader.replace_source_output(resized.output(0))
@@ -57,41 +52,41 @@ def _whole(trunk: Any, recipe: Recipe, head: Head) -> Any:
     return Model([probabilities], [photos], "classifier")
 
 
-def _resized(photos: Any, recipe: Recipe) -> Any:
-    """Photos `[n, height, width, 3]` to uint8 `[n, size, size, 3]`, as `tl.data.images.fit` makes them."""
+def _resize(photos: Any, recipe: Recipe) -> Any:
+    """Images `[n, height, width, 3]` to uint8 `[n, size, size, 3]`, as `tl.data.images.fit` makes them."""
     from openvino import opset13 as ops
 
     shape, size = ops.shape_of(photos, "i32"), recipe.image_size
-    by = resizing(_Operators, _side(shape, 1), _side(shape, 2), recipe)
-    lines = ops.reshape(ops.convert(photos, "f32"), _whole_numbers([0, 0, -1]), True)  # the channels of a line together
+    by = resize_matrices(_Operators, _side(shape, 1), _side(shape, 2), recipe)
+    lines = ops.reshape(ops.convert(photos, "f32"), _integers([0, 0, -1]), True)  # [n, height, width * 3]
     fewer = ops.matmul(by.rows.node, lines, False, False)
-    width = ops.gather(shape, _whole_numbers([2]), _whole_numbers(0))
-    apart = ops.concat([_whole_numbers([0, size]), width, _whole_numbers([3])], 0)
-    channels = ops.transpose(ops.reshape(fewer, apart, True), _whole_numbers([0, 3, 1, 2]))
+    width = ops.gather(shape, _integers([2]), _integers(0))
+    split = ops.concat([_integers([0, size]), width, _integers([3])], 0)
+    channels = ops.transpose(ops.reshape(fewer, split, True), _integers([0, 3, 1, 2]))
     narrow = ops.matmul(channels, by.columns.node, False, True)
     small = ops.round(narrow, "half_to_even")
     large = ops.matmul(ops.matmul(by.taller.node, small, False, False), by.wider.node, False, True)
     square = ops.clamp(ops.round(large, "half_to_even"), 0.0, 255.0)
-    return ops.convert(ops.transpose(square, _whole_numbers([0, 2, 3, 1])), "u8")
+    return ops.convert(ops.transpose(square, _integers([0, 2, 3, 1])), "u8")
 
 
 def _side(shape: Any, axis: int) -> Side:
     from openvino import opset13 as ops
 
-    length = ops.gather(shape, _whole_numbers([axis]), _whole_numbers(0))
-    end = ops.squeeze(length, _whole_numbers([0]))
-    places = ops.range(_whole_numbers(0), end, _whole_numbers(1), "i32")
-    return _Value(ops.unsqueeze(length, _whole_numbers([0]))), _Value(ops.unsqueeze(places, _whole_numbers([0])))
+    length = ops.gather(shape, _integers([axis]), _integers(0))
+    end = ops.squeeze(length, _integers([0]))
+    places = ops.range(_integers(0), end, _integers(1), "i32")
+    return _Value(ops.unsqueeze(length, _integers([0]))), _Value(ops.unsqueeze(places, _integers([0])))
 
 
-def _whole_numbers(value: Any) -> Any:
+def _integers(value: Any) -> Any:
     from openvino import opset13 as ops
 
     return ops.constant(value, np.int32)
 
 
 class _Value:
-    """A tensor that is added to and multiplied with plain numbers of its own type."""
+    """A tensor that can be combined with plain numbers of its own type."""
 
     def __init__(self, node: Any) -> None:
         self.node = node
@@ -116,7 +111,7 @@ class _Value:
 
 
 class _Operators:
-    """Functions of `keras.ops` as OpenVINO has them; divided are only numbers that are not negative."""
+    """Functions of `keras.ops` in OpenVINO; only numbers that are not negative are divided."""
 
     @staticmethod
     def cast(value: _Value, kind: str) -> _Value:

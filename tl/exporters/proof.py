@@ -1,7 +1,7 @@
-"""An export and the run it was made from, on the same photos, become the proof that they say the same.
+"""Prove that an export and its run predict the same for the same images.
 
-Both get the pixels of the whole photo, as our decoder gives them. The run answers in f32, so that the rounding of bf16,
-in which it may answer otherwise, is not put down to the export.
+Both get the pixels of the whole image as our decoder returns them. The run computes in f32, so that rounding to bf16,
+which may change its predictions, is not blamed on the export.
 """
 
 import math
@@ -17,20 +17,29 @@ from tl.data.images import decode, fit, read
 from tl.engines.engine import Engine
 from tl.errors import ImageError
 from tl.evaluation.metrics import Z95, McNemar, mcnemar, proportion
-from tl.exporters.formats import Answering, Pixels, Probabilities
+from tl.exporters.formats import Classify, Pixels, Probabilities
 from tl.progress import Progress
 from tl.runs.photos import Album, Photo
 from tl.runs.run import Run
+from tl.text import count, interval, percent
 
-_TOGETHER = 16  # photos of one size
+_BATCH = 16  # images of one size
 _MOST_PIXELS = 16 << 20
-_WARM = 3  # batches of a side in which things are set up
-_LEAST = 1e-30  # probability: runtimes part over what is left of smaller ones
+_WARM_UP = 3  # batches of each side that are not timed
+_LEAST = 1e-30  # probability: runtimes differ in what is left of smaller ones
+
+TOLERANCE = 0.01
+"""One point of confidence, and one percent of log-odds: rounding moves both by less than a tenth of that. Another
+colour order, mean or resizing moves one of them by more: confidence in an unsure run, log-odds in a confident one."""
+
+INT8_TOLERANCE = 0.02
+"""Two points of accuracy: int8 costs a convolutional network about one. A single image is always tolerated, which is
+more than that where there are few."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """A photo that the export labels otherwise than the run, which said `ours`."""
+class ChangedLabel:
+    """An image to which the export gives another label than the run, which predicts `ours`."""
 
     photo: str
     ours: str
@@ -41,13 +50,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Proof:
-    """How far an export is from its run, over `count` photos of a part.
+    """How far an export is from its run, on `count` images of a part.
 
-    `largest` and `mean` difference of a probability; `worst` is the photo with the largest. Where a run is sure, wrong
-    log-odds leave probabilities as they are: `log_odds` is how far those differ, as a share of their size (both root
-    mean squares over photos and classes; a size below 1 counts as 1). `unreadable` photos took no part. `shrunk` photos
-    are large JPEGs that `tl` makes smaller while it decodes them, as an export cannot: `shrunk_largest` is the largest
-    difference to what `tl predict` says of their files. Rates in photos a second.
+    `largest` and `mean` are differences of a probability; `worst` is the image with the largest. Where a run is
+    confident, wrong log-odds leave probabilities as they are: `log_odds` is how far those differ, relative to their
+    size (both root mean squares over images and classes; a size below 1 counts as 1). `lost` images are gone,
+    `unreadable` ones took no part. `shrunk` images are large JPEGs that `tl` shrinks while it decodes them, which an
+    export cannot: `shrunk_largest` is the largest difference to the predictions of `tl predict` for their files. Rates
+    are images per second.
     """
 
     part: str
@@ -58,7 +68,7 @@ class Proof:
     mean: float
     log_odds: float
     worst: str
-    changes: tuple[Change, ...]
+    changes: tuple[ChangedLabel, ...]
     shrunk: int
     shrunk_largest: float
     our_hits: int
@@ -69,240 +79,229 @@ class Proof:
 
     @property
     def accuracy_lost(self) -> tuple[float, float, float]:
-        """Top-1 accuracy lost, with its 95 % interval for paired answers (Bonett and Price 2012)."""
-        count, total = self.comparison.count, self.comparison.count + 2
+        """Accuracy lost, with its 95% confidence interval for paired predictions (Bonett and Price 2012)."""
+        images, total = self.comparison.count, self.comparison.count + 2
         lost, gained = (self.comparison.lost + 1) / total, (self.comparison.gained + 1) / total
         reach = Z95 * math.sqrt(max(0.0, lost + gained - (lost - gained) ** 2) / total)
-        value = (self.comparison.lost - self.comparison.gained) / count
+        value = (self.comparison.lost - self.comparison.gained) / images
         return value, max(-1.0, min(value, lost - gained - reach)), min(1.0, max(value, lost - gained + reach))
 
     def as_dict(self) -> dict[str, Any]:
         """The form of export.json."""
-        told = {name: value for name, value in vars(self).items() if name not in ("changes", "comparison")}
+        figures = {name: value for name, value in vars(self).items() if name not in ("changes", "comparison")}
         value, low, high = self.accuracy_lost
         for name, hits in (("our_top1", self.our_hits), ("their_top1", self.their_hits)):
-            share = proportion(hits, self.count)
-            told |= {name: share.value, f"{name}_interval": [share.low, share.high]}
-        told |= {"accuracy_lost": value, "accuracy_lost_interval": [low, high], "mcnemar": self.comparison.as_dict()}
-        return told | {"changed": [asdict(change) for change in self.changes]}
+            accuracy = proportion(hits, self.count)
+            figures |= {name: accuracy.value, f"{name}_interval": [accuracy.low, accuracy.high]}
+        figures |= {"accuracy_lost": value, "accuracy_lost_interval": [low, high], "mcnemar": self.comparison.as_dict()}
+        return figures | {"changed": [asdict(change) for change in self.changes]}
+
+
+def failure(proof: Proof, tolerance: float, int8: bool) -> str:
+    """Why a proof fails; empty where it does not."""
+    if int8:
+        lost = proof.comparison.lost - proof.comparison.gained
+        if lost <= max(1.0, tolerance * proof.count):
+            return ""
+        images = count(proof.count, "image")
+        return f"it classifies {lost:,} fewer of {images} correctly, tolerance {percent(tolerance)}"
+    if not proof.largest <= tolerance:
+        return f"a probability differs by {_small(proof.largest)} on {proof.worst}, tolerance {tolerance:g}"
+    if not proof.log_odds <= tolerance:
+        return f"log-odds differ by {100 * proof.log_odds:.2g}% of their size, tolerance {100 * tolerance:g}%"
+    return ""
+
+
+def prove(run: Run, engine: Engine, album: Album, classify: Classify, progress: Progress) -> Proof | None:
+    """Compare an export, `classify`, with its run on the images of an album; None where none of them can be read.
+
+    `engine` is the run's, in f32.
+    """
+    clock = _Clock()
+    with progress.task("proving", len(album.photos), "images") as task:
+        pairs = []
+        for pair in _predict_both(album.photos, _RunPredictor(run, engine), classify, clock):
+            pairs.append(pair)
+            task.advance()
+    return _summarise(run, album, pairs, clock) if pairs else None
 
 
 @dataclass(frozen=True)
-class _Answered:
+class _PredictedPair:
     photo: Photo
     ours: Probabilities
     theirs: Probabilities
     from_file: Probabilities | None
 
 
-def prove(run: Run, engine: Engine, album: Album, theirs: Answering, progress: Progress) -> Proof | None:
-    """The proof over the photos of an album; None where none of them can be read. `engine` is the run's, in f32."""
-    ours = _Ours(run, engine)
-    clock = _Clock()
-    with progress.task("proving", len(album.photos), "photos") as task:
-        answered = []
-        for each in _answered(album.photos, ours, theirs, clock):
-            answered.append(each)
-            task.advance()
-    if not answered:
-        return None
-    return _proof(run, album, answered, clock)
-
-
-def _proof(run: Run, album: Album, answered: Sequence[_Answered], clock: "_Clock") -> Proof:
-    mine, others = (np.stack([getattr(each, side) for each in answered]) for side in ("ours", "theirs"))
-    apart = np.abs(mine - others)
-    apart[~np.isfinite(apart)] = 1.0
-    each_apart = apart.max(axis=1)
-    labels = np.array([each.photo.label for each in answered])
-    right, still = mine.argmax(axis=1) == labels, others.argmax(axis=1) == labels
-    filed = [np.abs(each.from_file - each.theirs).max() for each in answered if each.from_file is not None]
+def _summarise(run: Run, album: Album, pairs: Sequence[_PredictedPair], clock: "_Clock") -> Proof:
+    ours, theirs = np.stack([pair.ours for pair in pairs]), np.stack([pair.theirs for pair in pairs])
+    differences = np.abs(ours - theirs)
+    differences[~np.isfinite(differences)] = 1.0
+    per_image = differences.max(axis=1)
+    labels = np.array([pair.photo.label for pair in pairs])
+    our_correct, their_correct = ours.argmax(axis=1) == labels, theirs.argmax(axis=1) == labels
+    shrunk = [np.abs(pair.from_file - pair.theirs).max() for pair in pairs if pair.from_file is not None]
     return Proof(
         part=album.part,
-        count=len(answered),
+        count=len(pairs),
         lost=album.lost,
-        unreadable=len(album.photos) - len(answered),
-        largest=float(each_apart.max()),
-        mean=float(apart.mean()),
-        log_odds=_apart(_log_odds(mine), _log_odds(others)),
-        worst=answered[int(each_apart.argmax())].photo.name,
-        changes=tuple(_changes(run.classes, answered)),
-        shrunk=len(filed),
-        shrunk_largest=float(max(filed, default=0.0)),
-        our_hits=int(right.sum()),
-        their_hits=int(still.sum()),
-        comparison=mcnemar(right, still),
+        unreadable=len(album.photos) - len(pairs),
+        largest=float(per_image.max()),
+        mean=float(differences.mean()),
+        log_odds=_relative_difference(_log_odds(ours), _log_odds(theirs)),
+        worst=pairs[int(per_image.argmax())].photo.name,
+        changes=tuple(_changed_labels(run.classes, pairs)),
+        shrunk=len(shrunk),
+        shrunk_largest=float(max(shrunk, default=0.0)),
+        our_hits=int(our_correct.sum()),
+        their_hits=int(their_correct.sum()),
+        comparison=mcnemar(our_correct, their_correct),
         our_rate=clock.rate("ours"),
         their_rate=clock.rate("theirs"),
     )
 
 
-def _log_odds(shares: Probabilities) -> NDArray[np.float64]:
-    """The logarithms of probabilities `[n, classes]`, about their mean: what a head says before it is normalised."""
-    logs = np.log(np.maximum(shares.astype(np.float64), _LEAST))
+def _log_odds(probabilities: Probabilities) -> NDArray[np.float64]:
+    """The logarithms of probabilities `[n, classes]` about their mean: logits before they are normalised."""
+    logs = np.log(np.maximum(probabilities.astype(np.float64), _LEAST))
     logs -= logs.mean(axis=1, keepdims=True)
     return logs
 
 
-def _apart(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    far = math.sqrt(float(((ours - theirs) ** 2).mean())) / max(1.0, math.sqrt(float((ours**2).mean())))
-    return far if math.isfinite(far) else math.inf
+def _relative_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    difference = math.sqrt(float(((ours - theirs) ** 2).mean())) / max(1.0, math.sqrt(float((ours**2).mean())))
+    return difference if math.isfinite(difference) else math.inf
 
 
-def _changes(classes: Sequence[str], answered: Sequence[_Answered]) -> Iterator[Change]:
-    for each in answered:
-        ours, theirs = int(each.ours.argmax()), int(each.theirs.argmax())
+def _changed_labels(classes: Sequence[str], pairs: Sequence[_PredictedPair]) -> Iterator[ChangedLabel]:
+    for pair in pairs:
+        ours, theirs = int(pair.ours.argmax()), int(pair.theirs.argmax())
         if ours != theirs:
-            sure = float(each.ours[ours]), float(each.theirs[theirs])
-            yield Change(each.photo.name, classes[ours], classes[theirs], *sure)
+            confidences = float(pair.ours[ours]), float(pair.theirs[theirs])
+            yield ChangedLabel(pair.photo.name, classes[ours], classes[theirs], *confidences)
 
 
-class _Ours:
+class _RunPredictor:
     """The run itself, in f32."""
 
     def __init__(self, run: Run, engine: Any) -> None:
         self._run, self._engine, self._recipe = run, engine, run.backbone.recipe
 
-    def answer(self, photos: Pixels) -> Probabilities:
-        fitted = np.stack([fit(photo, self._recipe.image_size, self._recipe.resize) for photo in photos])
-        return self._run.head.probabilities(self._engine.run_one(fitted))
+    def classify(self, images: Pixels) -> Probabilities:
+        resized = np.stack([fit(image, self._recipe.image_size, self._recipe.resize) for image in images])
+        return self._run.head.probabilities(self._engine.run_one(resized))
 
-    def decoded(self, photo: Photo) -> tuple[Pixels, Pixels | None] | None:
-        """A photo's pixels, and those it is decoded to from its file where they are fewer; None: unreadable."""
+    def decode(self, photo: Photo) -> tuple[Pixels, Pixels | None] | None:
+        """An image's pixels, and those that `tl predict` decodes where they are fewer; None: unreadable."""
         try:
             content = read(photo.picture)
-            whole, seen = decode(content), decode(content, self._recipe.image_size)
+            whole, small = decode(content), decode(content, self._recipe.image_size)
         except ImageError:
             return None
-        return whole, None if seen.shape == whole.shape else seen
+        return whole, None if small.shape == whole.shape else small
 
 
 class _Clock:
-    """Seconds and photos of each side, without the first batches, in which things are set up."""
+    """Seconds and images of each side, without the first batches, in which things are set up."""
 
     def __init__(self) -> None:
         self._seconds = {"ours": 0.0, "theirs": 0.0}
-        self._photos = {"ours": 0, "theirs": 0}
+        self._images = {"ours": 0, "theirs": 0}
         self._batches = {"ours": 0, "theirs": 0}
 
-    def timed(self, side: str, answer: Answering, photos: Pixels) -> Probabilities:
-        began = time.perf_counter()
-        made = answer(photos)
+    def time(self, side: str, classify: Classify, images: Pixels) -> Probabilities:
+        started = time.perf_counter()
+        probabilities = classify(images)
         self._batches[side] += 1
-        if self._batches[side] > _WARM:
-            self._seconds[side] += time.perf_counter() - began
-            self._photos[side] += len(photos)
-        return made
+        if self._batches[side] > _WARM_UP:
+            self._seconds[side] += time.perf_counter() - started
+            self._images[side] += len(images)
+        return probabilities
 
     def rate(self, side: str) -> float:
-        """Photos a second; 0 where there were but few."""
-        return self._photos[side] / self._seconds[side] if self._seconds[side] else 0.0
+        """Images per second; 0 where there were too few."""
+        return self._images[side] / self._seconds[side] if self._seconds[side] else 0.0
 
 
-def _answered(photos: Sequence[Photo], ours: _Ours, theirs: Answering, clock: _Clock) -> Iterator[_Answered]:
-    for group in _groups(photos, ours):
-        pixels = np.stack([whole for _, whole, _ in group])
-        said = clock.timed("ours", ours.answer, pixels)
-        other = clock.timed("theirs", theirs, pixels)
-        for at, (photo, _, seen) in enumerate(group):
-            yield _Answered(photo, said[at], other[at], None if seen is None else ours.answer(seen[None])[0])
+def _predict_both(
+    photos: Sequence[Photo], predictor: _RunPredictor, classify: Classify, clock: _Clock
+) -> Iterator[_PredictedPair]:
+    for batch in _batches(photos, predictor):
+        pixels = np.stack([whole for _, whole, _ in batch])
+        ours = clock.time("ours", predictor.classify, pixels)
+        theirs = clock.time("theirs", classify, pixels)
+        for at, (photo, _, small) in enumerate(batch):
+            from_file = None if small is None else predictor.classify(small[None])[0]
+            yield _PredictedPair(photo, ours[at], theirs[at], from_file)
 
 
 _Decoded = tuple[Photo, Pixels, Pixels | None]
 
 
-def _groups(photos: Sequence[Photo], ours: _Ours) -> Iterator[list[_Decoded]]:
-    """Photos of one size that follow each other, so many that they fit in memory."""
-    group: list[_Decoded] = []
+def _batches(photos: Sequence[Photo], predictor: _RunPredictor) -> Iterator[list[_Decoded]]:
+    """Images of one size that follow each other, as many as fit in memory."""
+    batch: list[_Decoded] = []
     for photo in photos:
-        pixels = ours.decoded(photo)
+        pixels = predictor.decode(photo)
         if pixels is None:
             continue
-        full = len(group) == _TOGETHER or sum(whole.size for _, whole, _ in group) > _MOST_PIXELS
-        if group and (full or group[0][1].shape != pixels[0].shape):
-            yield group
-            group = []
-        group.append((photo, *pixels))
-    if group:
-        yield group
+        full = len(batch) == _BATCH or sum(whole.size for _, whole, _ in batch) > _MOST_PIXELS
+        if batch and (full or batch[0][1].shape != pixels[0].shape):
+            yield batch
+            batch = []
+        batch.append((photo, *pixels))
+    if batch:
+        yield batch
 
-
-BOUND = 0.01
-"""One point of confidence, and one percent of log-odds: rounding moves both by less than a tenth of that, another order
-of colours, mean or resize either by more, of a run that is unsure the one, of a run that is sure the other."""
-
-INT8_BOUND = 0.02
-"""Two points of accuracy: int8 costs a convolutional network about one. One photo is always let pass, which on few
-photos is more than that."""
 
 _SHOWN = 12  # changed labels; export.json has all
 _NAME = 34  # columns
 
 
-def beyond(proof: Proof, bound: float, int8: bool) -> str:
-    """Why a proof is not let pass; empty where it is."""
-    if not int8:
-        if not proof.largest <= bound:
-            return f"a probability differs by {_small(proof.largest)} on {proof.worst}, {bound:g} is let pass"
-        told = f"log-odds differ by {100 * proof.log_odds:.2g} % of their size, {100 * bound:g} % is let pass"
-        return told if not proof.log_odds <= bound else ""
-    lost = proof.comparison.lost - proof.comparison.gained
-    told = f"it gets {lost:,} fewer of {_photos(proof.count)} right, {100 * bound:g} % are let pass"
-    return told if lost > max(1.0, bound * proof.count) else ""
-
-
-def lines(proof: Proof, runtime: str, bound: float, calibrated: int) -> Iterator[tuple[str, str]]:
-    """Topic and text of each line."""
-    yield "proved", f"by {runtime} on {_photos(proof.count)} of the {proof.part} part, against the run in f32"
+def lines(proof: Proof, runtime: str, tolerance: float, calibrated: int) -> Iterator[tuple[str, str]]:
+    """The proof as text: topic and text of each line."""
+    yield "proved", f"by {runtime} on {count(proof.count, f'{proof.part} image')}, against the run in f32"
     if proof.lost or proof.unreadable:
-        yield "", f"{_photos(proof.lost + proof.unreadable)} of it are not there as they were, and prove nothing"
-    passing = "" if calibrated else f"; {bound:g} is let pass"
-    yield "difference", f"of a probability: largest {_small(proof.largest)}, mean {_small(proof.mean)}{passing}"
+        yield "", f"{count(proof.lost + proof.unreadable, 'more image')} missing, changed or unreadable"
+    limit = "" if calibrated else f" (tolerance {tolerance:g})"
+    yield "difference", f"of a probability: largest {_small(proof.largest)}{limit}, mean {_small(proof.mean)}"
     if proof.shrunk:
-        large = "1 large JPEG, which" if proof.shrunk == 1 else f"{proof.shrunk:,} large JPEGs, which"
-        yield "", f"on {large} `tl predict` shrinks while decoding: {_small(proof.shrunk_largest)} from what it says"
-    passing = "" if calibrated else f"; {100 * bound:g} % is let pass"
-    yield "log-odds", f"differ by {100 * proof.log_odds:.2g} % of their size{passing}"
-    yield from _labels(proof)
+        large = count(proof.shrunk, "large JPEG")
+        yield "", f"{_small(proof.shrunk_largest)} from `tl predict` on {large}, which it shrinks while decoding"
+    limit = "" if calibrated else f" (tolerance {100 * tolerance:g}%)"
+    yield "log-odds", f"differ by {100 * proof.log_odds:.2g}% of their size{limit}"
+    yield from _label_lines(proof)
     if calibrated:
-        yield from _int8(proof, bound, calibrated)
+        yield from _int8_lines(proof, tolerance, calibrated)
     if proof.our_rate and proof.their_rate:
-        yield "speed", f"{proof.their_rate:.3g} photos/s, tl {proof.our_rate:.3g}, from pixels to answers, in turn"
+        rates = f"{proof.their_rate:.3g} images/s, tl {proof.our_rate:.3g} images/s"
+        yield "speed", f"{rates}, from pixels to probabilities"
 
 
-def _labels(proof: Proof) -> Iterator[tuple[str, str]]:
+def _label_lines(proof: Proof) -> Iterator[tuple[str, str]]:
     if not proof.changes:
-        yield "labels", "the same on every photo"
+        yield "labels", "the same for every image"
         return
-    yield "labels", f"{_photos(len(proof.changes))} of {proof.count:,} labelled otherwise:"
+    yield "labels", f"{len(proof.changes):,} of {count(proof.count, 'image')} changed:"
     for change in proof.changes[:_SHOWN]:
-        yield "", _change(change)
+        name = change.photo if len(change.photo) <= _NAME else "…" + change.photo[1 - _NAME :]
+        ours = f"{change.ours} {percent(change.our_confidence)}"
+        yield "", f"{name}: {ours}, export {change.theirs} {percent(change.their_confidence)}"
     if len(proof.changes) > _SHOWN:
         yield "", f"and {len(proof.changes) - _SHOWN:,} more, in export.json"
 
 
-def _change(change: Change) -> str:
-    name = change.photo if len(change.photo) <= _NAME else "…" + change.photo[1 - _NAME :]
-    sure, less = 100 * change.our_confidence, 100 * change.their_confidence
-    return f"{name}: {change.ours} {sure:.1f} %, export {change.theirs} {less:.1f} %"
-
-
-def _int8(proof: Proof, bound: float, calibrated: int) -> Iterator[tuple[str, str]]:
-    value, low, high = (100 * share for share in proof.accuracy_lost)
-    ours, theirs = (100 * hits / proof.count for hits in (proof.our_hits, proof.their_hits))
-    yield "int8", f"calibrated on {_photos(calibrated)} of the training part"
-    interval = f"95 % interval {low:.1f} to {high:.1f}; McNemar's p {_p(proof.comparison.p_value)}"
-    yield "accuracy", f"{ours:.1f} % of the run, {theirs:.1f} % of the export: lost {value:.1f} points ({interval})"
-    yield "", f"{100 * bound:g} points are let pass, and one photo always"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
+def _int8_lines(proof: Proof, tolerance: float, calibrated: int) -> Iterator[tuple[str, str]]:
+    value, low, high = proof.accuracy_lost
+    ours, theirs = (percent(hits / proof.count) for hits in (proof.our_hits, proof.their_hits))
+    p_value = proof.comparison.p_value
+    p = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+    yield "int8", f"calibrated on {count(calibrated, 'training image')}"
+    yield "accuracy", f"{ours} of the run, {theirs} of the export"
+    lost = f"{100 * value:.1f} points lost ({interval(low, high)}, McNemar {p})"
+    yield "", f"{lost}; tolerance {100 * tolerance:g} points, and always one image"
 
 
 def _small(value: float) -> str:
     return f"{value:.1g}" if value < 0.001 else f"{value:.3f}"
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"

@@ -1,6 +1,6 @@
-"""A run becomes a TensorFlow SavedModel with the signatures that TensorFlow Serving asks for.
+"""Export a run as a TensorFlow SavedModel with signatures for TensorFlow Serving.
 
-`serving_default` takes the bytes of image files and gives labels; `pixels` takes photos that are decoded already.
+`serving_default` takes the bytes of image files and returns labels; `pixels` takes decoded images.
 """
 
 import json
@@ -11,70 +11,70 @@ from typing import Any
 import numpy as np
 
 from tl.engines.tensorflow import tensorflow
-from tl.exporters.formats import MEMBER, Answering, Pixels, Probabilities, Writing
-from tl.exporters.network import Parts, parts, silence
+from tl.exporters.formats import METADATA, Classify, ExportJob, Pixels, Probabilities
+from tl.exporters.network import RunModels, build_models, silence
 
 
-def write(job: Writing) -> None:
-    """The folder `path`, a version as TensorFlow Serving wants it; what it is about lies in `assets.extra`."""
+def write(job: ExportJob) -> None:
+    """Write the folder, a version for TensorFlow Serving, with the metadata in `assets.extra`."""
     tf = tensorflow()
-    made = parts(job.run, job.progress)
+    models = build_models(job.run, job.progress)
     module = tf.Module()
-    module.pixels, module.trunk, module.answer = made.pixels, made.trunk, made.answer
-    signatures = {"serving_default": _from_bytes(tf, made, job.run.classes), "pixels": _from_pixels(tf, made)}
+    module.pixels, module.trunk, module.head = models.pixels, models.trunk, models.head
+    signatures = {"serving_default": _from_bytes(tf, models, job.run.classes), "pixels": _from_pixels(tf, models)}
     with silence():
         tf.saved_model.save(module, str(job.path), signatures=signatures)
     extra = job.path / "assets.extra"
     extra.mkdir()
-    text = json.dumps(job.about, indent=1, ensure_ascii=False)
-    (extra / MEMBER).write_text(text, encoding="utf-8", errors="replace")
+    text = json.dumps(job.metadata, indent=1, ensure_ascii=False)
+    (extra / METADATA).write_text(text, encoding="utf-8", errors="replace")
 
 
-def opened(path: Path) -> Answering:
+def load(path: Path) -> Classify:
     """The folder, loaded by TensorFlow, by its signature `pixels`."""
     tf = tensorflow()
     loaded = tf.saved_model.load(str(path))
 
-    def answer(photos: Pixels) -> Probabilities:
-        said = loaded.signatures["pixels"](photos=tf.constant(photos))
-        return np.asarray(said["probabilities"], np.float32)
+    def classify(images: Pixels) -> Probabilities:
+        outputs = loaded.signatures["pixels"](photos=tf.constant(images))
+        return np.asarray(outputs["probabilities"], np.float32)
 
-    return answer
+    return classify
 
 
-def _from_pixels(tf: Any, made: Parts) -> Any:
+def _from_pixels(tf: Any, models: RunModels) -> Any:
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="photos")])  # type: ignore[untyped-decorator]
     def pixels(photos: Any) -> dict[str, Any]:
-        resized = made.pixels(photos, training=False)
-        return {"probabilities": made.answer(made.trunk(resized, training=False), training=False)}
+        resized = models.pixels(photos, training=False)
+        return {"probabilities": models.head(models.trunk(resized, training=False), training=False)}
 
     return pixels
 
 
-def _from_bytes(tf: Any, made: Parts, classes: Sequence[str]) -> Any:
-    size = made.pixels.output.shape[1]
+def _from_bytes(tf: Any, models: RunModels, classes: Sequence[str]) -> Any:
+    size = models.pixels.output.shape[1]
     names = tf.constant([name.encode("utf-8", "replace") for name in classes])
 
     def resized(content: Any) -> Any:
-        return made.pixels(_decoded(tf, content)[None], training=False)[0]
+        return models.pixels(_decode(tf, content)[None], training=False)[0]
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])  # type: ignore[untyped-decorator]
     def serve(image_bytes: Any) -> dict[str, Any]:
         spec = tf.TensorSpec((size, size, 3), tf.float32)
-        photos = tf.map_fn(resized, image_bytes, fn_output_signature=spec)
-        shares = made.answer(made.trunk(photos, training=False), training=False)
-        best = tf.argmax(shares, axis=1)
+        images = tf.map_fn(resized, image_bytes, fn_output_signature=spec)
+        probabilities = models.head(models.trunk(images, training=False), training=False)
+        best = tf.argmax(probabilities, axis=1)
         return {
             "labels": tf.gather(names, best),
-            "confidences": tf.reduce_max(shares, axis=1),
-            "probabilities": shares,
+            "confidences": tf.reduce_max(probabilities, axis=1),
+            "probabilities": probabilities,
         }
 
     return serve
 
 
-def _decoded(tf: Any, content: Any) -> Any:
-    """The bytes of one image as RGB `[height, width, 3]`; what is transparent in a PNG becomes white."""
+def _decode(tf: Any, content: Any) -> Any:
+    """The bytes of one image as RGB `[height, width, 3]`; transparent parts of a PNG become white."""
 
     def jpeg() -> Any:
         return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
@@ -94,12 +94,12 @@ def _decoded(tf: Any, content: Any) -> Any:
         return tf.cast(tf.round(image[..., :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
 
     def png() -> Any:
-        # Of grey in less than 8 bits TensorFlow makes an alpha of 1, 3 or 15 where 255 is meant.
+        # For grey of less than 8 bits TensorFlow returns an alpha of 1, 3 or 15 instead of 255.
         depth, colours = byte(24), byte(25)
         return tf.cond(tf.logical_and(depth < 8, tf.equal(colours, 0)), opaque, transparent)
 
     def bmp() -> Any:
-        # TensorFlow would take the numbers of a palette for grey.
+        # TensorFlow would read palette indices as grey.
         fault = "a BMP with a palette: send it as PNG, or in 24 bits"
         with tf.control_dependencies([tf.debugging.Assert(byte(28) >= 24, [fault])]):
             return tf.io.decode_bmp(tf.identity(content), channels=3)

@@ -1,4 +1,4 @@
-"""A run becomes an export: written, run at once in its own runtime, proven, and only then put in its place."""
+"""Export a run to another runtime: write it, run it there, prove that it predicts the same, and only then keep it."""
 
 import errno
 import hashlib
@@ -12,23 +12,43 @@ from pathlib import Path
 from typing import Any
 
 from tl.engines.openvino import OpenVINOEngine
-from tl.errors import DataError, EngineError, RunError, TLError, UsageError
-from tl.exporters.formats import Format, Pixels, Writing, about, chosen
-from tl.exporters.proof import BOUND, INT8_BOUND, Proof, beyond, lines, prove
+from tl.errors import DataError, EngineError, RunError, TLError
+from tl.exporters.formats import FORMATS, ExportFormat, ExportJob, Pixels, metadata_of
+from tl.exporters.proof import INT8_TOLERANCE, TOLERANCE, Proof, failure, lines, prove
+from tl.options import keywords, option
 from tl.progress import Progress
 from tl.runs.folder import claim_folder
 from tl.runs.photos import Album, Photos
 from tl.runs.run import Run, check_run, load_run, trunk_key
+from tl.text import html_table, percent, size
 
 RECORD = "export.json"
-_FULL = ("No space left", "iostream error")  # as TensorFlow and OpenVINO say it
+_DISK_FULL = ("No space left", "iostream error")  # as TensorFlow and OpenVINO say it
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of `tl export`."""
+
+    to: str = option(help="Format to write.", choices=tuple(FORMATS))
+    int8: bool = option(False, "Quantize, calibrated on training images: onnx, openvino, litert.")
+    out: str | Path | None = option(None, "Folder to make.", default_text="export/<format> in the run")
+    data: str | Path | None = option(None, "Where the run's images are now.", default_text="where it read them")
+    tolerance: float | None = option(
+        None,
+        "Largest difference of a probability, and of log-odds relative to their size; with --int8, accuracy lost.",
+        low=0,
+        high=1,
+        default_text=f"{TOLERANCE}, {INT8_TOLERANCE} with --int8",
+    )
+    photos: int | None = option(None, "Prove it on so many images.", low=1, default_text="all held out")
 
 
 @dataclass(frozen=True)
 class Export:
-    """An export in its `folder`: the `model` in it, of so many bytes, run by `runtime`; what it is `about`; its proof.
+    """An export in its `folder`: the `model` in it, its size in bytes, the runtime that ran it, metadata and proof.
 
-    `calibrated` counts the training photos that int8 was calibrated on, `bound` is what the proof was held to.
+    `calibrated` counts the training images that int8 was calibrated on.
     """
 
     folder: Path
@@ -37,14 +57,14 @@ class Export:
     int8: bool
     size: int
     runtime: str
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     calibrated: int
-    bound: float
+    tolerance: float
     proof: Proof
 
     def as_dict(self) -> dict[str, Any]:
-        """The form of the JSON output, and of export.json."""
-        on = "top-1 accuracy lost" if self.int8 else "difference of a probability, and of log-odds by their size"
+        """The JSON output, and the contents of export.json."""
+        on = "accuracy lost" if self.int8 else "difference of a probability, and of log-odds relative to their size"
         return {
             "format": self.format,
             "int8": self.int8,
@@ -52,47 +72,65 @@ class Export:
             "bytes": self.size,
             "runtime": self.runtime,
             "calibrated_on": self.calibrated,
-            "bound": {"on": on, "value": self.bound},
+            "tolerance": {"on": on, "value": self.tolerance},
             "proof": self.proof.as_dict(),
-            "about": self.about,
+            "about": self.metadata,
         }
 
+    def _repr_html_(self) -> str:
+        proof = self.proof
+        rows = [
+            ("model", f"{self.model}, {size(self.size)}"),
+            ("proved by", f"{self.runtime} on {proof.count:,} {proof.part} images"),
+            ("largest difference of a probability", f"{proof.largest:.2g}"),
+            ("changed labels", f"{len(proof.changes):,}"),
+            ("accuracy of the run", percent(proof.our_hits / proof.count)),
+            ("accuracy of the export", percent(proof.their_hits / proof.count)),
+        ]
+        return html_table(rows, caption=f"{self.format}{' int8' if self.int8 else ''}")
 
-def export(
-    run: str | Path | None = None,
-    *,
-    to: str,
-    int8: bool = False,
-    out: str | Path | None = None,
-    data: str | Path | None = None,
-    bound: float | None = None,
-    photos: int | None = None,
-    progress: Progress | None = None,
-) -> Export:
-    """Write a run as one file or folder that takes photos of any size, and prove it on the photos it was validated on.
 
-    `to` is keras, savedmodel, onnx, openvino or litert. `data` is where the photos are now; `photos` the most that are
-    used. `bound`: the largest difference of a probability and the relative one of log-odds, with `int8` the
-    accuracy lost, that is let pass.
-    Raises UsageError for a format that does not exist, EngineError for a runtime that is not installed or a proof that
-    fails, RunError for a damaged run or an `out` that exists, DataError where the photos are not found.
+@keywords(ExportOptions)
+def export(run: str | Path | None = None, *, options: ExportOptions, progress: Progress | None = None) -> Export:
+    """Write a run, the newest by default, as a model that takes images of any size, and prove it on held-out images.
+
+    Raises UsageError for a format that cannot be quantized, EngineError for a runtime that is not installed or a proof
+    that fails, RunError for a damaged run or an `out` that exists, DataError where the images are gone.
     """
-    progress, form = progress or Progress(), chosen(to, int8)
-    bound = (INT8_BOUND if int8 else BOUND) if bound is None else bound
-    if not 0 <= bound <= 1:
-        raise UsageError(f"bound {bound:g}: give a share from 0 to 1")
-    if photos is not None and photos < 1:
-        raise UsageError(f"photos {photos}: give 1 or more, which prove the export")
-    opened = load_run(run)
-    engine = _engine(opened)
-    folder = Path(out) if out is not None else opened.folder / "export" / (f"{to}-int8" if int8 else to)
+    progress, form = progress or Progress(), FORMATS[options.to]
+    form.check(options.int8)
+    loaded = load_run(run)
+    engine = _engine(loaded)
+    default = loaded.folder / "export" / (f"{form.name}-int8" if options.int8 else form.name)
+    folder = Path(options.out) if options.out is not None else default
     new = [parent for parent in folder.parents if not os.path.exists(parent)]
     try:
         with claim_folder(folder, latest=False) as scratch:
-            found = Photos(opened, None if data is None else str(data), progress)
-            album = found.held_out(photos)
-            calibration = found.training(form.calibrated) if int8 else []
-            return _made(opened, engine, form, scratch, folder, album, calibration, bound, progress)
+            images = Photos(loaded, None if options.data is None else str(options.data), progress)
+            album = images.held_out(options.photos)
+            calibration = images.training(form.calibrated) if options.int8 else []
+            with progress.task(f"writing {form.name}", None, "s"):
+                job = _write(loaded, form, scratch / form.model, calibration, progress)
+            written = sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file())
+            tolerance = options.tolerance
+            if tolerance is None:
+                tolerance = INT8_TOLERANCE if options.int8 else TOLERANCE
+            result = Export(
+                folder=folder,
+                model=folder / form.model,
+                format=form.name,
+                int8=options.int8,
+                size=written,
+                runtime=f"{form.runtime} {version(form.runtime)}",
+                metadata=job.metadata,
+                calibrated=len(calibration),
+                tolerance=tolerance,
+                proof=_prove(job, engine, form, album),
+            )
+            _accept(result, loaded, progress)
+            text = json.dumps(result.as_dict() | {"sha256": _sha256_of_files(scratch)}, indent=1, ensure_ascii=False)
+            (scratch / RECORD).write_text(text, encoding="utf-8", errors="replace")
+            return result
     except BaseException:
         for parent in new:  # made for this export alone, the innermost first
             with suppress(OSError):
@@ -101,7 +139,7 @@ def export(
 
 
 def _engine(run: Run) -> OpenVINOEngine:
-    """What the run answers by, in f32, once its files are known to be those that were written."""
+    """The engine of the run in f32, once its files are known to be those that were written."""
     check_run(run)
     engine = OpenVINOEngine(run.trunk, trunk_key(run), "f32")
     if engine.shape != (run.backbone.recipe.image_size, run.backbone.features):
@@ -109,75 +147,60 @@ def _engine(run: Run) -> OpenVINOEngine:
     return engine
 
 
-def _made(
-    run: Run,
-    engine: OpenVINOEngine,
-    form: Format,
-    scratch: Path,
-    folder: Path,
-    album: Album,
-    calibration: Sequence[Pixels],
-    bound: float,
-    progress: Progress,
-) -> Export:
-    told = about(run, form.name, bool(calibration))
-    path = scratch / form.model
-    with progress.task(f"writing {form.name}", None, "s"):
-        _write(form, Writing(run, path, told, tuple(calibration), progress))
-    size = sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file())
-    proof = _proved(run, engine, form, path, album, progress)
-    runtime = f"{form.runtime} {version(form.runtime)}"
-    model, count = folder / form.model, len(calibration)
-    made = Export(folder, model, form.name, bool(count), size, runtime, told, count, bound, proof)
-    for topic, text in lines(made.proof, made.runtime, bound, made.calibrated):
-        progress.log(topic, text)
-    failure = beyond(proof, bound, made.int8)
-    if failure:
-        raise EngineError(
-            f"the {form.name} export answers otherwise than {run.name}: {failure}; nothing was kept: raise --bound if "
-            "that will do"
-        )
-    record = made.as_dict() | {"sha256": _hashes(scratch)}
-    text = json.dumps(record, indent=1, ensure_ascii=False)
-    (scratch / RECORD).write_text(text, encoding="utf-8", errors="replace")
-    return made
-
-
-def _write(form: Format, job: Writing) -> None:
+def _write(run: Run, form: ExportFormat, path: Path, calibration: Sequence[Pixels], progress: Progress) -> ExportJob:
+    metadata = metadata_of(run, form.name, bool(calibration))
+    job = ExportJob(run=run, path=path, metadata=metadata, calibration=tuple(calibration), progress=progress)
     try:
-        form.writer.write(job)
+        form.module.write(job)
     except (TLError, OSError):
         raise
     # Converters raise what they like: whatever it is, there is no export.
     except Exception as error:
         if "KeyboardInterrupt" in str(error):  # it came while the converter was in code of ours
             raise KeyboardInterrupt from error
-        if any(words in str(error) for words in _FULL):
+        if any(words in str(error) for words in _DISK_FULL):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
-            f"{job.run.backbone.name} cannot be written as {form.name} ({type(error).__name__}: {reason[:160]}); try "
+            f"{run.backbone.name} cannot be written as {form.name} ({type(error).__name__}: {_reason(error)}); try "
             "another --to"
         ) from error
+    return job
 
 
-def _proved(run: Run, engine: OpenVINOEngine, form: Format, path: Path, album: Album, progress: Progress) -> Proof:
+def _prove(job: ExportJob, engine: OpenVINOEngine, form: ExportFormat, album: Album) -> Proof:
     try:
-        proof = prove(run, engine, album, form.writer.opened(path), progress)
+        proof = prove(job.run, engine, album, form.module.load(job.path), job.progress)
     except (TLError, OSError):
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EngineError(f"{form.runtime} cannot run what was written ({reason[:160]}); try another --to") from error
+        raise EngineError(f"{form.runtime} cannot run the export ({_reason(error)}); try another --to") from error
     if proof is None:
-        raise DataError(f"none of the {album.part} photos of {run.name} can be decoded: say where they are with --data")
+        raise DataError(
+            f"none of the {album.part} images of {job.run.name} can be decoded: say where they are with --data"
+        )
     return proof
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    made = {}
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def _accept(result: Export, run: Run, progress: Progress) -> None:
+    """Log the proof; raises EngineError where it fails."""
+    for topic, text in lines(result.proof, result.runtime, result.tolerance, result.calibrated):
+        progress.log(topic, text)
+    reason = failure(result.proof, result.tolerance, result.int8)
+    if reason:
+        raise EngineError(
+            f"the predictions of the {result.format} export are not those of {run.name}: {reason}; nothing was kept: "
+            "raise --tolerance if you accept that"
+        )
+
+
+def _sha256_of_files(folder: Path) -> dict[str, str]:
+    digests = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb") as stream:
-                made[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return made
+                digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digests

@@ -1,4 +1,4 @@
-"""`tl export`: every format answers as its run does, in its own runtime, and one that does not is not kept."""
+"""`tl export`: every format predicts what its run does, in its own runtime, and one that does not is not kept."""
 
 import hashlib
 import importlib.util
@@ -36,7 +36,7 @@ def needs(name: str, int8: bool = False) -> None:
 
 @pytest.fixture(scope="session")
 def small_run(tl, shapes, tmp_path_factory) -> Path:
-    """A run of the simplest network, at 32 pixels, made from random weights."""
+    """A run of the simplest network, at 32 pixels, from random weights."""
     folder = tmp_path_factory.mktemp("small")
     done = tl("finetune", shapes, "--backbone", "simple-cnn", "--weights", "none", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -45,19 +45,19 @@ def small_run(tl, shapes, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def own(small_run, tmp_path) -> Path:
-    """A copy of that run which a test may change."""
+    """A copy of that run that a test may change."""
     return Path(shutil.copytree(small_run, tmp_path / "runs" / "own"))
 
 
-def expected(run: Path, photo: np.ndarray) -> np.ndarray:
-    """What the run itself says of a photo, in f32, in the order of its classes."""
+def expected(run: Path, image: np.ndarray) -> np.ndarray:
+    """The probabilities of the run itself for an image, in f32, in the order of its classes."""
     opened = load_run(run)
-    (said,) = Predictor(opened, engine="openvino", precision="f32").predict([photo], top=len(opened.classes))
-    shares = dict(said.top)
-    return np.array([shares[name] for name in opened.classes])
+    (prediction,) = Predictor(opened, engine="openvino", precision="f32").predict([image], top=len(opened.classes))
+    probabilities = dict(prediction.top)
+    return np.array([probabilities[name] for name in opened.classes])
 
 
-PHOTOS = [
+IMAGES = [
     np.random.default_rng(0).integers(0, 256, shape, np.uint8) for shape in ((90, 31, 3), (20, 25, 3), (32, 32, 3))
 ]
 
@@ -100,19 +100,19 @@ def litert(path):
 def exported(small_run, tmp_path_factory):
     """The run in a format, written once: `exported("onnx")`."""
     run = Path(shutil.copytree(small_run, tmp_path_factory.mktemp("exported") / "own"))
-    made = {}
+    exports = {}
 
     def get(name: str, int8: bool = False):
         needs(name, int8)
-        if (name, int8) not in made:
-            made[name, int8] = export(run, to=name, int8=int8)
-        return made[name, int8]
+        if (name, int8) not in exports:
+            exports[name, int8] = export(run, to=name, int8=int8)
+        return exports[name, int8]
 
     return get
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
-def test_each_format_answers_as_the_run_does(exported, small_run, name):
+def test_export_predicts_what_the_run_does(exported, small_run, name):
     made = exported(name)
     assert made.folder.parts[-2:] == ("export", name)
     assert made.proof.largest < 0.01
@@ -120,18 +120,18 @@ def test_each_format_answers_as_the_run_does(exported, small_run, name):
     record = json.loads((made.folder / "export.json").read_text())
     assert record["proof"]["count"] == 4
     assert record["about"]["classes"] == ["noise", "stripes"]
-    answer = globals()[name](made.model)  # as the documents say, without `tl`
-    for photo in PHOTOS:
+    classify = globals()[name](made.model)  # as the documents say, without `tl`
+    for photo in IMAGES:
         ours = expected(small_run, photo)
         for count in (1, 3):
-            theirs = answer(np.stack([photo] * count))
+            theirs = classify(np.stack([photo] * count))
             assert theirs.shape == (count, 2)
             assert theirs.dtype == np.float32
             assert np.abs(theirs - ours).max() < 0.01
 
 
-def about(name: str, path: Path) -> dict:
-    """What an export says of itself, read as its users would."""
+def metadata(name: str, path: Path) -> dict:
+    """The metadata of an export, read as its users would."""
     if name in ("keras", "litert"):
         return json.loads(ZipFile(path).read("classifier.json"))
     if name == "savedmodel":
@@ -139,38 +139,38 @@ def about(name: str, path: Path) -> dict:
     if name == "onnx":
         import onnxruntime
 
-        told = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
-        return {"classes": json.loads(told["classes"]), "run": told["run"], "image_size": int(told["image_size"])}
+        result = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+        return {"classes": json.loads(result["classes"]), "run": result["run"], "image_size": int(result["image_size"])}
     import openvino as ov
 
     return json.loads(ov.Core().read_model(path).get_rt_info(["classifier"]).astype(str))
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
-def test_the_metadata_names_the_classes(exported, name):
-    told = about(name, exported(name).model)
-    assert told["classes"] == ["noise", "stripes"]
-    assert told["run"] == "own"
-    assert told["image_size"] == 32
+def test_export_metadata_names_the_classes(exported, name):
+    result = metadata(name, exported(name).model)
+    assert result["classes"] == ["noise", "stripes"]
+    assert result["run"] == "own"
+    assert result["image_size"] == 32
 
 
 @pytest.mark.parametrize("name", [each.name for each in FORMATS.values() if each.int8])
-def test_int8_is_calibrated_and_its_accuracy_shown(exported, shapes, name):
+def test_int8_export_is_calibrated_and_shows_its_accuracy(exported, shapes, name):
     made = exported(name, int8=True)
     assert made.folder.name == f"{name}-int8"
     assert made.calibrated == 20
-    told = dict(lines(made.proof, made.runtime, made.bound, made.calibrated))
-    assert told["int8"] == "calibrated on 20 photos of the training part"
-    assert "McNemar's p" in told["accuracy"]
+    result = dict(lines(made.proof, made.runtime, made.tolerance, made.calibrated))
+    assert result["int8"] == "calibrated on 20 training images"
+    assert "of the run" in result["accuracy"]
     record = json.loads((made.folder / "export.json").read_text())
     assert record["proof"]["accuracy_lost_interval"][0] <= record["proof"]["accuracy_lost"]
-    assert record["bound"]["on"] == "top-1 accuracy lost"
+    assert record["tolerance"]["on"] == "accuracy lost"
     assert made.size < exported(name).size  # a third of the weights are resizing and head
     photo = decode(read(shapes / "stripes" / "00.png"))
     assert globals()[name](made.model)(photo[None]).argmax() == 1
 
 
-def test_serving_takes_bytes_and_gives_labels(exported, small_run, shapes, tmp_path):
+def test_savedmodel_serves_labels_for_image_files(exported, small_run, shapes, tmp_path):
     made = exported("savedmodel")
     import tensorflow as tf
 
@@ -193,7 +193,7 @@ def test_serving_takes_bytes_and_gives_labels(exported, small_run, shapes, tmp_p
         assert said["confidences"][at].numpy() == pytest.approx(ours.max(), abs=0.01)
 
 
-def test_serving_refuses_what_it_would_decode_wrongly(exported, shapes, tmp_path):
+def test_savedmodel_refuses_files_it_would_decode_wrongly(exported, shapes, tmp_path):
     made = exported("savedmodel")
     import tensorflow as tf
 
@@ -203,67 +203,67 @@ def test_serving_refuses_what_it_would_decode_wrongly(exported, shapes, tmp_path
         serve(image_bytes=tf.constant([(tmp_path / "palette.bmp").read_bytes()]))
 
 
-def test_openvino_is_written_without_tensorflow(own):
+def test_openvino_export_does_not_load_tensorflow(own):
     export = f"tl.workflows.export.export({str(own)!r}, to='openvino')"
     code = f"import sys, tl.workflows.export; {export}; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"
 
 
-def test_the_command_says_what_it_proved(tl, tiny_run, tmp_path):
+def test_export_command_prints_the_proof(tl, tiny_run, tmp_path):
     done = tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     for part in (
         "proved      by openvino",
         "difference  of a probability: largest",
-        "the same on every photo",
+        "the same for every image",
         "export.json",
     ):
         assert part in done.stdout
     assert all(len(line) <= 80 or str(tmp_path) in line for line in done.stdout.splitlines())
     assert sorted(path.name for path in (tmp_path / "out" / "1").iterdir()) == ["classifier.bin", "classifier.xml"]
-    told = json.loads(tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "b", "--json").stdout)
-    assert told["proof"]["largest"] <= told["bound"]["value"] == 0.01
+    result = json.loads(tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "b", "--json").stdout)
+    assert result["proof"]["largest"] <= result["tolerance"]["value"] == 0.01
     assert tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "c", "--quiet").stdout == ""
 
 
-def test_an_export_that_answers_otherwise_is_not_kept(tl, own, tmp_path):
-    done = tl("export", own, "--to", "openvino", "--bound", "0")
+def test_export_with_other_predictions_is_not_kept(tl, own, tmp_path):
+    done = tl("export", own, "--to", "openvino", "--tolerance", "0")
     assert done.returncode == 1
-    assert "answers otherwise than own" in done.stderr
+    assert "the predictions of the openvino export are not those of own" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "difference" in done.stdout
     assert not (own / "export").exists()
 
 
-def test_another_order_of_colours_is_found_out(own, monkeypatch):
+def test_export_detects_another_colour_order(own, monkeypatch):
     from openvino import opset13 as ops
 
     backwards = np.array([2, 1, 0], np.int32)
-    distorted(monkeypatch, lambda pixels: ops.gather(pixels, ops.constant(backwards), ops.constant(np.int32(3))))
+    distort_pixels(monkeypatch, lambda pixels: ops.gather(pixels, ops.constant(backwards), ops.constant(np.int32(3))))
     with pytest.raises(EngineError, match="a probability differs by"):
         export(own, to="openvino")
 
 
-def test_a_run_that_is_sure_hides_nothing(own, monkeypatch):
+def test_export_detects_a_difference_in_a_confident_run(own, monkeypatch):
     from openvino import opset13 as ops
 
-    surer(own, 30)
-    distorted(monkeypatch, lambda pixels: ops.minimum(pixels, ops.constant(np.uint8(100))))
+    sharpen(own, 30)
+    distort_pixels(monkeypatch, lambda pixels: ops.minimum(pixels, ops.constant(np.uint8(100))))
     with pytest.raises(EngineError, match="log-odds differ by"):  # no probability does
         export(own, to="openvino")
 
 
-def distorted(monkeypatch: pytest.MonkeyPatch, distort: Callable[[Any], Any]) -> None:
+def distort_pixels(monkeypatch: pytest.MonkeyPatch, distort: Callable[[Any], Any]) -> None:
     """Have exports to OpenVINO see other pixels than the run."""
     from tl.exporters import openvino as written
 
-    true = written._resized
-    monkeypatch.setattr(written, "_resized", lambda *given: distort(true(*given)))
+    true = written._resize
+    monkeypatch.setattr(written, "_resize", lambda *arguments: distort(true(*arguments)))
 
 
-def surer(run: Path, times: float) -> None:
-    """Make a run so many times as sure of its labels."""
+def sharpen(run: Path, times: float) -> None:
+    """Divide the temperature of a run."""
     with np.load(run / "head.npz") as file:
         head = dict(file)
     np.savez(run / "head.npz", **head | {"temperature": head["temperature"] / times})
@@ -273,15 +273,15 @@ def surer(run: Path, times: float) -> None:
     rewrite(run, manifest)
 
 
-def test_what_exists_is_left_alone(own):
+def test_export_does_not_touch_an_existing_folder(own):
     export(own, to="openvino")
     with pytest.raises(RunError, match="exists already: give another name with --out"):
         export(own, to="openvino")
 
 
-def test_a_failed_export_takes_the_folders_it_made_with_it(own, tmp_path):
+def test_failed_export_removes_the_folders_it_made(own, tmp_path):
     with pytest.raises(EngineError):
-        export(own, to="openvino", out=tmp_path / "a" / "b" / "c", bound=0.0)
+        export(own, to="openvino", out=tmp_path / "a" / "b" / "c", tolerance=0.0)
     assert not (tmp_path / "a").exists()
     assert own.parent.exists()
 
@@ -294,7 +294,7 @@ def test_a_failed_export_takes_the_folders_it_made_with_it(own, tmp_path):
         (RuntimeError("no such operator"), EngineError),
     ],
 )
-def test_what_a_converter_says_is_understood(own, monkeypatch, error, raised):
+def test_export_translates_errors_of_a_converter(own, monkeypatch, error, raised):
     def write(job):
         raise error
 
@@ -304,7 +304,7 @@ def test_what_a_converter_says_is_understood(own, monkeypatch, error, raised):
     assert not (own / "export").exists()
 
 
-def test_a_run_with_an_export_is_still_a_run(own):
+def test_run_with_an_export_can_be_loaded_and_removed(own):
     export(own, to="openvino")
     assert load_run(own).classes == ("noise", "stripes")
     assert [(one.name, one.state) for one in catalogue(own.parent)] == [("own", "complete")]
@@ -317,17 +317,17 @@ def test_a_run_with_an_export_is_still_a_run(own):
     [
         ({"to": "torch"}, "choose keras, savedmodel, onnx, openvino, litert"),
         ({"to": "keras", "int8": True}, "only onnx, openvino, litert can be quantized"),
-        ({"to": "openvino", "bound": 2.0}, "a share from 0 to 1"),
-        ({"to": "openvino", "photos": 0}, "photos 0: give 1 or more"),
+        ({"to": "openvino", "tolerance": 2.0}, "--tolerance 2: give a number from 0 to 1"),
+        ({"to": "openvino", "photos": 0}, "--photos 0: give a number of at least 1"),
     ],
 )
-def test_wrong_usage(own, options, message):
+def test_export_refuses_wrong_options(own, options, message):
     with pytest.raises(UsageError, match=message):
         export(own, **options)
     assert not (own / "export").exists()
 
 
-def test_a_missing_runtime_is_one_line_that_says_how_to_get_it(own, monkeypatch):
+def test_export_says_how_to_install_a_missing_runtime(own, monkeypatch):
     true = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "onnxruntime" else true(name, *rest)
@@ -336,7 +336,7 @@ def test_a_missing_runtime_is_one_line_that_says_how_to_get_it(own, monkeypatch)
         export(own, to="onnx")
 
 
-def test_a_damaged_run_is_refused(own):
+def test_export_refuses_a_damaged_run(own):
     (own / "trunk.bin").unlink()
     (own / "trunk.bin").write_bytes(b"other weights")
     with pytest.raises(RunError, match=r"trunk\.bin is not the file"):
@@ -344,7 +344,7 @@ def test_a_damaged_run_is_refused(own):
 
 
 def moved(run: Path, shapes: Path, data: Path) -> None:
-    """The run as if its photos had stood in a folder that is gone; they are in `data` now."""
+    """Make the run name a folder that is gone; its images are in `data` now."""
     from support.runs import rewrite
 
     shutil.copytree(shapes, data)
@@ -354,7 +354,7 @@ def moved(run: Path, shapes: Path, data: Path) -> None:
     rewrite(run, manifest)
 
 
-def test_photos_that_have_moved_are_asked_for(tl, own, shapes, tmp_path):
+def test_export_finds_moved_and_renamed_images(tl, own, shapes, tmp_path):
     moved(own, shapes, tmp_path / "here")
     done = tl("export", own, "--to", "openvino")
     assert done.returncode == 1
@@ -382,41 +382,41 @@ def resnet50_run(tl, imagenet, photos, tmp_path_factory):
 @pytest.mark.weights
 @pytest.mark.photos
 @pytest.mark.parametrize("name", list(FORMATS))
-def test_resnet50_in_every_format(resnet50_run, tmp_path, name):
+def test_export_of_resnet50_in_every_format(resnet50_run, tmp_path, name):
     needs(name)
     made = export(resnet50_run, to=name, out=tmp_path / name, photos=40)
     assert made.proof.largest < 0.01
     assert made.proof.changes == ()
 
 
-def test_int8_for_litert_resizes_in_float(exported, small_run):
+def test_int8_litert_export_resizes_in_float(exported, small_run):
     made = exported("litert", int8=True)  # calibrated on photos that need no resizing
-    answer = litert(made.model)
-    for photo in PHOTOS:
-        assert np.abs(answer(photo[None])[0] - expected(small_run, photo)).max() < 0.02
+    classify = litert(made.model)
+    for photo in IMAGES:
+        assert np.abs(classify(photo[None])[0] - expected(small_run, photo)).max() < 0.02
 
 
 @pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.photos
-def test_int8_keeps_the_order_of_colours(resnet50_run, tmp_path):
+def test_int8_export_keeps_the_colour_order(resnet50_run, tmp_path):
     needs("litert", int8=True)
-    made = export(resnet50_run, to="litert", int8=True, out=tmp_path / "litert", bound=1.0)
+    made = export(resnet50_run, to="litert", int8=True, out=tmp_path / "litert", tolerance=1.0)
     assert made.proof.mean < 0.01  # five times that where blue and red are mixed up
 
 
 @pytest.mark.parametrize("name", ["keras", "openvino"])
-def test_a_tuned_run_is_written_with_its_own_weights(small_run, tmp_path, name):
+def test_export_of_a_tuned_run_has_its_own_weights(small_run, tmp_path, name):
     own = tuned(load_run(small_run), tmp_path)
     made = export(own, to=name)
     assert made.proof.largest < 0.01
-    assert about(name, made.model)["tuned"]
-    other = expected(small_run, PHOTOS[0])
-    assert np.abs(globals()[name](made.model)(PHOTOS[0][None])[0] - other).max() > 0.01
+    assert metadata(name, made.model)["tuned"]
+    other = expected(small_run, IMAGES[0])
+    assert np.abs(globals()[name](made.model)(IMAGES[0][None])[0] - other).max() > 0.01
 
 
 def tuned(run: Run, folder: Path) -> Path:
-    """A run as training leaves it: with weights of its own, of the folded network, and the trunk made from them."""
+    """A run as training leaves it: with its own weights, of the folded network, and the trunk made from them."""
     from tl.engines import trunk as trunks
     from tl.networks.trainable import fold
     from tl.networks.weights import Weights, build
