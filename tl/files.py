@@ -1,5 +1,6 @@
 """Writing files whole or not at all, names that are free, locks, and the environment of child processes."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,11 +13,14 @@ _INHERITED = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG", "LC_ALL", "HOME",
 
 
 @contextmanager
-def atomic_write(target: Path, *, hint: str = "free some space, or give another --out") -> Iterator[Path]:
+def atomic_write(
+    target: Path, *, hint: str = "free some space, or give another --out", overwrite: bool = True
+) -> Iterator[Path]:
     """A scratch path beside `target` that takes its name when the block succeeds and is removed when it fails.
 
     The block may make a file or a folder there; a file replaces an older `target`, a folder needs a free name.
-    Raises StorageError, which ends with `hint`, for an OSError inside of the block or while renaming.
+    Raises StorageError, which ends with `hint`, for an OSError inside of the block or while renaming, and without
+    `overwrite` for a `target` that has appeared meanwhile.
     """
     target = target.absolute()
     scratch = target.with_name(f".{target.name[:100]}.{os.getpid()}.partial")
@@ -24,6 +28,8 @@ def atomic_write(target: Path, *, hint: str = "free some space, or give another 
         target.parent.mkdir(parents=True, exist_ok=True)
         remove(scratch)
         yield scratch
+        if not overwrite and os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         os.replace(scratch, target)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
@@ -57,15 +63,15 @@ def free_name(path: Path) -> Path:
 
 
 @contextmanager
-def locked(path: Path, *, busy: TLError, timeout: float = -1) -> Iterator[None]:
-    """Hold a lock file that other processes respect; waits for `timeout` seconds (-1: for ever), then raises `busy`."""
+def locked(path: Path, *, busy: TLError | None = None, timeout: float = -1) -> Iterator[None]:
+    """Hold a lock file that other processes respect; wait for `timeout` seconds (-1: for ever), then raise `busy`."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
     try:
         lock.acquire(timeout=timeout)
     except Timeout as error:
-        raise busy from error
+        raise busy or TLError(f"{path} is held by another process") from error
     try:
         yield
     finally:

@@ -1,67 +1,29 @@
-"""The data sets known by name: found, asked for, fetched from a real server, unpacked with care."""
+"""Known data sets: found, downloaded from a real server, unpacked; CIFAR-100 files as Python 2 and 3 wrote them."""
 
-import dataclasses
-import hashlib
-import stat
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import os
+import pickle
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+import numpy as np
 import pytest
 
-from data.test_cifar import official, packed
-from tl.data import known
+from support.known_data import CIFAR_CLASSES, cifar_archive, cifar_batch, cifar_folder, photos_zip, serve
+from support.known_data import site as site
+from tl.data.known import extract_photos, is_cifar, load_cifar
 from tl.data.load import load
 from tl.errors import DataError, DownloadError
 from tl.progress import Progress
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the address it is served at."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
 @pytest.fixture(autouse=True)
-def no_keras_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def keras_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    return tmp_path / "keras"
-
-
-def serve(monkeypatch: pytest.MonkeyPatch, name: str, file: Path, url: str) -> None:
-    checksum = "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
-    changed = dataclasses.replace(known.KNOWN[name], url=url + file.name, checksum=checksum)
-    monkeypatch.setitem(known.KNOWN, name, changed)
-
-
-def photos_zip(file: Path, *more: tuple[str | ZipInfo, bytes]) -> Path:
-    with ZipFile(file, "w", ZIP_DEFLATED) as archive:
-        for kind in ("Cat", "Dog"):
-            for number in range(3):
-                archive.writestr(f"PetImages/{kind}/{number}.jpg", f"{kind} {number}")
-        archive.writestr("PetImages/Cat/Thumbs.db", b"x")
-        archive.writestr("readme[1].txt", b"x")
-        for name, content in more:
-            archive.writestr(name, content)
-    return file
+    return tmp_path / "keras" / "datasets"
 
 
 @pytest.mark.parametrize("name", ["cifar100", "dogs-vs-cats"])
-def test_what_is_not_here_says_where_it_looked_and_what_to_do(tmp_path: Path, name: str) -> None:
+def test_missing_data_set_says_where_it_was_looked_for_and_what_to_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError) as caught:
         load(name, cache_dir=tmp_path / "cache")
     text = str(caught.value)
@@ -74,25 +36,21 @@ def test_what_is_not_here_says_where_it_looked_and_what_to_do(tmp_path: Path, na
     assert not (tmp_path / "cache").exists()
 
 
-def test_photos_are_fetched_once_and_found_again(
-    tmp_path: Path, site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photos_are_downloaded_once(tmp_path: Path, site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     serve(monkeypatch, "dogs-vs-cats", photos_zip(site[0] / "photos.zip"), site[1])
     cache = tmp_path / "cache"
     data = load("dogs-vs-cats", download=True, cache_dir=cache)
     assert data.name == "dogs-vs-cats"
     assert data.class_names == ("Cat", "Dog")
     assert len(data.names) == 6
-    assert Path(data.images[0]).read_bytes() == b"Cat 0"
+    assert Path(data.images[0]).read_bytes() == b"Cat 0"  # type: ignore[arg-type]
     assert sorted(p.name for p in (cache / "datasets").iterdir() if p.suffix != ".lock") == ["dogs-vs-cats"]
     (site[0] / "photos.zip").unlink()
     assert load("dogs-vs-cats", cache_dir=cache).names == data.names
 
 
-def test_cifar_is_fetched_and_found_again(
-    tmp_path: Path, site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    archive = packed(official(tmp_path / "c"), site[0] / "cifar-100-python.tar.gz")
+def test_cifar_is_downloaded_once(tmp_path: Path, site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = cifar_archive(cifar_folder(tmp_path / "c"), site[0] / "cifar-100-python.tar.gz")
     serve(monkeypatch, "cifar100", archive, site[1])
     data = load("cifar100", download=True, cache_dir=tmp_path / "cache")
     assert data.name == "cifar100"
@@ -100,19 +58,19 @@ def test_cifar_is_fetched_and_found_again(
     assert load("cifar100", cache_dir=tmp_path / "cache").names == data.names
 
 
-@pytest.mark.parametrize("where", ["cifar-100-python", "cifar-100-python-target/cifar-100-python"])
-def test_what_keras_has_is_used(tmp_path: Path, no_keras_cache: Path, where: str) -> None:
-    official(no_keras_cache / "datasets" / where)
+@pytest.mark.parametrize("place", ["cifar-100-python", "cifar-100-python-target/cifar-100-python"])
+def test_folders_in_the_cache_of_keras_are_used(tmp_path: Path, keras_cache: Path, place: str) -> None:
+    cifar_folder(keras_cache / place)
     assert len(load("cifar100", cache_dir=tmp_path / "cache").names) == 9
 
 
-def test_an_archive_that_keras_has_is_used(tmp_path: Path, no_keras_cache: Path) -> None:
-    (no_keras_cache / "datasets").mkdir(parents=True)
-    packed(official(tmp_path / "c"), no_keras_cache / "datasets" / "cifar-100-python.tar.gz")
+def test_archive_in_the_cache_of_keras_is_used(tmp_path: Path, keras_cache: Path) -> None:
+    keras_cache.mkdir(parents=True)
+    cifar_archive(cifar_folder(tmp_path / "c"), keras_cache / "cifar-100-python.tar.gz")
     assert len(load("cifar100", cache_dir=tmp_path / "cache").names) == 9
 
 
-def test_a_wrong_file_is_refused(tmp_path: Path, site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_checksum_is_refused(tmp_path: Path, site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     file = photos_zip(site[0] / "photos.zip")
     serve(monkeypatch, "dogs-vs-cats", file, site[1])
     file.write_bytes(b"something else")
@@ -121,55 +79,132 @@ def test_a_wrong_file_is_refused(tmp_path: Path, site: tuple[Path, str], monkeyp
     assert not (tmp_path / "cache" / "datasets" / "dogs-vs-cats").exists()
 
 
-def link(name: str) -> ZipInfo:
-    info = ZipInfo(name)
-    info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    return info
+def test_interrupted_extraction_leaves_nothing(tmp_path: Path) -> None:
+    class Interrupting(Progress):
+        def task(self, name: str, total: int | None, unit: str) -> Any:
+            raise KeyboardInterrupt
 
-
-def test_nothing_is_written_outside(tmp_path: Path) -> None:
-    target = tmp_path / "in" / "photos"
-    target.parent.mkdir()
-    archive = photos_zip(
-        tmp_path / "evil.zip",
-        ("../evil.jpg", b"x"),
-        ("PetImages/Cat/../../../evil.jpg", b"x"),
-        ("/PetImages/Cat/1.jpg", b"x"),
-        ("PetImages/Cat/9.jpg\n", b"x"),
-        ("PetImages\\Cat\\8.jpg", b"x"),
-        (link("PetImages/Cat/7.jpg"), b"/etc/passwd"),
-    )
-    known.extract_photos(archive, target, Progress())
-    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert written - {"evil.zip", "in/photos/Cat/7.jpg"} == {
-        f"in/photos/{kind}/{n}.jpg" for kind in ("Cat", "Dog") for n in range(3)
-    }
-    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
-
-
-def test_damaged_and_oversized_archives_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "photos"
-    (tmp_path / "text.zip").write_bytes(b"no archive")
-    whole = photos_zip(tmp_path / "whole.zip").read_bytes()
-    at = whole.index(b"Cat/0.jpg") + 12
-    (tmp_path / "hurt.zip").write_bytes(whole[:at] + b"\xff\xff\xff" + whole[at + 3 :])
-    for name in ("text", "hurt"):
-        with pytest.raises(DataError, match=rf"{name}\.zip' is damaged .*: delete it and fetch it again"):
-            known.extract_photos(tmp_path / f"{name}.zip", target, Progress())
-    with ZipFile(tmp_path / "empty.zip", "w"):
-        pass
-    with pytest.raises(DataError, match="holds no photos under PetImages/Cat"):
-        known.extract_photos(tmp_path / "empty.zip", target, Progress())
-    monkeypatch.setattr(known, "_MAX_PHOTO", 4)
-    with pytest.raises(DataError, match="holds more than the photos of cats and dogs do"):
-        known.extract_photos(tmp_path / "whole.zip", target, Progress())
-    assert not target.exists()
-    assert not list(tmp_path.glob("*.part"))
-
-
-def test_what_a_killed_extraction_left_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "photos.part" / "Cat").mkdir(parents=True)
-    (tmp_path / "photos.part" / "Cat" / "99.jpg").touch()
-    known.extract_photos(photos_zip(tmp_path / "whole.zip"), tmp_path / "photos", Progress())
-    assert not (tmp_path / "photos" / "Cat" / "99.jpg").exists()
+    archive = photos_zip(tmp_path / "whole.zip")
+    with pytest.raises(KeyboardInterrupt):
+        extract_photos(archive, tmp_path / "photos", Interrupting())
+    assert list(tmp_path.iterdir()) == [archive]
+    extract_photos(archive, tmp_path / "photos", Progress())
     assert len(list((tmp_path / "photos").rglob("*.jpg"))) == 6
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_cifar_in_the_official_layout(tmp_path: Path, protocol: int) -> None:
+    folder = cifar_folder(tmp_path / "cifar-100-python", protocol)
+    assert is_cifar(folder)
+    data = load(folder)
+    assert data.name == "cifar100"
+    assert data.class_names == tuple(sorted(CIFAR_CLASSES))
+    assert data.names == (*(f"train/{i:05d}" for i in range(6)), *(f"test/{i:05d}" for i in range(3)))
+    assert data.labels.tolist() == [1, 0, 2, 1, 0, 2, 1, 0, 2]
+    assert data.parts == ("train",) * 6 + ("test",) * 3
+    assert data.root is None
+
+
+def test_cifar_pixels_are_planes_of_red_green_blue(tmp_path: Path) -> None:
+    train = cifar_batch(6)
+    planes = np.zeros((3, 32, 32), np.uint8)
+    planes[0], planes[1], planes[2, 5, 7] = 200, 100, 50
+    train["data"][0] = planes.ravel()
+    image = load_cifar(cifar_folder(tmp_path, train=train)).images[0]
+    assert isinstance(image, np.ndarray)
+    assert (image.shape, image.dtype) == ((32, 32, 3), np.uint8)
+    assert image[0, 0].tolist() == [200, 100, 0]
+    assert image[5, 7].tolist() == [200, 100, 50]
+
+
+def test_cifar_as_python_2_wrote_it(tmp_path: Path) -> None:
+    # Python 2 wrote byte strings (opcode U, T) and the module names of its numpy; this is such a file by hand.
+    def string(text: bytes) -> bytes:
+        return b"T" + len(text).to_bytes(4, "little") + text
+
+    pixels = bytes(range(256)) * 12 * 2
+    dtype = b"cnumpy\ndtype\n(" + string(b"u1") + b"K\x00K\x01tR(K\x03" + string(b"|") + b"NNNJ\xff\xff\xff\xff"
+    dtype += b"J\xff\xff\xff\xffK\x00tb"
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + string(b"b") + b"tR(K\x01(K\x02M\x00\x0ct"
+    )
+    array += dtype + b"\x89" + string(pixels) + b"tb"
+    content = b"\x80\x02}(" + string(b"data") + array + string(b"fine_labels") + b"](K\x00K\x01eu."
+    data = load_cifar(cifar_folder(tmp_path, train=content, test=cifar_batch(2)))
+    first = data.images[0]
+    assert isinstance(first, np.ndarray)
+    assert first[0, :3, 0].tolist() == [0, 1, 2]
+    assert len(data.names) == 2 + 2
+
+
+def test_cifar_archive_holds_what_the_folder_does(tmp_path: Path) -> None:
+    folder = cifar_folder(tmp_path / "keras" / "cifar-100-python")
+    expected = load(folder)
+    archived = load(cifar_archive(folder, tmp_path / "cifar-100-python.tar.gz"))
+    assert archived.names == expected.names
+    assert np.array_equal(np.stack(archived.images), np.stack(expected.images))  # type: ignore[arg-type]
+    assert load(tmp_path / "keras").names == expected.names
+
+
+class Attack:
+    def __init__(self, function: Any, *arguments: object) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("file", ["meta", "train"])
+def test_pickle_that_runs_a_program_is_refused(tmp_path: Path, file: str, protocol: int) -> None:
+    trap = tmp_path / "trap"
+    content = pickle.dumps({"data": Attack(os.mkdir, str(trap))}, protocol=protocol)
+    with pytest.raises(DataError, match=rf"{file}' is not a CIFAR-100 file: it asks for '(posix|nt)\.mkdir'"):
+        load_cifar(cifar_folder(tmp_path / "c", **{file: content}))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("content", [
+    b"cbuiltins\neval\n(S'1'\ntR.",
+    b"c__builtin__\ngetattr\n(S'1'\ntR.",
+    b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
+    b"cnumpy\nload\n(S'x'\ntR.",
+])  # fmt: skip
+def test_pickle_may_name_nothing_but_arrays(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(DataError, match="it asks for "):
+        load_cifar(cifar_folder(tmp_path, meta=content))
+
+
+BATCH = cifar_batch(6)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"train": b""}, r"train' is not a CIFAR-100 file, or damaged \(EOFError\)"),
+    ({"train": pickle.dumps(BATCH, protocol=2)[:5000]}, "or damaged"),
+    ({"train": [1, 2]}, "it holds no dictionary"),
+    ({"train": {"fine_labels": [0]}}, "'data' is no array of bytes"),
+    ({"train": BATCH | {"fine_labels": None}}, "'fine_labels' does not fit its 6 images"),
+    ({"train": BATCH | {"data": np.zeros((6, 3072), np.float32)}}, "'data' is no array of bytes"),
+    ({"train": BATCH | {"data": np.zeros((6, 1024), np.uint8)}}, "'data' is no array of bytes"),
+    ({"test": BATCH | {"fine_labels": [0] * 5}}, "'fine_labels' does not fit its 6 images"),
+    ({"test": BATCH | {"fine_labels": [0] * 5 + [3]}}, "'fine_labels' are not all from 0 to 2"),
+    ({"meta": {"label_names": CIFAR_CLASSES}}, "it has no list 'fine_label_names'"),
+])  # fmt: skip
+def test_files_that_are_not_cifar_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        load_cifar(cifar_folder(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_archives_that_are_not_cifar_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.tar.gz").write_bytes(b"not an archive")
+    with pytest.raises(DataError, match="is not the CIFAR-100 archive, or damaged"):
+        load(tmp_path / "text.tar.gz")
+    folder = cifar_folder(tmp_path / "c")
+    whole = cifar_archive(folder, tmp_path / "whole.tgz").read_bytes()
+    (tmp_path / "cut.tgz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cut\.tgz' is not the CIFAR-100 archive, or damaged"):
+        load(tmp_path / "cut.tgz")
+    (folder / "test").unlink()
+    with pytest.raises(DataError, match="is not CIFAR-100: it has no file 'test'"):
+        load(cifar_archive(folder, tmp_path / "less.tgz"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.test_cifar import official
 from support.data_sets import put
+from support.known_data import cifar_folder
 from tl.data.images import read
 from tl.data.load import load
 from tl.errors import DataError, ImageError, UsageError
@@ -22,7 +22,7 @@ def test_each_kind_of_source_is_recognised(tmp_path: Path) -> None:
     assert load(tmp_path / "photos").names == ("cat/a.jpg", "dog/b.jpg")
     assert load(str(tmp_path / "photos") + "/").name == "photos"
     assert load(tmp_path / "photos.csv").names == ("photos/cat/a.jpg", "photos/dog/b.jpg")
-    assert load(official(tmp_path / "cifar")).name == "cifar100"
+    assert load(cifar_folder(tmp_path / "cifar")).name == "cifar100"
 
 
 def test_a_path_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from data.test_known import photos_zip, serve, site  # noqa: F401 - a fixture
+from support.known_data import photos_zip, serve
+from support.known_data import site as site
 from support.session import Tl
 from tl.data.load import load
 from tl.errors import DataError, DownloadError, UsageError
-from tl.workflows.data_get import get, listed
+from tl.workflows.data_get import get, list_known
 
 
 @pytest.fixture
@@ -22,12 +23,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_data_set_is_fetched_once_and_copied(
     home: Path,
-    site: tuple[Path, str],  # noqa: F811
+    site: tuple[Path, str],
     monkeypatch: pytest.MonkeyPatch,
 ):
     served = photos_zip(site[0] / "photos.zip")
     serve(monkeypatch, "dogs-vs-cats", served, site[1])
-    assert [one.path for one in listed()] == [None, None]
+    assert [one.path for one in list_known()] == [None, None]
     got = get("dogs-vs-cats")
     assert got.path == home / "cache" / "datasets" / "dogs-vs-cats"
     assert got.checksum.startswith("sha256:")
@@ -35,14 +36,14 @@ def test_a_data_set_is_fetched_once_and_copied(
     copied = get("dogs-vs-cats", out=home / "mine", offline=True)
     assert copied.path == home / "mine" / "dogs-vs-cats"
     assert load(copied.path).class_names == ("Cat", "Dog")
-    assert [one.path is not None for one in listed()] == [False, True]
+    assert [one.path is not None for one in list_known()] == [False, True]
     with pytest.raises(UsageError, match="is there already"):
         get("dogs-vs-cats", out=home / "mine")
 
 
 def test_another_checksum_is_refused(
     home: Path,
-    site: tuple[Path, str],  # noqa: F811
+    site: tuple[Path, str],
     monkeypatch: pytest.MonkeyPatch,
 ):
     served = photos_zip(site[0] / "photos.zip")
@@ -50,7 +51,7 @@ def test_another_checksum_is_refused(
     served.write_bytes(served.read_bytes() + b"x")
     with pytest.raises(DownloadError):
         get("dogs-vs-cats")
-    assert listed()[1].path is None
+    assert list_known()[1].path is None
 
 
 def test_names_and_offline(home: Path):

@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,15 +13,18 @@ from tl.progress import Progress
 from tl.text import count
 from tl.workflows.data_check import CheckOptions
 from tl.workflows.data_check import check as check_data
+from tl.workflows.data_convert import ConvertOptions
+from tl.workflows.data_convert import convert as convert_data
 from tl.workflows.data_fix import FixOptions, FixResult
 from tl.workflows.data_fix import fix as fix_data
+from tl.workflows.data_get import GetOptions, list_known
+from tl.workflows.data_get import get as get_data
 from tl.workflows.data_split import SplitOptions, SplitResult
 from tl.workflows.data_split import split as split_data
 from tl.workflows.data_stats import StatsOptions
 from tl.workflows.data_stats import stats as data_stats
 
 _EXAMPLES = 3
-_FORMS = ("folders", "csv", "tfrecord", "cifar100")
 
 
 @click.group("data")
@@ -180,24 +182,20 @@ def _warn_left_out(left_out: Mapping[str, str], progress: Progress) -> None:
 
 @command.command("get")
 @click.argument("name", required=False)
-@click.option("--out", default=None, type=click.Path(file_okay=False, path_type=Path), help="Put a copy in there.")
-@click.option("--offline", is_flag=True, help="Never touch the network.")
+@workflow_options(GetOptions)
 @json_option
 @quiet_option
-def get(name: str | None, out: Path | None, offline: bool, as_json: bool, quiet: bool) -> None:
+def get(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Download the data set NAME, check it, and show where it is.
 
     Without NAME, list the known data sets. Nothing is downloaded twice.
     """
-    from tl.workflows.data_get import get as fetch
-    from tl.workflows.data_get import listed
-
     progress = _progress(as_json, quiet)
-    told = [fetch(name, out=out, offline=offline, progress=progress)] if name else listed()
+    known = [get_data(name, options=GetOptions(**options), progress=progress)] if name else list_known()
     if as_json:
-        click.echo(dumped([one.as_dict() for one in told] if name is None else told[0].as_dict()))
+        click.echo(dumped(known[0].as_dict() if name else [one.as_dict() for one in known]))
         return
-    for one in told:
+    for one in known:
         progress.log("data set", f"{one.name}: {one.path or f'not here; {one.size} from {one.host}'}")
         if name:
             progress.log("checksum", one.checksum)
@@ -205,11 +203,7 @@ def get(name: str | None, out: Path | None, offline: bool, as_json: bool, quiet:
 
 @command.command("convert")
 @data_argument
-@click.option("--to", required=True, type=click.Choice(_FORMS), help="Form to write.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder, or table (.csv).")
-@click.option("--link", is_flag=True, help="Folders: hard links to the originals, where the disk allows.")
-@click.option("--download", is_flag=True, help="Fetch DATA if it is a known name and not here.")
-@click.option("--offline", is_flag=True, help="Never touch the network.")
+@workflow_options(ConvertOptions)
 @json_option
 @quiet_option
 def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
@@ -219,16 +213,13 @@ def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     folders    class folders, below train, validation and test if there is a split
     csv        a table of path,label,split that names the files where they are
     tfrecord   tf.train.Example records, in files of 128 MB by part
-    cifar100   train, test and meta of CIFAR-100, 32 × 32 pixels
     """
-    from tl.data.write import convert as write
-
     progress = _progress(as_json, quiet)
-    made = write(data, progress=progress, **options)
+    result = convert_data(data, options=ConvertOptions(**options), progress=progress)
     if as_json:
-        click.echo(dumped(made.as_dict()))
+        click.echo(dumped(result.as_dict()))
         return
-    parts = ", ".join(f"{count:,} {part}".rstrip() for part, count in made.parts.items())
-    progress.log("images", f"{parts} in {made.classes:,} classes")
-    _warn_left_out(made.left_out, progress)
-    progress.log(options["to"], str(made.out))
+    parts = ", ".join(f"{number:,} {part}".rstrip() for part, number in result.parts.items())
+    progress.log("images", f"{parts} in {count(result.classes, 'class')}")
+    _warn_left_out(result.left_out, progress)
+    progress.log(options["to"], str(result.out))

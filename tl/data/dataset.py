@@ -52,6 +52,11 @@ class Dataset:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def samples(self) -> list[Sample]:
+        """The samples that the data set was assembled from."""
+        labels = [self.class_names[label] if label >= 0 else None for label in self.labels.tolist()]
+        return [Sample(*row) for row in zip(self.images, self.names, labels, self.parts, strict=True)]
+
     def without(self, dropped: Mapping[int, str]) -> "Dataset":
         """The same without the images at these indices, each of them among `skipped` with the reason given.
 

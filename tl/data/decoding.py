@@ -184,7 +184,7 @@ def opened(content: bytes) -> "Image.Image":
 
     kind = format_of(content)
     if kind == "HEIF":
-        from pillow_heif import register_heif_opener
+        from pi_heif import register_heif_opener
 
         register_heif_opener()
     return Image.open(BytesIO(content), formats=(kind,) if kind in ("HEIF", "AVIF") else _COMMON)

@@ -1,29 +1,38 @@
-"""A data set that `tl` knows by name becomes a path on this machine, fetched on request."""
+"""Data sets that are known by name: find them on this machine, download them, and read CIFAR-100.
 
+CIFAR-100 is read in its official Python layout: pickles `train`, `test` and `meta` in a folder, or in
+cifar-100-python.tar.gz (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html). What was downloaded is checked
+against its published sha256; a folder of pickles may come from anywhere, so that only arrays and plain values are read.
+"""
+
+import io
 import os
+import pickle
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from tl.data.cifar import is_cifar
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.data.dataset import Dataset, Sample, assemble
 from tl.download import download
-from tl.errors import DataError, StorageError
+from tl.errors import DataError
+from tl.files import atomic_write, locked
 from tl.progress import Progress
 from tl.settings import settings
 
-if TYPE_CHECKING:
-    from zipfile import ZipFile, ZipInfo
-
-_PHOTO = re.compile(r"PetImages/(Cat|Dog)/\d{1,9}\.jpg")
-_MAX_PHOTO, _MAX_PHOTOS, _MAX_TOTAL = 50 << 20, 100_000, 4 << 30
+_PHOTO = re.compile(r"PetImages/(Cat|Dog)/\d+\.jpg")
+_FILES = ("meta", "train", "test")
+_SIDE = 32
 
 
 @dataclass(frozen=True)
 class Known:
-    """A published data set: where it is looked for, where it is fetched from, how large the download is."""
+    """A published data set: where to look for it, where to download it, its size, and what to do by hand."""
 
     name: str
     url: str
@@ -31,30 +40,30 @@ class Known:
     size: str
     by_hand: str
     find: Callable[[Path], list[Path]]
-    unpack: Callable[[Path, Path, Progress], Path]
+    unpack: Callable[[Path, Progress], Path]
 
 
 def resolve(
     name: str, *, download_it: bool, offline: bool, cache_dir: Path | None, progress: Progress | None = None
 ) -> Path:
-    """Where the known data set `name` lies on this machine, after fetching it where `download_it`.
+    """Find the known data set `name` on this machine, or download it where `download_it`.
 
-    Raises DataError when it is not here and may not be fetched, DownloadError when it cannot be.
+    Raises DataError when it is not here and may not be downloaded, DownloadError when it cannot be.
     """
     known = KNOWN[name]
     folder = (cache_dir or settings().cache_dir) / "datasets"
     candidates = known.find(folder)
-    found = next((path for path in candidates if os.path.exists(path)), None)
-    if found is not None:
-        return found
+    present = next((path for path in candidates if os.path.exists(path)), None)
+    if present is not None:
+        return present
     if not download_it or offline:
-        looked = ", ".join(str(path) for path in candidates) or str(folder)
+        places = ", ".join(str(path) for path in candidates) or str(folder)
         way = "it cannot be fetched offline" if offline else f"add --download to fetch it ({known.size})"
-        raise DataError(f"data set {name!r} is not on this machine (looked for {looked}): {way}, or {known.by_hand}")
+        raise DataError(f"data set {name!r} is not on this machine (looked for {places}): {way}, or {known.by_hand}")
     progress = progress or Progress()
     archive = folder / known.url.rpartition("/")[2]
     download(known.url, archive, checksum=known.checksum, offline=offline, progress=progress, what=name)
-    return known.unpack(archive, folder, progress)
+    return known.unpack(archive, progress)
 
 
 def _find_cifar(folder: Path) -> list[Path]:
@@ -65,69 +74,153 @@ def _find_cifar(folder: Path) -> list[Path]:
     return [folder / "cifar-100-python", folder / archive, *(found or [keras / "cifar-100-python"])]
 
 
-def _keep_archive(archive: Path, folder: Path, progress: Progress) -> Path:  # noqa: ARG001 - as `unpack` asks for
-    return archive
-
-
 def _find_photos(folder: Path) -> list[Path]:
     return [folder / "dogs-vs-cats"]
 
 
-def _unpack_photos(archive: Path, folder: Path, progress: Progress) -> Path:
-    from filelock import FileLock
-
-    target = folder / "dogs-vs-cats"
-    try:
-        with FileLock(folder / "dogs-vs-cats.lock"):
-            if not target.is_dir():
-                extract_photos(archive, target, progress)
-            archive.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"dogs-vs-cats cannot be written to {target}: {(error.strerror or '').lower()}") from None
+def _unpack_photos(archive: Path, progress: Progress) -> Path:
+    target = archive.with_name("dogs-vs-cats")
+    with locked(archive.with_name("dogs-vs-cats.lock")):
+        if not target.is_dir():
+            extract_photos(archive, target, progress)
+        archive.unlink(missing_ok=True)
     return target
 
 
 def extract_photos(archive: Path, target: Path, progress: Progress) -> None:
-    """The photos of the cats-and-dogs archive as target/Cat and target/Dog, all of them or none.
+    """Extract the photos of the cats-and-dogs archive to target/Cat and target/Dog, all of them or none."""
+    from zipfile import ZipFile
 
-    Members that are not such photos are passed over: nothing is written outside of `target`. Raises DataError for a
-    damaged archive or one that unpacks to far more than the real one.
+    with atomic_write(target, hint="free some space, or set TL_CACHE_DIR") as scratch, ZipFile(archive) as file:
+        names = [name for name in file.namelist() if _PHOTO.fullmatch(name)]
+        with progress.task("unpack dogs-vs-cats", len(names), "photos") as task:
+            for name in names:
+                path = scratch / name.removeprefix("PetImages/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with file.open(name) as source, path.open("wb") as photo:
+                    shutil.copyfileobj(source, photo)
+                task.advance()
+
+
+def is_cifar(path: Path) -> bool:
+    """Whether a path looks like CIFAR-100: a folder with the three files, or a .tar.gz or .tgz archive."""
+    # os.path says no where a Path raises, as in a folder that may not be entered: the reader of folders says so better.
+    if os.path.isdir(path):
+        return all(os.path.isfile(path / name) for name in _FILES)
+    return os.path.isfile(path) and path.name.lower().endswith((".tar.gz", ".tgz"))
+
+
+def load_cifar(path: Path, *, name: str = "cifar100") -> Dataset:
+    """Load a CIFAR-100 folder or archive as arrays [32, 32, 3] with the fine labels and its train and test parts.
+
+    Raises DataError for anything that is not CIFAR-100.
     """
-    from zipfile import BadZipFile, ZipFile
-    from zlib import error as ZlibError
+    contents = dict(_from_folder(path) if path.is_dir() else _from_archive(path))
+    missing = [file for file in _FILES if file not in contents]
+    if missing:
+        raise DataError(f"{str(path)!r} is not CIFAR-100: it has no file {missing[0]!r}")
+    class_names = _class_names(_unpickle(contents.pop("meta"), path / "meta"), path / "meta")
+    samples = []
+    for part in ("train", "test"):
+        pixels, labels = _batch(_unpickle(contents.pop(part), path / part), path / part, len(class_names))
+        samples += [
+            Sample(image, f"{part}/{index:05d}", class_names[label], part)
+            for index, (image, label) in enumerate(zip(pixels, labels, strict=True))
+        ]
+    return assemble(samples, source=f"CIFAR-100 in {str(path)!r}", name=name, root=None)
 
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+
+def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for name in _FILES:
+        try:
+            yield name, (folder / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{str(folder / name)!r} cannot be read: {(error.strerror or '').lower()}") from None
+
+
+def _from_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
+    import tarfile
+    import zlib
+
     try:
-        with ZipFile(archive) as photos:
-            members = _photos(photos, archive)
-            with progress.task("unpack dogs-vs-cats", len(members), "photos") as task:
-                for member in members:
-                    _write_photo(photos, member, part)
-                    task.advance()
-    except (BadZipFile, ZlibError, EOFError, NotImplementedError) as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise DataError(f"archive {str(archive)!r} is damaged ({error}): delete it and fetch it again") from None
-    os.replace(part, target)
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                folder, _, name = member.name.removeprefix("./").rpartition("/")
+                file = tar.extractfile(member) if member.isreg() and name in _FILES else None
+                if file is not None and folder in ("", "cifar-100-python"):
+                    yield name, file.read()
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(f"{str(archive)!r} is not the CIFAR-100 archive, or damaged: {error}") from None
+    except OSError as error:
+        raise DataError(f"{str(archive)!r} cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
-def _photos(photos: "ZipFile", archive: Path) -> list["ZipInfo"]:
-    encrypted = 0x1
-    members = [m for m in photos.infolist() if _PHOTO.fullmatch(m.filename) and not m.flag_bits & encrypted]
-    sizes = [member.file_size for member in members]
-    if not members:
-        raise DataError(f"archive {str(archive)!r} holds no photos under PetImages/Cat and PetImages/Dog")
-    if len(members) > _MAX_PHOTOS or max(sizes) > _MAX_PHOTO or sum(sizes) > _MAX_TOTAL:
-        raise DataError(f"archive {str(archive)!r} holds more than the photos of cats and dogs do")
-    return members
+def _empty_array(*_: object) -> NDArray[np.uint8]:
+    # What numpy puts first into the pickle of an array; the shape follows with the data, and is checked against them.
+    return np.ndarray((0,), dtype=np.uint8)
 
 
-def _write_photo(photos: "ZipFile", member: "ZipInfo", part: Path) -> None:
-    # The names were matched in full, so that they cannot lead anywhere else; a link would arrive as the file it says.
-    _, kind, name = member.filename.split("/")
-    (part / kind).mkdir(parents=True, exist_ok=True)
-    with photos.open(member) as source, open(part / kind / name, "wb") as file:
-        shutil.copyfileobj(source, file)
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"unknown encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads numbers, strings, lists, dictionaries and arrays; a pickle can otherwise run any program."""
+
+    def __init__(self, content: bytes, file: Path) -> None:
+        super().__init__(io.BytesIO(content), encoding="latin1")  # the official files come from Python 2
+        self.file = file
+
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        if (module, name) not in _ALLOWED:
+            raise _not_cifar(self.file, f"it asks for {f'{module}.{name}'[:80]!r}")
+        return _ALLOWED[module, name]
+
+
+def _unpickle(content: bytes, file: Path) -> dict[str, Any]:
+    try:
+        values = _Unpickler(content, file).load()
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged pickle raises whatever its bytes happen to mean
+        raise DataError(f"{str(file)!r} is not a CIFAR-100 file, or damaged ({type(error).__name__})") from None
+    if not isinstance(values, dict):
+        raise _not_cifar(file, "it holds no dictionary")
+    return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in values.items()}
+
+
+def _class_names(meta: dict[str, Any], file: Path) -> list[str]:
+    names = meta.get("fine_label_names")
+    if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
+        raise _not_cifar(file, "it has no list 'fine_label_names'")
+    return [name.decode("latin1") if isinstance(name, bytes) else name for name in names]
+
+
+def _batch(values: dict[str, Any], file: Path, classes: int) -> tuple[NDArray[np.uint8], list[int]]:
+    data, labels = values.get("data"), values.get("fine_labels")
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * _SIDE**2:
+        raise _not_cifar(file, "'data' is no array of bytes [images, 3072]")
+    if not isinstance(labels, list) or len(labels) != len(data):
+        raise _not_cifar(file, f"'fine_labels' does not fit its {len(data)} images")
+    if not all(type(label) is int and 0 <= label < classes for label in labels):
+        raise _not_cifar(file, f"'fine_labels' are not all from 0 to {classes - 1}")
+    planes = data.reshape(len(data), 3, _SIDE, _SIDE)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
+
+
+def _not_cifar(file: Path, reason: str) -> DataError:
+    return DataError(f"{str(file)!r} is not a CIFAR-100 file: {reason}")
 
 
 KNOWN = {
@@ -140,7 +233,7 @@ KNOWN = {
             size="169 MB",
             by_hand="give the path of the folder cifar-100-python or of cifar-100-python.tar.gz",
             find=_find_cifar,
-            unpack=_keep_archive,
+            unpack=lambda archive, _: archive,
         ),
         Known(
             name="dogs-vs-cats",

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from tl.data.cifar import is_cifar, load_cifar
 from tl.data.dataset import Dataset, Skipped
 from tl.data.folders import load_folder
-from tl.data.known import KNOWN, resolve
+from tl.data.known import KNOWN, is_cifar, load_cifar, resolve
 from tl.data.tables import DELIMITERS, load_rows, load_table
 from tl.data.tfrecord import is_tfrecord, load_tfrecord
 from tl.errors import DataError, UsageError

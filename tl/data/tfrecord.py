@@ -1,154 +1,34 @@
-"""TFRecord files of images become a data set, whose images are unpacked once into files of the cache.
+"""Read and write TFRecord files of images, through TensorFlow.
 
 Of each example are read image/encoded (or image), image/class/text (or image/class/label, or label) and
-image/filename. Images stay as bytes on the disk, so that memory does not grow with them, and no name that a record
-gives is ever a file's name.
-
-A record is its length, a masked CRC-32C of that, the bytes, and a masked CRC-32C of those; the bytes are a protobuf
-message, tf.train.Example. Source: https://www.tensorflow.org/tutorials/load_data/tfrecord.
+image/filename. Images are unpacked once into files of the cache, so that memory does not grow with them; no name that
+a record gives is ever a file's name.
 """
 
 import hashlib
 import json
 import os
 import re
-import shutil
-import struct
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, part_of, short_name
-from tl.data.images import MAX_BYTES
-from tl.errors import DataError, StorageError
+from tl.data.decoding import format_of
+from tl.data.images import encode_png, read
+from tl.errors import DataError, ImageError, StorageError
+from tl.files import atomic_write, locked, remove
 from tl.progress import Progress
 from tl.settings import settings
 
 Values = Mapping[str, bytes | int]
 """One value a feature: bytes, or a whole number of 64 bits."""
 
-_LENGTH, _CRC = struct.Struct("<Q"), struct.Struct("<I")
-_MAX_RECORD = MAX_BYTES + (1 << 20)  # the largest image that is read, and what is said of it
-
-
-def write_record(file: BinaryIO, values: Values) -> int:
-    """Write one example to a file; returns the bytes it takes there."""
-    example = _example_class()()
-    for name, value in values.items():
-        feature = example.features.feature[name]
-        if isinstance(value, bytes):
-            feature.bytes_list.value.append(value)
-        else:
-            feature.int64_list.value.append(value)
-    content = example.SerializeToString(deterministic=True)
-    length = _LENGTH.pack(len(content))
-    file.write(length + _CRC.pack(_masked_crc(length)))
-    file.write(content)
-    file.write(_CRC.pack(_masked_crc(content)))
-    return len(content) + len(length) + 2 * _CRC.size
-
-
-def read_records(path: Path) -> Iterator[dict[str, bytes | int]]:
-    """The examples of a TFRecord file, of each feature the first value; numbers of other kinds are passed over.
-
-    Raises DataError for a file that is damaged or no TFRecord, before anything is believed that its checksums deny.
-    """
-    try:
-        with path.open("rb") as file:
-            left = os.fstat(file.fileno()).st_size
-            for number in range(1 << 40):
-                if not left:
-                    return
-                content = _content(file, left, path, number)
-                left -= len(content) + _LENGTH.size + 2 * _CRC.size
-                yield _values(content, path, number)
-    except OSError as error:
-        raise DataError(f"TFRecord {str(path)!r} cannot be read: {(error.strerror or '').lower()}") from None
-
-
-def _content(file: BinaryIO, left: int, path: Path, number: int) -> bytes:
-    head = file.read(_LENGTH.size + _CRC.size)
-    if number == 0 and head.startswith(b"\x1f\x8b"):
-        raise DataError(f"TFRecord {str(path)!r} is compressed: unpack it with gunzip first")
-    if len(head) < _LENGTH.size + _CRC.size:
-        raise _damaged(path, number, "truncated")
-    if _CRC.unpack_from(head, _LENGTH.size)[0] != _masked_crc(head[: _LENGTH.size]):
-        raise _damaged(path, number, "wrong checksum of its length")
-    length = _LENGTH.unpack_from(head)[0]
-    if length > _MAX_RECORD:
-        raise _damaged(path, number, f"{length:,} bytes long, {_MAX_RECORD:,} are read")
-    if length + len(head) + _CRC.size > left:
-        raise _damaged(path, number, "truncated")
-    content, checksum = file.read(length), file.read(_CRC.size)
-    if len(content) < length or len(checksum) < _CRC.size:
-        raise _damaged(path, number, "truncated")
-    if _CRC.unpack(checksum)[0] != _masked_crc(content):
-        raise _damaged(path, number, "wrong checksum")
-    return content
-
-
-def _values(content: bytes, path: Path, number: int) -> dict[str, bytes | int]:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        example = _example_class().FromString(content)
-    except DecodeError:
-        raise _damaged(path, number, "no tf.train.Example") from None
-    found: dict[str, bytes | int] = {}
-    for name, feature in example.features.feature.items():
-        values = feature.bytes_list.value or feature.int64_list.value
-        if values:
-            found[name] = values[0]
-    return found
-
-
-def _damaged(path: Path, number: int, why: str) -> DataError:
-    return DataError(f"TFRecord {str(path)!r}, record {number + 1}: {why}; write the file again, or leave it out")
-
-
-def _masked_crc(content: bytes) -> int:
-    import google_crc32c
-
-    crc = int(google_crc32c.value(content))
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-@lru_cache(maxsize=1)
-def _example_class() -> Any:
-    """tf.train.Example as protobuf knows it, from a description in a pool of its own: TensorFlow has the same name."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
-
-    one, many = 1, 3
-    number, message, raw = 3, 11, 12
-    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
-
-    def add(name: str, *fields: tuple[str, int, int, int, str]) -> Any:
-        made = file.message_type.add(name=name)
-        for field, at, label, kind, of in fields:
-            made.field.add(name=field, number=at, label=label, type=kind, type_name=f".tensorflow.{of}" if of else None)
-        return made
-
-    add("BytesList", ("value", 1, many, raw, ""))
-    add("Int64List", ("value", 1, many, number, ""))
-    lists = ("bytes_list", 1, one, message, "BytesList"), ("int64_list", 3, one, message, "Int64List")
-    feature = add("Feature", *lists)
-    feature.oneof_decl.add(name="kind")
-    for field in feature.field:
-        field.oneof_index = 0
-    features = add("Features", ("feature", 1, many, message, "Features.FeatureEntry"))
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    entry.field.add(name="key", number=1, label=one, type=9)
-    entry.field.add(name="value", number=2, label=one, type=message, type_name=".tensorflow.Feature")
-    add("Example", ("features", 1, one, message, "Features"))
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
-
-
 _NAME = re.compile(r".*\.tfrecords?(-\d{5}-of-\d{5})?", re.IGNORECASE | re.DOTALL)
 _LAYOUT = 1  # raised when the same records come to be unpacked otherwise
+_SHARD = 128 << 20  # bytes of images in a file: enough to read in one go, few enough to spread over machines
 
 
 def is_tfrecord(path: Path) -> bool:
@@ -163,7 +43,7 @@ def is_tfrecord(path: Path) -> bool:
 
 
 def load_tfrecord(path: Path, *, labelled: bool, cache_dir: Path | None, progress: Progress) -> Dataset:
-    """The images of a TFRecord file or of those in a folder; train-….tfrecord is the part "train", and so on.
+    """Load a TFRecord file or those in a folder; train-….tfrecord is the part "train", and so on.
 
     Raises DataError for damaged files or records without images, StorageError where they cannot be unpacked.
     """
@@ -178,6 +58,113 @@ def load_tfrecord(path: Path, *, labelled: bool, cache_dir: Path | None, progres
         skipped=skipped,
         labelled=labelled,
     )
+
+
+def read_records(path: Path) -> Iterator[dict[str, bytes | int]]:
+    """Read the examples of a TFRecord file, of each feature its first value; floating-point features are left out.
+
+    Raises DataError for a damaged file; one that is cut in the 12 bytes before a record just ends there, as TensorFlow
+    reads it.
+    """
+    tf = _tensorflow()
+    number = 0
+    try:
+        with path.open("rb") as file:
+            compression = "GZIP" if file.read(2) == b"\x1f\x8b" else ""
+        for content in tf.data.TFRecordDataset(os.fsencode(path), compression).as_numpy_iterator():
+            number += 1
+            yield _values(content)
+    except (tf.errors.OpError, _decode_error()) as error:
+        reason = "truncated or damaged" if isinstance(error, tf.errors.OpError) else "no tf.train.Example"
+        at = number + 1 if isinstance(error, tf.errors.OpError) else number
+        raise DataError(
+            f"TFRecord {str(path)!r}, record {at}: {reason}; write the file again, or leave it out"
+        ) from None
+    except OSError as error:
+        raise DataError(f"TFRecord {str(path)!r} cannot be read: {(error.strerror or '').lower()}") from None
+
+
+def write_records(path: Path, rows: Iterable[Values], most: int | None = None) -> None:
+    """Write examples to a TFRecord file, as many as make up `most` bytes; the others stay in `rows`."""
+    tf = _tensorflow()
+    written = 0
+    with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+        for values in rows:
+            content = _example(values).SerializeToString(deterministic=True)
+            writer.write(content)
+            written += len(content)
+            if most is not None and written >= most:
+                return
+
+
+def write_tfrecord(
+    folder: Path, samples: Sequence[Sample], class_names: Sequence[str], advance: Callable[[], None]
+) -> dict[str, str]:
+    """Write a new folder of TFRecord files by part, and labels.txt; returns why each of the others was left out."""
+    folder.mkdir()
+    lines = [" ".join(name.splitlines()) + "\n" for name in class_names]
+    (folder / "labels.txt").write_text("".join(lines), encoding="utf-8")
+    left_out: dict[str, str] = {}
+    first = "train" if any(sample.part for sample in samples) else "data"
+    for part in (first, "validation", "test"):
+        rows = _rows([one for one in samples if (one.part or first) == part], class_names, left_out, advance)
+        shards: list[Path] = []
+        for row in rows:
+            shards.append(folder / f"{part}.{len(shards)}")
+            write_records(shards[-1], chain([row], rows), _SHARD)
+        for number, shard in enumerate(shards):
+            shard.rename(folder / f"{part}-{number:05d}-of-{len(shards):05d}.tfrecord")
+    return left_out
+
+
+def _rows(
+    samples: Sequence[Sample], class_names: Sequence[str], left_out: dict[str, str], advance: Callable[[], None]
+) -> Iterator[Values]:
+    for sample in samples:
+        advance()
+        try:
+            content = read(sample.image)
+        except ImageError as error:
+            left_out[sample.name] = str(error)
+            continue
+        encoded = content if isinstance(content, bytes) else encode_png(content)
+        yield {
+            "image/class/label": class_names.index(sample.label) if sample.label else -1,
+            "image/class/text": (sample.label or "").encode(),
+            "image/encoded": encoded,
+            "image/filename": sample.name.encode(),
+            "image/format": format_of(encoded).lower().encode(),
+        }
+
+
+def _tensorflow() -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    return tf
+
+
+def _decode_error() -> type[Exception]:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    return DecodeError  # type: ignore[no-any-return]
+
+
+def _example(values: Values) -> Any:
+    train = _tensorflow().train
+
+    def feature(value: bytes | int) -> Any:
+        if isinstance(value, bytes):
+            return train.Feature(bytes_list=train.BytesList(value=[value]))
+        return train.Feature(int64_list=train.Int64List(value=[value]))
+
+    return train.Example(features=train.Features(feature={name: feature(value) for name, value in values.items()}))
+
+
+def _values(content: bytes) -> dict[str, bytes | int]:
+    example = _tensorflow().train.Example.FromString(content)
+    lists = {name: one.bytes_list.value or one.int64_list.value for name, one in example.features.feature.items()}
+    return {name: values[0] for name, values in lists.items() if values}
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -197,70 +184,70 @@ def _key(shards: list[Path]) -> str:
 
 
 def _unpacked(shards: list[Path], folder: Path, progress: Progress) -> tuple[list[Sample], list[Skipped]]:
-    from filelock import FileLock
-
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(folder.name + ".lock")):
+        with locked(folder.with_name(folder.name + ".lock")):
             if not (folder / "index.json").is_file():
                 _unpack(shards, folder, progress)
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {(error.strerror or '').lower()}; set TL_CACHE_DIR") from None
     samples = [Sample(folder / file, name, label, part) for file, name, label, part in index["images"]]
-    return samples, [Skipped(name, why) for name, why in index["skipped"]]
+    return samples, [Skipped(name, reason) for name, reason in index["skipped"]]
 
 
 def _unpack(shards: list[Path], folder: Path, progress: Progress) -> None:
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.mkdir()
-    try:
-        index: dict[str, list[Any]] = {"images": [], "skipped": []}
-        names: set[str] = set()
-        with progress.task("unpack", None, "photos") as task:
-            for number, (shard, values) in enumerate(_examples(shards)):
-                _keep(part, number, shard, values, names, index)
+    remove(folder)
+    with (
+        atomic_write(folder, hint="free some space, or set TL_CACHE_DIR") as scratch,
+        progress.task("unpack", None, "photos") as task,
+    ):
+        scratch.mkdir()
+        index = _Index(scratch)
+        for shard in shards:
+            for values in read_records(shard):
+                index.add(shard, values)
                 task.advance()
-        (part / "index.json").write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        index.write()
 
 
-def _examples(shards: list[Path]) -> Iterator[tuple[Path, dict[str, bytes | int]]]:
-    for shard in shards:
-        for values in read_records(shard):
-            yield shard, values
+@dataclass
+class _Index:
+    """The images of records as files of a folder, and what index.json says of them."""
+
+    folder: Path
+    images: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+
+    def add(self, shard: Path, values: Values) -> None:
+        """Keep the image of one record."""
+        number = len(self.names)
+        name = _text(values.get("image/filename"))[:400]
+        if not name or name in self.names:
+            name = f"{clean(shard.name)}/{number:06d}"
+        self.names.add(name)
+        content = values.get("image/encoded", values.get("image"))
+        if not isinstance(content, bytes):
+            self.skipped.append((name, "the record has no image/encoded"))
+            return
+        file = f"{number // 1000:04d}/{number:07d}"
+        (self.folder / file).parent.mkdir(exist_ok=True)
+        (self.folder / file).write_bytes(content)
+        self.images.append((file, name, _label(values), part_of(re.split(r"[-.]", shard.name)[0])))
+
+    def write(self) -> None:
+        """Write index.json."""
+        content = json.dumps({"images": self.images, "skipped": self.skipped}, ensure_ascii=False)
+        (self.folder / "index.json").write_text(content, encoding="utf-8")
 
 
-def _keep(
-    folder: Path,
-    number: int,
-    shard: Path,
-    values: dict[str, bytes | int],
-    names: set[str],
-    index: dict[str, list[Any]],
-) -> None:
-    given = values.get("image/filename", b"")
-    name = clean(given.decode("utf-8", "replace"))[:400] if isinstance(given, bytes) else ""
-    if not name or name in names:
-        name = f"{clean(shard.name)}/{number:06d}"
-    names.add(name)
-    content = values.get("image/encoded", values.get("image"))
-    if not isinstance(content, bytes):
-        index["skipped"].append((name, "the record has no image/encoded"))
-        return
-    file = f"{number // 1000:04d}/{number:07d}"
-    (folder / file).parent.mkdir(exist_ok=True)
-    (folder / file).write_bytes(content)
-    index["images"].append((file, name, _label(values), part_of(re.split(r"[-.]", shard.name)[0])))
+def _text(value: bytes | int | None) -> str:
+    return clean(value.decode("utf-8", "replace")) if isinstance(value, bytes) else ""
 
 
-def _label(values: dict[str, bytes | int]) -> str | None:
-    text = values.get("image/class/text")
-    if isinstance(text, bytes) and text:
-        return clean(text.decode("utf-8", "replace"))
+def _label(values: Values) -> str | None:
+    if text := _text(values.get("image/class/text")):
+        return text
     number = values.get("image/class/label", values.get("label"))
     return str(number) if isinstance(number, int) and number >= 0 else None

@@ -12,7 +12,6 @@ from tl.data.dataset import Dataset, Sample
 from tl.data.decoding import SUFFIXES
 from tl.data.image_stats import ImageStats
 from tl.data.near_duplicates import Copy, copies, groups
-from tl.data.write import samples_of
 from tl.doctor.files import file_findings, same_class
 from tl.doctor.labels import Suspect, suspect_labels
 from tl.errors import DataError
@@ -123,7 +122,7 @@ class _Planner:
 
     def __init__(self, dataset: Dataset, stats: ImageStats, kinds: Collection[str]) -> None:
         self.dataset, self.stats, self.kinds = dataset, stats, kinds
-        self.steps = [Step(sample, True, label=sample.label) for sample in samples_of(dataset)]
+        self.steps = [Step(sample, True, label=sample.label) for sample in dataset.samples()]
         self.suspects: dict[int, Suspect] = {}
         self.notes: list[str] = []
         self.merged = _merged_names(dataset) if self.fixes("class-names") else {}

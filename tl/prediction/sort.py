@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tl.data.write import safe
+from tl.data.write import safe_name
 from tl.errors import StorageError, UsageError
 from tl.prediction.predictor import Prediction
 
@@ -110,10 +110,10 @@ def folders(classes: Sequence[str]) -> dict[str, str]:
     taken = {UNKNOWN, ERRORS}
     made: dict[str, str] = {}
     # Those that can keep their names come first, so that none of them is driven out by a mended one.
-    for label in sorted(classes, key=lambda label: (safe(label) != label, label)):
-        name, number = safe(label), 2
+    for label in sorted(classes, key=lambda label: (safe_name(label) != label, label)):
+        name, number = safe_name(label), 2
         while name.casefold() in taken:
-            name, number = f"{safe(label)}-{number}", number + 1
+            name, number = f"{safe_name(label)}-{number}", number + 1
         taken.add(name.casefold())
         made[label] = name
     return made

@@ -28,7 +28,7 @@ from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, Zi
 
 from tl.data.dataset import clean
 from tl.data.images import IMAGE_SUFFIXES
-from tl.data.write import safe
+from tl.data.write import safe_name
 from tl.errors import DataError, StorageError
 from tl.service.options import ArchiveLimits
 from tl.text import size as size_text
@@ -135,7 +135,7 @@ class _Unpacker:
         self._names.add(parts)
         if len(parts) > _MAX_DEPTH:
             raise DataError(f"the archive has {len(parts)} nested folders, more than {_MAX_DEPTH}: use fewer levels")
-        safe_parts = tuple(safe(part) for part in parts)
+        safe_parts = tuple(safe_name(part) for part in parts)
         for depth in range(1, len(parts)):
             self._check_folder(safe_parts[:depth], parts[:depth])
         path, number = safe_parts, 2

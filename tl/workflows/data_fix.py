@@ -6,9 +6,19 @@ from typing import Any
 
 from tl.data.dataset import Sample
 from tl.data.load import Data, load
-from tl.data.write import check_files, check_new, fresh, inside, path_from, places, write_files, write_rows, write_table
+from tl.data.write import (
+    check_files,
+    check_new,
+    output_paths,
+    path_in_class,
+    relative_path,
+    write_files,
+    write_rows,
+    write_table,
+)
 from tl.doctor.plan import KINDS, Plan, Step, plan_fixes
 from tl.errors import UsageError
+from tl.files import atomic_write
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.workflows.data_check import measure
@@ -98,18 +108,21 @@ def _is_table(out: Path) -> bool:
 
 def _write_folder(plan: Plan, out: Path, *, link: bool, progress: Progress) -> None:
     kept = plan.kept
-    samples = [replace(_relabelled(step), name="/".join(inside(step.sample))) for step in kept]
-    paths = places(samples, {at: step.suffix for at, step in enumerate(kept) if step.suffix})
-    with fresh(out) as scratch:
+    samples = [replace(_relabelled(step), name="/".join(path_in_class(step.sample))) for step in kept]
+    paths = output_paths(samples, {at: step.suffix for at, step in enumerate(kept) if step.suffix})
+    with atomic_write(out, overwrite=False) as scratch:
         write_files(scratch, [step.sample.image for step in kept], paths, link=link, progress=progress)
         write_rows(scratch / undo_path(out).name, _undo_rows(plan, paths))
 
 
 def _write_table(plan: Plan, out: Path) -> None:
     samples = [_relabelled(step) for step in plan.kept]
-    with fresh(out) as scratch, fresh(undo_path(out)) as undo:  # no table without its list of changes
+    with (  # no table without its list of changes
+        atomic_write(out, overwrite=False) as scratch,
+        atomic_write(undo_path(out), overwrite=False) as undo,
+    ):
         write_table(scratch, out, samples)
-        write_rows(undo, _undo_rows(plan, [path_from(out, sample) for sample in samples]))
+        write_rows(undo, _undo_rows(plan, [relative_path(out, sample) for sample in samples]))
 
 
 def _relabelled(step: Step) -> Sample:

@@ -13,9 +13,10 @@ from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import Copy, copies, groups
 from tl.data.splits import SIDES, apart, groups_by
-from tl.data.write import check_files, check_new, fresh, inside, places, samples_of, write_files, write_table
+from tl.data.write import check_files, check_new, output_paths, path_in_class, write_files, write_table
 from tl.doctor.findings import html_table
 from tl.errors import DataError
+from tl.files import atomic_write
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.workflows.data_check import GROUP_BY_HELP, measure
@@ -144,15 +145,17 @@ def _assign(
 
 
 def _write(dataset: Dataset, usable: list[int], parts: list[str], options: SplitOptions, progress: Progress) -> None:
-    samples = samples_of(dataset)
+    samples = dataset.samples()
     chosen = [replace(samples[at], part=part) for at, part in zip(usable, parts, strict=True)]
-    with fresh(options.out) as scratch:
+    with atomic_write(options.out, overwrite=False) as scratch:
         if _is_table(options.out):
             write_table(scratch, options.out, chosen)
             return
-        named = [replace(one, name="/".join(inside(samples[at]))) for at, one in zip(usable, chosen, strict=True)]
+        named = [
+            replace(one, name="/".join(path_in_class(samples[at]))) for at, one in zip(usable, chosen, strict=True)
+        ]
         link = options.link and dataset.root is not None
-        write_files(scratch, [sample.image for sample in chosen], places(named), link=link, progress=progress)
+        write_files(scratch, [sample.image for sample in chosen], output_paths(named), link=link, progress=progress)
 
 
 def _count(dataset: Dataset, usable: list[int], parts: list[str]) -> dict[str, dict[str, int]]:
