@@ -24,7 +24,7 @@ from tl.engines.autotune import DEFAULT
 from tl.engines.openvino import OpenVINOEngine
 from tl.networks.backbones import backbone
 from tl.networks.weights import resolve
-from tl.prediction.output import rows_file
+from tl.prediction.output import open_rows
 from tl.prediction.predictor import Predictor
 from tl.prediction.rows import Columns
 from tl.runs.run import load_run
@@ -106,8 +106,8 @@ def ours(predictor: Predictor, photos: Path, out: Path) -> float:
     out.unlink(missing_ok=True)
     started = time.monotonic()
     columns, count = Columns(3), 0
-    items = read_inputs(str(photos), min_side=predictor.at_least)
-    with rows_file(out, "jsonl", columns, predictor.run, resume=False) as (rows, _):
+    items = read_inputs(str(photos), min_side=predictor.min_side)
+    with open_rows(out, "jsonl", columns, predictor.run, resume=False) as (rows, _):
         for prediction in predictor.in_order(items, top=3):
             rows.write(columns.record(prediction))
             count += 1

@@ -36,7 +36,6 @@ LAYERS = [
     "views",
     "workflows",
     "classifier",
-    "api",
     "service",
     "client",
     "commands",
@@ -138,7 +137,7 @@ def test_heavy_libraries_are_imported_where_they_are_used():
 
 
 LIGHT = (
-    *("api", "client", "commands.main", "workflows.export", "prediction.predictor"),
+    *("client", "commands.main", "workflows.export", "prediction.predictor"),
     *("service.decoder", "service.keys", "workflows.grid"),
 )
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_WORKFLOWS = ("search",)
 _HOMES = {
     "Evaluation": "tl.prediction.evaluation:Evaluation",
     "Classifier": "tl.classifier:Classifier",
@@ -32,15 +31,19 @@ _HOMES = {
     "bench": "tl.workflows.bench:bench",
     "compare": "tl.workflows.compare:compare",
     "evaluate": "tl.workflows.evaluate:evaluate",
+    "explain": "tl.workflows.explain:explain",
     "export": "tl.workflows.export:export",
     "finetune": "tl.workflows.finetune:finetune",
+    "grid": "tl.workflows.grid:grid",
     "keys": "tl.workflows.keys",
     "load": "tl.classifier:load",
     "model": "tl.workflows.model:model",
+    "predict": "tl.workflows.predict:predict",
     "report": "tl.workflows.report:report",
+    "search": "tl.workflows.search:search",
     "serve": "tl.workflows.serve:serve",
+    "watch": "tl.workflows.watch:watch",
     "weights": "tl.workflows.weights",
-    **{name: f"tl.api:{name}" for name in _WORKFLOWS},
     "data": "tl.data",
     "runs": "tl.runs",
     "cache": "tl.cache",

@@ -1,9 +1,11 @@
-"""A run folder becomes a classifier: its answers for images, as Python objects."""
+"""A trained run as a Python object that predicts, draws and explains images."""
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tl.data.inputs import ImageInputs, read_inputs
 from tl.errors import ImageError, UsageError
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Classifier:
-    """A trained run, ready to answer."""
+    """A trained run, ready to predict."""
 
     def __init__(self, run: Run, *, engine: str = "auto", precision: str = "auto", threads: int | None = None) -> None:
         self.run = run
@@ -23,23 +25,37 @@ class Classifier:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names, in the order of the head's outputs."""
+        """The class names, in the order of the columns of `predict_proba`."""
         return self.run.classes
 
     def predict(self, images: ImageInputs, *, top: int = 5) -> list[Prediction]:
-        """Predict the labels of one image or several, in their order.
+        """The predictions for images, in order.
 
-        Images are files, folders (all images below), patterns such as "photos/*.jpg", tables, videos, addresses, RGB
-        uint8 arrays `[height, width, 3]`, encoded images as bytes, or Pillow images (see `tl.data.inputs.read_inputs`).
-        An image that cannot be read is a prediction with an `error`. Raises DataError for a folder without images.
+        Images are files, folders (all images in and below them), patterns such as "photos/*.jpg", tables, videos,
+        addresses, RGB arrays (uint8 `[height, width, 3]`), encoded images as bytes, or Pillow images: see
+        `tl.data.inputs.read_inputs`. An image that cannot be read has a prediction with `error`. Raises DataError for a
+        folder without images.
         """
         return list(self.stream(images, top=top))
 
+    def predict_proba(self, images: ImageInputs) -> NDArray[np.float32]:
+        """The calibrated probabilities of images as for `predict`: float32 `[n, classes]`, columns as in `classes`.
+
+        Raises ImageError for an image that cannot be read.
+        """
+        return self.run.head.probabilities(self.embed(images)).astype(np.float32)
+
+    def embed(self, images: ImageInputs) -> NDArray[np.float32]:
+        """The features of images as for `predict`, the input of the head: float32 `[n, features]`.
+
+        Raises ImageError for an image that cannot be read.
+        """
+        return self._predictor.features(list(read_inputs(images, min_side=self._predictor.min_side)))
+
     def stream(self, images: ImageInputs, *, top: int = 5, every: int = 30) -> Iterator[Prediction]:
-        """Predict one image after the other, in constant memory; of a video, every `every`-th frame."""
-        if top < 1 or every < 1:
-            raise UsageError(f"top={top}, every={every}: at least 1 each")
-        inputs = read_inputs(images, every=every, min_side=self._predictor.at_least)
+        """The predictions for images as for `predict`, one by one in constant memory; of a video, every n-th frame."""
+        _check_positive(top=top, every=every)
+        inputs = read_inputs(images, every=every, min_side=self._predictor.min_side)
         return self._predictor.in_order(inputs, top=top)
 
     def grid(
@@ -53,35 +69,40 @@ class Classifier:
         seed: int = 0,
         explain: bool = False,
     ) -> "Image":
-        """The photos of a folder with their predictions: green where right, red where wrong, grey where unknown.
+        """A picture of the images of a data set: green where correct, red where wrong, grey without a true label.
 
-        Without `data`, the photos that the run held out, where it found them. `only` is "all", "right" or "wrong";
-        `sort` is "name" or "confidence" (surest first); `count` 0 means all; `explain` lays over each photo what
-        speaks for its label.
+        Without `data`, the images that the run held out. The options are those of `tl.grid`.
         """
-        from tl.workflows.grid import pick
+        from tl.workflows.grid import GridOptions
+        from tl.workflows.grid import grid as build_grid
 
-        gallery = pick(self._predictor, data, only=only, sort=sort, count=count, seed=seed, explain=explain)
-        return gallery.draw(columns=columns)
+        options = GridOptions(only=only, sort=sort, count=count, columns=columns, seed=seed, explain=explain)
+        return build_grid(data, options=options, predictor=self._predictor).image
 
     def explain(self, images: ImageInputs, *, label: str | None = None) -> "Image":
-        """Draw each image beside its Grad-CAM heatmap for the predicted class, or for the class called `label`.
+        """A picture of each image beside a heatmap of what speaks for its predicted label, or for `label` (Grad-CAM).
 
-        Images are given as for `predict`. Raises ImageError for one that cannot be read, UsageError for an unknown
-        class or too many images.
+        Images as for `predict`. Raises ImageError for one that cannot be read, UsageError for a class that the run does
+        not have and for too many images.
         """
-        from tl.workflows.explain import MOST, heatmaps, sheet
+        from tl.workflows.explain import ExplainOptions
+        from tl.workflows.explain import explain as compute_heatmaps
 
-        inputs = list(islice(read_inputs(images, min_side=self._predictor.at_least), MOST + 1))
-        found = list(heatmaps(self._predictor, inputs, label))
-        for entry in found:
-            if entry.error:
-                raise ImageError(f"{entry.name}: {entry.error}")
-        return sheet(found, f"{self.run.name}: what speaks for the label")
+        sheet = compute_heatmaps(images, options=ExplainOptions(label=label), predictor=self._predictor)
+        for heatmap in sheet.heatmaps:
+            if heatmap.error:
+                raise ImageError(f"{heatmap.name}: {heatmap.error}")
+        return sheet.image
 
 
 def load(
     run: str | Path | None = None, *, engine: str = "auto", precision: str = "auto", threads: int | None = None
 ) -> Classifier:
-    """The classifier in a run folder, or the newest one. Raises RunError when there is none or it is damaged."""
+    """The classifier in a run folder; without `run`, in the newest. Raises RunError for a missing or damaged run."""
     return Classifier(load_run(run), engine=engine, precision=precision, threads=threads)
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise UsageError(f"{name}={number}: give at least 1")

@@ -317,11 +317,11 @@ def test_the_command(tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path) -> N
     done = tl("explain", *images, "--run", tiny_run, cwd=tmp_path)
     assert done.returncode == 1
     assert [line.split(": ")[1].split()[0] for line in done.stdout.splitlines()[:2]] == ["noise", "stripes"]
-    assert "explain.png: 2 photos" in done.stdout
+    assert "explain.png: 2 images" in done.stdout
     assert done.stderr.startswith("broken.png: error: ")
     told = tl("explain", images[0], "--run", tiny_run, "--label", "stripes", "--json", "--out", "a.png", cwd=tmp_path)
     [answer] = json.loads(told.stdout)
-    predicted = json.loads(tl("predict", images[0], "--run", tiny_run, "--json").stdout)[0]
+    predicted = json.loads(tl("predict", images[0], "--run", tiny_run, "--format", "json").stdout)[0]
     shares = {entry["label"]: entry["confidence"] for entry in predicted["top"]}
     assert (answer["label"], answer["path"]) == ("stripes", str(images[0]))
     assert answer["confidence"] == shares["stripes"]

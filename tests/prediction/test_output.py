@@ -1,21 +1,129 @@
-"""Files of rows: complete or marked unfinished, gone on with after any end, and never a mixture."""
+"""Files of rows: appended to, continued after any end, never a mixture of two runs."""
 
 import csv
 import json
 import multiprocessing
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tl.errors import RunError, StorageError, UsageError
-from tl.prediction.output import alone, check_file, rows_file
+from tl.prediction.output import DoneNames, FailureTable, RowFile, check_output_file, exclusive, open_rows
 from tl.prediction.predictor import Prediction
-from tl.prediction.rows import Columns
+from tl.prediction.rows import Columns, Record
 from tl.runs.run import Run, load_run
 
-FORMS = ("jsonl", "csv", "json", "parquet")
+FORMATS = ("jsonl", "csv", "json", "parquet")
 COLUMNS = Columns(2, sha256=True)
+FAILED = Columns(1)
+NAMES = ["a.png", "c\rd.png", 'two\nlines "quoted"\r.png', os.fsdecode(b"caf\xe9,\n.png"), "z.png"]
+
+
+def record(name: str) -> Record:
+    return FAILED.record(Prediction(name, "", 0.0, (), "x"))
+
+
+def append(path: Path, form: str, names: list[str]) -> None:
+    rows = RowFile(path, form, FAILED)
+    for name in names:
+        rows.write(record(name))
+    rows.close()
+
+
+def names_in(path: Path, form: str) -> list[str]:
+    rows = RowFile(path, form, FAILED)
+    try:
+        return [row["path"] for row in rows.records()]
+    finally:
+        rows.close()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_row_file_cut_anywhere_keeps_complete_rows_and_continues(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "rows"
+    ends = []
+    for count in range(len(NAMES) + 1):
+        path.unlink(missing_ok=True)
+        append(path, form, NAMES[:count])
+        ends.append(path.stat().st_size)
+    content = path.read_bytes()
+    for cut in range(len(content) + 1):
+        path.write_bytes(content[:cut])
+        kept = sum(end <= cut for end in ends[1:])
+        assert names_in(path, form) == NAMES[:kept], cut
+        append(path, form, NAMES[kept:])
+        assert path.read_bytes() == content, cut
+
+
+def test_row_file_writes_each_row_at_once(tmp_path: Path) -> None:
+    rows = RowFile(tmp_path / "rows", "jsonl", FAILED)
+    for count, name in enumerate(NAMES, 1):
+        rows.write(record(name))
+        assert (tmp_path / "rows").read_bytes().count(b"\n") == count
+    rows.close()
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        ("jsonl", b"hello\n"),
+        ("jsonl", b"no end"),
+        ("csv", b"path,labels"),
+        ("jsonl", b"[1]\n"),
+        ("jsonl", b'{"a": 1}\n'),
+        ("jsonl", b'{"path": "x", "label": "m"}\n{"path": "y", "la'),
+        ("jsonl", b'{"path": "x", "error": ' + b"[" * 5000 + b"\n{"),
+        ("csv", b"path,label\nx,y\nz"),
+        ("jsonl", b"\xff\n"),
+        ("csv", b"a,b\n1,2\n"),
+    ],
+)
+def test_row_file_refuses_other_content_and_leaves_it(tmp_path: Path, form: str, content: bytes) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="does not contain rows of tl|has other columns"):
+        names_in(path, form)
+    assert path.read_bytes() == content
+
+
+def test_row_file_names_a_path_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be written: is a directory"):
+        RowFile(tmp_path, "csv", FAILED)
+    if os.path.exists("/dev/full"):
+        rows = RowFile(tmp_path / "rows", "jsonl", FAILED)
+        with open("/dev/full", "wb") as full:
+            os.dup2(full.fileno(), rows._file.fileno())
+        with pytest.raises(StorageError, match="no space left on device; the rows written so far are kept"):
+            rows.write(record("a"))
+        rows._file.close()
+
+
+def test_done_names_are_taken_as_often_as_they_have_rows() -> None:
+    assert list(DoneNames().without([("a", 1), ("a", 2)])) == [("a", 1), ("a", 2)]
+    done = DoneNames()
+    not_utf8 = os.fsdecode(b"caf\xe9")
+    for name in ("a", "b", "b", "caf\\udce9", "gone"):  # the fourth as Parquet has it
+        done.add(name, failed=name == "a")
+    assert (done.rows, done.failed) == (5, 1)
+    items = [(name, index) for index, name in enumerate(["new", "b", "a", "a", "b", "b", not_utf8])]
+    assert list(done.without(items)) == [("new", 0), ("a", 3), ("b", 5)]
+    done.close()
+
+
+def test_failure_table_records_each_failure_once(tmp_path: Path) -> None:
+    path = tmp_path / "errors.csv"
+    FailureTable(path).close()
+    assert not path.exists()
+    for names in (["a", "b"], ["b", "a", "c, d"], ["a"]):
+        failures = FailureTable(path)
+        for name in names:
+            failures.add(name, f"no {name}")
+        failures.close()
+    with path.open(newline="") as file:
+        assert list(csv.reader(file)) == [["path", "error"], ["a", "no a"], ["b", "no b"], ["c, d", "no c, d"]]
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +132,15 @@ def run(tiny_run: Path) -> Run:
 
 
 def add(out: Path, form: str, run: Run, names: list[str], *, resume: bool = True, stop: bool = False) -> int:
-    """Write the rows that are missing; with `stop` end as an error ends it. Returns how many there were."""
+    """Write the rows that are missing; with `stop` end with an error. Returns how many there were before."""
     try:
-        with rows_file(out, form, COLUMNS, run, resume=resume) as (rows, done):
+        with open_rows(out, form, COLUMNS, run, resume=resume) as (rows, done):
             for name, _ in done.without((name, None) for name in names):
-                error = "broken" if name.startswith("bad") else ""
-                top = () if error else (("noise", 0.75), ("stripes", 0.25))
-                said = Prediction(
-                    name, "" if error else "noise", 0.0 if error else 0.75, top, error, "" if error else "f"
-                )
-                rows.write(COLUMNS.record(said))
+                if name.startswith("bad"):
+                    prediction = Prediction(name, "", 0.0, (), "broken")
+                else:
+                    prediction = Prediction(name, "noise", 0.75, (("noise", 0.75), ("stripes", 0.25)), sha256="f")
+                rows.write(COLUMNS.record(prediction))
             if stop:
                 raise InterruptedError
             return done.rows
@@ -53,8 +160,8 @@ def read(out: Path, form: str) -> list[dict[str, Any]]:
     return list(json.loads(text)) if form == "json" else [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_rows_are_gone_on_with_after_every_kind_of_end(tmp_path: Path, form: str, run: Run) -> None:
+@pytest.mark.parametrize("form", FORMATS)
+def test_rows_are_continued_after_an_interruption_and_after_completion(tmp_path: Path, form: str, run: Run) -> None:
     out, journal = tmp_path / f"rows.{form}", tmp_path / f"rows.{form}.unfinished"
     names = ["a", "bad", "é\udce9", "b", "b"]
     add(out, form, run, names[:1], resume=False, stop=True)
@@ -62,13 +169,14 @@ def test_rows_are_gone_on_with_after_every_kind_of_end(tmp_path: Path, form: str
     add(out, form, run, names[:3], stop=True)
     assert add(out, form, run, names[:4]) == 3
     assert sorted(tmp_path.iterdir()) == [out]
-    assert add(out, form, run, names) == 4  # of a file that was complete
+    assert add(out, form, run, names) == 4  # of a complete file
     assert add(out, form, run, names) == 5
     assert sorted(tmp_path.iterdir()) == [out]
-    rows = read(out, form) if form != "csv" else []
     if form == "csv":
         assert out.read_bytes().count(b"\n") == 6
-    for row, name in zip(rows, names, strict=bool(rows)):
+        return
+    rows = read(out, form)
+    for row, name in zip(rows, names, strict=True):
         assert row["path"] in (name, name.encode("utf-8", "backslashreplace").decode())
         assert row["error"] == ("broken" if name == "bad" else None)
         assert row["label"] == (None if name == "bad" else "noise")
@@ -76,44 +184,42 @@ def test_rows_are_gone_on_with_after_every_kind_of_end(tmp_path: Path, form: str
         assert (rows[0]["label_2"], rows[0]["confidence_2"], rows[0]["sha256"]) == ("stripes", 0.25, "f")
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_no_rows_at_all_are_a_whole_file(tmp_path: Path, form: str, run: Run) -> None:
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_rows_are_a_complete_file(tmp_path: Path, form: str, run: Run) -> None:
     out = tmp_path / f"rows.{form}"
-    assert add(out, form, run, []) == 0
-    assert add(out, form, run, []) == 0
+    for _ in range(2):
+        assert add(out, form, run, []) == 0
     assert read(out, form) == []
 
 
-def test_what_is_there_is_refused_without_resume(tmp_path: Path, run: Run) -> None:
+def test_existing_file_is_refused_without_resume(tmp_path: Path, run: Run) -> None:
     out = tmp_path / "rows.csv"
     add(out, "csv", run, ["a"], stop=True)
-    with pytest.raises(UsageError, match=r"rows.csv' is unfinished: go on with --resume"):
+    with pytest.raises(UsageError, match=r"rows.csv' is unfinished: continue with --resume"):
         add(out, "csv", run, ["a"], resume=False)
     add(out, "csv", run, ["a"])
-    with pytest.raises(UsageError, match=r"rows.csv' is there already: go on with --resume, give a new name"):
+    with pytest.raises(UsageError, match=r"rows.csv' exists already: continue with --resume, give a new name"):
         add(out, "csv", run, ["a"], resume=False)
 
 
 def test_rows_of_another_run_or_with_other_columns_are_not_mixed(tmp_path: Path, run: Run) -> None:
-    from dataclasses import replace
-
     out = tmp_path / "rows.csv"
     add(out, "csv", run, ["a"], stop=True)
     other = replace(run, manifest={**run.manifest, "files": {"head.npz": "0"}})
     with pytest.raises(RunError, match="was begun with run"):
         add(out, "csv", other, ["a"])
-    with pytest.raises(RunError, match="was begun with run"), rows_file(out, "csv", Columns(1), run, resume=True):
+    with pytest.raises(RunError, match="was begun with run"), open_rows(out, "csv", FAILED, run, resume=True):
         pass
     add(out, "csv", run, ["a"])
     before = out.read_bytes()
-    with pytest.raises(StorageError, match="other columns"), rows_file(out, "csv", Columns(1), run, resume=True):
+    with pytest.raises(StorageError, match="other columns"), open_rows(out, "csv", FAILED, run, resume=True):
         pass
     assert sorted(tmp_path.iterdir()) == [out]
     assert out.read_bytes() == before
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_files_of_something_else_are_left_as_they_are(tmp_path: Path, form: str, run: Run) -> None:
+@pytest.mark.parametrize("form", FORMATS)
+def test_files_of_others_are_left_unchanged(tmp_path: Path, form: str, run: Run) -> None:
     out = tmp_path / f"rows.{form}"
     out.write_bytes(b"my notes\nof today\n")
     with pytest.raises(StorageError):
@@ -123,7 +229,7 @@ def test_files_of_something_else_are_left_as_they_are(tmp_path: Path, form: str,
 
 
 def _hold(out: Path, held: Any, end: Any) -> None:
-    with alone(out):
+    with exclusive(out):
         held.set()
         end.wait(30)
 
@@ -134,17 +240,17 @@ def test_two_processes_do_not_write_one_file(tmp_path: Path) -> None:
     other = context.Process(target=_hold, args=(tmp_path / "rows", held, end))
     other.start()
     assert held.wait(60)
-    with pytest.raises(StorageError, match="being written by another process"), alone(tmp_path / "rows"):
+    with pytest.raises(StorageError, match="being written by another process"), exclusive(tmp_path / "rows"):
         pass
     end.set()
     other.join()
-    with alone(tmp_path / "rows"):
+    with exclusive(tmp_path / "rows"):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_output_file_must_be_a_regular_file(tmp_path: Path) -> None:
     for place in (tmp_path, Path("/dev/null"), Path()):
-        with pytest.raises(UsageError, match="is no file"):
-            check_file(place)
-    check_file(tmp_path / "new.csv")
+        with pytest.raises(UsageError, match="is not a file"):
+            check_output_file(place)
+    check_output_file(tmp_path / "new.csv")

@@ -1,80 +1,76 @@
-"""`tl predict`: files, folders, patterns, JSON, order, exit codes."""
+"""Predictions of a run: in order, in bounded memory, with the engine's options, the same as when it was trained."""
 
-import json
-import shutil
+import csv
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tl.data.images import ImageLike, UnreadableImage
+from tl.errors import ImageError, UsageError
 from tl.prediction.predictor import Predictor
 from tl.runs.run import load_run
 
 
-def test_a_folder_in_order_with_the_best_labels(tl, shapes, tiny_run):
-    done = tl("predict", shapes, "--run", tiny_run, "--top", 2)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.split(": ")[0] for line in lines] == [str(path) for path in sorted(shapes.rglob("*.png"))]
-    for line in lines:
-        path, said = line.rsplit(": ", 1)
-        assert said.startswith(path.split("/")[-2])
-        assert said.count(" %") == 2
+@pytest.fixture(scope="module")
+def predictor(tiny_run: Path) -> Predictor:
+    return Predictor(load_run(tiny_run))
 
 
-def test_json_is_one_list_that_agrees_with_python(tl, shapes, tiny_run):
-    answers = json.loads(tl("predict", shapes, "--run", tiny_run, "--json").stdout)
-    paths = sorted(shapes.rglob("*.png"))
-    ours = Predictor(load_run(tiny_run)).predict(paths)
-    assert [answer["path"] for answer in answers] == [str(path) for path in paths]
-    for answer, expected in zip(answers, ours, strict=True):
-        assert answer["label"] == expected.label
-        assert answer["confidence"] == pytest.approx(expected.confidence, abs=0.02)
-        assert sum(item["confidence"] for item in answer["top"]) == pytest.approx(1, abs=1e-4)
-
-
-@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
-def test_a_folder_without_images_is_an_error(tl, shapes, tiny_run, tmp_path, options):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "notes.txt").write_text("no image")
-    good = next((shapes / "noise").iterdir())
-    done = tl("predict", good, "empty", "--run", tiny_run, *options, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert "error: folder 'empty' holds no images (.avif, .bmp, .gif, " in done.stderr
-    assert "give another folder, or the files themselves" in done.stderr
-
-
-def test_patterns_and_strange_names(tl, shapes, tiny_run, tmp_path):
-    for name in ("고양이 [1].png", "a b.png", "x.txt"):
-        shutil.copy(shapes / "noise" / "00.png", tmp_path / name)
-    done = tl("predict", "*.png", "--run", tiny_run, cwd=tmp_path)
-    assert sorted(line.split(":")[0] for line in done.stdout.splitlines()) == ["a b.png", "고양이 [1].png"]
-    exact = tl("predict", "고양이 [1].png", "--run", tiny_run, cwd=tmp_path)
-    assert exact.stdout.startswith("고양이 [1].png: noise")
-
-
-def test_validation_predictions_of_the_run_are_repeated(shapes, tiny_run):
-    import csv
-
+def test_predictor_repeats_the_validation_predictions_of_its_run(predictor, shapes, tiny_run):
     with (tiny_run / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    found = Predictor(load_run(tiny_run)).predict([shapes / row["path"] for row in rows])
-    for row, prediction in zip(rows, found, strict=True):
+    predictions = predictor.predict([shapes / row["path"] for row in rows])
+    for row, prediction in zip(rows, predictions, strict=True):
         assert prediction.label == row["predicted"]
         assert prediction.confidence == pytest.approx(float(row["confidence"]), abs=0.02)
 
 
-@pytest.mark.parametrize("arguments", [("predict",), ("grid", "--out", "grid.png")], ids=["predict", "grid"])
-def test_neither_tensorflow_nor_keras_is_loaded(arguments, shapes, tiny_run, tmp_path):
-    code = (
-        "import sys; from tl.commands.main import cli; cli.main(sys.argv[1:], standalone_mode=False);"
-        "print(sorted({'tensorflow', 'keras', 'scipy', 'matplotlib'} & set(sys.modules)), file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", code, *arguments, str(shapes), "--run", str(tiny_run)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert done.stderr.splitlines()[-1] == "[]"
+def test_in_order_holds_back_a_bounded_number_of_predictions(predictor, shapes, monkeypatch):
+    monkeypatch.setattr("tl.prediction.predictor._WINDOW", 100)
+    taken = received = most = 0
+
+    def items() -> Iterator[tuple[str, ImageLike]]:
+        nonlocal taken, most
+        for index in range(2000):
+            taken += 1
+            most = max(most, taken - received)
+            yield str(index), shapes / "noise" / "00.png" if index % 1000 == 0 else UnreadableImage("broken")
+
+    for index, prediction in enumerate(predictor.in_order(items())):
+        assert prediction.name == str(index)
+        assert prediction.error == ("" if index % 1000 == 0 else "broken")
+        received += 1
+    assert received == 2000
+    assert most <= 101
+
+
+def test_features_are_the_input_of_the_head(predictor, shapes, tmp_path):
+    paths = sorted(shapes.rglob("*.png"))[::5]
+    features = predictor.features([(path.name, path) for path in paths])
+    assert features.shape == (len(paths), predictor.run.backbone.features)
+    probabilities = predictor.run.head.probabilities(features)
+    for row, prediction in zip(probabilities, predictor.predict(paths), strict=True):
+        assert np.max(row) == pytest.approx(prediction.confidence, abs=0.02)
+    with pytest.raises(ImageError, match=r"gone\.png: "):
+        predictor.features([("gone.png", tmp_path / "gone.png")])
+
+
+def test_threads_are_passed_to_the_engine(tiny_run):
+    predictor = Predictor(load_run(tiny_run), threads=1)
+    assert predictor.engine.network.get_property("INFERENCE_NUM_THREADS") == 1  # type: ignore[attr-defined]
+
+
+def test_single_image_uses_one_stream_and_gets_the_same_prediction(predictor, shapes, tiny_run):
+    photo = shapes / "noise" / "00.png"
+    single = Predictor(load_run(tiny_run), single=True)
+    assert single.engine.network.get_property("NUM_STREAMS") == 1  # type: ignore[attr-defined]
+    assert single.predict([photo]) == predictor.predict([photo])
+    with pytest.raises(UsageError, match="threads 0: give 1 or more"):
+        Predictor(load_run(tiny_run), single=True, threads=0)
 
 
 def test_finetune_with_cached_features_does_not_load_tensorflow(shapes, tiny_run, tmp_path):

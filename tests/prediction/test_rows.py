@@ -1,36 +1,36 @@
-"""Rows: the same columns for every picture, in every form, whatever its name is."""
+"""Rows: the same columns for every image, in every format, whatever its name is."""
 
 import csv
 import json
 import os
+import sys
 from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from tl.errors import UsageError
+from tl.errors import StorageError, UsageError
 from tl.prediction.predictor import Prediction
-from tl.prediction.rows import Columns, csv_line, form_of, json_line
+from tl.prediction.rows import Columns, csv_line, json_line, load_pyarrow, read_parquet, row_format, write_parquet
 
 GOOD = Prediction("a.png", "cat", 0.75, (("cat", 0.75), ("dog", 0.25)), sha256="ab" * 32, unknown=True)
 BAD = Prediction("b.png", "", 0.0, (), "empty file")
 
 
-def test_json_has_the_same_keys_for_every_picture() -> None:
+def test_json_has_the_same_keys_for_every_image() -> None:
     columns = Columns(2, sha256=True)
     good, bad = json.loads(json_line(columns.record(GOOD))), json.loads(json_line(columns.record(BAD)))
     top = [{"label": "cat", "confidence": 0.75}, {"label": "dog", "confidence": 0.25}]
-    said = {"path": "a.png", "label": "cat", "confidence": 0.75, "unknown": True, "top": top, "error": None}
-    assert good == said | {"sha256": "ab" * 32}
-    nothing = {"label": None, "confidence": None, "unknown": None, "top": [], "sha256": None}
-    assert bad == {"path": "b.png", "error": "empty file"} | nothing
+    values = {"path": "a.png", "label": "cat", "confidence": 0.75, "unknown": True, "top": top, "error": None}
+    assert good == values | {"sha256": "ab" * 32}
+    empty = {"label": None, "confidence": None, "unknown": None, "top": [], "sha256": None}
+    assert bad == {"path": "b.png", "error": "empty file"} | empty
 
 
-def test_cells_follow_the_names_of_the_columns() -> None:
+def test_cells_follow_the_column_names() -> None:
     columns = Columns(3, sha256=True, stamped=True)
-    text = b"".join(
-        map(csv_line, (columns.names, *(columns.cells(columns.record(one, (7, 8))) for one in (GOOD, BAD))))
-    )
+    records = [columns.record(prediction, (7, 8)) for prediction in (GOOD, BAD)]
+    text = b"".join(map(csv_line, (columns.names, *map(columns.cells, records))))
     good, bad = csv.DictReader(StringIO(text.decode()))
     assert list(good) == [
         *("path", "label", "confidence", "label_2", "confidence_2", "label_3", "confidence_3"),
@@ -42,7 +42,7 @@ def test_cells_follow_the_names_of_the_columns() -> None:
     assert Columns(1).cells(Columns(1).record(GOOD)) == ["a.png", "cat", 0.75, True, None]
 
 
-def test_names_in_any_bytes_survive() -> None:
+def test_names_that_are_not_utf8_are_kept() -> None:
     name = os.fsdecode('고양이, "a"\n'.encode() + b"\xe9.png")
     record = Columns(1).record(Prediction(name, "", 0.0, (), "gone"))
     assert json.loads(json_line(record))["path"] == name
@@ -51,18 +51,54 @@ def test_names_in_any_bytes_survive() -> None:
     assert "고양이".encode() in json_line(Columns(1).record(Prediction("고양이", "", 0.0, (), "gone")))
 
 
-def test_the_form_of_the_rows() -> None:
-    assert form_of(None, None) == "table"
-    assert form_of(None, "csv") == "csv"
-    assert [form_of(Path(f"rows.{end}"), None) for end in ("csv", "JSON", "jsonl", "ndjson", "parquet")] == [
-        *("csv", "json", "jsonl", "jsonl", "parquet")
-    ]
-    assert form_of(Path("rows"), "csv") == form_of(Path("rows.csv"), "csv") == "csv"
-    for out, asked, message in (
-        (Path("rows.csv"), "json", "says csv and --format says json"),
-        (Path("rows.txt"), None, "is called .jsonl, .csv, .parquet or .json"),
-        (Path("rows.txt"), "table", "is called .jsonl"),
-        (None, "parquet", "parquet is a file"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            form_of(out, asked)
+def test_row_format_comes_from_the_option_or_the_suffix() -> None:
+    assert row_format(None, None) == "table"
+    assert row_format(None, "csv") == "csv"
+    suffixes = ("csv", "JSON", "jsonl", "ndjson", "parquet")
+    formats = ["csv", "json", "jsonl", "jsonl", "parquet"]
+    assert [row_format(Path(f"rows.{suffix}"), None) for suffix in suffixes] == formats
+    assert row_format(Path("rows"), "csv") == row_format(Path("rows.csv"), "csv") == "csv"
+
+
+@pytest.mark.parametrize(
+    ("out", "chosen", "message"),
+    [
+        (Path("rows.csv"), "json", "means csv, but --format is json"),
+        (Path("rows.txt"), None, "ends in .jsonl, .csv, .parquet or .json, or a --format"),
+        (Path("rows.txt"), "table", "ends in .jsonl"),
+        (None, "parquet", "parquet needs a file"),
+    ],
+)
+def test_row_format_refuses_contradictions(out: Path | None, chosen: str | None, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        row_format(out, chosen)
+
+
+def test_parquet_is_written_in_batches_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyarrow.parquet import ParquetFile
+
+    monkeypatch.setattr("tl.prediction.rows._BATCH", 3)
+    columns = Columns(2, stamped=True)
+    predictions = [Prediction(f"{n}.png", "a", 0.5, (("a", 0.5), ("b", 0.25)), unknown=n == 1) for n in range(6)]
+    records = [columns.record(one, (n, n << 60)) for n, one in enumerate([*predictions, BAD])]
+    path = tmp_path / "rows.parquet"
+    write_parquet(path, iter(records), columns)
+    assert list(read_parquet(path, columns)) == records
+    with ParquetFile(path) as file:
+        assert file.num_row_groups == 3
+        assert [str(kind) for kind in file.schema_arrow.types] == [
+            *("string", "string", "float", "string", "float", "bool", "string", "int64", "int64")
+        ]
+
+
+def test_read_parquet_names_a_file_that_is_not_parquet(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"hello")
+    with pytest.raises(StorageError, match="is not a valid Parquet file"):
+        list(read_parquet(tmp_path / "rows.parquet", Columns(1)))
+
+
+def test_missing_pyarrow_is_explained_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_pyarrow()
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(UsageError, match=r"pip install 'tl\[parquet\]', or write .csv or .jsonl"):
+        load_pyarrow()

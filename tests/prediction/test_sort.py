@@ -1,4 +1,4 @@
-"""Photos sorted by label: nothing is overwritten, nothing leaves the folder, and doing it again changes nothing."""
+"""Files sorted by label: nothing is overwritten, nothing leaves the folder, and a second call changes nothing."""
 
 import errno
 import hashlib
@@ -9,7 +9,7 @@ import pytest
 
 from tl.errors import StorageError, UsageError
 from tl.prediction.predictor import Prediction
-from tl.prediction.sort import Sorter, check_outside, folders
+from tl.prediction.sort import LINKS, Sorter, check_outside, class_folders
 
 
 def photo(path: Path, content: bytes) -> Path:
@@ -27,25 +27,25 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize("how", ["copy", "hard", "symbolic"])
-def test_photos_of_one_name_stay_apart_and_none_is_there_twice(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("link", LINKS)
+def test_put_keeps_files_of_one_name_and_sorts_none_twice(tmp_path: Path, link: str) -> None:
     a, b, c = (photo(tmp_path / name / "x.jpg", name.encode()) for name in ("a", "b", "c"))
     for _ in range(2):
-        sorter = Sorter(tmp_path / "out", ["cat", "dog"], how)
+        sorter = Sorter(tmp_path / "out", ["cat", "dog"], link)
         assert [put(sorter, a), put(sorter, b), put(sorter, a), put(sorter, c, "dog", unknown=True)] == [""] * 4
         suffix = hashlib.sha256(b"b").hexdigest()[:16]
         assert tree(tmp_path / "out") == {"cat/x.jpg": b"a", f"cat/x-{suffix}.jpg": b"b", "unknown/x.jpg": b"c"}
     assert sorter.sorted == 0
     made = tmp_path / "out" / "cat" / "x.jpg"
-    assert made.is_symlink() == (how == "symbolic")
-    assert os.path.samefile(made, a) == (how != "copy")
+    assert made.is_symlink() == (link == "symbolic")
+    assert os.path.samefile(made, a) == (link != "copy")
 
 
-@pytest.mark.parametrize("how", ["copy", "hard", "symbolic"])
-def test_what_lies_there_is_never_overwritten(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("link", LINKS)
+def test_put_overwrites_nothing(tmp_path: Path, link: str) -> None:
     mine = photo(tmp_path / "out" / "cat" / "x.jpg", b"mine")
     (tmp_path / "out" / "cat" / "y.jpg").symlink_to(tmp_path / "precious")
-    sorter = Sorter(tmp_path / "out", ["cat"], how)
+    sorter = Sorter(tmp_path / "out", ["cat"], link)
     assert put(sorter, photo(tmp_path / "in" / "x.jpg", b"new")) == ""
     assert put(sorter, photo(tmp_path / "in" / "y.jpg", b"newer")) == ""
     assert mine.read_bytes() == b"mine"
@@ -53,24 +53,11 @@ def test_what_lies_there_is_never_overwritten(tmp_path: Path, how: str) -> None:
     assert len(list((tmp_path / "out" / "cat").iterdir())) == 4
 
 
-def test_labels_cannot_lead_elsewhere_or_to_one_folder() -> None:
-    given = [
-        "..",
-        "../../etc",
-        "a/b",
-        "a\\b",
-        "a_b",
-        "",
-        ".",
-        "unknown",
-        "Unknown",
-        "errors.csv",
-        "cat",
-        "CAT",
-        "x" * 999,
-    ]
-    made = folders(given)
-    assert set(made) == set(given)
+def test_class_folders_are_safe_and_distinct() -> None:
+    reserved = ["..", "../../etc", "a/b", "a\\b", "", ".", "unknown", "Unknown", "errors.csv"]
+    classes = [*reserved, "a_b", "cat", "CAT", "x" * 999]
+    made = class_folders(classes)
+    assert set(made) == set(classes)
     names = [name.casefold() for name in made.values()]
     assert len(set(names)) == len(names)
     assert not {"unknown", "errors.csv", "", ".", ".."} & set(names)
@@ -79,20 +66,20 @@ def test_labels_cannot_lead_elsewhere_or_to_one_folder() -> None:
         assert "/" not in name
         assert not name.startswith(".")
         assert len(name.encode()) < 255
-    assert folders(given[::-1]) == made
+    assert class_folders(classes[::-1]) == made
 
 
-def test_a_photo_that_has_changed_or_gone_is_not_sorted(tmp_path: Path) -> None:
+def test_put_reports_a_file_that_changed_or_is_gone(tmp_path: Path) -> None:
     path = photo(tmp_path / "in" / "x.jpg", b"new")
     sorter = Sorter(tmp_path / "out", ["cat"])
-    assert put(sorter, path, sha256="0" * 64) == "has changed since it was labelled"
+    assert put(sorter, path, sha256="0" * 64) == "has changed since it was predicted"
     path.unlink()
     assert put(sorter, path, sha256="0" * 64) == "cannot be read: no such file or directory"
     assert put(Sorter(tmp_path / "out", ["cat"], "hard"), path, sha256="0" * 64) == "cannot be read: no such file"
     assert tree(tmp_path / "out") == {}
 
 
-def test_long_names_keep_their_ending(tmp_path: Path) -> None:
+def test_put_shortens_long_names_before_the_suffix(tmp_path: Path) -> None:
     sorter = Sorter(tmp_path / "out", ["cat"])
     for content in (b"a", b"b"):
         assert put(sorter, photo(tmp_path / "in" / ("고" * 80 + ".jpg"), content)) == ""
@@ -100,44 +87,44 @@ def test_long_names_keep_their_ending(tmp_path: Path) -> None:
     assert all(name.endswith(".jpg") for name in tree(tmp_path / "out"))
 
 
-def test_a_place_inside_of_what_is_sorted_is_refused(tmp_path: Path) -> None:
+def test_check_outside_refuses_a_folder_inside_the_images(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for place in (tmp_path / "in" / "out", tmp_path / "in"):
-        with pytest.raises(UsageError, match="lies inside of"):
+        with pytest.raises(UsageError, match="is inside"):
             check_outside(place, [str(tmp_path / "in"), "x.jpg"])
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         check_outside(photo(tmp_path / "file", b""), [])
     check_outside(tmp_path / "out", [str(tmp_path / "in")])
     with pytest.raises(StorageError, match="cannot be written"):
         Sorter(tmp_path / "file" / "out", ["cat"])
 
 
-def test_an_ending_longer_than_any_is_part_of_the_name(tmp_path: Path) -> None:
+def test_put_takes_an_overlong_suffix_as_part_of_the_name(tmp_path: Path) -> None:
     sorter = Sorter(tmp_path / "out", ["cat"])
     assert put(sorter, photo(tmp_path / "in" / ("a." + "x" * 240), b"a")) == ""
     assert list(tree(tmp_path / "out").values()) == [b"a"]
 
 
-@pytest.mark.parametrize("how", ["copy", "hard", "symbolic"])
-def test_the_way_back_out_of_a_linked_folder_leads_to_the_labelled_photo(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("link", LINKS)
+def test_put_resolves_a_path_through_a_linked_folder(tmp_path: Path, link: str) -> None:
     photo(tmp_path / "real" / "p.jpg", b"labelled")
     photo(tmp_path / "p.jpg", b"another")
     (tmp_path / "real" / "sub").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real" / "sub")
-    assert put(Sorter(tmp_path / "out", ["cat"], how), tmp_path / "link" / ".." / "p.jpg") == ""
+    assert put(Sorter(tmp_path / "out", ["cat"], link), tmp_path / "link" / ".." / "p.jpg") == ""
     assert tree(tmp_path / "out") == {"cat/p.jpg": b"labelled"}
 
 
-def test_what_has_been_sorted_is_not_sorted_again(tmp_path: Path) -> None:
+def test_put_refuses_files_that_are_sorted_already(tmp_path: Path) -> None:
     sorter = Sorter(tmp_path / "out", ["cat"], "symbolic")
     assert put(sorter, photo(tmp_path / "in" / "x.jpg", b"a")) == ""
-    assert "into which photos are sorted" in put(sorter, tmp_path / "out" / "cat" / "x.jpg")
+    assert "where the sorted files go" in put(sorter, tmp_path / "out" / "cat" / "x.jpg")
     assert len(tree(tmp_path / "out")) == 1
-    with pytest.raises(UsageError, match="lies inside of --by-class"):
+    with pytest.raises(UsageError, match="is inside --by-class"):
         check_outside(tmp_path / "out", [str(tmp_path / "out" / "cat")])
 
 
-def test_a_full_disk_leaves_no_half_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_put_leaves_no_partial_copy_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sorter = Sorter(tmp_path / "out", ["cat"])
 
     def full(*_: object) -> None:

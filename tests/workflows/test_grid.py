@@ -1,4 +1,4 @@
-"""`tl grid`: which photos are shown, and what is said about them."""
+"""`tl grid`: which images are shown, and what the caption says about them."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from tl.errors import UsageError
 from tl.prediction.predictor import Predictor
 from tl.runs.run import load_run
 from tl.views.pictures.grid import MOUNT
-from tl.workflows.grid import Gallery, draw_run, pick
+from tl.workflows.grid import Grid, grid, save_run_grid
 
 
 @pytest.fixture(scope="module")
@@ -31,70 +31,73 @@ def mislabelled(shapes, tmp_path_factory):
     return folder
 
 
-def test_only_wrong_and_only_right(predictor, mislabelled):
-    wrong = pick(predictor, mislabelled, only="wrong")
+def test_only_selects_wrong_or_correct_images(predictor, mislabelled):
+    wrong = grid(mislabelled, predictor=predictor, only="wrong")
     assert [item.prediction.name for item in wrong.shown] == [f"stripes/wrong-0{n}.png" for n in range(3)]
-    assert (wrong.right, wrong.known, wrong.photos, wrong.summary) == (21, 24, 24, "21 of 24 right")
-    assert len(pick(predictor, mislabelled, only="right", count=0).shown) == 21
+    assert (wrong.correct, wrong.labelled, wrong.total, wrong.summary) == (21, 24, 24, "21 of 24 correct")
+    assert len(grid(mislabelled, predictor=predictor, only="correct", count=0).shown) == 21
 
 
-def test_sorted_by_confidence_the_surest_first(predictor, mislabelled):
-    shares = [item.prediction.confidence for item in pick(predictor, mislabelled, sort="confidence", count=7).shown]
-    assert shares == sorted(shares, reverse=True)
-    assert len(shares) == 7
+def test_sort_by_confidence_puts_the_highest_first(predictor, mislabelled):
+    picture = grid(mislabelled, predictor=predictor, sort="confidence", count=7)
+    confidences = [entry.prediction.confidence for entry in picture.shown]
+    assert confidences == sorted(confidences, reverse=True)
+    assert len(confidences) == 7
 
 
-def test_a_sample_follows_its_seed(predictor, mislabelled):
-    chosen = [[i.prediction.name for i in pick(predictor, mislabelled, count=6, seed=s).shown] for s in (0, 0, 1)]
+def test_sample_depends_on_the_seed(predictor, mislabelled):
+    pictures = [grid(mislabelled, predictor=predictor, count=6, seed=seed) for seed in (0, 0, 1)]
+    chosen = [[entry.prediction.name for entry in picture.shown] for picture in pictures]
     assert chosen[0] == chosen[1] != chosen[2]
 
 
-def test_photos_of_training_are_counted_and_the_caption_says_so(predictor, shapes, mislabelled):
-    whole = pick(predictor, shapes, count=0)
-    assert (whole.trained, whole.fresh, whole.fresh_right) == (20, 4, 4)
-    assert whole.caption == "24 of 24 right · 20 of the 24 were trained on; 4 of the 4 others right"
+def test_caption_counts_training_images(predictor, shapes, mislabelled):
+    whole = grid(shapes, predictor=predictor, count=0)
+    assert (whole.trained, whole.unseen, whole.unseen_correct) == (20, 4, 4)
+    assert whole.caption == "24 of 24 correct · 20 of the 24 are training images; 4 of the 4 others correct"
     named = {item.prediction.name: item.trained for item in whole.shown}
     assert sum(named.values()) == 20
-    wrong = pick(predictor, mislabelled, only="wrong")  # three that it knows from elsewhere
-    assert wrong.caption.startswith("21 of 24 right · 20 of the 24 were trained on; ")
-    assert pick(predictor).caption == "4 of 4 right · held out from training"
+    wrong = grid(mislabelled, predictor=predictor, only="wrong")  # three that it knows from elsewhere
+    assert wrong.caption.startswith("21 of 24 correct · 20 of the 24 are training images; ")
+    assert grid(predictor=predictor).caption == "4 of 4 correct · held out from training"
 
 
 @pytest.mark.parametrize(
-    ("predicted", "trained", "fresh", "right", "said"),
+    ("predicted", "trained", "unseen", "correct", "note"),
     [
-        (1, 1, 0, 0, "it was trained on this photo"),
-        (5, 5, 0, 0, "it was trained on all of them"),
-        (5, 4, 1, 0, "4 of the 5 were trained on; the other one is wrong"),
-        (5, 3, 0, 0, "3 of the 5 were trained on"),  # the others have no truth
-        (5000, 2000, 3000, 1500, "2,000 of the 5,000 were trained on; 1,500 of the 3,000 others right"),
+        (1, 1, 0, 0, "it is a training image"),
+        (5, 5, 0, 0, "all of them are training images"),
+        (5, 4, 1, 0, "4 of the 5 are training images; the other one is wrong"),
+        (5, 3, 0, 0, "3 of the 5 are training images"),  # the others have no true label
+        (5000, 2000, 3000, 1500, "2,000 of the 5,000 are training images; 1,500 of the 3,000 others correct"),
     ],
 )
-def test_how_much_was_trained_on_in_words(predicted, trained, fresh, right, said):
-    gallery = Gallery("", (), predicted, predicted, predicted, predicted, trained, 0, fresh=fresh, fresh_right=right)
-    assert gallery.caption.endswith(f" right · {said}")
+def test_caption_describes_how_many_were_trained_on(predicted, trained, unseen, correct, note):
+    counts = dict.fromkeys(("total", "predicted", "labelled", "correct"), predicted)
+    picture = Grid("", (), **counts, trained=trained, broken=0, unseen=unseen, unseen_correct=correct)
+    assert picture.caption.endswith(f" correct · {note}")
 
 
-def test_the_picture_carries_the_caption(predictor, shapes, monkeypatch):
+def test_picture_has_the_caption(predictor, shapes, monkeypatch):
     drawn = []
-    monkeypatch.setattr("tl.workflows.grid.draw", lambda tiles, **told: drawn.append(told["summary"]))
-    pick(predictor, shapes, count=0).draw()
-    pick(predictor, count=1, explain=True).draw()
+    monkeypatch.setattr("tl.workflows.grid.draw_grid", lambda tiles, **options: drawn.append(options["summary"]))
+    _ = grid(shapes, predictor=predictor, count=0).image
+    _ = grid(predictor=predictor, count=1, explain=True).image
     assert drawn == [
-        "24 of 24 right · 20 of the 24 were trained on; 4 of the 4 others right",
-        "1 of 1 right · held out from training · yellow: speaks for the label",
+        "24 of 24 correct · 20 of the 24 are training images; 4 of the 4 others correct",
+        "1 of 1 correct · held out from training · yellow: speaks for the label",
     ]
 
 
-def test_the_grid_of_a_run_says_that_its_photos_were_held_out(tiny_run, shapes, tmp_path, monkeypatch):
+def test_grid_of_a_run_says_that_its_images_were_held_out(tiny_run, shapes, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(Gallery, "draw", lambda self: drawn.append(self.caption))
+    monkeypatch.setattr("tl.workflows.grid.draw_grid", lambda tiles, **options: drawn.append(options["summary"]))
     monkeypatch.setattr("tl.workflows.grid.save_png", lambda *_: None)
-    draw_run(load_run(tiny_run), load_data(shapes))
-    assert drawn == ["4 of 4 right · held out from training"]
+    save_run_grid(load_run(tiny_run), load_data(shapes))
+    assert drawn == ["4 of 4 correct · held out from training"]
 
 
-def test_json(tl, tiny_run, shapes, tmp_path):
+def test_json_has_counts_and_every_image(tl, tiny_run, shapes, tmp_path):
     done = tl("grid", shapes, "--run", tiny_run, "--count", 0, "--json", cwd=tmp_path)
     told = json.loads(done.stdout)
     assert (tmp_path / told["picture"]).is_file()
@@ -105,15 +108,15 @@ def test_json(tl, tiny_run, shapes, tmp_path):
     assert (own["held_out"], own["trained"], own["caption"]) == (
         "validation",
         0,
-        "4 of 4 right · held out from training",
+        "4 of 4 correct · held out from training",
     )
 
 
-def test_none_wrong_is_said_and_drawn(tl, tiny_run, shapes, tmp_path):
+def test_empty_selection_is_logged_and_drawn(tl, tiny_run, shapes, tmp_path):
     done = tl("grid", shapes, "--run", tiny_run, "--only", "wrong", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "grid.png: no photo is wrong" in done.stdout
-    assert "24 of 24 right" in done.stdout
+    assert "grid.png: no image is wrong" in done.stdout
+    assert "24 of 24 correct" in done.stdout
     picture = Image.open(tmp_path / "grid.png")
     assert picture.width > 600
     field = np.asarray(picture.convert("RGB"))[-60:-20, 40:-40]
@@ -128,14 +131,14 @@ def distracting(tmp_path):
     return tmp_path
 
 
-def test_without_data_the_photos_that_were_held_out_are_drawn(tl, tiny_run, distracting):
+def test_without_data_held_out_images_are_drawn(tl, tiny_run, distracting):
     done = tl("grid", "--run", tiny_run, cwd=distracting)
     assert done.returncode == 0, done.stderr
     assert f"the 4 validation photos of {tiny_run.name}" in " ".join(done.stdout.split())
-    assert "4 of 4 photos" in done.stdout
+    assert "4 of 4 images" in done.stdout
 
 
-def test_without_data_photos_that_are_gone_are_asked_for(tl, tiny_run, distracting):
+def test_without_data_missing_images_are_an_error(tl, tiny_run, distracting):
     moved = make(tiny_run, distracting / "moved", options__data="gone/")
     for command in ("grid", "evaluate"):
         done = tl(command, "--run", moved, cwd=distracting)
@@ -143,34 +146,34 @@ def test_without_data_photos_that_are_gone_are_asked_for(tl, tiny_run, distracti
         assert "the photos of moved are not here: no such folder or table: 'gone/'; give DATA" in done.stderr
 
 
-def test_without_data_the_title_says_what_they_are(predictor, distracting, monkeypatch):
+def test_without_data_the_title_names_the_part(predictor, distracting, monkeypatch):
     monkeypatch.chdir(distracting)
-    gallery = pick(predictor)
-    assert gallery.title.endswith(" on its validation photos of shapes")
-    assert (gallery.held_out, gallery.photos, gallery.trained) == ("validation", 4, 0)
+    picture = grid(predictor=predictor)
+    assert picture.title.endswith(" on its validation images of shapes")
+    assert (picture.held_out, picture.total, picture.trained) == ("validation", 4, 0)
 
 
-def test_no_truth(predictor, shapes):
-    gallery = pick(predictor, shapes / "noise")
-    assert {item.truth for item in gallery.shown} == {None}
-    assert gallery.summary == "no class folders, so no truth to compare with"
+def test_without_class_folders_there_is_no_truth(predictor, shapes):
+    picture = grid(shapes / "noise", predictor=predictor)
+    assert {item.truth for item in picture.shown} == {None}
+    assert picture.summary == "no class folders, so there are no true labels"
 
 
-def test_an_unknown_choice(predictor, shapes):
-    with pytest.raises(UsageError, match="--only 'left': choose all, right, wrong"):
-        pick(predictor, shapes, only="left")
+def test_unknown_choice_is_refused(predictor, shapes):
+    with pytest.raises(UsageError, match="--only left: choose all, correct, wrong"):
+        grid(shapes, predictor=predictor, only="left")
 
 
-def test_the_command_writes_a_picture(tl, mislabelled, tiny_run, tmp_path):
+def test_command_writes_a_picture(tl, mislabelled, tiny_run, tmp_path):
     done = tl("grid", mislabelled, "--run", tiny_run, "--only", "wrong", "--columns", 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "3 of 24 photos" in done.stdout
+    assert "3 of 24 images" in done.stdout
     picture = np.asarray(Image.open(tmp_path / "grid.png").convert("RGB")).astype(int)
     red = (picture[..., 0] > 150) & (picture[..., 1] < 60) & (picture[..., 2] < 60)
     assert red.sum() > 500
 
 
-def test_show_names_the_file_where_nothing_can_be_shown(tl, shapes, tiny_run, tmp_path):
+def test_show_prints_the_path_without_a_display(tl, shapes, tiny_run, tmp_path):
     bare = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "TERM": "dumb", "TERM_PROGRAM": "", "KITTY_WINDOW_ID": ""}
     done = tl("grid", shapes, "--run", tiny_run, "--show", cwd=tmp_path, **bare)
     assert "grid.png" in done.stdout.splitlines()[-1]

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tl.progress import Progress, Task
+from tl.views.terminal.tables import printable
 
 _TOPIC = 12
 
@@ -55,26 +56,6 @@ def near(path: Path) -> Path:
 def dumped(value: object) -> str:
     """A value as JSON that can be printed, whatever characters its names have."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
-
-
-def printable(text: str) -> str:
-    """Text with control characters escaped: class and file names come from anywhere."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
-
-
-def folded(parts: Sequence[str]) -> str:
-    """Join the parts with commas, in lines of the terminal's width that break only between parts."""
-    from rich.cells import cell_len
-
-    width = max(40, shutil.get_terminal_size((80, 24)).columns)
-    lines = [parts[0]]
-    for part in parts[1:]:
-        if cell_len(click.unstyle(lines[-1])) + cell_len(part) + 3 > width:
-            lines[-1] += ","
-            lines.append(f"    {part}")
-        else:
-            lines[-1] += f", {part}"
-    return "\n".join(lines)
 
 
 class _Bar(Task):

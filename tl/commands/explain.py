@@ -1,74 +1,64 @@
-"""`tl explain`: photos with the heat of what speaks for their label."""
+"""`tl explain`: draw which regions of images speak for their labels."""
 
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tl.commands.grid import picture_options, show_picture
+from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.workflows.explain import ExplainOptions
+
 if TYPE_CHECKING:
-    from tl.workflows.explain import Heatmap
+    from tl.views.pictures.explain import Heatmap
 
 
 @click.command("explain")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--run", default=None, help="Run folder.  [default: the newest in runs/]")
-@click.option("--label", default=None, metavar="NAME", help="The class to explain.  [default: the predicted one]")
-@click.option(
-    "--out", default="explain.png", show_default=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG."
-)
-@click.option("--show", is_flag=True, help="Show it: in a window, in the terminal, or as the file's path.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object an image, with the heat.")
-def command(images: tuple[str, ...], run: str | None, label: str | None, out: Path, show: bool, as_json: bool) -> int:
-    """Draw each IMAGE beside what speaks for its label, as Grad-CAM finds it.
+@workflow_options(ExplainOptions)
+@picture_options("explain.png")
+@json_option
+@quiet_option
+def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet: bool, **options: Any) -> int:
+    """Draw each IMAGE beside a heatmap of what speaks for its label (Grad-CAM).
 
-    Images are given as for `tl predict`. Exit code 1 if one could not be read.
+    Images are files, folders (with their subfolders) or patterns. With --json,
+    a list with the heat of each image is printed. Exit code 1 if one cannot be
+    read.
     """
-    from tl.commands.console import dumped
-    from tl.data.inputs import is_single_file, read_inputs
-    from tl.prediction.predictor import Predictor
-    from tl.runs.run import load_run
+    from tl.commands.console import Console, dumped
+    from tl.progress import Progress
+    from tl.text import count
     from tl.views.pictures.show import check_png_name, save_png
-    from tl.workflows.explain import MOST, heatmaps, sheet
+    from tl.workflows.explain import explain
 
     check_png_name(out)
-    predictor = Predictor(load_run(run), alone=is_single_file(images))
-    items = list(islice(read_inputs(images, min_side=predictor.at_least), MOST + 1))
-    found: list[Heatmap] = []
-    for entry in heatmaps(predictor, items, label):
-        found.append(entry)
-        if not as_json:
-            _print(entry)
-    explained = [entry for entry in found if not entry.error]
+    silent = as_json or quiet
+    on_heatmap = _print_error if silent else _print
+    result = explain(images, options=ExplainOptions(**options), on_heatmap=on_heatmap)
+    explained = sum(not heatmap.error for heatmap in result.heatmaps)
+    progress = Progress() if silent else Console()
     if explained:
-        save_png(sheet(explained, f"{predictor.run.name}: what speaks for the label"), out)
+        save_png(result.image, out)
+        progress.log("explained", f"{out}: {count(explained, 'image')}")
     if as_json:
-        click.echo(dumped([entry.as_dict() for entry in found]))
-    elif explained:
-        _finish(out, len(explained))
+        click.echo(dumped([heatmap.as_dict() for heatmap in result.heatmaps]))
     if show and explained:
-        from tl.views.pictures.show import show as display
-
-        said = display(out)
-        click.echo(said, err=as_json)
-    return 1 if len(explained) < len(found) else 0
+        show_picture(out, progress)
+    return 1 if explained < len(result.heatmaps) else 0
 
 
-def _print(entry: "Heatmap") -> None:
-    from tl.commands.console import printable
-    from tl.workflows.explain import NOTHING
+def _print(heatmap: "Heatmap") -> None:
+    from tl.views.terminal.predictions import heatmap_line
 
-    name = printable(entry.name)
-    if entry.explanation is None:
-        click.echo(f"{name}: {click.style('error', fg='red')}: {printable(entry.error)}", err=True)
-        return
-    label = click.style(printable(entry.label), bold=True)
-    if entry.unknown:
-        label = f"{click.style('unknown', fg='yellow', bold=True)}, unlike all training photos; {label}"
-    click.echo(f"{name}: {label} {100 * entry.explanation.confidence:.1f} %" + (f", {NOTHING}" if entry.empty else ""))
+    if heatmap.error:
+        _print_error(heatmap)
+    else:
+        click.echo(heatmap_line(heatmap))
 
 
-def _finish(out: Path, count: int) -> None:
-    from tl.commands.console import Console
+def _print_error(heatmap: "Heatmap") -> None:
+    from tl.views.terminal.predictions import error_line
 
-    Console().log("explained", f"{out}: {count:,} photo{'' if count == 1 else 's'}")
+    if heatmap.error:
+        click.echo(error_line(heatmap.name, heatmap.error), err=True)

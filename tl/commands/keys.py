@@ -51,7 +51,8 @@ def list_command(as_json: bool, state: Path) -> None:
     """List name, role, prefix and date of all keys."""
     from datetime import UTC, datetime
 
-    from tl.commands.console import dumped, printable
+    from tl.commands.console import dumped
+    from tl.views.terminal.tables import printable
     from tl.workflows import keys
 
     rows = keys.list(state=state)

@@ -148,6 +148,6 @@ def _unusable_text(error: OSError) -> str:
 
 
 def _print_error(text: str) -> None:
-    from tl.commands.console import printable
+    from tl.views.terminal.tables import printable
 
     click.echo(f"{click.style('error', fg='red', bold=True)}: {printable(text)}", err=True)

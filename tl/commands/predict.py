@@ -1,35 +1,29 @@
-"""`tl predict`: photos become labels."""
+"""`tl predict`: predict the labels of images."""
 
-from pathlib import Path
-from typing import Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl.commands.prediction_options import Within, of_engine, of_rows, printer, tell
+from tl.commands.options import quiet_option, workflow_options
+from tl.workflows.predict import PredictOptions
+
+if TYPE_CHECKING:
+    from tl.prediction.predictor import Prediction
+    from tl.prediction.rows import Columns
+    from tl.workflows.predict import OnPrediction, PredictResult
 
 
 @click.command("predict")
 @click.argument("images", nargs=-1, metavar="IMAGE...")
-@click.option("--paths-from", "lists", multiple=True, metavar="FILE", help="Paths, one a line; - is standard input.")
-@click.option("--every", default=30, show_default=True, type=click.IntRange(min=1), help="Every n-th frame of videos.")
-@click.option("--timeout", default=10.0, show_default=True, type=Within(0.1, 3600), help="Seconds without an answer.")
-@click.option("--resume", is_flag=True, help="Go on with the rows that --out has.")
-@of_rows
-@of_engine
-def command(
-    images: tuple[str, ...],
-    lists: tuple[str, ...],
-    every: int,
-    timeout: float,
-    as_json: bool,
-    form: str | None,
-    out: Path | None,
-    quiet: bool,
-    **options: Any,
-) -> int:
-    """Label each IMAGE. Exit code 1 if one could not be read.
+@workflow_options(PredictOptions)
+@quiet_option
+def command(images: tuple[str, ...], quiet: bool, **options: Any) -> int:
+    """Predict the label of each IMAGE. Exit code 1 if one cannot be read.
 
-    An IMAGE is a file, a folder (with all below it), a pattern, a table (.csv,
+    An IMAGE is a file, a folder (with its subfolders), a pattern, a table (.csv,
     .tsv) with a column `path`, a video, an http or https address, or `-` for an
     image on standard input.
 
@@ -41,29 +35,101 @@ def command(
     """
     from tl.commands.console import Console
     from tl.progress import Progress
-    from tl.workflows.predict import Asked, Labelled, label
+    from tl.workflows.predict import PredictResult, predict
 
-    if not images and not lists:
+    chosen = PredictOptions(**options)
+    if not images and chosen.paths_from is None:
         raise click.UsageError("Missing argument 'IMAGE...': a file, a folder, a pattern, a table, a video, an address")
-    form = _form(as_json, form)
-    asked = Asked(images=images, lists=lists, every=every, timeout=timeout, out=out, form=form, **options)
-    made = Labelled()
+    result = PredictResult()
+    progress = Progress() if quiet or chosen.out is None else Console()
     try:
-        with printer(form, errors_only=quiet or out is not None) as each:
-            label(asked, each, made=made, progress=Progress() if quiet or out is None else Console())
+        with printer(chosen.format, errors_only=quiet or chosen.out is not None) as on_prediction:
+            predict(images, options=chosen, on_prediction=on_prediction, result=result, progress=progress)
     except KeyboardInterrupt:
-        if out is None:
+        if chosen.out is None:
             raise
-        click.echo(f"interrupted after {made.before + made.count:,} rows: go on with --resume", err=True)
+        click.echo(f"interrupted after {result.before + result.count:,} rows: continue with --resume", err=True)
         return 130
     if not quiet:
-        tell(asked, made)
-    return 1 if made.failed or made.unsorted else 0
+        _print_result(chosen, result)
+    return 1 if result.failed or result.unsorted else 0
 
 
-def _form(as_json: bool, form: str | None) -> str | None:
-    from tl.errors import UsageError
+def _print_result(options: PredictOptions, result: "PredictResult") -> None:
+    from tl.commands.console import Console
+    from tl.text import count
 
-    if as_json and form not in (None, "json"):
-        raise UsageError(f"--json and --format {form} contradict each other: leave one of them out")
-    return "json" if as_json else form
+    console = Console()
+    if options.out is not None:
+        before = f", {result.before:,} of them from before" if result.before else ""
+        console.log("rows", f"{result.before + result.count:,} in {options.out}{before}")
+        if result.failed:
+            console.warn(f"{count(result.failed, 'image')} could not be read: the error is in the row")
+    if options.by_class is not None:
+        if options.out is not None or options.format in (None, "table"):
+            console.log("sorted", f"{count(result.sorted, 'file')} into {options.by_class}")
+        if result.not_files:
+            console.warn(f"{count(result.not_files, 'image')} not sorted: no files (addresses, frames, standard input)")
+        if result.unsorted or result.failed:
+            console.warn(f"{options.by_class / 'errors.csv'} lists what could not be read or sorted")
+
+
+@contextmanager
+def printer(form: str | None, *, errors_only: bool = False) -> Iterator["OnPrediction"]:
+    """A function that prints each prediction in a format, or only the errors on standard error."""
+    if errors_only:
+        yield _print_error
+    elif form == "json":
+        opening = "[\n"
+
+        def print_item(prediction: "Prediction", columns: "Columns") -> None:
+            nonlocal opening
+            click.echo(opening.encode() + _json(prediction, columns).rstrip(b"\n"), nl=False)
+            opening = ",\n"
+
+        yield print_item
+        click.echo("[]" if opening == "[\n" else "\n]")
+    elif form == "csv":
+        yield _csv_printer()
+    else:
+        yield _print_json if form == "jsonl" else _print_line
+
+
+def _print_line(prediction: "Prediction", columns: "Columns") -> None:
+    from tl.views.terminal.predictions import prediction_line
+
+    if prediction.error:
+        _print_error(prediction, columns)
+    else:
+        click.echo(prediction_line(prediction, wrap=sys.stdout is not None and sys.stdout.isatty()))
+
+
+def _print_error(prediction: "Prediction", _: "Columns") -> None:
+    from tl.views.terminal.predictions import error_line
+
+    if prediction.error:
+        click.echo(error_line(prediction.name, prediction.error), err=True)
+
+
+def _print_json(prediction: "Prediction", columns: "Columns") -> None:
+    click.echo(_json(prediction, columns), nl=False)
+
+
+def _json(prediction: "Prediction", columns: "Columns") -> bytes:
+    from tl.prediction.rows import json_line
+
+    return json_line(columns.record(prediction))
+
+
+def _csv_printer() -> "OnPrediction":
+    from tl.prediction.rows import csv_line
+
+    header = True
+
+    def print_row(prediction: "Prediction", columns: "Columns") -> None:
+        nonlocal header
+        line = csv_line(columns.cells(columns.record(prediction)))
+        click.echo(csv_line(columns.names) + line if header else line, nl=False)
+        header = False
+
+    return print_row

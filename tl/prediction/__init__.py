@@ -1,1 +1,1 @@
-"""From a run and images to rows of predictions."""
+"""Predict images with a run, write the predictions as rows, and sort image files by label."""

@@ -1,4 +1,4 @@
-"""Predictions become folders: a copy of each photo, or a link to it, under its label."""
+"""Sort predicted image files into folders, one a label: as copies, hard links or symbolic links."""
 
 import hashlib
 import os
@@ -16,59 +16,60 @@ UNKNOWN = "unknown"
 ERRORS = "errors.csv"
 
 _BLOCK = 1 << 20
-_SUFFIX = 20  # bytes: what is longer belongs to the name
+_LONGEST_NAME = 230  # bytes, so that part of a sha256 can be appended
+_LONGEST_SUFFIX = 20  # bytes; what is longer is part of the name
 _SCRATCH = ".sorting.part"
 
 
 class Sorter:
-    """A folder into which photos are sorted: `label/name`, `unknown/name`.
+    """A folder into which image files are sorted as `label/name` and `unknown/name`.
 
-    Of photos with one name the later ones get the start of their sha256 behind it; a photo that is there already is not
-    taken again. Labels that are no names for folders, or are called like another, get others.
+    A file whose name is taken by another one gets the start of its sha256 appended; a file that is there already is not
+    sorted again. Labels that cannot be folder names, or that differ only in case, get other names.
     """
 
-    def __init__(self, out: Path, classes: Sequence[str], how: str = "copy") -> None:
-        self._out, self._how, self._real = out, how, Path(os.path.realpath(out))
-        self._folders = folders(classes)
+    def __init__(self, out: Path, classes: Sequence[str], link: str = "copy") -> None:
+        self._out, self._link, self._real = out, link, Path(os.path.realpath(out))
+        self._folders = class_folders(classes)
         self.sorted = 0
-        with _storing(out):
+        with _storage_errors(out):
             out.mkdir(parents=True, exist_ok=True)
 
-    def put(self, prediction: Prediction, photo: Path) -> str:
-        """Sort a photo; returns why it could not be, or nothing. Raises StorageError where nothing can be written."""
-        source = _placed(photo)
+    def put(self, prediction: Prediction, file: Path) -> str:
+        """Sort a file. Returns "", or why it could not be sorted. Raises StorageError where nothing can be written."""
+        source = _resolve_folder(file)
         if self._real in source.parents:
-            return f"lies in {str(self._out)!r}, into which photos are sorted"
+            return f"is inside {str(self._out)!r}, where the sorted files go"
         folder = self._out / (UNKNOWN if prediction.unknown else self._folders[prediction.label])
-        with _storing(folder):
+        with _storage_errors(folder):
             folder.mkdir(exist_ok=True)
-        place = folder / _plain(photo.name)
-        longer = place.with_name(f"{place.stem}-{prediction.sha256[:16]}{place.suffix}")
-        for target in (place, longer):
-            if self._same(target, source, prediction.sha256):
+        target = folder / _limit_name(file.name)
+        longer = target.with_name(f"{target.stem}-{prediction.sha256[:16]}{target.suffix}")
+        for place in (target, longer):
+            if self._is_same(place, source, prediction.sha256):
                 return ""
-            if not os.path.lexists(target):
-                problem = self._make(source, target, prediction.sha256)
+            if not os.path.lexists(place):
+                problem = self._create(source, place, prediction.sha256)
                 self.sorted += not problem
                 return problem
-        return f"{str(longer)!r} is there already, with something else in it"
+        return f"{str(longer)!r} exists already, with other content"
 
-    def _same(self, target: Path, source: Path, sha256: str) -> bool:
-        if self._how == "symbolic":
+    def _is_same(self, target: Path, source: Path, sha256: str) -> bool:
+        if self._link == "symbolic":
             return target.is_symlink() and os.readlink(target) == str(source)
         with suppress(OSError):
-            if self._how == "hard":
+            if self._link == "hard":
                 return os.path.samefile(target, source)
             if not target.is_symlink() and target.is_file() and target.stat().st_size == source.stat().st_size:
                 with target.open("rb") as file:
                     return hashlib.file_digest(file, "sha256").hexdigest() == sha256
         return False
 
-    def _make(self, source: Path, target: Path, sha256: str) -> str:
-        if self._how == "copy":
+    def _create(self, source: Path, target: Path, sha256: str) -> str:
+        if self._link == "copy":
             return self._copy(source, target, sha256)
-        with _storing(target):
-            if self._how == "symbolic":
+        with _storage_errors(target):
+            if self._link == "symbolic":
                 target.symlink_to(source)
                 return ""
             try:
@@ -83,78 +84,76 @@ class Sorter:
         return ""
 
     def _copy(self, source: Path, target: Path, sha256: str) -> str:
-        scratch = self._out / _SCRATCH  # of one name: what a kill leaves is written over by the next
+        scratch = self._out / _SCRATCH  # always the same name: what a kill leaves is overwritten by the next copy
         try:
             file = source.open("rb")
         except OSError as error:
             return f"cannot be read: {(error.strerror or '').lower()}"
-        with file, _storing(target):
+        with file, _storage_errors(target):
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return "not a file"
-            found = hashlib.sha256()
+            digest = hashlib.sha256()
             try:
                 with scratch.open("wb") as copy:
                     while block := file.read(_BLOCK):
-                        found.update(block)
+                        digest.update(block)
                         copy.write(block)
-                if found.hexdigest() != sha256:
-                    return "has changed since it was labelled"
+                if digest.hexdigest() != sha256:
+                    return "has changed since it was predicted"
                 os.replace(scratch, target)
             finally:
                 scratch.unlink(missing_ok=True)
         return ""
 
 
-def folders(classes: Sequence[str]) -> dict[str, str]:
-    """A name of a folder for each class, each unlike the others even where case is ignored, and unlike `unknown`."""
+def class_folders(classes: Sequence[str]) -> dict[str, str]:
+    """A folder name for each class, unlike all others and `unknown` even where case is ignored."""
     taken = {UNKNOWN, ERRORS}
-    made: dict[str, str] = {}
-    # Those that can keep their names come first, so that none of them is driven out by a mended one.
+    names: dict[str, str] = {}
+    # Classes that are valid names come first, so that no changed name takes theirs.
     for label in sorted(classes, key=lambda label: (safe_name(label) != label, label)):
         name, number = safe_name(label), 2
         while name.casefold() in taken:
             name, number = f"{safe_name(label)}-{number}", number + 1
         taken.add(name.casefold())
-        made[label] = name
-    return made
+        names[label] = name
+    return names
 
 
 def check_outside(out: Path, images: Sequence[str]) -> None:
-    """Raises UsageError where `out` and a folder that is looked through lie in each other, or it is no folder."""
+    """Raises UsageError where `out` is not a folder, or it and a folder of images are inside one another."""
     if os.path.exists(out) and not os.path.isdir(out):
-        raise UsageError(f"--by-class {str(out)!r} is no folder: give a new one")
+        raise UsageError(f"--by-class {str(out)!r} is not a folder: give a new one")
     target = Path(os.path.realpath(out))
     for name in filter(os.path.isdir, images):
-        given = Path(os.path.realpath(name))
-        if given == target or given in target.parents:
-            raise UsageError(
-                f"--by-class {str(out)!r} lies inside of {name!r}, whose photos are sorted: give another place"
-            )
-        if target in given.parents:
-            raise UsageError(
-                f"{name!r} lies inside of --by-class {str(out)!r}, where photos are sorted to: give another"
-            )
+        folder = Path(os.path.realpath(name))
+        if folder == target or folder in target.parents:
+            raise UsageError(f"--by-class {str(out)!r} is inside {name!r}, whose files are sorted: give another folder")
+        if target in folder.parents:
+            raise UsageError(f"{name!r} is inside --by-class {str(out)!r}, where the sorted files go: give another")
 
 
-def _placed(photo: Path) -> Path:
-    """A file by a name that holds from anywhere: that of its folder may lead through links, and back by `..`."""
-    return Path(os.path.realpath(photo.parent)) / photo.name
+def _resolve_folder(file: Path) -> Path:
+    """The file in its real folder: a link to it must work from anywhere."""
+    return Path(os.path.realpath(file.parent)) / file.name
 
 
-def _plain(name: str) -> str:
-    # The names of files are of this file system, and stay as they are, unless what is put behind them would not fit.
+def _limit_name(name: str) -> str:
+    """A file name, shortened only where there is no room for part of a sha256."""
     stem, suffix = os.path.splitext(name)
-    if len(os.fsencode(suffix)) > _SUFFIX:
+    if len(os.fsencode(suffix)) > _LONGEST_SUFFIX:
         stem, suffix = name, ""
-    while len(os.fsencode(stem + suffix)) > 230:
+    while len(os.fsencode(stem + suffix)) > _LONGEST_NAME:
         stem = stem[:-1]
     return stem + suffix
 
 
 @contextmanager
-def _storing(place: Path) -> Iterator[None]:
+def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = (error.strerror or type(error).__name__).lower()
-        raise StorageError(f"{str(place)!r} cannot be written: {why}; free space, or give another place") from error
+        reason = (error.strerror or type(error).__name__).lower()
+        raise StorageError(
+            f"{str(path)!r} cannot be written: {reason}; free some space, or give another --by-class"
+        ) from error

@@ -170,7 +170,7 @@ async def _explain_one(
 def _heatmap(pixels: NDArray[np.uint8], model: Model, label: int) -> bytes:
     from PIL import Image
 
-    from tl.workflows.explain import overlay
+    from tl.views.pictures.explain import overlay
 
     with model.explainer() as explainer:
         [explanation] = explainer.explain([pixels], [label])

@@ -168,7 +168,7 @@ def _subset(dataset: Dataset, indices: NDArray[np.int64]) -> Dataset:
 def _extract(dataset: Dataset, run: Run, options: EvaluateOptions, progress: Progress) -> tuple[Dataset, Features]:
     """The readable images and their features."""
     engine = run_engine(
-        run, options.engine, options.precision, at_once=False, threads=options.threads, progress=progress
+        run, options.engine, options.precision, compiled=False, threads=options.threads, progress=progress
     )
     recipe = run.backbone.recipe
     if options.cache:

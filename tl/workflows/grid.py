@@ -1,10 +1,11 @@
-"""A predictor and a folder of photos become the picture of its predictions."""
+"""Draw a grid of images with their predicted labels, green where correct and red where wrong."""
 
 import csv
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,256 +18,296 @@ from tl.data.load import Dataset, load
 from tl.errors import DataError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
 from tl.networks.backbones import Recipe
+from tl.options import keywords, option, run_option
 from tl.prediction.predictor import Prediction, Predictor
 from tl.progress import Progress
 from tl.runs.photos import held_out
-from tl.runs.run import Run, trained_on
-from tl.views.pictures.grid import Tile, draw
+from tl.runs.run import Run, load_run, trained_on
+from tl.text import listed
+from tl.views.pictures.explain import overlay
+from tl.views.pictures.grid import Tile, draw_grid
 from tl.views.pictures.show import save_png
-from tl.workflows.explain import overlay
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TILE = 224
-STRANGE = "unlike all training photos"
-ONLY = ("all", "right", "wrong")
-SORTS = ("name", "confidence")
+UNKNOWN_NOTE = "unlike all training images"
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One photo of the gallery: what was said of it and why, what is true (None: unknown), if it was `trained` on."""
+class GridOptions:
+    """The options of `tl grid`."""
 
-    picture: ImageLike
+    run: str | None = run_option()
+    only: str = option("all", "Which images to show.", choices=("all", "correct", "wrong"))
+    sort: str = option("name", "Order; by confidence, the highest first.", choices=("name", "confidence"))
+    count: int = option(25, "Number of images; 0 for all.", low=0)
+    columns: int = option(5, "Images side by side.", low=1, high=20)
+    explain: bool = option(False, "Lay a heatmap of what speaks for the label over each image (Grad-CAM).")
+    seed: int = option(0, "Seed of the random choice of images.")
+
+
+@dataclass(frozen=True)
+class GridImage:
+    """An image of a grid: its prediction and explanation, its true label (None: unknown), if it was `trained` on."""
+
+    image: ImageLike
     prediction: Prediction
     truth: str | None
     explanation: Explanation | None = None
     trained: bool = False
 
     @property
-    def right(self) -> bool:
-        """Whether the label is the true one."""
+    def correct(self) -> bool:
+        """Whether the predicted label is the true one."""
         return self.prediction.label == self.truth
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """The photos to draw, chosen from `predicted` of the `photos` in the data set.
+class Grid:
+    """Images with their predictions, chosen from `predicted` of the `total` images of a data set.
 
-    Of those predicted, `known` have a truth, `right` of these are right, `trained` were seen in training, and `broken`
-    could not be read. Of those `known`, `fresh` were not seen in training, of which `fresh_right` are right. `held_out`
-    is the part of the run that the photos are, where they are its own. `only` is what is shown of them.
+    Of those predicted, `labelled` have a true label, of which `correct` are predicted; `trained` were trained on,
+    `broken` could not be read. Of those labelled, `unseen` were not trained on, of which `unseen_correct` are correct.
+    `held_out` is the run's part that the images are, where they are its own. `only` says which images are shown.
     """
 
     title: str
-    shown: tuple[Shown, ...]
-    photos: int
+    shown: tuple[GridImage, ...]
+    total: int
     predicted: int
-    known: int
-    right: int
+    labelled: int
+    correct: int
     trained: int
     broken: int
-    fresh: int = 0
-    fresh_right: int = 0
+    unseen: int = 0
+    unseen_correct: int = 0
     held_out: str = ""
     only: str = "all"
+    columns: int = 5
     recipe: Recipe | None = None
 
-    @property
-    def summary(self) -> str:
-        """How many are right, of those that have a truth."""
-        return (
-            f"{self.right:,} of {self.known:,} right" if self.known else "no class folders, so no truth to compare with"
+    @cached_property
+    def image(self) -> "Image":
+        """The grid as a PIL image."""
+        tiles = [_tile(entry, self.recipe) for entry in self.shown]
+        explained = any(entry.explanation is not None for entry in self.shown)
+        caption = f"{self.caption} · yellow: speaks for the label" if explained else self.caption
+        return draw_grid(
+            tiles, columns=self.columns, title=self.title, summary=caption, tile_size=_TILE, nothing=self.nothing
         )
 
     @property
+    def summary(self) -> str:
+        """How many of the labelled images are classified correctly."""
+        if not self.labelled:
+            return "no class folders, so there are no true labels"
+        return f"{self.correct:,} of {self.labelled:,} correct"
+
+    @property
     def caption(self) -> str:
-        """The summary, and what it is worth: whether the photos were held out, or how many were trained on."""
-        told = [self.summary, "held out from training" if self.held_out else "", self._trained()]
-        return " · ".join(part for part in told if part)
+        """The summary, and whether the images were held out from training or how many were trained on."""
+        parts = [self.summary, "held out from training" if self.held_out else "", self._training_note()]
+        return " · ".join(filter(None, parts))
 
     @property
     def nothing(self) -> str:
-        """Why there is nothing to show; "" where there is."""
+        """Why no image is shown, "" where some are."""
         if self.shown:
             return ""
-        if self.only == "all" or not self.known:
-            return "no photo can be read"
-        return f"no photo is {self.only}"
-
-    def draw(self, *, columns: int = 5) -> "Image":
-        """The grid as a picture."""
-        tiles = [_tile(item, self.recipe) for item in self.shown]
-        explained = any(item.explanation is not None for item in self.shown)
-        caption = f"{self.caption} · yellow: speaks for the label" if explained else self.caption
-        return draw(tiles, columns=columns, title=self.title, summary=caption, tile_size=_TILE, nothing=self.nothing)
+        return "no image can be read" if self.only == "all" or not self.labelled else f"no image is {self.only}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The form of the JSON output."""
-        counts = ("photos", "predicted", "known", "right", "trained", "fresh", "fresh_right", "broken")
-        shown = [item.prediction.as_dict() | {"truth": item.truth, "trained_on": item.trained} for item in self.shown]
-        told = {"title": self.title, "caption": self.caption, "held_out": self.held_out or None}
-        return told | {name: getattr(self, name) for name in counts} | {"shown": shown}
+        """The JSON form."""
+        rows = [row.prediction.as_dict() | {"truth": row.truth, "trained_on": row.trained} for row in self.shown]
+        return {
+            "title": self.title,
+            "caption": self.caption,
+            "held_out": self.held_out or None,
+            "photos": self.total,
+            "predicted": self.predicted,
+            "known": self.labelled,
+            "right": self.correct,
+            "trained": self.trained,
+            "fresh": self.unseen,
+            "fresh_right": self.unseen_correct,
+            "broken": self.broken,
+            "shown": rows,
+        }
 
-    def _trained(self) -> str:
+    def _repr_png_(self) -> bytes | None:
+        return self.image._repr_png_()
+
+    def _training_note(self) -> str:
         count = self.predicted - self.broken
         if not self.trained:
             return ""
         if self.trained == count:
-            return "it was trained on all of them" if count > 1 else "it was trained on this photo"
-        told = f"{self.trained:,} of the {count:,} were trained on"
-        if self.fresh == 1:
-            return f"{told}; the other one is {'right' if self.fresh_right else 'wrong'}"
-        return told + (f"; {self.fresh_right:,} of the {self.fresh:,} others right" if self.fresh else "")
+            return "all of them are training images" if count > 1 else "it is a training image"
+        note = f"{self.trained:,} of the {count:,} are training images"
+        if self.unseen == 1:
+            return f"{note}; the other one is {'correct' if self.unseen_correct else 'wrong'}"
+        return note + (f"; {self.unseen_correct:,} of the {self.unseen:,} others correct" if self.unseen else "")
 
 
-def pick(
-    predictor: Predictor,
+@keywords(GridOptions)
+def grid(
     data: str | Path | None = None,
     *,
-    only: str = "all",
-    sort: str = "name",
-    count: int = 25,
-    seed: int = 0,
-    explain: bool = False,
+    options: GridOptions,
+    predictor: Predictor | None = None,
     progress: Progress | None = None,
-) -> Gallery:
-    """Predict the photos of a data set and choose which to show; `explain` finds what spoke for each of these labels.
+) -> Grid:
+    """Predict the images of a data set and choose those to show; without `data`, the images that the run held out.
 
-    Without `data` these are the photos that the run held out, where it found them. Without `only` and `sort` the photos
-    are drawn at random, with `seed`, and only these are predicted.
-    Raises UsageError for `only` right or wrong where no photo has a truth, DataError for photos that are gone.
+    Where all are to be shown by name, a random sample is chosen and only that is predicted. `predictor` is used instead
+    of the one of `options.run`. Raises UsageError for `only` where no image has a true label, DataError for images that
+    are gone.
     """
-    _check(only, ONLY, "--only")
-    _check(sort, SORTS, "--sort")
     progress = progress or Progress()
-    own = held_out(predictor.run, progress) if data is None else None
+    predictor = predictor or Predictor(load_run(options.run))
+    run = predictor.run
+    own = held_out(run, progress) if data is None else None
     dataset = own.dataset if own is not None else load(str(data), labelled=False, progress=progress)
-    _check_classes(predictor.run, dataset)
-    chosen = list(range(len(dataset.images)))
-    if only == "all" and sort == "name" and 0 < count < len(chosen):
-        chosen = sorted(sorted(chosen, key=lambda at: _lot(seed, dataset.names[at]))[:count])
-    shown = _answered(predictor, dataset, chosen, progress)
-    known = [item for item in shown if item.truth is not None]
-    if only != "all" and not known:
-        raise UsageError(f"--only {only} needs to know what is true: {dataset.name} has no class folders")
-    wanted = _wanted(shown, only, sort)[: count or None]
-    on = dataset.name if own is None else f"its {own.part} photos of {dataset.name}"
-    if explain:
-        wanted = _explained(predictor.run, wanted, progress)
-    fresh = [item for item in known if not item.trained]
-    return Gallery(
-        f"{predictor.run.name} on {on}",
-        tuple(wanted),
-        photos=len(dataset.images),
-        predicted=len(chosen),
-        known=len(known),
-        right=sum(item.right for item in known),
-        trained=sum(item.trained for item in shown),
-        broken=len(chosen) - len(shown),
-        fresh=len(fresh),
-        fresh_right=sum(item.right for item in fresh),
-        only=only,
+    _check_classes(run, dataset)
+    indices = _sample(dataset, options)
+    predicted = _predict(predictor, dataset, indices, progress)
+    labelled = [entry for entry in predicted if entry.truth is not None]
+    if options.only != "all" and not labelled:
+        raise UsageError(f"--only {options.only} needs true labels, but {dataset.name} has no class folders")
+    shown = _select(predicted, options)
+    if options.explain:
+        shown = _explain(run, shown, progress)
+    unseen = [entry for entry in labelled if not entry.trained]
+    source = dataset.name if own is None else f"its {own.part} images of {dataset.name}"
+    return Grid(
+        f"{run.name} on {source}",
+        tuple(shown),
+        total=len(dataset.images),
+        predicted=len(indices),
+        labelled=len(labelled),
+        correct=sum(entry.correct for entry in labelled),
+        trained=sum(entry.trained for entry in predicted),
+        broken=len(indices) - len(predicted),
+        unseen=len(unseen),
+        unseen_correct=sum(entry.correct for entry in unseen),
         held_out=own.part if own is not None else "",
-        recipe=predictor.run.backbone.recipe,
+        only=options.only,
+        columns=options.columns,
+        recipe=run.backbone.recipe,
     )
 
 
-def _wanted(shown: list[Shown], only: str, sort: str) -> list[Shown]:
-    found = [item for item in shown if only == "all" or (item.truth is not None and item.right == (only == "right"))]
-    return sorted(found, key=lambda item: -item.prediction.confidence) if sort == "confidence" else found
-
-
-def draw_run(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
-    """Write `grid.png` into a run: validation photos of the data set, and what it says of them."""
-    places = {name: at for at, name in enumerate(dataset.names)}
+def save_run_grid(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
+    """Write `grid.png` into a run, from the predictions of its validation images in predictions.csv."""
+    indices = {name: index for index, name in enumerate(dataset.names)}
     with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] == "validation" and row["path"] in places]
-    chosen = sorted(sorted(rows, key=lambda row: _lot(0, row["path"]))[:count], key=lambda row: row["path"])
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "validation" and row["path"] in indices]
+    sample = sorted(rows, key=lambda row: _random_order(0, row["path"]))[:count]
     shown = []
-    for row in chosen:
-        strange = row.get("unknown") == "1"
-        prediction = Prediction(row["path"], row["predicted"], float(row["confidence"]), (), unknown=strange)
-        shown.append(Shown(dataset.images[places[row["path"]]], prediction, row["label"]))
-    right = sum(item.right for item in shown)
-    count = len(shown)
-    title = f"{dataset.name}: {count} of {len(rows)} validation photos"
-    gallery = Gallery(title, tuple(shown), len(rows), count, count, right, 0, 0, count, right, held_out="validation")
+    for row in sorted(sample, key=lambda row: row["path"]):
+        unknown = row.get("unknown") == "1"
+        prediction = Prediction(row["path"], row["predicted"], float(row["confidence"]), (), unknown=unknown)
+        shown.append(GridImage(dataset.images[indices[row["path"]]], prediction, row["label"]))
+    correct, count = sum(entry.correct for entry in shown), len(shown)
+    picture = Grid(
+        f"{dataset.name}: {count} of {len(rows)} validation images",
+        tuple(shown),
+        total=len(rows),
+        predicted=count,
+        labelled=count,
+        correct=correct,
+        trained=0,
+        broken=0,
+        unseen=count,
+        unseen_correct=correct,
+        held_out="validation",
+    )
     target = run.folder / "grid.png"
-    save_png(gallery.draw(), target)
+    save_png(picture.image, target)
     return target
 
 
-def _answered(predictor: Predictor, dataset: Dataset, chosen: Sequence[int], progress: Progress) -> list[Shown]:
-    """Those of the chosen photos that can be read, with what is said of them."""
-    items = [(dataset.names[at], dataset.images[at]) for at in chosen]
+def _sample(dataset: Dataset, options: GridOptions) -> list[int]:
+    """The images to predict: all, or a random sample where that does not change which are shown."""
+    indices = list(range(len(dataset.images)))
+    if options.only != "all" or options.sort != "name" or not 0 < options.count < len(indices):
+        return indices
+    shuffled = sorted(indices, key=lambda index: _random_order(options.seed, dataset.names[index]))
+    return sorted(shuffled[: options.count])
+
+
+def _predict(predictor: Predictor, dataset: Dataset, indices: Sequence[int], progress: Progress) -> list[GridImage]:
+    """Those of the images that can be read, with their predictions."""
+    items = [(dataset.names[index], dataset.images[index]) for index in indices]
     with usable_cache(progress) as cache:
-        answers = {chosen[at]: answer for at, answer in predictor.stream(items, cache=cache, progress=progress)}
-    seen = trained_on(predictor.run)
-    return [
-        Shown(dataset.images[at], answers[at], _truth(dataset, at), trained=answers[at].sha256 in seen)
-        for at in chosen
-        if not answers[at].error
-    ]
+        stream = predictor.stream(items, cache=cache, progress=progress)
+        predictions = {indices[at]: prediction for at, prediction in stream}
+    training = trained_on(predictor.run)
+    rows = []
+    for index in indices:
+        prediction, label = predictions[index], int(dataset.labels[index])
+        if not prediction.error:
+            truth = None if label < 0 else dataset.class_names[label]
+            rows.append(GridImage(dataset.images[index], prediction, truth, trained=prediction.sha256 in training))
+    return rows
 
 
-def _explained(run: Run, items: list[Shown], progress: Progress) -> list[Shown]:
+def _select(predicted: list[GridImage], options: GridOptions) -> list[GridImage]:
+    rows = predicted
+    if options.only != "all":
+        correct = options.only == "correct"
+        rows = [entry for entry in predicted if entry.truth is not None and entry.correct == correct]
+    if options.sort == "confidence":
+        rows = sorted(rows, key=lambda entry: -entry.prediction.confidence)
+    return rows[: options.count or None]
+
+
+def _explain(run: Run, shown: list[GridImage], progress: Progress) -> list[GridImage]:
     explainer = Explainer(run.trunk, run.backbone.recipe, run.head)
-    made = []
-    with progress.task("explaining", len(items), "photos") as task:
-        for item in items:
-            with suppress(ImageError):  # gone since it was predicted: it is drawn as missing
-                [why] = explainer.explain([item.picture], [run.classes.index(item.prediction.label)])
-                item = replace(item, explanation=why)
-            made.append(item)
+    explained = []
+    with progress.task("explaining", len(shown), "images") as task:
+        for entry in shown:
+            with suppress(ImageError):  # gone since it was predicted: drawn as missing
+                [explanation] = explainer.explain([entry.image], [run.classes.index(entry.prediction.label)])
+                entry = replace(entry, explanation=explanation)
+            explained.append(entry)
             task.advance()
-    return made
+    return explained
 
 
 def _check_classes(run: Run, dataset: Dataset) -> None:
     if dataset.class_names and not set(dataset.class_names) & set(run.classes):
-        theirs, ours = ", ".join(dataset.class_names[:5]), ", ".join(run.classes[:5])
         raise DataError(
-            f"{dataset.name} has the classes {theirs}, run {run.name} knows {ours}: none in common; give another --run"
+            f"{dataset.name} has the classes {listed(dataset.class_names, 5)}, but run {run.name} was trained on"
+            f" {listed(run.classes, 5)}: none in common; give another --run"
         )
 
 
-def _truth(dataset: Dataset, at: int) -> str | None:
-    label = int(dataset.labels[at])
-    return None if label < 0 else dataset.class_names[label]
+def _tile(entry: GridImage, recipe: Recipe | None) -> Tile:
+    prediction, pixels = entry.prediction, _pixels(entry.image)
+    if entry.explanation is not None and recipe is not None:
+        pixels = overlay(pixels, entry.explanation, recipe)
+    note = UNKNOWN_NOTE if prediction.unknown else ""
+    return Tile(pixels, prediction.label, prediction.confidence, entry.truth, prediction.name, note)
 
 
-def _tile(item: Shown, recipe: Recipe | None) -> Tile:
-    prediction, photo = item.prediction, _photo(item.picture)
-    if item.explanation is not None and recipe is not None:
-        photo = overlay(photo, item.explanation, recipe)
-    note = STRANGE if prediction.unknown else ""
-    return Tile(photo, prediction.label, prediction.confidence, item.truth, prediction.name, note)
-
-
-def _photo(picture: ImageLike) -> NDArray[np.uint8]:
-    try:
-        return _shrunk(decode(read(picture), _TILE))
-    except ImageError:
-        return np.full((_TILE, _TILE, 3), 200, np.uint8)
-
-
-def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """No larger than a tile shows, so that a hundred large photos fit in memory."""
+def _pixels(image: ImageLike) -> NDArray[np.uint8]:
+    """The image no larger than a tile, so that a hundred large ones fit in memory; grey where it cannot be read."""
     import cv2
 
-    scale = _TILE / max(image.shape[:2])
+    try:
+        pixels = decode(read(image), _TILE)
+    except ImageError:
+        return np.full((_TILE, _TILE, 3), 200, np.uint8)
+    scale = _TILE / max(pixels.shape[:2])
     if scale >= 1:
-        return image
-    width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        return pixels
+    width, height = (max(1, round(side * scale)) for side in pixels.shape[1::-1])
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _lot(seed: int, name: str) -> bytes:
+def _random_order(seed: int, name: str) -> bytes:
+    """A sort key that shuffles names the same way on every machine."""
     return hashlib.sha256(f"{seed} {name}".encode()).digest()
-
-
-def _check(given: str, allowed: tuple[str, ...], option: str) -> None:
-    if given not in allowed:
-        raise UsageError(f"{option} {given!r}: choose {', '.join(allowed)}")

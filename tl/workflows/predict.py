@@ -1,57 +1,62 @@
-"""Everything that was asked for becomes predictions: handed on one by one, written as rows, sorted into folders."""
+"""Predict images: report each prediction, write rows, sort the files by label."""
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tl.data.images import ImageLike
-from tl.data.inputs import TIMEOUT, ImageInputs, is_single_file, read_inputs, typed_names
+from tl.data.inputs import TIMEOUT, ImageInputs, as_list, is_single_file, read_inputs, typed_names
 from tl.errors import UsageError
+from tl.options import engine_option, keywords, option, precision_option, run_option, threads_option
 from tl.prediction.predictor import Prediction, Predictor
-from tl.prediction.rows import Columns, form_of
+from tl.prediction.rows import FORMATS, Columns, row_format
 from tl.progress import Progress
 from tl.runs.run import Run, load_run
 
-# What writes rows and sorts photos is imported where that is asked for: one photo is answered sooner without.
+# What writes rows and sorts files is imported where it is needed: a single image is predicted sooner without.
 
-Each = Callable[[Prediction, Columns], None]
-Sort = Callable[[Prediction, Path | None], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labelling:
-    """Which run labels photos, by which engine, and where the rows and the photos go."""
-
-    run: str | None = None
-    top: int = 3
-    engine: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    unknown: bool = True
-    out: Path | None = None
-    form: str | None = None
-    sha256: bool = False
-    by_class: Path | None = None
-    link: str = "copy"
+OnPrediction = Callable[[Prediction, Columns], None]
+SortFile = Callable[[Prediction, Path | None], None]
 
 
 @dataclass(frozen=True)
-class Asked(Labelling):
-    """What to label, and how; whether to go on with the rows that are there. `tl predict` explains it."""
+class LabelOptions:
+    """The options that `tl predict` and `tl watch` share."""
 
-    images: ImageInputs = ()
-    lists: Sequence[str] = ()
-    every: int = 30
-    timeout: float = TIMEOUT
-    resume: bool = False
+    run: str | None = run_option()
+    top: int = option(3, "Number of labels per image.", low=1)
+    format: str | None = option(None, "Format of the rows.", choices=FORMATS, default_text="by --out, else table")
+    out: Path | None = option(None, "Write the rows to a file, such as rows.csv.", metavar="FILE")
+    sha256: bool = option(False, "Add the sha256 of each file to its row.")
+    by_class: Path | None = option(None, "Sort the files into FOLDER/label/.", metavar="FOLDER")
+    link: str = option("copy", "How files are sorted.", choices=("copy", "hard", "symbolic"))
+    unknown: bool = option(True, "Mark images unlike all training images.")
+    engine: str = engine_option()
+    precision: str = precision_option()
+    threads: int | None = threads_option()
+
+
+@dataclass(frozen=True)
+class PredictOptions(LabelOptions):
+    """The options of `tl predict`."""
+
+    paths_from: str | None = option(None, "Read paths from a file, one a line; - is standard input.", metavar="FILE")
+    every: int = option(30, "Predict every n-th frame of a video.", low=1)
+    timeout: float = option(TIMEOUT, "Seconds to wait for a web address.", low=0.1, high=3600)
+    resume: bool = option(False, "Continue the file given with --out.")
 
 
 @dataclass
-class Labelled:
-    """How many pictures were answered, how many could not be read or sorted, and how many had their row before."""
+class PredictResult:
+    """Numbers of images: predicted now (`failed` of them unreadable), with a row `before`, `sorted`, not sorted.
+
+    `not_files` were not sorted because they are no files: addresses, frames of videos, standard input. `predictions`
+    holds the predictions where neither `out` nor `on_prediction` receives them.
+    """
 
     count: int = 0
     failed: int = 0
@@ -59,111 +64,128 @@ class Labelled:
     sorted: int = 0
     unsorted: int = 0
     not_files: int = 0
+    predictions: list[Prediction] = field(default_factory=list, repr=False)
 
 
-def label(
-    asked: Asked,
-    each: Each = lambda *_: None,
+@keywords(PredictOptions)
+def predict(
+    images: ImageInputs = (),
     *,
-    made: Labelled | None = None,
+    options: PredictOptions,
+    on_prediction: OnPrediction | None = None,
+    result: PredictResult | None = None,
     progress: Progress | None = None,
-) -> Labelled:
-    """Label what was asked for, in its order; `each` is called with every prediction, and the
-    columns of its row, once that is written.
+) -> PredictResult:
+    """Predict images in order: files, folders, patterns, tables, videos, addresses, or images in memory.
 
-    A photo is sorted before its row is written: whenever this is stopped, what has a row has been sorted. `made` is
-    what is returned, for a caller who wants to know when interrupted. Raises a TLError where it cannot be done, before
-    the first prediction if that can be known.
+    A file is sorted before its row is written, and `on_prediction` is called after that: wherever it stops, every image
+    with a row has been sorted. `result` is counted in and returned, for a caller that wants the counts of an
+    interrupted call. Raises a TLError for what cannot be done, before the first prediction where possible.
     """
-    made = made or Labelled()
-    form = form_of(asked.out, asked.form)
-    _check(asked)
-    run = load_run(asked.run)
-    columns = Columns(min(asked.top, len(run.classes)), asked.sha256)
-    predictor = Predictor(
-        run,
-        engine=asked.engine,
-        precision=asked.precision,
-        unknown=asked.unknown,
-        threads=asked.threads,
-        alone=not asked.lists and is_single_file(asked.images),
-        progress=progress,
-    )
+    result = result if result is not None else PredictResult()
+    images = as_list(images)
+    row_form = row_format(options.out, options.format)
+    _check(options, images)
+    run = load_run(options.run)
+    columns = Columns(min(options.top, len(run.classes)), options.sha256)
+    lists = [] if options.paths_from is None else [options.paths_from]
+    predictor = open_predictor(run, options, single=not lists and is_single_file(images), progress=progress)
     items: Iterator[tuple[str, ImageLike]] = read_inputs(
-        asked.images, lists=asked.lists, every=asked.every, min_side=predictor.at_least, timeout=asked.timeout
+        images, lists=lists, every=options.every, min_side=predictor.min_side, timeout=options.timeout
     )
     with ExitStack() as stack:
         rows = None
-        if asked.out is not None:
-            from tl.prediction.output import rows_file
+        if options.out is not None:
+            from tl.prediction.output import open_rows
 
-            rows, done = stack.enter_context(rows_file(asked.out, form, columns, run, resume=asked.resume))
-            made.before, made.failed = done.rows, done.failed
+            rows, done = stack.enter_context(open_rows(options.out, row_form, columns, run, resume=options.resume))
+            result.before, result.failed = done.rows, done.failed
             items = done.without(items)
-        sort = stack.enter_context(sorting(asked.by_class, asked.link, run, made))
-        task = stack.enter_context((progress or Progress()).task("photos", None, "photos"))
-        for prediction, photo in with_files(predictor, items, asked.top):
-            sort(prediction, photo)
+        sort = stack.enter_context(file_sorter(options, run, result))
+        task = stack.enter_context((progress or Progress()).task("images", None, "images"))
+        for prediction, file in _with_files(predictor, items, options.top):
+            sort(prediction, file)
             if rows is not None:
                 rows.write(columns.record(prediction))
-            made.count += 1
-            made.failed += bool(prediction.error)
-            each(prediction, columns)
+            result.count += 1
+            result.failed += bool(prediction.error)
+            if on_prediction is not None:
+                on_prediction(prediction, columns)
+            elif rows is None:
+                result.predictions.append(prediction)
             task.advance()
-    return made
+    return result
 
 
-def with_files(
-    predictor: Predictor, items: Iterable[tuple[str, ImageLike]], top: int
-) -> Iterator[tuple[Prediction, Path | None]]:
-    """Predictions in order, each with the file it is of, if it is of one."""
-    files: deque[Path | None] = deque()
-
-    def noted() -> Iterator[tuple[str, ImageLike]]:
-        for name, picture in items:
-            files.append(picture if isinstance(picture, Path) else None)
-            yield name, picture
-
-    for prediction in predictor.in_order(noted(), top=top):
-        yield prediction, files.popleft()
+def open_predictor(
+    run: Run, options: LabelOptions, *, single: bool = False, progress: Progress | None = None
+) -> Predictor:
+    """The predictor of a run with the engine that the options choose."""
+    return Predictor(
+        run,
+        engine=options.engine,
+        precision=options.precision,
+        unknown=options.unknown,
+        threads=options.threads,
+        single=single,
+        progress=progress,
+    )
 
 
 @contextmanager
-def sorting(folder: Path | None, how: str, run: Run, made: Labelled) -> Iterator[Sort]:
-    """What sorts a predicted file below `folder` and counts it, with errors.csv beside; nothing without a folder."""
+def file_sorter(options: LabelOptions, run: Run, result: PredictResult) -> Iterator[SortFile]:
+    """A function that sorts a predicted file into `options.by_class` and counts it; failures go to errors.csv there."""
+    folder = options.by_class
     if folder is None:
         yield lambda *_: None
         return
-    from tl.prediction.output import Failures, alone
+    from tl.prediction.output import FailureTable, exclusive
     from tl.prediction.sort import ERRORS, Sorter
 
-    sorter = Sorter(folder, run.classes, how)
-    with alone(folder / ERRORS), closing(Failures(folder / ERRORS)) as failures:
+    sorter = Sorter(folder, run.classes, options.link)
+    with exclusive(folder / ERRORS), closing(FailureTable(folder / ERRORS)) as failures:
 
-        def sort(prediction: Prediction, photo: Path | None) -> None:
+        def sort(prediction: Prediction, file: Path | None) -> None:
             problem = prediction.error
-            if photo is None:
-                made.not_files += not problem
+            if file is None:
+                result.not_files += not problem
             elif not problem:
-                problem = sorter.put(prediction, photo)
-                made.unsorted += bool(problem)
-                made.sorted = sorter.sorted
+                problem = sorter.put(prediction, file)
+                result.unsorted += bool(problem)
+                result.sorted = sorter.sorted
             if problem:
                 failures.add(prediction.name, problem)
 
         yield sort
 
 
-def _check(asked: Asked) -> None:
-    if asked.resume and asked.out is None:
-        raise UsageError("--resume goes on with a file of rows: give its name with --out")
-    if asked.out is not None:
-        from tl.prediction.output import check_file
+def _with_files(
+    predictor: Predictor, items: Iterable[tuple[str, ImageLike]], top: int
+) -> Iterator[tuple[Prediction, Path | None]]:
+    """Predictions in order, each with its image file; None for an image that is not a file."""
+    files: deque[Path | None] = deque()
 
-        check_file(asked.out)
-    if asked.by_class is not None:
+    def images() -> Iterator[tuple[str, ImageLike]]:
+        for name, image in items:
+            files.append(image if isinstance(image, Path) else None)
+            yield name, image
+
+    for prediction in predictor.in_order(images(), top=top):
+        yield prediction, files.popleft()
+
+
+def _check(options: PredictOptions, images: list[Any]) -> None:
+    if not images and options.paths_from is None:
+        raise UsageError("no images: give a file, a folder, a pattern, a table, a video or an address")
+    if options.resume and options.out is None:
+        raise UsageError("--resume continues a file of rows: give its name with --out")
+    if options.out is not None:
+        from tl.prediction.output import check_output_file
+
+        check_output_file(options.out)
+    if options.by_class is not None:
         from tl.prediction.sort import ERRORS, check_outside
 
-        check_outside(asked.by_class, typed_names(asked.images))
-        if asked.out is not None and os.path.realpath(asked.out) == os.path.realpath(asked.by_class / ERRORS):
-            raise UsageError(f"--out {str(asked.out)!r} is where --by-class tells what failed: give another name")
+        check_outside(options.by_class, typed_names(images))
+        if options.out is not None and os.path.realpath(options.out) == os.path.realpath(options.by_class / ERRORS):
+            raise UsageError(f"--out {str(options.out)!r} is where --by-class lists failures: give another name")

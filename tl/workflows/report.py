@@ -26,7 +26,7 @@ from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, 
 from tl.views.pages.report_sections import MOST_SKIPPED
 from tl.views.pictures.charts import save_learning_curves
 from tl.views.terminal import runs as history
-from tl.workflows.grid import draw_run
+from tl.workflows.grid import save_run_grid
 
 _MOST_BYTES = 1 << 30  # of predictions.csv: ten million images
 
@@ -56,7 +56,7 @@ def report(run: str | Path | None = None, *, options: ReportOptions, progress: P
 
 def write_run_artifacts(run: Run, predictions: Predictions) -> None:
     """Write `grid.png`, `report.html` and, after a training, `curves.png` into a run that was just made."""
-    draw_run(run, predictions.dataset)
+    save_run_grid(run, predictions.dataset)
     curves = history.read(run.folder)
     if curves is not None:
         save_learning_curves(run.folder, curves)

@@ -1,11 +1,10 @@
-"""What arrives in a folder becomes predictions and rows, until it is told to stop; a later call goes on.
+"""Predict every image that arrives in a folder.
 
-A row holds the size and the time of change of the file it is of: what is done is read from the rows alone, so that no
-kill can leave a file done without a row, or with two.
+A row holds the size and the modification time of its file. Which files are done is read from the rows alone, so that a
+kill can neither leave a file done without a row nor give it two.
 """
 
 import os
-import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -19,19 +18,96 @@ from typing import Any
 from tl.data.images import IMAGE_SUFFIXES
 from tl.data.inputs import walk_images
 from tl.errors import DataError, StorageError, UsageError
-from tl.prediction.output import Appended, alone, check_file
-from tl.prediction.predictor import Predictor
-from tl.prediction.rows import Columns, form_of
-from tl.prediction.sort import check_outside
+from tl.options import keywords, option
+from tl.prediction.rows import Columns, row_format
 from tl.progress import Progress
 from tl.runs.run import load_run
-from tl.workflows.predict import Each, Labelled, Labelling, sorting
+from tl.workflows.predict import LabelOptions, OnPrediction, PredictResult, file_sorter, open_predictor
+
+# What writes rows is imported where it is needed, as in tl.workflows.predict.
 
 Stamp = tuple[int, int]
-"""Bytes of a file, and nanoseconds since 1970 of its last change."""
+"""Size of a file in bytes, and its modification time in nanoseconds since 1970."""
 
-_GROUP = 64  # files handed on at once, so that all that is known does not gather in memory
-_RESCAN = 60.0  # seconds: the system drops events when too many come at once
+_GROUP = 64  # files returned at a time, so that a full folder is not read into memory
+_POLL_SECONDS = 1.0
+_RESCAN_SECONDS = 60.0  # the system drops events when too many come at once
+
+
+@dataclass(frozen=True)
+class WatchOptions(LabelOptions):
+    """The options of `tl watch`."""
+
+    settle: float = option(1.0, "Seconds that a file must stay unchanged.", low=0.1, high=3600)
+    poll: bool = option(False, "List the folder every second, for network disks without change events.")
+
+
+@keywords(WatchOptions)
+def watch(
+    folder: str | Path,
+    *,
+    options: WatchOptions,
+    stop: Event | None = None,
+    on_prediction: OnPrediction | None = None,
+    progress: Progress | None = None,
+) -> PredictResult:
+    """Predict every image in a folder and below, and each that arrives or changes, until `stop` is set.
+
+    `on_prediction` is called with every prediction after its row is written. Raises a TLError for what cannot be done,
+    DataError when the folder is gone.
+    """
+    folder, progress, stop, result = Path(folder), progress or Progress(), stop or Event(), PredictResult()
+    form = _check(folder, options)
+    run = load_run(options.run)
+    columns = Columns(min(options.top, len(run.classes)), options.sha256)
+    stamped = replace(columns, stamped=True)
+    predictor = open_predictor(run, options)
+    with ExitStack() as stack:
+        rows, seen = None, stack.enter_context(closing(SeenFiles()))
+        if options.out is not None:
+            from tl.prediction.output import RowFile, exclusive
+
+            stack.enter_context(exclusive(options.out))
+            rows = stack.enter_context(closing(RowFile(options.out, form, stamped)))
+            result.before = seen.add_rows(rows.records(), options.out)
+        sort = stack.enter_context(file_sorter(options, run, result))
+        arrivals = Arrivals(folder, seen.has, settle=options.settle, poll=options.poll, progress=progress)
+        stack.enter_context(closing(arrivals))
+        progress.log("watching", f"{folder}: press Ctrl-C to stop")
+        for group in arrivals.groups(stop):
+            stamps = dict(group)
+            for prediction in predictor.in_order(((name, Path(name)) for name in stamps), top=options.top):
+                if stop.is_set():
+                    break
+                if prediction.error and stamp_of(prediction.name) != stamps[prediction.name]:
+                    continue  # removed, or being written again, in which case it arrives again
+                sort(prediction, Path(prediction.name))
+                if rows is not None:
+                    rows.write(stamped.record(prediction, stamps[prediction.name]))
+                seen.add(prediction.name, stamps[prediction.name])
+                result.count += 1
+                result.failed += bool(prediction.error)
+                if on_prediction is not None:
+                    on_prediction(prediction, columns)
+    return result
+
+
+def _check(folder: Path, options: WatchOptions) -> str:
+    """The format of the rows. Raises a TLError for options that cannot be used."""
+    form = row_format(options.out, options.format)
+    if form == "parquet" or (form == "json" and options.out is not None):
+        raise UsageError(f"{form} files must be finished, and watching does not end: write jsonl or csv")
+    if options.out is not None:
+        from tl.prediction.output import check_output_file
+
+        check_output_file(options.out)
+    if not folder.is_dir():
+        raise DataError(f"no folder {str(folder)!r} to watch: give the folder where images arrive")
+    if options.by_class is not None:
+        from tl.prediction.sort import check_outside
+
+        check_outside(options.by_class, [str(folder)])
+    return form
 
 
 @dataclass
@@ -41,256 +117,199 @@ class _Candidate:
 
 
 class Arrivals:
-    """The images below a folder that are not `known` as they are now, each when it has stayed the same for a while.
+    """The images in a folder and below that are not `is_done`, each once it has not changed for `settle` seconds.
 
-    `settle` is in seconds. The system tells what happens in the folder; where it cannot, or with `poll`, the folder is
-    looked through every `interval` seconds.
+    Changes come from the system's file events; without them, or with `poll`, the folder is listed every `interval`
+    seconds.
     """
 
     def __init__(
         self,
         folder: Path,
-        known: Callable[[str, Stamp], bool],
+        is_done: Callable[[str, Stamp], bool],
         *,
         settle: float = 1.0,
         poll: bool = False,
-        interval: float = 1.0,
+        interval: float = _POLL_SECONDS,
         progress: Progress,
     ) -> None:
-        self._folder, self._known = folder, known
+        self._folder, self._is_done = folder, is_done
         self._settle, self._interval = settle, interval
         self._waiting: dict[str, _Candidate] = {}
-        self._told: SimpleQueue[str] = SimpleQueue()
-        self._report, self._poll = progress, poll
-        self._place = self._identity()
-        self._observer = None if poll else self._observed()
+        self._events: SimpleQueue[str] = SimpleQueue()
+        self._progress, self._poll = progress, poll
+        self._identity = self._read_identity()
+        self._observer = None if poll else self._start_observer()
 
     def groups(self, stop: Event) -> Iterator[list[tuple[str, Stamp]]]:
-        """Names of files that have arrived, with their stamps, until `stop` is set; empty lists while there are none.
+        """Names of arrived files with their stamps, until `stop` is set; empty lists while there are none.
 
-        Every file is to be known by the time the next group is asked for, or it comes again. Raises DataError when the
+        Each file must be done when the next group is requested, or it is returned again. Raises DataError when the
         folder is gone.
         """
         scan, next_scan = self._scan(), 0.0
         while not stop.is_set():
             now = time.monotonic()
-            if self._is_another():
+            if self._was_replaced():
                 scan, next_scan = self._scan(), 0.0
             if now >= next_scan:
                 for name in scan:
-                    self._look(name)
+                    self._update(name)
                     if len(self._waiting) >= _GROUP or stop.is_set():
                         break
                 else:
                     scan = self._scan()
-                    next_scan = now + (self._interval if self._observer is None else _RESCAN)
-            self._listen(0.0 if self._waiting and self._old() else min(0.2, self._settle, self._interval))
+                    next_scan = now + (self._interval if self._observer is None else _RESCAN_SECONDS)
+            self._read_events(0.0 if self._unchanged() else min(0.2, self._settle, self._interval))
             yield self._settled()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening for events."""
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(1)
 
-    def _identity(self) -> tuple[int, int]:
-        try:
-            found = os.stat(self._folder)
-        except OSError as error:
-            why = (error.strerror or type(error).__name__).lower()
-            raise DataError(f"folder {str(self._folder)!r} cannot be read any more: {why}") from error
-        return found.st_dev, found.st_ino
+    def _gone(self, error: OSError) -> DataError:
+        reason = (error.strerror or type(error).__name__).lower()
+        return DataError(f"folder {str(self._folder)!r} cannot be read any more: {reason}")
 
-    def _is_another(self) -> bool:
-        """Whether another folder stands in the place of the one that is listened to; then it is listened to."""
-        place = self._identity()
-        if place == self._place:
+    def _read_identity(self) -> tuple[int, int]:
+        try:
+            status = os.stat(self._folder)
+        except OSError as error:
+            raise self._gone(error) from error
+        return status.st_dev, status.st_ino
+
+    def _was_replaced(self) -> bool:
+        """Whether another folder has taken the place of the watched one; if so, that one is watched from now on."""
+        identity = self._read_identity()
+        if identity == self._identity:
             return False
         self.close()
-        self._place, self._observer = place, None if self._poll else self._observed()
+        self._identity, self._observer = identity, None if self._poll else self._start_observer()
         return True
 
     def _scan(self) -> Iterator[str]:
-        def refused(error: OSError) -> None:
+        def unreadable(error: OSError) -> None:
             if error.filename == str(self._folder):
-                why = (error.strerror or type(error).__name__).lower()
-                raise DataError(f"folder {error.filename!r} cannot be read any more: {why}")
+                raise self._gone(error)
 
-        return walk_images(str(self._folder), refused)
+        return walk_images(str(self._folder), unreadable)
 
-    def _listen(self, seconds: float) -> None:
+    def _read_events(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while len(self._waiting) < _GROUP * 16:
             try:
-                self._look(self._told.get(timeout=max(0.001, deadline - time.monotonic())))
+                self._update(self._events.get(timeout=max(0.001, deadline - time.monotonic())))
             except Empty:
                 return
             if time.monotonic() > deadline:
                 return
 
-    def _look(self, name: str) -> None:
-        """Note a file, if it is an image and not known as it is."""
-        stamp = None if self._hidden(name) else stamp_of(name)
-        if stamp is None or self._known(name, stamp):
+    def _update(self, name: str) -> None:
+        """Wait for a file if it is an image that is not done as it is now."""
+        stamp = None if self._is_hidden(name) else stamp_of(name)
+        if stamp is None or self._is_done(name, stamp):
             self._waiting.pop(name, None)
             return
-        before = self._waiting.get(name)
-        if before is None or before.stamp != stamp:
-            # What was written long ago is done, unless the clock of another machine says so.
+        earlier = self._waiting.get(name)
+        if earlier is None or earlier.stamp != stamp:
+            # A file that was written long ago is complete, unless the clock of another machine is wrong.
             age = time.time() - stamp[1] / 1e9
-            since = time.monotonic() - (self._settle if age > 60 and before is None else 0)
+            since = time.monotonic() - (self._settle if age > 60 and earlier is None else 0)
             self._waiting[name] = _Candidate(stamp, since)
 
-    def _hidden(self, name: str) -> bool:
+    def _is_hidden(self, name: str) -> bool:
         parts = Path(name).parts[len(self._folder.parts) : -1]
         return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
-    def _old(self) -> bool:
+    def _unchanged(self) -> list[str]:
         now = time.monotonic()
-        return any(now - candidate.since >= self._settle for candidate in self._waiting.values())
+        return [name for name, candidate in self._waiting.items() if now - candidate.since >= self._settle]
 
     def _settled(self) -> list[tuple[str, Stamp]]:
-        now = time.monotonic()
-        old = [name for name, candidate in self._waiting.items() if now - candidate.since >= self._settle]
-        for name in old:
-            self._look(name)  # once more: it starts again if it has changed
-        ready = [name for name in old if name in self._waiting and now - self._waiting[name].since >= self._settle]
-        return [(name, self._waiting.pop(name).stamp) for name in sorted(ready)[:_GROUP]]
+        unchanged = self._unchanged()
+        for name in unchanged:
+            self._update(name)  # which starts waiting anew if the file has changed
+        ready = set(self._unchanged())
+        names = sorted(name for name in unchanged if name in ready)
+        return [(name, self._waiting.pop(name).stamp) for name in names[:_GROUP]]
 
-    def _observed(self) -> Any:
+    def _start_observer(self) -> Any:
         try:
             from watchdog.observers import Observer
         except ImportError:
-            self._report.warn(f"watchdog is not installed: looking through the folder every {self._interval:g} seconds")
+            self._progress.warn(f"watchdog is not installed: the folder is listed every {self._interval:g} s")
             return None
         observer = Observer()
         try:
-            listener: Any = _Listener(self._told)
+            listener: Any = _Listener(self._events)
             observer.schedule(listener, str(self._folder), recursive=True)
             observer.start()
         except OSError as error:
-            why = (error.strerror or type(error).__name__).lower()
-            self._report.warn(f"the system tells of no new files ({why}): looking every {self._interval:g} seconds")
+            reason = (error.strerror or type(error).__name__).lower()
+            self._progress.warn(f"no file events here ({reason}): the folder is listed every {self._interval:g} s")
             return None
         return observer
 
 
 def stamp_of(name: str) -> Stamp | None:
-    """The stamp of a file that is called like an image; None for anything else, or nothing."""
+    """The stamp of an image file, None for any other file and where there is none."""
     base = os.path.basename(name)
     if base.startswith(".") or os.path.splitext(base)[1].lower() not in IMAGE_SUFFIXES:
         return None
     try:
-        found = os.stat(name)
+        status = os.stat(name)
     except (OSError, ValueError):
         return None
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 class _Listener:
-    def __init__(self, told: "SimpleQueue[str]") -> None:
-        self._told = told
+    def __init__(self, events: "SimpleQueue[str]") -> None:
+        self._events = events
 
     def dispatch(self, event: Any) -> None:
-        """What watchdog calls with every event."""
+        """Called by watchdog with every event."""
         for path in (event.src_path, getattr(event, "dest_path", "")):
             name = os.fsdecode(path)
             if not event.is_directory:
-                self._told.put(name)
+                self._events.put(name)
             elif event.event_type in ("created", "moved"):
-                for found in walk_images(name):  # what came with it, or before anyone listened there
-                    self._told.put(found)
+                for file in walk_images(name):  # that came with the folder, or before it was listened to
+                    self._events.put(file)
 
 
-@dataclass(frozen=True)
-class Watched(Labelling):
-    """Which folder to watch, and how to label what arrives in it; `tl watch` explains it."""
-
-    folder: Path
-    settle: float = 1.0
-    poll: bool = False
-    interval: float = 1.0
-
-
-def watch(asked: Watched, stop: Event, each: Each = lambda *_: None, *, progress: Progress | None = None) -> Labelled:
-    """Label every image in a folder and below, and what arrives there or changes, until `stop` is set.
-
-    `each` is called with every prediction once its row is written. Raises a TLError where it cannot be done, DataError
-    when the folder is gone.
-    """
-    progress, made = progress or Progress(), Labelled()
-    form = _form(asked)
-    if not asked.folder.is_dir():
-        raise DataError(f"no folder {str(asked.folder)!r} to watch: give the one that photos arrive in")
-    if asked.by_class is not None:
-        check_outside(asked.by_class, [str(asked.folder)])
-    run = load_run(asked.run)
-    shown = Columns(min(asked.top, len(run.classes)), asked.sha256)
-    columns = replace(shown, stamped=True)
-    predictor = Predictor(
-        run, engine=asked.engine, precision=asked.precision, unknown=asked.unknown, threads=asked.threads
-    )
-    with ExitStack() as stack:
-        rows = None
-        seen = stack.enter_context(closing(Seen()))
-        if asked.out is not None:
-            stack.enter_context(alone(asked.out))
-            rows = stack.enter_context(closing(Appended(asked.out, form, columns)))
-            made.before = seen.read(rows, asked.out)
-        sort = stack.enter_context(sorting(asked.by_class, asked.link, run, made))
-        arrivals = Arrivals(
-            asked.folder, seen.has, settle=asked.settle, poll=asked.poll, interval=asked.interval, progress=progress
-        )
-        stack.enter_context(closing(arrivals))
-        progress.log("watching", f"{asked.folder}: Ctrl-C ends it")
-        for group in arrivals.groups(stop):
-            stamps = dict(group)
-            for prediction in predictor.in_order(((name, Path(name)) for name in stamps), top=asked.top):
-                if stop.is_set():
-                    break
-                if prediction.error and stamp_of(prediction.name) != stamps[prediction.name]:
-                    continue  # it has gone, or is being written again and comes again
-                sort(prediction, Path(prediction.name))
-                if rows is not None:
-                    rows.write(columns.record(prediction, stamps[prediction.name]))
-                seen.add(prediction.name, stamps[prediction.name])
-                made.count += 1
-                made.failed += bool(prediction.error)
-                each(prediction, shown)
-    return made
-
-
-class Seen:
-    """The files that have a row, as they were then; in a temporary file of the disk."""
+class SeenFiles:
+    """The files that have a row, with their stamps, in a temporary file on disk."""
 
     def __init__(self) -> None:
-        self._store = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._store.execute("PRAGMA journal_mode = OFF")
-        self._store.execute("CREATE TABLE seen (name BLOB PRIMARY KEY, bytes INTEGER, modified INTEGER) WITHOUT ROWID")
-        self._store.execute("BEGIN")
+        from tl.prediction.output import temporary_table
+
+        self._store = temporary_table("name BLOB PRIMARY KEY, bytes INTEGER, modified INTEGER")
 
     def add(self, name: str, stamp: Stamp) -> None:
-        """Note a file."""
-        self._store.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (_key(name), *stamp))
+        """Remember a file."""
+        self._store.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", (_key(name), *stamp))
 
     def has(self, name: str, stamp: Stamp) -> bool:
-        """Whether a file was noted as it is now."""
-        found = self._store.execute("SELECT bytes, modified FROM seen WHERE name = ?", (_key(name),)).fetchone()
-        return bool(found == stamp)
+        """Whether a file is remembered with this stamp."""
+        row = self._store.execute("SELECT bytes, modified FROM rows WHERE name = ?", (_key(name),)).fetchone()
+        return bool(row == stamp)
 
-    def read(self, rows: Appended, out: Path) -> int:
-        """Note what has a row; returns how many rows there are. Raises StorageError for rows of another kind."""
+    def add_rows(self, records: Iterator[dict[str, Any]], out: Path) -> int:
+        """Remember the files of rows. Returns how many rows there are. Raises StorageError for rows without a stamp."""
         count = 0
         try:
-            for record in rows.records():
-                self.add(record["path"], (_whole(record, "bytes"), _whole(record, "modified")))
+            for record in records:
+                self.add(record["path"], (_stored_integer(record["bytes"]), _stored_integer(record["modified"])))
                 count += 1
         except (KeyError, TypeError, ValueError, OverflowError):
             raise StorageError(f"{str(out)!r} was not written by tl watch: give another --out") from None
         return count
 
     def close(self) -> None:
-        """Forget them."""
+        """Delete the temporary file."""
         self._store.close()
 
 
@@ -298,18 +317,8 @@ def _key(name: str) -> bytes:
     return os.fsencode(os.path.abspath(name))
 
 
-def _whole(record: dict[str, Any], name: str) -> int:
-    """A number as the database can hold it."""
-    number = int(record[name])
-    if not 0 <= number < 1 << 63:
-        raise ValueError(f"{name} is no size and no time")
+def _stored_integer(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number < 1 << 63:  # SQLite's integers have 64 bits
+        raise ValueError(f"{number} is neither a size nor a time")
     return number
-
-
-def _form(asked: Watched) -> str:
-    form = form_of(asked.out, asked.form)
-    if form == "parquet" or (form == "json" and asked.out is not None):
-        raise UsageError(f"{form} has an end, and watching has none: write jsonl or csv")
-    if asked.out is not None:
-        check_file(asked.out)
-    return form

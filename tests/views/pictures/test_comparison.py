@@ -77,10 +77,10 @@ def test_grid_is_green_and_red_as_often_as_correct_and_wrong():
     compared = comparison(right=("1110010", "1010000", "0010001"))
     picture = grid(compared, pixels, rows=7)
     correct = [one for image in compared.photos for one in image.correct]
-    assert cards(picture, TINTS["right"]) == sum(correct)
+    assert cards(picture, TINTS["correct"]) == sum(correct)
     assert cards(picture, TINTS["wrong"]) == len(correct) - sum(correct)
     values = np.asarray(picture)
-    assert (values == COLOURS["right"]).all(axis=-1).sum() > 500
+    assert (values == COLOURS["correct"]).all(axis=-1).sum() > 500
     assert (values == COLOURS["wrong"]).all(axis=-1).sum() > 500
     assert (values == (20, 60, 200)).all(axis=-1).sum() > 7 * SIDE * 80
 

@@ -1,4 +1,4 @@
-"""The picture of predictions: colours, signs, text within its tile, whole photos, any number of tiles."""
+"""The grid picture: colours, signs, text within its tile, uncropped images, any number of tiles."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from tl.views.pictures.grid import (
     TINTS,
     Measures,
     Tile,
+    _count_correct,
     confidence_text,
-    counted,
-    draw,
+    draw_grid,
     draw_sign,
 )
 
@@ -45,7 +45,7 @@ def _tile(label: str = "cat", truth: str | None = "cat", confidence: float = 0.9
 
 def _card(tile: Tile, size: int = 224) -> Pixels:
     """The one card of a picture of one tile: from the first row of its photo's square down."""
-    page = np.asarray(draw([tile], tile_size=size))
+    page = np.asarray(draw_grid([tile], tile_size=size))
     gap = Measures(size).gap
     top = int(np.flatnonzero((page[:, gap] == MOUNT).all(1) | (page[:, gap] == BLUE).all(1))[0])
     return page[top : page.shape[0] - gap, gap : gap + size]
@@ -54,7 +54,7 @@ def _card(tile: Tile, size: int = 224) -> Pixels:
 @pytest.mark.parametrize(
     ("label", "truth", "verdict"),
     [
-        ("cat", "cat", "right"),
+        ("cat", "cat", "correct"),
         ("dog", "cat", "wrong"),
         ("cat", None, "unknown"),
         ("", "cat", "unknown"),
@@ -67,7 +67,7 @@ def test_strip_caption_and_sign_have_the_colour_of_the_verdict(label: str, truth
     assert (card[-1] == TINTS[verdict]).all()
     inked = {tuple(pixel) for pixel in card[232:].reshape(-1, 3)}
     assert COLOURS[verdict] in inked
-    others = {"right": ("wrong", "unknown"), "wrong": ("right",), "unknown": ("right", "wrong")}[verdict]
+    others = {"correct": ("wrong", "unknown"), "wrong": ("correct",), "unknown": ("correct", "wrong")}[verdict]
     assert not inked & {COLOURS[other] for other in others}
 
 
@@ -78,7 +78,7 @@ def _sign(verdict: str) -> Pixels:
 
 
 def test_signs_differ_without_colour() -> None:
-    check, cross, dash = _sign("right"), _sign("wrong"), _sign("unknown")
+    check, cross, dash = _sign("correct"), _sign("wrong"), _sign("unknown")
     # a cross is white where its strokes meet and towards all four corners, a check only at its two ends
     assert cross[20, 20] > 200
     assert all(cross[y, x] > 200 for y in (13, 26) for x in (13, 26))
@@ -89,8 +89,8 @@ def test_signs_differ_without_colour() -> None:
     assert dash[13, 20] < 60
 
 
-@pytest.mark.parametrize(("label", "verdict"), [("cat", "right"), ("dog", "wrong")])
-def test_a_tile_carries_the_sign_of_its_verdict(label: str, verdict: str) -> None:
+@pytest.mark.parametrize(("label", "verdict"), [("cat", "correct"), ("dog", "wrong")])
+def test_tile_has_the_sign_of_its_verdict(label: str, verdict: str) -> None:
     size = Measures(224)
     expected = Image.new("RGB", (size.letter, size.letter), TINTS[verdict])
     draw_sign(expected, verdict, 0, 0, size.letter, COLOURS[verdict])
@@ -100,7 +100,7 @@ def test_a_tile_carries_the_sign_of_its_verdict(label: str, verdict: str) -> Non
     assert min(distances) == 0
 
 
-def test_a_wrong_tile_says_the_true_label_too() -> None:
+def test_wrong_tile_shows_the_true_label() -> None:
     wrong, right = _card(_tile("dog")), _card(_tile("cat"))
     assert wrong.shape[0] == right.shape[0] + Measures(224).line
     other = _card(_tile("dog", "horse"))
@@ -110,16 +110,16 @@ def test_a_wrong_tile_says_the_true_label_too() -> None:
 
 
 @pytest.mark.parametrize("label", LONG)
-def test_a_long_label_keeps_away_from_the_confidence(label: str) -> None:
+def test_long_label_does_not_touch_the_confidence(label: str) -> None:
     size = Measures(224)
     first_line = _card(_tile(label, label))[231 : 230 + size.line]
-    start = 224 - size.pad - int(text.width("93 %", size.letter))
+    start = 224 - size.pad - int(text.width("93%", size.letter))
     between = first_line[:, start - size.pad + 2 : start - 1]
-    assert (np.abs(between.astype(int) - TINTS["right"]).max(2) < 40).all()
+    assert (np.abs(between.astype(int) - TINTS["correct"]).max(2) < 40).all()
 
 
-def test_right_is_green_wrong_is_red_and_unknown_is_grey() -> None:
-    (red, green, blue), wrong, unknown = COLOURS["right"], COLOURS["wrong"], COLOURS["unknown"]
+def test_correct_is_green_wrong_is_red_unknown_is_grey() -> None:
+    (red, green, blue), wrong, unknown = COLOURS["correct"], COLOURS["wrong"], COLOURS["unknown"]
     assert green > max(red + 80, blue)
     assert wrong[0] > max(wrong[1:]) + 120
     assert max(unknown) - min(unknown) < 25
@@ -134,7 +134,7 @@ def _contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_text_is_readable_on_its_ground() -> None:
+def test_text_has_enough_contrast() -> None:
     for verdict, colour in COLOURS.items():
         assert _contrast(colour, TINTS[verdict]) >= 4.5
         assert _contrast(colour, PAGE) >= 4.5
@@ -148,18 +148,18 @@ PROTANOPIA = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (
 
 
 @pytest.mark.parametrize("matrix", [DEUTERANOPIA, PROTANOPIA])
-def test_red_and_green_stay_apart_for_colour_blind_people(matrix: tuple[tuple[float, ...], ...]) -> None:
+def test_red_and_green_differ_for_colour_blind_people(matrix: tuple[tuple[float, ...], ...]) -> None:
     def seen(colour: tuple[int, ...]) -> Pixels:
         linear = np.asarray(matrix) @ (np.asarray(colour) / 255) ** 2.2
         return 255 * np.clip(linear, 0, 1) ** (1 / 2.2)
 
-    assert np.linalg.norm(seen(COLOURS["right"]) - seen(COLOURS["wrong"])) > 60
+    assert np.linalg.norm(seen(COLOURS["correct"]) - seen(COLOURS["wrong"])) > 60
 
 
 @pytest.mark.parametrize(
     ("height", "width"), [(300, 300), (90, 120), (40, 1200), (1200, 40), (1, 3000), (3000, 1), (8, 8)]
 )
-def test_a_photo_is_whole_undistorted_and_centred(height: int, width: int) -> None:
+def test_image_is_whole_undistorted_and_centred(height: int, width: int) -> None:
     square = _card(Tile(_photo(height, width), "cat", 0.9, "cat"))[:224]
     blue = (square == BLUE).all(2)
     rows, columns = np.flatnonzero(blue.any(1)), np.flatnonzero(blue.any(0))
@@ -171,10 +171,10 @@ def test_a_photo_is_whole_undistorted_and_centred(height: int, width: int) -> No
     assert (square[~blue] == MOUNT).all()
 
 
-def test_the_corners_of_a_photo_are_where_they_were() -> None:
+def test_image_is_not_flipped() -> None:
     pixels = np.zeros((100, 100, 3), np.uint8)
     pixels[:50, :50], pixels[50:, 50:] = (255, 0, 0), (0, 0, 255)
-    page = np.asarray(draw([Tile(pixels, "cat", 0.9, "cat")]))
+    page = np.asarray(draw_grid([Tile(pixels, "cat", 0.9, "cat")]))
     top = page.shape[0] - _card(_tile(name="")).shape[0] - 16
     assert tuple(page[top + 20, 36]) == (255, 0, 0)
     assert tuple(page[top + 200, 220]) == (0, 0, 255)
@@ -182,7 +182,7 @@ def test_the_corners_of_a_photo_are_where_they_were() -> None:
 
 @pytest.mark.parametrize("label", LONG)
 @pytest.mark.parametrize("size", [64, 112, 224, 400])
-def test_no_text_leaves_its_tile_and_the_confidence_is_always_there(label: str, size: int) -> None:
+def test_text_stays_in_its_tile_and_shows_the_confidence(label: str, size: int) -> None:
     measures = Measures(size)
     tile = Tile(_photo(), label, 0.42, "x" + label, label)
     caption = _card(tile, size)[size + measures.strip :]
@@ -191,23 +191,23 @@ def test_no_text_leaves_its_tile_and_the_confidence_is_always_there(label: str, 
     assert not ink[:edge].any()
     assert not ink[-edge:].any()
     assert (_card(Tile(_photo(), label, 0.87, "x" + label, label), size)[size + measures.strip :] != caption).any()
-    page = np.asarray(draw([tile, tile], tile_size=size))
+    page = np.asarray(draw_grid([tile, tile], tile_size=size))
     gutter = page[:, measures.gap + size : 2 * measures.gap + size][-caption.shape[0] - measures.gap - size :]
     assert (gutter == PAGE).all()
 
 
-def test_the_grid_has_as_many_columns_as_asked_and_no_more_than_tiles() -> None:
-    assert draw([_tile()] * 3).width == 3 * 224 + 2 * 16 + 2 * 16
-    assert draw([_tile()] * 7).width == 5 * 224 + 4 * 16 + 2 * 16
-    assert draw([_tile()] * 7, columns=2).width == 2 * 224 + 16 + 2 * 16
-    rows = [draw([_tile()] * count).height for count in (5, 6, 10, 11)]
+def test_columns_are_at_most_the_number_of_tiles() -> None:
+    assert draw_grid([_tile()] * 3).width == 3 * 224 + 2 * 16 + 2 * 16
+    assert draw_grid([_tile()] * 7).width == 5 * 224 + 4 * 16 + 2 * 16
+    assert draw_grid([_tile()] * 7, columns=2).width == 2 * 224 + 16 + 2 * 16
+    rows = [draw_grid([_tile()] * count).height for count in (5, 6, 10, 11)]
     assert rows[1] == rows[2]
     assert rows[0] < rows[1] < rows[3]
 
 
-def test_rows_fill_from_left_to_right_and_the_last_may_be_short() -> None:
+def test_rows_fill_from_left_to_right() -> None:
     shades = [Tile(np.full((50, 50, 3), 10 * i + 5, np.uint8), "cat", 0.5, "cat") for i in range(7)]
-    page = np.asarray(draw(shades, columns=3))
+    page = np.asarray(draw_grid(shades, columns=3))
     middles = [16 + 112 + column * 240 for column in range(3)]
     for x, expected in zip(middles, ([5, 35, 65], [15, 45], [25, 55]), strict=True):
         grey = page[(page[:, x, 0] == page[:, x, 1]) & (page[:, x, 1] == page[:, x, 2]), x, 0]
@@ -215,51 +215,51 @@ def test_rows_fill_from_left_to_right_and_the_last_may_be_short() -> None:
 
 
 def test_no_tiles_make_a_small_picture_that_says_so() -> None:
-    empty = draw([])
-    assert counted([]) == "no photos to show"
+    empty = draw_grid([])
+    assert _count_correct([]) == "no images to show"
     assert 100 < empty.width < 500
     assert 20 < empty.height < 200
     assert (np.asarray(empty) != 255).any()
 
 
-def test_the_count_tells_right_unknown_and_unreadable_apart() -> None:
+def test_default_summary_counts_correct_unlabelled_and_unreadable() -> None:
     tiles = [_tile("cat"), _tile("cat"), _tile("dog"), _tile("cat", None), _tile("", "cat")]
-    assert counted(tiles) == "2 of 3 right · 1 without a true label · 1 cannot be read"
-    assert counted([_tile("cat", None)]) == "1 photo"
-    assert counted([_tile("cat", None)] * 4) == "4 photos"
-    assert counted([_tile()]) == "1 of 1 right"
+    assert _count_correct(tiles) == "2 of 3 correct · 1 without a true label · 1 cannot be read"
+    assert _count_correct([_tile("cat", None)]) == "1 image"
+    assert _count_correct([_tile("cat", None)] * 4) == "4 images"
+    assert _count_correct([_tile()]) == "1 of 1 correct"
 
 
-def test_a_summary_given_stands_in_place_of_the_count() -> None:
-    plain, given = draw([_tile()] * 3), draw([_tile()] * 3, summary="98 of 102 right, the first 3 shown")
+def test_summary_replaces_the_count() -> None:
+    plain, given = draw_grid([_tile()] * 3), draw_grid([_tile()] * 3, summary="98 of 102 correct, the first 3 shown")
     assert plain.size == given.size
     rows = np.flatnonzero((np.asarray(plain) != np.asarray(given)).any((1, 2)))
     assert rows.max() < 60  # in the header alone
-    assert (np.asarray(draw([_tile()] * 3, summary=counted([_tile()] * 3))) == np.asarray(plain)).all()
+    assert (np.asarray(draw_grid([_tile()] * 3, summary=_count_correct([_tile()] * 3))) == np.asarray(plain)).all()
 
 
 @pytest.mark.parametrize(
     ("confidence", "said"),
     [
-        (0.934, "93 %"),
-        (0.996, "99 %"),
-        (0.99949, "99 %"),
-        (0.9996, "100 %"),
-        (1.0, "100 %"),
-        (0.0, "0 %"),
-        (1.7, "100 %"),
-        (float("nan"), "? %"),
+        (0.934, "93%"),
+        (0.996, "99%"),
+        (0.99949, "99%"),
+        (0.9996, "100%"),
+        (1.0, "100%"),
+        (0.0, "0%"),
+        (1.7, "100%"),
+        (float("nan"), "?%"),
     ],
 )
-def test_confidence_is_whole_per_cent_and_never_rounded_to_certainty(confidence: float, said: str) -> None:
+def test_confidence_is_a_whole_percentage_never_rounded_to_100(confidence: float, said: str) -> None:
     assert confidence_text(confidence) == said
 
 
-def test_a_long_title_wraps_and_stays_inside() -> None:
-    picture = np.asarray(draw([_tile()], title="a title of very many words " * 20))
+def test_long_title_wraps() -> None:
+    picture = np.asarray(draw_grid([_tile()], title="a title of very many words " * 20))
     assert picture.shape[1] < 500
     assert (picture[:, -8:] == PAGE).all()
-    assert draw([_tile()], title="한국어").height < picture.shape[0]
+    assert draw_grid([_tile()], title="한국어").height < picture.shape[0]
 
 
 LETTERS = "a run with a long name of 2,000 ", "초롱초롱한 눈의 강아지와 고양이 사진 "
@@ -267,7 +267,7 @@ LETTERS = "a run with a long name of 2,000 ", "초롱초롱한 눈의 강아지�
 
 @pytest.mark.parametrize("name", LETTERS)
 @pytest.mark.parametrize("columns", [1, 5])
-def test_a_caption_is_never_cut(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_title_and_summary_are_never_shortened(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     write = text.write
 
@@ -276,8 +276,11 @@ def test_a_caption_is_never_cut(name: str, columns: int, monkeypatch: pytest.Mon
         return write(canvas, x, baseline, line, size, colour)
 
     monkeypatch.setattr(text, "write", heard)
-    title, caption = name * 2, "1,822 of 2,500 right · 1,800 of the 2,500 were trained on; 422 of the 700 others right"
-    picture = np.asarray(draw([_tile("cat")] * columns, columns=columns, title=title, summary=caption))
+    title, caption = (
+        name * 2,
+        "1,822 of 2,500 correct · 1,800 of the 2,500 are training images; 422 of the 700 others correct",
+    )
+    picture = np.asarray(draw_grid([_tile("cat")] * columns, columns=columns, title=title, summary=caption))
     said = " ".join(written)
     assert "…" not in said
     for words in (title, caption):
@@ -285,15 +288,15 @@ def test_a_caption_is_never_cut(name: str, columns: int, monkeypatch: pytest.Mon
     assert (picture[:, -12:] == PAGE).all()
 
 
-def test_why_there_are_no_photos_stands_in_their_place() -> None:
-    plain = draw([], title="a run on photos", summary="25 of 25 right")
-    told = draw([], title="a run on photos", summary="25 of 25 right", nothing="no photo is wrong")
+def test_reason_for_no_images_is_drawn() -> None:
+    plain = draw_grid([], title="a run on photos", summary="25 of 25 correct")
+    told = draw_grid([], title="a run on photos", summary="25 of 25 correct", nothing="no image is wrong")
     assert told.width == 3 * 224 + 4 * 16
     assert told.height > plain.height
-    assert draw([], columns=1, nothing="no photo is wrong " * 9).width < 500
+    assert draw_grid([], columns=1, nothing="no image is wrong " * 9).width < 500
 
 
-def test_a_broken_image_with_a_label_is_drawn_as_missing() -> None:
+def test_empty_image_is_drawn_as_missing() -> None:
     card = _card(Tile(np.zeros((0, 0, 3), np.uint8), "cat", 0.5, "cat"))
     assert (card[:224] == MOUNT).all(2).mean() > 0.8
     assert not (card[:224] == MOUNT).all()
@@ -302,22 +305,22 @@ def test_a_broken_image_with_a_label_is_drawn_as_missing() -> None:
 @pytest.mark.parametrize("options", [{"columns": 0}, {"columns": -2}, {"tile_size": 10}])
 def test_sizes_out_of_range_are_refused_in_one_line(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=r"at least 1 column of 64 px") as refusal:
-        draw([_tile()], **options)
+        draw_grid([_tile()], **options)
     assert "\n" not in str(refusal.value)
 
 
-def test_a_picture_too_large_to_look_at_is_refused_before_it_is_drawn() -> None:
+def test_picture_that_is_too_large_is_refused() -> None:
     with pytest.raises(UsageError, match="show fewer"):
-        draw([_tile()] * 3000, columns=5)
+        draw_grid([_tile()] * 3000, columns=5)
 
 
-def test_the_sequence_of_photos_is_left_as_it_was() -> None:
+def test_drawing_does_not_change_the_image() -> None:
     pixels = _photo()
-    draw([Tile(pixels, "cat", 0.9, "cat")])
+    draw_grid([Tile(pixels, "cat", 0.9, "cat")])
     assert (pixels == BLUE).all()
 
 
-def test_a_read_only_and_a_mirrored_view_are_drawn() -> None:
+def test_read_only_and_mirrored_arrays_are_drawn() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     view = pixels[:, ::-1]
     view.setflags(write=False)
@@ -325,13 +328,13 @@ def test_a_read_only_and_a_mirrored_view_are_drawn() -> None:
 
 
 def _shown(pixels: Pixels) -> Pixels:
-    page = np.asarray(draw([Tile(pixels, "cat", 0.9, "cat")]))
+    page = np.asarray(draw_grid([Tile(pixels, "cat", 0.9, "cat")]))
     return page[page.shape[0] - 16 - _card(_tile(name="")).shape[0] :][:224, 16:240]
 
 
 @pytest.mark.photos
-def test_real_photos_make_a_picture(photos: Path) -> None:
+def test_real_photos_are_drawn(photos: Path) -> None:
     paths = sorted(photos.rglob("*.jpg"))[:6]
     tiles = [Tile(np.asarray(Image.open(path).convert("RGB")), "cat", 0.9, "cat", path.name) for path in paths]
-    picture = draw(tiles, columns=3, title="cats")
+    picture = draw_grid(tiles, columns=3, title="cats")
     assert picture.size[0] == 3 * 224 + 4 * 16

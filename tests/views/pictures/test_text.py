@@ -9,8 +9,20 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tl.views.pictures import fonts, text
-from tl.views.pictures.fonts import JAPANESE, KOREAN, MISSING, Face, Fonts
+from support.session import ROOT
+from tl.views.pictures import text
+from tl.views.pictures.text import (
+    JAPANESE,
+    KOREAN,
+    MATPLOTLIB_FONT,
+    MISSING,
+    Face,
+    Fonts,
+    has_glyph,
+    legible,
+    lettering,
+    load_font,
+)
 
 BARE = Fonts(system=False)  # a machine without any font of its own
 
@@ -46,29 +58,29 @@ def _ink(line: str, size: int = 32) -> np.ndarray:
 
 def _tofu(face: Face, size: int = 32) -> np.ndarray:
     page = Image.new("L", (1200, 160), 255)
-    ImageDraw.Draw(page).text((100, 90), MISSING, font=fonts.load(face, size), fill=0, anchor="ls")
+    ImageDraw.Draw(page).text((100, 90), MISSING, font=load_font(face, size), fill=0, anchor="ls")
     return np.asarray(page) < 200
 
 
 @pytest.mark.parametrize("letter", ["A", "é", "я", "Ω", "한", "글", "日", "猫", "の", "ト"])
-def test_a_bare_machine_draws_latin_greek_cyrillic_and_east_asian_letters(letter: str) -> None:
+def test_package_fonts_draw_latin_greek_cyrillic_and_east_asian_letters(letter: str) -> None:
     face = BARE.face(letter)
     assert face is not None
-    drawn = fonts.load(face, 32).getmask(letter).getbbox()
-    missing = fonts.load(face, 32).getmask(MISSING)
+    drawn = load_font(face, 32).getmask(letter).getbbox()
+    missing = load_font(face, 32).getmask(MISSING)
     assert drawn is not None
-    assert bytes(fonts.load(face, 32).getmask(letter)) != bytes(missing)
+    assert bytes(load_font(face, 32).getmask(letter)) != bytes(missing)
 
 
 @pytest.mark.skipif(find_spec("manimgx_fonts") is None, reason="the package of fonts for more scripts is not installed")
 @pytest.mark.parametrize("letter", ["ق", "ש", "ม", "हि", "ა", "ά", "🐶", "ລ"])
-def test_a_bare_machine_draws_more_scripts_with_the_second_package(letter: str) -> None:
+def test_second_package_draws_more_scripts(letter: str) -> None:
     face = BARE.face(letter)
     assert face is not None
-    assert all(fonts.has(face, character) for character in letter)
+    assert all(has_glyph(face, character) for character in letter)
 
 
-def test_korean_is_drawn_with_glyphs_and_not_with_boxes() -> None:
+def test_korean_is_drawn_with_glyphs_not_boxes() -> None:
     face = BARE.face("한", KOREAN)
     assert face is not None
     letters = [_ink(letter) for letter in "한국고양이"]
@@ -78,13 +90,13 @@ def test_korean_is_drawn_with_glyphs_and_not_with_boxes() -> None:
         assert all((letters[one] != other).any() for other in letters[one + 1 :])
 
 
-def test_the_package_alone_holds_the_bare_machines_font() -> None:
+def test_korean_font_comes_from_the_package() -> None:
     face = BARE.face("한", KOREAN)
     assert face is not None
     assert (Path(face.path).name, face.index) == ("NotoSansCJK-Regular.ttc", KOREAN)
 
 
-def test_han_letters_take_the_form_of_the_language_around_them() -> None:
+def test_han_letters_follow_the_language_around_them() -> None:
     def indices(line: str) -> set[int]:
         return {run.face.index for run in text.runs(line, BARE)}
 
@@ -93,47 +105,47 @@ def test_han_letters_take_the_form_of_the_language_around_them() -> None:
     assert (_ink("骨の")[:, :132] != _ink("骨国")[:, :132]).any()
 
 
-def test_decomposed_korean_as_macos_names_files_is_drawn_composed() -> None:
+def test_decomposed_korean_is_drawn_composed() -> None:
     assert text.clean("\u1112\u1161\u11ab") == "한"
     assert (_ink("\u1112\u1161\u11ab\u1100\u1173\u11af") == _ink("한글")).all()
 
 
-def test_a_letter_that_no_font_has_becomes_its_code_point() -> None:
+def test_letter_without_font_becomes_its_code_point() -> None:
     drawn = "".join(run.text for run in text.runs("a\ue123\ue124b", BARE))
     assert drawn == "a[U+E123 E124]b"
     assert "".join(run.text for run in text.runs("\ud800", BARE)) == "[U+D800]"
 
 
 @pytest.mark.skipif(Fonts(bundled=False).face("A") is None, reason="this machine has no font of its own")
-def test_without_fontconfig_the_font_folders_are_searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_font_folders_are_searched_without_fontconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     face = Fonts(bundled=False).face("A")
     assert face is not None
-    assert fonts.has(face, "A")
-    assert not fonts.has(face, MISSING)
+    assert has_glyph(face, "A")
+    assert not has_glyph(face, MISSING)
 
 
-def test_without_any_font_nothing_is_drawn_and_nothing_raised() -> None:
+def test_no_font_at_all_draws_nothing() -> None:
     assert text.runs("cat", Fonts(system=False, bundled=False)) == []
 
 
 @pytest.mark.parametrize("line", LABELS)
 @pytest.mark.parametrize("shaping", [True, False])
-def test_no_label_raises_and_each_letter_has_a_face(line: str, shaping: bool) -> None:
-    for run in text.runs(line, fonts.standard(), shaping):
+def test_every_label_has_faces_for_its_letters(line: str, shaping: bool) -> None:
+    for run in text.runs(line, text.standard_fonts(), shaping):
         assert Path(run.face.path).is_file()
-        assert fonts.load(run.face, 16, shaping).getlength(run.text) >= 0
+        assert load_font(run.face, 16, shaping).getlength(run.text) >= 0
 
 
 @pytest.mark.parametrize("line", LABELS)
 @pytest.mark.parametrize("room", [20.0, 70.0, 180.0])
-def test_what_was_shortened_or_wrapped_fits(line: str, room: float) -> None:
+def test_shortened_and_wrapped_lines_fit(line: str, room: float) -> None:
     assert text.width(text.shorten(line, 16, room), 16) <= room
     for part, place in zip(text.wrap(line, 16, (room, room * 2)), (room, room * 2), strict=False):
         assert text.width(part, 16) <= place or len(text.clusters(part)) == 1
 
 
-def test_shortening_leaves_out_the_middle_and_keeps_what_fits() -> None:
+def test_shorten_removes_only_the_middle() -> None:
     assert text.shorten("cat", 16, 200) == "cat"
     short = text.shorten("Staffordshire bull terrier", 16, 120)
     head, tail = short.split("…")
@@ -142,25 +154,25 @@ def test_shortening_leaves_out_the_middle_and_keeps_what_fits() -> None:
     assert text.width(short, 16) > 100
 
 
-def test_wrapping_breaks_between_words_and_loses_nothing_that_fits() -> None:
+def test_wrap_breaks_between_words() -> None:
     lines = text.wrap("golden retriever", 16, (90.0, 90.0))
     assert lines == ("golden", "retriever")
     assert text.wrap("cat", 16, (90.0, 90.0)) == ("cat",)
     assert text.wrap("aquarium_fish", 16, (90.0, 90.0)) == ("aquarium_", "fish")
 
 
-def test_a_line_ends_where_its_width_says() -> None:
+def test_write_ends_at_the_width_of_the_line() -> None:
     ink = np.flatnonzero(_ink("고양이 cat").any(0))
     assert ink.min() >= 98
     assert ink.max() <= 100 + text.width("고양이 cat", 32) + 2
 
 
 def _order(line: str) -> str:
-    return "".join(run.text for run in text.runs(line, fonts.standard(), shaping=False))
+    return "".join(run.text for run in text.runs(line, text.standard_fonts(), shaping=False))
 
 
-@pytest.mark.skipif(fonts.standard().face("ק") is None, reason="no font on this machine has Hebrew letters")
-def test_right_to_left_letters_stand_in_reading_order() -> None:
+@pytest.mark.skipif(text.standard_fonts().face("ק") is None, reason="no font on this machine has Hebrew letters")
+def test_right_to_left_text_is_in_reading_order() -> None:
     assert _order("אבג") == "גבא"
     assert _order("אב cat גד") == "דג cat בא"
     assert _order("cat אב dog") == "cat בא dog"
@@ -168,19 +180,19 @@ def test_right_to_left_letters_stand_in_reading_order() -> None:
     assert _order("אב (גד)") == "(דג) בא"
 
 
-@pytest.mark.skipif(fonts.standard().face("ק") is None, reason="no font on this machine has Hebrew letters")
-@pytest.mark.skipif(not fonts.can_shape(), reason="this Pillow has no libraqm")
+@pytest.mark.skipif(text.standard_fonts().face("ק") is None, reason="no font on this machine has Hebrew letters")
+@pytest.mark.skipif(not text.can_shape(), reason="this Pillow has no libraqm")
 def test_shaped_and_unshaped_hebrew_look_the_same() -> None:
-    face = fonts.standard().face("ק")
+    face = text.standard_fonts().face("ק")
     assert face is not None
     shaped, plain = Image.new("L", (300, 60)), Image.new("L", (300, 60))
-    run = text.runs("חתול", fonts.standard())[0]
-    ImageDraw.Draw(shaped).text((9, 40), run.text, 255, fonts.load(face, 24), anchor="ls", direction="rtl")
-    ImageDraw.Draw(plain).text((9, 40), _order("חתול"), 255, fonts.load(face, 24, shaping=False), anchor="ls")
+    run = text.runs("חתול", text.standard_fonts())[0]
+    ImageDraw.Draw(shaped).text((9, 40), run.text, 255, load_font(face, 24), anchor="ls", direction="rtl")
+    ImageDraw.Draw(plain).text((9, 40), _order("חתול"), 255, load_font(face, 24, shaping=False), anchor="ls")
     assert np.abs(np.asarray(shaped, int) - np.asarray(plain, int)).mean() < 2
 
 
-def test_piled_up_marks_are_cut() -> None:
+def test_excessive_marks_are_removed() -> None:
     assert len(text.clean("x" + "\u0332" * 200)) == 1 + text.MOST_MARKS
 
 
@@ -188,8 +200,89 @@ def test_control_and_override_characters_are_not_drawn() -> None:
     assert text.clean("a\x1b[31m\u202eb\u2066\nc") == "a [31mb c"
 
 
-def test_the_modules_load_neither_pillow_nor_fonts() -> None:
+def test_picture_modules_import_neither_pillow_nor_fonts() -> None:
     names = "tl.views.pictures.grid, tl.views.pictures.text, tl.views.pictures.show"
     code = f"import sys, {names}; print('PIL' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+SCRIPTS = ("고양이와 개", "猫", "ネコ", "кошка", "Übergröße", "γάτα")
+
+
+def drawn(line, families):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 0.5), dpi=80)
+    canvas = FigureCanvasAgg(figure)
+    figure.text(0.02, 0.3, line, fontfamily=families, parse_math=False, fontsize=16)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., 0] < 128
+
+
+@pytest.mark.parametrize("line", SCRIPTS)
+def test_lettering_draws_every_script_in_matplotlib(line: str):
+    # a missing letter would be a warning, which is an error here
+    families = lettering(line)
+    ink = drawn(line, families)
+    assert ink.sum() > 50
+    other = line[:-1] + {"개": "새", "猫": "犬", "コ": "ト", "а": "я", "e": "i", "α": "ω"}[line[-1]]
+    assert (drawn(other, families) != ink).any()
+
+
+def test_matplotlib_alone_lacks_korean():
+    with pytest.warns(UserWarning, match="missing from font"):
+        drawn("고양이", [MATPLOTLIB_FONT])
+
+
+def test_lettering_follows_the_language_of_han_letters():
+    assert lettering("고양이 直")[0].endswith("KR")
+    assert lettering("ネコ 直")[0].endswith("JP")
+    assert lettering("直")[0].endswith("SC")
+
+
+def test_lettering_registers_each_font_file_once():
+    from matplotlib.font_manager import fontManager
+
+    first = lettering(*SCRIPTS)
+    known = len(fontManager.ttflist)
+    assert lettering(*SCRIPTS) == first
+    assert len(fontManager.ttflist) == known
+    assert first[-1] == MATPLOTLIB_FONT
+
+
+def test_lettering_takes_spaces_from_the_latin_font():
+    assert lettering("🐈 cat")[0] == lettering()[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("고양이", "고양이"),  # decomposed, as macOS gives it
+        ("a $x_1^{2}$ \\frac", "a $x_1^{2}$ \\frac"),
+        ("two\nlines\x1b[31m", "two lines [31m"),
+        ("\ue000 odd \U00012000", "[U+E000] odd [U+12000]"),
+        ("\u202egnp", "gnp"),
+    ],
+)
+def test_legible_lines_can_be_drawn(line: str, shown: str):
+    assert legible(line) == shown
+    assert drawn(legible(line), lettering(legible(line))).any()
+
+
+def test_lettering_changes_no_setting_of_matplotlib():
+    code = """
+import sys
+import tl.views.pictures.charts, tl.views.pictures.text
+assert "matplotlib" not in sys.modules
+import matplotlib
+names = set(matplotlib.rcParams) - {"backend"}  # reading it chooses a backend
+before = {name: matplotlib.rcParams[name] for name in names}
+families = tl.views.pictures.text.lettering("고양이")
+assert len(families) == 2, families
+assert "matplotlib.pyplot" not in sys.modules
+assert {name: matplotlib.rcParams[name] for name in names} == before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr

@@ -284,7 +284,7 @@ def open_explainer(run: Run, *, checked: bool = False) -> "Explainer":
 
 
 def _heatmap(explainer: "Explainer", run: Run, image: Pixels, label: int) -> Thumbnail:
-    from tl.workflows.explain import overlay
+    from tl.views.pictures.explain import overlay
 
     (explanation,) = explainer.explain([image], [label])
     return thumbnail(overlay(image, explanation, run.backbone.recipe), HEATMAP_SIDE)

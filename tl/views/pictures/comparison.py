@@ -174,7 +174,7 @@ def _grid_header(comparison: Comparison, width: int, cell: int) -> "Image":
 
 def _write_grid_legend(header: "Image", canvas: "ImageDraw", baseline: int) -> None:
     x: float = MARGIN
-    for verdict in ("right", "wrong"):
+    for verdict in ("correct", "wrong"):
         draw_sign(header, verdict, round(x), round(baseline - LETTER * 0.87), LETTER, COLOURS[verdict])
         said = LEGEND[verdict]
         x = text.write(canvas, x + LETTER * 1.35, baseline, said, LETTER, COLOURS[verdict]) + 2 * GAP
@@ -236,7 +236,7 @@ def _fitted(path: str, read: ReadImage) -> "Image | None":
 def _card(answer: ComparedPrediction, correct: bool, width: int) -> "Image":
     from PIL import Image, ImageDraw
 
-    verdict = "right" if correct else "wrong"
+    verdict = "correct" if correct else "wrong"
     colour = COLOURS[verdict]
     card = Image.new("RGB", (width, SIDE), TINTS[verdict])
     canvas = ImageDraw.Draw(card)

@@ -1,4 +1,4 @@
-"""Photos with predictions -> one picture: green and checked where right, red and crossed where wrong, else grey."""
+"""Draw a grid of images with their predictions: green with a check where correct, red with a cross where wrong."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import UsageError
+from tl.text import count
 from tl.views.pictures import text
 
 if TYPE_CHECKING:
@@ -17,35 +18,35 @@ if TYPE_CHECKING:
 
 
 Colour = tuple[int, int, int]
-FINER = 8  # drawn so many times larger, then reduced: smooth edges
+_OVERSAMPLING = 8  # for smooth edges
 
-# strokes in a disc from 0 to 1
-STROKES: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
-    "right": (((0.27, 0.53), (0.44, 0.69), (0.74, 0.34)),),
+# in a disc from 0 to 1
+_STROKES: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
+    "correct": (((0.27, 0.53), (0.44, 0.69), (0.74, 0.34)),),
     "wrong": (((0.32, 0.32), (0.68, 0.68)), ((0.68, 0.32), (0.32, 0.68))),
     "unknown": (((0.3, 0.5), (0.7, 0.5)),),
 }
 
 
 def draw_sign(picture: "Image", verdict: str, left: int, top: int, size: int, colour: Colour) -> None:
-    """Draw a disc of `size` pixels with a white check (`right`), cross (`wrong`) or dash (`unknown`) in it."""
+    """Draw a disc of `size` pixels with a white check (`correct`), cross (`wrong`) or dash (`unknown`)."""
     from PIL import Image, ImageDraw
 
-    side = size * FINER
+    side = size * _OVERSAMPLING
     disc, stroke = Image.new("L", (side, side)), Image.new("L", (side, side))
     ImageDraw.Draw(disc).ellipse((0, 0, side - 1, side - 1), fill=255)
     pen, thick = ImageDraw.Draw(stroke), round(side * 0.13)
-    for points in STROKES[verdict]:
+    for points in _STROKES[verdict]:
         corners = [(x * side, y * side) for x, y in points]
         pen.line(corners, fill=255, width=thick, joint="curve")
         for x, y in corners:
             pen.ellipse((x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2), fill=255)
-    picture.paste(colour, (left, top), disc.reduce(FINER))
-    picture.paste((255, 255, 255), (left, top), stroke.reduce(FINER))
+    picture.paste(colour, (left, top), disc.reduce(_OVERSAMPLING))
+    picture.paste((255, 255, 255), (left, top), stroke.reduce(_OVERSAMPLING))
 
 
 def no_picture(picture: "Image", x: int, y: int, size: int, colour: Colour) -> None:
-    """Draw a struck-out photo `size` pixels wide around (x, y): there is nothing to show."""
+    """Draw a crossed-out image symbol, `size` pixels wide, centred at (x, y)."""
     from PIL import Image, ImageDraw
 
     side = size * 4
@@ -67,23 +68,23 @@ def no_picture(picture: "Image", x: int, y: int, size: int, colour: Colour) -> N
 
 
 PAGE: Colour = (255, 255, 255)
-MOUNT: Colour = (233, 236, 240)  # around a photo that is not square
+MOUNT: Colour = (233, 236, 240)  # around an image that is not square
 INK: Colour = (28, 33, 40)
 QUIET: Colour = (84, 91, 101)
-# one of bluish green and orange-tinged red stays apart from the other for colour-blind people, too;
-# each stands on its tint, and on white, with a contrast above 4.5:1 (WCAG 2.2, level AA)
-COLOURS: dict[str, Colour] = {"right": (0, 110, 86), "wrong": (188, 36, 28), "unknown": (84, 91, 101)}
-TINTS: dict[str, Colour] = {"right": (230, 244, 238), "wrong": (253, 234, 230), "unknown": (240, 242, 245)}
+# Bluish green and orange-tinged red differ for colour-blind people, too. On its tint and on white, each has a contrast
+# above 4.5:1 (WCAG 2.2, level AA).
+COLOURS: dict[str, Colour] = {"correct": (0, 110, 86), "wrong": (188, 36, 28), "unknown": (84, 91, 101)}
+TINTS: dict[str, Colour] = {"correct": (230, 244, 238), "wrong": (253, 234, 230), "unknown": (240, 242, 245)}
 UNREADABLE = "cannot be read"
 SMALLEST_TILE = 64
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One photo, RGB uint8 [height, width, 3] of any size, and what was predicted for it with a confidence of 0..1.
+    """An image, RGB uint8 `[height, width, 3]` of any size, and its predicted label with a confidence from 0 to 1.
 
-    An empty `label` stands for a file that could not be read, `truth` None for a true label that is not known; `note`
-    is what else should be known of the photo, in a few words.
+    `label` is empty for a file that cannot be read, `truth` None where the true label is not known. `note` is shown
+    below the label.
     """
 
     image: NDArray[np.uint8]
@@ -95,15 +96,15 @@ class Tile:
 
     @property
     def verdict(self) -> str:
-        """`right`, `wrong`, or `unknown` where there is nothing to compare."""
+        """`correct`, `wrong`, or `unknown` where there is nothing to compare."""
         if not self.label or self.truth is None:
             return "unknown"
-        return "right" if self.label == self.truth else "wrong"
+        return "correct" if self.label == self.truth else "wrong"
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Pixels: the square of a photo, the letters, and the space around them."""
+    """Sizes in pixels: the square of an image, the letters, and the space around them."""
 
     tile: int
 
@@ -141,27 +142,27 @@ class Measures:
 
 
 def confidence_text(confidence: float) -> str:
-    """The confidence in whole per cent; rounding alone never makes a "100 %" of what is below 99.95 %."""
+    """A confidence as a whole percentage, such as `97%`; it is 100% only from 99.95% on."""
     if not math.isfinite(confidence):
-        return "? %"
-    share = min(max(confidence, 0.0), 1.0)
-    return f"{round(share * 100) if share >= 0.9995 else min(99, round(share * 100))} %"
+        return "?%"
+    value = min(max(confidence, 0.0), 1.0)
+    return f"{round(value * 100) if value >= 0.9995 else min(99, round(value * 100))}%"
 
 
-LEGEND = {"right": "right", "wrong": "wrong", "unknown": "true label not known"}
-MOST_PIXELS = 100_000_000  # 300 MB of memory; viewers give up soon above it
+LEGEND = {"correct": "correct", "wrong": "wrong", "unknown": "true label not known"}
+MOST_PIXELS = 100_000_000  # 300 MB of memory; viewers fail soon above it
 
 
 @dataclass(frozen=True)
 class _Caption:
     label: tuple[str, ...]
-    certain: str
+    confidence: str
     truth: tuple[str, ...]
     note: tuple[str, ...]
     name: str
 
 
-def draw(
+def draw_grid(
     tiles: Sequence[Tile],
     *,
     columns: int = 5,
@@ -170,11 +171,10 @@ def draw(
     tile_size: int = 224,
     nothing: str = "",
 ) -> "Image":
-    """Draw the photos in rows of `columns`, each in a square of `tile_size` pixels, under title, summary and legend.
+    """Draw images in rows of `columns`, each in a square of `tile_size` pixels, under title, summary and legend.
 
-    Photos are fitted whole into their squares. An empty `summary` is replaced by the count of what is right among the
-    tiles, see `counted`. No photos make a small picture that says so, with `nothing`, why, in their place.
-    Raises UsageError for a tile size or number of columns out of range, or a picture too large to look at.
+    Images are fitted into their squares uncropped. The default `summary` counts the correct tiles. `nothing` says why
+    there are no images. Raises UsageError for a tile size or number of columns out of range, and a picture too large.
     """
     from PIL import Image
 
@@ -184,7 +184,7 @@ def draw(
         )
     size = Measures(tile_size)
     if not tiles and nothing:
-        return _without_photos(nothing, title, summary, columns, size)
+        return _draw_empty(nothing, title, summary, columns, size)
     columns = min(columns, max(1, len(tiles)))
     captions = [_caption(tile, size) for tile in tiles]
     heights = [
@@ -192,9 +192,9 @@ def draw(
         for start in range(0, len(tiles), columns)
     ]
     width = _width(columns, size)
-    header = _header(tiles, title, summary or counted(tiles), width, size)
+    header = _header(tiles, title, summary or _count_correct(tiles), width, size)
     height = header.height + sum(tile_size + size.strip + caption + size.gap for caption in heights)
-    _refuse_giants(len(tiles), width, height, tile_size)
+    _check_size(len(tiles), width, height, tile_size)
     page = Image.new("RGB", (width, height), PAGE)
     page.paste(header, (0, 0))
     top = header.height
@@ -211,14 +211,14 @@ def _width(columns: int, size: Measures) -> int:
     return max(across, round(340 * min(1.0, size.scale + 0.4))) + 2 * size.gap
 
 
-def _without_photos(why: str, title: str, summary: str, columns: int, size: Measures) -> "Image":
-    """Title and summary over one field that says why there are no photos, as wide as a row of up to three."""
+def _draw_empty(reason: str, title: str, summary: str, columns: int, size: Measures) -> "Image":
+    """Title and summary over a field, as wide as a row of up to three images, that says why there are none."""
     from PIL import Image, ImageDraw
 
     width, large = _width(min(columns, 3), size), round(size.letter * 1.25)
     header = _header((), title, summary, width, size)
     room = float(width - 4 * size.gap)
-    lines = text.wrap(why, large, (room,) * 4)
+    lines = text.wrap(reason, large, (room,) * 4)
     field = round(large * 1.4 * len(lines)) + 4 * size.gap
     page = Image.new("RGB", (width, header.height + field + size.gap), PAGE)
     page.paste(header, (0, 0))
@@ -231,46 +231,42 @@ def _without_photos(why: str, title: str, summary: str, columns: int, size: Meas
     return page
 
 
-def counted(tiles: Sequence[Tile]) -> str:
-    """How many predictions are right, of those that can be checked, and what else is shown."""
+def _count_correct(tiles: Sequence[Tile]) -> str:
+    """How many predictions are correct of those with a true label, and how many other tiles there are."""
     verdicts = [tile.verdict for tile in tiles]
-    right, known = verdicts.count("right"), len(tiles) - verdicts.count("unknown")
+    correct, labelled = verdicts.count("correct"), len(tiles) - verdicts.count("unknown")
     unreadable = sum(not tile.label for tile in tiles)
-    unchecked = verdicts.count("unknown") - unreadable
-    parts = [f"{right} of {known} right"] if known else []
-    if unchecked:
-        parts.append(f"{unchecked} without a true label" if known else _photos(unchecked))
+    unlabelled = verdicts.count("unknown") - unreadable
+    parts = [f"{correct} of {labelled} correct"] if labelled else []
+    if unlabelled:
+        parts.append(f"{unlabelled} without a true label" if labelled else count(unlabelled, "image"))
     if unreadable:
         parts.append(f"{unreadable} {UNREADABLE}")
-    return " · ".join(parts) if parts else "no photos to show"
+    return " · ".join(parts) or "no images to show"
 
 
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count} photos"
-
-
-def _refuse_giants(count: int, width: int, height: int, tile_size: int) -> None:
+def _check_size(images: int, width: int, height: int, tile_size: int) -> None:
     if width * height > MOST_PIXELS:
         raise UsageError(
-            f"{count} photos of {tile_size} px make a picture of {width} x {height} pixels, "
-            f"more than the {MOST_PIXELS // 1_000_000} million that can be looked at: show fewer, or smaller ones"
+            f"{images} images of {tile_size} px make a picture of {width} x {height} pixels; at most"
+            f" {MOST_PIXELS // 1_000_000} million pixels can be viewed: show fewer images, or smaller ones"
         )
 
 
 def _caption(tile: Tile, size: Measures) -> _Caption:
     whole = float(size.tile - 2 * size.pad)
     beside_sign = whole - size.letter - size.pad * 0.7
-    certain = confidence_text(tile.confidence) if tile.label else ""
-    beside_both = beside_sign - (text.width(certain, size.letter) + size.pad if certain else 0.0)
+    confidence = confidence_text(tile.confidence) if tile.label else ""
+    beside_both = beside_sign - (text.width(confidence, size.letter) + size.pad if confidence else 0.0)
     label = text.wrap(tile.label or UNREADABLE, size.letter, (beside_both, beside_sign))
     if beside_both < 3.5 * size.letter:  # a small tile: label and confidence each get the whole line
-        label = (certain, text.shorten(tile.label or UNREADABLE, size.letter, whole))
-        certain = ""
+        label = (confidence, text.shorten(tile.label or UNREADABLE, size.letter, whole))
+        confidence = ""
     truth: tuple[str, ...] = ()
     if tile.verdict == "wrong":
         truth = text.wrap(tile.truth or "", size.letter, (whole - _true_width(size), whole))
     note = text.wrap(tile.note, size.small, (whole, whole)) if tile.note else ()
-    return _Caption(label, certain, truth, note, text.shorten(tile.name, size.small, whole))
+    return _Caption(label, confidence, truth, note, text.shorten(tile.name, size.small, whole))
 
 
 def _true_width(size: Measures) -> float:
@@ -290,8 +286,8 @@ def _card(tile: Tile, caption: _Caption, caption_height: int, size: Measures) ->
     canvas = ImageDraw.Draw(card)
     canvas.rectangle((0, 0, side, side), fill=MOUNT)
     if tile.label and tile.image.size:
-        photo = _fitted(tile.image, side)
-        card.paste(photo, ((side - photo.width) // 2, (side - photo.height) // 2))
+        image = _fitted(tile.image, side)
+        card.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     else:
         no_picture(card, side // 2, side // 2, side // 3, QUIET)
     canvas.rectangle((0, side, side, side + size.strip - 1), fill=colour)
@@ -302,10 +298,10 @@ def _card(tile: Tile, caption: _Caption, caption_height: int, size: Measures) ->
 def _fitted(pixels: NDArray[np.uint8], side: int) -> "Image":
     from PIL import Image
 
-    photo = Image.fromarray(np.ascontiguousarray(pixels))
-    scale = side / max(photo.size)
-    within = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
-    return photo.resize(within, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    scale = side / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _write_caption(card: "Image", canvas: "ImageDraw", tile: Tile, caption: _Caption, size: Measures) -> None:
@@ -313,10 +309,10 @@ def _write_caption(card: "Image", canvas: "ImageDraw", tile: Tile, caption: _Cap
     baseline = size.tile + size.strip + round(size.pad * 0.7) + round(size.line * 0.76)
     first = baseline
     draw_sign(card, tile.verdict, size.pad, baseline - round(size.letter * 0.87), size.letter, colour)
-    start = size.tile - size.pad - text.width(caption.certain, size.letter)
-    text.write(canvas, start, baseline, caption.certain, size.letter, colour)
+    start = size.tile - size.pad - text.width(caption.confidence, size.letter)
+    text.write(canvas, start, baseline, caption.confidence, size.letter, colour)
     for line in caption.label:
-        beside = baseline == first or bool(caption.certain)
+        beside = baseline == first or bool(caption.confidence)
         text.write(canvas, size.pad * 1.7 + size.letter if beside else size.pad, baseline, line, size.letter, colour)
         baseline += size.line
     for number, line in enumerate(caption.truth):
@@ -365,4 +361,4 @@ def _header(tiles: Sequence[Tile], title: str, summary: str, width: int, size: M
 
 def _legend(tiles: Sequence[Tile]) -> list[str]:
     shown = {tile.verdict for tile in tiles if tile.label}
-    return (["right", "wrong"] if shown & {"right", "wrong"} else []) + (["unknown"] if "unknown" in shown else [])
+    return (["correct", "wrong"] if shown & {"correct", "wrong"} else []) + (["unknown"] if "unknown" in shown else [])

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IN_TERMINAL = "shown in the terminal"
-IN_VIEWER = "opened in the picture viewer"
-NOWHERE = "no window here: open {path}"
+IN_VIEWER = "opened in the image viewer"
+NOT_SHOWN = "no window here: open {path}"
 
 KITTY_CHUNK = 4096  # bytes of base64 in one escape sequence: https://sw.kovidgoyal.net/kitty/graphics-protocol/
-CELL_PIXELS = 9  # about the width of a character cell; a picture wider than the terminal is reduced to it
-VIEWER_PATIENCE = 1.5  # seconds in which an opener that fails has failed
+CELL_PIXELS = 9  # about the width of a character cell; a wider picture is reduced to the terminal
+VIEWER_SECONDS = 1.5  # an opener that fails does so within this time
 
 
 def check_png_name(target: Path) -> None:
@@ -44,10 +44,10 @@ def save_png(image: "Image", target: Path) -> None:
 def show(
     path: Path, stream: TextIO | None = None, env: Mapping[str, str] | None = None, system: str = sys.platform
 ) -> str:
-    """Show a PNG file and say in a short phrase what was done.
+    """Show a PNG file, and return a short phrase that says how.
 
-    `stream` is where a terminal is written to (standard output), `env` the environment to go by (the process's own),
-    `system` a value of `sys.platform`. Raises OSError if the file cannot be read.
+    `stream` is the terminal (default: standard output), `env` the environment (default: that of the process), `system`
+    a value of `sys.platform`. Raises OSError if the file cannot be read.
     """
     stream = sys.stdout if stream is None else stream
     env = os.environ if env is None else env
@@ -60,16 +60,16 @@ def show(
         return IN_TERMINAL
     if desktop and _open(path.resolve(), env, system):
         return IN_VIEWER
-    return NOWHERE.format(path=path)
+    return NOT_SHOWN.format(path=path)
 
 
 def _protocol(env: Mapping[str, str], desktop: bool) -> str:
     term, program = env.get("TERM", ""), env.get("TERM_PROGRAM", "")
     if "TMUX" in env or term.startswith(("screen", "tmux")):
-        return ""  # a multiplexer swallows the pictures of the terminal around it
+        return ""  # a multiplexer does not pass pictures on to its terminal
     if "kitty" in term or "KITTY_WINDOW_ID" in env or "ghostty" in term or program == "ghostty":
         return "kitty"
-    # Visual Studio Code shows pictures only where its setting terminal.integrated.enableImages is on: a viewer is surer
+    # Visual Studio Code needs the setting terminal.integrated.enableImages to show pictures: the viewer is safer
     return "iterm" if program in ("iTerm.app", "WezTerm") or (program == "vscode" and not desktop) else ""
 
 
@@ -99,13 +99,13 @@ def _cells(picture: bytes, env: Mapping[str, str]) -> int:
 
 def _has_desktop(env: Mapping[str, str], system: str) -> bool:
     if system in ("darwin", "win32"):
-        return "SSH_CONNECTION" not in env  # the desktop is on the machine itself, and the user elsewhere
+        return "SSH_CONNECTION" not in env  # the desktop is on that machine, the user is elsewhere
     return bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"))
 
 
 def _open(path: Path, env: Mapping[str, str], system: str) -> bool:
     if sys.platform == "win32" and system == "win32":
-        os.startfile(path)  # noqa: S606  the user's own picture, in the program chosen for pictures
+        os.startfile(path)  # noqa: S606 - the user's picture in the program chosen for pictures
         return True
     opener = shutil.which("open" if system == "darwin" else "xdg-open", path=env.get("PATH"))
     if opener is None:
@@ -115,7 +115,7 @@ def _open(path: Path, env: Mapping[str, str], system: str) -> bool:
         [opener, str(path)], env=dict(env), stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
     )
     try:
-        return process.wait(VIEWER_PATIENCE) == 0
-    except subprocess.TimeoutExpired:  # some openers stay for as long as the picture is looked at
+        return process.wait(VIEWER_SECONDS) == 0
+    except subprocess.TimeoutExpired:  # some openers run until the viewer is closed
         Thread(target=process.wait, daemon=True).start()
         return True

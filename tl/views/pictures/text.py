@@ -1,30 +1,201 @@
-"""A line in any script -> its width, its shortened form, its ink on a picture."""
+"""Write text in any script on pictures: find fonts, measure, shorten, wrap and draw lines.
 
+Fonts that are installed as Python packages come first, so that pictures look the same everywhere: Noto Sans CJK (the
+package `noto_cjk_sans_otc`) has Latin, Greek, Cyrillic, Chinese, Japanese and Korean. For other scripts the fonts of
+the machine are used. A character that no font has is written as its code point.
+"""
+
+import shutil
+import subprocess
 import unicodedata
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tl.views.pictures import fonts
-from tl.views.pictures.fonts import CHINESE, JAPANESE, JOINERS, KOREAN, Face, Fonts
 
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontEntry
     from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont
+
+# packages that contain only fonts; the second is optional
+BUNDLED = ("noto_cjk_sans_otc", "manimgx_fonts")
+JAPANESE, KOREAN, CHINESE = 0, 1, 2  # faces of NotoSansCJK-Regular.ttc
+JOINERS = "\u200c\u200d"  # zero-width joiners and non-joiners
+MISSING = "\U0010ffff"  # a code point that no font has: drawn as the face's own sign for a missing glyph
+PREFERRED = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "Arial.ttf", "segoeui.ttf")
+# faces that claim every character but draw only the sign of its block
+PRETENDERS = ("lastresort", "notdef", "blank", "unifont")
+MOST_QUERIES = 200  # a hostile list of class names must not start a process for every Unicode character
+MOST_FILES = 2000
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a font file."""
+
+    path: str
+    index: int = 0
+
+
+def load_font(face: Face, size: int, shaping: bool = True) -> "FreeTypeFont":
+    """The face at `size` pixels; with `shaping`, letters join and stack as their script requires, where Pillow can.
+
+    Raises OSError for a face that cannot be drawn at that size, such as one with coloured bitmaps.
+    """
+    from PIL import ImageFont
+
+    engine = ImageFont.Layout.RAQM if shaping and can_shape() else ImageFont.Layout.BASIC
+    return _load(face, size, engine)
+
+
+@cache
+def can_shape() -> bool:
+    """Whether Pillow was built with libraqm, which joins and orders the letters of complex scripts."""
+    from PIL import features
+
+    return bool(features.check("raqm"))
+
+
+@lru_cache(maxsize=256)
+def _load(face: Face, size: int, engine: int) -> "FreeTypeFont":
+    from PIL import ImageFont
+
+    return ImageFont.truetype(face.path, size, index=face.index, layout_engine=ImageFont.Layout(engine))
+
+
+@lru_cache(maxsize=65536)
+def has_glyph(face: Face, character: str) -> bool:
+    """Whether the face has its own glyph for the character."""
+    try:
+        shown = _ink(face, character)
+        return any(shown) and shown != _ink(face, MISSING)
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _ink(face: Face, character: str) -> bytes:
+    from PIL import Image, ImageDraw
+
+    page = Image.new("L", (48, 40))
+    ImageDraw.Draw(page).text((16, 28), character, fill=255, font=load_font(face, 16, shaping=False), anchor="ls")
+    return page.tobytes()
+
+
+class Fonts:
+    """Finds faces for letters, in the fonts of packages (`bundled`) and of the machine (`system`)."""
+
+    def __init__(self, system: bool = True, bundled: bool = True) -> None:
+        files = [path for package in BUNDLED for path in _package_fonts(package)] if bundled else []
+        self._cjk = [path for path in files if "CJK" in path.name]
+        self._known = [Face(str(path)) for path in files if path not in self._cjk]
+        self._system = system
+        self._faces: dict[tuple[str, int], Face | None] = {}
+        self._queries = 0
+        self._files: list[Path] | None = None
+
+    def face(self, letter: str, east_asian: int = CHINESE) -> Face | None:
+        """The face that draws a letter with all its marks, None where there is none.
+
+        `east_asian` chooses the form of Han letters: JAPANESE, KOREAN or CHINESE.
+        """
+        key = letter, east_asian
+        if key not in self._faces:
+            self._faces[key] = self._find(letter, east_asian)
+        return self._faces[key]
+
+    def _find(self, letter: str, east_asian: int) -> Face | None:
+        if unicodedata.category(letter[0]) in ("Cs", "Cn", "Cc"):
+            return None
+        for face in [*(Face(str(path), east_asian) for path in self._cjk), *self._known]:
+            if _has_all(face, letter):
+                return face
+        if not self._system or self._queries >= MOST_QUERIES:
+            return None
+        self._queries += 1
+        for face in self._machine_faces(letter):
+            if _has_all(face, letter):
+                self._known.append(face)
+                return face
+        return None
+
+    def _machine_faces(self, letter: str) -> Iterator[Face]:
+        if shutil.which("fc-list"):
+            yield from _fontconfig_faces(letter)
+            return
+        if self._files is None:
+            self._files = _folder_fonts()
+        yield from (Face(str(path)) for path in self._files)
+
+
+@cache
+def standard_fonts() -> Fonts:
+    """The fonts of packages and of this machine."""
+    return Fonts()
+
+
+def _package_fonts(package: str) -> list[Path]:
+    from importlib.util import find_spec
+
+    found = find_spec(package)
+    folders = list(found.submodule_search_locations or []) if found else []
+    files = [path for folder in folders for path in Path(folder).iterdir() if path.suffix in (".ttc", ".ttf", ".otf")]
+    return sorted(files, key=lambda path: _rank(path.name))
+
+
+def _has_all(face: Face, letter: str) -> bool:
+    return all(has_glyph(face, character) for character in letter if character not in JOINERS)
+
+
+def _fontconfig_faces(letter: str) -> list[Face]:
+    points = " ".join(f"{ord(character):x}" for character in letter if character not in JOINERS)
+    query = ["fc-list", "--format", "%{file}\t%{index}\n", f":charset={points}"]
+    try:
+        answer = subprocess.run(query, capture_output=True, timeout=10, check=False).stdout.decode(errors="replace")
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    rows = [line.split("\t") for line in answer.splitlines() if line.count("\t") == 1]
+    # a variable font's named instances are numbered in the upper half of the index
+    faces = {Face(file, int(index) & 0xFFFF) for file, index in rows if index.isdigit()}
+    usable = [face for face in faces if not any(word in face.path.lower() for word in PRETENDERS)]
+    return sorted(usable, key=lambda face: (_rank(Path(face.path).name), face.path, face.index))
+
+
+def _folder_fonts() -> list[Path]:
+    home = Path.home()
+    folders = (
+        *(Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local/share/fonts", home / ".fonts"),
+        *(Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library/Fonts"),
+        *(Path("C:/Windows/Fonts"), home / "AppData/Local/Microsoft/Windows/Fonts"),
+    )
+    files = [
+        p for folder in folders if folder.is_dir() for p in folder.rglob("*") if p.suffix.lower()[:3] in (".tt", ".ot")
+    ]
+    usable = [path for path in files if not any(word in path.name.lower() for word in PRETENDERS)]
+    return sorted(usable, key=lambda path: (_rank(path.name), str(path)))[:MOST_FILES]
+
+
+def _rank(name: str) -> int:
+    if name in PREFERRED:
+        return PREFERRED.index(name)
+    decorated = any(word in name for word in ("Bold", "Italic", "Oblique", "Light", "Thin", "Black", "Condensed"))
+    return 10 + 4 * decorated + 2 * ("Mono" in name) + ("Serif" in name or "Sans" not in name)
 
 
 ELLIPSIS = "…"
-LONGEST = 400  # characters of one line that are looked at; no picture shows more
-MOST_MARKS = 4  # marks stacked on one letter: real scripts use three, a prank uses fifty
+LONGEST = 400  # characters of a line that are processed; no picture shows more
+MOST_MARKS = 4  # marks stacked on one letter; real scripts use at most three
 BREAKS = " _-/.,"
 MIRRORS = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A part of a line in one face and one direction."""
+class TextRun:
+    """A stretch of a line in one face and one direction."""
 
     text: str
     face: Face
@@ -32,8 +203,8 @@ class Run:
 
 
 def clean(text: str) -> str:
-    """The line as it is drawn: composed, on one line, without control characters and piled-up marks."""
-    composed = unicodedata.normalize("NFC", text[: 2 * LONGEST])  # macOS gives Korean file names as loose letters
+    """The text as it is drawn: composed, on one line, without control characters and excessive marks."""
+    composed = unicodedata.normalize("NFC", text[: 2 * LONGEST])  # macOS decomposes Korean file names
     kept: list[str] = []
     marks = 0
     for character in composed[:LONGEST]:
@@ -49,7 +220,7 @@ def clean(text: str) -> str:
 
 
 def clusters(text: str) -> list[str]:
-    """What a reader calls letters: each with the marks and joiners that belong to it."""
+    """The letters of a text, each with its marks and joiners."""
     parts: list[str] = []
     for character in text:
         belongs = unicodedata.category(character) in ("Mn", "Me", "Mc") or character in JOINERS
@@ -60,25 +231,25 @@ def clusters(text: str) -> list[str]:
     return parts
 
 
-def runs(text: str, available: Fonts, shaping: bool = True) -> list[Run]:
-    """The line's parts from left to right as they stand on the picture.
+def runs(text: str, available: Fonts, shaping: bool = True) -> list[TextRun]:
+    """The runs of a line in visual order, from left to right.
 
-    Letters that no font has become their code points in brackets. Directions follow the strong letters of the
-    Unicode bidirectional algorithm (UAX 9) without its explicit embeddings, which `clean` takes out.
+    Letters that no font has become their code points in brackets. Directions follow the strong letters of the Unicode
+    bidirectional algorithm (UAX 9) without explicit embeddings, which `clean` removes.
     """
     pieces = _with_faces(text, available)
     directions = _directions([piece for piece, _ in pieces])
     marked = [(leftward, face, piece) for leftward, (piece, face) in zip(directions, pieces, strict=True)]
-    line: list[list[Run]] = []
+    line: list[list[TextRun]] = []
     for leftward, letters in groupby(marked, key=lambda item: item[0]):
         segment = [
-            Run("".join(piece for _, _, piece in same), face, leftward)
+            TextRun("".join(piece for _, _, piece in same), face, leftward)
             for face, same in groupby(letters, key=lambda item: item[1])
         ]
         line.append(segment[::-1] if leftward else segment)
     if _base_leftward([piece for piece, _ in pieces]):
         line.reverse()
-    return [run if shaping and fonts.can_shape() else _unshaped(run) for segment in line for run in segment]
+    return [run if shaping and can_shape() else _unshaped(run) for segment in line for run in segment]
 
 
 def _with_faces(text: str, available: Fonts) -> list[tuple[str, Face]]:
@@ -87,18 +258,18 @@ def _with_faces(text: str, available: Fonts) -> list[tuple[str, Face]]:
     if plain is None:
         return []
     pieces: list[tuple[str, Face]] = []
-    found = ((cluster, _drawable(cluster, available, east_asian)) for cluster in clusters(clean(text)))
-    for known, stretch in groupby(found, key=lambda item: item[1] is not None):
-        if not known:
+    letters = ((cluster, _drawable(cluster, available, east_asian)) for cluster in clusters(clean(text)))
+    for has_face, stretch in groupby(letters, key=lambda item: item[1] is not None):
+        if not has_face:
             codes = " ".join(f"{ord(cluster[0]):04X}" for cluster, _ in stretch)
             pieces += [(letter, plain) for letter in f"[U+{codes}]"]
             continue
-        pieces += [answer for _, answer in stretch if answer is not None]
+        pieces += [drawable for _, drawable in stretch if drawable is not None]
     return pieces
 
 
 def _drawable(cluster: str, available: Fonts, east_asian: int) -> tuple[str, Face] | None:
-    if cluster == " ":  # as wide everywhere as between Latin words; a font of emoji has spaces three times that
+    if cluster == " ":  # always as wide as between Latin words: an emoji font has spaces three times as wide
         face = available.face("x", east_asian)
         return (cluster, face) if face else None
     # a letter whose marks no face has is still readable without them
@@ -110,7 +281,7 @@ def _drawable(cluster: str, available: Fonts, east_asian: int) -> tuple[str, Fac
 
 
 def _east_asian(text: str) -> int:
-    # one code point stands for the Chinese, Japanese and Korean form of a Han letter; its neighbours tell which
+    # A Han letter has one code point for its Chinese, Japanese and Korean forms; its neighbours decide.
     if any("\uac00" <= letter <= "\ud7a3" or "\u1100" <= letter <= "\u11ff" for letter in text):
         return KOREAN
     return JAPANESE if any("\u3040" <= letter <= "\u30ff" for letter in text) else CHINESE
@@ -138,34 +309,34 @@ def _directions(pieces: list[str]) -> list[bool]:
     return [left if left is not None and left == right else base for left, right in zip(before, after, strict=True)]
 
 
-def _unshaped(run: Run) -> Run:
+def _unshaped(run: TextRun) -> TextRun:
     letters = "".join(letter for letter in run.text if letter not in JOINERS)
     if run.leftward:
         letters = "".join(reversed(clusters(letters))).translate(MIRRORS)
-    return Run(letters, run.face, False)
+    return TextRun(letters, run.face, False)
 
 
 @lru_cache(maxsize=8192)
-def _laid_out(text: str) -> tuple[Run, ...]:
-    return tuple(runs(text, fonts.standard()))
+def _laid_out(text: str) -> tuple[TextRun, ...]:
+    return tuple(runs(text, standard_fonts()))
 
 
-def _direction(run: Run) -> str | None:
-    if not fonts.can_shape():
+def _direction(run: TextRun) -> str | None:
+    if not can_shape():
         return None
     return "rtl" if run.leftward else "ltr"
 
 
 @lru_cache(maxsize=65536)
 def width(text: str, size: int) -> float:
-    """Pixels that a line takes from left to right at a letter size of `size` pixels."""
-    return sum(fonts.load(run.face, size).getlength(run.text, direction=_direction(run)) for run in _laid_out(text))
+    """The width in pixels of a line at a letter size of `size` pixels."""
+    return sum(load_font(run.face, size).getlength(run.text, direction=_direction(run)) for run in _laid_out(text))
 
 
 def write(canvas: "ImageDraw", x: float, baseline: float, text: str, size: int, colour: tuple[int, int, int]) -> float:
-    """Draw a line from `x` rightwards, standing on `baseline`; returns where it ends."""
+    """Draw a line on `baseline` from `x` to the right. Returns the x where it ends."""
     for run in _laid_out(text):
-        font, direction = fonts.load(run.face, size), _direction(run)
+        font, direction = load_font(run.face, size), _direction(run)
         canvas.text((x, baseline), run.text, fill=colour, font=font, anchor="ls", direction=direction)
         x += font.getlength(run.text, direction=direction)
     return x
@@ -173,19 +344,19 @@ def write(canvas: "ImageDraw", x: float, baseline: float, text: str, size: int, 
 
 @lru_cache(maxsize=8192)
 def shorten(text: str, size: int, room: float) -> str:
-    """The line itself if it fits into `room` pixels, else with its middle left out."""
+    """The line if it fits into `room` pixels, else without its middle."""
     text = clean(text)
     if width(text, size) <= room:
         return text
     letters = clusters(text)
-    fits, too_many = 0, len(letters)
-    while too_many - fits > 1:
-        kept = (fits + too_many) // 2
+    fit, too_many = 0, len(letters)
+    while too_many - fit > 1:
+        kept = (fit + too_many) // 2
         if width(_without_middle(letters, kept), size) <= room:
-            fits = kept
+            fit = kept
         else:
             too_many = kept
-    shortened = _without_middle(letters, fits)
+    shortened = _without_middle(letters, fit)
     return shortened if width(shortened, size) <= room else ""
 
 
@@ -196,7 +367,7 @@ def _without_middle(letters: list[str], kept: int) -> str:
 
 @lru_cache(maxsize=8192)
 def wrap(text: str, size: int, rooms: tuple[float, ...]) -> tuple[str, ...]:
-    """The line on as many lines as there are `rooms` (pixels, from the first line on); the last one is shortened."""
+    """The text on as many lines as there are `rooms` (widths in pixels); the last line is shortened."""
     rest = clean(text)
     lines: list[str] = []
     for room in rooms[:-1]:
@@ -216,45 +387,41 @@ def _break(text: str, size: int, room: float) -> int:
     natural = [
         i for i in range(1, count + 1) if letters[i - 1][0] in BREAKS or letters[min(i, len(letters) - 1)] == " "
     ]
-    # a break after a word is worth a shorter line, but not one less than a third full
+    # Break after a word, unless that leaves the line less than a third full.
     if natural and natural[-1] * 3 >= count:
         count = natural[-1]
     return len("".join(letters[:count]))
 
 
-MATPLOTLIBS = "DejaVu Sans"  # the font that comes with it
+MATPLOTLIB_FONT = "DejaVu Sans"
 
 
 def lettering(*lines: str) -> list[str]:
-    """Font families for matplotlib (`fontfamily=`) that draw the letters of these lines, in any script.
+    """Font families for matplotlib (`fontfamily=`) that draw these lines, in any script.
 
-    The files of `tl.views.pictures.fonts` are made known to matplotlib, each once; no setting of it is changed.
+    The font files are registered with matplotlib, each once; its settings are not changed.
     """
-    # plain letters first: they bring the spaces, which a font of emoji has three times as wide
-    faces = dict.fromkeys(run.face for line in lines or ("",) for run in runs(f"x {line}", fonts.standard()))
-    return [*(_family(face) for face in faces), MATPLOTLIBS]
+    # Latin letters first: their font provides the spaces, which are three times as wide in an emoji font.
+    faces = dict.fromkeys(run.face for line in lines or ("",) for run in runs(f"x {line}", standard_fonts()))
+    return [*(_family(face) for face in faces), MATPLOTLIB_FONT]
 
 
 def legible(line: str) -> str:
-    """The line as matplotlib is to draw it, with `lettering` and `parse_math=False`: letters no font has, as codes."""
-    return "".join(_lettering_drawable(letter) for letter in clusters(clean(line)))
-
-
-def _lettering_drawable(letter: str) -> str:
-    if letter == " ":
-        return letter
-    return "".join(run.text for run in runs(letter, fonts.standard()))
+    """The line for matplotlib, with `lettering` and `parse_math=False`; letters that no font has as code points."""
+    letters = clusters(clean(line))
+    drawn = (letter if letter == " " else runs(letter, standard_fonts()) for letter in letters)
+    return "".join(letter if isinstance(letter, str) else "".join(run.text for run in letter) for letter in drawn)
 
 
 def _family(face: Face) -> str:
     from matplotlib.font_manager import fontManager
 
-    def known() -> list["FontEntry"]:
+    def entries() -> list["FontEntry"]:
         return [entry for entry in fontManager.ttflist if entry.fname == face.path]
 
-    if not known():
-        with suppress(RuntimeError):  # a font of the machine that only Pillow can draw
+    if not entries():
+        with suppress(RuntimeError):  # a font that only Pillow can draw
             fontManager.addfont(face.path)
-    # before matplotlib 3.11 only the first face of a collection is known; it has the same letters
-    same = [entry for entry in known() if getattr(entry, "index", 0) == face.index] or known()
-    return str(same[0].name) if same else MATPLOTLIBS
+    # Before matplotlib 3.11 only the first face of a collection is registered; it has the same letters.
+    same = [entry for entry in entries() if getattr(entry, "index", 0) == face.index] or entries()
+    return str(same[0].name) if same else MATPLOTLIB_FONT

@@ -1,44 +1,77 @@
-"""Rows of words become aligned lines of a terminal, in which Korean letters take two columns."""
+"""Lay out text in a terminal, where some letters, such as Korean ones, are two columns wide."""
 
-import math
+import shutil
 from collections.abc import Iterable, Sequence
 
-NONE = "–"  # where there is no figure
+from tl.text import NONE as NONE
+from tl.text import number as _number
+from tl.text import one_line as one_line
+from tl.text import size as size
+
+figure = _number
 
 
-def percent(share: float) -> str:
-    """A share of photos in per cent; rounding alone never makes a 100.0 of it."""
-    if math.isnan(share):
-        return NONE
-    return f"{min(99.9, 100 * share) if share < 1 else 100:.1f}"
+def percent(value: float) -> str:
+    """A percentage without its sign, for views that do not use tl.text yet."""
+    from tl.text import percent as with_sign
+
+    return with_sign(value).removesuffix("%")
 
 
-def figure(value: float) -> str:
-    """A positive number with three digits, or all of a larger one: 0.06, 3.41, 23.6, 1,234."""
-    if value >= 99.95:
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}"
+def plural(number: int, noun: str) -> str:
+    """A noun without its number, for views that do not use tl.text yet."""
+    return noun if number == 1 else f"{noun}s"
 
 
-def plural(count: int, noun: str) -> str:
-    """`photo` for one, `photos` for all other counts."""
-    return noun if count == 1 else f"{noun}s"
+def printable(text: str) -> str:
+    """Text without control characters, which are written as escapes: class and file names come from anywhere."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
-def one_line(text: str) -> str:
-    """Text without what would steer a terminal or turn a line around: names and messages come from anywhere."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+def width_of(text: str) -> int:
+    """The number of columns that a text takes."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def padded(text: str, width: int) -> str:
+    """The text with spaces up to `width` columns."""
+    return text + " " * (width - width_of(text))
 
 
 def cut(line: str, width: int) -> str:
-    """The line, or as much of it as fits into `width` columns of a terminal; Korean letters take two."""
-    from rich.cells import cell_len, set_cell_size
+    """The line, or its start with `…` where it is wider than `width` columns."""
+    from rich.cells import set_cell_size
 
-    return line if cell_len(line) <= width else set_cell_size(line, width - 1).rstrip() + "…"
+    return line if width_of(line) <= width else set_cell_size(line, width - 1).rstrip() + "…"
 
 
-def columns(rows: Iterable[Sequence[str]], spans: Sequence[int]) -> str:
-    """Rows of cells, each wrapped to its column of `spans` characters; two spaces part them."""
+def shortened(text: str, width: int) -> str:
+    """The text on one line, without its middle where it is wider than `width` columns: names differ at their ends."""
+    text = one_line(text)
+    if width_of(text) <= width:
+        return text
+    head, tail = "", ""
+    for letter in text:
+        if width_of(head + letter) > (width - 1) // 2:
+            break
+        head += letter
+    for letter in reversed(text):
+        if width_of(head + letter + tail) > width - 1:
+            break
+        tail = letter + tail
+    return f"{head}…{tail}"
+
+
+def names(words: Sequence[str], most: int) -> str:
+    """The first names, each shortened, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return ", ".join(shortened(word, 24) for word in words[:most]) + more
+
+
+def columns(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
+    """Rows of cells, each wrapped to the width of its column, with two spaces between columns."""
     import io
 
     from rich.console import Console
@@ -46,66 +79,35 @@ def columns(rows: Iterable[Sequence[str]], spans: Sequence[int]) -> str:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    for span in spans:
-        table.add_column(width=span, overflow="fold")
+    for width in widths:
+        table.add_column(width=width, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_indent(cell) + one_line(cell)) for cell in row))
-    drawn = io.StringIO()
-    room = sum(spans) + 2 * len(spans)
-    Console(file=drawn, width=room, color_system=None, legacy_windows=False, force_terminal=False).print(table)
-    return "\n".join(line.rstrip() for line in drawn.getvalue().splitlines())
+    output = io.StringIO()
+    total = sum(widths) + 2 * len(widths)
+    Console(file=output, width=total, color_system=None, legacy_windows=False, force_terminal=False).print(table)
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
 
 
 def _indent(cell: str) -> str:
     return " " * min(4, len(cell) - len(cell.lstrip(" ")))
 
 
-def width_of(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    from rich.cells import cell_len
+def join_wrapped(parts: Sequence[str]) -> str:
+    """Parts separated by commas, on lines as wide as the terminal; a part is never broken. Styles take no width."""
+    import click
 
-    return cell_len(text)
-
-
-def padded(text: str, room: int) -> str:
-    """The text with spaces up to `room` columns."""
-    return text + " " * (room - width_of(text))
-
-
-def shortened(text: str, room: int) -> str:
-    """The text on one line, without its middle where it takes more than `room` columns: names differ at their ends."""
-    text = one_line(text)
-    if width_of(text) <= room:
-        return text
-    head, tail = "", ""
-    for at in range(len(text)):
-        if width_of(head + text[at]) > (room - 1) // 2:
-            break
-        head += text[at]
-    for letter in reversed(text):
-        if width_of(head + letter + tail) > room - 1:
-            break
-        tail = letter + tail
-    return f"{head}…{tail}"
-
-
-def size(count: int) -> str:
-    """Bytes in words: 12 kB, 1.3 MB."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            amount = count / factor
-            return f"{amount:.1f} {unit}" if amount < 99.95 else f"{amount:,.0f} {unit}"
-    return f"{count} B"
-
-
-def names(words: Sequence[str], shown: int) -> str:
-    """The first words, and how many more there are."""
-    more = f" and {len(words) - shown:,} more" if len(words) > shown else ""
-    return ", ".join(shortened(word, 24) for word in words[:shown]) + more
+    width = max(40, shutil.get_terminal_size((80, 24)).columns)
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if width_of(click.unstyle(lines[-1])) + width_of(part) + 3 > width:
+            lines[-1] += ","
+            lines.append(f"    {part}")
+        else:
+            lines[-1] += f", {part}"
+    return "\n".join(lines)
 
 
 def terminal_width() -> int:
-    """The columns of the terminal, 80 where there is none; never fewer than the tables need."""
-    import shutil
-
+    """The columns of the terminal: 80 where there is none, and at least the 60 that tables need."""
     return max(60, shutil.get_terminal_size((80, 24)).columns)

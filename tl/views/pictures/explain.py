@@ -1,0 +1,169 @@
+"""Draw what in an image speaks for a label: a heatmap over the image, and a sheet of images with their heatmaps.
+
+The colours run from violet over red to yellow (matplotlib's "inferno") with rising lightness, so that they keep their
+order in grey and for colour-blind people. The image shows through with muted colours, so that a red cat does not look
+hot.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.evaluation.gradcam import Explanation
+from tl.networks.backbones import Recipe
+from tl.views.pictures import text
+from tl.views.pictures.grid import INK, MOUNT, PAGE, QUIET, confidence_text
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+Pixels = NDArray[np.uint8]
+
+NO_EVIDENCE = "nothing speaks for it"
+_OPAQUE = 0.65  # opacity of the greatest heat
+_SATURATION = 0.35  # left of the image's colours,
+_BRIGHTNESS = 0.8  # and of its brightness,
+_UNSEEN = 0.35  # less of it where the network does not see the image
+_CROP = 7 / 8  # of the short side: what `tl.data.images.fit` keeps by its rule "crop"
+
+# pixels
+SIDE = 288  # the longer side of an image
+LARGE, LETTER, SMALL = 24, 17, 13
+MARGIN, GAP, PAD = 20, 8, 26
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """What in an image speaks for `label`: the reduced image, and the same with the heat over it; or the error.
+
+    `unknown` means that the image is unlike all training images, so that no label can be right.
+    """
+
+    name: str
+    label: str = ""
+    explanation: Explanation | None = None
+    image: Pixels | None = None
+    overlaid: Pixels | None = None
+    error: str = ""
+    unknown: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing in the image speaks for the label."""
+        return self.explanation is None or not self.explanation.heat.any()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form; `heat` is a list of rows from the top, each from left to right."""
+        if self.explanation is None:
+            return {"path": self.name, "error": self.error}
+        heat = [[round(float(value), 4) for value in row] for row in self.explanation.heat]
+        confidence = round(self.explanation.confidence, 6)
+        return {"path": self.name, "label": self.label, "confidence": confidence, "unknown": self.unknown, "heat": heat}
+
+
+def overlay(image: Pixels, explanation: Explanation, recipe: Recipe) -> Pixels:
+    """An image, RGB uint8 `[height, width, 3]` of any size, with the heat laid over the part that the network sees.
+
+    The rest, a border where `recipe` crops, is darkened. The argument is not changed.
+    """
+    import cv2
+
+    grey = cv2.cvtColor(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    muted = image * np.float32(_SATURATION) + grey * np.float32(1 - _SATURATION)
+    result: Pixels = (muted * np.float32(_UNSEEN)).astype(np.uint8)
+    seen = _seen(image, recipe)
+    base = muted[seen] * np.float32(_BRIGHTNESS)
+    heat = cv2.resize(explanation.heat, base.shape[1::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    colours = cv2.applyColorMap(np.round(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    opacity = (heat * np.float32(_OPAQUE))[:, :, None]
+    result[seen] = np.round(base * (1 - opacity) + colours * opacity).astype(np.uint8)
+    return result
+
+
+def _seen(image: Pixels, recipe: Recipe) -> tuple[slice, slice]:
+    height, width = image.shape[:2]
+    if recipe.resize != "crop":
+        return slice(0, height), slice(0, width)
+    side = max(1, round(min(height, width) * _CROP))
+    top, left = (height - side) // 2, (width - side) // 2
+    return slice(top, top + side), slice(left, left + side)
+
+
+def reduce(image: Pixels) -> Pixels:
+    """The image with a longer side of `SIDE` pixels."""
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8)
+
+
+def draw_heatmaps(heatmaps: Iterable[Heatmap], title: str = "") -> "Image":
+    """Draw each image beside its heatmap with label and confidence below, in rows; those with an error are left out."""
+    from PIL import Image
+
+    rows = [_row(heatmap) for heatmap in heatmaps if heatmap.explanation is not None]
+    header = _header(title, len(rows))
+    page = Image.new("RGB", (header.width, header.height + sum(row.height + PAD for row in rows) + MARGIN), PAGE)
+    page.paste(header, (0, 0))
+    top = header.height
+    for row in rows:
+        page.paste(row, (MARGIN, top))
+        top += row.height + PAD
+    return page
+
+
+def _row(heatmap: Heatmap) -> "Image":
+    from PIL import Image, ImageDraw
+
+    images = [Image.fromarray(pixels) for pixels in (heatmap.image, heatmap.overlaid) if pixels is not None]
+    tall, across = max(image.height for image in images), 2 * SIDE + GAP
+    row = Image.new("RGB", (across, tall + round(LETTER * 1.7) + round(SMALL * 1.6)), PAGE)
+    canvas, baseline = ImageDraw.Draw(row), tall + round(LETTER * 1.35)
+    for image, left in zip(images, (0, SIDE + GAP), strict=True):
+        left += (SIDE - image.width) // 2
+        row.paste(image, (left, 0))
+        canvas.rectangle((left, 0, left + image.width - 1, image.height - 1), outline=MOUNT)  # for a white image
+    confidence = heatmap.explanation.confidence if heatmap.explanation else 0.0
+    caption = confidence_text(confidence) + (f", {NO_EVIDENCE}" if heatmap.empty else "")
+    caption_width = text.width(caption, LETTER)
+    label = text.shorten(heatmap.label, LETTER, across - caption_width - LETTER)
+    text.write(canvas, 0, baseline, label, LETTER, INK)
+    text.write(canvas, across - caption_width, baseline, caption, LETTER, INK)
+    name = text.shorten(heatmap.name, SMALL, across)
+    text.write(canvas, 0, baseline + round(SMALL * 1.6), name, SMALL, QUIET)
+    return row
+
+
+def _header(title: str, rows: int) -> "Image":
+    from PIL import Image, ImageDraw
+
+    across = 2 * SIDE + GAP
+    header = Image.new("RGB", (across + 2 * MARGIN, MARGIN * 2 + LARGE * 3 + LETTER * 4), PAGE)
+    canvas, baseline = ImageDraw.Draw(header), float(MARGIN)
+    for line in text.wrap(title, LARGE, (across, across)) if text.clean(title) else ():
+        baseline += LARGE * 1.2
+        text.write(canvas, MARGIN, baseline, line, LARGE, INK)
+    baseline += LETTER * 1.7
+    if rows:
+        _write_legend(header, canvas, baseline)
+    else:
+        text.write(canvas, MARGIN, baseline, "no images to show", LETTER, QUIET)
+    return header.crop((0, 0, header.width, round(baseline + LETTER * 1.2)))
+
+
+def _write_legend(header: "Image", canvas: "ImageDraw", baseline: float) -> None:
+    """The colours from no heat to the most, as they appear over a medium grey image."""
+    from PIL import Image
+
+    end = text.write(canvas, MARGIN, baseline, "nothing", SMALL, QUIET) + GAP
+    ramp = Explanation(np.linspace(0, 1, 120, dtype=np.float32)[None], 0, 0.0, np.zeros(0, np.float32))
+    recipe = Recipe(120, "stretch", False, (0, 0, 0), (1, 1, 1))
+    bar = Image.fromarray(overlay(np.full((SMALL, 120, 3), 170, np.uint8), ramp, recipe))
+    header.paste(bar, (round(end), round(baseline - SMALL * 0.85)))
+    text.write(canvas, end + bar.width + GAP, baseline, "most", SMALL, QUIET)
