@@ -79,7 +79,6 @@ def modules() -> list[Path]:
     return sorted((ROOT / "tl").rglob("*.py"))
 
 
-@pytest.mark.xfail(strict=True, reason="some modules still stand in their old packages")
 def test_imports_run_downward_only():
     upward = []
     for path in modules():
