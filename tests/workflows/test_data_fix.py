@@ -57,6 +57,7 @@ def test_fix_writes_a_clean_folder_and_a_row_for_every_file(faulty: Path, tmp_pa
     }
     for name, row in rows.items():
         assert not row["path"] or (tmp_path / "clean" / row["path"]).read_bytes() == (faulty / name).read_bytes()
+    assert "<td>train/dog/02.png</td><td>left out</td>" in result._repr_html_()
     assert "none of them sure" in rows["train/dog/twice.png"]["why"]
     assert rows["train/Cats/1.png"]["label"] == "Cats"
     clean = load(tmp_path / "clean")

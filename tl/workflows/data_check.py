@@ -13,7 +13,7 @@ from tl.data.dataset import Dataset, short_name
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import Alike, alike, copies, groups, originals
-from tl.data.splits import Split, groups_by, split
+from tl.data.splits import SIDES, Split, groups_by, split
 from tl.doctor.balance import balance_findings, class_counts
 from tl.doctor.duplicates import duplicate_findings, group_findings
 from tl.doctor.files import file_findings, name_findings
@@ -115,22 +115,23 @@ def _default_parts(
     dataset: Dataset, measured: Measured, pairs: Alike, val: float, seed: int
 ) -> tuple[Parts, list[str]]:
     """The part of each image in the split that training would make, and why there is none."""
-    parts: Parts = [None] * len(dataset.names)
     own, shown = measured.stats.fingerprints, originals(measured.stats, dataset.labels, pairs).fingerprints
     fingerprints, kept_together = ([each[index] for index in measured.usable] for each in (own, shown))
     readable = dataset.without(measured.stats.errors)
     try:
-        made = split(readable, fingerprints, originals=kept_together, validation=val, seed=seed)
+        default = split(readable, fingerprints, originals=kept_together, validation=val, seed=seed)
     except DataError as error:
-        return parts, [f"there is no default split: {error}"]
-    for part, rows in _sides(made).items():
-        for index in measured.usable[rows].tolist():
+        return [None] * len(dataset.names), [f"there is no default split: {error}"]
+    return _parts(default, measured.usable, len(dataset.names)), []
+
+
+def _parts(sides: Split, indices: Labels, images: int) -> Parts:
+    """The part of each image; the rows of a split are the images at `indices`."""
+    parts: Parts = [None] * images
+    for part in SIDES:
+        for index in indices[getattr(sides, part)].tolist():
             parts[index] = part
-    return parts, []
-
-
-def _sides(made: Split) -> dict[str, Labels]:
-    return {"train": made.train, "validation": made.validation, "test": made.test}
+    return parts
 
 
 def measure(
@@ -155,16 +156,13 @@ _NEAR = 0.93  # cosine of projected features, from which the whole ones are comp
 _COPY = 0.95  # cosine about the mean: in dogs-vs-cats, every pair above it shows one photo
 
 
-def quick_check(dataset: Dataset, features: Floats, made: Split, data: Data) -> str:
+def quick_check(dataset: Dataset, features: Floats, sides: Split, data: Data) -> str:
     """The worst problems that the features and the split of a training run show, in a line; "" if there are none.
 
     `features` `[n, size]` are in the order of the data set, which has no broken images. No file is read.
     """
-    parts: Parts = [None] * len(dataset.names)
-    for part, indices in _sides(made).items():
-        for index in indices.tolist():
-            parts[index] = part
     every = np.arange(len(dataset.names))
+    parts = _parts(sides, every, len(every))
     findings = [*name_findings(dataset), *balance_findings(class_counts(dataset, every, parts, every))]
     kinds = [finding.kind for finding in findings if finding.severity != "note"]
     leaks, conflicts = _count_copies(dataset, features, parts)

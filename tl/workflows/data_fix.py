@@ -16,6 +16,7 @@ from tl.data.write import (
     write_rows,
     write_table,
 )
+from tl.doctor.findings import html_table
 from tl.doctor.plan import KINDS, Plan, Step, plan_fixes
 from tl.errors import UsageError
 from tl.files import atomic_write
@@ -51,6 +52,10 @@ class FixResult:
     def as_dict(self) -> dict[str, Any]:
         """The result for JSON."""
         return self.plan.as_dict() | {"out": self.out and str(self.out), "undo": self.undo and str(self.undo)}
+
+    def _repr_html_(self) -> str:
+        rows = [(step.sample.name, step.action, step.why) for step in self.plan.changed]
+        return html_table(("image", "action", "reason"), rows)
 
 
 @keywords(FixOptions)

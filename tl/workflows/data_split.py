@@ -84,12 +84,25 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     usable = [at for at in range(len(dataset.names)) if at not in stats.errors and dataset.labels[at] >= 0]
     if not usable:
         raise DataError(f"none of the images of {dataset.name!r} can be read: see why with tl data check")
-    parts = _assign(dataset, usable, _units(same, group_of)[usable], stats.fingerprints, options)
+    present = sorted(set(dataset.labels[usable].tolist()))
+    parts = apart(
+        labels=np.searchsorted(present, dataset.labels[usable]),
+        units=np.unique(_units(same, group_of)[usable], return_inverse=True)[1],
+        fingerprints=[stats.fingerprints[at] for at in usable],
+        names=[dataset.class_names[label] for label in present],
+        shares={"test": options.test, "validation": options.val},
+        seed=options.seed,
+    )
     _write(dataset, usable, parts, options, progress)
-    left_out = {dataset.names[at]: reason for at, reason in stats.errors.items()}
-    left_out |= {skipped.path: skipped.reason for skipped in dataset.skipped}
-    counts = _count(dataset, usable, parts)
-    return SplitResult(options.out, counts, len(same), len(set(group_of) - {""}), left_out, _notes(dataset))
+    return SplitResult(
+        out=options.out,
+        counts=_count(dataset, usable, parts),
+        copies=len(same),
+        groups=len(set(group_of) - {""}),
+        left_out={dataset.names[at]: reason for at, reason in stats.errors.items()}
+        | {skipped.path: skipped.reason for skipped in dataset.skipped},
+        notes=_notes(dataset),
+    )
 
 
 def _is_table(out: Path) -> bool:
@@ -123,25 +136,6 @@ def _units(same: Sequence[Copy], group_of: Sequence[str]) -> NDArray[np.int64]:
     first: dict[str, int] = {}
     links = [Copy(first.setdefault(group, at), at, 0.0) for at, group in enumerate(group_of) if group]
     return groups(len(group_of), [*same, *links])
-
-
-def _assign(
-    dataset: Dataset,
-    usable: list[int],
-    units: NDArray[np.int64],
-    fingerprints: Sequence[bytes],
-    options: SplitOptions,
-) -> list[str]:
-    """The part of each usable image."""
-    present = sorted(set(dataset.labels[usable].tolist()))
-    return apart(
-        np.searchsorted(present, dataset.labels[usable]),
-        np.unique(units, return_inverse=True)[1],
-        [fingerprints[at] for at in usable],
-        [dataset.class_names[label] for label in present],
-        {"test": options.test, "validation": options.val},
-        options.seed,
-    )
 
 
 def _write(dataset: Dataset, usable: list[int], parts: list[str], options: SplitOptions, progress: Progress) -> None:

@@ -1,6 +1,5 @@
 """Show the statistics and the diagnosis of a data set in a terminal."""
 
-import shlex
 import textwrap
 from collections.abc import Sequence
 
@@ -122,7 +121,7 @@ _FILES = 3  # of one finding
 
 
 def diagnosis_text(diagnosis: Diagnosis, width: int) -> str:
-    """The findings in lines of at most `width` columns; longer commands continue after a backslash."""
+    """The findings in lines of at most `width` columns; a command stays on one line, to be copied."""
     blocks = [_wrapped(f"{summary(diagnosis)}. {verdict(diagnosis)}", width, "")]
     blocks += [_wrapped(f"Not checked: {note}", width, "") for note in diagnosis.notes]
     blocks += [_section(kind, findings, width) for kind, findings in diagnosis.kinds.items()]
@@ -149,20 +148,10 @@ def _finding(finding: Finding, width: int) -> list[str]:
     lines.append(_wrapped(finding.evidence, width, "    " if finding.files else "  - ", "    "))
     fix = printable_fix(finding)
     if is_command(fix):
-        lines.append(_command(fix, width))
+        lines.append(f"    $ {fix}")
     elif fix:
         lines.append(_wrapped(f"→ {fix}", width, "    ", "      "))
     return lines
-
-
-def _command(text: str, width: int) -> str:
-    """A shell command on as many lines as it takes, each but the last ending in a backslash."""
-    lines = [""]
-    for word in map(shlex.quote, shlex.split(text)):
-        if lines[-1] and width_of(f"{lines[-1]} {word}") > width - 8:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".lstrip()
-    return "    $ " + " \\\n        ".join(lines)
 
 
 def _wrapped(text: str, width: int, first: str, later: str | None = None) -> str:
