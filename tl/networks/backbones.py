@@ -11,13 +11,83 @@ from tl.errors import BackboneError
 
 RESIZE_RULES = ("stretch", "crop")
 
-_CAFFE = (True, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
-_TORCH = (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-_TF = (False, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
-_NONE = (False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-_UNIT = (False, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
-_BLOCKS, _CONVS = r"block\d+", r"conv\d+"  # stages as VGG and as ResNet name them
-_LITE = (False, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+# preprocessing: channels reversed?, mean, standard deviation
+_PREPROCESSING = {
+    "caffe": (True, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
+    "torch": (False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "tf": (False, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "none": (False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "unit": (False, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+    "lite": (False, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+}
+_STAGES = {"block": r"block\d+", "conv": r"conv\d+", "-": ""}  # as VGG and ResNet name them
+
+# preprocessing, image data format that OpenVINO converts from, names of stages:
+#   builder, features, parameters without the top, side of the input in pixels
+_TABLE = """
+caffe first conv:
+  ResNet50 2048 23587712 224
+  ResNet101 2048 42658176 224
+  ResNet152 2048 58370944 224
+caffe first block:
+  VGG16 512 14714688 224
+  VGG19 512 20024384 224
+lite first -:
+  tl.networks.zoo.efficientnet_lite:efficientnet_lite0 1280 3413024 224
+unit first -:
+  tl.networks.zoo.classic:simple_cnn 256 300256 32
+  tl.networks.zoo.classic:lenet5 84 61156 32
+  tl.networks.zoo.classic:alexnet 4096 58281344 227
+  tl.networks.zoo.googlenet:googlenet 1024 5973552 224
+unit first block:
+  tl.networks.zoo.vgg:vgg16_cifar 4096 33597248 32
+  tl.networks.zoo.vgg:vgg11 4096 128766336 224
+unit first conv:
+  tl.networks.zoo.resnet:resnet50_cifar 2048 23561152 32
+  tl.networks.zoo.resnet:resnet18 512 11186112 224
+  tl.networks.zoo.resnet:resnet34 512 21301696 224
+tf first -:
+  MobileNet 1024 3228864 224
+  MobileNetV2 1280 2257984 224
+  InceptionV3 2048 21802784 299
+  Xception 2048 20861480 299
+  InceptionResNetV2 1536 54336736 299
+tf first conv:
+  ResNet50V2 2048 23564800 224
+  ResNet101V2 2048 42626560 224
+  ResNet152V2 2048 58331648 224
+tf last -:
+  NASNetMobile 1056 4269716 224
+  NASNetLarge 4032 84887922 331
+torch last conv:
+  DenseNet121 1024 7037504 224
+  DenseNet169 1664 12642880 224
+  DenseNet201 1920 18321984 224
+none first -:
+  MobileNetV3Small 576 939120 224
+  MobileNetV3Large 960 2996352 224
+none last -:
+  EfficientNetB0 1280 4049571 224
+  EfficientNetB1 1280 6575239 240
+  EfficientNetB2 1408 7768569 260
+  EfficientNetB3 1536 10783535 300
+  EfficientNetB4 1792 17673823 380
+  EfficientNetB5 2048 28513527 456
+  EfficientNetB6 2304 40960143 528
+  EfficientNetB7 2560 64097687 600
+  ConvNeXtTiny 768 27820128 224
+  ConvNeXtSmall 768 49454688 224
+  ConvNeXtBase 1024 87566464 224
+  ConvNeXtLarge 1536 196230336 224
+  ConvNeXtXLarge 2048 348147968 224
+  EfficientNetV2B0 1280 5919312 224
+  EfficientNetV2B1 1280 6931124 240
+  EfficientNetV2B2 1408 8769374 260
+  EfficientNetV2B3 1536 12930622 300
+  EfficientNetV2S 1280 20331360 384
+  EfficientNetV2M 1280 53150388 480
+  EfficientNetV2L 1280 117746848 480
+"""
 
 
 @dataclass(frozen=True)
@@ -59,159 +129,28 @@ class Backbone:
         return not self.builder.startswith("tl.")
 
 
-def _family(
-    rows: str,
-    preprocessing: tuple[bool, tuple[float, float, float], tuple[float, float, float]],
-    channels_first: bool,
-    stages: str = "",
-) -> list[Backbone]:
-    bgr, mean, std = preprocessing
-    backbones = []
-    for row in rows.strip().splitlines():
-        builder, features, parameters, size = row.split()
-        recipe = Recipe(int(size), "stretch", bgr, mean, std)
+def _parse(table: str) -> dict[str, Backbone]:
+    backbones: dict[str, Backbone] = {}
+    for line in table.strip().splitlines():
+        if line.endswith(":"):
+            preprocessing, channels, stages = line.rstrip(":").split()
+            bgr, mean, std = _PREPROCESSING[preprocessing]
+            continue
+        builder, features, parameters, size = line.split()
         name = builder.rpartition(":")[2].replace("_", "-").lower()
-        backbones.append(
-            Backbone(
-                name,
-                builder,
-                features=int(features),
-                parameters=int(parameters),
-                recipe=recipe,
-                channels_first=channels_first,
-                stages=stages,
-            )
+        backbones[name] = Backbone(
+            name=name,
+            builder=builder,
+            features=int(features),
+            parameters=int(parameters),
+            recipe=Recipe(int(size), "stretch", bgr=bgr, mean=mean, std=std),
+            channels_first=channels == "first",
+            stages=_STAGES[stages],
         )
     return backbones
 
 
-# builder, features, parameters without the top, side of the input in pixels
-_REGISTERED = [
-    *_family(
-        """
-        ResNet50 2048 23587712 224
-        ResNet101 2048 42658176 224
-        ResNet152 2048 58370944 224
-        """,
-        _CAFFE,
-        channels_first=True,
-        stages=_CONVS,
-    ),
-    *_family(
-        """
-        VGG16 512 14714688 224
-        VGG19 512 20024384 224
-        """,
-        _CAFFE,
-        channels_first=True,
-        stages=_BLOCKS,
-    ),
-    *_family("tl.networks.zoo.efficientnet_lite:efficientnet_lite0 1280 3413024 224", _LITE, channels_first=True),
-    *_family(
-        """
-        tl.networks.zoo.classic:simple_cnn 256 300256 32
-        tl.networks.zoo.classic:lenet5 84 61156 32
-        tl.networks.zoo.classic:alexnet 4096 58281344 227
-        tl.networks.zoo.googlenet:googlenet 1024 5973552 224
-        """,
-        _UNIT,
-        channels_first=True,
-    ),
-    *_family(
-        """
-        tl.networks.zoo.vgg:vgg16_cifar 4096 33597248 32
-        tl.networks.zoo.vgg:vgg11 4096 128766336 224
-        """,
-        _UNIT,
-        channels_first=True,
-        stages=_BLOCKS,
-    ),
-    *_family(
-        """
-        tl.networks.zoo.resnet:resnet50_cifar 2048 23561152 32
-        tl.networks.zoo.resnet:resnet18 512 11186112 224
-        tl.networks.zoo.resnet:resnet34 512 21301696 224
-        """,
-        _UNIT,
-        channels_first=True,
-        stages=_CONVS,
-    ),
-    *_family(
-        """
-        MobileNet 1024 3228864 224
-        MobileNetV2 1280 2257984 224
-        InceptionV3 2048 21802784 299
-        Xception 2048 20861480 299
-        InceptionResNetV2 1536 54336736 299
-        """,
-        _TF,
-        channels_first=True,
-    ),
-    *_family(
-        """
-        ResNet50V2 2048 23564800 224
-        ResNet101V2 2048 42626560 224
-        ResNet152V2 2048 58331648 224
-        """,
-        _TF,
-        channels_first=True,
-        stages=_CONVS,
-    ),
-    *_family(
-        """
-        NASNetMobile 1056 4269716 224
-        NASNetLarge 4032 84887922 331
-        """,
-        _TF,
-        channels_first=False,
-    ),
-    *_family(
-        """
-        DenseNet121 1024 7037504 224
-        DenseNet169 1664 12642880 224
-        DenseNet201 1920 18321984 224
-        """,
-        _TORCH,
-        channels_first=False,
-        stages=_CONVS,
-    ),
-    *_family(
-        """
-        MobileNetV3Small 576 939120 224
-        MobileNetV3Large 960 2996352 224
-        """,
-        _NONE,
-        channels_first=True,
-    ),
-    *_family(
-        """
-        EfficientNetB0 1280 4049571 224
-        EfficientNetB1 1280 6575239 240
-        EfficientNetB2 1408 7768569 260
-        EfficientNetB3 1536 10783535 300
-        EfficientNetB4 1792 17673823 380
-        EfficientNetB5 2048 28513527 456
-        EfficientNetB6 2304 40960143 528
-        EfficientNetB7 2560 64097687 600
-        ConvNeXtTiny 768 27820128 224
-        ConvNeXtSmall 768 49454688 224
-        ConvNeXtBase 1024 87566464 224
-        ConvNeXtLarge 1536 196230336 224
-        ConvNeXtXLarge 2048 348147968 224
-        EfficientNetV2B0 1280 5919312 224
-        EfficientNetV2B1 1280 6931124 240
-        EfficientNetV2B2 1408 8769374 260
-        EfficientNetV2B3 1536 12930622 300
-        EfficientNetV2S 1280 20331360 384
-        EfficientNetV2M 1280 53150388 480
-        EfficientNetV2L 1280 117746848 480
-        """,
-        _NONE,
-        channels_first=False,
-    ),
-]
-
-BACKBONES: dict[str, Backbone] = {backbone.name: backbone for backbone in _REGISTERED}
+BACKBONES = _parse(_TABLE)
 
 
 def backbone(name: str) -> Backbone:

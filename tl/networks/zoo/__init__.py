@@ -1,19 +1,51 @@
-"""Networks that Keras Applications does not have, and the layers at both ends that their builders share.
+"""Networks that Keras Applications does not have, and what their builders share."""
 
-Each builder has the signature and the behaviour of those in `keras.applications`: `include_top`, `weights` (the path of
-an .h5 file; None initializes at random), `pooling`, `input_shape`, `classes`, `classifier_activation`.
-"""
-
+import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
-def image_input(input_shape: tuple[int | None, ...] | None, side: int) -> Any:
-    """The input of a network; without a shape, RGB images of `side` pixels in Keras' image data format."""
-    import keras
+def builder(
+    side: int, *, dropout: float = 0.0, dense: Callable[[], dict[str, Any]] = dict
+) -> Callable[[Callable[[Any], Any]], Callable[..., Any]]:
+    """Make a builder, with the signature of those in `keras.applications`, from a function that adds the layers.
 
-    return keras.Input(input_shape or ((3, side, side) if channel_axis() == 1 else (side, side, 3)))
+    The function maps pixels to feature maps, which are then pooled, or to a vector of features, which is not. The image
+    has `side` pixels by default. The top is `dropout` and a dense layer with the options that `dense()` returns.
+    """
+
+    def decorate(add_layers: Callable[[Any], Any]) -> Callable[..., Any]:
+        @functools.wraps(add_layers)
+        def build(
+            include_top: bool = True,
+            weights: Path | str | None = None,
+            pooling: str | None = None,
+            input_shape: tuple[int | None, ...] | None = None,
+            classes: int = 1000,
+            classifier_activation: str | None = "softmax",
+        ) -> Any:
+            import keras
+            from keras import layers
+
+            image = keras.Input(input_shape or ((3, side, side) if channel_axis() == 1 else (side, side, 3)))
+            x = add_layers(image)
+            pooling = "avg" if include_top else pooling
+            if len(x.shape) == 4 and pooling is not None:
+                pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
+                x = pool(name=f"{pooling}_pool")(x)
+            if include_top:
+                x = layers.Dropout(dropout, name="dropout")(x) if dropout else x
+                x = layers.Dense(classes, classifier_activation, name="predictions", **dense())(x)
+            model = keras.Model(image, x, name=add_layers.__name__)
+            if weights is not None:
+                model.load_weights(weights)
+            return model
+
+        return build
+
+    return decorate
 
 
 def channel_axis() -> int:
@@ -41,30 +73,3 @@ def _flatten_for_openvino() -> Any:
             return keras.ops.reshape(last, (-1, math.prod(last.shape[1:])))
 
     return Flatten
-
-
-def pool(x: Any, pooling: str | None) -> Any:
-    """Feature maps to features: the mean ("avg") or maximum ("max") of each map; the maps themselves for None."""
-    from keras import layers
-
-    if pooling is None:
-        return x
-    kind = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
-    return kind(name=f"{pooling}_pool")(x)
-
-
-def classify(features: Any, classes: int, activation: str | None, **options: Any) -> Any:
-    """Features to one number per class; `options` are those of `keras.layers.Dense`."""
-    from keras import layers
-
-    return layers.Dense(classes, activation, name="predictions", **options)(features)
-
-
-def network(inputs: Any, outputs: Any, weights: Path | str | None, name: str) -> Any:
-    """The `keras.Model` between two tensors, with the weights of an .h5 file unless None."""
-    import keras
-
-    model = keras.Model(inputs, outputs, name=name)
-    if weights is not None:
-        model.load_weights(weights)
-    return model

@@ -1,20 +1,19 @@
-"""GoogLeNet: a photo becomes class probabilities, by nine inception modules that look at several scales side by side.
+"""GoogLeNet: nine inception modules, each of which looks at several scales at once.
 
-Szegedy et al., Going Deeper with Convolutions (CVPR 2015), table 1. Its two auxiliary classifiers, which help training
-alone, and its local response normalization, which does not (Simonyan and Zisserman 2014, section 4.1), are left out.
-The paper does not say how its weights are drawn; here as He et al. (ICCV 2015) do, for ReLU without normalization.
+Szegedy et al., Going Deeper with Convolutions (CVPR 2015), table 1. Without the two auxiliary classifiers, which only
+help training, and without local response normalization, which does not help (Simonyan and Zisserman 2014, section 4.1).
+The paper does not say how its weights are initialized; here as by He et al. (ICCV 2015), made for ReLU.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from tl.networks.zoo import channel_axis, classify, image_input, network, pool
+from tl.networks.zoo import builder, channel_axis
 
 
 @dataclass(frozen=True)
 class _Inception:
-    """Maps of each branch; `reduce` counts those of the 1×1 convolution that comes before a dear one."""
+    """The maps of each branch; `reduce` are those of the 1×1 convolution before a larger one."""
 
     name: str
     one: int
@@ -25,7 +24,7 @@ class _Inception:
     pool: int
 
 
-# Between the groups the image halves.
+# The image is halved between the groups.
 _GROUPS = (
     (
         _Inception("3a", 64, 96, 128, 16, 32, 32),
@@ -45,34 +44,18 @@ _GROUPS = (
 )
 
 
-def googlenet(
-    include_top: bool = True,
-    weights: Path | str | None = None,
-    pooling: str | None = None,
-    input_shape: tuple[int | None, ...] | None = None,
-    classes: int = 1000,
-    classifier_activation: str | None = "softmax",
-) -> Any:
-    """A `keras.Model` from pixels `[n, 224, 224, 3]` to `[n, classes]`; 6,998,552 parameters for 1000 classes.
-
-    Without its top it ends in 1024 features ("avg" or "max" pooling) or in its last maps (None).
-    """
-    from keras import layers
-
-    inputs = image_input(input_shape, 224)
-    x = _convolution(inputs, 64, 7, "conv1", stride=2)
-    x = _halved(x, "pool1")
+@builder(224, dropout=0.4)
+def googlenet(x: Any) -> Any:
+    """Images of 224 pixels to 1024 maps; 6,998,552 parameters with 1000 classes."""
+    x = _convolution(x, 64, 7, "conv1", stride=2)
+    x = _halve(x, "pool1")
     x = _convolution(x, 64, 1, "conv2_reduce")
     x = _convolution(x, 192, 3, "conv2")
     for group, modules in enumerate(_GROUPS, start=2):
-        x = _halved(x, f"pool{group}")
+        x = _halve(x, f"pool{group}")
         for module in modules:
             x = _inception(x, module)
-    x = pool(x, "avg" if include_top else pooling)
-    if include_top:
-        x = layers.Dropout(0.4, name="dropout")(x)
-        x = classify(x, classes, classifier_activation)
-    return network(inputs, x, weights, "googlenet")
+    return x
 
 
 def _inception(x: Any, module: _Inception) -> Any:
@@ -89,14 +72,14 @@ def _inception(x: Any, module: _Inception) -> Any:
     return layers.Concatenate(channel_axis(), name=f"{name}concat")([one, three, five, pool])
 
 
-def _convolution(x: Any, filters: int, kernel: int, name: str, stride: int = 1) -> Any:
+def _convolution(x: Any, filters: int, kernel: int, name: str, *, stride: int = 1) -> Any:
     from keras import layers
 
     options = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
     return layers.Conv2D(filters, kernel, stride, name=name, **options)(x)
 
 
-def _halved(x: Any, name: str) -> Any:
+def _halve(x: Any, name: str) -> Any:
     from keras import layers
 
     return layers.MaxPooling2D(3, 2, "same", name=name)(x)
