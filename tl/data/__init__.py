@@ -1,10 +1,10 @@
 """Images on disk: finding, decoding, measuring, splitting and writing them.
 
-`tl.data.check`, `tl.data.fix`, `tl.data.split` and `tl.data.stats` are the functions of the commands of these names.
+`tl.data.check`, `convert`, `fix`, `get`, `split` and `stats` are the functions of the commands of these names.
 """
 
 from tl import lazy_attributes
 
-_HOMES = {name: f"tl.workflows.data_{name}:{name}" for name in ("check", "fix", "split", "stats")}
+_HOMES = {name: f"tl.workflows.data_{name}:{name}" for name in ("check", "convert", "fix", "get", "split", "stats")}
 
 __getattr__, __dir__ = lazy_attributes(__name__, _HOMES)
