@@ -19,7 +19,7 @@ from planted import Planted, plant
 
 from tl.data.dataset import Dataset
 from tl.data.load import load
-from tl.data.near_duplicates import Copy, copies
+from tl.data.near_duplicates import Copy, find_copies
 from tl.doctor.findings import Finding
 from tl.progress import Progress
 from tl.workflows.data_check import Measured, check, examine, measure
@@ -66,7 +66,7 @@ def measured(data: Path) -> tuple[Dataset, Measured]:
 
 
 def copies_of(values: Measured) -> list[Copy]:
-    return copies(values.stats, values.features, values.usable)
+    return find_copies(values.stats, values.features, values.usable)
 
 
 def pairs_of(dataset: Dataset, values: Measured) -> list[Pair]:

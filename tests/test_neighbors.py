@@ -1,9 +1,33 @@
-"""The rows of features most similar to given ones."""
+"""Neighbours: exact pairs and nearest rows, in blocks."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tl.neighbors import most_similar
+from tl.neighbors import most_similar, pairs_above, projected, unit
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 700), st.floats(-0.5, 1), st.integers(0, 10))
+def test_pairs_are_those_of_the_whole_product(count: int, least: float, seed: int):
+    rows = unit(np.random.default_rng(seed).standard_normal((count, 3)).astype(np.float32))
+    first, second = np.nonzero(np.triu(rows @ rows.T >= np.float32(least), 1))
+    found = pairs_above(rows, least)
+    # A product on the line may round to either side of it in blocks.
+    assert abs(len(found) - len(first)) <= 2
+    assert len({tuple(pair) for pair in found.tolist()} ^ set(zip(first.tolist(), second.tolist(), strict=True))) <= 2
+
+
+def test_projection_keeps_angles():
+    draw = np.random.default_rng(0)
+    rows = draw.standard_normal((50, 600)).astype(np.float32)
+    rows[1] = rows[0] + 0.3 * draw.standard_normal(600)
+    exact = unit(rows - rows.mean(axis=0))
+    near = projected(rows, 256)
+    assert near.shape == (50, 256)
+    assert abs(near @ near.T - exact @ exact.T).max() < 0.3
+    assert near[0] @ near[1] == pytest.approx(exact[0] @ exact[1], abs=0.06)
 
 
 def test_most_similar_rows_come_first(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""What is seen of pictures without a network."""
+"""Statistics of images: measured without a network, kept in the cache, and perceptual hashes."""
 
 from io import BytesIO
 from pathlib import Path
@@ -8,11 +8,15 @@ import pytest
 from PIL import Image, ImageFilter
 
 from support.data_sets import photo, write
-from tl.data.image_stats import measure_images
-from tl.data.images import fingerprint
+from tl.cache import FeatureCache
+from tl.data import image_stats
+from tl.data.image_stats import ImageStats, measure_images, perceptual_hashes
+from tl.data.images import fingerprint, read
+from tl.errors import CacheError
+from tl.progress import Progress
 
 
-def test_headers_errors_and_hashes_stand_by_their_pictures(tmp_path: Path):
+def test_headers_errors_and_hashes_are_those_of_their_images(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6
     turned, grey = BytesIO(), BytesIO()
@@ -20,9 +24,8 @@ def test_headers_errors_and_hashes_stand_by_their_pictures(tmp_path: Path):
     photo(2).convert("L").save(grey, "PNG")
     write(tmp_path, {"a.jpg": turned.getvalue(), "b.png": grey.getvalue(), "c.jpg": b"", "d.webp": photo(3)})
     files = [tmp_path / name for name in ("a.jpg", "b.png", "c.jpg", "d.webp")]
-    told = []
-    looks = measure_images([*files, np.asarray(photo(4))], seen=lambda *some: told.extend(zip(*some, strict=True)))
-    found = [(h.format, h.width, h.height, h.mode, h.orientation) if h else None for h in looks.headers]
+    stats = measure_images([*files, np.asarray(photo(4))])
+    found = [(h.format, h.width, h.height, h.mode, h.orientation) if h else None for h in stats.headers]
     assert found == [
         ("JPEG", 120, 90, "YCbCr", 6),
         ("PNG", 120, 90, "L", 1),
@@ -30,26 +33,128 @@ def test_headers_errors_and_hashes_stand_by_their_pictures(tmp_path: Path):
         ("WEBP", 120, 90, "RGB", 1),
         ("", 120, 90, "RGB", 1),
     ]
-    assert looks.errors == {2: "empty file"}
-    assert looks.fingerprints[0] == fingerprint(turned.getvalue())
-    assert sorted(told) == [(index, looks.fingerprints[index]) for index in (0, 1, 3, 4)]
+    assert stats.errors == {2: "empty file"}
+    assert stats.fingerprints[0] == fingerprint(turned.getvalue())
 
 
-def test_light_colour_border_and_sharpness():
+def test_light_colour_border_and_sharpness_are_measured():
     red = np.zeros((80, 80, 3), np.uint8)
     red[..., 0] = 200
     framed = np.asarray(photo(5, 160, 160)).copy()
     framed[:12] = framed[-12:] = framed[:, :12] = framed[:, -12:] = 255
     blurred = np.asarray(photo(6, 160, 160).filter(ImageFilter.GaussianBlur(6)))
-    looks = measure_images([red, framed, blurred, np.asarray(photo(6, 160, 160))])
-    assert looks.colour[0] == pytest.approx([200, 0, 0, 0, 0, 0], abs=1)
-    assert looks.light[0] == pytest.approx([60, 60], abs=10)
-    assert looks.border[1] == pytest.approx([255, 255, 255, 0, 0, 0, 0], abs=3)
-    assert looks.sharpness[2] < looks.sharpness[3] / 5
+    stats = measure_images([red, framed, blurred, np.asarray(photo(6, 160, 160))])
+    assert stats.colour[0] == pytest.approx([200, 0, 0, 0, 0, 0], abs=1)
+    assert stats.light[0] == pytest.approx([60, 60], abs=10)
+    assert stats.border[1] == pytest.approx([255, 255, 255, 0, 0, 0, 0], abs=3)
+    assert stats.sharpness[2] < stats.sharpness[3] / 5
 
 
-def test_more_pictures_than_a_chunk_keep_their_places():
+def test_more_images_than_a_chunk_keep_their_order():
     pictures = [np.full((8, 8, 3), at, np.uint8) for at in range(200)]
-    looks = measure_images(pictures)
-    assert looks.grey[:, 0, 0].tolist() == list(range(200))
-    assert looks.colour[:, 0].tolist() == list(range(200))
+    stats = measure_images(pictures)
+    assert stats.grey[:, 0, 0].tolist() == list(range(200))
+    assert stats.colour[:, 0].tolist() == list(range(200))
+
+
+def test_mirrored_hash_is_the_hash_of_the_mirror_image():
+    grey = measure_images([np.asarray(photo(seed)) for seed in range(8)]).grey
+    plain, mirrored = perceptual_hashes(grey)
+    again, back = perceptual_hashes(np.ascontiguousarray(grey[:, :, ::-1]))
+    assert np.array_equal(mirrored, again)
+    assert np.array_equal(plain, back)
+    assert set(np.unique(plain)) == {-1.0, 1.0}
+
+
+def test_hash_is_that_of_imagehash():
+    imagehash = pytest.importorskip("imagehash", reason="needs the package imagehash")
+    grey = measure_images([np.asarray(photo(seed)) for seed in range(8)]).grey
+    theirs = [imagehash.phash(Image.fromarray(picture)).hash.ravel() for picture in grey]
+    assert np.array_equal(perceptual_hashes(grey)[0] > 0, np.array(theirs))
+
+
+class Counting(FeatureCache):
+    """A cache that counts the rows written, and fails when it is reads to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, 1 << 26)
+        self.written, self.full = 0, False
+
+    def put(self, rows) -> None:
+        if self.full:
+            raise CacheError("no space")
+        self.written += len(rows)
+        super().put(rows)
+
+
+@pytest.fixture
+def cache(tmp_path: Path):
+    with Counting(tmp_path / "cache") as opened:
+        yield opened
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    names = [f"{at:03}.{kind}" for at in range(70) for kind in ("png", "jpg")]
+    folder = write(tmp_path / "photos", {name: photo(at, 60, 44) for at, name in enumerate(names)})
+    return [folder / name for name in names]
+
+
+def same(one: ImageStats, other: ImageStats) -> bool:
+    numbers = ("grey", "colour", "border", "light", "contrast", "sharpness")
+    others = ("fingerprints", "headers", "errors")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in numbers) and all(
+        getattr(one, name) == getattr(other, name) for name in others
+    )
+
+
+def test_cached_statistics_equal_the_measured_ones(cache, files):
+    plain = measure_images(files)
+    first = measure_images(files, cache=cache)
+    again = measure_images(files, cache=cache)
+    assert cache.written == len(files)
+    assert same(plain, first)
+    assert same(first, again)
+
+
+def test_files_with_cached_statistics_are_not_read(cache, files):
+    first = measure_images(files, cache=cache)
+    for path in files[:100]:
+        path.unlink()
+    again = measure_images(files, fingerprints=first.fingerprints, cache=cache)
+    assert same(first, again)
+    assert cache.written == len(files)
+
+
+def test_files_are_read_without_a_cache(files):
+    plain = measure_images(files)
+    assert same(plain, measure_images(files, fingerprints=plain.fingerprints))
+
+
+def test_broken_file_is_an_error_each_time(cache, files):
+    files[3].write_bytes(b"\x89PNG broken")
+    first, again = (measure_images(files, cache=cache) for _ in range(2))
+    assert list(first.errors) == list(again.errors) == [3]
+    assert first.headers[3] is None
+    assert same(first, again)
+
+
+def test_cache_that_fails_is_warned_of_once(cache, files):
+    warnings: list[str] = []
+
+    class Listening(Progress):
+        def warn(self, text: str) -> None:
+            warnings.append(text)
+
+    cache.full = True
+    assert same(measure_images(files), measure_images(files, cache=cache, progress=Listening()))
+    assert warnings == ["no space; continuing without it"]
+
+
+def test_large_files_are_not_all_held_in_memory(files, monkeypatch):
+    whole = measure_images(files)
+    monkeypatch.setattr(image_stats, "_MAX_HELD", 100_000)
+    reads: list[object] = []
+    monkeypatch.setattr(image_stats, "read", lambda image: reads.append(image) or read(image))
+    assert same(whole, measure_images(files))
+    assert len(files) < len(reads) < 2 * len(files)  # some are read for their hash and once more to be decoded

@@ -69,7 +69,7 @@ def test_labels_change_only_with_relabel(conflict: Dataset, surely_wrong):
 
 def test_the_largest_of_the_copies_stays(monkeypatch: pytest.MonkeyPatch):
     images = dataset({"a/1.png": photo(1), "a/2.png": photo(2, 300, 200), "a/3.png": photo(3), "b/1.png": photo(9)})
-    monkeypatch.setattr("tl.doctor.plan.copies", lambda *arguments: [Copy(0, 1, 0.9), Copy(1, 2, 0.9)])
+    monkeypatch.setattr("tl.doctor.plan.find_copies", lambda *arguments: [Copy(0, 1, 0.9), Copy(1, 2, 0.9)])
     assert set(changes(images)) == {"a/1.png", "a/3.png"}
 
 

@@ -159,7 +159,7 @@ def decode_any(content: bytes, at_least: int) -> NDArray[np.uint8]:
     """
     from PIL import ImageOps
 
-    with _quiet(), opened(content) as image:
+    with _quiet(), open_image(content) as image:
         _check_size(*image.size)
         if at_least:
             image.draft(None, (at_least, at_least))  # the JPEG parser can shrink; the others ignore it
@@ -175,7 +175,7 @@ def from_pillow(image: "Image.Image") -> NDArray[np.uint8]:
     return _flatten(ImageOps.exif_transpose(image))
 
 
-def opened(content: bytes) -> "Image.Image":
+def open_image(content: bytes) -> "Image.Image":
     """An image as Pillow opens it, by the parser of its format and by no other; its pixels are not read yet.
 
     Raises whatever Pillow's parsers raise on damaged bytes.

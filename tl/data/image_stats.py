@@ -1,9 +1,9 @@
-"""A decoded picture becomes what can be seen of it without a network: its file, size, light, and a small grey copy.
+"""Measure images without a network: their file, size, light and colour, and a small grey copy.
 
-What was seen is kept under that hash, beside the features, so that the same bytes are not decoded a second time.
+The statistics are kept under the image's content hash, beside the features, so that no image is decoded twice for them.
 
-The hash is pHash as the package imagehash defines it (the lowest 8 × 8 coefficients of a cosine transform at 32 × 32,
-each above or below their median), for all pictures at once: one at a time takes longer than all the rest of a check.
+The perceptual hash is pHash as the package imagehash defines it (the lowest 8 × 8 coefficients of a cosine transform at
+32 × 32, each above or below their median), for all images at once: one at a time takes longer than all the rest.
 """
 
 import os
@@ -18,24 +18,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import FeatureCache, namespace
-from tl.data.decoding import opened
-from tl.data.images import VERSION as IMAGES
+from tl.data.decoding import open_image
+from tl.data.images import VERSION as IMAGES_VERSION
 from tl.data.images import Content, ImageLike, decode, fingerprint, read
 from tl.errors import CacheError, ImageError
 from tl.progress import Progress
 
+Row = NDArray[Any]
+Bits = NDArray[np.float32]
+
 SIDE = 32
-"""Of the small grey copies, in pixels: enough to lay one over another, 50 MB for 50,000."""
+"""Side of the small grey copies in pixels: enough to lay one over another, 50 MB for 50,000."""
 
 DETAIL = 128
 """Pixels of the short side at which contrast and sharpness are measured: large JPEGs are decoded by half."""
 
 VERSION = 1
-"""Raised when the same pixels come to look otherwise, so that what was kept of them is not taken."""
+"""Raised when the same pixels come to give other statistics, so that the old ones are not used."""
 
-_AT_ONCE = 1024  # pictures whose colours are computed at a time: 10 MB
+BITS = 64
+"""Bits of a perceptual hash."""
+
+_SPACE = namespace(f"looks {VERSION}/images {IMAGES_VERSION}")
+_CHUNK = 64  # images that one thread measures before the next
+_MAX_HELD = 16 << 20  # bytes of them that are held in memory meanwhile
+_ROWS = 1024  # images whose colours or hashes are computed at a time: 10 MB
 _COARSE = 16  # pixels of the side at which colours are measured; the outermost count as the border
-_HEADER = 89_000_000  # pixels beyond which Pillow warns before it has been asked for anything
+_MAX_HEADER = 89_000_000  # pixels beyond which Pillow warns before anything is asked of it
 _ORIENTATION = 0x0112
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
@@ -47,7 +56,7 @@ ROW = np.dtype(
         *(("coarse", "u1", (_COARSE, _COARSE, 3)), ("grey", "u1", (SIDE, SIDE))),
     ]
 )
-"""What is kept of one picture: its header, and the pixels that everything else is computed from."""
+"""What is kept of one image: its header, and the pixels that everything else is computed from."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Header:
 
 @dataclass(frozen=True)
 class ImageStats:
-    """One entry a picture; of those that cannot be decoded `errors` has the reason and the rest is zero.
+    """One entry an image; of those that cannot be decoded `errors` has the reason and the rest is zero.
 
     `grey` uint8 `[n, SIDE, SIDE]`; `colour` float32 `[n, 6]`, mean and spread of red, green and blue; `border` float32
     `[n, 7]`, mean colour of the outermost pixels and the spread along each side; `light` float32 `[n, 2]`, the 5th and
@@ -83,20 +92,90 @@ class ImageStats:
     sharpness: NDArray[np.float32]
 
 
-def see(content: Content, image: NDArray[np.uint8]) -> NDArray[Any]:
+def measure_images(
+    images: Sequence[ImageLike],
+    *,
+    fingerprints: Sequence[bytes] | None = None,
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> ImageStats:
+    """Measure images, in their order.
+
+    With their content hashes in `fingerprints`, a file is read only where `cache` does not have its statistics.
+    """
+    progress = progress or Progress()
+    store = _Store(cache, progress)
+    rows = np.zeros(len(images), ROW)
+    hashes = [b""] * len(images) if fingerprints is None else list(fingerprints)
+    errors: dict[int, str] = {}
+
+    def measure_chunk(indices: range) -> _Chunk:
+        chunk = _Chunk(indices)
+        contents = _read_chunk(images, hashes, indices, errors) if fingerprints is None else {}
+        readable = [index for index in indices if index not in errors]
+        for index, row in zip(readable, store.find([hashes[index] for index in readable]), strict=True):
+            if row is not None:
+                rows[index] = row
+                chunk.cached.append(index)
+                continue
+            try:
+                content = contents[index] if index in contents else read(images[index])
+                hashes[index] = fingerprint(content)  # it may have changed since
+                rows[index] = measure(content, decode(content, DETAIL))
+            except ImageError as error:
+                errors[index] = str(error)
+            else:
+                chunk.measured.append(index)
+        return chunk
+
+    with progress.task("measuring", len(images), "photos") as task:
+        for chunk in _in_threads(measure_chunk, len(images)):
+            store.put([(hashes[index], rows[index]) for index in chunk.measured])
+            store.touch([hashes[index] for index in chunk.cached])
+            task.advance(len(chunk.indices))
+    return _stats(rows, hashes, errors)
+
+
+def measure(content: Content, image: NDArray[np.uint8]) -> Row:
     """The row `[]` of a file and its pixels, decoded to at least `DETAIL` a side where it has them."""
+    import cv2
+
     header = _header(content, image)
     row = np.zeros((), ROW)
     row["format"], row["mode"] = header.format.encode(), header.mode.encode()
     for name in ("bytes", "width", "height", "orientation"):
         row[name] = getattr(header, name)
-    row["coarse"], row["grey"] = _reduced(image)
-    row["contrast"], row["sharpness"] = _detail(image)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    row["coarse"] = cv2.resize(image, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
+    row["grey"] = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    contrast = cv2.meanStdDev(grey)[1].item()
+    edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1].item()
+    row["contrast"], row["sharpness"] = contrast, edges**2 / max(contrast**2, 1.0)
     return row
 
 
-def looks_of(rows: NDArray[Any], fingerprints: Sequence[bytes], errors: dict[int, str]) -> ImageStats:
-    """The looks that rows `[n]` of pictures with these content hashes stand for; those with an error are zero."""
+def perceptual_hashes(grey: NDArray[np.uint8]) -> tuple[Bits, Bits]:
+    """Hashes `[n, 64]` of grey images uint8 `[n, 32, 32]` and of their mirror images, as -1 and 1.
+
+    The product of two of them is 64 less twice the number of bits in which they differ.
+    """
+    from scipy.fft import dctn
+
+    plain, mirrored = np.empty((len(grey), BITS), np.float32), np.empty((len(grey), BITS), np.float32)
+    for start in range(0, len(grey), _ROWS):
+        low = dctn(grey[start : start + _ROWS].astype(np.float64), axes=(1, 2))[:, :8, :8]
+        plain[start : start + _ROWS] = _signs(low)
+        low[:, :, 1::2] *= -1  # mirroring changes the sign of the waves that are odd across, and of no other
+        mirrored[start : start + _ROWS] = _signs(low)
+    return plain, mirrored
+
+
+def _signs(low: NDArray[np.float64]) -> Bits:
+    flat = low.reshape(len(low), BITS)
+    return np.where(flat > np.median(flat, axis=1, keepdims=True), np.float32(1), np.float32(-1))
+
+
+def _stats(rows: Row, fingerprints: Sequence[bytes], errors: dict[int, str]) -> ImageStats:
     columns = [rows[name].tolist() for name in ("format", "bytes", "width", "height", "mode", "orientation")]
     headers = [
         None if at in errors else Header(kind.decode(), size, width, height, mode.decode(), orientation)
@@ -105,10 +184,10 @@ def looks_of(rows: NDArray[Any], fingerprints: Sequence[bytes], errors: dict[int
     grey = np.ascontiguousarray(rows["grey"])
     colour, border = np.zeros((len(rows), 6), np.float32), np.zeros((len(rows), 7), np.float32)
     light = np.zeros((len(rows), 2), np.float32)
-    for start in range(0, len(rows), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        colour[some], border[some] = _colours(rows["coarse"][some].astype(np.float32))
-        light[some] = np.percentile(grey[some].reshape(-1, SIDE * SIDE), (5, 95), axis=1).T
+    for start in range(0, len(rows), _ROWS):
+        chunk = slice(start, start + _ROWS)
+        colour[chunk], border[chunk] = _colours(rows["coarse"][chunk].astype(np.float32))
+        light[chunk] = np.percentile(grey[chunk].reshape(-1, SIDE * SIDE), (5, 95), axis=1).T
     return ImageStats(
         fingerprints=tuple(fingerprints),
         headers=tuple(headers),
@@ -122,27 +201,8 @@ def looks_of(rows: NDArray[Any], fingerprints: Sequence[bytes], errors: dict[int
     )
 
 
-def _reduced(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A picture as a very small square in colour, and as a small one in grey."""
-    import cv2
-
-    coarse = cv2.resize(image, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
-    small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(coarse, np.uint8), np.asarray(small, np.uint8)
-
-
-def _detail(image: NDArray[np.uint8]) -> tuple[float, float]:
-    """The contrast of a picture, and how sharp it is."""
-    import cv2
-
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    contrast = cv2.meanStdDev(grey)[1].item()
-    edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1].item()
-    return contrast, edges**2 / max(contrast**2, 1.0)
-
-
 def _colours(coarse: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`colour` and `border` of very small pictures `[n, side, side, 3]`."""
+    """`colour` and `border` of very small images `[n, side, side, 3]`."""
     planes = np.ascontiguousarray(coarse.transpose(0, 3, 1, 2))
     whole = planes.reshape(len(planes), 3, -1)
     sides = np.stack([planes[:, :, 0], planes[:, :, -1], planes[:, :, :, 0], planes[:, :, :, -1]], axis=1)
@@ -156,19 +216,15 @@ def _header(content: Content, image: NDArray[np.uint8]) -> Header:
     if content.startswith(b"\xff\xd8\xff"):
         return _jpeg_header(content)
     if content.startswith(_PNG) and b"eXIf" not in content:
-        return _png_header(content)
+        # By hand, as Pillow takes longer to say this much than a small image takes to be decoded.
+        width, height = struct.unpack_from(">II", content, 16)
+        return Header("PNG", len(content), width, height, _PNG_MODES.get(content[25], ""))
     height, width = image.shape[:2]
-    if height * width > _HEADER:
+    if height * width > _MAX_HEADER:
         return Header("", len(content), width, height, "")
-    with opened(content) as parsed:
+    with open_image(content) as parsed:
         orientation = int(parsed.getexif().get(_ORIENTATION, 1))
         return Header(str(parsed.format), len(content), width, height, str(parsed.mode), orientation)
-
-
-def _png_header(content: bytes) -> Header:
-    # By hand, as Pillow takes longer to say this much than a small picture takes to be decoded.
-    width, height = struct.unpack_from(">II", content, 16)
-    return Header("PNG", len(content), width, height, _PNG_MODES.get(content[25], ""))
 
 
 def _jpeg_header(content: bytes) -> Header:
@@ -176,9 +232,9 @@ def _jpeg_header(content: bytes) -> Header:
 
     height, width, space, _ = simplejpeg.decode_jpeg_header(content)
     orientation = 1
-    if b"Exif" in content[: 1 << 17] and height * width <= _HEADER:
+    if b"Exif" in content[: 1 << 17] and height * width <= _MAX_HEADER:
         try:
-            with opened(content) as parsed:
+            with open_image(content) as parsed:
                 orientation = int(parsed.getexif().get(_ORIENTATION, 1))
         # The pixels are sound by now, and Pillow raises what it likes on odd EXIF data: it tells nothing then.
         except Exception:  # noqa: BLE001
@@ -186,157 +242,73 @@ def _jpeg_header(content: bytes) -> Header:
     return Header("JPEG", len(content), width, height, str(space), orientation)
 
 
-Row = NDArray[Any]
-
-_CHUNK = 64  # pictures that one thread looks at before the next
-_HELD = 16 << 20  # bytes of them that are held in memory meanwhile
-_SPACE = namespace(f"looks {VERSION}/images {IMAGES}")
-
-
-def measure_images(
-    pictures: Sequence[ImageLike],
-    *,
-    known: Sequence[bytes] | None = None,
-    cache: FeatureCache | None = None,
-    seen: Callable[[Sequence[int], Sequence[bytes]], None] | None = None,
-    progress: Progress | None = None,
-) -> ImageStats:
-    """What can be seen of pictures, in their order; `seen` is told indices and content hashes of those that decode,
-    some at a time and from several threads.
-
-    With their content hashes in `known`, a file is read only where `cache` has not kept what it looks like.
-    """
-    progress = progress or Progress()
-    keeper = _Keeper(cache, progress)
-    rows = np.zeros(len(pictures), ROW)
-    hashes = [b""] * len(pictures) if known is None else list(known)
-    errors: dict[int, str] = {}
-
-    def examine(indices: range) -> _Chunk:
-        chunk = _Chunk(indices)
-        contents = _contents(pictures, hashes, indices, errors) if known is None else {}
-        sound = [index for index in indices if index not in errors]
-        for index, row in zip(sound, keeper.find([hashes[index] for index in sound]), strict=True):
-            if row is not None:
-                rows[index] = row
-                chunk.kept.append(index)
-                continue
-            try:
-                content = contents[index] if index in contents else read(pictures[index])
-                hashes[index] = fingerprint(content)  # it may have changed since
-                rows[index] = see(content, decode(content, DETAIL))
-            except ImageError as error:
-                errors[index] = str(error)
-            else:
-                chunk.fresh.append(index)
-        if seen is not None:
-            decoded = [index for index in indices if index not in errors]
-            seen(decoded, [hashes[index] for index in decoded])
-        return chunk
-
-    with progress.task("looking", len(pictures), "photos") as task:
-        for chunk in _in_threads(examine, len(pictures)):
-            keeper.keep([(hashes[index], rows[index]) for index in chunk.fresh])
-            keeper.note([hashes[index] for index in chunk.kept])
-            task.advance(len(chunk.indices))
-    return looks_of(rows, hashes, errors)
-
-
-def _contents(
-    pictures: Sequence[ImageLike], hashes: list[bytes], indices: range, errors: dict[int, str]
+def _read_chunk(
+    images: Sequence[ImageLike], hashes: list[bytes], indices: range, errors: dict[int, str]
 ) -> dict[int, Content]:
-    """Read and hash pictures; as much of them as may stay in memory need not be read again to be decoded."""
+    """Read and hash images; returns as many of them as may stay in memory until they are decoded."""
     contents: dict[int, Content] = {}
     held = 0
     for index in indices:
         try:
-            content = read(pictures[index])
+            content = read(images[index])
         except ImageError as error:
             errors[index] = str(error)
             continue
         hashes[index] = fingerprint(content)
         held += len(content) if isinstance(content, bytes) else content.nbytes
-        if held <= _HELD:
+        if held <= _MAX_HELD:
             contents[index] = content
     return contents
 
 
 @dataclass
 class _Chunk:
-    """Pictures that one thread looks at, and of which of them was something kept or is something new."""
+    """Images that one thread measures: those whose statistics were in the cache, and those that were not."""
 
     indices: range
-    kept: list[int] = field(default_factory=list)
-    fresh: list[int] = field(default_factory=list)
+    cached: list[int] = field(default_factory=list)
+    measured: list[int] = field(default_factory=list)
 
 
-class _Keeper:
-    """ImageStats rows up and writes them; a store that fails is said once and then left alone."""
+class _Store:
+    """Looks rows up in the cache and writes them; one that fails is warned of once and no longer used."""
 
     def __init__(self, cache: FeatureCache | None, progress: Progress) -> None:
-        self._cache, self._report = cache, progress
+        self._cache, self._progress = cache, progress
 
     def find(self, hashes: Sequence[bytes]) -> list[Row | None]:
         if self._cache is None:
             return [None] * len(hashes)
         return [
-            None if found is None or found.vector.nbytes != ROW.itemsize else found.vector.view(ROW)[0]
-            for found in self._cache.find([_SPACE + content_hash for content_hash in hashes])
+            None if stored is None or stored.vector.nbytes != ROW.itemsize else stored.vector.view(ROW)[0]
+            for stored in self._cache.find([_SPACE + content_hash for content_hash in hashes])
         ]
 
-    def keep(self, rows: Sequence[tuple[bytes, Row]]) -> None:
+    def put(self, rows: Sequence[tuple[bytes, Row]]) -> None:
         vectors = [(_SPACE + content_hash, np.frombuffer(row.tobytes(), np.float32)) for content_hash, row in rows]
-        self._store(lambda cache: cache.put(vectors) if vectors else None)
+        self._use(lambda cache: cache.put(vectors) if vectors else None)
 
-    def note(self, hashes: Sequence[bytes]) -> None:
-        self._store(lambda cache: cache.touch([_SPACE + content_hash for content_hash in hashes]) if hashes else None)
+    def touch(self, hashes: Sequence[bytes]) -> None:
+        self._use(lambda cache: cache.touch([_SPACE + content_hash for content_hash in hashes]) if hashes else None)
 
-    def _store(self, what: Callable[[FeatureCache], None]) -> None:
+    def _use(self, action: Callable[[FeatureCache], None]) -> None:
         if self._cache is None:
             return
         try:
-            what(self._cache)
+            action(self._cache)
         except CacheError as error:
             self._cache = None
-            self._report.warn(f"{error}; continuing without it")
+            self._progress.warn(f"{error}; continuing without it")
 
 
 def _in_threads(work: Callable[[range], _Chunk], count: int) -> Iterator[_Chunk]:
     """Chunks in order, a few ahead of the one that is taken."""
     workers = max(2, os.cpu_count() or 1)
     waiting: deque[Future[_Chunk]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="measure") as pool:
         for start in range(0, count, _CHUNK):
             waiting.append(pool.submit(work, range(start, min(start + _CHUNK, count))))
             if len(waiting) >= 8 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-Bits = NDArray[np.float32]
-
-BITS = 64
-_LOW, _ROWS = 8, 2048
-
-
-def hashes(grey: NDArray[np.uint8]) -> tuple[Bits, Bits]:
-    """Hashes `[n, 64]` of grey pictures uint8 `[n, 32, 32]` and of their mirror images, as -1 and 1.
-
-    The product of two of them is 64 less twice the number of bits in which they differ.
-    """
-    from scipy.fft import dctn
-
-    plain = np.empty((len(grey), BITS), np.float32)
-    mirrored = np.empty((len(grey), BITS), np.float32)
-    for start in range(0, len(grey), _ROWS):
-        low = dctn(grey[start : start + _ROWS].astype(np.float64), axes=(1, 2))[:, :_LOW, :_LOW]
-        plain[start : start + _ROWS] = _signs(low)
-        low[:, :, 1::2] *= -1  # mirroring turns the waves that are odd across, and no other
-        mirrored[start : start + _ROWS] = _signs(low)
-    return plain, mirrored
-
-
-def _signs(low: NDArray[np.float64]) -> Bits:
-    flat = low.reshape(len(low), BITS)
-    return np.where(flat > np.median(flat, axis=1, keepdims=True), np.float32(1), np.float32(-1))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.near_duplicates import Copy, groups
+from tl.data.near_duplicates import Copy, group_copies
 from tl.doctor.findings import Finding, FixCommands
 from tl.text import count, percent
 
@@ -24,7 +24,7 @@ def duplicate_findings(dataset: Dataset, copies: Sequence[Copy], parts: Parts, *
     than the split that training would make.
     """
     grouped: dict[int, list[Copy]] = {}
-    group = groups(len(dataset.names), copies)
+    group = group_copies(len(dataset.names), copies)
     for copy in copies:
         grouped.setdefault(int(group[copy.first]), []).append(copy)
     return [_duplicate(dataset, same, parts, own_split) for same in grouped.values()]

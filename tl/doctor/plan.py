@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset, Sample
 from tl.data.decoding import SUFFIXES
 from tl.data.image_stats import ImageStats
-from tl.data.near_duplicates import Copy, copies, groups
+from tl.data.near_duplicates import Copy, find_copies, group_copies
 from tl.doctor.files import file_findings, same_class
 from tl.doctor.labels import Suspect, suspect_labels
 from tl.errors import DataError
@@ -96,9 +96,9 @@ def plan_fixes(
     fewer than two classes of a labelled data set would be left.
     """
     planner = _Planner(dataset, stats, kinds)
-    same = copies(stats, features, usable) if planner.fixes("duplicates", "two-labels", "leaks") else []
+    same = find_copies(stats, features, usable) if planner.fixes("duplicates", "two-labels", "leaks") else []
     if relabel or (same and planner.fixes("two-labels")):
-        planner.judge_labels(features, usable, groups(len(dataset.names), same), relabel=relabel, seed=seed)
+        planner.judge_labels(features, usable, group_copies(len(dataset.names), same), relabel=relabel, seed=seed)
     if planner.fixes("unreadable"):
         planner.drop_unreadable()
     planner.drop_copies(same)
@@ -151,7 +151,7 @@ class _Planner:
 
     def drop_copies(self, same: Sequence[Copy]) -> None:
         """Keep one of the images that show the same photo."""
-        number = groups(len(self.dataset.names), same)
+        number = group_copies(len(self.dataset.names), same)
         grouped: dict[int, list[int]] = defaultdict(list)
         for index in sorted({index for copy in same for index in (copy.first, copy.second)}):
             grouped[int(number[index])].append(index)

@@ -12,7 +12,7 @@ from tl.cache import usable_cache
 from tl.data.dataset import Dataset, short_name
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
-from tl.data.near_duplicates import Alike, alike, copies, groups, originals
+from tl.data.near_duplicates import NearPairs, find_copies, find_near_pairs, find_originals, group_copies
 from tl.data.splits import SIDES, Split, groups_by, split
 from tl.doctor.balance import balance_findings, class_counts
 from tl.doctor.duplicates import duplicate_findings, group_findings
@@ -89,9 +89,9 @@ def examine(
     `group_of` names the group of each image that must stay on one side of the split, "" for none.
     """
     stats, features, usable = measured.stats, measured.features, measured.usable
-    pairs = alike(stats)
-    same = copies(stats, features, usable, pairs)
-    group = groups(len(dataset.names), same)
+    pairs = find_near_pairs(stats)
+    same = find_copies(stats, features, usable, pairs)
+    group = group_copies(len(dataset.names), same)
     own_split = any(part in ("validation", "test") for part in dataset.parts)
     parts: Parts = [part or "train" for part in dataset.parts]
     notes: list[str] = []
@@ -112,10 +112,10 @@ def examine(
 
 
 def _default_parts(
-    dataset: Dataset, measured: Measured, pairs: Alike, val: float, seed: int
+    dataset: Dataset, measured: Measured, pairs: NearPairs, val: float, seed: int
 ) -> tuple[Parts, list[str]]:
     """The part of each image in the split that training would make, and why there is none."""
-    own, shown = measured.stats.fingerprints, originals(measured.stats, dataset.labels, pairs).fingerprints
+    own, shown = measured.stats.fingerprints, find_originals(measured.stats, dataset.labels, pairs).fingerprints
     fingerprints, kept_together = ([each[index] for index in measured.usable] for each in (own, shown))
     readable = dataset.without(measured.stats.errors)
     try:
@@ -144,7 +144,7 @@ def measure(
         hashes = [b""] * len(dataset.images)
         for index, fingerprint in zip(features.kept.tolist(), features.fingerprints, strict=True):
             hashes[index] = fingerprint
-        stats = measure_images(dataset.images, known=hashes, cache=cache, progress=progress)
+        stats = measure_images(dataset.images, fingerprints=hashes, cache=cache, progress=progress)
     stats.errors.update(features.failures)
     is_usable = np.array([index not in stats.errors for index in features.kept.tolist()], np.bool_)
     rows = features.values if is_usable.all() else features.values[is_usable]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
-from tl.data.near_duplicates import Copy, copies, groups
+from tl.data.near_duplicates import Copy, find_copies, group_copies
 from tl.data.splits import SIDES, apart, groups_by
 from tl.data.write import check_files, check_new, output_paths, path_in_class, write_files, write_table
 from tl.doctor.findings import html_table
@@ -123,7 +123,7 @@ def _copies(dataset: Dataset, options: SplitOptions, progress: Progress) -> tupl
         measured = measure(
             dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress
         )
-        return copies(measured.stats, measured.features, measured.usable), measured.stats
+        return find_copies(measured.stats, measured.features, measured.usable), measured.stats
     stats = measure_images(dataset.images, progress=progress)
     first: dict[bytes, int] = {}
     usable = [index for index in range(len(dataset.names)) if index not in stats.errors]
@@ -135,7 +135,7 @@ def _units(same: Sequence[Copy], group_of: Sequence[str]) -> NDArray[np.int64]:
     """A number for each image; images connected by copies or groups, however indirectly, share it."""
     first: dict[str, int] = {}
     links = [Copy(first.setdefault(group, at), at, 0.0) for at, group in enumerate(group_of) if group]
-    return groups(len(group_of), [*same, *links])
+    return group_copies(len(group_of), [*same, *links])
 
 
 def _write(dataset: Dataset, usable: list[int], parts: list[str], options: SplitOptions, progress: Progress) -> None:

@@ -19,7 +19,7 @@ from tl.data.dataset import PARTS, Dataset
 from tl.data.folders import several
 from tl.data.image_stats import measure_images
 from tl.data.load import Data, is_in_memory, load
-from tl.data.near_duplicates import originals
+from tl.data.near_duplicates import find_originals
 from tl.data.splits import Split, check_counts, split
 from tl.engines import open_engine
 from tl.engines.engine import Engine
@@ -264,8 +264,8 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
     """The split, and the fingerprint of each image's original: near-duplicates are kept on one side."""
     options, progress = setup.options, setup.progress
     with usable_cache(progress) if options.cache else nullcontext() as cache:
-        stats = measure_images(dataset.images, known=fingerprints, cache=cache, progress=progress)
-    groups = originals(stats, dataset.labels)
+        stats = measure_images(dataset.images, fingerprints=fingerprints, cache=cache, progress=progress)
+    groups = find_originals(stats, dataset.labels)
     images = split(dataset, fingerprints, originals=groups.fingerprints, validation=options.val, seed=options.seed)
     counts = ", ".join(f"{len(getattr(images, name)):,} {name}" for name in PARTS if len(getattr(images, name)))
     progress.log("split", f"{counts} (seed {options.seed})")
