@@ -28,7 +28,7 @@ def test_compare_writes_an_entry_and_a_run_for_each_network(compared, imagenet):
     about = json.loads((folder / "comparison.json").read_text())
     entries = {entry["name"]: entry for entry in about["entries"]}
     assert set(entries) == {"efficientnet-lite0", "vgg19", "lenet5"}
-    assert "no imagenet weights" in entries["vgg19"]["error"]  # offline: it is an entry, not the end
+    assert "cannot get imagenet weights" in entries["vgg19"]["error"]  # offline: it is an entry, not the end
     assert about["entries"][-1]["name"] == "vgg19"
     for name in ("efficientnet-lite0", "lenet5"):
         entry, run = entries[name], load_run(folder / entries[name]["folder"])

@@ -57,6 +57,11 @@ def test_evaluate_writes_metrics_and_predictions(score, fresh: Path, tmp_path: P
     assert set(metrics["evaluation"]["per_class"]) == {"noise", "stripes"}
 
 
+def test_evaluate_takes_a_list_of_labelled_images(score, fresh: Path):
+    rows = [(path, path.parent.name) for path in sorted(fresh.rglob("*.png"))]
+    assert score(rows).metrics.top1 == score(fresh, out="folder").metrics.top1
+
+
 def test_evaluate_makes_a_new_folder_in_the_run_by_default(tiny_run: Path, fresh: Path, tmp_path: Path):
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     first, second = (evaluate(fresh, run=run, report=False).folder for _ in range(2))

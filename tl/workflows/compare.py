@@ -1,6 +1,5 @@
 """Train several networks on the same split of one data set and compare them on the same validation images."""
 
-import csv
 import datetime
 import time
 from collections.abc import Sequence
@@ -12,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.data.dataset import Dataset
 from tl.data.images import decode, read
-from tl.data.load import Dataset, load
+from tl.data.load import Data, is_in_memory, load
 from tl.errors import RunError, TLError, UsageError
 from tl.evaluation.metrics import Proportion, beats_majority, mcnemar
+from tl.evaluation.predictions import Predictions
 from tl.networks.backbones import backbone
 from tl.options import keywords, offline_option, option, seconds
 from tl.prediction.predictor import run_engine
@@ -29,7 +30,7 @@ from tl.runs.comparison import (
 )
 from tl.runs.folder import RUNS, claim_folder, is_taken
 from tl.runs.options import UNFREEZE, FinetuneOptions
-from tl.runs.run import Run, load_run
+from tl.runs.run import Run
 from tl.views.pages.comparison import page
 from tl.views.pictures.comparison import grid, save_chart
 from tl.views.pictures.gradients import save_gradients
@@ -65,7 +66,7 @@ class CompareOptions:
 
 @keywords(CompareOptions)
 def compare(
-    data: str | Path, *, options: CompareOptions, command: str = "", progress: Progress | None = None
+    data: "Data", *, options: CompareOptions, command: str = "", progress: Progress | None = None
 ) -> Comparison:
     """Train each of `backbones` from pretrained weights and each of `scratch` from random ones, and compare them.
 
@@ -75,22 +76,31 @@ def compare(
     """
     progress = progress or Progress()
     networks = _networks(options)
-    dataset = load(str(data), offline=options.offline)  # fails before any network is trained
-    folder = options.out or _new_folder(str(data))
+    dataset = load(data, offline=options.offline)
+    source = "" if is_in_memory(data) else str(data)
+    folder = options.out or _new_folder(dataset.name)
     deadline = time.monotonic() + seconds(options.budget) if options.budget is not None else None
-    with claim_folder(folder, latest=False) as scratch_folder:
-        trained: list[tuple[ComparedNetwork, list[dict[str, str]]]] = []
+    with claim_folder(folder, latest=False) as scratch:
+        trained = []
         for at, (name, from_scratch) in enumerate(networks):
             share = None if deadline is None else (deadline - time.monotonic()) / (len(networks) - at)
             budget = None if share is None else f"{max(_SHORTEST, share):.0f}s"
-            training = _training(str(data), options, name, from_scratch=from_scratch, budget=budget)
-            trained.append(_train(training, scratch_folder, progress))
+            training = _training(source, options, name, from_scratch=from_scratch, budget=budget)
+            trained.append(_train(dataset, training, scratch, progress))
         if all(entry.error for entry, _ in trained):
             raise RunError(f"no network could be trained: {'; '.join(entry.error for entry, _ in trained)}")
-        comparison = _compare(trained, folder, str(data), scratch_folder)
-        comparison = replace(comparison, command=command)
-        write_comparison(comparison, scratch_folder)
-        _draw(comparison, dataset, scratch_folder, gradients=options.gradients)
+        entries, images = _rank(trained)
+        comparison = Comparison(
+            folder=folder,
+            data=source or dataset.name,
+            count=len(images),
+            classes=dataset.class_names,
+            entries=entries,
+            photos=images,
+            command=command,
+        )
+        write_comparison(comparison, scratch)
+        _draw(comparison, dataset, scratch, gradients=options.gradients)
     return comparison
 
 
@@ -126,18 +136,20 @@ def _training(
     )
 
 
-def _train(training: FinetuneOptions, folder: Path, progress: Progress) -> tuple[ComparedNetwork, list[dict[str, str]]]:
-    """A network's entry, and its rows of predictions for the validation images; neither where it fails."""
+def _train(
+    dataset: Dataset, training: FinetuneOptions, folder: Path, progress: Progress
+) -> tuple[ComparedNetwork, Predictions | None]:
+    """A network's entry and its predictions for held-out images; its error and None where it fails."""
     name, from_scratch = training.backbone, training.weights == "none"
     progress.log("", "")
     progress.log("network", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
     out = folder / (f"{name}-scratch" if from_scratch else name)
     try:
-        run, _ = train(None, replace(training, out=str(out)), progress=progress)
-        return _entry(run, name, from_scratch), _validation_rows(run)
+        run, predictions = train(dataset, replace(training, out=str(out)), progress=progress)
+        return _entry(run, name, from_scratch), predictions
     except TLError as error:
         progress.warn(f"{name} is left out: {error}")
-        return ComparedNetwork(name, from_scratch, Proportion(0.0, 0.0, 1.0, 0), error=str(error)), []
+        return ComparedNetwork(name, from_scratch, Proportion(0.0, 0.0, 1.0, 0), error=str(error)), None
 
 
 def _entry(run: Run, name: str, from_scratch: bool) -> ComparedNetwork:
@@ -176,38 +188,37 @@ def _images_per_second(run: Run) -> float:
     return _TIMED_IMAGES / (time.monotonic() - started)
 
 
-def _validation_rows(run: Run) -> list[dict[str, str]]:
-    with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
-        return [row for row in csv.DictReader(stream) if row["split"] == "validation"]
-
-
-def _compare(
-    trained: Sequence[tuple[ComparedNetwork, list[dict[str, str]]]], folder: Path, data: str, runs: Path
-) -> Comparison:
-    """The networks from best to worst, each tested against the best, and the predictions of all of them."""
-    order = sorted(trained, key=lambda item: (bool(item[0].error), -item[0].top1.value))
-    ranked = [item for item in order if not item[0].error]
-    tables = [rows for _, rows in ranked]
-    paths = [row["path"] for row in tables[0]]
-    if any([row["path"] for row in rows] != paths for rows in tables):
+def _rank(
+    trained: Sequence[tuple[ComparedNetwork, Predictions | None]],
+) -> tuple[tuple[ComparedNetwork, ...], tuple[ComparedImage, ...]]:
+    """The networks from best to worst, each tested against the best, and their predictions for the same images."""
+    ranked = [(entry, predictions) for entry, predictions in trained if predictions is not None]
+    ranked.sort(key=lambda item: -item[0].top1.value)
+    columns = [_validation_images(predictions) for _, predictions in ranked]
+    if any([(path, truth) for path, truth, _ in column] != [row[:2] for row in columns[0]] for column in columns):
         raise RunError("the networks did not see the same validation images: a file changed meanwhile; compare again")
-    best = _correct(tables[0])
-    entries = [replace(entry, p_value=mcnemar(best, _correct(rows)).p_value) for entry, rows in ranked]
-    entries += [entry for entry, _ in order if entry.error]
     images = tuple(
-        ComparedImage(
-            rows[0]["path"],
-            rows[0]["label"],
-            tuple(ComparedPrediction(row["predicted"], float(row["confidence"])) for row in rows),
-        )
-        for rows in zip(*tables, strict=True)
+        ComparedImage(path, truth, tuple(column[row][2] for column in columns))
+        for row, (path, truth, _) in enumerate(columns[0])
     )
-    classes = load_run(runs / entries[0].folder).classes
-    return Comparison(folder, data, len(paths), classes, tuple(entries), images, "")
+    correct = np.array([image.correct for image in images], bool)
+    entries = [
+        replace(entry, p_value=mcnemar(correct[:, 0], correct[:, at]).p_value) for at, (entry, _) in enumerate(ranked)
+    ]
+    failed = [entry for entry, predictions in trained if predictions is None]
+    return (*entries, *failed), images
 
 
-def _correct(rows: list[dict[str, str]]) -> NDArray[np.bool_]:
-    return np.array([row["label"] == row["predicted"] for row in rows], bool)
+def _validation_images(predictions: Predictions) -> list[tuple[str, str, ComparedPrediction]]:
+    """Path, label and prediction of each validation image."""
+    dataset, classes = predictions.dataset, predictions.dataset.class_names
+    images = []
+    for row in predictions.of_part("validation"):
+        index, probabilities = predictions.indices[row], predictions.probabilities[row]
+        best = int(probabilities.argmax())
+        predicted = ComparedPrediction(classes[best], round(float(probabilities[best]), 6))
+        images.append((dataset.names[index], classes[dataset.labels[index]], predicted))
+    return images
 
 
 def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: bool) -> None:
@@ -229,6 +240,6 @@ def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: 
 
 
 def _new_folder(data: str) -> Path:
-    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-compare-{Path(data).stem}"
+    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-compare-{data}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
     return next(RUNS / name for name in names if not is_taken(RUNS / name))

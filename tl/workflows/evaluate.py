@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tl.cache import usable_cache
 from tl.data.dataset import PARTS, Dataset, Skipped
-from tl.data.load import load
+from tl.data.load import Data, is_in_memory, load
 from tl.errors import DataError, UsageError
 from tl.evaluation.metrics import McNemar, mcnemar
 from tl.evaluation.predictions import HELD_OUT, Predictions, predict
@@ -59,7 +59,7 @@ class EvaluateOptions:
 
 @keywords(EvaluateOptions)
 def evaluate(
-    data: str | Path | None = None,
+    data: "Data | None" = None,
     *,
     options: EvaluateOptions,
     command: str = "",
@@ -79,8 +79,8 @@ def evaluate(
         own = held_out(run, progress, options.part)
         source, dataset, own_part = own.where, own.dataset, own.part
     else:
-        source, own_part = str(data), ""
-        dataset = load(source, labelled=False, download=options.download, offline=options.offline, progress=progress)
+        dataset = load(data, labelled=False, download=options.download, offline=options.offline, progress=progress)
+        source, own_part = dataset.name if is_in_memory(data) else str(data), ""
     dataset, left_out = _select(dataset, runs, options)
     folder = options.out or _new_folder(run, dataset)
     with claim_folder(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none

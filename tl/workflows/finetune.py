@@ -95,8 +95,12 @@ def train(
     options = _stored_options(options, folder) if folder is not None else _with_data(options, data)
     check(options)
     network = _backbone(options)
-    source = data if not options.data and data is not None else options.data
-    dataset = load(source, download=options.download, offline=options.offline, progress=progress)
+    dataset = load(
+        data if data is not None else options.data,
+        download=options.download,
+        offline=options.offline,
+        progress=progress,
+    )
     log_data(dataset, progress)
     check_counts(dataset, validation=options.val)
     clock.lap("data")
@@ -210,7 +214,7 @@ def _with_data(options: FinetuneOptions, data: "Data | None") -> FinetuneOptions
             "no data: give a folder with one folder of images per class, a table, or the name of a known data set"
         )
     plain: dict[str, Any] = {name: str(value) for name in ("weights", "out", "lr") if (value := getattr(options, name))}
-    if data is not None:
+    if data is not None and not options.data:
         plain["data"] = "" if is_in_memory(data) else str(data)
     return replace(options, **plain)
 
