@@ -77,7 +77,7 @@ def test_the_test_is_on_photos_in_common(pair):
     assert (found.test.gained, found.test.lost, found.test.count) == (10, 0, 12)
     assert found.test.p_value == pytest.approx(binomtest(0, 10).pvalue)
     said = sentence(found)
-    assert "A and B: of 12 photos, B gets 10 right that A gets wrong" in said
+    assert "A and B: of 12 images, only B classifies 10 correctly" in said
     assert "B is better (McNemar's exact test, p = 0.002)" in said
     assert "2 photos that one run was trained on and the other is scored on were left out" in said
 

@@ -1,8 +1,8 @@
-"""Probabilities and labels become figures, each with the interval that says how sure it is.
+"""Compute metrics of predictions with confidence intervals, confusion matrices, and tests between classifiers.
 
-Proportions have Wilson's interval, and balanced accuracy, their mean over classes, one that is put together from those.
-All others have a bootstrap interval: the photos are drawn again, 1000 times, and each figure is computed for each draw.
-Every such figure is a function of sums over photos, in which each photo counts as often as it was drawn.
+Proportions have Wilson intervals, and balanced accuracy, their mean over classes, one that combines those. All other
+metrics have bootstrap intervals: the images are resampled 1000 times. Each of those metrics is a function of sums over
+images, in which an image counts as often as it was sampled.
 """
 
 import math
@@ -14,18 +14,25 @@ from numpy.typing import NDArray
 
 from tl.errors import DataError
 from tl.learning.calibration import BINS, Reliability, bins_of, reliability
+from tl.text import count as counted
 
 Z95 = 1.959963984540054
-"""The normal quantile of a two-sided 95 % interval."""
-
+"""The normal quantile of a two-sided 95% interval."""
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
+_TAIL = 0.025
+_RESAMPLES = 1000
+_AT_ONCE = 1 << 17  # images sampled in one step: counts of 1 MB stay in the processor's cache
+_SMALLEST = float(np.finfo(np.float64).eps)  # smaller probabilities are clipped to this, as in scikit-learn
+_SIGNIFICANCE = 0.05
+_HARDLY = 0.2  # of the way from the majority-class baseline to 1; whatever learns gets further
+
 
 @dataclass(frozen=True)
 class Proportion:
-    """`value` of `count` photos, with its 95 % Wilson interval."""
+    """A fraction `value` of `count` images, with its 95% Wilson interval."""
 
     value: float
     low: float
@@ -35,7 +42,7 @@ class Proportion:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval."""
+    """A metric with its 95% interval."""
 
     value: float
     low: float
@@ -43,7 +50,7 @@ class Estimate:
 
 
 def proportion(hits: int, count: int) -> Proportion:
-    """`hits` of `count`, with the 95 % score interval (Wilson 1927), which holds for few photos and near 0 and 1."""
+    """`hits` of `count`, with the 95% score interval (Wilson 1927), which is valid for few images and near 0 and 1."""
     if count == 0:
         return Proportion(math.nan, 0.0, 1.0, 0)
     share, z2 = hits / count, Z95**2
@@ -53,39 +60,34 @@ def proportion(hits: int, count: int) -> Proportion:
 
 
 def mean_proportion(hits: Labels, counts: Labels) -> Estimate:
-    """The mean over classes of `hits` of `counts`, those without photos left out, with its 95 % interval.
+    """The mean over classes of `hits` of `counts`, without classes that have no images, with its 95% interval.
 
-    Each class's distances from its share to the ends of its Wilson interval stand for its variance (MOVER: Zou and
-    Donner 2008), so that two photos of a rare class that are both right promise no more than two photos can. Wilson's
-    ends lie towards 1/2, which does not cancel over many classes of few photos: with 100 classes of two photos, 60 % of
-    them right, that alone holds in 82 of 100 cases. So no distance is shorter than the normal one at the interval's
-    centre, nor the whole longer than if all classes were at their ends at once: this holds in 94, with two classes, one
-    of them of two photos, in 90 or more.
+    Each class's distances to the ends of its Wilson interval stand for its variance (MOVER: Zou and Donner 2008), so
+    that two correct images of a rare class promise no more than two images can. Wilson's ends are shifted towards 1/2,
+    which does not cancel over many classes of few images: with 100 classes of two images, 60% of them correct, that
+    alone covers in 82 of 100 cases. So no distance is shorter than the normal one at the interval's centre, nor the
+    whole longer than with all classes at their ends at once: this covers in 94, and with two classes, one of them of
+    two images, in 90 or more.
     """
-    held = counts > 0
-    ends = [proportion(int(hit), int(count)) for hit, count in zip(hits[held], counts[held], strict=True)]
+    filled = counts > 0
+    ends = [proportion(int(hit), int(count)) for hit, count in zip(hits[filled], counts[filled], strict=True)]
     shares, low, high = np.array([(one.value, one.low, one.high) for one in ends]).T
-    centres = (hits[held] + Z95**2 / 2) / (counts[held] + Z95**2)
-    plain = Z95 * np.sqrt(centres * (1 - centres) / counts[held])
+    centres = (hits[filled] + Z95**2 / 2) / (counts[filled] + Z95**2)
+    normal = Z95 * np.sqrt(centres * (1 - centres) / counts[filled])
 
     def reach(distances: Floats) -> float:
-        together = np.sqrt(np.sum(np.maximum(distances, plain) ** 2))
-        return float(min(together, distances.sum())) / len(distances)
+        combined = np.sqrt(np.sum(np.maximum(distances, normal) ** 2))
+        return float(min(combined, distances.sum())) / len(distances)
 
     mean = float(shares.mean())
     return Estimate(mean, max(0.0, mean - reach(shares - low)), min(1.0, mean + reach(high - shares)))
 
 
-_TAIL = 0.025
-_DRAWS = 1000
-_AT_ONCE = 1 << 17  # photos drawn in one step: counts of 1 MB stay in the processor
-_LEAST = float(np.finfo(np.float64).eps)  # probabilities below count as this, as in scikit-learn
-
-
 @dataclass(frozen=True)
-class ClassFigures:
-    """How good a classifier is at one class with `support` photos: `precision` of the photos answered so, `recall` of
-    the photos that are so, and their harmonic mean `f1`. NaN where there are no such photos.
+class ClassMetrics:
+    """Metrics of one class with `support` images: precision, recall, and their harmonic mean F1.
+
+    NaN where no image has, or is predicted as, the class.
     """
 
     support: int
@@ -95,21 +97,21 @@ class ClassFigures:
 
     def as_dict(self) -> dict[str, object]:
         """The form of the JSON output; null where there is no value."""
-        figures: dict[str, Proportion | Estimate] = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
-        told: dict[str, object] = {"support": self.support}
-        for name, figure in figures.items():
-            told[name] = None if math.isnan(figure.value) else figure.value
-            told[f"{name}_interval"] = [figure.low, figure.high]
-        return told
+        plain: dict[str, object] = {"support": self.support}
+        for name in ("precision", "recall", "f1"):
+            metric: Proportion | Estimate = getattr(self, name)
+            plain[name] = None if math.isnan(metric.value) else metric.value
+            plain[f"{name}_interval"] = [metric.low, metric.high]
+        return plain
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How good a classifier is on `count` photos; `top5` only where there are more than five classes.
+    """Metrics of a classifier on `count` images; `top5` only with more than five classes.
 
-    `log_loss` in nats; `brier` is summed over classes, 0 to 2 (Brier 1950); `calibration_error` that of `reliability`.
-    `balanced_accuracy` is the mean recall of classes that have photos, `macro_f1` the mean F1 of classes that have
-    photos or answers.
+    `log_loss` in nats; `brier` is summed over classes, 0 to 2 (Brier 1950); `calibration_error` is that of
+    `reliability`. `balanced_accuracy` is the mean recall of classes with images, `macro_f1` the mean F1 of classes with
+    images or predictions.
     """
 
     top1: Proportion
@@ -121,44 +123,44 @@ class Metrics:
     calibration_error: Estimate
     balanced_accuracy: Estimate
     macro_f1: Estimate
-    per_class: tuple[ClassFigures, ...]
+    per_class: tuple[ClassMetrics, ...]
     reliability: Reliability
 
     @property
     def class_photos(self) -> tuple[int, int]:
-        """How many photos the smallest and the largest class have, of those that have any."""
-        support = [figures.support for figures in self.per_class if figures.support]
+        """The number of images of the smallest and of the largest class, without empty ones."""
+        support = [one.support for one in self.per_class if one.support]
         return min(support), max(support)
 
     def as_dict(self) -> dict[str, object]:
         """The form of metrics.json."""
-        figures: dict[str, object] = {"top1": self.top1.value, "top1_interval": [self.top1.low, self.top1.high]}
+        plain: dict[str, object] = {"top1": self.top1.value, "top1_interval": [self.top1.low, self.top1.high]}
         if self.top5 is not None:
-            figures |= {"top5": self.top5.value, "top5_interval": [self.top5.low, self.top5.high]}
-        figures |= {"log_loss": self.log_loss, "log_loss_interval": list(self.log_loss_interval), "count": self.count}
+            plain |= {"top5": self.top5.value, "top5_interval": [self.top5.low, self.top5.high]}
+        plain |= {"log_loss": self.log_loss, "log_loss_interval": list(self.log_loss_interval), "count": self.count}
         for name in ("brier", "calibration_error", "balanced_accuracy", "macro_f1"):
             estimate: Estimate = getattr(self, name)
-            figures |= {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
-        return figures | {"class_photos": list(self.class_photos)}
+            plain |= {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
+        return plain | {"class_photos": list(self.class_photos)}
 
-    def details(self, classes: Sequence[str]) -> dict[str, object]:
-        """The figures of each class, by its name, and the reliability diagram."""
-        per_class = {name: figures.as_dict() for name, figures in zip(classes, self.per_class, strict=True)}
+    def details(self, class_names: Sequence[str]) -> dict[str, object]:
+        """The metrics of each class by its name, and the reliability diagram."""
+        per_class = {name: one.as_dict() for name, one in zip(class_names, self.per_class, strict=True)}
         return {"per_class": per_class, "reliability": self.reliability.as_dict()}
 
 
 def compute_metrics(probabilities: NDArray[np.float32], labels: Labels, *, seed: int = 0) -> Metrics:
-    """The figures for probabilities `[n, classes]` and labels `[n]`; `seed` draws the photos of the bootstrap.
+    """The metrics of probabilities `[n, classes]` and labels `[n]`; `seed` is that of the bootstrap.
 
-    Raises DataError when there are no photos.
+    Raises DataError without images.
     """
     count, classes = probabilities.shape
     if not count:
-        raise DataError("no photos to evaluate: give a data set or a split that has some")
-    ranks = _ranks(probabilities, labels)
-    answers = probabilities.argmax(axis=1)
-    log_loss, brier, error, macro, *f1 = _estimates(probabilities, labels, answers, seed)
-    hits, support = np.bincount(labels[labels == answers], minlength=classes), np.bincount(labels, minlength=classes)
+        raise DataError("no images to evaluate: give a data set or a part that has some")
+    ranks, predicted = _ranks(probabilities, labels), probabilities.argmax(axis=1)
+    log_loss, brier, error, macro, *f1 = _bootstrap(probabilities, labels, predicted, seed)
+    hits, support = (np.bincount(some, minlength=classes) for some in (labels[labels == predicted], labels))
+    predictions = np.bincount(predicted, minlength=classes)
     balanced = mean_proportion(hits, support)
     return Metrics(
         top1=proportion(int(np.sum(ranks < 1)), count),
@@ -167,91 +169,89 @@ def compute_metrics(probabilities: NDArray[np.float32], labels: Labels, *, seed:
         count=count,
         log_loss_interval=(log_loss.low, log_loss.high),
         brier=brier,
-        calibration_error=_pivoted(error),
+        calibration_error=_basic_interval(error),
         balanced_accuracy=balanced,
-        macro_f1=balanced if macro.value in (0.0, 1.0) else macro,  # where every draw says the same
-        per_class=_per_class(labels, answers, f1),
+        macro_f1=balanced if macro.value in (0.0, 1.0) else macro,  # at the ends all resamples are equal
+        per_class=tuple(
+            ClassMetrics(
+                support=int(support[at]),
+                precision=proportion(int(hits[at]), int(predictions[at])),
+                recall=proportion(int(hits[at]), int(support[at])),
+                f1=_widen(f1[at], max(int(support[at]), int(predictions[at]))),
+            )
+            for at in range(classes)
+        ),
         reliability=reliability(probabilities, labels),
     )
 
 
 def _ranks(probabilities: NDArray[np.float32], labels: Labels) -> Labels:
-    """How many classes come before the true one `[n]`; of equals the first, as argmax has it."""
-    of_truth = probabilities[np.arange(len(labels)), labels][:, None]
+    """The number of classes ahead of the true one `[n]`; of equal ones the first is ahead, as for argmax."""
+    of_label = probabilities[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(probabilities.shape[1]) < labels[:, None]
-    ahead = (probabilities > of_truth) | ((probabilities == of_truth) & earlier)
-    ranks: Labels = np.sum(ahead, axis=1, dtype=np.int64)
+    ranks: Labels = np.sum((probabilities > of_label) | ((probabilities == of_label) & earlier), axis=1, dtype=np.int64)
     return ranks
 
 
-def _per_class(labels: Labels, answers: Labels, f1: Sequence[Estimate]) -> tuple[ClassFigures, ...]:
-    classes = len(f1)
-    support, answered = np.bincount(labels, minlength=classes), np.bincount(answers, minlength=classes)
-    hits = np.bincount(labels[labels == answers], minlength=classes)
-    return tuple(
-        ClassFigures(
-            support=int(support[at]),
-            precision=proportion(int(hits[at]), int(answered[at])),
-            recall=proportion(int(hits[at]), int(support[at])),
-            f1=_widened(f1[at], max(int(support[at]), int(answered[at]))),
-        )
-        for at in range(classes)
-    )
-
-
-def _estimates(probabilities: NDArray[np.float32], labels: Labels, answers: Labels, seed: int) -> list[Estimate]:
-    """Log-loss, Brier, calibration error, macro F1, each class's F1; percentile intervals."""
+def _bootstrap(probabilities: NDArray[np.float32], labels: Labels, predicted: Labels, seed: int) -> list[Estimate]:
+    """Log-loss, Brier score, calibration error, macro F1, and the F1 of each class, with percentile intervals."""
     count, classes = probabilities.shape
-    table = _Contributions(probabilities, labels, answers)
-    values = _figures(table.summed(np.ones((1, count))), count, classes)[:, 0]
-    draw = np.random.default_rng(seed)
+    sums = _Sums(probabilities, labels, predicted)
+    values = _metrics_of(sums.weighted(np.ones((1, count))), count, classes)[:, 0]
+    random = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // count)
-    drawn = [
-        _figures(table.summed(_weights(draw, count, min(step, _DRAWS - done))), count, classes)
-        for done in range(0, _DRAWS, step)
+    resampled = [
+        _metrics_of(sums.weighted(_resample(random, count, min(step, _RESAMPLES - done))), count, classes)
+        for done in range(0, _RESAMPLES, step)
     ]
-    ordered = np.sort(np.concatenate(drawn, axis=1), axis=1)  # NaN last: draws without any photo of a class
+    ordered = np.sort(np.concatenate(resampled, axis=1), axis=1)  # NaN last: resamples without any image of a class
     last = np.maximum(np.sum(~np.isnan(ordered), axis=1) - 1, 0)
-    every = np.arange(len(ordered))
-    low, high = ordered[every, (_TAIL * last).astype(int)], ordered[every, np.ceil((1 - _TAIL) * last).astype(int)]
+    rows = np.arange(len(ordered))
+    low, high = ordered[rows, (_TAIL * last).astype(int)], ordered[rows, np.ceil((1 - _TAIL) * last).astype(int)]
     return [Estimate(float(a), float(b), float(c)) for a, b, c in zip(values, low, high, strict=True)]
 
 
-class _Contributions:
-    """Each photo's part in each sum: log-loss, Brier, the bins' gaps; hits, truths and answers of each class."""
+class _Sums:
+    """Sums over images of log-loss, Brier score, gaps in the reliability bins, and hits, labels, predictions by class.
 
-    def __init__(self, probabilities: NDArray[np.float32], labels: Labels, answers: Labels) -> None:
+    Images with the same label and prediction are counted together first.
+    """
+
+    def __init__(self, probabilities: NDArray[np.float32], labels: Labels, predicted: Labels) -> None:
         count, classes = probabilities.shape
         exact = probabilities.astype(np.float64)
-        of_truth, sure = exact[np.arange(count), labels], exact.max(axis=1)
-        surprise = -np.log(np.maximum(of_truth, _LEAST))
-        brier = np.einsum("ij,ij->i", exact, exact) - 2 * of_truth + 1
-        gap = sure - (answers == labels)
-        cells = labels * classes + answers
-        order = np.argsort(cells)  # photos are drawn alike: in this order most groups lie together already
+        of_label, confidence = exact[np.arange(count), labels], exact.max(axis=1)
+        surprise = -np.log(np.maximum(of_label, _SMALLEST))
+        brier = np.einsum("ij,ij->i", exact, exact) - 2 * of_label + 1
+        gap = confidence - (predicted == labels)
+        cells = labels * classes + predicted
+        order = np.argsort(cells)  # images are exchangeable: in this order most groups are contiguous already
         self._means = np.stack([surprise, brier])[:, order]
-        self._bins = _Grouped(bins_of(sure)[order], BINS)
+        self._bins = _Groups(bins_of(confidence)[order], BINS)
         self._gap = gap[order]
         present, cells = np.unique(cells, return_inverse=True)
-        self._cells = _Grouped(cells[order], len(present))
-        of_label, of_answer = np.divmod(present, classes)
-        self._hits, self._right = np.flatnonzero(of_label == of_answer), of_label[of_label == of_answer]
-        self._truths, self._answers = _Grouped(of_label, classes), _Grouped(of_answer, classes)
+        self._cells = _Groups(cells[order], len(present))
+        cell_label, cell_predicted = np.divmod(present, classes)
+        self._hits, self._hit_classes = (
+            np.flatnonzero(cell_label == cell_predicted),
+            cell_label[cell_label == cell_predicted],
+        )
+        self._labels, self._predictions = _Groups(cell_label, classes), _Groups(cell_predicted, classes)
         self._classes = classes
 
-    def summed(self, weights: Floats) -> Floats:
-        """The sums `[2 + bins + 3 classes, draws]` of photos that count so often each `[draws, n]`."""
-        cells = self._cells.summed(weights)
+    def weighted(self, weights: Floats) -> Floats:
+        """The sums `[2 + bins + 3 classes, resamples]` of images with weights `[resamples, n]`."""
+        cells = self._cells.sums(weights)
         hits = np.zeros((len(weights), self._classes))
-        hits[:, self._right] = cells[:, self._hits]
-        parts = [weights @ self._means.T, self._bins.summed(weights * self._gap), hits]
-        return np.hstack([*parts, self._truths.summed(cells), self._answers.summed(cells)]).T
+        hits[:, self._hit_classes] = cells[:, self._hits]
+        parts = [weights @ self._means.T, self._bins.sums(weights * self._gap), hits]
+        return np.hstack([*parts, self._labels.sums(cells), self._predictions.sums(cells)]).T
 
 
-class _Grouped:
-    """Sums over groups `[n]`, of which there are `count`: sorted once, so that each draw adds up neighbours.
+class _Groups:
+    """Sums by group `[n]` of `count` groups: sorted once, so that each resample adds up contiguous rows.
 
-    A sparse product does the same in the same time; importing one takes longer than all draws.
+    A sparse product takes the same time; importing one takes longer than all resamples.
     """
 
     def __init__(self, groups: Labels, count: int) -> None:
@@ -260,93 +260,84 @@ class _Grouped:
         self._present, self._starts = np.unique(groups[order], return_index=True)
         self._count = count
 
-    def summed(self, values: Floats) -> Floats:
-        """The sums `[draws, groups]` of values `[draws, n]`."""
+    def sums(self, values: Floats) -> Floats:
+        """The sums `[resamples, groups]` of values `[resamples, n]`."""
         sums = np.zeros((len(values), self._count))
         ordered = values if self._order is None else values[:, self._order]
         sums[:, self._present] = np.add.reduceat(ordered, self._starts, axis=1)
         return sums
 
 
-def _weights(draw: np.random.Generator, count: int, draws: int) -> Floats:
-    """How often each photo is drawn `[draws, n]`."""
-    taken = draw.integers(0, count, (draws, count), dtype=np.int32)
-    taken += np.arange(draws, dtype=np.int32)[:, None] * count
-    return np.bincount(taken.ravel(), minlength=count * draws).reshape(draws, count).astype(np.float64)
+def _resample(random: np.random.Generator, count: int, resamples: int) -> Floats:
+    """How often each image is sampled `[resamples, n]`."""
+    taken = random.integers(0, count, (resamples, count), dtype=np.int32)
+    taken += np.arange(resamples, dtype=np.int32)[:, None] * count
+    return np.bincount(taken.ravel(), minlength=count * resamples).reshape(resamples, count).astype(np.float64)
 
 
-def _figures(sums: Floats, count: int, classes: int) -> Floats:
-    """The figures `[4 + classes, draws]` of sums `[2 + bins + 3 classes, draws]`; NaN without photos."""
+def _metrics_of(sums: Floats, count: int, classes: int) -> Floats:
+    """The metrics `[4 + classes, resamples]` of sums `[2 + bins + 3 classes, resamples]`; NaN without images."""
     means = sums[: 2 + BINS] / count
-    hits, truths, answers = sums[2 + BINS :].reshape(3, classes, -1)
-    whole = truths + answers
-    f1 = np.divide(2 * hits, whole, out=np.full(hits.shape, np.nan), where=whole > 0)
-    error = np.abs(means[2:]).sum(axis=0)
-    return np.vstack([means[:2], error, _mean(f1), f1])
+    hits, labels, predictions = sums[2 + BINS :].reshape(3, classes, -1)
+    both = labels + predictions
+    f1 = np.divide(2 * hits, both, out=np.full(hits.shape, np.nan), where=both > 0)
+    present = ~np.isnan(f1)
+    macro = f1.sum(axis=0, where=present) / present.sum(axis=0)
+    return np.vstack([means[:2], np.abs(means[2:]).sum(axis=0), macro, f1])
 
 
-def _mean(values: Floats) -> Floats:
-    """The mean over classes that have a value."""
-    held = ~np.isnan(values)
-    mean: Floats = values.sum(axis=0, where=held) / held.sum(axis=0)
-    return mean
-
-
-def _pivoted(error: Estimate) -> Estimate:
+def _basic_interval(error: Estimate) -> Estimate:
     """The calibration error with its basic bootstrap interval (Davison and Hinkley 1997, 5.2.1).
 
-    Noise in the bins adds to this figure, in each draw once more, so that percentiles lie too high: for a well
-    calibrated network they miss the true error in nearly all cases, this interval in 5 to 27 %.
+    Noise in the bins adds to this metric, and again in each resample, so that percentiles are too high: for a well
+    calibrated network they miss the true error nearly always, this interval in 5 to 27% of cases.
     """
     low, high = 2 * error.value - error.high, 2 * error.value - error.low
     return Estimate(error.value, max(0.0, low), max(error.value, high))
 
 
-def _widened(share: Estimate, count: int) -> Estimate:
-    """Where all photos are right, or none, every draw says the same: then Wilson's interval tells what they can."""
-    if math.isnan(share.value):
+def _widen(estimate: Estimate, count: int) -> Estimate:
+    """With all images correct, or none, all resamples are equal: use Wilson's interval there."""
+    if math.isnan(estimate.value):
         return Estimate(math.nan, 0.0, 1.0)
-    if share.value in (0.0, 1.0):
-        wilson = proportion(round(share.value * count), count)
-        return Estimate(share.value, wilson.low, wilson.high)
-    return share
+    if estimate.value in (0.0, 1.0):
+        wilson = proportion(round(estimate.value * count), count)
+        return Estimate(estimate.value, wilson.low, wilson.high)
+    return estimate
 
 
 @dataclass(frozen=True)
-class Pair:
-    """`count` photos of class `truth` were answered `answer`: a `share`, 0 to 1, of all photos of that class."""
+class ConfusedClasses:
+    """`count` images of class `truth` were predicted as `predicted`: a `fraction` of all images of that class."""
 
     truth: int
-    answer: int
+    predicted: int
     count: int
-    share: float
+    fraction: float
 
 
-def confusion(labels: Labels, answers: Labels, classes: int) -> NDArray[np.int64]:
-    """The matrix `[classes, classes]` of counts: a row for each true class, a column for each answer."""
-    cells = np.asarray(labels, np.int64) * classes + np.asarray(answers, np.int64)
+def confusion(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
+    """The confusion matrix `[classes, classes]` of counts: a row for each true class, a column for each prediction."""
+    cells = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
 
 
-def most_confused(matrix: NDArray[np.int64], limit: int = 10) -> list[Pair]:
-    """At most `limit` pairs of a confusion matrix, the most photos first, then the largest share of their class."""
+def most_confused(matrix: NDArray[np.int64], limit: int = 10) -> list[ConfusedClasses]:
+    """At most `limit` pairs of classes, by the number of images, then by the fraction of their class, descending."""
     wrong = matrix - np.diag(np.diag(matrix))
-    truths, answers = np.nonzero(wrong)
-    counts = wrong[truths, answers]
+    truths, predicted = np.nonzero(wrong)
+    counts = wrong[truths, predicted]
     shares = counts / matrix.sum(axis=1)[truths]
-    order = np.lexsort((answers, truths, -shares, -counts))[:limit]
-    return [Pair(int(truths[at]), int(answers[at]), int(counts[at]), float(shares[at])) for at in order]
-
-
-_LEVEL = 0.05
-_LITTLE = 0.2  # of the way from knowing nothing to all right: what learns gets further, and 100 photos can tell it
+    order = np.lexsort((predicted, truths, -shares, -counts))[:limit]
+    return [ConfusedClasses(int(truths[at]), int(predicted[at]), int(counts[at]), float(shares[at])) for at in order]
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Of `count` photos the second classifier `gained` some (the first was wrong there) and `lost` others.
+    """McNemar's test on `count` images: the second classifier `gained` those that only it classifies correctly.
 
-    `p_value`: how often two equally good classifiers part at least as far by chance.
+    It `lost` those that only the first classifies correctly. `p_value`: how often two equally good classifiers differ
+    at least as much by chance.
     """
 
     gained: int
@@ -356,22 +347,24 @@ class McNemar:
 
     @property
     def difference(self) -> float:
-        """Top-1 accuracy of the second less that of the first, -1 to 1."""
+        """The accuracy of the second minus that of the first, -1 to 1."""
         return (self.gained - self.lost) / self.count if self.count else 0.0
 
     @property
     def significant(self) -> bool:
-        """Whether chance gives such a difference in fewer than 5 % of cases."""
-        return self.p_value < _LEVEL
+        """Whether chance gives such a difference in less than 5% of cases."""
+        return self.p_value < _SIGNIFICANCE
 
     def sentence(self, first: str = "the first", second: str = "the second") -> str:
-        """The outcome in words, for two runs of these names."""
-        photos = "1 photo" if self.count == 1 else f"{self.count:,} photos"
+        """The result in words, for two classifiers of these names."""
+        images = counted(self.count, "image")
         if not self.gained and not self.lost:
-            return f"{second} and {first} are right and wrong on the same of {photos}: no difference"
-        counts = f"of {photos}, {second} gets {self.gained:,} right that {first} gets wrong"
-        other = f"and {self.lost:,} wrong that {first} gets right"
-        return f"{counts}, {other}: {self._verdict(first, second)} (McNemar's exact test, p {_shown(self.p_value)})"
+            return f"{second} and {first} classify the same of {images} correctly: no difference"
+        verdict = f"{second if self.gained > self.lost else first} is better"
+        verdict = verdict if self.significant else "this may well be chance"
+        p_value = "< 0.001" if self.p_value < 0.001 else f"= {self.p_value:.2g}"
+        only = f"of {images}, only {second} classifies {self.gained:,} correctly, only {first} {self.lost:,}"
+        return f"{only}: {verdict} (McNemar's exact test, p {p_value})"
 
     def as_dict(self) -> dict[str, object]:
         """The form of the JSON output."""
@@ -383,45 +376,31 @@ class McNemar:
             "count": self.count,
         }
 
-    def _verdict(self, first: str, second: str) -> str:
-        if not self.significant:
-            return "this may well be chance"
-        return f"{second if self.gained > self.lost else first} is better"
 
+def mcnemar(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_]) -> McNemar:
+    """McNemar's exact two-sided test of two classifiers on the same images `[n]` in the same order.
 
-def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> McNemar:
-    """McNemar's exact test, two-sided, of right (True) and wrong `[n]` on the same photos in the same order.
-
-    Under the null hypothesis each photo on which the two part goes to either with probability 1/2 (McNemar 1947).
-    Raises DataError when the two are not about the same number of photos.
+    Under the null hypothesis, each image that only one classifies correctly is either's with probability 1/2 (McNemar
+    1947). Raises DataError for different numbers of images.
     """
-    first, second = np.asarray(first_right, bool), np.asarray(second_right, bool)
+    from scipy.special import bdtr  # loads four times as fast as scipy.stats, which has `binomtest`
+
+    first, second = np.asarray(first_correct, bool), np.asarray(second_correct, bool)
     if first.shape != second.shape or first.ndim != 1:
         raise DataError(
-            f"answers to {first.size:,} and to {second.size:,} photos: two runs can be compared on the same photos only"
+            f"predictions for {first.size:,} and {second.size:,} images: two runs are compared on the same images only"
         )
     gained, lost = int(np.sum(second & ~first)), int(np.sum(first & ~second))
-    return McNemar(gained, lost, _two_sided(gained, lost), len(first))
+    p_value = 1.0 if gained == lost else min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
+    return McNemar(gained, lost, p_value, len(first))
 
 
-def beats_majority(low: float, high: float, largest: float) -> bool | None:
-    """Whether a top-1 accuracy with this 95 % interval is more than the share of the largest class; None: not told.
+def beats_majority(low: float, high: float, majority: float) -> bool | None:
+    """Whether an accuracy with this 95% interval is better than `majority`, the fraction of the largest class.
 
-    It is where the whole interval is above that share, and is not where even its upper end gets no more than a fifth of
-    the way from there to 1. Else the photos are too few to tell: a network may be good, or have learned nothing.
+    True if the whole interval is above it; False if even its upper end is less than a fifth of the way from there to 1;
+    else None: too few images to tell whether the classifier is good or has learned nothing.
     """
-    if low > largest:
+    if low > majority:
         return True
-    return False if high < largest + _LITTLE * (1 - largest) else None
-
-
-def _two_sided(gained: int, lost: int) -> float:
-    from scipy.special import bdtr  # a quarter of the loading time of scipy.stats, which has it as `binomtest`
-
-    if gained == lost:
-        return 1.0
-    return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
-
-
-def _shown(p_value: float) -> str:
-    return "< 0.001" if p_value < 0.001 else f"= {p_value:.2g}"
+    return False if high < majority + _HARDLY * (1 - majority) else None

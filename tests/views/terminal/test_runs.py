@@ -161,7 +161,7 @@ def test_compare(home, hundred):
     assert ["unfreeze", "none", "last"] in lines
     assert ["A", "runs/plain"] in lines
     assert "The same in all: network, data, images a class, versions." in shown
-    assert "A and B: B and A are right and wrong on the same of" in shown
+    assert "A and B: B and A classify the same of" in shown
     names = ["plain", "tuned", "hundred", f"20260101-010101-resnet50-{KOREAN}"]
     shown = " ".join(run("compare", *names).split())
     assert "not in all noise, stripes" in shown

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.images import Content, ImageLike, decode, fingerprint, read
 from tl.errors import ImageError, TLError
-from tl.evaluation.metrics import Pair, most_confused
+from tl.evaluation.metrics import ConfusedClasses, most_confused
 from tl.runs.run import Run, check_run
 from tl.text import percent
 from tl.views.pages.report_scores import Labels, PredictionTable, short_name
@@ -32,7 +32,7 @@ MOST_WORST, MOST_UNCERTAIN, MOST_CONFIDENT, MOST_PAIRS, PER_PAIR = 12, 12, 6, 10
 class ConfusedPair:
     """A pair of classes that is confused, and the rows of its most confident examples."""
 
-    pair: Pair
+    pair: ConfusedClasses
     examples: tuple[int, ...]
 
 
@@ -77,7 +77,7 @@ def confused_pairs(table: PredictionTable, matrix: NDArray[np.int64]) -> list[Co
     """The most confused pairs of a confusion matrix, with examples."""
     pairs = []
     for pair in most_confused(matrix, MOST_PAIRS):
-        rows = np.flatnonzero((table.truth == pair.truth) & (table.predicted == pair.answer))
+        rows = np.flatnonzero((table.truth == pair.truth) & (table.predicted == pair.predicted))
         rows = rows[np.argsort(-table.confidence[rows], kind="stable")][:PER_PAIR]
         pairs.append(ConfusedPair(pair, tuple(rows.tolist())))
     return pairs

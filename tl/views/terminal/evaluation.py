@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tl.engines.timing import Timing
-from tl.evaluation.metrics import ClassFigures, Estimate, Metrics, Proportion, confusion, most_confused
+from tl.evaluation.metrics import ClassMetrics, Estimate, Metrics, Proportion, confusion, most_confused
 from tl.prediction.evaluation import Evaluation
 from tl.text import count, interval, number, one_line, percent
 from tl.views.terminal.tables import cut, padded, shortened
@@ -56,7 +56,7 @@ def _classes(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         yield "", _class_row(name, figures)
 
 
-def _class_row(name: str, figures: ClassFigures) -> str:
+def _class_row(name: str, figures: ClassMetrics) -> str:
     recall, precision, f1 = (percent(value.value) for value in (figures.recall, figures.precision, figures.f1))
     return f"{padded(_short(name), _CLASS_NAME)}{recall:>6}{precision:>10}{f1:>7}{figures.support:>7,}"
 
@@ -69,8 +69,8 @@ def _confused(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     if not pairs:
         yield "confused", "none: all images are classified correctly"
     for at, pair in enumerate(pairs):
-        classes = f"{_short(names[pair.truth])} predicted as {_short(names[pair.answer])}"
-        images = f"{count(pair.count, 'image')}, {percent(pair.share, 0)} of its class"
+        classes = f"{_short(names[pair.truth])} predicted as {_short(names[pair.predicted])}"
+        images = f"{count(pair.count, 'image')}, {percent(pair.fraction, 0)} of its class"
         yield ("" if at else "confused"), f"{classes}: {images}"
 
 
