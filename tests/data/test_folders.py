@@ -8,7 +8,7 @@ import pytest
 
 from support.data_sets import put
 from tl.data.dataset import Dataset, Skipped
-from tl.data.folders import load_folder
+from tl.data.folders import load_folder, nesting_warning
 from tl.errors import DataError
 
 
@@ -222,3 +222,28 @@ def test_the_shared_photos(photos: Path) -> None:
     assert data.class_names == ("Cat", "Dog")
     assert len(data.names) == 502
     assert data.name == "dogs-vs-cats"
+
+
+PETS, BIRDS = ("pets/cat/a.jpg", "pets/dog/b.jpg", "pets/dog/c.jpg"), ("birds/owl/a.jpg", "birds/kite/b.jpg")
+
+
+def test_nesting_warning_names_a_data_set_inside(tmp_path: Path):
+    warning = nesting_warning(load(put(tmp_path, *PETS, *BIRDS, "cars/a.jpg")))
+    assert warning == (
+        "this looks like several data sets: 'birds', 'pets' hold folders of images and no images of their own; "
+        f"if so, give one, such as {str(tmp_path / 'pets')!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("cat/a.jpg", "dog/b.jpg"),
+        ("cat/indoor/a.jpg", "cat/b.jpg", "dog/indoor/c.jpg", "dog/outdoor/d.jpg"),
+        ("cat/all/a.jpg", "dog/all/b.jpg"),
+        (*PETS, "cars/a.jpg"),
+        ("train/cat/x/a.jpg", "train/cat/y/a.jpg", "train/dog/x/b.jpg", "train/dog/y/b.jpg", "val/dog/x/c.jpg"),
+    ],
+)
+def test_nesting_warning_ignores_classes_with_deeper_folders(files: tuple[str, ...], tmp_path: Path):
+    assert nesting_warning(load(put(tmp_path, *files))) == ""

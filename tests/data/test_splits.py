@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.data_sets import dataset as in_memory
+from support.data_sets import photo, write
 from tl.data.dataset import Dataset, Sample, assemble
-from tl.data.splits import Split, check_counts, split
-from tl.errors import DataError
+from tl.data.load import load
+from tl.data.splits import Split, check_counts, grouped_split, groups_by, split
+from tl.errors import DataError, UsageError
 
 
 def fingerprint(text: str) -> bytes:
@@ -23,8 +26,8 @@ def dataset(*rows: tuple[str, str] | tuple[str, str, str | None]) -> tuple[Datas
         Sample(Path(f"{i:03d}.png"), f"{row[1]}/{i:03d}.png", row[1], row[2] if len(row) == 3 else None)
         for i, row in enumerate(rows)
     ]
-    made = assemble(samples, source="rows", name="rows", root=None, labelled=False)
-    return made, [fingerprint(row[0]) for row in rows]
+    data = assemble(samples, source="rows", name="rows", root=None, labelled=False)
+    return data, [fingerprint(row[0]) for row in rows]
 
 
 def plain(cats: int = 50, dogs: int = 30) -> list[tuple[str, str]]:
@@ -35,9 +38,9 @@ def contents(rows: list[tuple[str, str]], indices: np.ndarray) -> set[str]:
     return {rows[index][0] for index in indices}
 
 
-def test_a_fifth_of_every_class_is_held_out() -> None:
-    data, prints = dataset(*plain())
-    result = split(data, prints)
+def test_split_holds_out_a_fifth_of_every_class() -> None:
+    data, fingerprints = dataset(*plain())
+    result = split(data, fingerprints)
     assert len(result.train) == 64
     assert [int((data.labels[result.validation] == label).sum()) for label in (0, 1)] == [10, 6]
     assert result.test.size == 0
@@ -49,13 +52,13 @@ def test_a_fifth_of_every_class_is_held_out() -> None:
     assert sorted([*result.train, *result.validation]) == list(range(80))
 
 
-def test_the_split_is_pinned_for_good() -> None:
+def test_split_of_a_seed_never_changes() -> None:
     # A change here means that the same seed no longer gives the same split as older runs had.
-    data, prints = dataset(*plain(10, 10))
-    assert split(data, prints, seed=7).validation.tolist() == [0, 5, 12, 13]
+    data, fingerprints = dataset(*plain(10, 10))
+    assert split(data, fingerprints, seed=7).validation.tolist() == [0, 5, 12, 13]
 
 
-def test_the_order_of_files_does_not_matter_and_the_seed_does() -> None:
+def test_split_depends_on_the_seed_but_not_on_the_order_of_files() -> None:
     rows = plain()
     shuffled = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
     first = contents(rows, split(*dataset(*rows), seed=3).validation)
@@ -70,34 +73,34 @@ def test_adding_images_moves_few_others() -> None:
     assert len(before - contents(more, split(*dataset(*more)).validation)) <= 1
 
 
-def test_copies_stay_on_one_side_and_are_told() -> None:
+def test_split_keeps_identical_files_together() -> None:
     rows = [row for row in plain(20, 20) for _ in range(3)]
-    data, prints = dataset(*rows)
-    result = split(data, prints)
+    data, fingerprints = dataset(*rows)
+    result = split(data, fingerprints)
     assert contents(rows, result.train).isdisjoint(contents(rows, result.validation))
     assert len(result.validation) == 3 * 8
     assert result.notes == ("80 images byte-identical to another; copies stay on one side",)
 
 
-def test_an_image_in_two_classes_goes_with_the_first_and_is_told() -> None:
+def test_split_notes_an_image_in_two_classes() -> None:
     rows = [*plain(10, 10), ("both", "dog"), ("both", "cat")]
     for seed in range(20):
-        data, prints = dataset(*rows)
-        result = split(data, prints, seed=seed)
+        data, fingerprints = dataset(*rows)
+        result = split(data, fingerprints, seed=seed)
         assert (20 in result.train) == (21 in result.train)
         assert result.notes[0] == (
-            "1 image stands in more than one class, such as 'cat/021.png' and 'dog/020.png': check them"
+            "1 image is in more than one class, such as 'cat/021.png' and 'dog/020.png': check them"
         )
 
 
-def test_at_least_one_image_stays_on_each_side() -> None:
-    for share in (0.01, 0.99):
-        result = split(*dataset(*plain(2, 3)), validation=share)
+def test_split_leaves_an_image_of_each_class_on_each_side() -> None:
+    for fraction in (0.01, 0.99):
+        result = split(*dataset(*plain(2, 3)), validation=fraction)
         assert len(result.train) >= 2
         assert len(result.validation) >= 2
 
 
-def test_given_validation_is_used() -> None:
+def test_own_split_is_kept() -> None:
     rows = [("a", "cat", "train"), ("b", "dog", "train"), ("c", "cat", "validation"), ("d", "dog", "validation")]
     result = split(*dataset(*rows, ("e", "dog", "test"), ("f", "cat", None)))
     assert result.train.tolist() == [0, 1, 5]
@@ -105,7 +108,7 @@ def test_given_validation_is_used() -> None:
     assert result.test.tolist() == [4]
 
 
-def test_only_a_test_part_given_means_validation_comes_from_train() -> None:
+def test_validation_comes_from_training_where_only_a_test_part_is_held_out() -> None:
     rows = [(text, label, "train") for text, label in plain(10, 10)]
     result = split(*dataset(*rows, ("x", "cat", "test"), ("cat3", "cat", "test")))
     assert result.test.tolist() == [20, 21]
@@ -114,13 +117,13 @@ def test_only_a_test_part_given_means_validation_comes_from_train() -> None:
     assert result.notes == ("1 image left out of training: byte-identical to one in validation or test",)
 
 
-def test_only_train_given_is_as_if_nothing_were() -> None:
+def test_train_part_alone_is_split_as_usual() -> None:
     rows = plain(10, 10)
-    given_train = split(*dataset(*[(text, label, "train") for text, label in rows]))
-    assert given_train.validation.tolist() == split(*dataset(*rows)).validation.tolist()
+    train_only = split(*dataset(*[(text, label, "train") for text, label in rows]))
+    assert train_only.validation.tolist() == split(*dataset(*rows)).validation.tolist()
 
 
-def test_leaks_between_given_parts_are_left_out_of_the_less_final_one() -> None:
+def test_leaks_in_an_own_split_are_left_out() -> None:
     rows = [
         ("a", "cat", "train"),
         ("v", "cat", "train"),
@@ -139,33 +142,33 @@ def test_leaks_between_given_parts_are_left_out_of_the_less_final_one() -> None:
     assert "2 images left out of training: byte-identical to one in validation or test" in result.notes
 
 
-def test_a_class_without_validation_images_is_told() -> None:
+def test_class_without_validation_images_is_noted() -> None:
     rows = [("a", "cat", "train"), ("b", "dog", "train"), ("c", "cat", "validation")]
     assert split(*dataset(*rows)).notes == ("no validation images for 'dog'",)
 
 
-def test_images_without_labels_take_no_part() -> None:
-    data, prints = dataset(*plain(5, 5))
+def test_images_without_labels_are_left_out() -> None:
+    data, fingerprints = dataset(*plain(5, 5))
     data = Dataset(**{**data.__dict__, "labels": np.where(np.arange(10) == 4, -1, data.labels)})
-    result = split(data, prints)
+    result = split(data, fingerprints)
     assert 4 not in [*result.train, *result.validation]
     assert result.notes == ("1 image without a label left out",)
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
-def test_a_share_outside_of_the_interval(share: float) -> None:
-    with pytest.raises(DataError, match="must lie between 0 and 1"):
-        split(*dataset(*plain()), validation=share)
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_validation_fraction_is_between_0_and_1(fraction: float) -> None:
+    with pytest.raises(DataError, match="must be between 0 and 1"):
+        split(*dataset(*plain()), validation=fraction)
 
 
-def test_a_class_with_one_image() -> None:
+def test_class_with_one_image_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         split(*dataset(*plain(1, 5)))
     assert str(caught.value) == (
-        "class 'cat' has 1 image; every class needs at least 2, one to learn from and one to check with: add images or"
+        "class 'cat' has 1 image; every class needs at least 2, one for training and one for validation: add images or"
         " remove the class"
     )
-    with pytest.raises(DataError, match="class 'cat' has 1 image of its own that differ"):
+    with pytest.raises(DataError, match="class 'cat' has 1 distinct image;"):
         split(*dataset(("same", "cat"), ("same", "cat"), ("a", "dog"), ("b", "dog")))
 
 
@@ -177,23 +180,23 @@ def test_a_class_with_one_image() -> None:
         [("a", "cat", "train"), ("b", "dog", "validation"), ("c", "cat", "validation")],
     ],
 )
-def test_numbers_alone_tell_what_cannot_be_split(rows: list[tuple[str, str]]) -> None:
-    data, prints = dataset(*rows)
+def test_check_counts_refuses_what_split_refuses(rows: list[tuple[str, str]]) -> None:
+    data, fingerprints = dataset(*rows)
     with pytest.raises(DataError) as early:
         check_counts(data)
     with pytest.raises(DataError) as late:
-        split(data, prints)
+        split(data, fingerprints)
     assert str(early.value) == str(late.value)
 
 
-def test_one_image_for_training_beside_a_test_part() -> None:
+def test_class_with_one_training_image_is_refused() -> None:
     rows = [("a", "cat", "train"), ("x", "cat", "test"), *((text, "dog", "train") for text in "bcd")]
-    with pytest.raises(DataError, match="class 'cat' has 1 image for training; every class needs at least 2"):
+    with pytest.raises(DataError, match="class 'cat' has 1 training image; every class needs at least 2"):
         check_counts(dataset(*rows)[0])
     check_counts(dataset(*rows, ("y", "cat", "validation"))[0])
 
 
-def test_a_class_without_training_images() -> None:
+def test_class_without_training_images_is_refused() -> None:
     rows = [("a", "cat", "train"), ("b", "dog", "validation"), ("c", "cat", "validation")]
     with pytest.raises(DataError, match="no training images for 'dog'"):
         split(*dataset(*rows))
@@ -202,13 +205,13 @@ def test_a_class_without_training_images() -> None:
         split(*dataset(*leaked))
 
 
-def test_validation_that_is_all_test() -> None:
+def test_validation_that_copies_the_test_part_is_refused() -> None:
     rows = [("a", "cat", "train"), ("b", "dog", "train"), ("c", "cat", "validation"), ("c", "cat", "test")]
     with pytest.raises(DataError, match="every validation image is a copy of a test image"):
         split(*dataset(*rows))
 
 
-def test_fewer_than_two_classes() -> None:
+def test_fewer_than_two_classes_are_refused() -> None:
     with pytest.raises(DataError, match="fewer than two classes with usable images: 'cat'"):
         split(*dataset(("a", "cat"), ("b", "cat")))
 
@@ -220,47 +223,125 @@ PART = st.sampled_from([None, "train", "validation", "test"])
 @given(
     rows=st.lists(st.tuples(st.integers(0, 15), st.sampled_from("abc"), PART), min_size=1, max_size=60),
     parts=st.booleans(),
-    share=st.floats(0.05, 0.95),
+    fraction=st.floats(0.05, 0.95),
     seed=st.integers(0, 5),
 )
-def test_no_image_stands_on_two_sides(
-    rows: list[tuple[int, str, str | None]], parts: bool, share: float, seed: int
+def test_no_image_is_on_two_sides(
+    rows: list[tuple[int, str, str | None]], parts: bool, fraction: float, seed: int
 ) -> None:
-    data, prints = dataset(*[(str(content), label, part if parts else None) for content, label, part in rows])
+    data, fingerprints = dataset(*[(str(content), label, part if parts else None) for content, label, part in rows])
     result: Split | None
     try:
-        result = split(data, prints, validation=share, seed=seed)
+        result = split(data, fingerprints, validation=fraction, seed=seed)
     except DataError:
         result = None
     if result is None:
         return
-    check_counts(data, validation=share)  # what can be split is not refused early
-    sides = [{prints[i] for i in side} for side in (result.train, result.validation, result.test)]
+    check_counts(data, validation=fraction)  # what can be split is not refused early
+    sides = [{fingerprints[i] for i in side} for side in (result.train, result.validation, result.test)]
     assert not sides[0] & sides[1]
     assert not sides[0] & sides[2]
     assert not sides[1] & sides[2]
     assert set(data.labels[result.train]) == set(range(len(data.class_names)))
     assert len(result.validation) > 0
     # no image is lost: what takes no part is a copy of one that is checked with
-    left_out = set(range(len(prints))) - set(result.train) - set(result.validation) - set(result.test)
-    assert {prints[i] for i in left_out} <= sides[1] | sides[2]
+    left_out = set(range(len(fingerprints))) - set(result.train) - set(result.validation) - set(result.test)
+    assert {fingerprints[i] for i in left_out} <= sides[1] | sides[2]
 
 
-def test_photos_that_show_the_same_stay_on_one_side() -> None:
-    data, prints = dataset(*plain(60, 60))
-    shown = [prints[at - at % 3] for at in range(120)]  # three files of each photo
-    result = split(data, prints, originals=shown, seed=4)
+def test_split_keeps_copies_together() -> None:
+    data, fingerprints = dataset(*plain(60, 60))
+    shown = [fingerprints[at - at % 3] for at in range(120)]  # three files of each photo
+    result = split(data, fingerprints, originals=shown, seed=4)
     sides = [{shown[at] for at in part} for part in (result.train, result.validation)]
     assert not sides[0] & sides[1]
     assert len(result.validation) == 24
     assert result.notes == ("80 images look like another one; copies stay on one side",)
 
 
-def test_a_given_split_loses_what_is_byte_identical_alone() -> None:
+def test_own_split_loses_only_identical_files() -> None:
     rows = [
         (f"{label}{at}", label, "validation" if at == 4 else "train") for label in ("cat", "dog") for at in range(5)
     ]
-    data, prints = dataset(*rows)
-    result = split(data, prints, originals=[prints[4], *prints[1:]])
+    data, fingerprints = dataset(*rows)
+    result = split(data, fingerprints, originals=[fingerprints[4], *fingerprints[1:]])
     assert (len(result.train), len(result.validation)) == (8, 2)
     assert result.notes == ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_grouped_split_keeps_groups_whole_and_every_class_on_each_side(draw: st.DataObject):
+    classes = draw.draw(st.integers(2, 4))
+    single = draw.draw(st.integers(3, 12))
+    labels = np.array([at % classes for at in range(classes * single)])
+    groups = np.arange(len(labels))
+    tied = draw.draw(st.lists(st.integers(0, len(labels) - 1), max_size=len(labels) // 3))
+    for at in tied:
+        groups[at] = groups[tied[0]]
+    groups = np.unique(groups, return_inverse=True)[1]
+    fingerprints = [bytes([at]) for at in range(len(labels))]
+    fractions = {"test": draw.draw(st.sampled_from([0, 0.1, 0.3])), "validation": 0.25}
+    try:
+        found = grouped_split(labels, groups, fingerprints, [str(at) for at in range(classes)], fractions, 1)
+    except DataError:
+        return
+    for group in set(groups.tolist()):
+        assert len({found[at] for at in np.flatnonzero(groups == group)}) == 1
+    for label in range(classes):
+        assert {found[at] for at in np.flatnonzero(labels == label)} == {"train", "validation"} | (
+            {"test"} if fractions["test"] else set()
+        )
+
+
+def test_grouped_split_takes_groups_that_bring_the_fraction_nearer():
+    labels, fingerprints = np.zeros(20, np.int64), [bytes([at]) for at in range(20)]
+    for size in (3, 5):  # of 20 a tenth: a group of 3 is nearer to 2 than none, one of 5 is not
+        groups = np.concatenate([np.full(size, 0), np.arange(1, 21 - size)])
+        held = [grouped_split(labels, groups, fingerprints, ["a"], {"validation": 0.1}, seed)[0] for seed in range(100)]
+        assert ("validation" in held) == (size == 3)
+
+
+def test_grouped_split_does_not_depend_on_the_order_of_files():
+    draw = np.random.default_rng(0)
+    labels, groups = np.arange(40) % 2, np.arange(40) // 2 * 2 + np.arange(40) % 2
+    groups = np.unique(groups, return_inverse=True)[1]
+    fingerprints = [draw.bytes(8) for _ in range(40)]
+    first = grouped_split(labels, groups, fingerprints, ["a", "b"], {"validation": 0.2}, 0)
+    order = draw.permutation(40)
+    second = grouped_split(
+        labels[order], groups[order], [fingerprints[at] for at in order], ["a", "b"], {"validation": 0.2}, 0
+    )
+    assert [first[at] for at in order] == second
+
+
+TINY = photo(0, 8, 8)
+IMAGES = {f"{label}/p{patient}_{at}.png": TINY for label in ("cat", "dog") for patient in (1, 2) for at in range(2)}
+
+
+def test_groups_are_places_in_the_path_or_matches():
+    data = in_memory(IMAGES)
+    assert groups_by(data, "photos/", "0") == ["cat"] * 4 + ["dog"] * 4
+    assert groups_by(data, "photos/", "-2") == ["cat"] * 4 + ["dog"] * 4
+    assert groups_by(data, "photos/", "7") == [""] * 8
+    assert groups_by(data, "photos/", r"(p\d)_") == ["p1", "p1", "p2", "p2"] * 2
+    assert groups_by(data, "photos/", "(x)") == [""] * 8
+
+
+def test_groups_are_a_column_of_the_table(tmp_path: Path):
+    write(tmp_path, dict(IMAGES))
+    rows = [f"{name};{name.split('/')[0]};patient {place % 3}" for place, name in enumerate(IMAGES)]
+    table = tmp_path / "photos.csv"
+    table.write_text("\n".join(["Path;label;Patient", *rows]), encoding="utf-8")
+    data = load(table)
+    assert groups_by(data, str(table), "patient") == [f"patient {place % 3}" for place in range(8)]
+    with pytest.raises(UsageError, match="has no column 'doctor': it has path, label, patient"):
+        groups_by(data, str(table), "doctor")
+
+
+@pytest.mark.parametrize(
+    ("group_by", "message"), [("patient", "not a table"), ("(p", "regular expression"), (r"\(p\)", "no group")]
+)
+def test_group_by_that_fits_nothing_is_refused(group_by: str, message: str):
+    with pytest.raises(UsageError, match=message):
+        groups_by(in_memory(IMAGES), "photos/", group_by)

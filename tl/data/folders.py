@@ -216,11 +216,12 @@ def _count(items: list[Path], noun: str) -> str:
     return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
 
-_LEAST = 2  # folders that look like data sets, and class folders in each
+def nesting_warning(dataset: Dataset) -> str:
+    """A sentence that a data set looks like several ones, and which of them to give; else nothing.
 
-
-def several(dataset: Dataset) -> str:
-    """That a data set looks like several ones, in a sentence that names one to give; else nothing."""
+    Deeper folders belong to their class; but where at least two classes hold at least two folders each and no images of
+    their own, each may be a data set.
+    """
     if dataset.root is None or any(dataset.parts):
         return ""
     inner: dict[str, set[str]] = defaultdict(set)
@@ -231,8 +232,8 @@ def several(dataset: Dataset) -> str:
             continue
         images[first] += 1
         inner[first].add(deeper[0] if len(deeper) > 1 else "")  # "" stands for images of its own
-    nested = [label for label, folders in inner.items() if "" not in folders and len(folders) >= _LEAST]
-    if len(nested) < _LEAST:
+    nested = [label for label, folders in inner.items() if "" not in folders and len(folders) >= 2]
+    if len(nested) < 2:
         return ""
     largest = max(nested, key=lambda label: images[label])
     return (

@@ -12,7 +12,7 @@ from tl.data.dataset import Dataset
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import Copy, find_copies, group_copies
-from tl.data.splits import SIDES, apart, groups_by
+from tl.data.splits import SIDES, grouped_split, groups_by
 from tl.data.write import check_files, check_new, output_paths, path_in_class, write_files, write_table
 from tl.doctor.findings import html_table
 from tl.errors import DataError
@@ -85,12 +85,12 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     if not usable:
         raise DataError(f"none of the images of {dataset.name!r} can be read: see why with tl data check")
     present = sorted(set(dataset.labels[usable].tolist()))
-    parts = apart(
+    parts = grouped_split(
         labels=np.searchsorted(present, dataset.labels[usable]),
-        units=np.unique(_units(same, group_of)[usable], return_inverse=True)[1],
+        groups=np.unique(_units(same, group_of)[usable], return_inverse=True)[1],
         fingerprints=[stats.fingerprints[at] for at in usable],
-        names=[dataset.class_names[label] for label in present],
-        shares={"test": options.test, "validation": options.val},
+        class_names=[dataset.class_names[label] for label in present],
+        fractions={"test": options.test, "validation": options.val},
         seed=options.seed,
     )
     _write(dataset, usable, parts, options, progress)

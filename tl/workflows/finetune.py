@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tl import __version__
 from tl.cache import usable_cache
 from tl.data.dataset import PARTS, Dataset
-from tl.data.folders import several
+from tl.data.folders import nesting_warning
 from tl.data.image_stats import measure_images
 from tl.data.load import Data, is_in_memory, load
 from tl.data.near_duplicates import find_originals
@@ -350,7 +350,7 @@ def log_data(dataset: Dataset, progress: Progress) -> None:
     progress.log("data", f"{dataset.name}: {images}, {classes} ({each})")
     for note in dataset.notes:
         progress.log("", note)
-    doubt = several(dataset)
+    doubt = nesting_warning(dataset)
     if doubt:
         progress.warn(doubt)
     log_skipped({item.path: item.reason for item in dataset.skipped}, progress)
