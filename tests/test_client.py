@@ -68,7 +68,7 @@ def test_what_is_wrong_is_said_in_one_line(served: tuple[Live, str, str], tmp_pa
         free.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
     wrong = [
-        (lambda: tl.Client("127.0.0.1:8000"), "no address"),
+        (lambda: tl.Client("127.0.0.1:8000"), "not an address"),
         (lambda: tl.Client(nobody).runs(), "cannot be reached"),
         (lambda: tl.Client(live.address).runs(), "401: a key is needed"),
         (lambda: tl.Client(live.address, "tl_wrong").runs(), "401"),

@@ -31,8 +31,7 @@ def test_database_applies_scripts_once_and_refuses_newer_files(tmp_path: Path):
     first = Database(tmp_path)
     add_key(first, "a", "admin")
     assert [key.name for key in list_keys(Database(tmp_path))] == ["a"]
-    with first.writing() as connection:
-        connection.execute("INSERT INTO migrations VALUES ('keys', 99, 0)")
+    first.execute("INSERT INTO migrations VALUES ('keys', 99, 0)")
     with pytest.raises(ServiceError, match="newer version"):
         Database(tmp_path)
 
@@ -42,7 +41,7 @@ def test_database_rolls_back_what_violates_a_constraint(tmp_path: Path):
     add_key(database, "a", "admin")
 
     def delete_then_violate() -> None:
-        with database.writing() as connection:
+        with database.transaction() as connection:
             connection.execute("DELETE FROM keys")
             connection.execute("INSERT INTO keys (id) VALUES (1)")
 

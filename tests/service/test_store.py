@@ -169,10 +169,9 @@ def test_cancel_job_in_each_state(database):
     store.requeue_job(database, interrupted.id, wait=100)
     assert store.cancel_job(database, interrupted.id).state == "queued"  # the worker has to remove its files
     assert store.claim_job(database, "finetune").cancel
-    assert store.heartbeat(database, [(running.id, 2.5)], 1) == {running.id, interrupted.id}
+    assert store.heartbeat(database, [(running.id, 2.5)]) == {running.id, interrupted.id}
     assert store.get_job(database, running.id).seconds == 2.5
     store.end_job(database, running.id, "cancelled")
     store.end_job(database, running.id, "failed", "late")
     assert state(database, running) == "cancelled"
     assert store.cancel_job(database, "none") is None
-    assert store.worker_age(database) < 5

@@ -1,4 +1,4 @@
-"""Tests of tl/service/worker.py with real processes and tiny networks: whatever is killed, jobs become runs."""
+"""Tests of tl/service/worker.py with real child processes and tiny networks: whatever is killed, jobs become runs."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tl.service.child import EVENTS, FINDINGS, LOG, PAGE, read_events
 from tl.service.database import Database
 from tl.service.options import TrainingLimits
 from tl.service.store import Job
-from tl.service.worker import WorkerHandle
+from tl.service.worker import Worker
 
 HEAD = {"backbone": TINY, "weights": "none"}
 QUICK = TrainingLimits(spare=0)
@@ -35,10 +35,11 @@ class Home:
         copied = store.incoming_folder(self.database) / "photos"
         shutil.copytree(shapes, copied)
         self.stored = store.add_dataset(self.database, copied, "모양 shapes", Unpacked(24, 1, {}))
-        self.worker: WorkerHandle | None = None
+        self.worker: Worker | None = None
 
-    def start(self, limits: TrainingLimits = QUICK) -> WorkerHandle:
-        self.worker = WorkerHandle(self.database.folder, self.runs, limits)
+    def start(self, limits: TrainingLimits = QUICK) -> Worker:
+        self.worker = Worker(self.database, self.runs, limits)
+        self.worker.start()
         return self.worker
 
     def add(self, options: dict[str, object], kind: str = "finetune") -> str:
@@ -58,6 +59,9 @@ class Home:
 
     def events(self, job: str) -> list[dict[str, object]]:
         return [event for _, event in read_events(self.folder(job) / EVENTS)[0]]
+
+    def children(self) -> list[int]:
+        return [running.process.pid for running in self.worker._children.values()] if self.worker else []
 
     def until(self, what: Callable[[], object], seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
@@ -111,7 +115,6 @@ def test_a_job_becomes_a_run_and_writes_events(home):
     assert kinds[0] == "attempt"
     assert {"say", "progress"} <= set(kinds)
     assert "network" in (home.folder(job) / LOG).read_text()
-    assert store.worker_age(home.database) < 10
 
 
 def test_a_check_becomes_findings_and_a_page(home):
@@ -123,26 +126,23 @@ def test_a_check_becomes_findings_and_a_page(home):
     assert "<html" in (home.folder(job) / PAGE).read_text()[:200]
 
 
-@pytest.mark.parametrize("who", ["child", "worker", "server"])
+@pytest.mark.parametrize("who", ["child", "server"])
 @pytest.mark.slow
 def test_a_killed_job_continues_from_its_checkpoint(home, who):
     job = home.add(LONG | {"epochs": 40} if who == "child" else LONG)
     code = (
         "import sys, time; from pathlib import Path; from tl.service.options import TrainingLimits;"
-        "from tl.service.worker import WorkerHandle;"
-        "WorkerHandle(Path(sys.argv[1]), Path(sys.argv[2]), TrainingLimits(spare=0)); time.sleep(1000)"
+        "from tl.service.database import Database; from tl.service.worker import Worker;"
+        "Worker(Database(sys.argv[1]), Path(sys.argv[2]), TrainingLimits(spare=0)).start(); time.sleep(1000)"
     )
     server = subprocess.Popen([sys.executable, "-c", code, str(home.database.folder), str(home.runs)])
     try:
         home.until(lambda: (home.partial(job) / "checkpoint.npz").is_file() and trained(home, job))
-        [worker] = children_of(server.pid)
-        [child] = children_of(worker)
+        [child] = children_of(server.pid)
         before = max(event["step"] for event in home.events(job) if event["event"] == "figures")
-        os.kill({"child": child, "worker": worker, "server": server.pid}[who], signal.SIGKILL)
+        os.kill(child if who == "child" else server.pid, signal.SIGKILL)
         home.until(lambda: gone(child), 10)
         if who == "server":
-            home.until(lambda: gone(worker), 10)
-            assert home.job(job).state == "queued"
             server.wait()
             home.start()
         home.until(lambda: trained(home, job, 2), 120)
@@ -164,18 +164,18 @@ def test_a_killed_job_continues_from_its_checkpoint(home, who):
 
 def test_a_killed_job_without_a_checkpoint_starts_again(home):
     job = home.add(HEAD)
-    worker = home.start()
-    home.until(lambda: children_of(worker.pid))
-    os.kill(children_of(worker.pid)[0], signal.SIGKILL)
+    home.start()
+    home.until(lambda: home.children())
+    os.kill(home.children()[0], signal.SIGKILL)
     ended = home.ended(job)
     assert (ended.state, ended.attempt) == ("succeeded", 2)
 
 
 def test_cancelling_kills_the_process_and_leaves_nothing(home):
     job, waiting = home.add(LONG), home.add(LONG)
-    worker = home.start()
+    home.start()
     home.until(lambda: trained(home, job))
-    [child] = children_of(worker.pid)
+    [child] = home.children()
     assert store.cancel_job(home.database, waiting).state == "cancelled"
     assert store.cancel_job(home.database, job).state == "running"
     home.until(lambda: home.job(job).state == "cancelled", 10)
@@ -187,7 +187,7 @@ def test_stopping_the_worker_requeues_its_job(home):
     job = home.add(LONG)
     worker = home.start()
     home.until(lambda: trained(home, job))
-    [child] = children_of(worker.pid)
+    [child] = home.children()
     worker.stop()
     assert gone(child)
     found = home.job(job)
@@ -233,20 +233,13 @@ def test_a_process_that_always_crashes_is_given_up(home):
     assert "no_such_option" in (home.folder(job) / LOG).read_text()
 
 
-def test_a_second_worker_is_refused(home):
-    home.start()
-    home.until(lambda: store.worker_age(home.database) is not None)
-    done = subprocess.run(
-        [sys.executable, "-m", "tl.service.worker", "--state", home.database.folder, "--runs", home.runs],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0
-    assert "another worker" in done.stderr
-
-
-def test_a_killed_worker_is_restarted(home):
-    worker = home.start()
-    first = worker.pid
-    os.kill(first, signal.SIGKILL)
-    home.until(lambda: worker.pid != first and worker.is_alive, 20)
+def test_a_second_worker_waits_until_the_first_stops(home, caplog):
+    first = home.start()
+    home.until(lambda: (home.database.folder / "worker.lock").exists())
+    second = Worker(home.database, home.runs, QUICK)
+    second.start()
+    home.until(lambda: "another service runs the jobs" in caplog.text)
+    job = home.add(HEAD)
+    first.stop()
+    assert home.ended(job).state == "succeeded"
+    second.stop()

@@ -39,12 +39,10 @@ def sessions(engine: Engine) -> list[Session]:
     return [_LockedSession(engine)]
 
 
-def warm_up(session: Session, side: int, most: int) -> list[int]:
-    """Run one batch of 1, 2, 4, … `most` images and return these sizes: the first batch of a size takes far longer."""
-    sizes = [1 << power for power in range(most.bit_length()) if 1 << power <= most]
-    for size in sizes:
-        session(np.zeros((size, side, side, 3), np.uint8))
-    return sizes
+def warm_up(session: Session, side: int, most: int) -> None:
+    """Run one batch of 1, 2, 4, … `most` images: the first batch of a size takes far longer than the next."""
+    for power in range(most.bit_length()):
+        session(np.zeros((1 << power, side, side, 3), np.uint8))
 
 
 class _OpenVINOSession:
@@ -102,11 +100,6 @@ class Batcher:
         ]
         for thread in self._threads:
             thread.start()
-
-    @property
-    def waiting(self) -> int:
-        """Number of images that no batch has taken yet."""
-        return len(self._waiting)
 
     def submit(self, image: Pixels, deadline: float) -> "asyncio.Future[Verdict]":
         """The verdict on an image that fits the network; TimeoutError after `deadline` (`time.monotonic()`).

@@ -7,7 +7,7 @@ appends another script, which is applied once to old files and new ones alike.
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from tl.errors import ServiceError
@@ -20,7 +20,8 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {}
 def register(name: str, *scripts: str) -> None:
     """Register the SQL scripts of the tables called `name`: each is applied once, in order.
 
-    Called when a module is loaded. Never change a script that was released; append another one.
+    Called when a module is loaded. Never change a script that was released; append another one. A `;` may stand only
+    between statements.
     """
     _SCRIPTS[name] = scripts
 
@@ -46,28 +47,23 @@ class Database:
             self._anchor.execute("PRAGMA journal_mode = WAL")
             self._migrate()
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for SELECTs, whose rows are `sqlite3.Row`; it sees one snapshot throughout the block."""
-        with self._sqlite_errors():
-            connection = self._connect()
-            try:
-                connection.execute("BEGIN")
-                yield connection
-            finally:
-                connection.close()
+    def select(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """The rows of a query."""
+        with self._sqlite_errors(), closing(self._connect()) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def execute(self, statement: str, *values: object) -> list[sqlite3.Row]:
+        """Execute a statement in a transaction of its own; returns its rows, if it is one that has RETURNING."""
+        with self.transaction() as connection:
+            return connection.execute(statement, values).fetchall()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """A write transaction: committed at the end of the block, rolled back by an exception."""
-        with self._sqlite_errors():
-            connection = self._connect()
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                connection.close()  # rolls back what was not committed
+        with self._sqlite_errors(), closing(self._connect()) as connection:  # closing rolls back
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
 
     def close(self) -> None:
         """Fold in the write-ahead log, unless another process has the file open."""
@@ -82,7 +78,7 @@ class Database:
         return connection
 
     def _migrate(self) -> None:
-        with self.writing() as connection:
+        with self.transaction() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT, step INTEGER, applied REAL)")
             for name, scripts in _SCRIPTS.items():
                 row = connection.execute("SELECT MAX(step) FROM migrations WHERE name = ?", (name,)).fetchone()
@@ -90,7 +86,7 @@ class Database:
                 if applied > len(scripts):
                     raise ServiceError(f"{self.path} was written by a newer version of tl: upgrade tl to use it")
                 for step in range(applied, len(scripts)):
-                    for statement in _statements(scripts[step]):
+                    for statement in scripts[step].split(";"):  # executescript would commit the transaction
                         connection.execute(statement)
                     connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", (name, step + 1, time.time()))
 
@@ -105,14 +101,3 @@ class Database:
 
     def _unusable(self, reason: object) -> ServiceError:
         return ServiceError(f"{self.path} cannot be used ({reason}): free some space there, or give another --state")
-
-
-def _statements(script: str) -> Iterator[str]:
-    # `executescript` would commit the transaction that all scripts share.
-    statement = ""
-    for part in script.split(";"):
-        statement += part + ";"
-        if sqlite3.complete_statement(statement):
-            if statement.strip(" \n\t;"):
-                yield statement
-            statement = ""

@@ -1,11 +1,9 @@
 """`/v1/datasets`: upload data sets as archives, list, check and remove them."""
 
-import asyncio
 import json
 import shutil
 import threading
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +28,6 @@ from tl.service.problems import Problem, documented
 from tl.service.security import needs
 from tl.service.state import state_of
 from tl.service.store import ConflictError, StoredDataset
-from tl.text import size as size_text
 
 train = needs("train")
 router = APIRouter(tags=["data sets"], dependencies=[Depends(train)], responses=documented(404, 409, 507))
@@ -39,8 +36,7 @@ Id = Annotated[str, InPath(pattern="^[0-9a-f]{16}$")]
 Trainer = Annotated[Key, Depends(train)]
 _MAX_JSON = 1 << 26  # bytes of a file that is read whole
 _PIECE = 1 << 20  # bytes of an upload that are written at once
-_FORM = 1 << 16  # bytes that a form adds to its file
-_MAX_FIELD, _MAX_PARTS, _MAX_HEADER = 4096, 16, 8192  # of a form
+_MAX_FIELD, _MAX_PARTS = 4096, 16  # of a form
 _ENDINGS = (".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar")
 # The page contains its pictures and styles, and no script.
 _PAGE_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
@@ -217,17 +213,17 @@ async def upload(
     """Store an archive of images as a data set: one folder per class, or train, val and test folders of these."""
     state = state_of(request)
     limits, database = state.options.training, state.database
-    _check_announced_size(request, limits, database.folder)
+    length = request.headers.get("content-length", "")
+    _check_disk(database.folder, limits, int(length) if length.isdecimal() else 0)
     with _upload_slot(request, limits.uploads):
         folder = await to_thread.run_sync(store.incoming_folder, database)
         cancelled = threading.Event()
 
-        def unpack_and_store() -> StoredDataset:
+        def unpack_and_store(name: str) -> StoredDataset:
             try:
                 unpacked = unpack(folder / "archive", folder / "photos", limits.archive, cancelled.is_set)
-                (folder / "archive").unlink()
                 return store.add_dataset(
-                    database, folder / "photos", name or file_name, unpacked, owner=key.name, most=limits.datasets
+                    database, folder / "photos", name, unpacked, owner=key.name, most=limits.datasets
                 )
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -238,7 +234,7 @@ async def upload(
             shutil.rmtree(folder, ignore_errors=True)
             raise
         try:
-            stored = await to_thread.run_sync(unpack_and_store, abandon_on_cancel=True)
+            stored = await to_thread.run_sync(unpack_and_store, name or file_name, abandon_on_cancel=True)
         finally:
             cancelled.set()
     if check:
@@ -260,32 +256,26 @@ def _upload_slot(request: Request, most: int) -> Iterator[None]:
         app["uploads"] -= 1
 
 
-def _check_announced_size(request: Request, limits: TrainingLimits, folder: Path) -> None:
-    """Refuse a body by its announced length, before reading it."""
-    length = request.headers.get("content-length", "")
-    size = int(length) if length.isdecimal() and len(length) < 20 else 0
-    if size > limits.upload_bytes + _FORM:
-        raise _too_large(limits.upload_bytes)
+def _check_disk(folder: Path, limits: TrainingLimits, size: int = 0) -> None:
     if shutil.disk_usage(folder).free < size + limits.spare:
         raise StorageError("there is not enough disk space: remove data sets or runs, or free some space")
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(413, f"the archive is larger than {size_text(limit)}", {"Connection": "close"})
-
-
 async def _receive(request: Request, path: Path, limits: TrainingLimits) -> str:
-    """Write the archive in the body to `path`; returns its name, or ""."""
-    receiver = Receiver(path, request.headers.get("content-type", ""), limits.upload_bytes)
+    """Write the archive in the body to `path`; returns its name, or "". `BodyLimits` limits its size and time."""
+    receiver = Receiver(path, request.headers.get("content-type", ""))
+    piece = bytearray()
 
-    def write(piece: bytes) -> None:
-        receiver.feed(piece)
-        if shutil.disk_usage(path.parent).free < limits.spare:
-            raise StorageError("the disk is full: remove data sets or runs, or free some space")
+    def write() -> None:
+        receiver.feed(bytes(piece))
+        piece.clear()
+        _check_disk(path.parent, limits)
 
     try:
-        async for piece in _pieces(request, limits):
-            await to_thread.run_sync(write, piece)
+        async for chunk in request.stream():
+            piece += chunk
+            if len(piece) >= _PIECE or not chunk:  # the last chunk is empty
+                await to_thread.run_sync(write)
         receiver.finish()
     except ClientDisconnect as error:
         raise Problem(400, "the client disconnected") from error
@@ -296,50 +286,27 @@ async def _receive(request: Request, path: Path, limits: TrainingLimits) -> str:
     return receiver.name
 
 
-async def _pieces(request: Request, limits: TrainingLimits) -> AsyncIterator[bytes]:
-    """The body in pieces worth writing. Raises Problem 408 when it, or a pause in it, takes too long."""
-    source = aiter(request.stream())
-    deadline = time.monotonic() + limits.upload_seconds
-    piece = bytearray()
-    while True:
-        try:
-            async with asyncio.timeout(min(limits.idle_seconds, max(0.0, deadline - time.monotonic()))):
-                chunk = await anext(source, None)
-        except TimeoutError as error:
-            raise Problem(408, "the archive was sent too slowly: try again", {"Connection": "close"}) from error
-        piece += chunk or b""
-        if piece and (chunk is None or len(piece) >= _PIECE):
-            yield bytes(piece)
-            piece.clear()
-        if chunk is None:
-            return
-
-
 class Receiver:
-    """Writes an upload of at most `limit` bytes to `path`: the body itself, or the one file of a form.
+    """Writes an upload to `path`: the body itself, or the one file of a form.
 
     `name` is the form's field `name`, or the name of its file without its ending, or "". The form is parsed piece by
-    piece, because a form parser that spools would fill /tmp.
+    piece, because a parser that spools would fill /tmp.
     """
 
-    def __init__(self, path: Path, content_type: str, limit: int) -> None:
+    def __init__(self, path: Path, content_type: str) -> None:
         self.name = ""
-        self._limit, self._written, self._received = limit, 0, 0
-        self._is_form = content_type.lower().startswith("multipart/")
-        self._form_ended = False
-        self._parts = self._files = 0
+        self._form_ended = self._in_file = False
+        self._written = self._parts = self._files = 0
+        self._field, self._text, self._disposition = "", b"", b""
+        self._header = [b"", b""]  # name and value
+        self._parser = self._form_parser(content_type) if content_type.lower().startswith("multipart/") else None
         self._file = path.open("xb")
-        if self._is_form:
-            self._parser = self._form_parser(content_type)
 
     def feed(self, content: bytes) -> None:
-        """Take the next piece of the body. Raises Problem for one that is too large or a malformed form."""
+        """Take the next piece of the body. Raises Problem 400 for a malformed form."""
         from python_multipart.exceptions import FormParserError
 
-        self._received += len(content)
-        if self._received > self._limit + _FORM:
-            raise _too_large(self._limit)
-        if not self._is_form:
+        if self._parser is None:
             self._write(content)
             return
         try:
@@ -348,8 +315,8 @@ class Receiver:
             raise Problem(400, f"the form cannot be read ({str(error)[:100]})") from error
 
     def finish(self) -> None:
-        """Close the file. Raises Problem for an empty or incomplete upload."""
-        if self._is_form and not self._form_ended:
+        """Close the file. Raises Problem 400 for an empty or incomplete upload."""
+        if self._parser is not None and not self._form_ended:
             raise Problem(400, "the form is incomplete")
         self.close()
         if not self._written:
@@ -361,8 +328,6 @@ class Receiver:
 
     def _write(self, content: bytes) -> None:
         self._written += len(content)
-        if self._written > self._limit:
-            raise _too_large(self._limit)
         self._file.write(content)
 
     def _form_parser(self, content_type: str) -> Any:
@@ -382,19 +347,16 @@ class Receiver:
             "on_part_end": self._end_part,
             "on_end": self._end_form,
         }
-        return MultipartParser(boundary, callbacks)
+        return MultipartParser(boundary, callbacks)  # it limits the size of headers
 
     def _begin_part(self) -> None:
         self._parts += 1
         if self._parts > _MAX_PARTS:
             raise Problem(400, f"the form has more than {_MAX_PARTS} parts: send one file, and its name")
         self._in_file, self._field, self._text, self._disposition = False, "", b"", b""
-        self._header = [b"", b""]  # name and value
 
     def _add_header(self, which: int, content: bytes) -> None:
         self._header[which] += content
-        if len(self._header[which]) > _MAX_HEADER:
-            raise Problem(400, f"the form has a header longer than {_MAX_HEADER} bytes")
 
     def _end_header(self) -> None:
         if self._header[0].lower() == b"content-disposition":

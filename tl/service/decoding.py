@@ -45,11 +45,6 @@ class Decoders:
         self._closed = False
         self.losses = 0
 
-    @property
-    def processes(self) -> list[int]:
-        """The ids of the processes."""
-        return [decoder.process.pid for decoder in self._alive]
-
     async def start(self) -> None:
         """Start all processes and wait until they are ready. Raises ServiceError when one is not."""
         await asyncio.gather(*(self._add() for _ in range(self._count)))

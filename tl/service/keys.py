@@ -19,6 +19,7 @@ ROLES = ("predict", "train", "admin")
 """Each role includes those before it."""
 
 _FORMAT = re.compile(r"tl_[A-Za-z0-9_-]{43}")
+_COLUMNS = "id, name, role, prefix, created, revoked"
 _PREFIX = 7  # characters that people tell keys apart by: 24 of the 256 bits
 
 register(
@@ -61,10 +62,9 @@ def add_key(database: Database, name: str, role: str) -> str:
     if not re.fullmatch(r"[\w .@+-]{1,64}", name) or name != name.strip():
         raise UsageError(f"a key cannot be called {name!r}: use up to 64 letters, digits, or any of . @ + - _")
     token = "tl_" + secrets.token_urlsafe(32)
-    row = (name, role, token[:_PREFIX], _hash(token), time.time())
+    statement = "INSERT INTO keys (name, role, prefix, hash, created) VALUES (?, ?, ?, ?, ?)"
     try:
-        with database.writing() as connection:
-            connection.execute("INSERT INTO keys (name, role, prefix, hash, created) VALUES (?, ?, ?, ?, ?)", row)
+        database.execute(statement, name, role, token[:_PREFIX], _hash(token), time.time())
     except sqlite3.IntegrityError:
         raise UsageError(f"there is already a key called {name!r}: revoke it first, or choose another name") from None
     return token
@@ -72,18 +72,14 @@ def add_key(database: Database, name: str, role: str) -> str:
 
 def list_keys(database: Database) -> list[Key]:
     """All keys, oldest first, including revoked ones."""
-    with database.reading() as connection:
-        rows = connection.execute("SELECT id, name, role, prefix, created, revoked FROM keys ORDER BY id").fetchall()
-    return [Key(*row) for row in rows]
+    return [Key(*row) for row in database.select(f"SELECT {_COLUMNS} FROM keys ORDER BY id")]  # noqa: S608
 
 
 def revoke_key(database: Database, name: str) -> None:
     """Revoke the key of that name. Raises UsageError when there is none."""
-    with database.writing() as connection:
-        query = "UPDATE keys SET revoked = ? WHERE name = ? AND revoked IS NULL"
-        if connection.execute(query, (time.time(), name)).rowcount:
-            return
-    raise UsageError(f"there is no key called {name!r}: `tl keys list` shows all keys")
+    statement = "UPDATE keys SET revoked = ? WHERE name = ? AND revoked IS NULL RETURNING id"
+    if not database.execute(statement, time.time(), name):
+        raise UsageError(f"there is no key called {name!r}: `tl keys list` shows all keys")
 
 
 def find_key(database: Database, token: str) -> Key | None:
@@ -91,9 +87,8 @@ def find_key(database: Database, token: str) -> Key | None:
     if not _FORMAT.fullmatch(token):
         return None
     hashed = _hash(token)
-    query = "SELECT id, name, role, prefix, created, revoked, hash FROM keys WHERE revoked IS NULL AND prefix = ?"
-    with database.reading() as connection:
-        rows = connection.execute(query, (token[:_PREFIX],)).fetchall()
+    query = f"SELECT {_COLUMNS}, hash FROM keys WHERE revoked IS NULL AND prefix = ?"  # noqa: S608
+    rows = database.select(query, token[:_PREFIX])
     return next((Key(*row[:6]) for row in rows if hmac.compare_digest(bytes(row["hash"]), hashed)), None)
 
 

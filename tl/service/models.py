@@ -214,10 +214,8 @@ class Models:
         _LOG.info("run closed", extra={"run": model.run.name})
 
     def _stored_default(self) -> str | None:
-        with self._database.reading() as connection:
-            row = connection.execute("SELECT run FROM serving").fetchone()
-        return None if row is None else str(row["run"])
+        rows = self._database.select("SELECT run FROM serving")
+        return str(rows[0]["run"]) if rows else None
 
     def _store_default(self, name: str) -> None:
-        with self._database.writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO serving VALUES (1, ?)", (name,))
+        self._database.execute("INSERT OR REPLACE INTO serving VALUES (1, ?)", name)

@@ -122,13 +122,14 @@ class Links:
     response_model=Link,
     responses=documented(404),
     summary="Get a link to a run's report",
+    dependencies=runs.readers,
     tags=["page"],
 )
-async def report_link(request: Request, name: runs.Name, key: Reader) -> Link:
+async def report_link(request: Request, name: runs.Name) -> Link:
     """A link to the report for a browser: for one visit, within a minute."""
 
     async def page(visit: Request) -> FileResponse:
-        return await runs.report(visit, name, key)
+        return await runs.report(visit, name)
 
     await page(request)  # raises now what would fail later
     return Link(url=f"/opened/{_links(request).add(page)}")

@@ -13,14 +13,13 @@ from pydantic import BaseModel
 from tl.errors import RunError, TLError
 from tl.runs.catalogue import Listed, catalogue
 from tl.runs.folder import RUNS
-from tl.service.keys import Key
 from tl.service.models import NEWEST
 from tl.service.problems import Problem, Responses, documented
 from tl.service.security import REPORT_POLICY, needs
 from tl.service.state import ServiceState, state_of
 
-router = APIRouter(tags=["runs"])
-Reader = Annotated[Key, Depends(needs("predict"))]
+router = APIRouter(tags=["runs"], responses=documented(404))
+readers, admins = [Depends(needs("predict"))], [Depends(needs("admin"))]
 Name = Annotated[str, InPath(max_length=255, description="A name from GET /v1/runs")]
 
 _REPORT: Responses = {200: {"content": {"text/html": {}}, "description": "The run's report"}}
@@ -54,13 +53,7 @@ class RunsReply(BaseModel):
     runs: list[RunReply]
 
 
-@router.get(
-    "/v1/runs",
-    dependencies=[Depends(needs("predict"))],
-    response_model=RunsReply,
-    responses=documented(),
-    summary="List the runs",
-)
+@router.get("/v1/runs", dependencies=readers, response_model=RunsReply, summary="List the runs")
 async def runs(request: Request) -> RunsReply:
     """All runs in the service's folder."""
     state = state_of(request)
@@ -70,13 +63,7 @@ async def runs(request: Request) -> RunsReply:
     )
 
 
-@router.get(
-    "/v1/runs/{name}",
-    dependencies=[Depends(needs("predict"))],
-    response_model=RunReply,
-    responses=documented(404),
-    summary="Show one run, with its classes",
-)
+@router.get("/v1/runs/{name}", dependencies=readers, response_model=RunReply, summary="Show one run")
 async def run(request: Request, name: Name) -> RunReply:
     """A run with its classes and its settings for unknown images."""
     state = state_of(request)
@@ -88,13 +75,7 @@ async def run(request: Request, name: Name) -> RunReply:
     return reply.model_copy(update={"labels": list(model.run.classes), "unknown": unknown})
 
 
-@router.post(
-    "/v1/runs/{name}/activate",
-    dependencies=[Depends(needs("admin"))],
-    response_model=RunReply,
-    responses=documented(404),
-    summary="Make a run the default",
-)
+@router.post("/v1/runs/{name}/activate", dependencies=admins, response_model=RunReply, summary="Make it the default")
 async def activate(request: Request, name: Name) -> RunReply:
     """Make a run the default without losing a request; `latest` follows the newest one again."""
     state = state_of(request)
@@ -107,11 +88,12 @@ async def activate(request: Request, name: Name) -> RunReply:
 
 @router.get(
     "/v1/runs/{name}/report",
+    dependencies=readers,
     response_class=FileResponse,
-    responses=_REPORT | documented(404),
+    responses=_REPORT,
     summary="Read the report of a run",
 )
-async def report(request: Request, name: Name, key: Reader) -> FileResponse:  # noqa: ARG001
+async def report(request: Request, name: Name) -> FileResponse:
     """The `report.html` of a run, in a sandbox: its scripts cannot reach the service."""
     state = state_of(request)
     page = (await _find(state, name)).folder / "report.html"

@@ -234,7 +234,6 @@ def _is_address(name: str) -> bool:
 
 _PREDICTIONS = ("/v1/predict", "/v1/explain")
 _UPLOADS = "/v1/datasets"
-_FORM = 1 << 20  # bytes that a form may add to the archive in it
 
 
 class BodyLimits:
@@ -273,7 +272,7 @@ class BodyLimits:
         if path in _PREDICTIONS:
             return limits.body, limits.body_seconds, limits.idle_seconds
         if path.startswith(_UPLOADS):
-            return training.upload_bytes + _FORM, training.upload_seconds, training.idle_seconds
+            return training.upload_bytes, training.upload_seconds, training.idle_seconds
         return limits.json, limits.body_seconds, limits.idle_seconds
 
 

@@ -25,7 +25,7 @@ from tl.service.options import ServeOptions
 from tl.service.problems import Problem, Responses, documented
 from tl.service.security import BodyLimits, Guard, OriginCheck, SecurityHeaders, needs
 from tl.service.state import ServiceState, state_of
-from tl.service.worker import WorkerHandle
+from tl.service.worker import Worker
 
 _LOG = logging.getLogger("tl.service")
 _DESCRIPTION = "Classify images and fine-tune classifiers. Send a key as `Authorization: Bearer …`."
@@ -103,7 +103,8 @@ def _lifespan(options: ServeOptions) -> Callable[[FastAPI], AbstractAsyncContext
             await asyncio.to_thread(store.tidy, state.database)
             await asyncio.gather(state.decoders.start(), state.models.start())
             if options.jobs:
-                worker = await asyncio.to_thread(WorkerHandle, options.state, options.root, options.training)
+                worker = Worker(state.database, options.root, options.training)
+                worker.start()
             watcher = asyncio.create_task(_watch(state))
             state.ready = True
             yield

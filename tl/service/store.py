@@ -1,5 +1,7 @@
 """The data sets and jobs that the service keeps: rows of the database, and the folders that belong to them."""
 
+# ruff: noqa: S608 - the only text put into SQL is _ACTIVE
+
 import json
 import os
 import secrets
@@ -174,7 +176,7 @@ def add_dataset(
     home.parent.mkdir(parents=True)
     os.rename(folder, home)
     try:
-        with database.writing() as connection:
+        with database.transaction() as connection:
             if connection.execute("SELECT COUNT(*) FROM datasets").fetchone()[0] >= most:
                 raise ConflictError(f"{most:,} data sets are stored already: remove some")
             connection.execute(
@@ -190,43 +192,35 @@ def add_dataset(
 
 def get_dataset(database: Database, dataset: str) -> StoredDataset | None:
     """The data set of that id."""
-    with database.reading() as connection:
-        row = connection.execute("SELECT * FROM datasets WHERE id = ?", (dataset,)).fetchone()
-        return _dataset(row) if row is not None else None
+    return next(map(_dataset, database.select("SELECT * FROM datasets WHERE id = ?", dataset)), None)
 
 
 def list_datasets(database: Database) -> list[StoredDataset]:
     """All data sets, newest first."""
-    with database.reading() as connection:
-        return [_dataset(row) for row in connection.execute("SELECT * FROM datasets ORDER BY number DESC")]
+    return [_dataset(row) for row in database.select("SELECT * FROM datasets ORDER BY number DESC")]
 
 
 def remove_dataset(database: Database, stored: StoredDataset) -> None:
     """Remove a data set and its checks. Raises ConflictError while a job trains on it."""
-    with database.writing() as connection:
+    of_dataset = (stored.id,)
+    with database.transaction() as connection:
         busy = connection.execute(
-            f"SELECT id FROM jobs WHERE dataset = ? AND kind = 'finetune' AND {_ACTIVE}",  # noqa: S608
-            (stored.id,),
-        ).fetchone()
-        if busy is not None:
-            raise ConflictError(f"job {busy['id']} trains on this data set: cancel it, or wait until it ends")
-        connection.execute(
-            f"UPDATE jobs SET cancel = 1, not_before = 0 WHERE dataset = ? AND {_ACTIVE}",  # noqa: S608
-            (stored.id,),
+            f"SELECT id FROM jobs WHERE dataset = ? AND kind = 'finetune' AND {_ACTIVE}", of_dataset
         )
+        if (job := busy.fetchone()) is not None:
+            raise ConflictError(f"job {job['id']} trains on this data set: cancel it, or wait until it ends")
+        connection.execute(f"UPDATE jobs SET cancel = 1, not_before = 0 WHERE dataset = ? AND {_ACTIVE}", of_dataset)
         checks = connection.execute(
-            f"DELETE FROM jobs WHERE dataset = ? AND kind = 'check' AND NOT {_ACTIVE} RETURNING id",  # noqa: S608
-            (stored.id,),
+            f"DELETE FROM jobs WHERE dataset = ? AND kind = 'check' AND NOT {_ACTIVE} RETURNING id", of_dataset
         ).fetchall()
-        connection.execute("DELETE FROM datasets WHERE id = ?", (stored.id,))
+        connection.execute("DELETE FROM datasets WHERE id = ?", of_dataset)
     home = dataset_folder(database, stored).parent
     trash = database.folder / "incoming" / f"removed-{stored.id}"
     trash.parent.mkdir(exist_ok=True)
     if home.exists():
         os.rename(home, trash)  # a half-removed folder is no data set
-    shutil.rmtree(trash, ignore_errors=True)
-    for check in checks:
-        shutil.rmtree(job_folder(database, check["id"]), ignore_errors=True)
+    for folder in (trash, *(job_folder(database, check["id"]) for check in checks)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _describe(dataset: Dataset, unpacked: Unpacked) -> dict[str, Any]:
@@ -260,16 +254,15 @@ def add_job(
 
     Raises ServiceError when `most` jobs are queued already, ConflictError when another job makes that run.
     """
-    job = secrets.token_hex(8)
-    text = json.dumps(options, ensure_ascii=False)
-    with database.writing() as connection:
+    values = (secrets.token_hex(8), kind, dataset, json.dumps(options, ensure_ascii=False), run, owner, time.time())
+    with database.transaction() as connection:
         if connection.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'").fetchone()[0] >= most:
             raise ServiceError(f"{most:,} jobs are queued already: try again later")
         try:
             row = connection.execute(
                 "INSERT INTO jobs (id, kind, dataset, options, run, owner, state, created) "
                 "VALUES (?, ?, ?, ?, ?, ?, 'queued', ?) RETURNING *",
-                (job, kind, dataset, text, run, owner, time.time()),
+                values,
             ).fetchone()
         except sqlite3.IntegrityError as error:
             raise ConflictError(f"another job makes the run {run!r}: choose another name") from error
@@ -278,16 +271,13 @@ def add_job(
 
 def get_job(database: Database, job: str) -> Job | None:
     """The job of that id."""
-    with database.reading() as connection:
-        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
-        return _job(row) if row is not None else None
+    return next(map(_job, database.select("SELECT * FROM jobs WHERE id = ?", job)), None)
 
 
 def list_jobs(database: Database, *, kind: str = "finetune", dataset: str = "", most: int = 100) -> list[Job]:
     """Jobs of a kind, newest first; with `dataset`, only those of that data set."""
     query = "SELECT * FROM jobs WHERE kind = ? AND (? = '' OR dataset = ?) ORDER BY number DESC LIMIT ?"
-    with database.reading() as connection:
-        return [_job(row) for row in connection.execute(query, (kind, dataset, dataset, most))]
+    return [_job(row) for row in database.select(query, kind, dataset, dataset, most)]
 
 
 def jobs_ahead(database: Database, job: Job) -> int:
@@ -296,71 +286,49 @@ def jobs_ahead(database: Database, job: Job) -> int:
         "SELECT COUNT(*) FROM jobs WHERE kind = ? AND (state = 'running' OR (state = 'queued' AND "
         "number < (SELECT number FROM jobs WHERE id = ?)))"
     )
-    with database.reading() as connection:
-        return int(connection.execute(query, (job.kind, job.id)).fetchone()[0])
+    return int(database.select(query, job.kind, job.id)[0][0])
 
 
 def cancel_job(database: Database, job: str) -> Job | None:
-    """Cancel a job: a queued one ends at once, a running one when the worker notices."""
-    with database.writing() as connection:
+    """Cancel a job: a queued one ends at once; one that has run is ended by the worker, which removes its files."""
+    with database.transaction() as connection:
         connection.execute(
             "UPDATE jobs SET state = 'cancelled', ended = ?, cancel = 1 "
             "WHERE id = ? AND state = 'queued' AND attempt = 0",
             (time.time(), job),
         )
-        # A queued one that ran before has left files, which the worker removes.
-        connection.execute(
-            f"UPDATE jobs SET cancel = 1, not_before = 0 WHERE id = ? AND {_ACTIVE}",  # noqa: S608
-            (job,),
-        )
-        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
-        return _job(row) if row is not None else None
+        connection.execute(f"UPDATE jobs SET cancel = 1, not_before = 0 WHERE id = ? AND {_ACTIVE}", (job,))
+    return get_job(database, job)
 
 
 def claim_job(database: Database, kind: str) -> Job | None:
     """The oldest queued job of a kind, which is now running."""
     now = time.time()
-    with database.writing() as connection:
-        row = connection.execute(
-            "UPDATE jobs SET state = 'running', started = COALESCE(started, ?), beat = ?, attempt = attempt + 1, "
-            "fruitless = fruitless + 1 WHERE number = (SELECT number FROM jobs WHERE state = 'queued' AND kind = ? "
-            "AND not_before <= ? ORDER BY number LIMIT 1) RETURNING *",
-            (now, now, kind, now),
-        ).fetchone()
-        return _job(row) if row is not None else None
+    rows = database.execute(
+        "UPDATE jobs SET state = 'running', started = COALESCE(started, ?), beat = ?, attempt = attempt + 1, "
+        "fruitless = fruitless + 1 WHERE number = (SELECT number FROM jobs WHERE state = 'queued' AND kind = ? "
+        "AND not_before <= ? ORDER BY number LIMIT 1) RETURNING *",
+        *(now, now, kind, now),
+    )
+    return next(map(_job, rows), None)
 
 
-def heartbeat(database: Database, jobs: Sequence[tuple[str, float]], process: int) -> set[str]:
-    """Record that the worker is alive and how many more seconds its jobs ran; returns the ids of cancelled ones."""
-    now = time.time()
-    with database.writing() as connection:
-        connection.execute("INSERT OR REPLACE INTO worker VALUES (1, ?, ?)", (process, now))
-        for job, seconds in jobs:
-            connection.execute("UPDATE jobs SET beat = ?, seconds = seconds + ? WHERE id = ?", (now, seconds, job))
-        rows = connection.execute("SELECT id FROM jobs WHERE state = 'running' AND cancel = 1")
-        return {row["id"] for row in rows}
-
-
-def worker_age(database: Database) -> float | None:
-    """Seconds since the worker's last heartbeat; None when there was none."""
-    with database.reading() as connection:
-        row = connection.execute("SELECT beat FROM worker").fetchone()
-        return max(0.0, time.time() - row["beat"]) if row is not None else None
+def heartbeat(database: Database, jobs: Sequence[tuple[str, float]]) -> set[str]:
+    """Record how many more seconds jobs have run; returns the ids of cancelled ones."""
+    for job, seconds in jobs:
+        database.execute("UPDATE jobs SET beat = ?, seconds = seconds + ? WHERE id = ?", time.time(), seconds, job)
+    return {row["id"] for row in database.select("SELECT id FROM jobs WHERE state = 'running' AND cancel = 1")}
 
 
 def record_progress(database: Database, job: str) -> None:
     """The job got further than the attempt before: count its fruitless attempts from zero again."""
-    with database.writing() as connection:
-        connection.execute("UPDATE jobs SET fruitless = 0 WHERE id = ?", (job,))
+    database.execute("UPDATE jobs SET fruitless = 0 WHERE id = ?", job)
 
 
 def end_job(database: Database, job: str, state: str, error: str = "") -> None:
     """Set the final state of a job, unless it has one."""
-    with database.writing() as connection:
-        connection.execute(
-            f"UPDATE jobs SET state = ?, error = ?, ended = ? WHERE id = ? AND {_ACTIVE}",  # noqa: S608
-            (state, error, time.time(), job),
-        )
+    statement = f"UPDATE jobs SET state = ?, error = ?, ended = ? WHERE id = ? AND {_ACTIVE}"
+    database.execute(statement, state, error, time.time(), job)
 
 
 def requeue_job(database: Database, job: str, *, wait: float = 0.0, at_fault: bool = True) -> None:
@@ -368,28 +336,25 @@ def requeue_job(database: Database, job: str, *, wait: float = 0.0, at_fault: bo
 
     An attempt that ended through no fault of the job (`at_fault=False`) does not count as fruitless.
     """
-    with database.writing() as connection:
-        connection.execute(
-            "UPDATE jobs SET state = 'queued', not_before = ?, fruitless = MAX(0, fruitless - ?) "
-            "WHERE id = ? AND state = 'running'",
-            (time.time() + wait, 0 if at_fault else 1, job),
-        )
+    database.execute(
+        "UPDATE jobs SET state = 'queued', not_before = ?, fruitless = MAX(0, fruitless - ?) "
+        "WHERE id = ? AND state = 'running'",
+        *(time.time() + wait, 0 if at_fault else 1, job),
+    )
 
 
 def recover_jobs(database: Database, most: int) -> list[str]:
-    """Requeue the jobs of a worker that was killed; called by the one worker that holds the lock.
+    """Requeue the jobs of a server that was killed; called by the one worker that holds the lock.
 
-    A job over which `most` workers in a row were killed has failed.
+    A job over which servers were killed `most` times in a row has failed.
     """
-    with database.writing() as connection:
-        connection.execute(
-            "UPDATE jobs SET state = 'failed', ended = ?, error = ? WHERE state = 'running' AND fruitless >= ?",
-            (time.time(), f"the worker was killed {most} times while running it", most),
-        )
-        rows = connection.execute(
-            "UPDATE jobs SET state = 'queued', not_before = 0 WHERE state = 'running' RETURNING id"
-        ).fetchall()
-        return [row["id"] for row in rows]
+    error = f"the service was killed {most} times while running it"
+    database.execute(
+        "UPDATE jobs SET state = 'failed', ended = ?, error = ? WHERE state = 'running' AND fruitless >= ?",
+        *(time.time(), error, most),
+    )
+    rows = database.execute("UPDATE jobs SET state = 'queued', not_before = 0 WHERE state = 'running' RETURNING id")
+    return [row["id"] for row in rows]
 
 
 def _dataset(row: sqlite3.Row) -> StoredDataset:

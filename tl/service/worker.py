@@ -1,12 +1,12 @@
-"""The worker: one process that takes jobs from the queue and runs each in a child process.
+"""The worker: a thread of the server that takes jobs from the queue and runs each in a child process.
 
-It keeps nothing important in memory: if it is killed, the next worker finds in the database what was under way, and a
-job continues from its last checkpoint. Checks of data sets run beside training, one of each at a time. The server
-starts the worker with a `WorkerHandle`, which restarts it when it dies.
+It keeps nothing important in memory: when a server is killed, its children end, the next one finds in the database what
+was under way, and a job continues from its last checkpoint. Checks of data sets run beside training, one of each at a
+time.
 """
 
-import argparse
 import json
+import logging
 import os
 import shutil
 import signal
@@ -27,16 +27,13 @@ from tl.service.database import Database
 from tl.service.options import TrainingLimits
 from tl.service.store import Job
 
+_LOG = logging.getLogger("tl.service")
 _POLL = 0.25  # seconds
 _HEARTBEAT = 1.0  # seconds
 _MEASURE = 3.0  # seconds between two checks of what a job has written
-_MAX_WORKER_DEATHS = 10  # in a row over one job
+_RETRY = 5.0  # seconds after a failure of the worker itself
+_MAX_DEATHS = 10  # of a server in a row over one job
 _LOCK = "worker.lock"
-_LOCK_TIMEOUT = 5.0  # seconds for an earlier worker to leave
-_STOP_TIMEOUT = 15.0  # seconds for the worker to leave
-_RESTART, _MAX_RESTART = 0.5, 30.0  # seconds before a worker that died is restarted
-_STABLE = 60.0  # seconds after which the next restart is quick again
-_SETTINGS = ("job_seconds", "job_bytes", "attempts", "spare")
 _ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
 
 
@@ -52,30 +49,50 @@ class _Running:
 
 
 class Worker:
-    """Runs the jobs of a state folder and writes runs to the folder `runs`, until `stop`."""
+    """Runs the jobs of a state folder and writes runs to the folder `runs`, from `start` to `stop`.
+
+    Of several servers with one state folder, only one runs jobs at a time.
+    """
 
     def __init__(self, database: Database, runs: Path, limits: TrainingLimits) -> None:
         self._database, self._runs, self._limits = database, runs.absolute(), limits
         self._children: dict[str, _Running] = {}
         self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
 
     def stop(self) -> None:
-        """Make `run` end its jobs, which a later worker continues, and return."""
+        """Kill running jobs, which the next worker continues, and end the thread."""
         self._stopping.set()
+        self._thread.join()
 
-    def run(self) -> None:
-        """Work until `stop`. Raises ServiceError when another worker uses the folder."""
-        busy = ServiceError(f"another worker already uses {self._database.folder}: stop it first")
-        with locked(self._database.folder / _LOCK, busy=busy, timeout=_LOCK_TIMEOUT):
-            store.recover_jobs(self._database, _MAX_WORKER_DEATHS)
-            last_heartbeat = 0.0
+    def _run(self) -> None:
+        busy = ServiceError(f"another service runs the jobs of {self._database.folder}")
+        while not self._stopping.is_set():
+            try:
+                with locked(self._database.folder / _LOCK, busy=busy, timeout=_RETRY):
+                    self._run_jobs()
+            # A full disk or a busy database must not end the worker; the jobs are in the database.
+            except Exception as error:  # noqa: BLE001
+                _LOG.error("the worker cannot run jobs: %s", error)
+                self._stopping.wait(_RETRY)
+
+    def _run_jobs(self) -> None:
+        store.recover_jobs(self._database, _MAX_DEATHS)
+        last_heartbeat = 0.0
+        try:
             while not self._stopping.wait(_POLL):
                 if time.monotonic() - last_heartbeat > _HEARTBEAT:
                     last_heartbeat = time.monotonic()
                     self._heartbeat()
                 for kind in store.KINDS:
                     self._poll(kind)
-            for running in self._children.values():
+        finally:
+            for kind in list(self._children):
+                running = self._children.pop(kind)
                 _kill(running.process)
                 store.requeue_job(self._database, running.job.id, at_fault=False)
 
@@ -136,7 +153,7 @@ class Worker:
         spent = [(running.job.id, now - running.counted) for running in self._children.values()]
         for running in self._children.values():
             running.counted = now
-        cancelled = store.heartbeat(self._database, spent, os.getpid())
+        cancelled = store.heartbeat(self._database, spent)
         for running in list(self._children.values()):
             if running.job.id in cancelled and not _has_ended(running.process):
                 self._kill_job(running, "cancelled")
@@ -161,7 +178,7 @@ class Worker:
     def _finish(self, running: _Running) -> None:
         """Record how a job whose process has ended came out."""
         job, code = running.job, _kill(running.process)  # kills what is left of its process group
-        store.heartbeat(self._database, [(job.id, time.monotonic() - running.counted)], os.getpid())
+        store.heartbeat(self._database, [(job.id, time.monotonic() - running.counted)])
         if code == 0:
             store.end_job(self._database, job.id, "succeeded")
             return
@@ -234,101 +251,3 @@ def _folder_size(folder: Path) -> int:
             with suppress(OSError):
                 size += os.lstat(os.path.join(where, name)).st_blocks * 512
     return size
-
-
-class WorkerHandle:
-    """A worker process of the server, restarted whenever it dies, until `stop`.
-
-    It ends with the server, however that ends: standard input is a pipe that only the server holds open.
-    """
-
-    def __init__(self, state: Path, runs: Path, limits: TrainingLimits) -> None:
-        self._command = [
-            *(sys.executable, "-m", "tl.service.worker", "--attached"),
-            *("--state", str(state.absolute()), "--runs", str(runs.absolute())),
-        ]
-        for name in _SETTINGS:
-            self._command += [f"--{name.replace('_', '-')}", str(getattr(limits, name))]
-        self._stopping = threading.Event()
-        self._process: subprocess.Popen[bytes] = self._start()
-        self._thread = threading.Thread(target=self._watch, name="worker", daemon=True)
-        self._thread.start()
-
-    @property
-    def pid(self) -> int:
-        """The id of the current process."""
-        return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
-
-    def stop(self) -> None:
-        """End the worker; the next one continues its jobs."""
-        self._stopping.set()
-        self._thread.join(_STOP_TIMEOUT)
-        self._close_pipe()
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            env=child_environment() | _ENVIRONMENT,
-        )
-
-    def _watch(self) -> None:
-        wait = _RESTART
-        started = time.monotonic()
-        while not self._stopping.wait(0.2):
-            if self.is_alive:
-                continue
-            wait = _RESTART if time.monotonic() - started > _STABLE else min(_MAX_RESTART, 2 * wait)
-            if self._stopping.wait(wait):
-                return
-            started = time.monotonic()
-            self._close_pipe()
-            with suppress(OSError):
-                self._process = self._start()
-
-    def _close_pipe(self) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """`python -m tl.service.worker --state DIR --runs DIR`: work until SIGTERM or, if attached, the end of stdin."""
-    parser = argparse.ArgumentParser(description="Run the jobs of `tl serve`.")
-    parser.add_argument("--state", required=True, type=Path)
-    parser.add_argument("--runs", required=True, type=Path)
-    parser.add_argument("--attached", action="store_true", help="Stop when standard input ends.")
-    for name in _SETTINGS:
-        default = getattr(TrainingLimits(), name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    options = vars(parser.parse_args(arguments))
-    state, runs, attached = options.pop("state"), options.pop("runs"), options.pop("attached")
-    worker = Worker(Database(state), runs, TrainingLimits(**options))
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: worker.stop())
-    if attached:
-        threading.Thread(target=_stop_at_end_of_input, args=(worker,), daemon=True).start()
-    worker.run()
-
-
-def _stop_at_end_of_input(worker: Worker) -> None:
-    with suppress(OSError):
-        while os.read(0, 1024):
-            pass
-    worker.stop()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,11 @@
-// An archive or a folder of photos becomes a data set of the service, with progress and a way back.
-import { dropped, isArchive, picked } from "./arrivals.js";
+// Upload an archive or a folder of photos as a data set, with progress and a way to cancel.
+import { dropped, isArchive, picked } from "./drops.js";
 import { byId } from "./elements.js";
 import { complain, tell } from "./notices.js";
-import { commonFolder, fits, pack } from "./packing.js";
+import { commonFolder, fits, pack } from "./zip.js";
 import { upload } from "./service.js";
 import { meNow } from "./session.js";
-import { bytes, percent, say } from "./words.js";
+import { bytes, percent, say } from "./texts.js";
 
 let stop = null;
 

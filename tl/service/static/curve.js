@@ -1,6 +1,6 @@
-// Points of a training become a chart with axes and a legend.
+// Draw a learning curve as a chart with axes and a legend.
 import { draw, make } from "./elements.js";
-import { count } from "./words.js";
+import { count } from "./texts.js";
 
 const [WIDE, HIGH, LEFT, BELOW, ABOVE, RIGHT] = [480, 220, 62, 30, 12, 14];
 const MOST = 400; // points of a line, beyond which neighbours are joined

@@ -1,10 +1,10 @@
-// The service's data sets become a choice, and the chosen one what is in it and what is wrong with it.
+// Choose a data set, and show its contents and its check.
 import { byId, button, foreign, make, sign, width } from "./elements.js";
 import { complain } from "./notices.js";
 import { openReport } from "./reports.js";
 import { ask, get, post } from "./service.js";
-import { sure } from "./sure.js";
-import { bytes, count, known, moment, say, spoken } from "./words.js";
+import { sure } from "./confirm.js";
+import { bytes, count, known, moment, say, spoken } from "./texts.js";
 
 const CLASSES = 12;
 const FINDINGS = 20;

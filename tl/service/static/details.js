@@ -1,9 +1,9 @@
-// A photo that is asked about becomes a dialog: the best labels, what speaks for them, and a field for the truth.
+// The dialog of one photo: its most likely labels, the heat map, and a field for the true label.
 import { byId, button, foreign, make, sign, width } from "./elements.js";
 import { focusTile, shownRows, tileOf } from "./gallery.js";
 import { label, truth, verdict } from "./photos.js";
 import { ask } from "./service.js";
-import { bytes, percent, say, spoken } from "./words.js";
+import { bytes, percent, say, spoken } from "./texts.js";
 
 let row = null;
 let stop = new AbortController();

@@ -1,4 +1,4 @@
-// A tag, attributes and children become an element; listeners are attributes that begin with "on".
+// Create elements from tag, attributes and children; attributes that start with "on" are listeners.
 const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);

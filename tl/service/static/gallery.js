@@ -1,7 +1,7 @@
-// Photos become tiles that grow as the answers come; only those near the window are decoded.
+// Show photos as tiles with their labels; only those near the window are decoded.
 import { byId, foreign, make, sign } from "./elements.js";
 import { counts, everyRow, FILTERS, matches, truth, verdict } from "./photos.js";
-import { percent, say } from "./words.js";
+import { percent, say } from "./texts.js";
 
 const AT_ONCE = 300;
 const GONE = "/static/gone.svg"; // what a browser cannot show

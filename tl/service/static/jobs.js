@@ -1,4 +1,4 @@
-// Jobs become cards: how far each is, its learning curve as it grows, what it printed, and what came of it.
+// Show jobs as cards: progress, learning curve, log and result.
 import { chart } from "./curve.js";
 import { byId, button, foreign, make, sign } from "./elements.js";
 import { complain } from "./notices.js";
@@ -7,8 +7,8 @@ import { activate, runsChanged, runsNow } from "./runs.js";
 import { ask, get, post } from "./service.js";
 import { may } from "./session.js";
 import { events } from "./stream.js";
-import { sure } from "./sure.js";
-import { duration, known, moment, percent, say, spoken } from "./words.js";
+import { sure } from "./confirm.js";
+import { confidence, duration, known, moment, percent, say, spoken } from "./texts.js";
 
 const ENDED = ["succeeded", "failed", "cancelled"];
 const SIGNS = { queued: "waiting", running: "waiting", succeeded: "right", failed: "wrong", cancelled: "open" };
@@ -119,7 +119,7 @@ function result(job) {
   if (job.state === "failed") return make("p", { class: "verdict error", lang: "en" }, sign("error"), job.error || say("jobs.failed"));
   if (!job.result || job.result.top1 === null) return null;
   const { top1, top1_interval: interval, count } = job.result;
-  const within = interval ? say("jobs.interval", { low: percent(interval[0]), high: percent(interval[1]) }) : "";
+  const within = interval ? confidence(interval) : "";
   return make("p", { class: "headline" }, make("strong", {}, percent(top1)), make("span", {}, `${say("jobs.right", { count: count ?? 0 })} ${within}`));
 }
 

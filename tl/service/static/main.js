@@ -1,15 +1,15 @@
-// The page begins: its views, what is dropped on it, and who visits it.
+// Start the page: views, drops, language and session.
 import { startArchives } from "./archives.js";
-import { dropped, holdsFiles } from "./arrivals.js";
+import { dropped, holdsFiles } from "./drops.js";
 import { loadDatasets, startDatasets } from "./datasets.js";
 import { byId } from "./elements.js";
 import { addJob, loadJobs, startJobs } from "./jobs.js";
 import { complain, tell } from "./notices.js";
-import { startClassifying, takePhotos } from "./classifying.js";
+import { startClassifying, takePhotos } from "./classify.js";
 import { loadRuns, startRuns } from "./runs.js";
 import { may, meet, meNow, startSession, visited } from "./session.js";
-import { startTuning, tuneOn } from "./tuning.js";
-import { choose, otherLanguage, say, show, spoken } from "./words.js";
+import { startTuning, tuneOn } from "./finetune.js";
+import { choose, otherLanguage, say, show, spoken } from "./texts.js";
 
 const VIEWS = ["photos", "train", "runs"];
 let takeArchive = () => {};

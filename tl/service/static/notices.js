@@ -1,6 +1,6 @@
-// One sentence becomes a notice that is seen and heard; errors stay until they are put away.
+// Show messages; errors stay until they are dismissed.
 import { byId, button, make, sign } from "./elements.js";
-import { say } from "./words.js";
+import { say } from "./texts.js";
 
 const MOST = 3;
 

@@ -1,4 +1,4 @@
-// Photos, their answers and their truths become verdicts, counts and a table.
+// The photos with their predictions and true labels: verdicts, counts and the CSV table.
 export const FILTERS = ["all", "right", "wrong", "unknown", "open", "error"];
 
 const rows = [];

@@ -1,7 +1,7 @@
-// A report becomes a page of its own: by a link for one visit, since a browser sends no key with a link.
+// Open a report in a new tab through a link that works once, because a browser sends no key with a link.
 import { complain, tell } from "./notices.js";
 import { post } from "./service.js";
-import { say } from "./words.js";
+import { say } from "./texts.js";
 
 export async function openReport(path) {
   const page = window.open("about:blank", "_blank"); // at once, or the browser takes it for something unasked

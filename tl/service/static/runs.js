@@ -1,10 +1,10 @@
-// The service's runs become a list, from which one is chosen to answer.
+// List the runs, and choose the one that answers.
 import { byId, button, foreign, make, sign } from "./elements.js";
 import { complain, tell } from "./notices.js";
 import { openReport } from "./reports.js";
 import { get, post } from "./service.js";
 import { may, meNow } from "./session.js";
-import { moment, percent, say, spoken } from "./words.js";
+import { confidence, moment, percent, say, spoken } from "./texts.js";
 
 let state = { known: false, default: null, follows: false, runs: [] };
 const listeners = new Set();
@@ -46,7 +46,7 @@ function show() {
 function run(one) {
   const { name, created, backbone, images, classes, top1, top1_interval: interval, part, note } = one;
   const figure = top1 === null ? "–" : percent(top1);
-  const within = interval ? say("jobs.interval", { low: percent(interval[0]), high: percent(interval[1]) }) : "";
+  const within = interval ? confidence(interval) : "";
   const facts = [backbone, images === null ? "" : say("data.photos", { count: images }), classes === null ? "" : say("data.classes", { count: classes }), created ? moment(created) : ""];
   const usable = one.state === "complete" || one.served;
   return make("li", { class: `card run${one.default ? " answers" : ""}` },

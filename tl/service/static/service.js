@@ -1,6 +1,6 @@
-// A request becomes the service's answer, or a refusal with one sentence to show; the key is asked for where it must be.
+// Send requests to the service; a refusal is an error with a sentence to show, and a missing key is asked for.
 import { askForKey, keyNow } from "./session.js";
-import { say } from "./words.js";
+import { say } from "./texts.js";
 
 export class Refusal extends Error {
   constructor(status, sentence, wait = 0) {

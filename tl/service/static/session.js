@@ -1,7 +1,7 @@
-// A key that somebody types becomes what they may do here; it is kept until the browser's tab is closed.
+// The key that was entered and what it may do; it is kept until the tab is closed.
 import { byId } from "./elements.js";
 import { get } from "./service.js";
-import { say, spoken } from "./words.js";
+import { say, spoken } from "./texts.js";
 
 const KEPT = "tl-key";
 const ROLES = ["predict", "train", "admin"];

@@ -1,4 +1,4 @@
-// Server-sent events over fetch, which can send a key: one after another, across interruptions, until `end`.
+// Read server-sent events over fetch, which can send a key, across interruptions until `end`.
 import { ask } from "./service.js";
 
 export async function* events(path, signal) {

@@ -1,9 +1,9 @@
-// Choices become a job of fine-tuning.
+// The form that starts a fine-tuning job.
 import { byId, make } from "./elements.js";
 import { complain, tell } from "./notices.js";
 import { post } from "./service.js";
 import { meNow } from "./session.js";
-import { say, spoken } from "./words.js";
+import { say, spoken } from "./texts.js";
 
 const BUDGETS = ["", "2m", "10m", "30m", "1h", "4h"];
 const UNFREEZE = ["none", "last", "half", "all", "auto"];

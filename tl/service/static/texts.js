@@ -1,4 +1,4 @@
-// A key and values become a sentence in the reader's language, which is remembered.
+// Texts in the language of the reader, which is remembered; numbers, sizes and times as text.
 import english from "./english.js";
 import korean from "./korean.js";
 
@@ -22,7 +22,8 @@ export function say(key, values = {}) {
 
 export const known = (key) => key in english;
 export const count = (number) => number.toLocaleString(language);
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
+export const percent = (fraction, digits = 1) => `${(100 * fraction).toFixed(digits)}%`;
+export const confidence = ([low, high]) => say("jobs.interval", { low: (100 * low).toFixed(1), high: (100 * high).toFixed(1) });
 
 export function bytes(size) {
   const [large, unit] = size >= 1e9 ? [size / 1e9, "GB"] : size >= 1e6 ? [size / 1e6, "MB"] : [size / 1e3, "kB"];

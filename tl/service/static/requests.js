@@ -1,8 +1,8 @@
-// Photos become answers, some requests side by side; a service that is busy is waited for, and all can be put off.
+// Send photos to the service, a few requests at a time; wait while it is busy, and stop when cancelled.
 import { answered, drop, failed } from "./photos.js";
 import { ask, Refusal } from "./service.js";
 import { meNow } from "./session.js";
-import { bytes, say } from "./words.js";
+import { bytes, say } from "./texts.js";
 
 const REQUESTS = 3;
 const PHOTOS = 8;

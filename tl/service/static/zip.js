@@ -1,4 +1,4 @@
-// A folder of photos becomes a zip without compression, which refers to the files instead of holding them in memory.
+// Pack a folder of photos as a zip without compression, which refers to the files instead of copying them.
 const MOST = 0xffffffff;
 const FILES = 0xffff;
 const UTF8 = 0x0800;

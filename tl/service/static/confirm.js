@@ -1,4 +1,4 @@
-// A question becomes yes or no.
+// Ask a yes-or-no question.
 import { byId } from "./elements.js";
 
 export function sure(question, yes) {

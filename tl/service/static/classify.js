@@ -1,6 +1,6 @@
-// Photos that arrive become answers on the page: what is asked, how far it is, and what may be done with it.
-import { Asking } from "./asking.js";
-import { picked } from "./arrivals.js";
+// The Photos view: photos are added, classified, filtered and saved.
+import { Asking } from "./requests.js";
+import { picked } from "./drops.js";
 import { detailsChanged, showDetails, startDetails } from "./details.js";
 import { byId, make, sign } from "./elements.js";
 import { refresh, select, selectedRows, selectShown, startGallery } from "./gallery.js";
@@ -8,7 +8,7 @@ import { complain, tell } from "./notices.js";
 import { add, changed, clear, everyRow, label, labelNames, setLabels, table, waiting } from "./photos.js";
 import { runsChanged, runsNow } from "./runs.js";
 import { get } from "./service.js";
-import { percent, say, spoken } from "./words.js";
+import { percent, say, spoken } from "./texts.js";
 
 const asking = new Asking(showAsking, complain);
 const FIELDS = { "choose-photos": "files", "choose-folder": "folder", "take-photo": "camera" };

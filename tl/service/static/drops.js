@@ -1,4 +1,4 @@
-// What was dropped or picked becomes a list of photos with their paths.
+// List the photos, with their paths, in what was dropped or chosen.
 const PHOTO = /\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|avif|heic|ppm|pgm)$/i;
 const ARCHIVE = /\.(zip|tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$/i;
 
