@@ -1,7 +1,7 @@
-"""The service against the engine it stands on: throughput of many clients, latency of one, memory, a run swapped in.
+"""Compare the service with its engine: throughput of many clients, latency of one, memory, and a new run under load.
 
-The load comes from a process of its own, over kept connections; the engine is measured before and after, alone. One
-client's requests take turns with the same photos through decoder and engine in the client's process.
+The load comes from a process of its own, over persistent connections; the engine alone is measured before and after.
+The requests of the single client alternate with the same images through decoder and engine in the client's process.
 
 python bench/service.py [--requests 2000] [--clients 32] [--swap] [--run FOLDER]
 """
@@ -37,44 +37,44 @@ def main() -> None:
     parser.add_argument("--swap", action="store_true", help="a newer run every few seconds")
     parser.add_argument("--run", type=Path)
     parser.add_argument("--load", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.load:
-        port, clients, requests = map(int, given.load)
-        print(json.dumps(asyncio.run(loaded(port, clients, requests))))
+    arguments = parser.parse_args()
+    if arguments.load:
+        port, clients, requests = map(int, arguments.load)
+        print(json.dumps(asyncio.run(load(port, clients, requests))))
         return
     with tempfile.TemporaryDirectory() as scratch:
-        measured(given, Path(scratch))
+        measure(arguments, Path(scratch))
 
 
-def measured(given: argparse.Namespace, home: Path) -> None:
-    made = given.run
-    if made is None:
+def measure(arguments: argparse.Namespace, home: Path) -> None:
+    run_folder = arguments.run
+    if run_folder is None:
         run([*TL, "finetune", str(dogs_vs_cats_table(home / "photos.csv")), "--quiet", "--out", "run"], home)
-        made = home / "run"
+        run_folder = home / "run"
     (home / "runs").mkdir()
-    shutil.copytree(made, home / "runs" / "first")
+    shutil.copytree(run_folder, home / "runs" / "first")
     (home / "runs" / "latest").symlink_to("first")
-    before = called(made, f"engine_alone({str(made)!r}, {given.batches})")
+    before = call(run_folder, f"engine_alone({str(run_folder)!r}, {arguments.batches})")
     command = [*TL, "serve", "--port", "0", "--no-jobs", "--rate", "0"]
     server = subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, stderr=(home / "log").open("w"), text=True)
     try:
         port = int(re.findall(r":(\d+)", server.stdout.readline())[0])
-        load_of(port, 4, 64)
-        alone = called(made, f"in_turn({str(made)!r}, {port}, {given.alone})")
+        run_load(port, 4, 64)
+        alone = call(run_folder, f"alternate({str(run_folder)!r}, {port}, {arguments.alone})")
         rounds, memory = [], [resident(server.pid)]
         for at in range(4):
-            if given.swap:
-                swapped(home, at)
-            rounds.append(load_of(port, given.clients, given.requests // 4))
+            if arguments.swap:
+                swap_run(home, at)
+            rounds.append(run_load(port, arguments.clients, arguments.requests // 4))
             memory.append(resident(server.pid))
     finally:
         server.terminate()
         server.wait(60)
-    after = called(made, f"engine_alone({str(made)!r}, {given.batches})")
-    told(before, after, alone, rounds, memory)
+    after = call(run_folder, f"engine_alone({str(run_folder)!r}, {arguments.batches})")
+    report(before, after, alone, rounds, memory)
 
 
-def told(before: dict, after: dict, alone: dict, rounds: list[dict], memory: list[int]) -> None:
+def report(before: dict, after: dict, alone: dict, rounds: list[dict], memory: list[int]) -> None:
     bare = statistics.mean((before["rate"], after["rate"]))
     rate = sum(one["count"] for one in rounds) / sum(one["seconds"] for one in rounds)
     batch = 16 / bare * 2  # two batches are under way at a time
@@ -82,27 +82,27 @@ def told(before: dict, after: dict, alone: dict, rounds: list[dict], memory: lis
     print(f"engine alone                 {before['rate']:7.1f} and {after['rate']:.1f} images/s")
     print(f"service, many clients        {rate:7.1f} images/s, {rate / bare:.2f} of the engine")
     print(f"  p50, p99                   {p50 * 1000:7.0f}, {p99 * 1000:.0f} ms; {p99 / batch:.1f} times a batch of 16")
-    single, asked = alone["single"], alone["asked"]
-    print(f"decode and engine, one photo {single * 1000:7.1f} ms")
-    print(f"service, one client, p50     {asked * 1000:7.1f} ms, {asked / single:.2f} times that")
+    single, one_client = alone["single"], alone["service"]
+    print(f"decode and engine, one image {single * 1000:7.1f} ms")
+    print(f"service, one client, p50     {one_client * 1000:7.1f} ms, {one_client / single:.2f} times that")
     failed, count = (sum(one[name] for one in rounds) for name in ("failed", "count"))
     print(f"failed                       {failed:7} of {count}")
     print(f"runs that answered           {len({name for one in rounds for name in one['runs']}):7}")
     print(f"memory of the server, MB     {', '.join(str(size >> 20) for size in memory)}")
 
 
-def called(made: Path, what: str) -> dict:
-    """What a function of this file gives in a process of its own."""
+def call(run_folder: Path, expression: str) -> dict:
+    """The result of a function of this file, in a process of its own."""
     code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'bench')!r}]; import service, json; "
-    code += f"print(json.dumps(service.{what}))"
-    return json.loads(run([sys.executable, "-c", code], made.parent).output.splitlines()[-1])
+    code += f"print(json.dumps(service.{expression}))"
+    return json.loads(run([sys.executable, "-c", code], run_folder.parent).output.splitlines()[-1])
 
 
-def engine_alone(made: str, batches: int) -> dict:
-    """The engine's rate on decoded photos in batches of 16."""
-    predictor = Predictor(load_run(made), engine="openvino")
+def engine_alone(run_folder: str, batches: int) -> dict:
+    """Images per second of the engine on decoded images in batches of 16."""
+    predictor = Predictor(load_run(run_folder), engine="openvino")
     recipe, engine = predictor.run.backbone.recipe, predictor.engine
-    contents = photos()[:64]
+    contents = images()[:64]
     pixels = [fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize) for content in contents]
     full = [np.stack(pixels[start : start + 16]) for start in range(0, 64, 16)]
     for _ in engine.run((at, full[at % 4]) for at in range(4)):
@@ -113,12 +113,12 @@ def engine_alone(made: str, batches: int) -> dict:
     return {"rate": batches * 16 / (time.monotonic() - started)}
 
 
-def in_turn(made: str, port: int, count: int) -> dict:
-    """Medians of the time of one photo from its bytes to its features here, and to its answer by the service."""
-    predictor = Predictor(load_run(made), engine="openvino")
+def alternate(run_folder: str, port: int, count: int) -> dict:
+    """Median seconds of one image from its bytes to its features here, and to the response of the service."""
+    predictor = Predictor(load_run(run_folder), engine="openvino")
     recipe, engine = predictor.run.backbone.recipe, predictor.engine
-    service, contents = http.client.HTTPConnection("127.0.0.1", port), photos()
-    times: dict[str, list[float]] = {"single": [], "asked": []}
+    service, contents = http.client.HTTPConnection("127.0.0.1", port), images()
+    times: dict[str, list[float]] = {"single": [], "service": []}
     for at in range(count):
         content = contents[at % len(contents)]
         started = time.monotonic()
@@ -127,17 +127,17 @@ def in_turn(made: str, port: int, count: int) -> dict:
         service.request("POST", "/v1/predict", content)
         assert service.getresponse().read().startswith(b"{")
         times["single"].append(between - started)
-        times["asked"].append(time.monotonic() - between)
+        times["service"].append(time.monotonic() - between)
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def load_of(port: int, clients: int, requests: int) -> dict:
+def run_load(port: int, clients: int, requests: int) -> dict:
     command = [sys.executable, __file__, "--load", str(port), str(clients), str(requests)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-async def loaded(port: int, clients: int, requests: int) -> dict:
-    contents, times, failed, runs, left = photos(), [], [], set(), iter(range(requests))
+async def load(port: int, clients: int, requests: int) -> dict:
+    contents, times, failed, runs, left = images(), [], [], set(), iter(range(requests))
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -159,15 +159,15 @@ async def loaded(port: int, clients: int, requests: int) -> dict:
     await asyncio.gather(*(client() for _ in range(clients)))
     seconds = time.monotonic() - started
     p50, p99 = (float(np.quantile(times, share)) for share in (0.5, 0.99))
-    told = {"count": len(times), "failed": len(failed), "why": failed[:3], "runs": sorted(map(str, runs))}
-    return told | {"seconds": seconds, "p50": p50, "p99": p99}
+    result = {"count": len(times), "failed": len(failed), "why": failed[:3], "runs": sorted(map(str, runs))}
+    return result | {"seconds": seconds, "p50": p50, "p99": p99}
 
 
-def photos() -> list[bytes]:
+def images() -> list[bytes]:
     return [path.read_bytes() for path in sorted(PHOTOS.rglob("*.jpg"))]
 
 
-def swapped(home: Path, at: int) -> None:
+def swap_run(home: Path, at: int) -> None:
     shutil.copytree(home / "runs" / "first", home / "runs" / f"next-{at}")
     (home / "runs" / "pointer").symlink_to(f"next-{at}")
     os.replace(home / "runs" / "pointer", home / "runs" / "latest")

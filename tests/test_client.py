@@ -82,8 +82,8 @@ def test_what_is_wrong_is_said_in_one_line(served: tuple[Live, str, str], tmp_pa
         (lambda: tl.Client(live.address, predict).upload(tmp_path / "none.zip"), "none.zip cannot be sent"),
         (lambda: tl.Client(live.address.replace("http", "https"), predict).runs(), "cannot be reached"),
     ]
-    for call, said in wrong:
-        with pytest.raises(ServiceError, match=said) as caught:
+    for call, message in wrong:
+        with pytest.raises(ServiceError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
         assert predict not in str(caught.value)
@@ -98,19 +98,19 @@ def test_photos_become_the_run_that_answers(shapes: Path, tmp_path: Path):
         stored = client.upload(archive, name="photos.zip", check=False)
         assert [one["id"] for one in client.datasets()] == [stored["id"]]
         job = client.finetune(stored["id"], run="mine", backbone=TINY, weights="none")["id"]
-        told = list(client.events(job))
-        assert client.job(job)["state"] == told[-1][1]["state"] == "succeeded", told[-3:]
-        assert len(told) > 3
+        events = list(client.events(job))
+        assert client.job(job)["state"] == events[-1][1]["state"] == "succeeded", events[-3:]
+        assert len(events) > 3
         assert [one["name"] for one in client.runs()] == ["mine"]
         client.activate("mine")
         assert client.predict(shapes / "stripes" / "00.png")[0]["label"] == "stripes"
 
         endless = {"backbone": "simple-cnn", "unfreeze": "all", "epochs": 10_000, "image_size": 32, "batch": 8}
         job = client.finetune(stored["id"], weights="none", **endless)["id"]
-        events = client.events(job)
-        next(events)
+        stream = client.events(job)
+        next(stream)
         client.cancel(job)
-        assert list(events)[-1][1]["state"] == client.job(job)["state"] == "cancelled"
+        assert list(stream)[-1][1]["state"] == client.job(job)["state"] == "cancelled"
         assert client.jobs()[0]["id"] == job
     finally:
         live.stop()

@@ -144,14 +144,14 @@ def test_unpack_stops_when_cancelled_or_late(tmp_path):
 @pytest.mark.parametrize("kind", ["zip", "tar", "gz", "bz2", "xz"])
 def test_damaged_archives_never_write_outside_their_folder(tmp_path, kind):
     files = GOOD | {"cat/lang-고양이.png": os.urandom(3000), "x" * 120 + "/1.png": PNG}
-    made = (
+    archive = (
         zipped(tmp_path / "a", files)
         if kind == "zip"
         else tarred(tmp_path / "a", files, f"w:{kind.replace('tar', '')}")
     )
     home = tmp_path / "home"
     home.mkdir()
-    for content in damaged(made.read_bytes(), 150, seed=len(kind)):
+    for content in damaged(archive.read_bytes(), 150, seed=len(kind)):
         (tmp_path / "a").write_bytes(content)
         with suppress(DataError):
             unpack(tmp_path / "a", home / "out", LIMITS)

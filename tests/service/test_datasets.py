@@ -19,9 +19,9 @@ from support.live_service import Live
 def served(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Live]:
     limits = {"upload_bytes": 3_000_000, "uploads": 2, "idle_seconds": 3.0}
     archive = {"unpacked": 40_000_000, "member": 20_000_000}
-    made = Live(tmp_path_factory.mktemp("home"), training=limits, archive=archive)
-    yield made
-    made.stop()
+    live = Live(tmp_path_factory.mktemp("home"), training=limits, archive=archive)
+    yield live
+    live.stop()
 
 
 def leftovers(served: Live) -> list[str]:

@@ -45,9 +45,9 @@ def test_responses_conform_to_the_openapi_schema(live: Live):
         )
         @given(case=operation.as_strategy())
         def holds(case: Any) -> None:
-            answer = case.call(timeout=20)
-            if answer.status_code != 503:
-                case.validate_response(answer, checks=checks)
+            response = case.call(timeout=20)
+            if response.status_code != 503:
+                case.validate_response(response, checks=checks)
 
         holds()
 
@@ -58,10 +58,10 @@ def test_images_with_changed_bytes_are_answered_or_refused(live: Live, seed: int
     originals = list(pictures())
     for at in range(MUTANTS):
         content = mutated(draw.choice(originals), draw)
-        answer = live.post(content)
-        assert answer.status in (200, 422), (seed, at, answer.data)
-        if answer.status == 422:
-            assert "crashed the decoder" not in problem(answer)["detail"]
+        response = live.post(content)
+        assert response.status in (200, 422), (seed, at, response.data)
+        if response.status == 422:
+            assert "crashed the decoder" not in problem(response)["detail"]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -78,8 +78,8 @@ def test_forms_with_changed_bytes_are_answered_or_refused(live: Live, seed: int)
     )
     assert len(json.loads(live.post(form, kind="multipart/form-data; boundary=edge").data)["predictions"]) == 2
     for at in range(MUTANTS):
-        answer = live.post(mutated(form, draw, most=300), kind="multipart/form-data; boundary=edge")
-        assert answer.status in (200, 400, 422), (seed, at, answer.data)
+        response = live.post(mutated(form, draw, most=300), kind="multipart/form-data; boundary=edge")
+        assert response.status in (200, 400, 422), (seed, at, response.data)
 
 
 def pictures() -> Iterator[bytes]:

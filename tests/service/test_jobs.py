@@ -32,18 +32,18 @@ def upload(served: Live, shapes: Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, shapes: Path, cache_dir: Path) -> Iterator[Live]:
-    made = Live(tmp_path_factory.mktemp("home"), jobs=True)
-    made.dataset = upload(made, shapes, made.home)  # type: ignore[attr-defined]
-    yield made
-    made.stop()
+    live = Live(tmp_path_factory.mktemp("home"), jobs=True)
+    live.dataset = upload(live, shapes, live.home)  # type: ignore[attr-defined]
+    yield live
+    live.stop()
 
 
 def start(served: Live, options: dict[str, Any], **more: Any) -> dict[str, Any]:
     reply = served.client.post("/v1/jobs", json={"dataset": served.dataset, "options": options, **more})
     assert reply.status_code == 201, reply.text
     assert reply.headers["location"] == f"/v1/jobs/{reply.json()['id']}"
-    told: dict[str, Any] = reply.json()
-    return told
+    job: dict[str, Any] = reply.json()
+    return job
 
 
 def events(served: Live, job: str, last: str = "") -> list[tuple[str, str, dict[str, Any]]]:
@@ -67,19 +67,19 @@ def test_a_job_becomes_a_run(served):
     job = start(served, HEAD, run="first-shapes")
     assert job["dataset"] == {"id": served.dataset, "name": "shapes"}
     assert (job["run"], job["options"], job["result"]) == ("first-shapes", HEAD, None)
-    told = events(served, job["id"])
-    assert told[0][0] == "state"
-    assert [name for name, _, _ in told].count("end") == 1
-    name, _, end = told[-1]
+    stream = events(served, job["id"])
+    assert stream[0][0] == "state"
+    assert [name for name, _, _ in stream].count("end") == 1
+    name, _, end = stream[-1]
     assert name == "end"
     assert (end["state"], end["attempt"], end["error"]) == ("succeeded", 1, "")
     assert end["result"]["run"] == "first-shapes"
     assert 0 <= end["result"]["top1"] <= 1
     assert end["result"]["count"] > 0
-    assert {"attempt", "say", "progress"} <= {name for name, _, _ in told}
+    assert {"attempt", "say", "progress"} <= {name for name, _, _ in stream}
     assert served.client.get(f"/v1/jobs/{job['id']}").json() == end
     assert end in served.client.get("/v1/jobs").json()["jobs"]
-    numbered = [number for _, number, _ in told if number]
+    numbered = [number for _, number, _ in stream if number]
     rest = events(served, job["id"], last=numbered[-3])
     assert [number for _, number, _ in rest if number] == numbered[-2:]
     logs = served.client.get(f"/v1/jobs/{job['id']}/logs")
@@ -99,13 +99,13 @@ def test_a_check_returns_findings_and_a_page(served):
     assert served.client.post(path, json=HEAD).status_code == 409
     assert served.client.post(path, json={"backbone": "no-such"}).status_code == 422
     assert served.client.get(path).status_code == 202
-    told = served.until(path, {"succeeded", "failed"})
-    assert told["state"] == "succeeded", told
-    assert (told["images"], told["classes"]) == (24, 2)
-    assert sum(told["counts"].values()) == len(told["findings"]) > 0
-    assert set(told["findings"][0]) == {"kind", "severity", "files", "evidence", "mend", "score"}
-    assert served.client.get(path, params={"most": 1}).json()["findings"] == told["findings"][:1]
-    page = served.client.get(told["page"])
+    check = served.until(path, {"succeeded", "failed"})
+    assert check["state"] == "succeeded", check
+    assert (check["images"], check["classes"]) == (24, 2)
+    assert sum(check["counts"].values()) == len(check["findings"]) > 0
+    assert set(check["findings"][0]) == {"kind", "severity", "files", "evidence", "mend", "score"}
+    assert served.client.get(path, params={"most": 1}).json()["findings"] == check["findings"][:1]
+    page = served.client.get(check["page"])
     assert "sandbox" in page.headers["content-security-policy"]
     assert "Check of shapes" in page.text
     assert str(served.home) not in page.text
@@ -152,6 +152,10 @@ def test_a_running_job_streams_its_curve_and_can_be_cancelled(served):
         ({"budget": "soon"}, "--budget"),
         ({"batch": 10**9}, "batch"),
         ({"seed": 2**80}, "seed"),
+        ({"seed": 10**400}, "options"),
+        ({"epochs": True}, "epochs"),
+        ({"val": "much"}, "val"),
+        ({"epocs": 3}, "epocs"),
     ],
 )
 def test_invalid_and_local_options_are_refused(served, options, message):

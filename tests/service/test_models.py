@@ -22,7 +22,7 @@ class Load:
     """Threads that send requests as fast as they can, until `stop`."""
 
     def __init__(self, live: Live, content: bytes, clients: int = 6) -> None:
-        self.answers: Responses = []
+        self.responses: Responses = []
         self._live, self._content, self._stopped = live, content, threading.Event()
         self._threads = [threading.Thread(target=self._send) for _ in range(clients)]
         for thread in self._threads:
@@ -31,16 +31,16 @@ class Load:
     def _send(self) -> None:
         while not self._stopped.is_set():
             try:
-                answer = self._live.post(self._content)
-                self.answers.append((answer.status, json.loads(answer.data)))
+                response = self._live.post(self._content)
+                self.responses.append((response.status, json.loads(response.data)))
             except Exception as error:  # noqa: BLE001
-                self.answers.append((0, repr(error)))
+                self.responses.append((0, repr(error)))
 
     def stop(self) -> Responses:
         self._stopped.set()
         for thread in self._threads:
             thread.join(30)
-        return self.answers
+        return self.responses
 
 
 def until(what: Callable[[], bool], seconds: float = 30) -> None:
@@ -66,17 +66,17 @@ def live(home: Path) -> Iterator[Live]:
 
 def test_a_newer_run_takes_over_without_a_failed_request(live: Live, home: Path, tiny_run: Path, shapes: Path):
     load = Load(live, (shapes / "noise" / "00.png").read_bytes())
-    until(lambda: len(load.answers) > 20)
+    until(lambda: len(load.responses) > 20)
     make(tiny_run, home / "runs" / "second")
     (home / "runs" / "next").symlink_to("second")
     os.replace(home / "runs" / "next", home / "runs" / "latest")
-    until(lambda: any(body["run"] == "second" for status, body in load.answers if status == 200))
+    until(lambda: any(body["run"] == "second" for status, body in load.responses if status == 200))
     live.request("POST", "/v1/runs/first/activate")
-    seen = len(load.answers)
-    until(lambda: len(load.answers) > seen + 20)
-    answers = load.stop()
-    assert [answer for answer in answers if answer[0] != 200] == []
-    assert [body["run"] for _, body in answers][-1] == "first"
+    seen = len(load.responses)
+    until(lambda: len(load.responses) > seen + 20)
+    responses = load.stop()
+    assert [response for response in responses if response[0] != 200] == []
+    assert [body["run"] for _, body in responses][-1] == "first"
     until(lambda: sum(entry["message"] == "run closed" for entry in live.entries()) >= 2)
 
 
@@ -88,10 +88,10 @@ def test_an_activated_run_is_the_default_after_a_restart(live: Live, home: Path,
     assert problem(live.request("POST", "/v1/runs/..%2Fruns/activate"))["status"] == 404
     live.stop()
     again = Live(home)
-    said = json.loads(again.request("GET", "/v1/runs").data)
+    body = json.loads(again.request("GET", "/v1/runs").data)
     again.stop()
-    assert said["default"] == "second"
-    assert not said["follows"]
+    assert body["default"] == "second"
+    assert not body["follows"]
 
 
 def test_a_damaged_newer_run_changes_nothing(live: Live, home: Path, tiny_run: Path, shapes: Path):
@@ -101,23 +101,23 @@ def test_a_damaged_newer_run_changes_nothing(live: Live, home: Path, tiny_run: P
     (home / "runs" / "next").symlink_to("second")
     os.replace(home / "runs" / "next", home / "runs" / "latest")
     until(lambda: any(entry["level"] == "error" for entry in live.entries()))
-    answer = live.post((shapes / "noise" / "00.png").read_bytes())
-    assert json.loads(answer.data)["run"] == "first"
+    response = live.post((shapes / "noise" / "00.png").read_bytes())
+    assert json.loads(response.data)["run"] == "first"
     time.sleep(1)
     assert sum(entry["level"] == "error" for entry in live.entries()) == 1
 
 
 def test_a_killed_decoder_costs_at_most_one_request(live: Live, shapes: Path):
     load = Load(live, (shapes / "noise" / "00.png").read_bytes())
-    until(lambda: len(load.answers) > 20)
+    until(lambda: len(load.responses) > 20)
     before = live.decoders()
     for victim in before:
         os.kill(victim, signal.SIGKILL)
         until(lambda: len(live.decoders()) == len(before) and victim not in live.decoders())  # noqa: B023
-    seen = len(load.answers)
-    until(lambda: len(load.answers) > seen + 20)
-    answers = load.stop()
-    failed = [answer for answer in answers if answer[0] != 200]
+    seen = len(load.responses)
+    until(lambda: len(load.responses) > seen + 20)
+    responses = load.stop()
+    failed = [response for response in responses if response[0] != 200]
     assert len(failed) <= len(before), failed
     assert {status for status, _ in failed} <= {422}
     assert not set(live.decoders()) & set(before)
@@ -128,22 +128,22 @@ def test_a_hanging_decoder_is_replaced(live: Live, shapes: Path):
     before = live.decoders()
     for victim in before:
         os.kill(victim, signal.SIGSTOP)
-    said = problem(live.post(content))
-    assert said["status"] == 422
-    assert "longer than 1 s" in said["detail"]
+    body = problem(live.post(content))
+    assert body["status"] == 422
+    assert "longer than 1 s" in body["detail"]
     assert live.request("GET", "/healthz").status == 200
     until(lambda: live.post(content).status == 200)
 
 
 def test_images_of_many_clients_share_batches(live: Live, shapes: Path):
     load = Load(live, (shapes / "noise" / "00.png").read_bytes(), clients=16)
-    until(lambda: len(load.answers) > 100, 60)
+    until(lambda: len(load.responses) > 100, 60)
     load.stop()
     figures = dict(
         line.rsplit(" ", 1) for line in live.request("GET", "/metrics").data.decode().splitlines() if line[0] != "#"
     )
     batches, photos = (float(figures[f'tl_batch_photos_{what}{{run="first"}}']) for what in ("count", "sum"))
-    assert photos == sum(status == 200 for status, _ in load.answers)
+    assert photos == sum(status == 200 for status, _ in load.responses)
     assert photos / batches > 1.5
     assert (
         float(figures['tl_photos_total{outcome="known",run="first"}'])
@@ -160,10 +160,10 @@ def test_a_full_queue_gets_a_429(home: Path, shapes: Path):
     live = Live(home, queue=2, rate=0)
     try:
         load = Load(live, (shapes / "noise" / "00.png").read_bytes(), clients=8)
-        until(lambda: any(status == 429 for status, _ in load.answers))
-        until(lambda: any(status == 200 for status, _ in load.answers))
-        answers = load.stop()
-        assert {status for status, _ in answers} == {200, 429}
+        until(lambda: any(status == 429 for status, _ in load.responses))
+        until(lambda: any(status == 200 for status, _ in load.responses))
+        responses = load.stop()
+        assert {status for status, _ in responses} == {200, 429}
         parts: Any = [("image", (str(at), (shapes / "noise" / "00.png").read_bytes(), "image/png")) for at in range(4)]
         assert live.request("POST", "/v1/predict", fields=parts).status == 200  # alone, even more than the queue holds
     finally:
@@ -172,13 +172,13 @@ def test_a_full_queue_gets_a_429(home: Path, shapes: Path):
 
 def test_stopping_answers_running_requests_first(live: Live, shapes: Path):
     load = Load(live, (shapes / "noise" / "00.png").read_bytes())
-    until(lambda: len(load.answers) > 20)
+    until(lambda: len(load.responses) > 20)
     live.process.send_signal(signal.SIGTERM)
     assert live.process.wait(30) == 0
-    answers = load.stop()
-    cut = [body for status, body in answers if status != 200 and "refused" not in str(body)]
+    responses = load.stop()
+    cut = [body for status, body in responses if status != 200 and "refused" not in str(body)]
     assert all("Connection" in body or "connection" in body for body in cut)  # none was taken and then not answered
-    assert not [status for status, _ in answers if status not in (0, 200)]
+    assert not [status for status, _ in responses if status not in (0, 200)]
     assert not any("Traceback" in line for line in live.log)
     assert live.decoders() == []
 
@@ -197,8 +197,8 @@ def test_stopping_waits_for_a_body_under_way(live: Live, shapes: Path):
 
 
 def test_the_log_is_json_with_request_ids(live: Live, shapes: Path):
-    answer = live.request("GET", "/v1/runs", headers={"X-Request-ID": "my-own-request"})
-    assert answer.headers["X-Request-ID"] == "my-own-request"
+    response = live.request("GET", "/v1/runs", headers={"X-Request-ID": "my-own-request"})
+    assert response.headers["X-Request-ID"] == "my-own-request"
     odd = live.request("GET", "/v1/runs?secret=tl-test-secret", headers={"X-Request-ID": "a b"})
     assert odd.headers["X-Request-ID"] != "a b"
     until(lambda: any(entry.get("request_id") == odd.headers["X-Request-ID"] for entry in live.entries()))

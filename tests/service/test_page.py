@@ -53,7 +53,7 @@ def words(name: str) -> dict[str, set[str]]:
     sentence = r'"(?:[^"\\]|\\.)*"'
     forms = rf"(?:^  |, )(?:\"([\w. ]+)\"|(\w+)): ({sentence}|\{{ one: {sentence}, other: {sentence} \}})"
     found = {match[1] or match[2]: match[3] for match in re.finditer(forms, text, re.MULTILINE)}
-    return {key: set(re.findall(r"\{(\w+)\}", said)) for key, said in found.items()}
+    return {key: set(re.findall(r"\{(\w+)\}", text)) for key, text in found.items()}
 
 
 def page() -> Elements:
@@ -63,13 +63,13 @@ def page() -> Elements:
 
 
 def test_static_files_have_type_tag_and_policy(live: Live):
-    answer = live.request("GET", "/")
-    assert answer.status == 200
-    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    policy = answer.headers["Content-Security-Policy"]
+    response = live.request("GET", "/")
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = response.headers["Content-Security-Policy"]
     assert "unsafe" not in policy
     assert {"default-src 'none'", "script-src 'self'", "style-src 'self'"} <= set(policy.split("; "))
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
     types = {
         "page.css": "text/css",
         "shared.css": "text/css",
@@ -123,8 +123,8 @@ def test_no_inline_code_and_no_external_resources():
 
 def test_all_referenced_files_exist():
     names = {path.name for path in FILES.iterdir()} | {"shared.css"}
-    wanted = {(attributes.get("src") or attributes.get("href") or "") for _, attributes in page().found}
-    assert {path.removeprefix("/static/") for path in wanted if path.startswith("/")} <= names
+    paths = {(attributes.get("src") or attributes.get("href") or "") for _, attributes in page().found}
+    assert {path.removeprefix("/static/") for path in paths if path.startswith("/")} <= names
     for path in SCRIPTS:
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r'from "\./([\w.]+)"', text)) <= names, path
@@ -150,8 +150,8 @@ def test_all_referenced_ids_and_texts_exist():
     for path in SCRIPTS:
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r'\bsay\("([\w.]+)"', text)) <= set(english), path
-        made = set(re.findall(r'\bid: "([\w-]+)"', text))
-        assert {name for name in re.findall(r'\bbyId\("([\w-]+)"', text) if name not in ids} <= made, path
+        link = set(re.findall(r'\bid: "([\w-]+)"', text))
+        assert {name for name in re.findall(r'\bbyId\("([\w-]+)"', text) if name not in ids} <= link, path
 
 
 def test_both_languages_have_the_same_texts():
@@ -180,9 +180,9 @@ def test_me_returns_role_and_limits(live: Live):
 
 
 def test_a_report_link_works_once(live: Live, tiny_run: Path):
-    made = live.request("POST", f"/v1/runs/{tiny_run.name}/report/link")
-    assert made.status == 200, made.data
-    url = json.loads(made.data)["url"]
+    link = live.request("POST", f"/v1/runs/{tiny_run.name}/report/link")
+    assert link.status == 200, link.data
+    url = json.loads(link.data)["url"]
     first = live.request("GET", url)
     assert (first.status, first.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
     assert first.headers["Content-Security-Policy"].startswith("sandbox")

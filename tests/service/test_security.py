@@ -43,9 +43,9 @@ def test_a_request_without_a_key_gets_a_401(live: Live, shapes: Path):
     assert live.request("GET", "/healthz").status == 200
     assert live.request("GET", "/readyz").status == 200
     for method, path in (("POST", "/v1/predict"), ("POST", "/v1/explain"), ("GET", "/v1/runs"), ("GET", "/metrics")):
-        answer = live.request(method, path)
-        assert problem(answer)["status"] == 401, path
-        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        response = live.request(method, path)
+        assert problem(response)["status"] == 401, path
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 def test_every_route_but_the_health_checks_needs_a_key(live: Live):
@@ -53,8 +53,8 @@ def test_every_route_but_the_health_checks_needs_a_key(live: Live):
     open_routes = set()
     for path, methods in schema["paths"].items():
         for method in methods:
-            answer = live.request(method.upper(), path.replace("{", "0" * 15).replace("}", ""))
-            if answer.status not in (401, 429):
+            response = live.request(method.upper(), path.replace("{", "0" * 15).replace("}", ""))
+            if response.status not in (401, 429):
                 open_routes.add(path)
     assert open_routes == {"/healthz", "/readyz"}
 
@@ -63,8 +63,8 @@ def test_every_route_but_the_health_checks_needs_a_key(live: Live):
     "header", ["Bearer", "Bearer x", "Basic dXNlcjpwYXNz", "Bearer tl_" + "A" * 43, "tl_" + "A" * 43, "Bearer \xff"]
 )
 def test_a_wrong_key_is_refused(live: Live, header: str):
-    answer = live.request("GET", "/v1/runs", headers={"Authorization": header.encode("latin-1").decode("latin-1")})
-    assert problem(answer)["status"] == 401
+    response = live.request("GET", "/v1/runs", headers={"Authorization": header.encode("latin-1").decode("latin-1")})
+    assert problem(response)["status"] == 401
 
 
 def test_a_role_includes_those_below_it(live: Live, tiny_run: Path, shapes: Path):
@@ -77,7 +77,7 @@ def test_a_role_includes_those_below_it(live: Live, tiny_run: Path, shapes: Path
             live.request("GET", "/v1/jobs", headers=bearer(KEYS[role])),
             live.request("POST", activate.replace(tiny_run.name, "nothing"), headers=bearer(KEYS[role])),
         ]
-        statuses[role] = [answer.status for answer in responses]
+        statuses[role] = [response.status for response in responses]
     assert statuses == {"predict": [200, 403, 403], "train": [200, 200, 403], "admin": [200, 200, 404]}
 
 
@@ -144,8 +144,8 @@ def test_responses_have_security_headers(live: Live):
 
 
 def test_rate_limits_are_per_key(live: Live):
-    answers = [live.request("GET", "/v1/runs/none", headers=bearer(KEYS["train"])) for _ in range(200)]
-    late = [answer for answer in answers if answer.status == 429]
+    responses = [live.request("GET", "/v1/runs/none", headers=bearer(KEYS["train"])) for _ in range(200)]
+    late = [response for response in responses if response.status == 429]
     assert late
     assert 1 <= int(late[0].headers["Retry-After"]) <= 60
     assert live.request("GET", "/v1/runs", headers=bearer(KEYS["admin"])).status == 200

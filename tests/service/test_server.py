@@ -164,8 +164,8 @@ def test_invalid_http_is_refused(live: Live, good: bytes, head: bytes):
             client.sendall(head)
         except OSError:
             return
-        said = received(client)
-        assert said == b"" or said[9:12] in (b"400", b"404", b"408", b"414", b"421")
+        reply = received(client)
+        assert reply == b"" or reply[9:12] in (b"400", b"404", b"408", b"414", b"421")
 
 
 def test_too_many_connections_get_a_503(live: Live, good: bytes):
@@ -184,13 +184,13 @@ def test_unknown_paths_and_methods_are_problems(live: Live):
 
 
 def received(client: socket.socket) -> bytes:
-    said = io.BytesIO()
+    reply = io.BytesIO()
     try:
         while piece := client.recv(65536):
-            said.write(piece)
+            reply.write(piece)
     except OSError:
         pass
-    return said.getvalue()
+    return reply.getvalue()
 
 
 def test_large_json_is_refused(live: Live):

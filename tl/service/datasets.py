@@ -36,7 +36,7 @@ Id = Annotated[str, InPath(pattern="^[0-9a-f]{16}$")]
 Trainer = Annotated[Key, Depends(train)]
 _MAX_JSON = 1 << 26  # bytes of a file that is read whole
 _PIECE = 1 << 20  # bytes of an upload that are written at once
-_MAX_FIELD, _MAX_PARTS = 4096, 16  # of a form
+_MAX_FIELD, _MAX_HEADER, _MAX_PARTS = 4096, 8192, 16  # of a form
 _ENDINGS = (".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar")
 # The page contains its pictures and styles, and no script.
 _PAGE_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
@@ -289,8 +289,8 @@ async def _receive(request: Request, path: Path, limits: TrainingLimits) -> str:
 class Receiver:
     """Writes an upload to `path`: the body itself, or the one file of a form.
 
-    `name` is the form's field `name`, or the name of its file without its ending, or "". The form is parsed piece by
-    piece, because a parser that spools would fill /tmp.
+    `name` is the form's field `name`, or the name of its file without its ending, or "". A form is parsed here,
+    because Starlette's parser spools to /tmp, and python-multipart's `FormParser` keeps fields of any size in memory.
     """
 
     def __init__(self, path: Path, content_type: str) -> None:
@@ -347,7 +347,7 @@ class Receiver:
             "on_part_end": self._end_part,
             "on_end": self._end_form,
         }
-        return MultipartParser(boundary, callbacks)  # it limits the size of headers
+        return MultipartParser(boundary, callbacks)
 
     def _begin_part(self) -> None:
         self._parts += 1
@@ -357,6 +357,8 @@ class Receiver:
 
     def _add_header(self, which: int, content: bytes) -> None:
         self._header[which] += content
+        if len(self._header[which]) > _MAX_HEADER:
+            raise Problem(400, f"the form has a header longer than {_MAX_HEADER} bytes")
 
     def _end_header(self) -> None:
         if self._header[0].lower() == b"content-disposition":
@@ -405,20 +407,16 @@ def _find(request: Request, dataset: str) -> StoredDataset:
 
 
 def _reply(database: Database, stored: StoredDataset) -> DatasetReply:
-    about = stored.about
-    return DatasetReply(
-        id=stored.id,
-        name=stored.name,
-        created=iso_time(stored.created),
-        images=stored.images,
-        bytes=stored.bytes,
-        classes=[ClassReply(name=name, images=count) for name, count in about["classes"].items()],
-        parts=about["parts"],
-        notes=about["notes"],
-        left_out=about["left_out"],
-        findings=[FindingReply(**finding) for finding in about["findings"]],
-        check=_check_state(database, stored.id),
+    fields = (
+        vars(stored)
+        | stored.about
+        | {
+            "created": iso_time(stored.created),
+            "classes": [{"name": name, "images": count} for name, count in stored.about["classes"].items()],
+            "check": _check_state(database, stored.id),
+        }
     )
+    return DatasetReply(**fields)
 
 
 def _check_state(database: Database, dataset: str) -> CheckState:

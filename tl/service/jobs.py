@@ -14,19 +14,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tl.errors import BackboneError, UsageError
 from tl.networks.backbones import backbone as find_backbone
-from tl.options import check
-from tl.runs import options as run_options
+from tl.options import check, json_schema, typed
 from tl.runs.folder import is_taken
+from tl.runs.options import FinetuneOptions
 from tl.service import store
 from tl.service.child import EVENTS, LOG, last_event, read_events
 from tl.service.database import Database
@@ -34,6 +34,7 @@ from tl.service.datasets import Trainer, iso_time, read_json, train
 from tl.service.problems import Problem, documented
 from tl.service.state import ServiceState, state_of
 from tl.service.store import ENDED, ConflictError, Job, StoredDataset
+from tl.text import shorten
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(train)], responses=documented(404, 409))
 
@@ -43,30 +44,11 @@ _UNPRINTABLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\n\t\x20-\x7e\u00a0-\U0010ff
 _POLL = 0.4  # seconds
 _HEARTBEAT = 15.0  # seconds
 _MAX_LISTENERS = 100
+_WEIGHTS = ("imagenet", "bsds500", "none")  # not a file of the server
+_LOCAL = ("data", "out", "tensorboard", "engine", "precision", "threads", "cache", "download", "offline")
+_OPTIONS = json_schema(FinetuneOptions, leave_out=_LOCAL)
+_OPTIONS["properties"]["weights"]["enum"] = list(_WEIGHTS)
 _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-
-
-class FinetuneOptions(BaseModel):
-    """The options of `tl finetune` by these names, but for paths and those of the machine."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    backbone: Annotated[str, Field(max_length=60)] = "resnet50"
-    weights: Literal["imagenet", "bsds500", "none"] = "imagenet"
-    val: float = 0.2
-    seed: int = 0
-    image_size: int | None = None
-    unfreeze: Literal["none", "last", "half", "all", "auto"] = "none"
-    epochs: int | None = None
-    batch: Annotated[int, Field(le=1024)] | None = None
-    lr: float | Literal["auto"] | None = None
-    optimizer: Literal["adamw", "sgd"] | None = None
-    weight_decay: float | None = None
-    label_smoothing: float | None = None
-    augment: Literal["none", "light", "strong"] | None = None
-    balance: Literal["auto", "none", "weights", "sampling"] = "auto"
-    unknown_rate: float = 0.01
-    budget: Annotated[str, Field(max_length=20)] | None = None
 
 
 class JobRequest(BaseModel):
@@ -75,7 +57,7 @@ class JobRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     dataset: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-    options: FinetuneOptions = FinetuneOptions()
+    options: Annotated[dict[str, Any], WithJsonSchema(_OPTIONS)] = {}
     run: Annotated[str, Field(pattern=r"^\w[\w.-]{0,79}$")] | None = None
 
 
@@ -133,7 +115,7 @@ def start_job(request: Request, job_request: JobRequest, key: Trainer) -> JSONRe
         raise Problem(422, f"there is no data set {job_request.dataset}: GET /v1/datasets lists all data sets")
     options = _check_options(job_request.options)
     most = state.options.training.waiting
-    for run in _run_names(job_request, stored):
+    for run in _run_names(job_request, options["backbone"], stored):
         if run == "latest" or is_taken(state.options.root / run):
             continue
         with suppress(ConflictError):
@@ -242,25 +224,29 @@ def _event(name: str, content: dict[str, Any], number: int | None = None) -> byt
     return (head + f"data: {json.dumps(content, ensure_ascii=False)}\n\n").encode("utf-8", "replace")
 
 
-def _check_options(options: FinetuneOptions) -> dict[str, object]:
-    """The options that were set. Raises Problem 422 for those that are invalid."""
-    given = options.model_dump(exclude_unset=True, exclude_none=True)
-    if "lr" in given:
-        given["lr"] = str(given["lr"])
+def _check_options(values: dict[str, Any]) -> dict[str, Any]:
+    """The options that were set, with the backbone's full name. Raises Problem 422 for invalid ones."""
+    options = {}
     try:
-        check(run_options.FinetuneOptions(**given))
-        return {**given, "backbone": find_backbone(options.backbone).name}
-    except (UsageError, BackboneError) as error:
-        raise Problem(422, f"options: {error}") from error
+        for name, value in values.items():
+            if name not in _OPTIONS["properties"]:
+                raise UsageError(f"there is no option {name!r}: choose from {', '.join(_OPTIONS['properties'])}")
+            if value is not None:
+                options[name] = typed(FinetuneOptions, name, value, name)
+        if options.get("weights", "none") not in _WEIGHTS:
+            raise UsageError(f"weights {options['weights']!r}: choose {', '.join(_WEIGHTS)}")
+        check(FinetuneOptions(**options))
+        return options | {"backbone": find_backbone(options.get("backbone", FinetuneOptions.backbone)).name}
+    except (UsageError, BackboneError, OverflowError) as error:
+        raise Problem(422, f"options: {shorten(str(error), 500)}") from error
 
 
-def _run_names(job_request: JobRequest, stored: StoredDataset) -> Iterator[str]:
+def _run_names(job_request: JobRequest, backbone: str, stored: StoredDataset) -> Iterator[str]:
     """The requested name of the run, or candidates, of which the first free one is used."""
     if job_request.run is not None:
         yield job_request.run
         return
-    network = find_backbone(job_request.options.backbone).name
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{network}-{stored.folder}"
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{backbone}-{stored.folder}"
     yield stem
     yield from (f"{stem}-{number}" for number in range(2, 1000))
 
@@ -275,23 +261,18 @@ def _find(request: Request, job: str) -> Job:
 def _reply(state: ServiceState, job: Job) -> JobReply:
     database: Database = state.database
     dataset = store.get_dataset(database, job.dataset)
-    return JobReply(
-        id=job.id,
-        state=job.state,
-        dataset=DatasetName(id=job.dataset, name=dataset.name if dataset is not None else ""),
-        options=job.options,
-        run=job.run,
-        error=job.error,
-        created=iso_time(job.created),
-        started=iso_time(job.started) if job.started else None,
-        ended=iso_time(job.ended) if job.ended else None,
-        seconds=round(job.seconds, 1),
-        attempt=job.attempt,
-        cancelling=job.cancel and not job.has_ended,
-        ahead=store.jobs_ahead(database, job) if job.state == "queued" else 0,
-        progress=None if job.has_ended else last_event(store.job_folder(database, job.id) / EVENTS, "progress"),
-        result=_result(state.options.root / job.run) if job.state == "succeeded" else None,
-    )
+    fields = vars(job) | {
+        "dataset": {"id": job.dataset, "name": dataset.name if dataset is not None else ""},
+        "created": iso_time(job.created),
+        "started": iso_time(job.started) if job.started else None,
+        "ended": iso_time(job.ended) if job.ended else None,
+        "seconds": round(job.seconds, 1),
+        "cancelling": job.cancel and not job.has_ended,
+        "ahead": store.jobs_ahead(database, job) if job.state == "queued" else 0,
+        "progress": None if job.has_ended else last_event(store.job_folder(database, job.id) / EVENTS, "progress"),
+        "result": _result(state.options.root / job.run) if job.state == "succeeded" else None,
+    }
+    return JobReply(**fields)
 
 
 def _result(run: Path) -> ResultReply:
