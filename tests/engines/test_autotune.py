@@ -64,7 +64,7 @@ def opened(run: Path, **options) -> OpenVINOEngine:
     return OpenVINOEngine(run / "trunk.xml", "key", "f32", **options)
 
 
-def opener(run: Path) -> autotune.OpenEngine:
+def opener(run: Path):
     return lambda options: opened(run, options=options)
 
 

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -86,26 +86,6 @@ class AutotuneResult:
         return f"{self.options}: {self.rate:.0f} photos/s, default {self.default_rate:.0f}"
 
 
-class TunableEngine(Engine, Protocol):
-    """An engine whose options can be changed between two runs."""
-
-    options: InferenceOptions
-
-    @property
-    def network(self) -> Any:
-        """The compiled OpenVINO network."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Side of the photos in pixels, number of features."""
-
-    def use(self, options: InferenceOptions) -> None:
-        """Compute with these options from now on."""
-
-
-OpenEngine = Callable[[InferenceOptions], TunableEngine]
-
-
 def recall(key: str, machine: str, where: Settings | None = None) -> InferenceOptions | None:
     """The options measured for the engine `key` on this machine; None if there are none or they cannot be read."""
     return _parse(_read(_file(where)).get(_name(key, machine)))
@@ -151,7 +131,7 @@ def measure(xml: Path, precision: str) -> AutotuneResult:
 _FAILED = "the fastest batch size, streams and threads could not be measured: continuing with the defaults"
 
 
-def serve_request(open_engine: Callable[[Path, str, InferenceOptions], TunableEngine]) -> None:
+def serve_request(open_engine: Callable[[Path, str, InferenceOptions], Any]) -> None:
     """The child process of `measure`: read the request from standard input, print the result, both as JSON."""
     request = json.load(sys.stdin)
     xml, precision = Path(request["xml"]), request["precision"]
@@ -159,8 +139,11 @@ def serve_request(open_engine: Callable[[Path, str, InferenceOptions], TunableEn
     print(json.dumps(asdict(result.options) | {"rate": result.rate, "default_rate": result.default_rate}))
 
 
-def fastest(open_engine: OpenEngine, seconds: float) -> AutotuneResult:
-    """The options that are clearly faster than the default, else the default, measured in about `seconds`."""
+def fastest(open_engine: Callable[[InferenceOptions], Any], seconds: float) -> AutotuneResult:
+    """The options that are clearly faster than the default, else the default, measured in about `seconds`.
+
+    `open_engine` opens the network with the options; the type of the engine, OpenVINOEngine, imports this module.
+    """
     trials = _Trials(seconds)
     default = open_engine(DEFAULT)
     rates = {DEFAULT: trials.rate(default)}
@@ -179,7 +162,7 @@ def fastest(open_engine: OpenEngine, seconds: float) -> AutotuneResult:
     return _duel(trials, default, engine, winner)
 
 
-def _duel(trials: "_Trials", default: TunableEngine, other: TunableEngine, options: InferenceOptions) -> AutotuneResult:
+def _duel(trials: "_Trials", default: Any, other: Any, options: InferenceOptions) -> AutotuneResult:
     """Measure the default and other options in turn, because the load of the machine varies."""
     rates: dict[InferenceOptions, list[float]] = {DEFAULT: [], options: []}
     for _ in range(DUELS):
@@ -205,14 +188,14 @@ class _Trials:
         """Whether there is time for another trial as long as the longest so far."""
         return time.monotonic() + self._longest <= self._end
 
-    def rate(self, engine: TunableEngine) -> float:
+    def rate(self, engine: Any) -> float:
         started = time.monotonic()
         measured = rate(engine, engine.shape[0], engine.batch, TRIAL_SECONDS)
         self._longest = max(self._longest, time.monotonic() - started)
         return measured
 
 
-def arrangements(default: TunableEngine) -> Iterator[InferenceOptions]:
+def arrangements(default: Any) -> Iterator[InferenceOptions]:
     """Streams and threads to try: one, two, half as many streams as threads, and as many; without the default's."""
     names = ("NUM_STREAMS", "INFERENCE_NUM_THREADS")
     usual = tuple(int(default.network.get_property(name)) for name in names)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 import numpy as np
@@ -53,18 +53,9 @@ class Features:
     seconds: float
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """An image that was read: with its features from the cache, or decoded, or with an error."""
-
-    index: int
-    fingerprint: bytes = b""
-    vector: Vector | None = None
-    photo: Photos | None = None
-    error: str = ""
-
-
 _Indexed = tuple[int, ImageLike]
+_Prepared = tuple[FeatureRow, Photos | None]
+"""A row with its photo if its features are still to be computed."""
 _Work = Callable[[Sequence[_Indexed]], list[_Prepared]]
 
 
@@ -85,16 +76,16 @@ def stream(
     prepared = _ahead(lambda tasks: _prepare(tasks, recipe, store), enumerate(images), lambda: 4 * engine.batch)
     with OneThread() as linear_algebra:
         try:
-            for batch, vectors in engine.run(_batches(prepared, engine, ready)):
-                if len(batch) >= engine.batch:  # more will follow while the caller works with these
+            for rows, vectors in engine.run(_batches(prepared, engine, ready)):
+                if len(rows) >= engine.batch:  # more will follow while the caller works with these
                     linear_algebra.hold()
                 yield _drain(ready)
                 store.write()
                 if not np.isfinite(vectors).all():
                     raise EngineError("the network returns numbers that are not finite: its weights are damaged")
-                for item, vector in zip(batch, vectors, strict=True):
-                    store.add(item.fingerprint, vector)
-                yield [FeatureRow(item.index, item.fingerprint, v) for item, v in zip(batch, vectors, strict=True)]
+                rows = [replace(row, vector=vector) for row, vector in zip(rows, vectors, strict=True)]
+                store.add(rows)
+                yield rows
             yield _drain(ready)
         finally:
             prepared.close()
@@ -170,9 +161,11 @@ class _CacheWriter:
         self._used.extend(key for key, row in zip(keys, rows, strict=True) if row is not None and not row.today)
         return [None if row is None else row.vector for row in rows]
 
-    def add(self, content_hash: bytes, vector: Vector) -> None:
+    def add(self, rows: Sequence[FeatureRow]) -> None:
         if self._cache is not None:
-            self._new.append((self._namespace + content_hash, vector.copy()))
+            self._new += [
+                (self._namespace + row.fingerprint, row.vector.copy()) for row in rows if row.vector is not None
+            ]
 
     def write(self, at_least: int = _WRITE_ROWS) -> None:
         """Write the new rows and the dates of use, if there are enough of them."""
@@ -200,26 +193,22 @@ def _prepare(tasks: Sequence[_Indexed], recipe: Recipe, store: _CacheWriter) -> 
             errors[index] = str(error)
     hashes = [fingerprint(content) for content in contents.values()]
     lookups = dict(zip(contents, zip(hashes, store.find(hashes), strict=True), strict=True))
-    prepared = []
+    prepared: list[_Prepared] = []
     for index, _ in tasks:
         if index in errors:
-            prepared.append(_Prepared(index, error=errors[index]))
+            prepared.append((FeatureRow(index, b"", None, errors[index]), None))
             continue
-        content_hash, vector = lookups[index]
-        content = contents.pop(index)
-        if vector is not None:
-            prepared.append(_Prepared(index, content_hash, vector))
-        else:
-            prepared.append(_decode(index, content, content_hash, recipe))
+        content, (content_hash, vector) = contents.pop(index), lookups[index]
+        row = FeatureRow(index, content_hash, vector, cached=vector is not None)
+        prepared.append((row, None) if row.cached else _decode(row, content, recipe))
     return prepared
 
 
-def _decode(index: int, content: Content, content_hash: bytes, recipe: Recipe) -> _Prepared:
+def _decode(row: FeatureRow, content: Content, recipe: Recipe) -> _Prepared:
     try:
-        photo = fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)
+        return row, fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)
     except ImageError as error:
-        return _Prepared(index, error=str(error))
-    return _Prepared(index, content_hash, photo=photo)
+        return FeatureRow(row.index, b"", None, str(error)), None
 
 
 def _ahead(work: _Work, tasks: Iterable[_Indexed], window: Callable[[], int]) -> Generator[_Prepared]:
@@ -240,7 +229,7 @@ def _ahead(work: _Work, tasks: Iterable[_Indexed], window: Callable[[], int]) ->
                 return
             done = waiting.popleft().result()
             pending -= len(done)
-            size = _CHUNK if all(item.photo is None for item in done) else 1
+            size = _CHUNK if all(photo is None for _, photo in done) else 1
             yield from done
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -249,26 +238,23 @@ def _ahead(work: _Work, tasks: Iterable[_Indexed], window: Callable[[], int]) ->
 
 def _batches(
     prepared: Iterator[_Prepared], engine: Engine, ready: deque[FeatureRow]
-) -> Iterator[tuple[list[_Prepared], Photos]]:
-    """Batches of images to compute; the rows of all others go to `ready`, with an empty batch now and then."""
-    batch: list[_Prepared] = []
-    for item in prepared:
-        if item.photo is None:
-            ready.append(FeatureRow(item.index, item.fingerprint, item.vector, item.error, item.vector is not None))
+) -> Iterator[tuple[list[FeatureRow], Photos]]:
+    """Batches of photos to compute; the rows of all other images go to `ready`, with an empty batch now and then."""
+    rows: list[FeatureRow] = []
+    photos: list[Photos] = []
+    for row, photo in prepared:
+        if photo is None:
+            ready.append(row)
             if len(ready) >= _WRITE_ROWS:
                 yield [], np.zeros((0, 1, 1, 3), np.uint8)
             continue
-        batch.append(item)
-        if len(batch) >= engine.batch:  # asked each time: it may change
-            yield _stack(batch)
-            batch = []
-    if batch:
-        yield _stack(batch)
-
-
-def _stack(batch: list[_Prepared]) -> tuple[list[_Prepared], Photos]:
-    photos = np.stack([item.photo for item in batch if item.photo is not None])
-    return [_Prepared(item.index, item.fingerprint) for item in batch], photos
+        rows.append(row)
+        photos.append(photo)
+        if len(rows) >= engine.batch:  # asked each time: it may change
+            yield rows, np.stack(photos)
+            rows, photos = [], []
+    if rows:
+        yield rows, np.stack(photos)
 
 
 def _allocate(shape: tuple[int, int]) -> NDArray[np.float32]:

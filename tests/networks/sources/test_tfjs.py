@@ -13,7 +13,7 @@ from PIL import Image
 from support.session import Packaged
 from tl.errors import WeightsError
 from tl.networks.checkpoints import read_h5, write_h5
-from tl.networks.sources.tfjs import read_labels, read_resnet50
+from tl.networks.sources.tfjs import read_resnet50
 
 SHARDS = ("package/ResNet50/one.bin", "package/ResNet50/two.bin")
 
@@ -47,7 +47,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         SHARDS[0]: content[:1001],
         SHARDS[1]: content[1001:],
         "package/ResNet50/model.json": json.dumps({"weightsManifest": [manifest]}).encode(),
-        "package/assets/labels.json": json.dumps({str(index): f"class {index}" for index in range(1000)}).encode(),
         "package/lib/index.js": b"ignored",
     }
     path = tmp_path_factory.mktemp("npm") / "a.tgz"
@@ -90,10 +89,6 @@ def test_read_resnet50_maps_old_layer_names(archive: Path, layer: str, old: str)
     assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
 
 
-def test_read_labels_returns_them_in_the_order_of_the_classes(archive: Path) -> None:
-    assert read_labels(archive) == [f"class {index}" for index in range(1000)]
-
-
 @pytest.mark.parametrize("content", [b"<html>", b"", None])
 def test_read_resnet50_names_a_file_that_is_not_an_archive(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "a.tgz"
@@ -115,7 +110,6 @@ def test_real_weights_recognize_cats_and_dogs(packaged: Packaged, photos: Path, 
     write_h5(checkpoint, path)
     assert list(read_h5(path)) == list(checkpoint)
     model = keras.applications.ResNet50(weights=str(path))
-    assert read_labels(archive)[281:286] == ["tabby", "tiger_cat", "Persian_cat", "Siamese_cat", "Egyptian_cat"]
     for animal, first, last in (("Cat", 281, 285), ("Dog", 151, 268)):
         files = sorted((photos / animal).iterdir())[:12]
         pixels = np.stack(

