@@ -218,9 +218,9 @@ def test_options_do_not_change_the_features(tiny_run, precision):
 
 
 def test_options_do_not_change_the_features_of_resnet50(imagenet):
-    from tl.engines.trunk import prepare
+    from tl.engines.trunk import cached_trunk
 
-    trunk = prepare(backbone("resnet50"), imagenet)
+    trunk = cached_trunk(backbone("resnet50"), imagenet)
     photos = np.random.default_rng(1).integers(0, 256, (8, 224, 224, 3), np.uint8)
     rows = []
     for options in (DEFAULT, InferenceOptions(8, 1, 1), InferenceOptions(2, 2, 2), InferenceOptions(3, 1, 2)):

@@ -9,7 +9,7 @@ import pytest
 from support.session import ROOT
 from tl import engines as opening
 from tl.engines import open_engine
-from tl.engines.trunk import prepare, trunk_key
+from tl.engines.trunk import cached_trunk, trunk_key
 from tl.errors import EngineError, WeightsError
 from tl.networks.backbones import backbone
 from tl.networks.weights import Weights, build, resolve
@@ -89,9 +89,9 @@ def test_random_weights_follow_their_seed():
 
 def test_a_trunk_is_converted_once(cache_dir, tiny_run):
     entry = backbone("mobilenetv3small")
-    trunk = prepare(entry, resolve(entry, "none"))
+    trunk = cached_trunk(entry, resolve(entry, "none"))
     before = trunk.xml.stat().st_mtime_ns
-    assert prepare(entry, resolve(entry, "none")).xml.stat().st_mtime_ns == before
+    assert cached_trunk(entry, resolve(entry, "none")).xml.stat().st_mtime_ns == before
     assert trunk.bin.stat().st_ino == (tiny_run / "trunk.bin").stat().st_ino  # a hard link, not a copy
 
 
@@ -99,11 +99,11 @@ def test_a_damaged_trunk_is_converted_again(tiny_run, tmp_path, monkeypatch):
     import shutil
 
     entry = backbone("mobilenetv3small")
-    trunk = prepare(entry, resolve(entry, "none"))
+    trunk = cached_trunk(entry, resolve(entry, "none"))
     where = Settings(tmp_path, 10**9, offline=True, keras_dir=tmp_path)
     copied = shutil.copytree(trunk.xml.parent, tmp_path / "trunks" / trunk.xml.parent.name)
     (copied / "trunk.bin").write_bytes(b"damaged")
-    assert prepare(entry, resolve(entry, "none"), where=where).bin.read_bytes() == trunk.bin.read_bytes()
+    assert cached_trunk(entry, resolve(entry, "none"), where=where).bin.read_bytes() == trunk.bin.read_bytes()
 
 
 def test_damaged_weights_are_not_converted(imagenet, tmp_path):
@@ -111,7 +111,7 @@ def test_damaged_weights_are_not_converted(imagenet, tmp_path):
     damaged.write_bytes(imagenet.path.read_bytes()[:-1000])
     weights = Weights("imagenet", damaged, imagenet.source, "0" * 64)
     with pytest.raises(WeightsError, match="damaged"):
-        prepare(backbone("resnet50"), weights)
+        cached_trunk(backbone("resnet50"), weights)
 
 
 def test_a_precision_that_the_processor_has_not(tiny_run, monkeypatch):

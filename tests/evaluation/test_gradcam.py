@@ -15,7 +15,7 @@ import pytest
 from support.session import ROOT
 from tl.data.images import decode, fit, read
 from tl.engines import open_engine
-from tl.engines.trunk import prepare
+from tl.engines.trunk import cached_trunk
 from tl.errors import EngineError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer
 from tl.learning import head as heads
@@ -214,7 +214,7 @@ def test_it_is_what_tensorflows_gradients_give(name: str) -> None:
 
     entry = backbone(name)
     weights = resolve(entry, "none", seed=7)
-    trunk = prepare(entry, weights)
+    trunk = cached_trunk(entry, weights)
     model = build(entry, weights)
     maps_end = model.get_layer("s4").output if name == "lenet5" else model.layers[-2].output
     below, above = keras.Model(model.input, maps_end), keras.Model(maps_end, model.output)
@@ -288,7 +288,7 @@ def test_what_is_hot_matters_more_than_what_is_cold(imagenet: Any, photos: Path)
     known = np.concatenate([engine.run_one(pixels[at : at + 16]) for at in range(20, 100, 16)])
     prints = [path.name.encode() for path in files[20:]]
     head = heads.fit(known, labels[20:], 2, fingerprints=prints).head
-    trunk = prepare(entry, imagenet)
+    trunk = cached_trunk(entry, imagenet)
     found = Explainer(trunk.xml, entry.recipe, head).explain(files[:20], labels[:20].tolist())
 
     def margin(changed: Numbers) -> Numbers:

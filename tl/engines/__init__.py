@@ -34,9 +34,9 @@ def open_engine(
 
         return TensorFlowEngine(backbone, weights, precision, unfreeze)
     from tl.engines.openvino import OpenVINOEngine
-    from tl.engines.trunk import content_key, prepare
+    from tl.engines.trunk import cached_trunk, content_key
 
-    trunk = prepare(backbone, weights, unfreeze=unfreeze, progress=progress)
+    trunk = cached_trunk(backbone, weights, unfreeze=unfreeze, progress=progress)
     key = content_key(trunk.xml_sha256, trunk.bin_sha256, backbone.recipe)
     return OpenVINOEngine(trunk.xml, key, precision, threads, progress=progress)
 

@@ -39,7 +39,7 @@ class Trunk:
     key: str
 
 
-def prepare(
+def cached_trunk(
     backbone: Backbone,
     weights: Weights,
     *,

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,18 +30,6 @@ _View = tuple[int, int]
 """A view and the index of its image."""
 
 
-@dataclass(frozen=True)
-class Activations:
-    """`values` float16 `[views, n, height, width, channels]`; view 0 is the image itself, the others are augmented."""
-
-    values: Halves
-
-    @property
-    def views(self) -> int:
-        """The number of views of each image."""
-        return int(self.values.shape[0])
-
-
 def affordable_views(views: int, images: int, activations: int, where: Settings | None = None) -> int:
     """How many of `views` fit the limit and half of the free disk, with so many 16-bit activations per image."""
     where = where or settings()
@@ -61,9 +48,10 @@ def store(
     transform: Transform,
     progress: Progress | None = None,
     where: Settings | None = None,
-) -> Activations:
-    """The activations of this `shape` for every view of every image, in a file that is deleted with them.
+) -> Halves:
+    """The activations of this `shape` of every view of every image: float16 `[views, n, *shape]`.
 
+    View 0 is the image itself, the others are augmented. The file behind the array is deleted with it.
     Raises StorageError if the disk is full, EngineError if activations do not fit 16 bits.
     """
     values = _on_disk((views, len(images), *shape), where or settings())
@@ -75,7 +63,7 @@ def store(
             for (view, index), row in zip(batch, activations, strict=True):
                 values[view, index] = row
             task.advance(len(batch))
-    return Activations(values)
+    return values
 
 
 def photos(images: Sequence[ImageLike], side: int, recipe: Recipe, pool: ThreadPoolExecutor) -> Photos:

@@ -161,7 +161,7 @@ def _feed(
     what = f"{count(views, 'view')} of {count(len(job.images), 'image')} below the cut, {megabytes:,.0f} MB on disk"
     seconds = f"{time.monotonic() - started:.1f} s ({engine.name} {engine.precision})"
     progress.log("activations", f"{what}, in {seconds}")
-    return ActivationFeed(activations.values, job.seed, rule.mixup), replace(rule, views=views)
+    return ActivationFeed(activations, job.seed, rule.mixup), replace(rule, views=views)
 
 
 def _transform(job: TuningJob) -> Callable[[Photos, int], Photos]:

@@ -173,13 +173,13 @@ def run_engine(
     Unless `compiled`, the network is compiled with its first image. `single`: only one image will be predicted. Raises
     RunError for a damaged run, UsageError and EngineError as `open_engine` does.
     """
-    from tl.engines import check_names, has_gpu
+    from tl.engines import check_names, uses_tensorflow
 
     with ThreadPoolExecutor(1) as pool:  # checks the files while the network is being compiled
         checked = pool.submit(check_run, run)
         pool.submit(preload)
         check_names(engine, precision)
-        if engine == "tensorflow" or (engine == "auto" and has_gpu()):
+        if uses_tensorflow(engine):
             opened = _tensorflow_engine(run, precision)
         else:
             opened = _openvino_engine(run, precision, threads, single, progress)

@@ -23,7 +23,7 @@ from tl.data.near_duplicates import find_originals
 from tl.data.splits import Split, check_counts, split
 from tl.engines import open_engine
 from tl.engines.engine import Engine
-from tl.engines.trunk import Trunk, prepare
+from tl.engines.trunk import Trunk, cached_trunk
 from tl.errors import DataError, UsageError
 from tl.evaluation.predictions import Predictions, held_out_images, predict
 from tl.features.extract import Features, extract, scan
@@ -184,7 +184,7 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     if tuning is not None and tuning.kept:
         trunk, predictions = tuning.trunk, tuning.predictions
     else:
-        trunk = prepare(setup.backbone, setup.weights, check=False)  # checked when the engine was opened
+        trunk = cached_trunk(setup.backbone, setup.weights, check=False)  # checked when the engine was opened
     return Trained(dataset, features.fingerprints, images, trunk, predictions, precision, fitted, tuning)
 
 

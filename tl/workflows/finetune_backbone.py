@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
 from tl.data.splits import Split
-from tl.engines import has_gpu
+from tl.engines import has_gpu, uses_tensorflow
 from tl.engines.engine import Engine
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunk import Trunk, content_key, convert
@@ -286,7 +286,7 @@ def fit_unknown_of(
 
 def _engine(setup: Setup, weights: Weights, trunk: Trunk) -> Engine:
     options = setup.options
-    if options.engine == "tensorflow" or (options.engine == "auto" and has_gpu()):
+    if uses_tensorflow(options.engine):
         from tl.engines.tensorflow import TensorFlowEngine
 
         return TensorFlowEngine(setup.backbone, weights, options.precision)

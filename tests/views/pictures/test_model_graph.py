@@ -221,7 +221,7 @@ def test_architecture_refuses_a_model_that_is_no_graph():
         def call(self, inputs):
             return inputs
 
-    with pytest.raises(BackboneError, match="no graph of layers"):
+    with pytest.raises(BackboneError, match="not a graph of layers"):
         architecture(Own(name="own"))
 
 

@@ -142,7 +142,10 @@ _FIXED = {  # class of the layer: text, kind
     "Rescaling": ("rescale pixels", "other"),
     "Normalization": ("normalize pixels", "other"),
     # these only adapt the shape for a neighbour
-    **{name: (name, "hidden") for name in ("InputLayer", "ZeroPadding2D", "Cropping2D", "Reshape")},
+    "InputLayer": ("input", "hidden"),
+    "ZeroPadding2D": ("zero padding", "hidden"),
+    "Cropping2D": ("cropping", "hidden"),
+    "Reshape": ("reshape", "hidden"),
 }
 
 
