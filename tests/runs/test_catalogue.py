@@ -1,21 +1,31 @@
-"""A folder of runs, with all that lies about in it, becomes a list; nothing in it can stop the list."""
+"""Lists of runs, whatever is in their folder, and removing runs, and nothing but runs."""
 
 import json
 import os
+import shutil
 
 import pytest
 from filelock import FileLock
 
 from support.runs import accuracy, make, rewrite
-from tl.errors import RunError, UsageError
-from tl.runs.catalogue import being_written, catalogue, newest_of
+from tl.errors import RunError, StorageError, UsageError
+from tl.runs.catalogue import (
+    find_all_but_best,
+    find_removals,
+    is_being_written,
+    list_runs,
+    newest_run,
+    remove,
+)
 from tl.runs.folder import partial_folder
-from tl.runs.summary import size_of, summarize
+from tl.runs.summary import summarize
+from tl.workflows.runs import plan_removal
 
 
 @pytest.fixture
-def runs(tmp_path):
-    """An empty folder of runs."""
+def runs(tmp_path, monkeypatch):
+    """An empty folder `runs` in the working directory."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs"
     folder.mkdir()
     return folder
@@ -29,18 +39,18 @@ def interrupted(folder, text='data = "shapes"\nbackbone = "lenet5"\n'):
     return scratch
 
 
-def test_no_runs(tmp_path, monkeypatch, runs):
+def test_missing_folder_runs_is_empty(tmp_path, monkeypatch, runs):
     monkeypatch.chdir(tmp_path)
-    assert catalogue() == []
+    assert list_runs() == []
     runs.rmdir()
-    assert catalogue() == []
+    assert list_runs() == []
     with pytest.raises(RunError, match="elsewhere cannot be read"):
-        catalogue(tmp_path / "elsewhere")
+        list_runs(tmp_path / "elsewhere")
 
 
-def test_a_run_in_the_list(tiny_run, runs):
+def test_list_runs_describes_a_run(tiny_run, runs):
     make(tiny_run, runs / "a")
-    (one,) = catalogue(runs)
+    (one,) = list_runs(runs)
     manifest = json.loads((tiny_run / "manifest.json").read_text())
     validation = manifest["metrics"]["validation"]
     assert (one.name, one.state, one.backbone, one.weights) == ("a", "complete", "mobilenetv3small", "none")
@@ -51,49 +61,47 @@ def test_a_run_in_the_list(tiny_run, runs):
     assert json.loads(json.dumps(one.as_dict()))["created"].startswith(manifest["created"][:19])
 
 
-def test_test_photos_count_before_validation(tiny_run, runs):
+def test_list_runs_prefers_test_metrics(tiny_run, runs):
     make(tiny_run, runs / "a", metrics__test=accuracy(0.25, 8))
-    (one,) = catalogue(runs)
+    (one,) = list_runs(runs)
     assert (one.part, one.top1.value, one.count) == ("test", 0.25, 8)
 
 
-def test_sorting(tiny_run, runs):
+def test_list_runs_sorts(tiny_run, runs):
     for name, day, share in (("b", 1, 0.5), ("c", 3, 0.25), ("a", 2, 1.0)):
         make(tiny_run, runs / name, created=f"2026-01-0{day}T00:00:00+00:00", metrics__validation=accuracy(share))
     (runs / "d").mkdir()
     (runs / "d" / "head.npz").touch()
-    named = {sort: "".join(one.name for one in catalogue(runs, sort=sort)) for sort in ("created", "accuracy", "name")}
+    named = {sort: "".join(one.name for one in list_runs(runs, sort=sort)) for sort in ("created", "accuracy", "name")}
     assert named == {"created": "dcab", "accuracy": "abcd", "name": "abcd"}
-    with pytest.raises(UsageError, match="--sort size: choose created, accuracy, name"):
-        catalogue(runs, sort="size")
 
 
-def test_the_newest_is_what_latest_says(tiny_run, runs):
+def test_newest_run_follows_latest(tiny_run, runs):
     for name in ("a", "b"):
         make(tiny_run, runs / name)
     os.utime(runs / "a" / "manifest.json", (1, 1))
-    assert newest_of(runs) == runs / "b"
+    assert newest_run(runs) == runs / "b"
     (runs / "latest").symlink_to("a")
-    assert [one.name for one in catalogue(runs) if one.newest] == ["a"]
-    assert len(catalogue(runs)) == 2
+    assert [one.name for one in list_runs(runs) if one.newest] == ["a"]
+    assert len(list_runs(runs)) == 2
 
 
-def test_runs_of_a_comparison(tiny_run, runs):
+def test_list_runs_includes_runs_of_comparisons(tiny_run, runs):
     (runs / "side").mkdir()
     (runs / "side" / "comparison.json").write_text("{}")
     make(tiny_run, runs / "side" / "lenet5-scratch")
-    assert [one.name for one in catalogue(runs)] == ["side/lenet5-scratch"]
+    assert [one.name for one in list_runs(runs)] == ["side/lenet5-scratch"]
 
 
-def test_interrupted_runs(runs):
+def test_list_runs_shows_the_state_of_incomplete_runs(runs):
     interrupted(runs / "a")
     interrupted(runs / "b", None)
     interrupted(runs / "c", "epochs = ")
     interrupted(runs / "d", "x = " + "[" * 100_000)
     interrupted(runs / "e")
     with FileLock(runs / ".e.lock"):
-        assert being_written(runs / "e")
-        found = {one.name: one for one in catalogue(runs, sort="name")}
+        assert is_being_written(runs / "e")
+        found = {one.name: one for one in list_runs(runs, sort="name")}
     states = {name: one.state for name, one in found.items()}
     unfinished = "unfinished"
     expected = {"a": "interrupted", "b": unfinished, "c": unfinished, "d": unfinished, "e": "being written"}
@@ -103,18 +111,18 @@ def test_interrupted_runs(runs):
     assert "is not TOML" in found["c"].note
 
 
-def test_what_goes_on_with_a_run_is_quoted_for_the_shell(runs):
+def test_resume_command_is_quoted_for_the_shell(runs):
     interrupted(runs / "새 run")
-    [note] = [one.note for one in catalogue(runs) if one.name == "새 run"]
+    [note] = [one.note for one in list_runs(runs) if one.name == "새 run"]
     assert f"`tl finetune --resume --out '{runs / '새 run'}'`" in note
 
 
-def test_a_lock_that_was_left_is_none(runs):
+def test_lock_left_by_a_killed_process_does_not_count(runs):
     (runs / ".a.lock").touch()
-    assert not being_written(runs / "a")
+    assert not is_being_written(runs / "a")
 
 
-def test_damaged_runs_are_named(tiny_run, runs):
+def test_list_runs_explains_damaged_runs(tiny_run, runs):
     (make(tiny_run, runs / "a") / "trunk.bin").unlink()
     (make(tiny_run, runs / "b") / "manifest.json").write_text("{")
     (make(tiny_run, runs / "c") / "head.npz").write_bytes(b"PK")
@@ -127,10 +135,10 @@ def test_damaged_runs_are_named(tiny_run, runs):
     (runs / "notes").mkdir()
     (runs / "notes" / "todo.txt").touch()
     (runs / "loop").symlink_to("loop")
-    notes = {one.name: one.note for one in catalogue(runs)}
+    notes = {one.name: one.note for one in list_runs(runs)}
     assert sorted(notes) == list("abcdefg")
-    assert {one.state for one in catalogue(runs)} == {"damaged"}
-    assert notes["a"].startswith("is damaged (trunk.bin is missing): make it again")
+    assert {one.state for one in list_runs(runs)} == {"damaged"}
+    assert notes["a"].startswith("is damaged (trunk.bin is missing): train it again")
     assert "manifest.json cannot be read" in notes["b"]
     assert "BadZipFile" in notes["c"]
     assert "manifest.json is missing" in notes["d"]
@@ -158,7 +166,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("way", HOSTILE)
-def test_a_manifest_that_lies_is_damaged(tiny_run, runs, way):
+def test_invalid_manifest_is_damaged(tiny_run, runs, way):
     folder = make(tiny_run, runs / "a")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("digest")
@@ -168,49 +176,180 @@ def test_a_manifest_that_lies_is_damaged(tiny_run, runs, way):
         target = told[parents[0]] if parents else told
         target[last] = value
         rewrite(folder, told)
-        (one,) = catalogue(runs)
+        (one,) = list_runs(runs)
         assert one.state == "damaged", value
         assert "\n" not in one.note
         with pytest.raises(RunError, match="damaged"):
             summarize(folder)
 
 
-def test_tables_inside_of_figures_are_no_figures(tiny_run, runs):
-    scores = accuracy(0.5) | {"per_class": {"noise": {"recall": 1.0}}, "reliability": [1], "brier": float("nan")}
-    make(tiny_run, runs / "a", metrics__validation=scores, metrics__calibration={"before": 1}, metrics__unknown={})
-    assert set(summarize(runs / "a").parts["validation"].figures) == {"top1", "log_loss"}
-
-
-def test_size_counts_hard_links_as_shared(tmp_path):
-    for name, count in (("own", 10), ("linked", 200)):
-        (tmp_path / "run").mkdir(exist_ok=True)
-        (tmp_path / "run" / name).write_bytes(bytes(count))
-    os.link(tmp_path / "run" / "linked", tmp_path / "cached")
-    (tmp_path / "run" / "link").symlink_to(tmp_path / "run" / "own")
-    size = size_of(tmp_path / "run")
-    assert (size.shared, size.files) == (200, 3)
-    assert size.own == 10 + os.lstat(tmp_path / "run" / "link").st_size
-    assert size_of(tmp_path / "run", tmp_path / "run").shared == 200
-
-
-def test_a_run_is_not_a_folder_of_runs(tiny_run):
+def test_list_runs_refuses_a_run(tiny_run):
     with pytest.raises(RunError, match="is a run itself: `tl runs show"):
-        catalogue(tiny_run)
+        list_runs(tiny_run)
 
 
-def test_summary_of_a_tuned_run(tiny_run, runs):
-    tuning = {
-        "kept": False,
-        "unfreeze": "last",
-        "comparison": {"gained": 1, "lost": 2, "p_value": 1.0, "count": 4},
-        "head_only": {"validation": accuracy(0.75)},
-        "tuned": {"validation": accuracy(0.5)},
-        "steps": 9,
-    }
-    changes = {"metrics__fine-tuning": tuning}
-    about = summarize(make(tiny_run, runs / "a", **changes))
-    assert (about.unfreeze, about.tuning.kept, about.tuning.comparison.lost) == ("last", False, 2)
-    assert about.tuning.after["validation"].top1.value == 0.5
-    assert catalogue(runs)[0].kept is False
-    changes = {"metrics__fine-tuning": tuning | {"head_only": {}, "comparison": None, "kept": True}}
-    assert summarize(make(tiny_run, runs / "b", **changes)).unfreeze == "scratch"
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_remove_deletes_a_run_and_moves_latest(tiny_run, runs):
+    for day, name in enumerate("abc", 1):
+        make(tiny_run, runs / name, created=f"2026-01-0{day}T00:00:00+00:00")
+    (runs / "latest").symlink_to("c")
+    (chosen,) = find_removals(["c"])
+    assert (chosen.kind, [piece.absolute() for piece in chosen.pieces]) == ("run", [runs / "c"])
+    assert chosen.size.own > 1000
+    remove([chosen])
+    assert listing(runs) == ["a", "b", "latest"]
+    assert (runs / "latest").readlink().name == "b"
+    remove(find_removals(["a"]))
+    assert (runs / "latest").readlink().name == "b"
+    remove(find_removals([runs / "b"]))
+    assert listing(runs) == []
+
+
+def test_latest_does_not_move_to_a_damaged_run(tiny_run, runs):
+    for name in "abc":
+        make(tiny_run, runs / name)
+    (runs / "b" / "head.npz").write_bytes(b"")
+    (runs / "latest").symlink_to("c")
+    remove(find_removals(["c"]))
+    assert (runs / "latest").readlink().name == "a"
+
+
+def test_find_removals_ignores_repeated_names(tiny_run, runs):
+    make(tiny_run, runs / "a")
+    assert len(find_removals(["a", "runs/a", runs / "a"])) == 1
+
+
+def test_find_removals_refuses_what_is_not_a_run(tiny_run, runs):
+    extension = runs / "extension"
+    extension.mkdir()
+    (extension / "manifest.json").write_text('{"manifest_version": 3, "name": "of a browser"}')
+    (extension / "split.txt").touch()
+    photos = runs.parent / "photos"
+    (photos / "cat").mkdir(parents=True)
+    for name in ("extension", "photos", ".", "..", "runs", "runs/..", "/", str(runs)):
+        with pytest.raises(RunError, match=r"is not a run, and only runs are removed|no run .* here or in"):
+            find_removals([name])
+    with pytest.raises(RunError, match="no run 'nothing' here or in runs/"):
+        find_removals(["nothing"])
+    assert listing(extension) == ["manifest.json", "split.txt"]
+
+
+def test_find_removals_follows_no_links(tiny_run, runs):
+    kept = make(tiny_run, runs.parent / "kept")
+    precious = runs.parent / "precious"
+    precious.mkdir()
+    (precious / "photo.png").touch()
+    (runs / "linked").symlink_to(kept)
+    make(tiny_run, runs / "a")
+    (runs / "latest").symlink_to("a")
+    for name in ("linked", "latest", "runs/latest"):
+        with pytest.raises(RunError, match="is a symbolic link: name the run itself"):
+            find_removals([name])
+    (runs / "a" / "tensorboard").symlink_to(precious)
+    os.link(precious / "photo.png", runs / "a" / "photo.png")
+    remove(find_removals(["a"]))
+    assert listing(runs) == ["linked"]
+    assert listing(precious) == ["photo.png"]
+    assert (kept / "manifest.json").is_file()
+
+
+def test_run_being_written_is_not_removed(tiny_run, runs):
+    partial_folder(runs / "a").mkdir()
+    make(tiny_run, runs / "b")
+    chosen = find_removals(["b"])
+    with FileLock(runs / ".a.lock"), FileLock(runs / ".b.lock"):
+        with pytest.raises(RunError, match="a is being written by another process"):
+            find_removals(["a"])
+        with pytest.raises(RunError, match="b is being written by another process"):
+            remove(chosen)
+    assert (runs / "b" / "manifest.json").is_file()
+
+
+def test_interrupted_runs_are_removed(runs):
+    for name, file in (("a", "run.toml"), ("b", None)):
+        partial_folder(runs / name).mkdir()
+        (runs / f".{name}.lock").touch()
+        if file:
+            (partial_folder(runs / name) / file).touch()
+    (partial_folder(runs / "c") / "lenet5").mkdir(parents=True)
+    (partial_folder(runs / "c") / "lenet5" / "manifest.json").touch()
+    (partial_folder(runs / "d")).mkdir()
+    (partial_folder(runs / "d") / "letters.txt").touch()
+    chosen = find_removals(["a", "runs/b", "c"])
+    assert [one.kind for one in chosen] == ["interrupted run", "interrupted run", "interrupted comparison"]
+    remove(chosen)
+    assert listing(runs) == [".d.partial"]
+    with pytest.raises(RunError, match="no run 'd'"):
+        find_removals(["d"])
+
+
+def test_damaged_runs_are_removed(tiny_run, runs):
+    (make(tiny_run, runs / "a") / "manifest.json").unlink()
+    (make(tiny_run, runs / "b") / "manifest.json").write_text("{" * 10)
+    remove(find_removals(["a", "b"]))
+    assert listing(runs) == []
+
+
+def test_comparison_is_removed_as_a_whole(tiny_run, runs):
+    (runs / "side").mkdir()
+    (runs / "side" / "comparison.json").write_text("{}")
+    for name in ("lenet5", "vgg16"):
+        make(tiny_run, runs / "side" / name)
+    with pytest.raises(RunError, match="part of the comparison runs/side: remove the whole comparison"):
+        find_removals(["side/lenet5"])
+    (chosen,) = find_removals(["side"])
+    assert chosen.kind == "comparison of 2 runs"
+    remove([chosen])
+    assert listing(runs) == []
+
+
+def test_killed_removal_is_completed(tiny_run, runs, monkeypatch):
+    def killed(path):
+        raise KeyboardInterrupt
+
+    make(tiny_run, runs / "a")
+    chosen = find_removals(["a"])
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove(chosen)
+    assert listing(runs) == [".a.removed"]
+    (chosen,) = find_removals(["a"])
+    assert chosen.kind == "half-removed run"
+    remove([chosen])
+    assert listing(runs) == []
+
+
+def test_remove_names_a_folder_without_permission(tiny_run, runs, monkeypatch):
+    def denied(*paths):
+        raise PermissionError(13, "Permission denied")
+
+    make(tiny_run, runs / "a")
+    monkeypatch.setattr(os, "rename", denied)
+    with pytest.raises(StorageError, match="a cannot be removed"):
+        remove(find_removals(["a"]))
+
+
+def test_find_all_but_best_keeps_the_best_of_each_data_set(tiny_run, runs):
+    for name, data, share, day in (
+        ("a", "pets", 0.5, 1),
+        ("b", "pets", 0.75, 2),
+        ("c", "pets", 0.75, 3),
+        ("d", "cars", 0.1, 4),
+    ):
+        made = f"2026-01-0{day}T00:00:00+00:00"
+        make(tiny_run, runs / name, data__name=data, metrics__validation=accuracy(share), created=made)
+    (make(tiny_run, runs / "e") / "head.npz").unlink()
+
+    def goes(*given):
+        return sorted(one.folder.name for one in find_all_but_best(*given))
+
+    assert goes(1) == ["a", "b"]
+    assert goes(2) == ["a"]
+    assert goes(1, ["a", "b"]) == ["a"]
+    assert goes(3) == []
+    with pytest.raises(UsageError, match="--keep-best 0: give a number of at least 1"):
+        plan_removal(keep_best=0)

@@ -10,7 +10,7 @@ from PIL import Image
 from support.runs import make
 from tl.errors import DataError
 from tl.progress import Progress
-from tl.runs.photos import Photos, held_out
+from tl.runs.photos import RunImages, held_out
 from tl.runs.run import Run, load_run
 
 
@@ -33,49 +33,49 @@ def _validation(run: Run) -> list[str]:
 
 def test_the_validation_photos_are_found_where_the_run_found_them(tiny_run: Path):
     run = load_run(tiny_run)
-    album = Photos(run, None, Progress()).held_out(None)
-    assert (album.part, album.lost) == ("validation", 0)
-    assert [photo.name for photo in album.photos] == _validation(run)
-    assert all(run.classes[photo.label] == photo.name.split("/")[0] for photo in album.photos)
+    part = RunImages(run, None, Progress()).held_out(None)
+    assert (part.part, part.missing) == ("validation", 0)
+    assert [photo.name for photo in part.images] == _validation(run)
+    assert all(run.classes[photo.label] == photo.name.split("/")[0] for photo in part.images)
 
 
 def test_they_are_found_from_any_folder(tiny_run: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = load_run(make(tiny_run, tmp_path / "runs" / "own", options__data="here"))
     (tmp_path / "elsewhere" / "here").mkdir(parents=True)  # another one of that name
     monkeypatch.chdir(tmp_path / "elsewhere")
-    photos = Photos(run, None, Progress())
+    photos = RunImages(run, None, Progress())
     assert photos.where == str(here)
-    assert photos.held_out(None).lost == 0
+    assert photos.held_out(None).missing == 0
 
 
 def test_renamed_photos_are_known_by_their_bytes(moved: Run, here: Path):
     for at, path in enumerate(sorted(here.rglob("*.png"))):
         path.rename(path.with_name(f"renamed-{at}.png"))
-    album = Photos(moved, str(here), Progress()).held_out(None)
-    assert sorted(photo.name for photo in album.photos) == sorted(_validation(moved))
-    assert album.lost == 0
+    part = RunImages(moved, str(here), Progress()).held_out(None)
+    assert sorted(photo.name for photo in part.images) == sorted(_validation(moved))
+    assert part.missing == 0
 
 
 def test_photos_that_are_gone_are_asked_for(moved: Run):
-    with pytest.raises(DataError, match="the photos of moved are not here: .*say where they are with --data"):
-        Photos(moved, None, Progress())
+    with pytest.raises(DataError, match="the images of moved cannot be read: .*give their folder with --data"):
+        RunImages(moved, None, Progress())
 
 
 def test_other_photos_of_the_same_names_are_not_taken(moved: Run, here: Path):
     for path in here.rglob("*.png"):
         Image.new("RGB", (30, 30), (len(path.stem), 3, 9)).save(path)
-    with pytest.raises(DataError, match="none of the validation photos of moved are at .* as they were"):
-        Photos(moved, str(here), Progress()).held_out(None)
+    with pytest.raises(DataError, match="no unchanged validation image of moved is at"):
+        RunImages(moved, str(here), Progress()).held_out(None)
 
 
 def test_lost_photos_are_counted_and_stood_in_for(moved: Run, here: Path):
     shutil.rmtree(here / "stripes")
     Image.new("RGB", (30, 30)).save(here / "other.png")
-    album = Photos(moved, str(here), Progress()).held_out(None)
-    assert (len(album.photos), album.lost) == (2, 2)
+    part = RunImages(moved, str(here), Progress()).held_out(None)
+    assert (len(part.images), part.missing) == (2, 2)
     gone = next(name for name in _validation(moved) if name.startswith("noise"))
     (here / "noise" / Path(gone).name).unlink()
-    assert len(Photos(moved, str(here), Progress()).held_out(1).photos) == 1
+    assert len(RunImages(moved, str(here), Progress()).held_out(1).images) == 1
 
 
 class Heard(Progress):
@@ -98,8 +98,8 @@ def test_they_are_a_data_set_of_the_classes_of_the_run(tiny_run: Path):
     own = held_out(load_run(tiny_run), heard)
     assert own.dataset.class_names == ("noise", "stripes")
     assert [own.dataset.class_names[at] for at in own.dataset.labels] == ["noise", "noise", "stripes", "stripes"]
-    assert heard.said == [f"data: the 4 validation photos of {load_run(tiny_run).name}, in {own.where}"]
-    with pytest.raises(DataError, match="has no test photos: choose another part"):
+    assert heard.said == [f"data: the 4 validation images of {load_run(tiny_run).name}, in {own.where}"]
+    with pytest.raises(DataError, match="has no test images: choose another part"):
         held_out(load_run(tiny_run), heard, "test")
 
 
@@ -108,13 +108,13 @@ def test_what_is_lost_of_them_is_said(tiny_run: Path, here: Path, tmp_path: Path
     Image.new("RGB", (30, 30)).save(here / "other.png")
     heard = Heard()
     held_out(load_run(make(tiny_run, tmp_path / "run", options__data=str(here))), heard)
-    assert heard.said[1] == "2 more validation photos of run are gone, or not as they were"
+    assert heard.said[1] == "2 more validation images of run are missing or have changed"
 
 
 @pytest.mark.parametrize("where", ["gone/", ""])
 def test_data_is_asked_for_where_they_are_gone(tiny_run: Path, tmp_path: Path, where: str):
     run = load_run(make(tiny_run, tmp_path / "run", options__data=where))
-    with pytest.raises(DataError, match="give DATA, a folder of labelled photos"):
+    with pytest.raises(DataError, match="give DATA, a folder of labelled images"):
         held_out(run, Progress())
 
 

@@ -130,7 +130,7 @@ def test_runs_of_format_1_predict_what_they_predicted(name):
 
 
 def test_a_network_that_is_not_the_manifests_is_refused(copy):
-    with pytest.raises(RunError, match="its network is not the one of its manifest"):
+    with pytest.raises(RunError, match="trunk.xml is not the network in its manifest"):
         Predictor(load_run(forged(copy, backbone__recipe__image_size=225)))
 
 
@@ -174,7 +174,7 @@ def _with_file(folder, digest):
 
 def test_what_is_not_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match=r"no run in .*runs: make one with `tl finetune DATA`"):
+    with pytest.raises(RunError, match=r"no run in .*runs: train one with `tl finetune DATA`"):
         load_run()
     with pytest.raises(RunError, match="no run 'nowhere'"):
         load_run("nowhere")

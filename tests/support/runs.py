@@ -1,15 +1,19 @@
-"""Run folders for tests: a real one, copied, with another manifest and other tables."""
+"""Run folders for tests: copies of a real one with another manifest and other tables."""
 
 import csv
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
+from tl.learning.loop import Epoch, RangeTest, schedule
+from tl.runs.folder import write_history
+
 
 def make(source: Path, folder: Path, **changes: Any) -> Path:
-    """A copy of a run; a change names a value of its manifest by the way to it, as in `options__epochs=3`."""
+    """A copy of a run; a change names a value of its manifest by its path, as in `options__epochs=3`."""
     shutil.copytree(source, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("digest")
@@ -24,18 +28,18 @@ def make(source: Path, folder: Path, **changes: Any) -> Path:
 
 
 def rewrite(folder: Path, manifest: Any) -> None:
-    """The manifest, with the digest that a writer gives it."""
+    """Write the manifest with its digest."""
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": digest}), encoding="utf-8")
 
 
 def accuracy(share: float, count: int = 4) -> dict[str, Any]:
-    """The figures of a part, as a manifest has them."""
+    """The metrics of a part, as a manifest has them."""
     return {"top1": share, "top1_interval": [share / 2, (1 + share) / 2], "log_loss": 1 - share, "count": count}
 
 
 def tables(folder: Path, photos: list[tuple[str, str, str, str]]) -> None:
-    """`split.csv` and `predictions.csv` of photos `(path, sha256, split, answer)`, all of them labelled "noise"."""
+    """Write split.csv and predictions.csv of images `(path, sha256, split, prediction)`, all labelled "noise"."""
     with (folder / "split.csv").open("w", newline="") as stream:
         rows = [(path, "noise", part, sha256) for path, sha256, part, _ in photos]
         csv.writer(stream).writerows([("path", "label", "split", "sha256"), *rows])
@@ -43,3 +47,49 @@ def tables(folder: Path, photos: list[tuple[str, str, str, str]]) -> None:
         answers = [(path, part, "noise", answer, "0.9", "0.9") for path, _, part, answer in photos if part != "train"]
         columns = ("path", "split", "label", "predicted", "confidence", "confidence_of_label")
         csv.writer(stream).writerows([columns, *answers])
+
+
+RATE, WARMUP = 2e-4, 0.1
+
+
+def write_tuned_run(
+    folder: Path,
+    epochs: int,
+    *,
+    planned: int | None = None,
+    per_epoch: int = 12,
+    held_out: bool = True,
+    test: RangeTest | None = None,
+    kept: bool = True,
+    last_step: int | None = None,
+    stopped: str = "",
+    spread: float = 8.0,
+) -> Path:
+    """History and manifest of a fine-tuned run: losses fall by the factor `spread`, the middle epoch is the best."""
+    folder.mkdir(parents=True)
+    total = last_step or per_epoch * (planned or epochs)
+    rows = []
+    for epoch in range(1, epochs + 1):
+        step = min(epoch * per_epoch, total)
+        best = -(-epochs // 2)
+        loss, top1 = 0.2 + 0.1 * abs(epoch - best) / epochs, 0.9 + 0.05 * epoch / epochs
+        held = (loss, top1) if held_out else (math.nan, math.nan)
+        rate = RATE * schedule(step - 1, total, WARMUP)
+        rows.append(Epoch(epoch, step, rate, spread ** (-epoch / epochs), *held, 3.0 * epoch))
+    write_history(folder, rows, test)
+    manifest = {"metrics": {"fine-tuning": fine_tuning(planned or epochs, total, kept, stopped)}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def fine_tuning(epochs: int, steps: int, kept: bool, stopped: str) -> dict[str, Any]:
+    rule = {"optimizer": "adamw", "learning_rate": RATE, "warmup": WARMUP, "batch": 32, "epochs": epochs}
+    return {
+        "kept": kept,
+        "unfreeze": "last",
+        "head_only": {"validation": {"top1": 0.95, "log_loss": 0.2, "count": 102}},
+        "tuned": {"validation": {"top1": 0.98, "log_loss": 0.1, "count": 102}},
+        "rule": rule | {"augment": "light"},
+        "steps": steps,
+        "stopped": stopped,
+    }

@@ -218,7 +218,7 @@ def test_evaluate_leaves_nothing_behind_when_it_is_interrupted(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tl.runs.records.write_metrics", interrupt)
+    monkeypatch.setattr("tl.workflows.evaluate.write_metrics", interrupt)
     with pytest.raises(KeyboardInterrupt):
         score(fresh)
     assert not list(tmp_path.iterdir())

@@ -22,7 +22,7 @@ from tl.errors import EngineError, RunError, StorageError, UsageError
 from tl.exporters.formats import FORMATS
 from tl.exporters.proof import lines
 from tl.prediction.predictor import Predictor
-from tl.runs.catalogue import catalogue, removable, remove
+from tl.runs.catalogue import find_removals, list_runs, remove
 from tl.runs.run import TUNED, Run, load_run, write_run
 from tl.workflows.export import export
 
@@ -307,8 +307,8 @@ def test_export_translates_errors_of_a_converter(own, monkeypatch, error, raised
 def test_run_with_an_export_can_be_loaded_and_removed(own):
     export(own, to="openvino")
     assert load_run(own).classes == ("noise", "stripes")
-    assert [(one.name, one.state) for one in catalogue(own.parent)] == [("own", "complete")]
-    remove(removable(["own"], root=own.parent))
+    assert [(one.name, one.state) for one in list_runs(own.parent)] == [("own", "complete")]
+    remove(find_removals(["own"], root=own.parent))
     assert not own.exists()
 
 

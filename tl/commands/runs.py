@@ -1,6 +1,11 @@
-"""`tl runs`: what runs there are, what is in one, how they differ, and removing them."""
+"""`tl runs`: list, show, compare and remove runs."""
+
+from typing import Any
 
 import click
+
+from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.workflows.runs import ListOptions, RemoveOptions
 
 
 @click.group("runs")
@@ -10,89 +15,82 @@ def command() -> None:
 
 @command.command("list")
 @click.argument("folder", default="runs/")
-@click.option("--sort", default="created", show_default=True, help="created, accuracy or name.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a run.")
-def list_(folder: str, sort: str, as_json: bool) -> None:
-    """A table of all runs in FOLDER.
+@workflow_options(ListOptions)
+@json_option
+def list_command(folder: str, as_json: bool, **options: Any) -> None:
+    """List all runs in FOLDER.
 
-    Runs of comparisons, interrupted and damaged ones are in it as well.
+    The list includes the runs of comparisons, interrupted and damaged runs.
     """
     from tl.commands.console import dumped
-    from tl.runs.catalogue import catalogue
-    from tl.views.terminal.runs import listing
+    from tl.views.terminal.runs import list_text
     from tl.views.terminal.tables import terminal_width
+    from tl.workflows import runs
 
-    found = catalogue(folder, sort=sort)
-    click.echo(dumped([one.as_dict() for one in found]) if as_json else listing(found, folder, terminal_width()))
+    rows = runs.list(folder, options=ListOptions(**options))
+    click.echo(dumped([row.as_dict() for row in rows]) if as_json else list_text(rows, folder, terminal_width()))
 
 
 @command.command("show")
 @click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(run: str | None, as_json: bool) -> None:
-    """What was done for RUN, and what came of it.
+@json_option
+def show_command(run: str | None, as_json: bool) -> None:
+    """Show what RUN was trained on and how, and its results.
 
-    Without RUN, it is the newest one that is shown.
+    Without RUN, the newest one is shown.
     """
     from tl.commands.console import dumped
-    from tl.runs.summary import summarize
-    from tl.views.terminal.runs import factsheet
+    from tl.views.terminal.runs import summary_text
     from tl.views.terminal.tables import terminal_width
+    from tl.workflows import runs
 
-    about = summarize(run)
-    click.echo(dumped(about.as_dict()) if as_json else factsheet(about, terminal_width()))
+    summary = runs.show(run)
+    click.echo(dumped(summary.as_dict()) if as_json else summary_text(summary, terminal_width()))
 
 
 @command.command("compare")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def compare(runs: tuple[str, ...], as_json: bool) -> None:
-    """What differs between runs, and which is better.
+@json_option
+def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
+    """Show what differs between runs, and which is better.
 
     Options, data, versions and results that are the same in all are left out.
     Each later run is tested against the first (McNemar's exact test), on the
-    photos that both answered and neither was trained on.
+    images that both predicted and neither was trained on.
     """
     from tl.commands.console import dumped
-    from tl.runs.diff import difference
-    from tl.views.terminal.runs import contrast
+    from tl.views.terminal.runs import difference_text
     from tl.views.terminal.tables import terminal_width
+    from tl.workflows.runs import compare
 
-    found = difference(runs)
-    click.echo(dumped(found.as_dict()) if as_json else contrast(found, terminal_width()))
+    difference = compare(*runs)
+    click.echo(dumped(difference.as_dict()) if as_json else difference_text(difference, terminal_width()))
 
 
 @command.command("rm")
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option(
-    "--keep-best",
-    default=None,
-    type=click.IntRange(min=1),
-    help="Remove all but the N most accurate runs of each data set, of those named or of all in runs/.",
-)
+@workflow_options(RemoveOptions)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors and the question.")
-def rm(runs: tuple[str, ...], keep_best: int | None, yes: bool, quiet: bool) -> None:
+@quiet_option
+def rm_command(runs: tuple[str, ...], yes: bool, quiet: bool, **options: Any) -> None:
     """Remove runs, or whole comparisons.
 
-    Complete, damaged and interrupted ones, after asking. Symbolic links are
-    not followed, and what is being written stays.
+    Complete, damaged and interrupted ones are removed, after a question. Symbolic
+    links are not followed, and runs that are being written are kept.
     """
-    from tl.errors import UsageError
-    from tl.runs.catalogue import all_but_best, removable, remove
-    from tl.views.terminal.runs import removal
+    from tl.runs.catalogue import remove
+    from tl.views.terminal.runs import removal_text
+    from tl.workflows.runs import plan_removal
 
-    if not runs and keep_best is None:
-        raise UsageError("nothing to remove: name runs (`tl runs list`), or give --keep-best N")
-    chosen = removable(runs) if keep_best is None else all_but_best(keep_best, runs)
-    if not chosen:
+    removals = plan_removal(*runs, options=RemoveOptions(**options))
+    if not removals:
         if not quiet:
             click.echo("nothing to remove")
         return
     if not (quiet and yes):
-        click.echo(removal(chosen))
+        click.echo(removal_text(removals))
     if not yes and not click.confirm("Remove?"):
         return
-    remove(chosen)
+    remove(removals)
     if not quiet:
         click.echo("removed")

@@ -19,7 +19,7 @@ from tl.errors import ImageError
 from tl.evaluation.metrics import Z95, McNemar, mcnemar, proportion
 from tl.exporters.formats import Classify, Pixels, Probabilities
 from tl.progress import Progress
-from tl.runs.photos import Album, Photo
+from tl.runs.photos import RunImage, RunPart
 from tl.runs.run import Run
 from tl.text import count, interval, percent
 
@@ -112,29 +112,29 @@ def failure(proof: Proof, tolerance: float, int8: bool) -> str:
     return ""
 
 
-def prove(run: Run, engine: Engine, album: Album, classify: Classify, progress: Progress) -> Proof | None:
-    """Compare an export, `classify`, with its run on the images of an album; None where none of them can be read.
+def prove(run: Run, engine: Engine, held_out: RunPart, classify: Classify, progress: Progress) -> Proof | None:
+    """Compare an export, `classify`, with its run on the images of an held_out; None where none of them can be read.
 
     `engine` is the run's, in f32.
     """
     clock = _Clock()
-    with progress.task("proving", len(album.photos), "images") as task:
+    with progress.task("proving", len(held_out.images), "images") as task:
         pairs = []
-        for pair in _predict_both(album.photos, _RunPredictor(run, engine), classify, clock):
+        for pair in _predict_both(held_out.images, _RunPredictor(run, engine), classify, clock):
             pairs.append(pair)
             task.advance()
-    return _summarise(run, album, pairs, clock) if pairs else None
+    return _summarise(run, held_out, pairs, clock) if pairs else None
 
 
 @dataclass(frozen=True)
 class _PredictedPair:
-    photo: Photo
+    photo: RunImage
     ours: Probabilities
     theirs: Probabilities
     from_file: Probabilities | None
 
 
-def _summarise(run: Run, album: Album, pairs: Sequence[_PredictedPair], clock: "_Clock") -> Proof:
+def _summarise(run: Run, held_out: RunPart, pairs: Sequence[_PredictedPair], clock: "_Clock") -> Proof:
     ours, theirs = np.stack([pair.ours for pair in pairs]), np.stack([pair.theirs for pair in pairs])
     differences = np.abs(ours - theirs)
     differences[~np.isfinite(differences)] = 1.0
@@ -143,10 +143,10 @@ def _summarise(run: Run, album: Album, pairs: Sequence[_PredictedPair], clock: "
     our_correct, their_correct = ours.argmax(axis=1) == labels, theirs.argmax(axis=1) == labels
     shrunk = [np.abs(pair.from_file - pair.theirs).max() for pair in pairs if pair.from_file is not None]
     return Proof(
-        part=album.part,
+        part=held_out.part,
         count=len(pairs),
-        lost=album.lost,
-        unreadable=len(album.photos) - len(pairs),
+        lost=held_out.missing,
+        unreadable=len(held_out.images) - len(pairs),
         largest=float(per_image.max()),
         mean=float(differences.mean()),
         log_odds=_relative_difference(_log_odds(ours), _log_odds(theirs)),
@@ -192,10 +192,10 @@ class _RunPredictor:
         resized = np.stack([fit(image, self._recipe.image_size, self._recipe.resize) for image in images])
         return self._run.head.probabilities(self._engine.run_one(resized))
 
-    def decode(self, photo: Photo) -> tuple[Pixels, Pixels | None] | None:
+    def decode(self, photo: RunImage) -> tuple[Pixels, Pixels | None] | None:
         """An image's pixels, and those that `tl predict` decodes where they are fewer; None: unreadable."""
         try:
-            content = read(photo.picture)
+            content = read(photo.image)
             whole, small = decode(content), decode(content, self._recipe.image_size)
         except ImageError:
             return None
@@ -225,7 +225,7 @@ class _Clock:
 
 
 def _predict_both(
-    photos: Sequence[Photo], predictor: _RunPredictor, classify: Classify, clock: _Clock
+    photos: Sequence[RunImage], predictor: _RunPredictor, classify: Classify, clock: _Clock
 ) -> Iterator[_PredictedPair]:
     for batch in _batches(photos, predictor):
         pixels = np.stack([whole for _, whole, _ in batch])
@@ -236,10 +236,10 @@ def _predict_both(
             yield _PredictedPair(photo, ours[at], theirs[at], from_file)
 
 
-_Decoded = tuple[Photo, Pixels, Pixels | None]
+_Decoded = tuple[RunImage, Pixels, Pixels | None]
 
 
-def _batches(photos: Sequence[Photo], predictor: _RunPredictor) -> Iterator[list[_Decoded]]:
+def _batches(photos: Sequence[RunImage], predictor: _RunPredictor) -> Iterator[list[_Decoded]]:
     """Images of one size that follow each other, as many as fit in memory."""
     batch: list[_Decoded] = []
     for photo in photos:

@@ -1,4 +1,4 @@
-"""A folder of runs becomes a list of them: complete, interrupted, being written, damaged, and those of comparisons."""
+"""List the runs in a folder, whatever their state, and remove runs."""
 
 import json
 import os
@@ -12,22 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from tl.errors import RunError, StorageError, TLError, UsageError
-from tl.runs.folder import RUNS, partial_folder
+from tl.files import locked
+from tl.runs.folder import RUNS, lock_file, partial_folder, point_latest
 from tl.runs.options import FinetuneOptions, read_options
-from tl.runs.summary import Figure, Size, Summary, size_of, summarize
+from tl.runs.summary import DiskUsage, MetricValue, RunSummary, disk_usage, summarize
+from tl.text import count
 
 SORTS = ("created", "accuracy", "name")
 COMPARISON = "comparison.json"
-FILES = ("manifest.json", "head.npz", "trunk.xml", "trunk.bin", "split.csv", "run.toml")
+_FILES = ("manifest.json", "head.npz", "trunk.xml", "trunk.bin", "split.csv", "run.toml")
 _PARTIAL = ".partial"
-_LARGEST = 1 << 20  # bytes of run.toml
+_MAX_OPTIONS = 1 << 20  # bytes of run.toml
+_MAX_MANIFEST = 1 << 26
+_MANIFEST_KEYS = {"format", "backbone", "classes", "files"}  # other programs write files of this name, too
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One run: `state` is "complete", "interrupted" (`--resume` goes on with it), "unfinished" (nothing goes on with
-    it), "being written" or "damaged"; `note` says why and what to do. `created` is when it began where it is not
-    complete. What is unknown is empty or None. `part` is what `top1` was measured on, `count` photos.
+class ListedRun:
+    """A run in a list.
+
+    `state` is "complete", "interrupted" (can be resumed), "unfinished" (cannot), "being written" or "damaged"; `note`
+    says why and what to do. `created` is when a run began that is not complete. Unknown values are empty or None.
+    `top1` was measured on the `count` images of `part`.
     """
 
     name: str
@@ -35,7 +41,7 @@ class Listed:
     state: str
     note: str
     created: datetime
-    size: Size
+    size: DiskUsage
     newest: bool = False
     backbone: str = ""
     weights: str = ""
@@ -45,51 +51,49 @@ class Listed:
     unfreeze: str = ""
     kept: bool | None = None
     part: str = ""
-    top1: Figure | None = None
+    top1: MetricValue | None = None
     count: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The form of the JSON output."""
+        """The JSON form."""
         top1 = self.top1
-        interval = None if top1 is None or top1.low is None else [top1.low, top1.high]
-        told = vars(self) | {
+        values = {name: value for name, value in vars(self).items() if name != "size"}
+        return values | {
             "folder": str(self.folder),
             "created": self.created.isoformat(timespec="seconds"),
             "top1": None if top1 is None else top1.value,
-            "top1_interval": interval,
-            "bytes": self.size.whole,
+            "top1_interval": None if top1 is None or top1.low is None else [top1.low, top1.high],
+            "bytes": self.size.total,
             "shared_bytes": self.size.shared,
         }
-        del told["size"]
-        return told
 
 
-def catalogue(folder: str | Path = RUNS, *, sort: str = "created") -> list[Listed]:
-    """All runs of a folder and of the comparisons in it: the newest first, the best first, or by name.
+def list_runs(folder: str | Path = RUNS, *, sort: str = "created") -> list[ListedRun]:
+    """All runs of a folder and of the comparisons in it: the newest first, the most accurate first, or by name.
 
-    Without the folder `runs` there are none. Raises RunError for another folder that cannot be read, UsageError for a
-    `sort` that is none of `SORTS`.
+    A missing folder `runs` has none. Raises RunError for another folder that cannot be read.
     """
-    if sort not in SORTS:
-        raise UsageError(f"--sort {sort}: choose {', '.join(SORTS)}")
     root = Path(folder)
     if (root / "manifest.json").is_file():
-        raise RunError(f"{root} is a run itself: `tl runs show {shlex.quote(str(root))}` tells what is in it")
+        raise RunError(f"{root} is a run itself: `tl runs show {shlex.quote(str(root))}` shows it")
     if not root.exists() and root == RUNS:
         return []
-    listed = [one for path in _children(root) for one in _readable(root, path)]
-    newest = newest_of(root)
-    found = [replace(one, newest=newest is not None and one.folder == newest) for one in listed]
-    found.sort(key=lambda one: one.name)
+    newest = newest_run(root)
+    runs = [run for path in _subfolders(root) for run in _runs_at(root, path)]
+    runs = sorted((replace(run, newest=run.folder == newest) for run in runs), key=lambda run: run.name)
     if sort == "created":
-        found.sort(key=lambda one: one.created, reverse=True)
+        runs.sort(key=lambda run: run.created, reverse=True)
     if sort == "accuracy":
-        found.sort(key=lambda one: -1.0 if one.top1 is None else one.top1.value, reverse=True)
-    return found
+        runs.sort(key=_accuracy, reverse=True)
+    return runs
 
 
-def newest_of(root: Path) -> Path | None:
-    """The run that commands take by themselves: the one `latest` points at, else the one written last."""
+def _accuracy(run: ListedRun) -> float:
+    return -1.0 if run.top1 is None else run.top1.value
+
+
+def newest_run(root: Path) -> Path | None:
+    """The run that commands use by default: the target of `latest`, else the one written last."""
     latest = root / "latest"
     if latest.is_symlink() and (latest / "manifest.json").is_file():
         return root / latest.resolve().name
@@ -97,292 +101,265 @@ def newest_of(root: Path) -> Path | None:
     return max(complete, key=lambda path: path.stat().st_mtime).parent if complete else None
 
 
-def being_written(folder: Path) -> bool:
-    """Whether another process holds the run; a lock that a killed process left does not count."""
-    from filelock import FileLock, Timeout
-
-    lock = folder.parent / f".{folder.name}.lock"
+def is_being_written(folder: Path) -> bool:
+    """Whether another process holds the lock of a run; a lock file left by a killed process does not count."""
+    lock = lock_file(folder)
     if not lock.is_file() or lock.is_symlink():
         return False
     try:
-        with FileLock(lock, timeout=0):
+        with locked(lock, busy=_busy(folder), timeout=0):
             return False
-    except (Timeout, OSError):
+    except (RunError, OSError):
         return True
 
 
-def _children(root: Path) -> list[Path]:
+def _subfolders(root: Path) -> list[Path]:
     try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and not _alias(path))
+        return sorted(path for path in root.iterdir() if path.is_dir() and not _is_link_to_sibling(path))
     except OSError as error:
         raise RunError(f"{root} cannot be read ({error.strerror}): give a folder of runs") from error
 
 
-def _alias(path: Path) -> bool:
-    """Whether it is another name, such as `latest`, of a run beside it."""
+def _is_link_to_sibling(path: Path) -> bool:
+    """Whether it is a link, such as `latest`, to a run beside it."""
     return path.is_symlink() and path.resolve().parent == path.parent.resolve()
 
 
-def _readable(root: Path, path: Path) -> list[Listed]:
+def _runs_at(root: Path, path: Path) -> list[ListedRun]:
     try:
         return list(_listed(root, path))
     except FileNotFoundError:
-        return []  # removed meanwhile
+        return []  # removed in the meantime
     except OSError as error:
-        note = f"cannot be read ({error.strerror}): look at its permissions"
-        return [Listed(path.name, path, "damaged", note, _modified(path), size_of(path))]
+        note = f"cannot be read ({error.strerror}): check its permissions"
+        return [ListedRun(path.name, path, "damaged", note, _modified(path), disk_usage(path))]
 
 
-def _listed(root: Path, path: Path) -> Iterator[Listed]:
+def _listed(root: Path, path: Path) -> Iterator[ListedRun]:
     if path.name.startswith("."):
         if path.name.endswith(_PARTIAL) and not path.is_symlink():
             yield _unfinished(path, path.parent / path.name[1 : -len(_PARTIAL)])
         return
     if (path / COMPARISON).is_file():
-        for run in _children(path):
-            yield from (_complete(root, run),) if _is_like_one(run) else ()
-    elif _is_like_one(path):
+        for run in _subfolders(path):
+            yield from (_complete(root, run),) if _looks_like_run(run) else ()
+    elif _looks_like_run(path):
         yield _complete(root, path)
 
 
-def _is_like_one(path: Path) -> bool:
-    return not path.name.startswith(".") and any((path / name).exists() for name in FILES)
+def _looks_like_run(path: Path) -> bool:
+    return not path.name.startswith(".") and any((path / name).exists() for name in _FILES)
 
 
-def _complete(root: Path, path: Path) -> Listed:
+def _complete(root: Path, path: Path) -> ListedRun:
     name = str(path.relative_to(root))
     try:
         if not (path / "manifest.json").is_file():
-            raise RunError(f"{path} is damaged (manifest.json is missing): make it again with `tl finetune`")
+            raise RunError(f"{path} is damaged (manifest.json is missing): train it again with `tl finetune`")
         return _of(summarize(path.absolute()), name, path)
     except TLError as error:
         note = str(error).removeprefix(f"{path.absolute()} ").removeprefix(f"{path} ")
-        return Listed(name, path, "damaged", note, _modified(path), size_of(path))
+        return ListedRun(name, path, "damaged", note, _modified(path), disk_usage(path))
 
 
-def _of(about: Summary, name: str, path: Path) -> Listed:
-    part = about.parts.get(about.judged)
-    return Listed(
+def _of(summary: RunSummary, name: str, path: Path) -> ListedRun:
+    part = summary.parts.get(summary.best_part)
+    return ListedRun(
         name,
         path,
         "complete",
         "",
-        about.created,
-        about.size,
-        backbone=about.backbone,
-        weights=about.weights,
-        data=about.data,
-        images=about.images,
-        classes=len(about.classes),
-        unfreeze=about.unfreeze,
-        kept=None if about.tuning is None else about.tuning.kept,
-        part=about.judged,
+        summary.created,
+        summary.size,
+        backbone=summary.backbone,
+        weights=summary.weights,
+        data=summary.data,
+        images=summary.images,
+        classes=len(summary.classes),
+        unfreeze=summary.unfreeze,
+        kept=None if summary.tuning is None else summary.tuning.kept,
+        part=summary.best_part,
         top1=None if part is None else part.top1,
         count=None if part is None else part.count,
     )
 
 
-def _unfinished(scratch: Path, folder: Path) -> Listed:
-    """A run under its hidden name: being written now, or left by a process that was killed."""
-    size, created, named = size_of(scratch), _modified(scratch), shlex.quote(str(folder))
-    if being_written(folder):
-        return Listed(folder.name, folder, "being written", "", created, size)
+def _unfinished(scratch: Path, folder: Path) -> ListedRun:
+    """A run under its hidden name: being written, or left by a process that was killed."""
+    size, created, quoted = disk_usage(scratch), _modified(scratch), shlex.quote(str(folder))
+    if is_being_written(folder):
+        return ListedRun(folder.name, folder, "being written", "", created, size)
     if not (scratch / "run.toml").is_file():
-        note = f"was left unfinished and cannot go on: `tl runs rm {named}` removes it"
-        return Listed(folder.name, folder, "unfinished", note, created, size)
-    note = f"was interrupted: `tl finetune --resume --out {named}` goes on with it"
-    listed = Listed(folder.name, folder, "interrupted", note, _modified(scratch / "run.toml"), size)
+        note = f"was left unfinished and cannot be resumed: remove it with `tl runs rm {quoted}`"
+        return ListedRun(folder.name, folder, "unfinished", note, created, size)
+    note = f"was interrupted: continue with `tl finetune --resume --out {quoted}`"
+    listed = ListedRun(folder.name, folder, "interrupted", note, _modified(scratch / "run.toml"), size)
     try:
-        if (scratch / "run.toml").stat().st_size > _LARGEST:
-            raise UsageError("run.toml is too large to be one")
-        given = read_options(scratch / "run.toml")
+        if (scratch / "run.toml").stat().st_size > _MAX_OPTIONS:
+            raise UsageError("run.toml is too large")
+        options = read_options(scratch / "run.toml")
     except (TLError, RecursionError, OSError) as error:
-        note = f"was interrupted and cannot go on ({error}): `tl runs rm {named}` removes it"
+        note = f"was interrupted and cannot be resumed ({error}): remove it with `tl runs rm {quoted}`"
         return replace(listed, state="unfinished", note=note)
     defaults = FinetuneOptions()
     backbone, weights, unfreeze = (
-        str(given.get(name, getattr(defaults, name))) for name in ("backbone", "weights", "unfreeze")
+        str(options.get(name, getattr(defaults, name))) for name in ("backbone", "weights", "unfreeze")
     )
-    return replace(listed, backbone=backbone, weights=weights, data=str(given.get("data", "")), unfreeze=unfreeze)
+    return replace(listed, backbone=backbone, weights=weights, data=str(options.get("data", "")), unfreeze=unfreeze)
 
 
 def _modified(path: Path) -> datetime:
     return datetime.fromtimestamp(os.lstat(path).st_mtime, UTC)
 
 
-_KEYS = {"format", "backbone", "classes", "files"}  # of a manifest; others write files of this name as well
-_REMOVAL_LARGEST = 1 << 26
-
-
 @dataclass(frozen=True)
 class Removal:
-    """What goes with one name: the run's folder and what was left of writing or removing it; `what` it is."""
+    """A run to be removed: its folder, and what an interrupted writing or removal left of it; `kind` names it."""
 
     folder: Path
-    what: str
+    kind: str
     pieces: tuple[Path, ...]
-    size: Size
+    size: DiskUsage
 
 
-def removable(runs: Sequence[str | Path], *, root: str | Path = RUNS) -> list[Removal]:
-    """What removing these runs means; each is a name in `root` or a path.
+def find_removals(runs: Sequence[str | Path], *, root: str | Path = RUNS) -> list[Removal]:
+    """What removing these runs would delete; each is a name in `root` or a path.
 
-    Raises RunError for what is no run, a symbolic link, a part of a comparison, or being written.
+    Raises RunError for what is not a run, a symbolic link, a part of a comparison, or being written.
     """
-    found = {}
-    for run in runs:
-        folder = _place(run, Path(root))
-        found[folder.absolute()] = _removal(folder)
-    return list(found.values())
+    folders = {folder.absolute(): folder for folder in (_find_folder(run, Path(root)) for run in runs)}
+    return [_removal(folder) for folder in folders.values()]
 
 
-def all_but_best(keep: int, runs: Sequence[str | Path] = (), *, root: str | Path = RUNS) -> list[Removal]:
-    """What goes when of each data set the `keep` most accurate runs stay, of these runs or of all in `root`.
+def find_all_but_best(keep: int, runs: Sequence[str | Path] = (), *, root: str | Path = RUNS) -> list[Removal]:
+    """What to remove so that the `keep` most accurate runs of each data set stay, of `runs` or of all in `root`.
 
-    Data sets are told apart by name and classes; of equally good runs the newer ones stay. Runs of comparisons, and
-    those that are not complete, are not looked at. Raises as `removable` does.
+    Data sets are identified by name and number of classes; of equally accurate runs, the newer ones stay. Runs of
+    comparisons and incomplete runs are ignored. Raises as `find_removals` does.
     """
-    if keep < 1:
-        raise UsageError(f"--keep-best {keep}: keep one run of each data set or more")
-    named = {_place(run, Path(root)).absolute() for run in runs}
-    by_data: dict[tuple[str, int | None], list[Listed]] = defaultdict(list)
-    for one in catalogue(root):  # the newest first
-        if one.state == "complete" and _stands_alone(one, Path(root)) and (not named or one.folder.absolute() in named):
-            by_data[one.data, one.classes].append(one)
+    named = {_find_folder(run, Path(root)).absolute() for run in runs}
+    by_data: dict[tuple[str, int | None], list[ListedRun]] = defaultdict(list)
+    for run in list_runs(root):  # the newest first
+        if run.state == "complete" and _is_single(run, Path(root)) and (not named or run.folder.absolute() in named):
+            by_data[run.data, run.classes].append(run)
     worse: list[str | Path] = []
     for group in by_data.values():
-        group.sort(key=lambda one: -1.0 if one.top1 is None else one.top1.value, reverse=True)
-        worse += [one.folder for one in group[keep:]]
-    return removable(worse, root=root)
+        worse += [run.folder for run in sorted(group, key=_accuracy, reverse=True)[keep:]]
+    return find_removals(worse, root=root)
 
 
 def remove(removals: Sequence[Removal]) -> None:
-    """Remove them: each vanishes at once, then what it held. `latest` then points at the newest run that is left.
+    """Remove runs; each disappears at once, then its files. `latest` then points to the newest run that is left.
 
     Raises RunError for one that is being written by now, StorageError for one that cannot be removed.
     """
-    from filelock import FileLock, Timeout
-
     for removal in removals:
-        folder = removal.folder
-        lock = folder.parent / f".{folder.name}.lock"
+        lock = lock_file(removal.folder)
         try:
-            with FileLock(lock, timeout=0):
+            with locked(lock, busy=_busy(removal.folder), timeout=0):
                 try:
                     _remove(removal)
                 finally:
                     lock.unlink(missing_ok=True)
-        except Timeout as error:
-            raise _busy(folder) from error
         except OSError as error:
             reason = error.strerror or error
-            raise StorageError(f"{folder} cannot be removed whole ({reason}): look at its permissions") from error
+            raise StorageError(f"{removal.folder} cannot be removed ({reason}): check its permissions") from error
     for root in {removal.folder.parent for removal in removals}:
-        _point_latest(root)
+        _update_latest(root)
 
 
-def _stands_alone(one: Listed, root: Path) -> bool:
-    """Whether it is a folder in `root` itself: no part of a comparison, no link."""
-    return one.folder.parent == root and not one.folder.is_symlink()
+def _is_single(run: ListedRun, root: Path) -> bool:
+    """Whether it is a folder in `root` itself, not part of a comparison and not a link."""
+    return run.folder.parent == root and not run.folder.is_symlink()
 
 
 def _remove(removal: Removal) -> None:
-    gone = _gone(removal.folder)
-    for piece in (path for path in removal.pieces if path != gone):
-        if gone.exists():
-            shutil.rmtree(gone)  # left by a removal that was killed
-        os.rename(piece, gone)
-        shutil.rmtree(gone)
-    if gone.exists():
-        shutil.rmtree(gone)
+    removed = _removed_folder(removal.folder)
+    for piece in (path for path in removal.pieces if path != removed):
+        if removed.exists():
+            shutil.rmtree(removed)  # left by a removal that was killed
+        os.rename(piece, removed)
+        shutil.rmtree(removed)
+    if removed.exists():
+        shutil.rmtree(removed)
 
 
-def _place(run: str | Path, root: Path) -> Path:
-    """The folder of a name, there or only left of one."""
-    given = Path(run)
-    for folder in (given, root / given):
+def _find_folder(run: str | Path, root: Path) -> Path:
+    """The folder of a run, or of what is left of one."""
+    places = (Path(run), root / run)
+    for folder in places:
         if folder.name in ("", "..") or folder.name.startswith("."):
             continue
         if os.path.islink(folder):
             target = folder.resolve().name
-            raise RunError(f"{folder} is a symbolic link, which is not followed: name the run itself, such as {target}")
+            raise RunError(f"{folder} is a symbolic link: name the run itself, such as {target}")
         try:
             if any(_kind(folder, piece) for piece in _pieces(folder)):
                 return folder
         except OSError as error:
             raise RunError(f"{folder} cannot be read ({error.strerror}): give a run's name or path") from error
-    if any(os.path.isdir(folder) for folder in (given, root / given)):
-        raise RunError(f"{given} is not a run: only runs are removed; `tl runs list` names them")
-    raise RunError(f"no run {str(run)!r} here or in {root}/: `tl runs list` names what there is")
+    if any(os.path.isdir(folder) for folder in places):
+        raise RunError(f"{run} is not a run, and only runs are removed: see `tl runs list`")
+    raise RunError(f"no run {str(run)!r} here or in {root}/: see `tl runs list`")
 
 
 def _removal(folder: Path) -> Removal:
     if (folder.parent / COMPARISON).is_file():
-        raise RunError(f"{folder} is part of the comparison {folder.parent}: remove that as a whole")
-    if being_written(folder):
+        raise RunError(f"{folder} is part of the comparison {folder.parent}: remove the whole comparison")
+    if is_being_written(folder):
         raise _busy(folder)
-    pieces = [(piece, _kind(folder, piece)) for piece in _pieces(folder)]
-    what = [what for _, what in pieces if what]
-    held = tuple(piece for piece, what in pieces if what)
-    return Removal(folder, what[0], held, size_of(*held))
+    kinds = {piece: kind for piece in _pieces(folder) if (kind := _kind(folder, piece))}
+    return Removal(folder, next(iter(kinds.values())), tuple(kinds), disk_usage(*kinds))
 
 
 def _kind(folder: Path, piece: Path) -> str:
-    """What a piece of a run's folder is; empty where it is nothing that `tl` made."""
+    """What a piece of a run is; "" where tl did not write it."""
     if piece.is_symlink() or not piece.is_dir():
         return ""
-    if piece == _gone(folder):
+    if piece == _removed_folder(folder):
         return "half-removed run"
     if piece == partial_folder(folder):
-        ours = not any(piece.iterdir()) or any((piece / name).is_file() for name in FILES)
+        ours = not any(piece.iterdir()) or any((piece / name).is_file() for name in _FILES)
         started = any(piece.glob("*/manifest.json")) or any(piece.glob(".*.partial/run.toml"))
         return "interrupted run" if ours else "interrupted comparison" if started else ""
     if (piece / COMPARISON).is_file():
-        count = len(list(piece.glob("[!.]*/manifest.json")))
-        return f"comparison of {count} {'run' if count == 1 else 'runs'}" if count else ""
-    return "run" if _has_manifest(piece) or _has_remains(piece) else ""
+        runs = len(list(piece.glob("[!.]*/manifest.json")))
+        return f"comparison of {count(runs, 'run')}" if runs else ""
+    return "run" if _has_manifest(piece) or sum((piece / name).is_file() for name in _FILES) >= 2 else ""
 
 
 def _has_manifest(folder: Path) -> bool:
     path = folder / "manifest.json"
     try:
-        if not path.is_file() or path.stat().st_size > _REMOVAL_LARGEST:
+        if not path.is_file() or path.stat().st_size > _MAX_MANIFEST:
             return False
         manifest = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(manifest, dict) and manifest.keys() >= _KEYS
-
-
-def _has_remains(folder: Path) -> bool:
-    """Whether it was a run once: of the files that make one it has two."""
-    return sum((folder / name).is_file() for name in FILES) >= 2
+    return isinstance(manifest, dict) and manifest.keys() >= _MANIFEST_KEYS
 
 
 def _pieces(folder: Path) -> tuple[Path, Path, Path]:
-    return folder, partial_folder(folder), _gone(folder)
+    return folder, partial_folder(folder), _removed_folder(folder)
 
 
-def _gone(folder: Path) -> Path:
+def _removed_folder(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.removed"
 
 
 def _busy(folder: Path) -> RunError:
-    return RunError(f"{folder} is being written by another process: wait for it, or end that first")
+    return RunError(f"{folder} is being written by another process: wait for it, or stop it first")
 
 
-def _point_latest(root: Path) -> None:
-    """Where `latest` points at a run that is gone, at the newest that is left; without one, nowhere."""
+def _update_latest(root: Path) -> None:
+    """Point `latest`, where its run is gone, to the newest run that is left; without one, remove it."""
     latest = root / "latest"
     if not latest.is_symlink() or latest.exists():
         return
-    complete = [one for one in catalogue(root) if one.state == "complete" and _stands_alone(one, root)]
-    pointer = root / f".latest-{os.getpid()}"
+    complete = [run for run in list_runs(root) if run.state == "complete" and _is_single(run, root)]
     try:
-        pointer.unlink(missing_ok=True)
         if complete:
-            pointer.symlink_to(complete[0].folder.name)
-            os.replace(pointer, latest)
+            point_latest(complete[0].folder)
         else:
             latest.unlink()
     except OSError as error:

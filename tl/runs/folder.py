@@ -1,58 +1,78 @@
-"""A name becomes a run's folder: claimed while it is written, found again, the newest one, one that can go on.
+"""The run folder: its name, its lock, and the tables in it.
 
-A run is written under a hidden name and renamed at the end, so that a half-written one is never seen; `latest` in a
-folder called `runs` points at the newest complete run.
+A run is written under a hidden name and renamed at the end, so that an incomplete one is never seen. In a folder called
+`runs`, the link `latest` points to the newest complete run.
 """
 
+import csv
+import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tl.data.dataset import PARTS, Dataset
 from tl.errors import RunError, StorageError
+from tl.files import locked
+
+if TYPE_CHECKING:  # prediction needs none of them
+    from tl.data.splits import Split
+    from tl.evaluation.predictions import Predictions
+    from tl.learning.head import Trial
+    from tl.learning.loop import Epoch, RangeTest
+
+Numbers = NDArray[np.float64]
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint.npz"
 
+_MAX_TABLE = 10_000_000  # bytes: a hundred thousand epochs
+_MAX_STEPS = 2000  # of a schedule, more than a picture shows
+_UNFROZEN = {"last": "the last stage", "half": "the upper half", "all": "all"}
+_PREDICTION_COLUMNS = (
+    *("path", "split", "label", "predicted", "confidence", "confidence_of_label"),
+    *("second", "confidence_of_second", "unknown"),
+)
+
 
 @contextmanager
 def claim_folder(folder: Path, *, resume: bool = False, latest: bool = True) -> Iterator[Path]:
-    """A scratch folder that becomes `folder` when the block ends well, and vanishes when it does not.
+    """A scratch folder that becomes `folder` when the block succeeds and is removed when it fails.
 
-    A training's checkpoint in it keeps it, to be claimed again with `resume`. `latest` makes it the newest run.
-    Raises RunError when `folder` exists or another process makes it, StorageError when nothing can be written there.
+    A training checkpoint in it keeps it for another call with `resume`. With `latest` it becomes the newest run. Raises
+    RunError when `folder` exists or another process writes it, StorageError when nothing can be written there.
     """
-    from filelock import FileLock, Timeout
-
-    lock = folder.parent / f".{folder.name}.lock"
-    scratch = partial_folder(folder)
-    with _storage(folder):
+    scratch, lock = partial_folder(folder), lock_file(folder)
+    with _storage_errors(folder):
         if os.path.lexists(folder):
             raise RunError(f"{folder} exists already: give another name with --out, or remove it")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(lock, timeout=0):
-                try:
-                    _clear(scratch, folder, resume)
-                    yield scratch
-                    os.rename(scratch, folder)
-                finally:
-                    if not (scratch / CHECKPOINT).exists():
-                        shutil.rmtree(scratch, ignore_errors=True)
-                    lock.unlink(missing_ok=True)
-        except Timeout as error:
-            raise RunError(
-                f"{folder} is being written by another process: wait for it, or give another --out"
-            ) from error
-    if latest:
-        _point_latest(folder)
+        busy = RunError(f"{folder} is being written by another process: wait for it, or give another --out")
+        with locked(lock, busy=busy, timeout=0):
+            try:
+                _prepare(scratch, folder, resume)
+                yield scratch
+                os.rename(scratch, folder)
+            finally:
+                if not (scratch / CHECKPOINT).exists():
+                    shutil.rmtree(scratch, ignore_errors=True)
+                lock.unlink(missing_ok=True)
+    if latest and folder.parent.name == RUNS.name:
+        with suppress(OSError):  # without symbolic links, the manifest written last is the newest run
+            point_latest(folder)
 
 
 def is_taken(folder: Path) -> bool:
-    """Whether a run stands there or is being written there, or waits there to go on."""
-    return folder.exists() or (folder.parent / f".{folder.name}.lock").exists() or partial_folder(folder).exists()
+    """Whether a folder exists, is being written, or was interrupted."""
+    return folder.exists() or lock_file(folder).exists() or partial_folder(folder).exists()
 
 
 def partial_folder(folder: Path) -> Path:
@@ -60,8 +80,24 @@ def partial_folder(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.partial"
 
 
+def lock_file(folder: Path) -> Path:
+    """The file that is locked while a run is written or removed."""
+    return folder.parent / f".{folder.name}.lock"
+
+
+def point_latest(folder: Path) -> None:
+    """Let `latest` beside a run's folder point to it. Raises OSError."""
+    pointer = folder.parent / f".latest-{os.getpid()}"
+    try:
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(folder.name)
+        os.replace(pointer, folder.parent / "latest")
+    finally:
+        pointer.unlink(missing_ok=True)
+
+
 def find_interrupted(run: str | Path | None = None) -> Path:
-    """The folder of a run that was interrupted and can go on: the one named, else the newest in `runs/`.
+    """The folder of an interrupted run that can be resumed: the named one, else the newest in `runs/`.
 
     Raises RunError when there is none.
     """
@@ -70,48 +106,33 @@ def find_interrupted(run: str | Path | None = None) -> Path:
             if (partial_folder(folder) / "run.toml").is_file():
                 return folder
         raise RunError(f"no interrupted run {str(run)!r} here or in {RUNS}/: start it without --resume")
-    waiting = sorted(RUNS.glob(".*.partial/run.toml"), key=lambda path: path.stat().st_mtime)
-    if not waiting:
+    interrupted = sorted(RUNS.glob(".*.partial/run.toml"), key=lambda path: path.stat().st_mtime)
+    if not interrupted:
         raise RunError(f"no interrupted run in {RUNS.resolve()}: give its --out, or start one without --resume")
-    return RUNS / waiting[-1].parent.name[1 : -len(".partial")]
-
-
-def _clear(scratch: Path, folder: Path, resume: bool) -> None:
-    if resume:
-        scratch.mkdir(exist_ok=True)
-        return
-    if (scratch / CHECKPOINT).exists():
-        raise RunError(
-            f"{folder} was interrupted while it trained: go on with "
-            f"`tl finetune --resume --out {shlex.quote(str(folder))}`, or remove {scratch}"
-        )
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    return RUNS / interrupted[-1].parent.name[1 : -len(".partial")]
 
 
 def find_run(run: str | Path | None) -> Path:
+    """The folder of a run: a path, a name in `runs/`, or None for the newest. Raises RunError when there is none."""
     if run is None:
         return _newest()
-    given = Path(run)
-    for folder in (given, RUNS / given):
-        if _is_file(folder / "manifest.json"):
-            return folder.resolve() if folder.is_symlink() else folder  # `latest` has a name of its own
-    if _is_folder(given) or _is_folder(RUNS / given):
-        raise RunError(f"{given} is not a run: it has no manifest.json; make one with `tl finetune DATA`")
-    raise RunError(
-        f"no run {str(run)!r} here or in {RUNS}/: `tl runs list` shows what there is, `tl finetune DATA` makes one"
-    )
+    places = (Path(run), RUNS / run)
+    for folder in places:
+        if _exists(folder / "manifest.json", Path.is_file):
+            return folder.resolve() if folder.is_symlink() else folder  # `latest` is not the name of the run
+    if any(_exists(folder, Path.is_dir) for folder in places):
+        raise RunError(f"{run} is not a run: it has no manifest.json; train one with `tl finetune DATA`")
+    raise RunError(f"no run {str(run)!r} here or in {RUNS}/: see `tl runs list`, or train one with `tl finetune DATA`")
 
 
-def _is_file(path: Path) -> bool:
-    with suppress(OSError, ValueError):  # a name longer than any may be, or with a zero byte
-        return path.is_file()
-    return False
+def damaged_run(folder: Path, reason: str) -> RunError:
+    """The error for a run with a damaged file."""
+    return RunError(f"{folder} is damaged ({reason}): train it again with `tl finetune`, or copy it whole")
 
 
-def _is_folder(path: Path) -> bool:
-    with suppress(OSError, ValueError):
-        return path.is_dir()
+def _exists(path: Path, check: Any) -> bool:
+    with suppress(OSError, ValueError):  # a name that is too long, or has a zero byte
+        return bool(check(path))
     return False
 
 
@@ -121,29 +142,239 @@ def _newest() -> Path:
         return latest.resolve()
     complete = sorted(RUNS.glob("[!.]*/manifest.json"), key=lambda path: path.stat().st_mtime)
     if not complete:
-        raise RunError(f"no run in {RUNS.resolve()}: make one with `tl finetune DATA`, or give one with --run")
+        raise RunError(f"no run in {RUNS.resolve()}: train one with `tl finetune DATA`, or give one with --run")
     return complete[-1].parent
 
 
+def _prepare(scratch: Path, folder: Path, resume: bool) -> None:
+    if resume:
+        scratch.mkdir(exist_ok=True)
+        return
+    if (scratch / CHECKPOINT).exists():
+        raise RunError(
+            f"{folder} was interrupted while training: continue with "
+            f"`tl finetune --resume --out {shlex.quote(str(folder))}`, or remove {scratch}"
+        )
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+
+
 @contextmanager
-def _storage(folder: Path) -> Iterator[None]:
+def _storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # not the disk: whoever read our output has gone
+        raise  # not the disk: the reader of our output is gone
     except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be written: {error.strerror or error}; free space or give another --out"
-        ) from error
+        reason = error.strerror or error
+        raise StorageError(f"{folder} cannot be written: {reason}; free some space, or give another --out") from error
 
 
-def _point_latest(folder: Path) -> None:
-    if folder.parent.name != RUNS.name:
-        return
-    pointer = folder.parent / f".latest-{os.getpid()}"
+def write_split(folder: Path, dataset: Dataset, split: "Split", fingerprints: Sequence[bytes]) -> None:
+    """Write split.csv, with the part and the sha256 of each image, and skipped.csv."""
+    part_of = {int(index): part for part in PARTS for index in getattr(split, part)}
+    labels = [dataset.class_names[label] for label in dataset.labels]
+    parts = [part_of.get(index, "") for index in range(len(labels))]
+    hashes = (fingerprint.hex() for fingerprint in fingerprints)
+    rows = zip(dataset.names, labels, parts, hashes, strict=True)
+    _write_table(folder / "split.csv", ("path", "label", "split", "sha256"), rows)
+    write_skipped(folder, dataset)
+
+
+def write_skipped(folder: Path, dataset: Dataset) -> None:
+    """Write skipped.csv, the files left out and why."""
+    _write_table(folder / "skipped.csv", ("path", "reason"), ((item.path, item.reason) for item in dataset.skipped))
+
+
+def write_l2_trials(folder: Path, trials: Iterable["Trial"]) -> None:
+    """Write strengths.csv, the held-out metrics of each L2 strength that was tried for the head."""
+    rows = ((trial.l2, trial.log_loss, trial.top1) for trial in trials)
+    _write_table(folder / "strengths.csv", ("strength", "held_out_log_loss", "held_out_top1"), rows)
+
+
+def write_history(folder: Path, epochs: Sequence["Epoch"], test: "RangeTest | None") -> None:
+    """Write history.csv, a row an epoch, and learning_rates.csv, the curve of a learning-rate range test."""
+    header = ("epoch", "step", "learning_rate", "loss", "held_out_log_loss", "held_out_top1", "seconds")
+    _write_table(folder / "history.csv", header, (list(vars(epoch).values()) for epoch in epochs))
+    if test is not None:
+        rows = zip(test.rates, test.losses, strict=True)
+        _write_table(folder / "learning_rates.csv", ("learning_rate", "loss"), rows)
+
+
+def write_gradients(folder: Path, gradients: Sequence[dict[str, float]]) -> None:
+    """Write gradients.csv, the norm of each layer's gradient before and after training, where it was measured."""
+    if gradients:
+        rows = ((layer, *(norms.get(layer, "") for norms in gradients)) for layer in gradients[0])
+        _write_table(folder / "gradients.csv", ("layer", "before", "after")[: 1 + len(gradients)], rows)
+
+
+def write_predictions(folder: Path, predictions: "Predictions") -> None:
+    """Write predictions.csv, a row for each image."""
+    _write_table(folder / "predictions.csv", _PREDICTION_COLUMNS, _prediction_rows(predictions))
+
+
+def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Write metrics.json."""
+    text = json.dumps(metrics, indent=1, ensure_ascii=False)
+    (folder / "metrics.json").write_text(text, encoding="utf-8", errors="replace")
+
+
+def describe_data(dataset: Dataset, split: "Split") -> dict[str, Any]:
+    """The data set and its split as the manifest has them."""
+    counts = Counter(int(label) for label in dataset.labels)
+    return {
+        "name": utf8(dataset.name),
+        "images": len(dataset.images),
+        "per_class": {name: counts[label] for label, name in enumerate(dataset.class_names)},
+        "split": {name: len(getattr(split, name)) for name in PARTS},
+        "seed": split.seed,
+        "skipped": len(dataset.skipped),
+        "notes": [*dataset.notes, *split.notes],
+    }
+
+
+def utf8(value: Any) -> Any:
+    """Text that can be encoded: bytes of a file name that are not UTF-8 become question marks."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _prediction_rows(predictions: "Predictions") -> Iterator[tuple[object, ...]]:
+    dataset, names = predictions.dataset, predictions.dataset.class_names
+    best_two = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :2]
+    for row, (index, part) in enumerate(zip(predictions.indices, predictions.parts, strict=True)):
+        (best, second), truth, values = best_two[row], dataset.labels[index], predictions.probabilities[row]
+        labels = (names[truth], names[best], f"{values[best]:.6f}", f"{values[truth]:.6f}", names[second])
+        yield dataset.names[index], part, *labels, f"{values[second]:.6f}", int(predictions.is_unknown[row])
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="replace") as stream:  # names may not be UTF-8
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@dataclass(frozen=True)
+class History:
+    """A fine-tuning: the columns of history.csv, a row an epoch, and of learning_rates.csv, the range test.
+
+    `plan` and `verdict` are sentences on what was done and how it ended. `rate` is the full learning rate, reached
+    after the fraction `warmup` of the `total` planned steps.
+    """
+
+    name: str
+    epochs: Mapping[str, Numbers]
+    test: Mapping[str, Numbers] | None
+    plan: str
+    verdict: str
+    rate: float
+    warmup: float
+    total: int
+
+    @property
+    def steps(self) -> float:
+        """Steps per epoch."""
+        return float(self.epochs["step"][0] / self.epochs["epoch"][0])
+
+    @property
+    def ends(self) -> Numbers:
+        """The number of epochs completed at each row, a fraction where the last one was cut short."""
+        return self.epochs["step"] / self.steps
+
+    @property
+    def best(self) -> int | None:
+        """The row with the lowest held-out loss, None where nothing was held out."""
+        held_out = self.epochs["held_out_log_loss"]
+        return int(np.nanargmin(held_out)) if np.isfinite(held_out).any() else None
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of that row, 0 for none."""
+        return 0 if self.best is None else int(self.epochs["epoch"][self.best])
+
+    def schedule(self) -> tuple[Numbers, Numbers] | None:
+        """Epochs and the learning rate at each, step by step; None where the rows follow another schedule."""
+        last = self.epochs["step"][-1]
+        for total in (self.total, int(last)):  # a budget makes the training shorter
+            planned = self._rates(self.epochs["step"] - 1, total)
+            if np.allclose(planned, self.epochs["learning_rate"], rtol=1e-6, atol=1e-9 * self.rate):
+                steps = np.unique(np.linspace(0, last - 1, _MAX_STEPS).round())
+                return (steps + 1) / self.steps, self._rates(steps, total)
+        return None
+
+    def _rates(self, steps: Numbers, total: int) -> Numbers:
+        from tl.learning.loop import schedule
+
+        return np.array([self.rate * schedule(int(step), total, self.warmup) for step in steps])
+
+
+def read_history(folder: Path) -> History | None:
+    """The history of a run; None where nothing was fine-tuned, or not for a single epoch.
+
+    Raises RunError when its files are damaged.
+    """
+    if not (folder / "history.csv").is_file():
+        return None
+    broken = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, csv.Error)
     try:
-        pointer.unlink(missing_ok=True)
-        pointer.symlink_to(folder.name)
-        os.replace(pointer, folder.parent / "latest")
-    except OSError:
-        pointer.unlink(missing_ok=True)  # no symbolic links on this disk: the newest manifest tells as well
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        tuning = manifest["metrics"].get("fine-tuning")
+        return None if tuning is None else _history(folder, tuning)
+    except broken as error:
+        reason = f"its history cannot be read, {type(error).__name__}: {error}"[:200]
+        raise damaged_run(folder, reason) from error
+
+
+def _history(folder: Path, tuning: Mapping[str, Any]) -> History | None:
+    columns = ("epoch", "step", "learning_rate", "loss", "held_out_log_loss", "held_out_top1")
+    epochs, test = _read_numbers(folder / "history.csv", columns), None
+    if not len(epochs["step"]):
+        return None
+    if (folder / "learning_rates.csv").is_file():
+        test = _read_numbers(folder / "learning_rates.csv", ("learning_rate", "loss"))
+    _check_history(epochs, test or {})
+    rule = tuning["rule"]
+    rate, warmup = float(rule["learning_rate"]), float(rule["warmup"])
+    if not 1e-30 < rate < 1e30 or not 0 <= warmup <= 1:
+        raise ValueError(f"learning rate {rate}, warm-up {warmup}")
+    total = round(epochs["step"][0] / epochs["epoch"][0] * int(rule["epochs"]))
+    tested = test if test and len(test["loss"]) else None
+    return History(folder.resolve().name, epochs, tested, _plan(tuning), _verdict(tuning), rate, warmup, total)
+
+
+def _read_numbers(path: Path, columns: Iterable[str]) -> dict[str, Numbers]:
+    """Columns of numbers; infinite ones become NaN, which is not drawn."""
+    if path.stat().st_size > _MAX_TABLE:
+        raise ValueError(f"{path.name} is larger than {_MAX_TABLE // 1_000_000} MB")
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    table = {name: np.array([float(row[name]) for row in rows]) for name in columns}
+    return {name: np.where(np.abs(values) < 1e30, values, np.nan) for name, values in table.items()}
+
+
+def _check_history(epochs: Mapping[str, Numbers], test: Mapping[str, Numbers]) -> None:
+    counts = np.concatenate([epochs["epoch"], epochs["step"]])
+    if not ((counts >= 1) & (counts < 1e9)).all() or (np.diff(epochs["step"]) <= 0).any():
+        raise ValueError("history.csv has steps that do not increase")
+    if not (test.get("learning_rate", np.ones(1)) > 1e-30).all():
+        raise ValueError("learning_rates.csv has a rate that is not positive")
+
+
+def _plan(tuning: Mapping[str, Any]) -> str:
+    rule, unfrozen = tuning["rule"], _UNFROZEN[tuning["unfreeze"]]
+    what = f"{unfrozen} of the backbone" if tuning["head_only"] else "random weights"
+    steps = f"{int(tuning['steps']):,} steps of {int(rule['batch']):,} images"
+    stopped = f"; stopped early: {tuning['stopped']}" if tuning["stopped"] else ""
+    return f"Trained: {what}, {steps}, {rule['optimizer']}, augmentation {rule['augment']}{stopped}"
+
+
+def _verdict(tuning: Mapping[str, Any]) -> str:
+    after = tuning["tuned"]["validation"]
+    images = f"on {int(after['count']):,} images"
+    if not tuning["head_only"]:  # from random weights, without a head alone to compare with
+        return f"Accuracy {100 * after['top1']:.1f}%, log loss {after['log_loss']:.3f} {images}"
+    before = tuning["head_only"]["validation"]
+    accuracy = f"accuracy {100 * before['top1']:.1f}% to {100 * after['top1']:.1f}%"
+    loss = f"log loss {before['log_loss']:.3f} to {after['log_loss']:.3f}"
+    kept = "The tuned network is kept" if tuning["kept"] else "No better on validation, so only the head is kept"
+    return f"{kept}: {accuracy}, {loss} {images}"

@@ -1,8 +1,9 @@
-"""A run becomes the very photos that it was validated on, or trained on: found again by name, checked by sha256."""
+"""Find the images that a run was trained or validated on, by name and by sha256."""
 
 import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,35 +11,36 @@ from numpy.typing import NDArray
 
 from tl.data.images import ImageLike, decode, fingerprint, fit, read
 from tl.data.load import Dataset, load
-from tl.errors import DataError, DownloadError, ImageError, RunError
+from tl.errors import DataError, DownloadError, ImageError
 from tl.progress import Progress
+from tl.runs.folder import damaged_run
 from tl.runs.run import Run
 
 Pixels = NDArray[np.uint8]
-_HINT = "say where they are with --data"
+_HINT = "give their folder with --data"
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A photo of a run's data set, there now as it was then; `label` is the place of its class in the run's."""
+class RunImage:
+    """An image of a run's data set, unchanged since; `label` is the index of its class in the run."""
 
     name: str
     label: int
-    picture: ImageLike
+    image: ImageLike
 
 
 @dataclass(frozen=True)
-class Album:
-    """The photos of one part of a run, and how many of that part are `lost`."""
+class RunPart:
+    """The images of one part of a run, and the number of its images that are `missing`."""
 
     part: str
-    photos: tuple[Photo, ...]
-    lost: int
+    images: tuple[RunImage, ...]
+    missing: int
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """The photos of one part of a run as a data set of the run's classes, and `where` they are."""
+class HeldOutData:
+    """The images of one part of a run as a data set with the run's classes, and `where` they are."""
 
     dataset: Dataset
     part: str
@@ -53,117 +55,114 @@ class _Row:
     sha256: str
 
 
-class Photos:
-    """The photos of a run, where it found them or at `data`; `hint` is what to do where they are gone.
+class RunImages:
+    """The images of a run, where it read them or at `data`; `hint` ends the errors for images that are gone.
 
-    Raises DataError where nothing can be read there, RunError for a damaged run.
+    Raises DataError where nothing can be read, RunError for a damaged run.
     """
 
     def __init__(self, run: Run, data: str | None, progress: Progress, hint: str = _HINT) -> None:
-        self._run, self.where, self._hint = run, data if data is not None else _told(run), hint
+        self._run, self.where, self._hint = run, data if data is not None else _recorded_path(run), hint
         self._rows = tuple(_rows(run))
         if not self.where:
-            raise DataError(f"{run.name} does not say where its photos are: {hint}")
+            raise DataError(f"{run.name} has no record of where its images are: {hint}")
         try:
             self.dataset = load(self.where, labelled=False, offline=True, progress=progress)
         except (DataError, DownloadError) as error:
-            why = str(error).partition("; ")[0]
-            raise DataError(f"the photos of {run.name} are not here: {why}; {hint}") from error
+            reason = str(error).partition("; ")[0]
+            raise DataError(f"the images of {run.name} cannot be read: {reason}; {hint}") from error
         self._by_name = dict(zip(self.dataset.names, self.dataset.images, strict=True))
 
-    def held_out(self, most: int | None) -> Album:
-        """The validation photos, or else the test photos; `most` of them, spread evenly.
+    def held_out(self, most: int | None) -> RunPart:
+        """The validation images, or else the test images; at most `most`, evenly spaced.
 
-        Raises DataError where none of them is left.
+        Raises DataError where none is left.
         """
         part = next((part for part in ("validation", "test") if any(row.part == part for row in self._rows)), None)
         if part is None:
-            raise DataError(f"{self._run.name} held out no photos: train with --val")
+            raise DataError(f"{self._run.name} held out no images: train with --val")
         return self.of(part, most)
 
-    def of(self, part: str, most: int | None) -> Album:
-        """The photos of a part; `most` of them, spread evenly. Raises DataError where none of them is left."""
+    def of(self, part: str, most: int | None) -> RunPart:
+        """The images of a part; at most `most`, evenly spaced. Raises DataError where none is left."""
         if all(row.part != part for row in self._rows):
-            raise DataError(f"{self._run.name} has no {part} photos: choose another part")
-        found = self._found(part, most)
-        if not found.photos:
-            raise DataError(
-                f"none of the {part} photos of {self._run.name} are at {self.where!r} as they were; {self._hint}"
-            )
-        return found
+            raise DataError(f"{self._run.name} has no {part} images: choose another part")
+        result = self._find(part, most)
+        if not result.images:
+            raise DataError(f"no unchanged {part} image of {self._run.name} is at {self.where!r}; {self._hint}")
+        return result
 
     def training(self, count: int) -> list[Pixels]:
-        """So many of the photos it was trained on, spread evenly, resized. Raises DataError for none."""
-        found, recipe = self._found("train", count), self._run.backbone.recipe
-        decoded = (_decoded(photo.picture) for photo in found.photos)
-        fitted = [fit(pixels, recipe.image_size, recipe.resize) for pixels in decoded if pixels is not None]
-        if not fitted:
-            raise DataError(
-                f"no training photos of {self._run.name} are at {self.where!r} to calibrate with; {self._hint}"
-            )
-        return fitted
+        """The pixels of `count` training images, evenly spaced and resized. Raises DataError where none is left."""
+        recipe = self._run.backbone.recipe
+        images = []
+        for entry in self._find("train", count).images:
+            with suppress(ImageError):
+                images.append(fit(decode(read(entry.image)), recipe.image_size, recipe.resize))
+        if not images:
+            raise DataError(f"no training image of {self._run.name} is at {self.where!r}; {self._hint}")
+        return images
 
-    def _found(self, part: str, most: int | None) -> Album:
-        """The photos of a part that are there, `most` of them; `lost` counts those that were looked for in vain."""
+    def _find(self, part: str, most: int | None) -> RunPart:
+        """At most `most` images of a part, evenly spaced; others replace those that are missing."""
         rows = [row for row in self._rows if row.part == part]
         most = len(rows) if most is None else min(most, len(rows))
-        places = {name: at for at, name in enumerate(self._run.classes)}
-        photos: list[Photo] = []
+        labels = {name: index for index, name in enumerate(self._run.classes)}
+        images: list[RunImage] = []
         missing: list[_Row] = []
-        for row in _spread(rows, most):
-            if len(photos) == most:
+        for row in _evenly_spaced_first(rows, most):
+            if len(images) == most:
                 break
-            picture = self._by_name.get(row.name)
-            if row.label in places and picture is not None and _is(picture, row.sha256):
-                photos.append(Photo(row.name, places[row.label], picture))
+            image = self._by_name.get(row.name)
+            if row.label in labels and image is not None and _sha256(image) == row.sha256:
+                images.append(RunImage(row.name, labels[row.label], image))
             else:
                 missing.append(row)
-        renamed = self._renamed(missing, places) if missing and len(photos) < most else []
-        return Album(part, tuple(photos + renamed[: most - len(photos)]), len(missing) - len(renamed))
+        renamed = self._find_renamed(missing, labels) if missing and len(images) < most else []
+        return RunPart(part, tuple(images + renamed[: most - len(images)]), len(missing) - len(renamed))
 
-    def _renamed(self, rows: Iterable[_Row], places: dict[str, int]) -> list[Photo]:
-        """Photos that have other names now, by what is in them."""
-        wanted = {row.sha256: row for row in rows if row.label in places}
-        found = []
-        for picture in self.dataset.images:
-            row = wanted.pop(_sha256(picture), None) if wanted else None
+    def _find_renamed(self, rows: Iterable[_Row], labels: dict[str, int]) -> list[RunImage]:
+        """Images whose names have changed, by their content."""
+        wanted = {row.sha256: row for row in rows if row.label in labels}
+        images = []
+        for image in self.dataset.images:
+            row = wanted.pop(_sha256(image), None) if wanted else None
             if row is not None:
-                found.append(Photo(row.name, places[row.label], picture))
-        return found
+                images.append(RunImage(row.name, labels[row.label], image))
+        return images
 
 
-def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOut:
-    """The photos that a run was validated on, else those it was tested on, or those of `part`; told to `report`.
+def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOutData:
+    """The images that a run was validated on, else those it was tested on; or those of `part`.
 
     Raises DataError where they are gone, RunError for a damaged run.
     """
-    photos = Photos(run, None, progress, "give DATA, a folder of labelled photos")
-    album = photos.held_out(None) if part == "all" else photos.of(part, None)
-    count = len(album.photos)
+    images = RunImages(run, None, progress, "give DATA, a folder of labelled images")
+    result = images.held_out(None) if part == "all" else images.of(part, None)
     dataset = replace(
-        photos.dataset,
+        images.dataset,
         class_names=run.classes,
-        images=tuple(photo.picture for photo in album.photos),
-        names=tuple(photo.name for photo in album.photos),
-        labels=np.array([photo.label for photo in album.photos], np.int64),
-        parts=(album.part,) * count,
+        images=tuple(entry.image for entry in result.images),
+        names=tuple(entry.name for entry in result.images),
+        labels=np.array([entry.label for entry in result.images], np.int64),
+        parts=(result.part,) * len(result.images),
         skipped=(),
         notes=(),
     )
-    progress.log("data", f"the {count:,} {album.part} photos of {run.name}, in {photos.where}")
-    if album.lost:
-        progress.warn(f"{album.lost:,} more {album.part} photos of {run.name} are gone, or not as they were")
-    return HeldOut(dataset, album.part, photos.where)
+    progress.log("data", f"the {len(result.images):,} {result.part} images of {run.name}, in {images.where}")
+    if result.missing:
+        progress.warn(f"{result.missing:,} more {result.part} images of {run.name} are missing or have changed")
+    return HeldOutData(dataset, result.part, images.where)
 
 
-def _told(run: Run) -> str:
-    """Where a run found its photos. What is named from here was named beside the folder `runs`, as a rule."""
+def _recorded_path(run: Run) -> str:
+    """Where a run read its images. A relative path was, as a rule, relative to the parent of the folder `runs`."""
     options = run.manifest.get("options")
-    told = str(options.get("data", "")) if isinstance(options, dict) else ""
-    beside = os.path.join(os.path.realpath(run.folder), os.pardir, os.pardir, told)
-    if not told or os.path.isabs(told) or not os.path.exists(beside):
-        return told
-    return told if os.path.exists(told) and os.path.samefile(told, beside) else os.path.normpath(beside)
+    path = str(options.get("data", "")) if isinstance(options, dict) else ""
+    beside = os.path.join(os.path.realpath(run.folder), os.pardir, os.pardir, path)
+    if not path or os.path.isabs(path) or not os.path.exists(beside):
+        return path
+    return path if os.path.exists(path) and os.path.samefile(path, beside) else os.path.normpath(beside)
 
 
 def _rows(run: Run) -> Iterator[_Row]:
@@ -172,31 +171,18 @@ def _rows(run: Run) -> Iterator[_Row]:
             for row in csv.DictReader(stream):
                 yield _Row(row["path"], row["label"], row["split"], row["sha256"])
     except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise RunError(
-            f"{run.folder} is damaged (split.csv cannot be read): make it again, or copy it whole"
-        ) from error
+        raise damaged_run(run.folder, "split.csv cannot be read") from error
 
 
-def _spread(rows: Sequence[_Row], most: int) -> list[_Row]:
-    """All of them; first so many that are spread evenly, which the others may have to stand in for."""
-    first = [at * len(rows) // most for at in range(most)] if most else []
+def _evenly_spaced_first(rows: Sequence[_Row], count: int) -> list[_Row]:
+    """All rows: first `count` evenly spaced ones, then the others."""
+    first = [index * len(rows) // count for index in range(count)] if count else []
     chosen = set(first)
-    return [rows[at] for at in (*first, *(at for at in range(len(rows)) if at not in chosen))]
+    return [rows[index] for index in (*first, *(index for index in range(len(rows)) if index not in chosen))]
 
 
-def _is(picture: ImageLike, sha256: str) -> bool:
-    return _sha256(picture) == sha256
-
-
-def _sha256(picture: ImageLike) -> str:
+def _sha256(image: ImageLike) -> str:
     try:
-        return fingerprint(read(picture)).hex()
+        return fingerprint(read(image)).hex()
     except ImageError:
         return ""
-
-
-def _decoded(picture: ImageLike) -> Pixels | None:
-    try:
-        return decode(read(picture))
-    except ImageError:
-        return None

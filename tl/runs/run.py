@@ -1,11 +1,12 @@
-"""A trained classifier becomes a run folder, and a run folder a classifier again. No pickle, checked by sha256."""
+"""Write and read a run: a trained classifier in a folder, without pickle, checked by sha256."""
 
 import csv
 import hashlib
+import html
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,18 @@ from tl.learning.head import Head
 from tl.learning.unknown import Unknown, most_references
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
 from tl.networks.weights import Weights
-from tl.runs.folder import find_run
+from tl.runs.folder import damaged_run, find_run
+from tl.text import count, interval, listed, percent
 
 FORMAT = 1
 TUNED = "trunk.weights.h5"
-_NAMED = 5  # classes of a run that its repr names
+_SHOWN = 5  # class names in a repr
 _CHECKED = ("head.npz", "trunk.xml", "trunk.bin")
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run folder: its classes in the order of the head's outputs, its network, its head; `manifest` has the rest."""
+    """A trained classifier: `classes` in the order of the head's outputs, network, head; the rest is in `manifest`."""
 
     folder: Path
     classes: tuple[str, ...]
@@ -40,18 +42,34 @@ class Run:
     manifest: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        count = len(self.classes)
-        names = ", ".join(self.classes) if count <= _NAMED else f"{', '.join(self.classes[:_NAMED])}, …"
-        told = [self.backbone.name, f"{count} classes ({names})"]
+        parts = [self.backbone.name, f"{count(len(self.classes), 'class', 'classes')} ({listed(self.classes, _SHOWN)})"]
+        parts += [f"{part} accuracy {accuracy}" for part, accuracy in self._accuracies()]
+        return f"<Run {self.name}: {', '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks."""
+        rows = [
+            ("run", self.name),
+            ("backbone", self.backbone.name),
+            ("classes", f"{len(self.classes):,}: {listed(self.classes, 2 * _SHOWN)}"),
+            *((f"{part} accuracy", accuracy) for part, accuracy in self._accuracies()),
+            ("folder", str(self.folder)),
+        ]
+        cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
+        return f"<table>{''.join(cells)}</table>"
+
+    def _accuracies(self) -> Iterator[tuple[str, str]]:
+        """The part and the accuracy with its interval, of the parts that were evaluated."""
         for part in ("validation", "test"):
             figures = self.metrics.get(part)
             if isinstance(figures, dict) and isinstance(figures.get("top1"), float):
-                told.append(f"{part} top-1 {100 * figures['top1']:.1f} %")
-        return f"<Run {self.name}: {', '.join(told)}>"
+                low_high = figures.get("top1_interval")
+                bounds = f" ({interval(*low_high)})" if isinstance(low_high, list) and len(low_high) == 2 else ""
+                yield part, percent(figures["top1"]) + bounds
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The figures by part, as the manifest has them: `run.metrics["validation"]["top1"]`, from 0 to 1."""
+        """The metrics by part, as in the manifest: `run.metrics["validation"]["top1"]` is the accuracy from 0 to 1."""
         metrics = self.manifest.get("metrics")
         return dict(metrics) if isinstance(metrics, dict) else {}
 
@@ -67,7 +85,7 @@ class Run:
 
     @property
     def tuned(self) -> Weights | None:
-        """The weights of the folded network where the run trained it itself, else None."""
+        """The weights of the folded network if it was fine-tuned, else None."""
         sha256 = self.manifest["files"].get(TUNED)
         return None if sha256 is None else Weights("tuned", self.folder / TUNED, "this run", str(sha256))
 
@@ -81,9 +99,9 @@ def write_run(
     *,
     tuned: Path | None = None,
 ) -> None:
-    """Head, trunk and manifest into a claimed folder; the trunk as hard links where the disk allows.
+    """Write head, trunk and manifest into a claimed folder; the trunk as hard links where the disk allows.
 
-    `tuned` is the file of the trunk's weights, there already, where they are the run's own.
+    `tuned` is the file of the trunk's weights in the folder, for a run that trained them.
     """
     _write_head(folder / "head.npz", head, unknown)
     _link(trunk.xml, folder / "trunk.xml")
@@ -94,20 +112,20 @@ def write_run(
         "trunk.bin": trunk.bin_sha256,
     }
     files |= {TUNED: _sha256(tuned)} if tuned is not None else {}
-    whole = {"format": FORMAT, **manifest, "files": files}
-    text = json.dumps(whole | {"digest": _digest(whole)}, indent=1, ensure_ascii=False)
+    content = {"format": FORMAT, **manifest, "files": files}
+    text = json.dumps(content | {"digest": _digest(content)}, indent=1, ensure_ascii=False)
     (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def load_run(run: str | Path | None = None) -> Run:
-    """The run in a folder, by name below `runs/`, or the newest one.
+    """The run in a folder, by its name in `runs/`, or the newest one.
 
     Raises RunError when there is none, or when it is damaged, truncated, or of a newer format.
     """
     folder = find_run(run)
     for name in ("manifest.json", *_CHECKED):
-        if (folder / name).exists() and not (folder / name).is_file():  # a pipe would be waited for
-            raise _damaged(folder, f"{name} is no file")
+        if (folder / name).exists() and not (folder / name).is_file():  # reading a pipe would block
+            raise damaged_run(folder, f"{name} is not a file")
     manifest = _manifest(folder)
     try:
         backbone = _backbone(manifest["backbone"])
@@ -116,29 +134,29 @@ def load_run(run: str | Path | None = None) -> Run:
             raise ValueError(f"files are not {', '.join(_CHECKED)}")
         head, unknown = _head(folder, backbone.features, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, MemoryError, BadZipFile) as error:
-        raise _damaged(folder, f"{type(error).__name__}: {error}"[:200]) from error
+        raise damaged_run(folder, f"{type(error).__name__}: {error}"[:200]) from error
     return Run(folder, classes, backbone, head, unknown, manifest)
 
 
 def check_run(run: Run) -> None:
-    """Compare every file with its recorded sha256; raises RunError for one that is missing or has changed."""
+    """Compare every file with its recorded sha256. Raises RunError for one that is missing or has changed."""
     for name, expected in run.manifest["files"].items():
         try:
-            found = _sha256(run.folder / Path(name).name)
+            sha256 = _sha256(run.folder / Path(name).name)
         except OSError as error:
-            raise _damaged(run.folder, f"{name} cannot be read") from error
-        if found != expected:
-            raise _damaged(run.folder, f"{name} is not the file that was written")
+            raise damaged_run(run.folder, f"{name} cannot be read") from error
+        if sha256 != expected:
+            raise damaged_run(run.folder, f"{name} is not the file that was written")
 
 
 def trunk_key(run: Run) -> str:
-    """What names the features of a run's network: the contents of its files, as `check_run` compares them."""
+    """The cache key of a run's features: the contents of its network files, as `check_run` compares them."""
     files = run.manifest["files"]
     return content_key(files["trunk.xml"], files["trunk.bin"], run.backbone.recipe)
 
 
 def describe_backbone(backbone: Backbone) -> dict[str, Any]:
-    """A backbone as the manifest holds it."""
+    """A backbone as the manifest has it."""
     return asdict(backbone)
 
 
@@ -151,7 +169,7 @@ def trained_on(run: Run) -> frozenset[str]:
             part, sha256 = header.index("split"), header.index("sha256")
             return frozenset(row[sha256] for row in rows if row[part] == "train")
     except (OSError, IndexError, ValueError, csv.Error) as error:
-        raise _damaged(run.folder, "split.csv cannot be read") from error
+        raise damaged_run(run.folder, "split.csv cannot be read") from error
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -159,24 +177,24 @@ def _manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         version = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(folder, "manifest.json cannot be read") from error
+        raise damaged_run(folder, "manifest.json cannot be read") from error
     if type(version) is not int or version < 1:
-        raise _damaged(folder, f"format {version!r}")
+        raise damaged_run(folder, f"format {version!r}")
     if version > FORMAT:
-        raise RunError(f"{folder} has format {version}, this version of tl reads up to {FORMAT}: upgrade tl to use it")
+        raise RunError(f"{folder} has format {version}, this version of tl reads up to {FORMAT}: upgrade tl")
     digest = manifest.pop("digest", None)
     if digest != _digest(manifest):
-        raise _damaged(folder, "manifest.json is not the file that was written")
+        raise damaged_run(folder, "manifest.json is not the file that was written")
     return dict(manifest)
 
 
 def _classes(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
-        raise ValueError("classes are no list of names")
+        raise ValueError("classes is not a list of names")
     if len(set(names)) != len(names):
         raise ValueError("a class is named twice")
     for name in names:
-        name.encode("utf-8", "surrogateescape")  # what is neither text nor bytes of a name can be written nowhere
+        name.encode("utf-8", "surrogateescape")  # a name that is neither text nor bytes cannot be written anywhere
     return tuple(names)
 
 
@@ -186,19 +204,19 @@ def _backbone(about: Mapping[str, Any]) -> Backbone:
     The manifest's `builder` is not read: builders have moved since older runs were written, and a run folder from
     elsewhere must not name code to import.
     """
-    known = BACKBONES.get(about["name"])
-    if known is None:
-        raise ValueError(f"this version of tl knows no backbone {about['name']!r}")
-    given: dict[str, Any] = {
+    backbone = BACKBONES.get(about["name"])
+    if backbone is None:
+        raise ValueError(f"this version of tl has no backbone {about['name']!r}")
+    fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in about["recipe"].items()
     }
-    recipe = Recipe(**given)
+    recipe = Recipe(**fields)
     numbers = (*recipe.mean, *recipe.std, about["features"], recipe.image_size)
     if not all(isinstance(number, (int, float)) and abs(number) < 1e9 for number in numbers) or len(numbers) != 8:
-        raise ValueError("the recipe's numbers are none")
+        raise ValueError("the recipe has invalid numbers")
     if type(recipe.image_size) is not int or not 16 <= recipe.image_size <= 2048 or recipe.resize not in RESIZE_RULES:
         raise ValueError(f"recipe of {recipe.image_size!r} pixels, {recipe.resize!r}")
-    return replace(known, features=int(about["features"]), recipe=recipe)
+    return replace(backbone, features=int(about["features"]), recipe=recipe)
 
 
 def _write_head(path: Path, head: Head, unknown: Unknown | None) -> None:
@@ -210,32 +228,28 @@ def _write_head(path: Path, head: Head, unknown: Unknown | None) -> None:
 
 def _head(folder: Path, features: int, classes: int) -> tuple[Head, Unknown | None]:
     most = 4 * classes * (features + 1) + 4 * features * most_references(classes) + 8192
-    with ZipFile(folder / "head.npz") as archive:  # what it says of itself, before anything is unpacked
+    with ZipFile(folder / "head.npz") as archive:  # its declared size, before anything is unpacked
         if sum(member.file_size for member in archive.infolist()) > most:
-            raise ValueError("head.npz is larger than its classes and features need")
+            raise ValueError("head.npz is larger than its classes and features require")
     with (folder / "head.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         kernel, bias, temperature = arrays["kernel"], arrays["bias"], float(arrays["temperature"])
         unknown = _unknown(arrays, features) if "references" in arrays else None
     if kernel.shape != (features, classes) or bias.shape != (classes,) or kernel.dtype != np.float32:
         raise ValueError(f"head.npz has shape {kernel.shape}, expected {(features, classes)}")
     if not (np.isfinite(kernel).all() and np.isfinite(bias).all() and 1e-3 < temperature < 1e3):
-        raise ValueError("head.npz holds numbers that are not finite")
+        raise ValueError("head.npz has numbers that are not finite")
     if max(np.abs(kernel).max(), np.abs(bias).max()) > 1e15:
-        raise ValueError("head.npz holds numbers too large to be fitted")
+        raise ValueError("head.npz has numbers that are too large")
     return Head(kernel, bias, temperature), unknown
 
 
 def _unknown(arrays: Mapping[str, NDArray[Any]], features: int) -> Unknown:
     references, threshold, rate = arrays["references"], float(arrays["threshold"]), float(arrays["rate"])
     if references.ndim != 2 or references.shape[1] != features or references.dtype != np.float32 or not len(references):
-        raise ValueError(f"head.npz has references of shape {references.shape}, expected (photos, {features})")
+        raise ValueError(f"head.npz has references of shape {references.shape}, expected (images, {features})")
     if not np.isfinite(references).all() or not threshold >= 0 or not 0 <= rate < 1:
-        raise ValueError("head.npz holds numbers that cannot tell photos apart")
+        raise ValueError("head.npz has an invalid threshold or rate")
     return Unknown(references, threshold, rate)
-
-
-def _damaged(folder: Path, reason: str) -> RunError:
-    return RunError(f"{folder} is damaged ({reason}): make it again with `tl finetune`, or copy it whole")
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

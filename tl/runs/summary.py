@@ -1,27 +1,32 @@
-"""A run folder, which may say anything, becomes what people ask of a run: what was done, and what came of it."""
+"""Summarize a run from its folder, and compare runs: options, data, results."""
 
+import csv
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tl.data.dataset import PARTS
-from tl.errors import RunError
-from tl.evaluation.metrics import McNemar
-from tl.runs.folder import find_run
+from tl.errors import RunError, UsageError
+from tl.evaluation.metrics import McNemar, mcnemar
+from tl.runs.folder import damaged_run, find_run
+from tl.runs.options import FinetuneOptions
 from tl.runs.run import Run, load_run
 
 Scalar = str | int | float | bool | None
 _READ = ("manifest.json", "head.npz")
-_LARGEST = 1 << 26  # bytes of a manifest: far more than ten thousand classes need
+_MAX_MANIFEST = 1 << 26  # bytes: far more than ten thousand classes need
+_NETWORK_OPTIONS = ("out", "backbone", "weights", "image_size")
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure and its 95 % interval, which old runs do not have of each."""
+class MetricValue:
+    """A metric with its 95% confidence interval, None where an old run has none."""
 
     value: float
     low: float | None = None
@@ -29,48 +34,48 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The figures for the `count` photos of a part of the data set, by name: top1, log_loss, ..."""
+class PartMetrics:
+    """The metrics of a part of the data set with `count` images, by name: top1, log_loss, …"""
 
     count: int
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, MetricValue]
 
     @property
-    def top1(self) -> Figure:
-        """The share of photos that are right."""
+    def top1(self) -> MetricValue:
+        """The top-1 accuracy, from 0 to 1."""
         return self.figures["top1"]
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """How training the backbone ended; `before` is the head alone, empty for a network from random weights."""
+class TuningSummary:
+    """How training the backbone ended; `before` is for the head alone, empty for a network from random weights."""
 
     unfreeze: str
     kept: bool
-    before: Mapping[str, Part]
-    after: Mapping[str, Part]
+    before: Mapping[str, PartMetrics]
+    after: Mapping[str, PartMetrics]
     comparison: McNemar | None
     steps: int
     stopped: str
 
 
 @dataclass(frozen=True)
-class Size:
-    """Bytes on disk: a folder's `own`, and those of files that the cache or another run holds as well (hard links)."""
+class DiskUsage:
+    """Bytes on disk: a folder's `own`, and those `shared` with the cache or another run through hard links."""
 
     own: int
     shared: int
     files: int
 
     @property
-    def whole(self) -> int:
+    def total(self) -> int:
         """All bytes."""
         return self.own + self.shared
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A run's manifest with every value of the type it should have, and its files; `parts` by name, in order."""
+class RunSummary:
+    """A run's manifest with checked types, and its files; `parts` are the metrics by part of the data set."""
 
     name: str
     folder: Path
@@ -91,95 +96,95 @@ class Summary:
     notes: tuple[str, ...]
     head: Mapping[str, Scalar]
     options: Mapping[str, Scalar]
-    parts: Mapping[str, Part]
-    tuning: Tuning | None
+    parts: Mapping[str, PartMetrics]
+    tuning: TuningSummary | None
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     command: tuple[str, ...]
     files: Mapping[str, int]
-    size: Size
+    size: DiskUsage
 
     @property
-    def judged(self) -> str:
-        """The part that tells best how good the run is: test photos where there are some, else validation."""
+    def best_part(self) -> str:
+        """The part whose metrics say most about the run: test where there is one, else validation."""
         return "test" if "test" in self.parts else next(iter(self.parts), "")
 
     @property
     def unfreeze(self) -> str:
-        """Which part of the backbone was trained, "scratch" for all of it from random weights."""
+        """Which layers of the backbone were trained, "scratch" for all of them from random weights."""
         if self.tuning is None:
             return "none"
         return self.tuning.unfreeze if self.tuning.before else "scratch"
 
     def as_dict(self) -> dict[str, Any]:
-        """The form of the JSON output."""
-        told = asdict(self)
-        return told | {"folder": str(self.folder), "created": self.created.isoformat(), "unfreeze": self.unfreeze}
+        """The JSON form."""
+        return asdict(self) | {
+            "folder": str(self.folder),
+            "created": self.created.isoformat(),
+            "unfreeze": self.unfreeze,
+        }
 
 
-def summarize(folder: str | Path | None = None) -> Summary:
-    """What a run was made of and what came of it; the newest run without `folder`.
-
-    Raises RunError where there is none, or where it is damaged.
-    """
+def summarize(folder: str | Path | None = None) -> RunSummary:
+    """The summary of a run; without `folder`, of the newest. Raises RunError for a missing or damaged run."""
     try:
         at = find_run(folder)
     except OSError as error:
         raise RunError(f"{folder} cannot be read ({error.strerror}): give a run's name or path") from error
     try:
         for name in _READ:
-            if not (at / name).is_file():  # a pipe would be waited for
-                raise _damaged(at, f"{name} is missing")
-        if (at / "manifest.json").stat().st_size > _LARGEST:
-            raise _damaged(at, "manifest.json is too large to be one")
+            if not (at / name).is_file():  # reading a pipe would block
+                raise damaged_run(at, f"{name} is missing")
+        if (at / "manifest.json").stat().st_size > _MAX_MANIFEST:
+            raise damaged_run(at, "manifest.json is too large")
         run = load_run(at)
         for name in run.manifest["files"]:
             if not (at / Path(name).name).is_file():
-                raise _damaged(at, f"{name} is missing")
+                raise damaged_run(at, f"{name} is missing")
         return _summary(run)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
-        raise _damaged(at, f"{type(error).__name__}: {error}"[:200]) from error
+        raise damaged_run(at, f"{type(error).__name__}: {error}"[:200]) from error
 
 
-def size_of(*roots: Path) -> Size:
-    """What folders take on disk, each file once, however many names it has there; links are not followed."""
+def disk_usage(*roots: Path) -> DiskUsage:
+    """The disk usage of folders; a file with several names counts once, links are not followed."""
     seen: set[tuple[int, int]] = set()
     own = shared = files = 0
-    for found in _stats(roots):
+    for status in _file_statuses(roots):
         files += 1
-        if (found.st_dev, found.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in seen:
             continue
-        seen.add((found.st_dev, found.st_ino))
-        own += found.st_size if found.st_nlink == 1 else 0
-        shared += found.st_size if found.st_nlink > 1 else 0
-    return Size(own, shared, files)
+        seen.add((status.st_dev, status.st_ino))
+        own += status.st_size if status.st_nlink == 1 else 0
+        shared += status.st_size if status.st_nlink > 1 else 0
+    return DiskUsage(own, shared, files)
 
 
-def _stats(roots: Iterable[Path]) -> Iterator[os.stat_result]:
+def _file_statuses(roots: Iterable[Path]) -> Iterator[os.stat_result]:
     for root in roots:
         for folder, _, names in os.walk(root):
             for name in names:
                 try:
                     yield os.lstat(os.path.join(folder, name))
                 except FileNotFoundError:
-                    continue  # a run that is being written or removed
+                    continue  # the run is being written or removed
 
 
-def _summary(run: Run) -> Summary:
-    about, data, weights = run.manifest, run.manifest["data"], run.manifest["weights"]
-    metrics = about["metrics"]
+def _summary(run: Run) -> RunSummary:
+    manifest = run.manifest
+    data, weights, metrics = manifest["data"], manifest["weights"], manifest["metrics"]
     names = sorted(path.name for path in run.folder.iterdir())
-    return Summary(
+    return RunSummary(
         name=run.name,
         folder=run.folder,
-        created=moment(about["created"]),
+        created=parse_time(manifest["created"]),
         classes=run.classes,
         backbone=run.backbone.name,
         recipe=asdict(run.backbone.recipe),
         weights=str(weights["choice"]),
         source=str(weights["source"]),
         sha256=str(weights["sha256"]),
-        precision=str(about["engine"]["precision"]),
+        precision=str(manifest["engine"]["precision"]),
         data=str(data["name"]),
         images=int(data["images"]),
         per_class={str(name): int(count) for name, count in data["per_class"].items()},
@@ -187,55 +192,52 @@ def _summary(run: Run) -> Summary:
         seed=int(data["seed"]),
         skipped=int(data["skipped"]),
         notes=tuple(str(note) for note in data["notes"]),
-        head={str(name): _scalar(value) for name, value in about["head"].items()},
-        options={str(name): _scalar(value) for name, value in about["options"].items()},
+        head={str(name): _scalar(value) for name, value in manifest["head"].items()},
+        options={str(name): _scalar(value) for name, value in manifest["options"].items()},
         parts=_parts(metrics),
         tuning=_tuning(metrics["fine-tuning"]) if metrics.get("fine-tuning") is not None else None,
         seconds={str(name): _number(value) for name, value in metrics["seconds"].items()},
-        versions={str(name): str(value) for name, value in about["versions"].items()},
-        command=tuple(str(word) for word in about["command"]),
+        versions={str(name): str(value) for name, value in manifest["versions"].items()},
+        command=tuple(str(word) for word in manifest["command"]),
         files={name: os.lstat(run.folder / name).st_size for name in names},
-        size=size_of(run.folder),
+        size=disk_usage(run.folder),
     )
 
 
-def moment(text: str) -> datetime:
-    """The time in a manifest; raises ValueError for one that no run was made at."""
-    found = datetime.fromisoformat(text)
-    if not 2000 <= found.year <= 9000:
-        raise ValueError(f"made in the year {found.year}")
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+def parse_time(text: str) -> datetime:
+    """The time in a manifest. Raises ValueError for an impossible one."""
+    time = datetime.fromisoformat(text)
+    if not 2000 <= time.year <= 9000:
+        raise ValueError(f"created in the year {time.year}")
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def _parts(metrics: Mapping[str, Any]) -> dict[str, Part]:
-    found = {}
-    for name in PARTS:
-        if name in metrics:
-            found[name] = _part(metrics[name])
-    return found
+def _parts(metrics: Mapping[str, Any]) -> dict[str, PartMetrics]:
+    return {name: _part(metrics[name]) for name in PARTS if name in metrics}
 
 
-def _part(scores: Mapping[str, Any]) -> Part:
-    """Figures are what has a finite value; whatever else a part holds, such as tables by class, is left."""
+def _part(scores: Mapping[str, Any]) -> PartMetrics:
+    """The finite numbers of a part are its metrics; other entries, such as tables by class, are ignored."""
     figures = {}
     for name, value in scores.items():
         if name == "count" or isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         if math.isfinite(value):
             low, high = scores.get(f"{name}_interval") or (None, None)
-            figures[name] = Figure(float(value), None if low is None else _number(low), None if low is None else high)
+            interval = (None, None) if low is None else (_number(low), high)
+            figures[name] = MetricValue(float(value), *interval)
     if not 0 <= figures["top1"].value <= 1:
-        raise ValueError("top1 is no share")
-    return Part(int(scores["count"]), figures)
+        raise ValueError("top1 is not between 0 and 1")
+    return PartMetrics(int(scores["count"]), figures)
 
 
-def _tuning(about: Mapping[str, Any]) -> Tuning:
-    compared = about.get("comparison")
+def _tuning(about: Mapping[str, Any]) -> TuningSummary:
+    fields = about.get("comparison")
     comparison = None
-    if compared is not None:
-        gained, lost, count = (int(compared[name]) for name in ("gained", "lost", "count"))
-        comparison = McNemar(gained, lost, _number(compared["p_value"]), count)
-    return Tuning(
+    if fields is not None:
+        gained, lost, count = (int(fields[name]) for name in ("gained", "lost", "count"))
+        comparison = McNemar(gained, lost, _number(fields["p_value"]), count)
+    return TuningSummary(
         unfreeze=str(about["unfreeze"]),
         kept=bool(about["kept"]),
         before=_parts(about.get("head_only") or {}),
@@ -248,7 +250,7 @@ def _tuning(about: Mapping[str, Any]) -> Tuning:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)
 
 
@@ -260,5 +262,206 @@ def _scalar(value: Any) -> Scalar:
     return number
 
 
-def _damaged(folder: Path, reason: str) -> RunError:
-    return RunError(f"{folder} is damaged ({reason}): make it again with `tl finetune`, or copy it whole")
+Rows = dict[str, tuple[Scalar, ...]]
+MetricRows = dict[str, tuple[MetricValue | None, ...]]
+
+
+@dataclass(frozen=True)
+class RunPair:
+    """Two runs, by index, compared on the images that neither was trained on; images are matched by sha256.
+
+    `images` are in both data sets. `trained` were predicted by one and trained on by the other, `disputed` have
+    different labels: both are left out of the `test`, which is None without a common image.
+    """
+
+    first: int
+    second: int
+    images: int
+    trained: int
+    disputed: int
+    test: McNemar | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return vars(self) | {"test": None if self.test is None else self.test.as_dict()}
+
+
+@dataclass(frozen=True)
+class RunDifference:
+    """What differs between runs, by name, with a value for each run; None where a run has none.
+
+    `results` has the metrics by part, with accuracy and count even where they are the same.
+    """
+
+    runs: tuple[RunSummary, ...]
+    options: Rows
+    network: Rows
+    data: Rows
+    per_class: Rows
+    versions: Rows
+    results: Mapping[str, MetricRows]
+    outcome: Rows
+    pairs: tuple[RunPair, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        same_keys = ("options", "network", "data", "per_class", "versions", "outcome")
+        results = {
+            part: {name: [None if one is None else asdict(one) for one in row] for name, row in figures.items()}
+            for part, figures in self.results.items()
+        }
+        return {name: getattr(self, name) for name in same_keys} | {
+            "runs": [{"name": run.name, "folder": str(run.folder)} for run in self.runs],
+            "results": results,
+            "pairs": [pair.as_dict() for pair in self.pairs],
+        }
+
+
+@dataclass(frozen=True)
+class _RunImages:
+    """The sha256 of a run's images: those trained on, and of those `predicted` the label and whether it was correct."""
+
+    trained: frozenset[str]
+    predicted: Mapping[str, tuple[str, bool]]
+    all: frozenset[str]
+
+
+def compare_runs(runs: Sequence[str | Path]) -> RunDifference:
+    """What differs between runs; each later one is tested against the first on their common images.
+
+    Raises UsageError for fewer than two runs or the same one twice, RunError for a missing or damaged run.
+    """
+    summaries = tuple(summarize(run) for run in runs)
+    if len(summaries) < 2 or len({summary.folder.resolve() for summary in summaries}) < len(summaries):
+        raise UsageError("give two or more different runs: see `tl runs list`")
+    images = [_run_images(summary) for summary in summaries]
+    return RunDifference(
+        runs=summaries,
+        options=_differing([_options(summary) for summary in summaries]),
+        network=_differing([_network(summary) for summary in summaries]),
+        data=_differing([_data(summary) for summary in summaries]),
+        per_class=_differing([summary.per_class for summary in summaries]),
+        versions=_differing([summary.versions for summary in summaries]),
+        results=_results(summaries),
+        outcome=_differing([_outcome(summary) for summary in summaries]),
+        pairs=tuple(_pair(images, index) for index in range(1, len(summaries))),
+    )
+
+
+def changed_options(about: RunSummary) -> dict[str, Scalar]:
+    """The options that differ from the defaults, except those that choose the network and the data."""
+    defaults = asdict(FinetuneOptions())
+    return {
+        name: value
+        for name, value in about.options.items()
+        if name not in ("data", *_NETWORK_OPTIONS) and value != defaults.get(name)
+    }
+
+
+def _differing(runs: Sequence[Mapping[str, Any]]) -> Rows:
+    names = dict.fromkeys(name for run in runs for name in run)
+    rows = {name: tuple(run.get(name) for run in runs) for name in names}
+    return {name: row for name, row in rows.items() if len(set(map(repr, row))) > 1}
+
+
+def _options(about: RunSummary) -> dict[str, Scalar]:
+    """All options but those in `_network`; one that is newer than the run has its default."""
+    whole = asdict(FinetuneOptions()) | dict(about.options)
+    return {name: value for name, value in whole.items() if name not in _NETWORK_OPTIONS}
+
+
+def _network(about: RunSummary) -> dict[str, Scalar]:
+    recipe = {name: _text(value) for name, value in about.recipe.items() if name != "image_size"}
+    return {
+        "backbone": about.backbone,
+        "pixels": about.recipe["image_size"],
+        "weights": about.options.get("weights") if about.weights == "file" else about.weights,
+        "weights sha256": about.sha256,
+        "precision": about.precision,
+        **recipe,
+    }
+
+
+def _text(value: Any) -> Scalar:
+    return ", ".join(f"{number:g}" for number in value) if isinstance(value, tuple) else value
+
+
+def _data(about: RunSummary) -> dict[str, Scalar]:
+    return {
+        "name": about.data,
+        "images": about.images,
+        "skipped": about.skipped,
+        "classes": len(about.classes),
+        "split seed": about.seed,
+        **{part: about.split.get(part, 0) for part in PARTS},
+    }
+
+
+def _outcome(about: RunSummary) -> dict[str, Scalar]:
+    kept = "none" if about.tuning is None else f"{about.unfreeze}, {'kept' if about.tuning.kept else 'not kept'}"
+    kept = "from scratch" if about.unfreeze == "scratch" else kept
+    return {
+        "fine-tuning": kept,
+        "temperature": about.head.get("temperature"),
+        "seconds": about.seconds.get("total"),
+        "bytes": about.size.total,
+    }
+
+
+def _results(runs: Sequence[RunSummary]) -> dict[str, MetricRows]:
+    results: dict[str, MetricRows] = {}
+    for part in PARTS:
+        scores = [run.parts.get(part) for run in runs]
+        names = dict.fromkeys(name for score in scores if score is not None for name in score.figures)
+        rows = {name: tuple(None if score is None else score.figures.get(name) for score in scores) for name in names}
+        counts = tuple(None if score is None else MetricValue(score.count) for score in scores)
+        if rows:
+            differing = {name: row for name, row in rows.items() if name == "top1" or len(set(row)) > 1}
+            results[part] = {"count": counts, **differing}
+    return results
+
+
+def _pair(images: Sequence[_RunImages], index: int) -> RunPair:
+    first, second = images[0], images[index]
+    trained = (first.predicted.keys() & second.trained) | (second.predicted.keys() & first.trained)
+    common = sorted((first.predicted.keys() & second.predicted.keys()) - first.trained - second.trained)
+    agreed = [sha256 for sha256 in common if first.predicted[sha256][0] == second.predicted[sha256][0] != ""]
+    correct = [np.array([run.predicted[sha256][1] for sha256 in agreed], bool) for run in (first, second)]
+    return RunPair(
+        first=0,
+        second=index,
+        images=len(first.all & second.all),
+        trained=len(trained),
+        disputed=len(common) - len(agreed),
+        test=mcnemar(*correct) if agreed else None,
+    )
+
+
+def _run_images(about: RunSummary) -> _RunImages:
+    sha256_of, trained = {}, set()
+    for row in _table(about, "split.csv", ("path", "split", "sha256")):
+        sha256_of[row["path"]] = row["sha256"]
+        if row["split"] == "train":
+            trained.add(row["sha256"])
+    predicted: dict[str, tuple[str, bool]] = {}
+    for row in _table(about, "predictions.csv", ("path", "label", "predicted")):
+        sha256 = sha256_of.get(row["path"])
+        if sha256 is None:
+            raise damaged_run(about.folder, f"predictions.csv names {row['path'][:80]!r}, which is not in split.csv")
+        label = row["label"] if predicted.get(sha256, (row["label"],))[0] == row["label"] else ""
+        predicted[sha256] = label, row["label"] == row["predicted"]
+    return _RunImages(frozenset(trained), predicted, frozenset(sha256_of.values()))
+
+
+def _table(about: RunSummary, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
+    path = about.folder / name
+    if not path.is_file():
+        raise damaged_run(about.folder, f"{name} is missing")
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = [{column: row[column] for column in columns} for row in csv.DictReader(stream)]
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise damaged_run(about.folder, f"{name} cannot be read") from error
+    if any(value is None for row in rows for value in row.values()):
+        raise damaged_run(about.folder, f"{name} is cut short")
+    return rows

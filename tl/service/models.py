@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tl.errors import EngineError, RunError, TLError
 from tl.prediction.predictor import Predictor
-from tl.runs.catalogue import newest_of
+from tl.runs.catalogue import newest_run
 from tl.runs.run import Run, load_run
 from tl.service.batching import Batcher, Session, Verdict, sessions, warm_up
 from tl.service.database import Database, register
@@ -166,7 +166,7 @@ class Models:
     def folder(self, name: str) -> Path:
         """The folder of the run of that name. Raises RunError when there is none."""
         if name == NEWEST:
-            newest = newest_of(self._options.root)
+            newest = newest_run(self._options.root)
             if newest is None:
                 raise RunError(f"no run in {self._options.root}: make one with `tl finetune DATA`, or with a job")
             return newest

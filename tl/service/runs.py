@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from tl.errors import RunError, TLError
-from tl.runs.catalogue import Listed, catalogue
+from tl.runs.catalogue import ListedRun, list_runs
 from tl.runs.folder import RUNS
 from tl.service.models import NEWEST
 from tl.service.problems import Problem, Responses, documented
@@ -102,7 +102,7 @@ async def report(request: Request, name: Name) -> FileResponse:
     return FileResponse(page, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
-async def _find(state: ServiceState, name: str) -> Listed:
+async def _find(state: ServiceState, name: str) -> ListedRun:
     name = _default(state) or name if name == NEWEST else name
     for row in await asyncio.to_thread(_list, state):
         if row.name == name:
@@ -110,15 +110,15 @@ async def _find(state: ServiceState, name: str) -> Listed:
     raise Problem(404, f"there is no run {name!r}: GET /v1/runs lists all runs")
 
 
-def _list(state: ServiceState) -> list[Listed]:
+def _list(state: ServiceState) -> list[ListedRun]:
     """The runs in the service's folder, and those served from elsewhere."""
     root = state.options.root
     try:
-        rows = catalogue(root) if root.is_dir() or root == RUNS else []
+        rows = list_runs(root) if root.is_dir() or root == RUNS else []
         for model in state.models.served:
             if not any(row.name == model.run.name for row in rows):
                 folder = Path(model.run.folder).resolve()
-                rows += [row for row in catalogue(folder.parent) if row.name == model.run.name]
+                rows += [row for row in list_runs(folder.parent) if row.name == model.run.name]
     except TLError as error:
         raise Problem(503, str(error)) from None
     return rows
@@ -129,7 +129,7 @@ def _default(state: ServiceState) -> str | None:
     return next((model.run.name for model in state.models.served if name in (model.name, model.run.name)), None)
 
 
-def _reply(state: ServiceState, row: Listed) -> RunReply:
+def _reply(state: ServiceState, row: ListedRun) -> RunReply:
     fields = {name: value for name, value in row.as_dict().items() if name in RunReply.model_fields}
     served = any(model.run.name == row.name for model in state.models.served)
     return RunReply(**fields, served=served, default=row.name == _default(state))

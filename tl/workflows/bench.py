@@ -26,7 +26,7 @@ from tl.files import child_environment
 from tl.options import engine_option, keywords, option, threads_option
 from tl.prediction.predictor import Predictor
 from tl.progress import Progress
-from tl.runs.photos import Photos
+from tl.runs.photos import RunImages
 from tl.runs.run import Run, load_run
 from tl.views.pictures.charts import save_timing_chart
 from tl.views.pictures.show import check_png_name
@@ -261,9 +261,9 @@ def sample_images(run: Run, data: str | None, progress: Progress) -> Iterator[tu
     """
     with tempfile.TemporaryDirectory(prefix="tl-bench-") as scratch:
         try:
-            album = Photos(run, data, progress).held_out(IMAGES)
-            files = tuple(_as_files([photo.picture for photo in album.photos], Path(scratch)))
-            about = f"{len(files)} {album.part} images"
+            part = RunImages(run, data, progress).held_out(IMAGES)
+            files = tuple(_as_files([entry.image for entry in part.images], Path(scratch)))
+            about = f"{len(files)} {part.part} images"
         except (DataError, RunError, ImageError) as error:
             if data is not None:
                 raise

@@ -28,8 +28,7 @@ from tl.options import (
 from tl.prediction.evaluation import PART, Evaluation
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
-from tl.runs import records
-from tl.runs.folder import claim_folder, is_taken
+from tl.runs.folder import claim_folder, is_taken, write_metrics, write_predictions, write_skipped
 from tl.runs.photos import held_out
 from tl.runs.run import Run, load_run, trained_on
 from tl.text import listed
@@ -99,9 +98,9 @@ def evaluate(
             against="" if rival is None else rival.name,
             comparison=None if rival is None else _test(predictions, run, rival, options, progress),
         )
-        records.write_predictions(scratch, predictions)
-        records.write_skipped(scratch, evaluation.dataset)
-        records.write_metrics(scratch, evaluation.as_dict())
+        write_predictions(scratch, predictions)
+        write_skipped(scratch, evaluation.dataset)
+        write_metrics(scratch, evaluation.as_dict())
     if options.report:
         write_evaluation_report(evaluation, command=command)
     return evaluation

@@ -18,7 +18,7 @@ from tl.exporters.proof import INT8_TOLERANCE, TOLERANCE, Proof, failure, lines,
 from tl.options import keywords, option
 from tl.progress import Progress
 from tl.runs.folder import claim_folder
-from tl.runs.photos import Album, Photos
+from tl.runs.photos import RunImages, RunPart
 from tl.runs.run import Run, check_run, load_run, trunk_key
 from tl.text import html_table, percent, size
 
@@ -106,8 +106,8 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
     new = [parent for parent in folder.parents if not os.path.exists(parent)]
     try:
         with claim_folder(folder, latest=False) as scratch:
-            images = Photos(loaded, None if options.data is None else str(options.data), progress)
-            album = images.held_out(options.photos)
+            images = RunImages(loaded, None if options.data is None else str(options.data), progress)
+            held_out = images.held_out(options.photos)
             calibration = images.training(form.calibrated) if options.int8 else []
             with progress.task(f"writing {form.name}", None, "s"):
                 job = _write(loaded, form, scratch / form.model, calibration, progress)
@@ -125,7 +125,7 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
                 metadata=job.metadata,
                 calibrated=len(calibration),
                 tolerance=tolerance,
-                proof=_prove(job, engine, form, album),
+                proof=_prove(job, engine, form, held_out),
             )
             _accept(result, loaded, progress)
             text = json.dumps(result.as_dict() | {"sha256": _sha256_of_files(scratch)}, indent=1, ensure_ascii=False)
@@ -167,16 +167,16 @@ def _write(run: Run, form: ExportFormat, path: Path, calibration: Sequence[Pixel
     return job
 
 
-def _prove(job: ExportJob, engine: OpenVINOEngine, form: ExportFormat, album: Album) -> Proof:
+def _prove(job: ExportJob, engine: OpenVINOEngine, form: ExportFormat, held_out: RunPart) -> Proof:
     try:
-        proof = prove(job.run, engine, album, form.module.load(job.path), job.progress)
+        proof = prove(job.run, engine, held_out, form.module.load(job.path), job.progress)
     except (TLError, OSError):
         raise
     except Exception as error:
         raise EngineError(f"{form.runtime} cannot run the export ({_reason(error)}); try another --to") from error
     if proof is None:
         raise DataError(
-            f"none of the {album.part} images of {job.run.name} can be decoded: say where they are with --data"
+            f"none of the {held_out.part} images of {job.run.name} can be decoded: say where they are with --data"
         )
     return proof
 

@@ -32,10 +32,23 @@ from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import resolve
 from tl.options import check, keywords, write_toml
 from tl.progress import Progress
-from tl.runs import records
-from tl.runs.folder import CHECKPOINT, RUNS, claim_folder, find_interrupted, is_taken, partial_folder
+from tl.runs.folder import (
+    CHECKPOINT,
+    RUNS,
+    claim_folder,
+    describe_data,
+    find_interrupted,
+    is_taken,
+    partial_folder,
+    utf8,
+    write_gradients,
+    write_history,
+    write_l2_trials,
+    write_metrics,
+    write_predictions,
+    write_split,
+)
 from tl.runs.options import FinetuneOptions, read_options
-from tl.runs.records import utf8
 from tl.runs.run import Run, describe_backbone, load_run, write_run
 from tl.text import count
 from tl.workflows.data_check import quick_check
@@ -281,17 +294,17 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
 def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> None:
     """Write the tables, metrics, network, head and manifest into the run folder."""
     folder, dataset, predictions, tuning = setup.folder, trained.dataset, trained.predictions, trained.tuning
-    records.write_data(folder, dataset, trained.split, trained.fingerprints)
+    write_split(folder, dataset, trained.split, trained.fingerprints)
     if trained.head_fit is not None:
-        records.write_strengths(folder, trained.head_fit.trials)
-    records.write_predictions(folder, predictions)
+        write_l2_trials(folder, trained.head_fit.trials)
+    write_predictions(folder, predictions)
     more: dict[str, Any] = {}
     if tuning is not None:
-        records.write_history(folder, tuning.tuned.history, tuning.tuned.range_test)
-        records.write_gradients(folder, tuning.tuned.gradients)
+        write_history(folder, tuning.tuned.history, tuning.tuned.range_test)
+        write_gradients(folder, tuning.tuned.gradients)
         more["fine-tuning"] = tuning.as_dict()
     more["seconds"] = clock.laps()
-    records.write_metrics(folder, predictions.as_dict() | more)
+    write_metrics(folder, predictions.as_dict() | more)
     manifest = _manifest(setup, trained, command) | {"metrics": predictions.summary() | more}
     tuned = tuning.tuned.weights if tuning is not None and tuning.kept else None
     write_run(folder, predictions.head, predictions.unknown, trained.trunk, manifest, tuned=tuned)
@@ -307,7 +320,7 @@ def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
         "backbone": describe_backbone(setup.backbone),
         "weights": {"choice": weights.choice, "source": weights.source, "sha256": weights.sha256, "seed": weights.seed},
         "engine": {"name": options.engine, "precision": trained.precision},
-        "data": records.about_data(trained.dataset, trained.split),
+        "data": describe_data(trained.dataset, trained.split),
         "head": {
             "strength": fitted.l2 if fitted is not None else None,
             "folds": fitted.folds if fitted is not None else None,

@@ -20,12 +20,12 @@ from tl.evaluation.predictions import Predictions
 from tl.options import keywords, option
 from tl.prediction.evaluation import PART, Evaluation
 from tl.progress import Progress
+from tl.runs.folder import read_history
 from tl.runs.run import Run, load_run
 from tl.views.pages.report import ReportData, damage_as_error, write_report
 from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, table_of
 from tl.views.pages.report_sections import MOST_SKIPPED
 from tl.views.pictures.charts import save_learning_curves
-from tl.views.terminal import runs as history
 from tl.workflows.grid import save_run_grid
 
 _MOST_BYTES = 1 << 30  # of predictions.csv: ten million images
@@ -57,7 +57,7 @@ def report(run: str | Path | None = None, *, options: ReportOptions, progress: P
 def write_run_artifacts(run: Run, predictions: Predictions) -> None:
     """Write `grid.png`, `report.html` and, after a training, `curves.png` into a run that was just made."""
     save_run_grid(run, predictions.dataset)
-    curves = history.read(run.folder)
+    curves = read_history(run.folder)
     if curves is not None:
         save_learning_curves(run.folder, curves)
     metrics = predictions.as_dict()
@@ -132,7 +132,7 @@ def read_report(run: Run, folder: Path, dataset: Dataset | None, source: str, sh
             skipped=skipped,
             skipped_count=skipped_count,
             trials=_read_trials(folder),
-            history=history.read(folder),
+            history=read_history(folder),
         )
 
 

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runs.test_history import RATE, write_run
 from support.figures import assert_legible, ticks
+from support.runs import RATE, write_tuned_run
 from support.timings import timing
 from tl.engines.timing import Timing
 from tl.errors import RunError
 from tl.learning.loop import Epoch, RangeTest
-from tl.runs.records import write_history
+from tl.runs.folder import read_history, write_history
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.charts import learning_curves, save_learning_curves, save_timing_chart, timing_chart
-from tl.views.terminal.runs import read
 
 RATES = tuple(10 ** (-7 + at / 8) for at in range(50))
 TEST = RangeTest(RATES, tuple(1.0 - 0.5 / (1 + 1e-3 / rate) + 30 * rate for rate in RATES), RATE)
@@ -25,7 +24,7 @@ LONG = "20261122-071317-" + "고양이와-개-" * 12
 
 
 def page_of(folder: Path) -> Any:
-    history = read(folder)
+    history = read_history(folder)
     assert history is not None
     return learning_curves(history)
 
@@ -42,7 +41,7 @@ def page_of(folder: Path) -> Any:
     ids=["one", "three", "three hundred", "nothing held out", "long words"],
 )
 def test_learning_curves_are_legible(tmp_path: Path, name: str, epochs: int, choice: dict[str, Any]):
-    assert_legible(page_of(write_run(tmp_path / name, epochs, **choice)), fewest=15)
+    assert_legible(page_of(write_tuned_run(tmp_path / name, epochs, **choice)), fewest=15)
 
 
 @pytest.mark.parametrize(
@@ -50,12 +49,12 @@ def test_learning_curves_are_legible(tmp_path: Path, name: str, epochs: int, cho
     [(1, ["0", "1"]), (3, ["0", "1", "2", "3"]), (300, ["0", "50", "100", "150", "200", "250", "300"])],
 )
 def test_learning_curves_count_epochs_in_whole_numbers(tmp_path: Path, epochs: int, labels: list[str]):
-    page = page_of(write_run(tmp_path / "run", epochs))
+    page = page_of(write_tuned_run(tmp_path / "run", epochs))
     assert [ticks(axes.xaxis) for axes in page.axes] == [labels] * 3
 
 
 def test_learning_curves_show_a_single_epoch(tmp_path: Path):
-    target = save_learning_curves(write_run(tmp_path / "run", 1))
+    target = save_learning_curves(write_tuned_run(tmp_path / "run", 1))
     assert target is not None
     with Image.open(target) as picture:
         pixels = np.asarray(picture.convert("RGB"))
@@ -66,8 +65,8 @@ def test_learning_curves_show_a_single_epoch(tmp_path: Path):
 
 
 def test_learning_curves_show_the_history(tmp_path: Path):
-    folder = write_run(tmp_path / "run", 4, test=TEST)
-    history = read(folder)
+    folder = write_tuned_run(tmp_path / "run", 4, test=TEST)
+    history = read_history(folder)
     assert history is not None
     losses, top1, rates, test = page_of(folder).axes
     training, held_out, circle = (line.get_xydata() for line in losses.lines)
@@ -88,7 +87,7 @@ def test_learning_curves_title_names_run_and_verdict(tmp_path: Path):
         (True, "The tuned network is kept: "),
         (False, "No more right on validation, so the head alone"),
     ):
-        page = page_of(write_run(tmp_path / f"고양이-{kept}", 2, kept=kept))
+        page = page_of(write_tuned_run(tmp_path / f"고양이-{kept}", 2, kept=kept))
         first, second, _ = (text.get_text() for text in page.texts)
         assert first == f"Fine-tuning 고양이-{kept}"
         assert second.startswith(said)
@@ -96,12 +95,12 @@ def test_learning_curves_title_names_run_and_verdict(tmp_path: Path):
 
 
 def test_learning_curves_take_no_name_for_a_formula(tmp_path: Path):
-    target = save_learning_curves(write_run(tmp_path / "a$^{b$ \\frac{", 1))
+    target = save_learning_curves(write_tuned_run(tmp_path / "a$^{b$ \\frac{", 1))
     assert target is not None
 
 
 def test_learning_curves_have_two_panels_without_held_out_images(tmp_path: Path):
-    losses, rates = page_of(write_run(tmp_path / "run", 3, held_out=False)).axes
+    losses, rates = page_of(write_tuned_run(tmp_path / "run", 3, held_out=False)).axes
     assert len(losses.lines) == 1
     assert losses.get_legend() is None
     assert rates.get_title(loc="left") == "Learning rate"
@@ -109,20 +108,20 @@ def test_learning_curves_have_two_panels_without_held_out_images(tmp_path: Path)
 
 def test_learning_curves_use_a_log_scale_for_losses_far_apart(tmp_path: Path):
     for spread, scale in ((8.0, "linear"), (100.0, "log"), (1e9, "log")):
-        losses = page_of(write_run(tmp_path / f"{spread:g}", 6, spread=spread)).axes[0]
+        losses = page_of(write_tuned_run(tmp_path / f"{spread:g}", 6, spread=spread)).axes[0]
         assert losses.get_yscale() == scale
         assert 3 <= len(ticks(losses.yaxis)) <= 10
 
 
 def test_learning_curves_keep_accuracy_between_0_and_100(tmp_path: Path):
     for share, low, high in ((1.0, 98.5, 100), (0.0, 0, 1.5)):
-        folder = write_run(tmp_path / f"{share}", 1)
+        folder = write_tuned_run(tmp_path / f"{share}", 1)
         write_history(folder, [Epoch(1, 12, 0.0, 0.5, 0.5, share, 1.0)], None)
         assert page_of(folder).axes[1].get_ylim() == (low, high)
 
 
 def test_save_learning_curves_writes_one_file(tmp_path: Path):
-    folder = write_run(tmp_path / "run", 2)
+    folder = write_tuned_run(tmp_path / "run", 2)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert save_learning_curves(folder) == folder / "curves.png"
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "curves.png"} == before
@@ -133,8 +132,8 @@ def test_save_learning_curves_writes_one_file(tmp_path: Path):
 
 def test_save_learning_curves_writes_nothing_without_a_history(tmp_path: Path):
     assert save_learning_curves(tmp_path) is None
-    assert save_learning_curves(write_run(tmp_path / "diverged-at-once", 0)) is None
-    damaged = write_run(tmp_path / "damaged", 1)
+    assert save_learning_curves(write_tuned_run(tmp_path / "diverged-at-once", 0)) is None
+    damaged = write_tuned_run(tmp_path / "damaged", 1)
     (damaged / "manifest.json").write_text("{")
     with pytest.raises(RunError):
         save_learning_curves(damaged)

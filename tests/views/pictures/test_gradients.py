@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tl.errors import RunError
-from tl.runs.records import write_gradients
+from tl.runs.folder import write_gradients
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.gradients import figure, read, save_gradients
 

@@ -11,11 +11,10 @@ from rich.cells import cell_len
 from support.runs import accuracy, make, rewrite, tables
 from tl.commands.runs import command
 from tl.errors import RunError, UsageError
-from tl.runs.catalogue import catalogue
+from tl.runs.catalogue import list_runs
 from tl.runs.folder import partial_folder
 from tl.runs.summary import summarize
-from tl.views.terminal.runs import factsheet, listing
-from tl.views.terminal.tables import columns, shortened, size
+from tl.views.terminal.runs import list_text, summary_text
 
 KOREAN = "고양이와-개-그리고-아주-긴-이름의-사진-모음"
 
@@ -62,7 +61,7 @@ def run(*words, answer=None):
     return done.output
 
 
-def test_list(home):
+def test_list_shows_state_and_accuracy(home):
     shown = run("list")
     lines = shown.splitlines()
     assert lines[2].startswith("  tuned ")
@@ -70,7 +69,7 @@ def test_list(home):
     assert "mobilenetv3small random, last tuned, shapes, 2 classes" in lines[3]
     assert next(line for line in lines if line.startswith("*")).startswith("* plain ")
     assert "is damaged (head.npz is missing)" in shown
-    assert "was interrupted: `tl finetune --resume --out runs/half` goes on" in " ".join(shown.split())
+    assert "was interrupted: continue with `tl finetune --resume --out runs/half`" in " ".join(shown.split())
     assert "5 runs, " in shown
     assert KOREAN[-10:] in shown
 
@@ -85,23 +84,23 @@ def test_list_as_json(home):
     assert plain["bytes"] > plain["shared_bytes"] >= 0
 
 
-def test_list_of_nothing(tmp_path, monkeypatch):
+def test_list_of_no_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "`tl finetune DATA` makes one" in " ".join(run("list").split())
+    assert "train one with `tl finetune DATA`" in " ".join(run("list").split())
     assert json.loads(run("list", "--json")) == []
     with pytest.raises(RunError, match="elsewhere cannot be read"):
         run("list", "elsewhere")
 
 
 @pytest.mark.parametrize("width", [64, 80, 132])
-def test_list_fits(home, width):
+def test_list_fits_the_width(home, width):
     make(home / "runs" / "plain", home / "runs" / ("long-" * 40), data__name="long " * 40)
-    assert max(map(cell_len, listing(catalogue("runs"), "runs", width).splitlines())) <= width
+    assert max(map(cell_len, list_text(list_runs("runs"), "runs", width).splitlines())) <= width
 
 
-def test_show(home):
+def test_show_lists_the_facts(home):
     shown = run("show")
-    assert shown.startswith("run          runs/plain, made ")
+    assert shown.startswith("run          runs/plain, created ")
     for topic in (
         "data",
         "split",
@@ -119,7 +118,7 @@ def test_show(home):
     assert len(shown.splitlines()) <= 24
     about = summarize("plain")
     assert about.sha256[:12] in shown
-    assert "last of the backbone, 1 steps: kept" in run("show", "tuned")
+    assert "last of the backbone, 1 step: kept" in run("show", "tuned")
     assert "options      unfreeze last" in run("show", "tuned")
 
 
@@ -131,16 +130,16 @@ def test_show_as_json(home):
     assert found["options"] == manifest["options"]
 
 
-def test_show_of_many_classes_with_long_names(hundred):
+def test_show_shortens_many_classes_with_long_names(hundred):
     shown = run("show", "hundred")
     assert "100 classes of 500 (" in shown
     assert "and 95 more)" in shown
     assert len(shown.splitlines()) <= 30
     for width in (60, 132):
-        assert max(map(cell_len, factsheet(summarize("hundred"), width).splitlines())) <= width
+        assert max(map(cell_len, summary_text(summarize("hundred"), width).splitlines())) <= width
 
 
-def test_names_cannot_steer_the_terminal(home):
+def test_names_cannot_control_the_terminal(home):
     name = "red\x1b[31m\u202e\ud800\n"
     make(home / "runs" / "plain", home / "runs" / "evil", data__name=name, options__augment=name, command=[name])
     for words in (("list",), ("show", "evil"), ("compare", "plain", "evil")):
@@ -149,13 +148,13 @@ def test_names_cannot_steer_the_terminal(home):
         assert json.loads(run(*words, "--json"))
 
 
-def test_show_what_is_not_there(home):
+def test_show_explains_a_missing_or_damaged_run(home):
     for name, reason in (("broken", "head.npz is missing"), ("none", "no run 'none'"), ("x" * 300, "no run")):
         with pytest.raises(RunError, match=reason):
             run("show", name)
 
 
-def test_compare(home, hundred):
+def test_compare_lists_differences(home, hundred):
     shown = run("compare", "plain", "tuned")
     lines = [line.split() for line in shown.splitlines()]
     assert ["unfreeze", "none", "last"] in lines
@@ -169,16 +168,16 @@ def test_compare(home, hundred):
     assert len(json.loads(run("compare", *names, "--json"))["pairs"]) == 3
 
 
-def test_compare_says_who_is_better(home):
+def test_compare_says_which_is_better(home):
     photos = [(f"{at}.png", str(at), "test", "noise") for at in range(8)]
     tables(home / "runs" / "plain", [(path, sha, part, "stripes") for path, sha, part, _ in photos])
     tables(home / "runs" / "tuned", photos)
     assert "B is better (McNemar's exact test, p = 0.0078)" in " ".join(run("compare", "plain", "tuned").split())
-    with pytest.raises(UsageError, match="two runs or more"):
+    with pytest.raises(UsageError, match="two or more different runs"):
         run("compare", "plain")
 
 
-def test_rm_asks(home):
+def test_rm_asks_first(home):
     shown = run("rm", "plain", "half", answer="n\n")
     assert "runs/plain\n  run, " in shown
     assert "runs/half\n  interrupted run, " in shown
@@ -189,18 +188,17 @@ def test_rm_asks(home):
     assert (home / "runs" / "latest").readlink().name == "tuned"
 
 
-def test_rm_without_asking(home):
+def test_rm_with_yes_does_not_ask(home):
     assert run("rm", "broken", "half", "--yes", "--quiet") == ""
-    assert len(catalogue("runs")) == 3
+    assert len(list_runs("runs")) == 3
     assert "nothing to remove" in run("rm", "--keep-best", "9")
-    assert "1 in all" in run("rm", "--keep-best", "1", "--yes")
-    assert {one.name for one in catalogue("runs")} == {"tuned", f"20260101-010101-resnet50-{KOREAN}"}
+    assert "1 in total" in run("rm", "--keep-best", "1", "--yes")
+    assert {one.name for one in list_runs("runs")} == {"tuned", f"20260101-010101-resnet50-{KOREAN}"}
     with pytest.raises(UsageError, match="nothing to remove: name runs"):
         run("rm")
 
 
-def test_in_a_process_of_its_own(tl, home):
-    """Light, and errors are one line."""
+def test_errors_are_one_line(tl, home):
     done = tl("runs", "list", cwd=home)
     assert (done.returncode, done.stderr) == (0, "")
     done = tl("runs", "show", "broken", cwd=home)
@@ -208,18 +206,3 @@ def test_in_a_process_of_its_own(tl, home):
     assert done.stderr.count("\n") == 1
     shutil.rmtree(home / "runs")
     assert tl("runs", "rm", "plain", "--yes", cwd=home).returncode == 1
-
-
-def test_words():
-    assert [size(count) for count in (0, 999, 1000, 99_900_000, 123_456_789, 5_000_000_000)] == [
-        "0 B",
-        "999 B",
-        "1.0 kB",
-        "99.9 MB",
-        "123 MB",
-        "5.0 GB",
-    ]
-    assert shortened("abcdefghij", 10) == "abcdefghij"
-    assert shortened("abcdefghijk", 6) == "ab…ijk"
-    assert cell_len(shortened("가나다라마바사", 8)) <= 8
-    assert columns([("a", "b c"), ("", "d")], (2, 1)) == "a   b\n    c\n    d"

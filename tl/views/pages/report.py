@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.errors import RunError
 from tl.files import write_text
+from tl.runs.folder import History
 from tl.runs.run import Run
 from tl.text import count, one_line, percent
 from tl.views.pages import report_charts as charts
@@ -23,7 +24,6 @@ from tl.views.pages import report_sections as sections
 from tl.views.pages.report_examples import Thumbnails, tile
 from tl.views.pages.report_scores import PHRASES, PredictionTable, decimal, headline_part, short_name
 from tl.views.pages.template import render
-from tl.views.terminal.runs import History
 
 MOST_BYTES = 5_000_000  # of the page
 _GALLERY_BYTES = 3_300_000  # the other images take half a million, text and charts the rest

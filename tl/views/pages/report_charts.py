@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from tl.evaluation.metrics import confusion, proportion
 from tl.learning.calibration import BINS, bins_of
+from tl.runs.folder import History
 from tl.text import count, percent
 from tl.views.pages.report_scores import PredictionTable, range_text, short_name
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.charts import RULE, colour_code, learning_curves
 from tl.views.pictures.grid import INK, QUIET
-from tl.views.terminal.runs import History
 
 # reliability diagrams, in the units of the drawing
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tl.engines.timing import BatchTiming, Timing
+from tl.runs.folder import History, Numbers, read_history
 from tl.text import number, percent
 from tl.views.pictures import text
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.grid import INK, QUIET, Colour
 from tl.views.pictures.show import save_png
 from tl.views.pictures.text import legible, lettering
-from tl.views.terminal.runs import History, Numbers, read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def save_learning_curves(run_folder: Path, history: History | None = None) -> Pa
 
     Without a history it is read from the folder. Raises RunError when its files are damaged, StorageError.
     """
-    history = history or read(run_folder)
+    history = history or read_history(run_folder)
     if history is None:
         return None
     target = run_folder / "curves.png"
