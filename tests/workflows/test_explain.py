@@ -1,13 +1,19 @@
 """`tl explain`: heatmaps of what speaks for a label, from Python and from the command line."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import tl as library
+from support.session import ROOT
 from tl.errors import ImageError
 from tl.learning.unknown import Unknown
 from tl.prediction.predictor import Predictor
@@ -68,3 +74,48 @@ def test_image_unlike_all_training_images_is_marked_unknown(tiny_run: Path, shap
         assert heatmap.unknown is is_unknown
     [heatmap] = explain(photo, predictor=Predictor(replace(run, unknown=None))).heatmaps
     assert heatmap.unknown is False
+
+
+def test_explain_command(tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    images = [shapes / "noise" / "00.png", "broken.png", shapes / "stripes" / "01.png"]
+    done = tl("explain", *images, "--run", tiny_run, cwd=tmp_path)
+    assert done.returncode == 1
+    assert [line.split(": ")[1].split()[0] for line in done.stdout.splitlines()[:2]] == ["noise", "stripes"]
+    assert "explain.png: 2 images" in done.stdout
+    assert done.stderr.startswith("broken.png: error: ")
+    done = tl("explain", images[0], "--run", tiny_run, "--label", "stripes", "--json", "--out", "a.png", cwd=tmp_path)
+    [answer] = json.loads(done.stdout)
+    predicted = json.loads(tl("predict", images[0], "--run", tiny_run, "--format", "json").stdout)[0]
+    probabilities = {entry["label"]: entry["confidence"] for entry in predicted["top"]}
+    assert (answer["label"], answer["path"]) == ("stripes", str(images[0]))
+    assert answer["confidence"] == probabilities["stripes"]
+    assert np.array(answer["heat"]).shape == (7, 7)
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_explain_command_refuses_wrong_labels(tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path) -> None:
+    image = shapes / "noise" / "00.png"
+    wrong = tl("explain", image, "--run", tiny_run, "--label", "stripe", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.splitlines() == [
+        f"error: --label 'stripe': run {tiny_run.name} has no such class; did you mean stripes?"
+    ]
+    assert "it has noise, stripes" in tl("explain", image, "--run", tiny_run, "--label", "q", cwd=tmp_path).stderr
+    many = tl("explain", *[image] * 101, "--run", tiny_run, cwd=tmp_path)
+    assert "more than 100 images: at most 100" in many.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_explain_loads_no_framework(shapes: Path, tiny_run: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, tl\n"
+        f"tl.load({str(tiny_run)!r}).explain({str(shapes / 'noise' / '00.png')!r}).save('explain.png')\n"
+        "print(sorted({'tensorflow', 'keras', 'scipy', 'matplotlib', 'openvino.tools.ovc'} & set(sys.modules)))"
+    )
+    path = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ | path, check=True
+    )
+    assert done.stdout.strip() == "[]"
+    assert (tmp_path / "explain.png").is_file()

@@ -1,9 +1,9 @@
-"""Photos and a run's network become heat maps of what speaks for a class: Grad-CAM, without training's framework.
+"""Explain predictions with heat maps: Grad-CAM, computed with OpenVINO.
 
-Selvaraju et al., Grad-CAM (ICCV 2017): each map of the last feature map is weighted with the mean slope of the class's
-score, and what adds up to more than nothing is shown. Where that map goes into the head as its mean, the slope is the
-head's own weight and exact. Elsewhere (dense layers, a normalisation) it is measured: the upper part of the network
-runs again with one map a little brighter and a little darker.
+Selvaraju et al., Grad-CAM (ICCV 2017): each channel of the last feature map is weighted with the mean gradient of the
+class's score, and the positive part of the sum is shown. Where the head takes the mean of that feature map, the
+gradient is the head's own weight, exactly. Elsewhere (dense layers, a normalisation) it is measured: the upper part of
+the network runs again with one channel slightly raised and slightly lowered.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,18 +21,18 @@ from tl.networks.backbones import Recipe
 
 Floats = NDArray[np.float32]
 
-_STEP = 0.002  # of the map's root mean square: smaller drowns in float32's rounding, larger goes around ReLU's corners
-_ROWS = 64  # maps moved in one pass; more is no faster and takes more memory
-_CHANNELS_FIRST = ("Convolution", "GroupConvolution", "MaxPool", "AvgPool")  # OpenVINO has these in no other layout
+_STEP = 0.002  # of the map's root mean square: smaller is lost in float32 rounding, larger crosses the kinks of ReLU
+_ROWS = 64  # channels changed in one pass; more is no faster and takes more memory
+_CHANNELS_FIRST = ("Convolution", "GroupConvolution", "MaxPool", "AvgPool")  # have no other layout in OpenVINO
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where a picture speaks for class `label`, which has the calibrated probability `confidence`.
+    """Where an image supports class `label`, which has the calibrated probability `confidence`.
 
     `heat` is float32 `[rows, columns]` from 0 to 1, on the grid of the last feature map, over what the network sees of
-    the picture: all of it, stretched, or its centre. It is 0 everywhere where nothing speaks for the class. `features`
-    are the picture's, float32 `[features]`.
+    the image: all of it, stretched, or its centre. It is 0 everywhere if nothing supports the class. `features` are
+    those of the image, float32 `[features]`.
     """
 
     heat: Floats
@@ -42,10 +42,10 @@ class Explanation:
 
 
 class Explainer:
-    """A network and its head, ready to say why.
+    """Explains predictions of a network and its head.
 
-    `trunk` is OpenVINO IR from uint8 photos to features, `precision` that in which it runs up to its last feature map;
-    what is above runs in float32. Raises EngineError for a network without such a map, or for another recipe or head.
+    `trunk` is OpenVINO IR from uint8 images to features; it runs in `precision` up to its last feature map, and in
+    float32 above. Raises EngineError for a network without a feature map, or one that does not fit recipe and head.
     """
 
     def __init__(self, trunk: Path, recipe: Recipe, head: Head, *, precision: str = "f32") -> None:
@@ -54,46 +54,42 @@ class Explainer:
         if self._network.shape != (recipe.image_size, len(head.kernel)):
             side, features = self._network.shape
             raise EngineError(
-                f"{trunk} makes {features} features of photos of {side} px, its run has {len(head.kernel)} of "
-                f"{recipe.image_size} px: make the run again"
+                f"{trunk} computes {features} features of images of {side} px, its run has {len(head.kernel)} of "
+                f"{recipe.image_size} px: train the run again"
             )
 
-    def explain(self, pictures: Sequence[ImageLike], labels: Sequence[int] | None = None) -> list[Explanation]:
-        """What speaks for the class of each picture; without `labels`, for the one it is most like.
+    def explain(self, images: Sequence[ImageLike], labels: Sequence[int] | None = None) -> list[Explanation]:
+        """Explain the class of each image in `labels`, or the predicted one.
 
-        Raises ImageError, with the reason alone, for the first picture that cannot be read, UsageError for labels that
-        are not one class a picture.
+        Raises ImageError, with the reason alone, for the first image that cannot be read, UsageError for labels that
+        are not one class per image.
         """
         classes = self._head.kernel.shape[1]
-        if labels is not None and (len(labels) != len(pictures) or not all(0 <= at < classes for at in labels)):
-            raise UsageError(
-                f"{len(labels)} labels of {len(pictures)} pictures: give one of 0 to {classes - 1} for each"
-            )
-        return [self._one(picture, None if labels is None else labels[at]) for at, picture in enumerate(pictures)]
+        if labels is not None and (len(labels) != len(images) or not all(0 <= at < classes for at in labels)):
+            raise UsageError(f"{len(labels)} labels for {len(images)} images: give one of 0 to {classes - 1} for each")
+        return [self._one(image, None if labels is None else labels[at]) for at, image in enumerate(images)]
 
-    def _one(self, picture: ImageLike, label: int | None) -> Explanation:
+    def _one(self, image: ImageLike, label: int | None) -> Explanation:
         size = self._recipe.image_size
-        photo = fit(decode(read(picture), size), size, self._recipe.resize)
-        features, maps = self._network.run(photo)
-        shares = self._head.probabilities(features[None])[0]
-        label = int(np.argmax(shares)) if label is None else int(label)
+        pixels = fit(decode(read(image), size), size, self._recipe.resize)
+        features, maps = self._network.run(pixels)
+        probabilities = self._head.probabilities(features[None])[0]
+        label = int(np.argmax(probabilities)) if label is None else int(label)
         slopes = self._network.slopes(maps, self._head.kernel[:, label])
         heat = np.maximum(np.einsum("chw,c->hw", maps.astype(np.float64), slopes), 0)
         most = heat.max()
         heat = (heat / most if most > 0 else heat).astype(np.float32)
-        return Explanation(heat, label, float(shares[label]), features)
+        return Explanation(heat, label, float(probabilities[label]), features)
 
 
 class _Network:
-    """A trunk, cut at its last feature map, which it has with channels first."""
+    """A trunk, cut at its last feature map, which is returned with channels first."""
 
     def __init__(self, trunk: Path, precision: str) -> None:
         from tl.engines.openvino import OpenVINOEngine
 
         options = {"PERFORMANCE_HINT": "LATENCY"}
-        precision = OpenVINOEngine(
-            trunk, "", precision
-        ).precision  # it knows the names, and loads OpenVINO the quick way
+        precision = OpenVINOEngine(trunk, "", precision).precision  # resolves names, loads OpenVINO the fast way
         import openvino
 
         core = openvino.Core()
@@ -111,15 +107,15 @@ class _Network:
                 self._above = core.compile_model(above, "CPU", options | {"INFERENCE_PRECISION_HINT": "f32"})
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].strip()
-            raise EngineError(f"{trunk} cannot be run by OpenVINO ({reason[:160]}); make the run again") from error
+            raise EngineError(f"{trunk} cannot be run by OpenVINO ({reason[:160]}); train the run again") from error
 
-    def run(self, photo: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        """Features `[features]` and the last feature map `[channels, rows, columns]` of a photo `[size, size, 3]`."""
-        features, maps = self._whole([photo[None]]).to_tuple()
+    def run(self, pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """Features `[features]` and the last feature map `[channels, rows, columns]` of an image `[size, size, 3]`."""
+        features, maps = self._whole([pixels[None]]).to_tuple()
         return features[0].astype(np.float32), np.moveaxis(maps, self._channels, 1)[0].astype(np.float32)
 
     def slopes(self, maps: Floats, weights: Floats) -> NDArray[np.float64]:
-        """The mean over all positions of the slope of `weights @ features`, for each channel."""
+        """The mean gradient of `weights @ features` over all positions, for each channel."""
         positions = maps[0].size
         if self._plain:
             exact: NDArray[np.float64] = weights.astype(np.float64) / positions
@@ -152,7 +148,7 @@ class _Cut:
 
 
 def _shape(model: Any) -> tuple[int, int]:
-    """The side of its photos in pixels and the length of its features; zeros if it has not one of each."""
+    """The side of its input in pixels and the number of its features; zeros unless it has one of each."""
     shapes = [end.partial_shape for end in (*model.inputs, *model.outputs[:1])]
     if [len(shape) for shape in shapes] != [4, 2] or shapes[0][1].is_dynamic or shapes[1][1].is_dynamic:
         return 0, 0
@@ -160,7 +156,7 @@ def _shape(model: Any) -> tuple[int, int]:
 
 
 def _last_map(model: Any, trunk: Path) -> _Cut:
-    for tensor in _waists(model):
+    for tensor in _bottlenecks(model):
         channels = _channel_axis(tensor)
         if channels is None:
             continue
@@ -168,11 +164,11 @@ def _last_map(model: Any, trunk: Path) -> _Cut:
         sides = [tensor.get_partial_shape()[axis] for axis in spatial]
         if all(side.is_static and side.get_length() > 1 for side in sides):
             return _Cut(tensor, channels, _is_mean(model, tensor, spatial))
-    raise EngineError(f"{trunk} has no feature map to explain a photo on: choose another backbone")
+    raise EngineError(f"{trunk} has no feature map to explain an image with: choose another backbone")
 
 
 def _above(model: Any, trunk: Path) -> Any:
-    """The part of the network above its last feature map, as a network of its own."""
+    """The part of the network above its last feature map, as a model."""
     import openvino
     from openvino import opset8
 
@@ -183,26 +179,26 @@ def _above(model: Any, trunk: Path) -> Any:
     return openvino.Model(model.get_results()[:1], [maps])
 
 
-def _waists(model: Any) -> Iterator[Any]:
-    """The tensors through which every path from photo to features goes, from the last to the first."""
+def _bottlenecks(model: Any) -> Iterator[Any]:
+    """The tensors on every path from image to features, from the last to the first."""
     order = {node.get_name(): at for at, node in enumerate(model.get_ordered_ops())}
     moving = set()
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Parameter" or any(name in moving for name in map(_source_name, node.inputs())):
             moving.add(node.get_name())
-    under_way = {_key(tensor): tensor for tensor in [model.get_results()[0].input_value(0)]}
-    while under_way:
-        if len(under_way) == 1:
-            yield next(iter(under_way.values()))
-        latest = max(under_way, key=lambda key: order[key[0]])
-        node = under_way.pop(latest).get_node()
+    frontier = {_key(tensor): tensor for tensor in [model.get_results()[0].input_value(0)]}
+    while frontier:
+        if len(frontier) == 1:
+            yield next(iter(frontier.values()))
+        latest = max(frontier, key=lambda key: order[key[0]])
+        node = frontier.pop(latest).get_node()
         sources = [tensor for tensor in node.input_values() if tensor.get_node().get_name() in moving]
-        under_way |= {_key(tensor): tensor for tensor in sources}
+        frontier |= {_key(tensor): tensor for tensor in sources}
 
 
 def _channel_axis(tensor: Any) -> int | None:
-    """Where a tensor of four axes has its channels, told by the layer that made it; None if that cannot be told."""
-    axes = [0, 1, 2, 3]  # of the tensor, in the order of the tensor that is looked at
+    """The channel axis of a tensor of four axes, inferred from the layer that computes it; None if unknown."""
+    axes = [0, 1, 2, 3]  # of the original tensor, in the order of the current one
     while tensor is not None and tensor.get_partial_shape().rank.is_static and len(tensor.get_partial_shape()) == 4:
         node = tensor.get_node()
         kind = node.get_type_name()

@@ -232,10 +232,8 @@ class _Sums:
         present, cells = np.unique(cells, return_inverse=True)
         self._cells = _Groups(cells[order], len(present))
         cell_label, cell_predicted = np.divmod(present, classes)
-        self._hits, self._hit_classes = (
-            np.flatnonzero(cell_label == cell_predicted),
-            cell_label[cell_label == cell_predicted],
-        )
+        is_hit = cell_label == cell_predicted
+        self._hits, self._hit_classes = np.flatnonzero(is_hit), cell_label[is_hit]
         self._labels, self._predictions = _Groups(cell_label, classes), _Groups(cell_predicted, classes)
         self._classes = classes
 

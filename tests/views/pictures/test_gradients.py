@@ -1,4 +1,4 @@
-"""The picture of gradients by layer: what it says of a vanishing gradient, and that any table can be drawn."""
+"""Tests of the picture of gradients by layer."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -19,8 +19,8 @@ FALLING = [10.0 ** (-7 + 0.4 * at) for at in range(13)]
 
 def write_run(folder: Path, before: Sequence[float], after: Sequence[float] | None = None, layer: str = "conv") -> Path:
     folder.mkdir()
-    noted = [{f"{layer}{at}": value for at, value in enumerate(values)} for values in (before, after) if values]
-    write_gradients(folder, noted)
+    columns = [{f"{layer}{at}": value for at, value in enumerate(values)} for values in (before, after) if values]
+    write_gradients(folder, columns)
     return folder
 
 
@@ -39,7 +39,7 @@ def page_of(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("lengths", "said"),
+    ("gradients", "expected"),
     [
         (FALLING, "vanishes towards the input, 10,000 times smaller in the first layers than in the last"),
         (FALLING[::-1], "grows towards the input, 10,000 times larger in the first layers than in the last"),
@@ -50,14 +50,14 @@ def page_of(folder: Path) -> Any:
         ([0.0, 0.0], "no gradient reaches any layer"),
         ([float("nan"), 0.1], "the gradient is not finite"),
         ([float("inf"), 0.1], "the gradient is not finite"),
-        ([0.1], "there is one layer only"),
+        ([0.1], "there is only one layer"),
     ],
 )
-def test_the_verdict_follows_the_figures(tmp_path: Path, lengths: list[float], said: str):
-    assert verdict(write_run(tmp_path / "run", lengths)) == said
+def test_verdict(tmp_path: Path, gradients: list[float], expected: str):
+    assert verdict(write_run(tmp_path / "run", gradients)) == expected
 
 
-def test_both_times_are_judged_and_drawn(tmp_path: Path):
+def test_figure_has_both_times_with_verdicts(tmp_path: Path):
     folder = write_run(tmp_path / "vgg16-cifar-scratch", FALLING, [0.0] * 12 + [0.1])
     page = page_of(folder)
     assert [line.get_text() for line in page.texts] == [
@@ -80,7 +80,7 @@ def test_both_times_are_judged_and_drawn(tmp_path: Path):
     ("count", "layer"),
     [(1, "head"), (5, "c"), (16, "block1_conv"), (54, "conv2_block1_"), (161, "a_layer_with_a_very_long_name_" * 3)],
 )
-def test_nothing_is_cut_or_written_over(tmp_path: Path, count: int, layer: str):
+def test_figure_cuts_and_overlaps_no_text(tmp_path: Path, count: int, layer: str):
     from matplotlib.text import Text
 
     lengths = [10.0 ** (at % 5 - 9) for at in range(count)]
@@ -99,7 +99,7 @@ def test_nothing_is_cut_or_written_over(tmp_path: Path, count: int, layer: str):
     assert names[-1].endswith(str(count - 1))
 
 
-def test_the_picture_is_written_beside_the_table(tmp_path: Path):
+def test_save_gradients_writes_only_the_picture(tmp_path: Path):
     folder = write_run(tmp_path / "run", FALLING, FALLING[::-1])
     table = (folder / "gradients.csv").read_bytes()
     assert save_gradients(folder) == folder / "gradients.png"
@@ -111,18 +111,18 @@ def test_the_picture_is_written_beside_the_table(tmp_path: Path):
     assert sorted(path.name for path in folder.iterdir()) == ["gradients.csv", "gradients.png"]
 
 
-def test_without_the_second_look_only_the_first_is_drawn(tmp_path: Path):
+def test_figure_without_after_has_one_line(tmp_path: Path):
     page = page_of(write_run(tmp_path / "run", FALLING))
     assert len(page.axes[0].lines) == 1
     assert [text.get_text() for text in page.axes[0].get_legend().get_texts()] == ["before training"]
 
 
-def test_names_are_never_formulas_and_any_script_is_drawn(tmp_path: Path):
+def test_names_are_not_formulas_and_may_be_in_any_script(tmp_path: Path):
     assert save_gradients(write_run(tmp_path / "a$^{b$", [0.1, 0.2], layer="고양이$x^{2$")) is not None
     assert save_gradients(write_run(tmp_path / "nothing-finite", [float("nan")] * 3)) is not None
 
 
-def test_no_table_no_picture(tmp_path: Path):
+def test_without_a_table_there_is_no_picture(tmp_path: Path):
     assert save_gradients(tmp_path) is None
     (tmp_path / "gradients.csv").write_text("layer,before,after\n")
     assert save_gradients(tmp_path) is None
@@ -141,7 +141,7 @@ def test_no_table_no_picture(tmp_path: Path):
     ],
     ids=["no number", "negative", "no layer", "not text", "too large", "a giant name"],
 )
-def test_a_damaged_table_is_refused_in_a_line(tmp_path: Path, table: bytes):
+def test_damaged_table_is_a_one_line_error(tmp_path: Path, table: bytes):
     (tmp_path / "gradients.csv").write_bytes(table)
     with pytest.raises(RunError, match=r"gradients\.csv is damaged .*: train the network again") as caught:
         save_gradients(tmp_path)

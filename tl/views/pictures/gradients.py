@@ -1,7 +1,7 @@
-"""The gradients of a run trained from random weights become a picture: layer by layer, before training and after it.
+"""Draw the gradients of a network trained from random weights, layer by layer, before and after training.
 
-A gradient that falls by orders of magnitude from the output to the input leaves the first layers without anything to
-learn from: it vanishes (Hochreiter 1991; Glorot & Bengio 2010).
+A gradient that falls by orders of magnitude from the output to the input vanishes: the first layers cannot learn
+(Hochreiter 1991; Glorot & Bengio 2010).
 """
 
 import csv
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import RunError
+from tl.text import shorten
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.charts import LARGE, RULE, SMALL, WIDTH, blank_figure, colour_code, save_figure, write
 from tl.views.pictures.grid import INK, QUIET
@@ -25,46 +26,46 @@ if TYPE_CHECKING:
 Numbers = NDArray[np.float64]
 
 MOST_BYTES = 1_000_000  # of a table: ten thousand layers
-MOST_NAMES = 32  # of layers below the lines; of more only some are named
+MOST_NAMES = 32  # layers named on the axis; of more, only some are named
 LONGEST = 26  # letters of a layer's name
-MOST_LEVEL = 40  # letters of all names together that are written side by side; more stand on end
-MOST_DOTS = 60  # layers that are dots on a line
-FAR = 100.0  # times that a gradient is smaller at the input where it is said to vanish; layers differ tenfold anyway
+MOST_HORIZONTAL = 40  # letters of all names together; more are written vertically
+MOST_DOTS = 60  # layers marked with dots
+VANISHED = 100.0  # ratio of last to first layers from which a gradient vanishes; a ratio of ten is common
 TIMES = {"before": ("before training", OWN, "o"), "after": ("after training", OTHER, "s")}
 HEIGHT, HEADER, LINE, MARGIN = 5.4, 0.75, 0.22, 0.15  # inches
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """Root-mean-square gradients `[layers]` of the layers' kernels, from input to output, by when they were taken."""
+    """Root-mean-square gradients `[layers]` of the layers' kernels, from input to output, by time."""
 
     name: str
     layers: tuple[str, ...]
     values: dict[str, Numbers]
 
     def verdict(self, time: str) -> str:
-        """Whether the gradient reaches the first layers, at `before` or `after`, with the figure to judge by."""
+        """Whether the gradient reaches the first layers, at `time` "before" or "after" training, and its ratio."""
         values = self.values[time]
         dead = int(np.sum(values == 0))
         if dead:
             most = "any layer" if dead == len(values) else f"{dead} of {len(values)} layers"
             return f"no gradient reaches {most}"
-        known = values[np.isfinite(values)]
-        if len(known) < 2 or len(known) < len(values):
-            return "the gradient is not finite" if len(known) < len(values) else "there is one layer only"
-        quarter = max(1, len(known) // 4)
-        logs = np.log10(known)
+        finite = values[np.isfinite(values)]
+        if len(finite) < 2 or len(finite) < len(values):
+            return "the gradient is not finite" if len(finite) < len(values) else "there is only one layer"
+        quarter = max(1, len(finite) // 4)
+        logs = np.log10(finite)
         fall = float(10 ** (logs[-quarter:].mean() - logs[:quarter].mean()))
-        if fall >= FAR:
+        if fall >= VANISHED:
             return f"vanishes towards the input, {_times(fall)} smaller in the first layers than in the last"
-        if fall <= 1 / FAR:
+        if fall <= 1 / VANISHED:
             return f"grows towards the input, {_times(1 / fall)} larger in the first layers than in the last"
         beside = f"{_times(fall)} smaller" if fall >= 1 else f"{_times(1 / fall)} larger"
         return f"reaches the input, {beside} in the first layers than in the last"
 
 
 def save_gradients(run_folder: Path) -> Path | None:
-    """Write `gradients.png` into a run's folder from its `gradients.csv`; None where there is no such table.
+    """Draw a run's `gradients.csv` as `gradients.png` in its folder; None without that table.
 
     Raises RunError when the table is damaged, StorageError when the picture cannot be written.
     """
@@ -77,7 +78,7 @@ def save_gradients(run_folder: Path) -> Path | None:
 
 
 def read(run_folder: Path) -> Gradients | None:
-    """The gradients of a run; None where none were noted. Raises RunError when the table is damaged."""
+    """The gradients of a run; None where none were recorded. Raises RunError when the table is damaged."""
     path = run_folder / "gradients.csv"
     if not path.is_file():
         return None
@@ -97,20 +98,20 @@ def _read(path: Path) -> Gradients | None:
         times = [time for time in TIMES if time in (table.fieldnames or ())]
     layers = tuple(str(row["layer"]) for row in rows)
     values = {time: np.array([float(row[time] or math.nan) for row in rows]) for time in times}
-    if any((found < 0).any() for found in values.values()):
-        raise ValueError("a length below 0")
+    if any((column < 0).any() for column in values.values()):
+        raise ValueError("a negative gradient")
     return Gradients(path.resolve().parent.name, layers, values) if layers and times else None
 
 
 def figure(gradients: Gradients) -> "Figure":
-    """The picture as a figure of matplotlib, which no state of `pyplot` knows of."""
+    """The picture as a matplotlib figure, outside of the state of `pyplot`."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     page = blank_figure(HEIGHT)
     whole = WIDTH - 2 * MARGIN
     write(page, MARGIN, 0.37, f"Gradients of {gradients.name}", points=LARGE, colour=INK, room=whole)
-    for at, (time, (said, _, _)) in enumerate(item for item in TIMES.items() if item[0] in gradients.values):
-        line = f"{said[0].upper()}{said[1:]}: {gradients.verdict(time)}"
+    for at, (time, (label, _, _)) in enumerate(item for item in TIMES.items() if item[0] in gradients.values):
+        line = f"{label.capitalize()}: {gradients.verdict(time)}"
         write(page, MARGIN, 0.65 + LINE * at, line, points=SMALL + 0.5, colour=INK, room=whole)
     header = HEADER + LINE * len(gradients.values)
     page.set_layout_engine(ConstrainedLayoutEngine(rect=(0.006, 0.01, 0.984, 1 - header / HEIGHT - 0.01)))
@@ -132,9 +133,9 @@ def _frame(axes: Any, gradients: Gradients) -> None:
     step = -(-count // MOST_NAMES)
     places = [*range(0, count - step, step), count - 1]
     names = [legible(_short(gradients.layers[at])) for at in places]
-    level = sum(map(len, names)) <= MOST_LEVEL
-    look = {"fontfamily": lettering(*names), "fontsize": SMALL, "rotation": 0 if level else 90}
-    axes.set_xticks(places, names, parse_math=False, **look)
+    horizontal = sum(map(len, names)) <= MOST_HORIZONTAL
+    style = {"fontfamily": lettering(*names), "fontsize": SMALL, "rotation": 0 if horizontal else 90}
+    axes.set_xticks(places, names, parse_math=False, **style)
     axes.set_xlabel("layer, from the input to the output", color=quiet, **small)
     note = "root-mean-square gradient of each layer's weights on the first batch"
     axes.annotate(note, (0, 1), (0, 9), xycoords="axes fraction", textcoords="offset points", color=quiet, **small)
@@ -145,7 +146,7 @@ def _draw_lines(axes: Any, gradients: Gradients) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     low, high = _decades(gradients)
-    floor = low - 1  # where a length of 0 stands, which has no place on such a scale
+    floor = low - 1  # the height of 0, which a logarithmic scale does not have
     zeros = False
     for time, values in gradients.values.items():
         label, colour, sign = TIMES[time]
@@ -153,9 +154,9 @@ def _draw_lines(axes: Any, gradients: Gradients) -> None:
             heights = np.where(values > 0, np.log10(values), np.where(values == 0, floor, np.nan))
         zeros |= bool((values == 0).any())
         marked = sign if len(values) <= MOST_DOTS else ""
-        look = {"marker": marked, "markersize": 5, "linewidth": 1.8, "clip_on": False, "zorder": 3}
+        style = {"marker": marked, "markersize": 5, "linewidth": 1.8, "clip_on": False, "zorder": 3}
         dashes = (0, (5, 2)) if time == "after" else "-"
-        axes.plot(heights, color=colour_code(colour), label=label, linestyle=dashes, **look)
+        axes.plot(heights, color=colour_code(colour), label=label, linestyle=dashes, **style)
     places = [*([floor] if zeros else []), *range(low, high + 1, max(1, (high - low) // 8))]
     axes.set_ylim((floor if zeros else low) - 0.15, high + 0.05)
     axes.yaxis.set_major_locator(FixedLocator(places))
@@ -168,9 +169,9 @@ def _draw_lines(axes: Any, gradients: Gradients) -> None:
 
 
 def _decades(gradients: Gradients) -> tuple[int, int]:
-    """Powers of ten below and above all lengths, two apart at least."""
-    lengths = np.concatenate(list(gradients.values.values()))
-    logs = np.log10(lengths[(lengths > 0) & np.isfinite(lengths)])
+    """Powers of ten below and above all gradients, at least two apart."""
+    gradient_values = np.concatenate(list(gradients.values.values()))
+    logs = np.log10(gradient_values[(gradient_values > 0) & np.isfinite(gradient_values)])
     low, high = (math.floor(logs.min()), math.ceil(logs.max())) if len(logs) else (-1, 0)
     return low, max(high, low + 2)
 
@@ -180,9 +181,8 @@ def _power(exponent: float) -> str:
 
 
 def _short(name: str) -> str:
-    """A layer's own name, without that of its network."""
-    own = name.rpartition("/")[2]
-    return own if len(own) <= LONGEST else f"{own[: LONGEST // 2]}…{own[-LONGEST // 2 + 1 :]}"
+    """A layer's name without that of its network, shortened."""
+    return shorten(name.rpartition("/")[2], LONGEST)
 
 
 def _times(ratio: float) -> str:
