@@ -1,4 +1,4 @@
-"""Videos: real ones made here, torn ones, and files that only say that they are some."""
+"""Videos: real ones written here, truncated ones, and files that only look like videos."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from tl.data.video import read_video
 from tl.errors import ImageError
 
 
-def why(path: Path) -> str:
+def reason_of(path: Path) -> str:
     [(name, failed)] = list(read_video(path, 1, 16))
     assert name == str(path)
     with pytest.raises(ImageError) as caught:
@@ -25,7 +25,7 @@ def why(path: Path) -> str:
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.mkv", "MJPG"), ("a.MOV", "mp4v")]
 )
-def test_every_nth_frame_with_its_number_in_red(tmp_path: Path, name: str, codec: str) -> None:
+def test_every_nth_frame_is_read(tmp_path: Path, name: str, codec: str) -> None:
     assert Path(name).suffix.lower() in VIDEO_SUFFIXES
     found = list(read_video(write_video(tmp_path / name, codec), 10, 48))
     assert [name for name, _ in found] == [f"{tmp_path / name}#frame={at}" for at in (0, 10, 20)]
@@ -35,15 +35,15 @@ def test_every_nth_frame_with_its_number_in_red(tmp_path: Path, name: str, codec
         assert np.abs(frame.reshape(-1, 3).mean(0) - (8 * place, 0, 0)).max() < 6
 
 
-def test_frames_are_shrunk_as_long_as_no_side_falls_below(tmp_path: Path) -> None:
+def test_frames_are_shrunk_while_no_side_falls_below_the_limit(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", frames=2, size=(200, 100))
-    for at_least, shape in ((101, (100, 200, 3)), (50, (50, 100, 3)), (30, (33, 66, 3))):
-        [(_, frame), _] = read_video(path, 1, at_least)
+    for min_side, shape in ((101, (100, 200, 3)), (50, (50, 100, 3)), (30, (33, 66, 3))):
+        [(_, frame), _] = read_video(path, 1, min_side)
         assert isinstance(frame, np.ndarray)
         assert frame.shape == shape
 
 
-def test_a_torn_video_gives_its_frames_and_then_its_error(tmp_path: Path) -> None:
+def test_truncated_video_gives_its_frames_and_then_an_error(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     *frames, (name, failed) = read_video(path, 5, 16)
@@ -53,7 +53,7 @@ def test_a_torn_video_gives_its_frames_and_then_its_error(tmp_path: Path) -> Non
         read(failed)
 
 
-def test_what_is_no_video(tmp_path: Path) -> None:
+def test_files_that_are_no_video_are_errors(tmp_path: Path) -> None:
     for name, content, reason in (
         ("text.mp4", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "not a video"),
         ("list.mkv", b"ffconcat version 1.0\nfile /etc/passwd\n", "not a video"),
@@ -61,28 +61,28 @@ def test_what_is_no_video(tmp_path: Path) -> None:
         ("head.mp4", b"\0\0\0\x1cftypisom" + bytes(100), "damaged video"),
     ):
         (tmp_path / name).write_bytes(content)
-        assert why(tmp_path / name).startswith(reason), name
-    assert why(tmp_path / "gone.mp4") == "cannot be read: no such file or directory"
+        assert reason_of(tmp_path / name).startswith(reason), name
+    assert reason_of(tmp_path / "gone.mp4") == "cannot be read: no such file or directory"
     (tmp_path / "folder.mp4").mkdir()
-    assert why(tmp_path / "folder.mp4") == "not a file"
+    assert reason_of(tmp_path / "folder.mp4") == "not a file"
 
 
-def test_a_decoder_that_crashes_is_an_error_of_that_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoder_that_crashes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crash = tmp_path / "crash.py"
     crash.write_text("import os, sys; sys.stdout.write('frame 0 2 2\\n123'); sys.stdout.flush(); os.abort()")
-    monkeypatch.setattr(video.frames, "__file__", str(crash))
-    assert why(write_video(tmp_path / "a.avi", frames=2)) == "damaged video: its decoder crashed"
+    monkeypatch.setattr(video, "__file__", str(crash))
+    assert reason_of(write_video(tmp_path / "a.avi", frames=2)) == "damaged video: its decoder crashed"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes, on which a decoder waits")
-def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "a.avi")
     monkeypatch.setattr(video, "_check", lambda path: None)  # which lets no pipe in
     monkeypatch.setattr(video, "SECONDS", 1)
-    assert why(tmp_path / "a.avi") == "damaged video: its decoder was at one frame for 1 seconds"
+    assert reason_of(tmp_path / "a.avi") == "damaged video: its decoder was at one frame for 1 seconds"
 
 
-def test_whoever_takes_his_time_with_a_frame_gets_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_reader_gets_all_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "SECONDS", 1)
     names = []
     for name, _ in read_video(write_video(tmp_path / "a.avi", frames=4, size=(640, 480)), 1, 480):
@@ -92,5 +92,5 @@ def test_whoever_takes_his_time_with_a_frame_gets_the_next_one(tmp_path: Path, m
 
 
 def test_frames_that_are_too_large_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "MAX_PIXELS", 1000)
-    assert why(write_video(tmp_path / "a.avi", frames=2)) == "too large: frames of 64 x 48 pixels"
+    monkeypatch.setattr("tl.data.decoding.MAX_PIXELS", 1000)
+    assert reason_of(write_video(tmp_path / "a.avi", frames=2)) == "too large: frames of 64 x 48 pixels"
