@@ -1,10 +1,10 @@
-"""What a data set is once it is read, and what remains when images are taken away."""
+"""Data sets: assembled from samples, and without some of their images."""
 
 from pathlib import Path
 
 import pytest
 
-from tl.data.dataset import Sample, Skipped, assemble, quoted, short_name
+from tl.data.dataset import Sample, Skipped, assemble, short_name
 from tl.errors import DataError
 
 
@@ -12,7 +12,7 @@ def samples(*rows: tuple[str, str | None]) -> list[Sample]:
     return [Sample(Path(name), name, label) for name, label in rows]
 
 
-def test_without_drops_names_the_reason_and_renumbers() -> None:
+def test_without_keeps_the_reasons_and_renumbers_classes() -> None:
     rows = samples(("a", "ant"), ("b", "bee"), ("c", "cat"), ("d", None), ("e", "cat"))
     data = assemble(rows, source="x", name="x", root=None, skipped=[Skipped("z", "zero")], notes=["first"])
     less = data.without({1: "truncated JPEG", 2: "empty file"})
@@ -25,7 +25,7 @@ def test_without_drops_names_the_reason_and_renumbers() -> None:
     assert data.names == ("a", "b", "c", "d", "e")
 
 
-def test_without_all_leaves_nothing() -> None:
+def test_without_all_images_is_empty() -> None:
     data = assemble(samples(("a", "ant"), ("b", "bee")), source="x", name="x", root=None)
     none = data.without({0: "empty file", 1: "empty file"})
     assert none.names == ()
@@ -34,7 +34,7 @@ def test_without_all_leaves_nothing() -> None:
     assert data.without({}).labels.tolist() == [0, 1]
 
 
-def test_assemble_checks_classes_only_where_labels_are_asked_for() -> None:
+def test_assemble_checks_classes_only_where_labelled() -> None:
     with pytest.raises(DataError, match=r"^no images in x$"):
         assemble([], source="x", name="x", root=None, labelled=False)
     with pytest.raises(DataError, match="one class only, 'ant'"):
@@ -53,10 +53,5 @@ def test_assemble_checks_classes_only_where_labels_are_asked_for() -> None:
         ("x" * 99, "x" * 40),
     ],
 )
-def test_short_names(text: str, name: str) -> None:
+def test_short_name_suits_a_file_system(text: str, name: str) -> None:
     assert short_name(text) == name
-
-
-def test_quoted() -> None:
-    assert quoted(["b", "a"]) == "'a', 'b'"
-    assert quoted("abcdefg") == "'a', 'b', 'c', 'd', 'e' and 2 more"

@@ -1,4 +1,4 @@
-"""Labelled samples become a `Dataset`: what every other part of `tl` knows about the images it was given."""
+"""The data set: images, their classes and their parts, as every other part of `tl` uses them."""
 
 import dataclasses
 import re
@@ -12,6 +12,21 @@ from numpy.typing import NDArray
 
 from tl.data.images import ImageLike
 from tl.errors import DataError
+from tl.text import quoted
+
+PARTS = ("train", "validation", "test")
+
+ALIASES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What folders and table entries may be called for each part."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +39,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image as a source gives it; without truth the label is None, without a given part the part is."""
+    """One image of a source, with its label and its part where it has them."""
 
     image: ImageLike
     name: str
@@ -36,10 +51,10 @@ class Sample:
 class Dataset:
     """Images with their classes.
 
-    `name` is short and safe for a file name. `class_names` are sorted. One entry an image have `images`, `names`
-    (posix paths relative to `root` where possible, "train/00012" for CIFAR), `labels` (index into `class_names`, -1
-    without truth) and `parts` ("train", "validation", "test" as the source gives it, or None). `skipped` are the files
-    left out, `notes` what was decided for the user, a short sentence each.
+    `name` is short and safe for a file name. `class_names` are sorted. One entry an image have `images`, `names` (posix
+    paths relative to `root` where possible, "train/00012" for CIFAR), `labels` (index into `class_names`, -1 without
+    one) and `parts` (one of `PARTS` where the source has a split, or None). `skipped` are the files left out, `notes`
+    what was decided for the user, a short sentence each.
     """
 
     name: str
@@ -58,15 +73,15 @@ class Dataset:
         return [Sample(*row) for row in zip(self.images, self.names, labels, self.parts, strict=True)]
 
     def without(self, dropped: Mapping[int, str]) -> "Dataset":
-        """The same without the images at these indices, each of them among `skipped` with the reason given.
+        """The data set without the images at these indices, each of them now `skipped` with its reason.
 
         Classes that lose their last image disappear, with a note.
         """
         keep = [index for index in range(len(self.names)) if index not in dropped]
         present = sorted({int(self.labels[index]) for index in keep} - {-1})
-        had = {int(label) for label in self.labels} - {-1}
-        gone = [self.class_names[label] for label in sorted(had - set(present))]
-        renumbered = np.full(len(self.class_names) + 1, -1, dtype=np.int64)  # the last entry serves label -1
+        before = {int(label) for label in self.labels} - {-1}
+        lost = [self.class_names[label] for label in sorted(before - set(present))]
+        renumbered = np.full(len(self.class_names) + 1, -1, dtype=np.int64)  # the last entry is for label -1
         renumbered[present] = np.arange(len(present))
         return dataclasses.replace(
             self,
@@ -76,7 +91,7 @@ class Dataset:
             labels=renumbered[self.labels[keep]],
             parts=tuple(self.parts[index] for index in keep),
             skipped=self.skipped + tuple(Skipped(self.names[index], dropped[index]) for index in sorted(dropped)),
-            notes=self.notes + tuple(f"class {name!r} is left out: none of its images can be used" for name in gone),
+            notes=self.notes + tuple(f"class {name!r} is left out: none of its images can be used" for name in lost),
         )
 
 
@@ -90,10 +105,10 @@ def assemble(
     notes: Iterable[str] = (),
     labelled: bool = True,
 ) -> Dataset:
-    """The data set of these samples, in their order.
+    """Assemble a data set from samples, in their order.
 
-    Raises DataError for no samples at all and, when `labelled`, for fewer than two classes or a class that is checked
-    but never learnt from; `source` is how the messages name it.
+    Raises DataError for no samples at all and, when `labelled`, for fewer than two classes or a class that is held out
+    but has no training images; `source` is how the messages name the data.
     """
     if not samples:
         raise DataError(f"no images in {source}")
@@ -115,6 +130,27 @@ def assemble(
     )
 
 
+def _check_classes(samples: Sequence[Sample], source: str) -> None:
+    classes = {sample.label for sample in samples if sample.label is not None}
+    if len(classes) < 2:
+        present = f"one class only, {quoted(classes)}" if classes else "no classes"
+        raise DataError(f"{source} has {present}: at least two are needed, such as data/cat/… and data/dog/…")
+    # Images without a part are for training where others have one.
+    training = {sample.label for sample in samples if sample.part in (None, "train") and sample.label is not None}
+    for part in ("validation", "test"):
+        own = {sample.label for sample in samples if sample.part == part and sample.label is not None}
+        if own - training:
+            raise DataError(
+                f"{source}: {part} has classes that train has not: {quoted(own - training)}; train has"
+                f" {quoted(training)}: name them alike, or add training images"
+            )
+
+
+def part_of(name: str) -> str | None:
+    """ "train", "validation" or "test" for a folder or table entry called `name` in any case; None for other names."""
+    return ALIASES.get(name.strip().casefold())
+
+
 def clean(text: str) -> str:
     """Text from a file system or table in the one Unicode form (NFC) that can be compared and written as UTF-8."""
     return unicodedata.normalize("NFC", text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
@@ -123,45 +159,3 @@ def clean(text: str) -> str:
 def short_name(text: str) -> str:
     """A name that any file system takes: "my photos (2)" becomes "my-photos-2"."""
     return re.sub(r"[^\w.]+", "-", clean(text)).strip("-._")[:40] or "data"
-
-
-def quoted(names: Iterable[str], most: int = 5) -> str:
-    """Names for a message: 'a', 'b' and 3 more."""
-    listed = sorted(names)
-    text = ", ".join(repr(name) for name in listed[:most])
-    return f"{text} and {len(listed) - most} more" if len(listed) > most else text
-
-
-def _check_classes(samples: Sequence[Sample], source: str) -> None:
-    everywhere = {sample.label for sample in samples if sample.label is not None}
-    if len(everywhere) < 2:
-        found = f"one class only, {quoted(everywhere)}" if everywhere else "no classes"
-        raise DataError(f"{source} has {found}: at least two are needed, such as data/cat/… and data/dog/…")
-    # Images that no part claims are learnt from where others have one.
-    learnt = {sample.label for sample in samples if sample.part in (None, "train")}
-    for part in ("validation", "test"):
-        given = {sample.label for sample in samples if sample.part == part and sample.label is not None}
-        known = {label for label in learnt if label is not None}
-        if given - known:
-            raise DataError(
-                f"{source}: {part} has classes that train has not: {quoted(given - known)}; train has {quoted(known)}:"
-                " name them alike, or add training images"
-            )
-
-
-PARTS = ("train", "validation", "test")
-ALIASES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-
-
-def part_of(name: str) -> str | None:
-    """ "train", "validation" or "test" for a folder or table entry called `name` in any case; None for other names."""
-    return ALIASES.get(name.strip().casefold())

@@ -1,10 +1,7 @@
-"""Untrusted bytes become RGB pixels, through libjpeg-turbo or through those parsers of Pillow that are named here.
+"""Decode image files of each format to RGB, with libjpeg-turbo and the parsers of Pillow that are named here.
 
-JPEGs go to libjpeg-turbo, which shrinks while it decodes. Everything else, and every JPEG it objects to, goes to
-Pillow; what telephones write as HEIC, to libheif by way of Pillow.
-
-libjpeg cannot tell: a progressive picture that was cut between two scans decodes without a warning, only coarser, and
-one with a scan for each colour decodes as grey.
+JPEGs go to libjpeg-turbo, which shrinks while it decodes. Everything else, and every JPEG it rejects, goes to Pillow;
+HEIC, which telephones write, goes to libheif (pi-heif).
 """
 
 import re
@@ -34,10 +31,10 @@ SUFFIXES = {
     "HEIF": (".heic", ".heif"),
     "AVIF": (".avif",),
 }
-"""The endings of each format that is read, the usual one first."""
+"""The file endings of each supported format, the usual one first."""
 
 HEAD = 64
-"""How many of the first bytes tell the format."""
+"""How many of the first bytes identify the format."""
 
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -47,7 +44,7 @@ _MAGIC = (
     (b"II*\x00", "TIFF"),
     (b"MM\x00*", "TIFF"),
 )
-_UNREAD = (
+_UNSUPPORTED = (
     (0, b"\xff\x0a", "JPEG XL"),
     (4, b"JXL ", "JPEG XL"),
     (4, b"jP  ", "JPEG 2000"),
@@ -60,7 +57,7 @@ _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def format_of(content: bytes) -> str:
-    """The name of an image's format, one of `SUFFIXES`; "" for anything else."""
+    """The format of an image, one of `SUFFIXES`; "" for anything else."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WEBP"
     if content[4:8] == b"ftyp":
@@ -69,43 +66,45 @@ def format_of(content: bytes) -> str:
 
 
 def _of_brands(brands: bytes) -> str:
-    # "mif1" alone says nothing of how the pixels are packed: then the other brands do.
+    # "mif1" alone says nothing of the codec: then the other brands do.
     if brands[:4] in (b"avif", b"avis") or (brands[:4] in (b"mif1", b"msf1") and b"avif" in brands):
         return "AVIF"
     return "HEIF" if brands[:4] in _HEIF else ""
 
 
-def unread(content: bytes) -> str:
-    """The name of an image's format that is not read, in words for people; "" for anything else."""
-    return next((name for at, magic, name in _UNREAD if content.startswith(magic, at)), "")
+def unsupported_format(content: bytes) -> str:
+    """The name of an image format that is not supported; "" for anything else."""
+    return next((name for at, magic, name in _UNSUPPORTED if content.startswith(magic, at)), "")
 
 
-# A marker is FF and a code; FF 00, FF FF and the restart markers belong to the data that they stand in.
+# A marker is FF and a code; FF 00, FF FF and the restart markers are part of the image data.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _SCAN = 0xDA
-_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive, in Huffman codes, which show where they are cut
+_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; Huffman-coded, so that a cut shows
 _ENDING = (
-    *(0xD9, 0xD8, 0x01),  # the end marker itself, and what has no place inside a picture
+    *(0xD9, 0xD8, 0x01),  # the end marker itself, and what has no place inside an image
     *(0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF),  # frames of other codes
 )
-_MOST_SEGMENTS = 10_000
+_MAX_SEGMENTS = 10_000
 _COEFFICIENTS = range(64)
 
 
 def lacks_only_its_end(content: bytes) -> bool:
-    """Whether a JPEG has no end marker though the scans that it has started are all that it needs.
+    """Whether a JPEG has all the scans that it needs and only its end marker is missing.
 
-    Says nothing of the last scan, which may itself be cut: its decoder knows. Source: ITU-T T.81, annexes B and G.
+    libjpeg cannot tell: a progressive image that was cut between two scans decodes without a warning, only coarser, and
+    one with a scan for each colour decodes as grey. The last scan may itself be cut: that its decoder notices. Source:
+    ITU-T T.81, annexes B and G.
     """
     components = b""
     missing: dict[tuple[int, int], int] = {}  # how many bits are still to come, by component and coefficient
     at = 2
-    for _ in range(_MOST_SEGMENTS):
-        found = _MARKER.search(content, at)
-        if found is None:
-            wanted = [(component, k) for component in components for k in _COEFFICIENTS]
-            return bool(wanted) and all(missing.get(one) == 0 for one in wanted)
-        code, start = content[found.end() - 1], found.end()
+    for _ in range(_MAX_SEGMENTS):
+        marker = _MARKER.search(content, at)
+        if marker is None:
+            needed = [(component, k) for component in components for k in _COEFFICIENTS]
+            return bool(needed) and all(missing.get(one) == 0 for one in needed)
+        code, start = content[marker.end() - 1], marker.end()
         length = int.from_bytes(content[start : start + 2], "big")
         body = content[start + 2 : start + length]
         at = start + length
@@ -114,11 +113,11 @@ def lacks_only_its_end(content: bytes) -> bool:
         if code in _FRAMES:
             components = body[6::3]
         elif code == _SCAN:
-            missing.update(_after(body))
+            missing.update(_missing_bits(body))
     return False
 
 
-def _after(scan: bytes) -> dict[tuple[int, int], int]:
+def _missing_bits(scan: bytes) -> dict[tuple[int, int], int]:
     count = scan[0] if scan else 0
     if not 1 <= count <= 4 or len(scan) != 4 + 2 * count:
         return {}
@@ -127,33 +126,35 @@ def _after(scan: bytes) -> dict[tuple[int, int], int]:
 
 
 MAX_PIXELS = 178_956_970
-"""Half a gigabyte of RGB: where Pillow, too, stops believing that an image is meant well."""
+"""Half a gigabyte of RGB: the limit of Pillow as well."""
 
 MAX_SCANS = 500
-"""A progressive JPEG can ask for thousands of passes over few bytes; real ones have about ten."""
+"""A malicious progressive JPEG has thousands of scans of few bytes; real ones have about ten."""
 
 _COMMON = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # what Pillow reads by itself, tried one after the other
-_SPOKEN = {"WEBP": "WebP", "HEIF": "HEIC"}
+_DISPLAY_NAMES = {"WEBP": "WebP", "HEIF": "HEIC"}
 
 
-def decode_jpeg(content: bytes, at_least: int) -> NDArray[np.uint8] | None:
-    """A JPEG as RGB, or None when libjpeg-turbo objects to it: Pillow can tell harmless from truncated.
+def decode_jpeg(content: bytes, min_side: int) -> NDArray[np.uint8] | None:
+    """Decode a JPEG to RGB; None when libjpeg-turbo rejects it: Pillow can tell harmless from truncated.
 
-    With `at_least` above 0 it may come out smaller, but no side below so many pixels. A picture that is all there but
-    for its end marker is taken. Raises ImageError for its size.
+    With `min_side` above 0 it may be shrunk, but no side below so many pixels. An image that lacks only its end marker
+    is accepted. Raises ImageError for its size.
     """
     if content.count(b"\xff\xda") > MAX_SCANS:
         raise ImageError("JPEG with too many scans")
-    image = _sound(content, at_least)
+    image = _decode_whole_jpeg(content, min_side)
     if image is None and lacks_only_its_end(content):
-        image = _sound(content + b"\xff\xd9", at_least)  # with its end given, it objects only where data is missing
+        image = _decode_whole_jpeg(
+            content + b"\xff\xd9", min_side
+        )  # with an end marker it is rejected only where data is missing
     if image is not None and b"Exif" in content[: 1 << 17]:
-        image = _turn(image, _orientation(content))
+        image = _rotate(image, _orientation(content))
     return image
 
 
-def decode_any(content: bytes, at_least: int) -> NDArray[np.uint8]:
-    """An image of any readable format as RGB: turned by its EXIF data, over white, 16 bits scaled to 8.
+def decode_any(content: bytes, min_side: int) -> NDArray[np.uint8]:
+    """Decode an image of any supported format to RGB: rotated by its EXIF data, over white, 16 bits scaled to 8.
 
     Raises ImageError, and whatever else Pillow's parsers raise on damaged bytes.
     """
@@ -161,8 +162,8 @@ def decode_any(content: bytes, at_least: int) -> NDArray[np.uint8]:
 
     with _quiet(), open_image(content) as image:
         _check_size(*image.size)
-        if at_least:
-            image.draft(None, (at_least, at_least))  # the JPEG parser can shrink; the others ignore it
+        if min_side:
+            image.draft(None, (min_side, min_side))  # the JPEG parser can shrink; the others ignore it
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _flatten(image)
@@ -176,7 +177,7 @@ def from_pillow(image: "Image.Image") -> NDArray[np.uint8]:
 
 
 def open_image(content: bytes) -> "Image.Image":
-    """An image as Pillow opens it, by the parser of its format and by no other; its pixels are not read yet.
+    """Open an image with Pillow's parser of its format and no other; its pixels are not read yet.
 
     Raises whatever Pillow's parsers raise on damaged bytes.
     """
@@ -191,26 +192,26 @@ def open_image(content: bytes) -> "Image.Image":
 
 
 def reason(error: Exception, content: bytes) -> str:
-    """Why bytes could not be decoded, in a few words for people."""
+    """Why bytes could not be decoded, in a few words."""
     text = str(error).lower()
     if isinstance(error, MemoryError) or "decompression bomb" in text:
         return "too large to decode"
-    if other := unread(content):
-        return f"{other} images are not read: save it as JPEG"
+    if other := unsupported_format(content):
+        return f"{other} images are not supported: save it as JPEG"
     kind = format_of(content)
     if not kind:
         return f"not an image ({_start(content)})"
-    return f"{'truncated' if 'truncated' in text else 'damaged'} {_SPOKEN.get(kind, kind)}"
+    return f"{'truncated' if 'truncated' in text else 'damaged'} {_DISPLAY_NAMES.get(kind, kind)}"
 
 
-def _sound(content: bytes, at_least: int) -> NDArray[np.uint8] | None:
+def _decode_whole_jpeg(content: bytes, min_side: int) -> NDArray[np.uint8] | None:
     import simplejpeg
 
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(content)
         _check_size(width, height)
         # libjpeg-turbo decodes a whole image faster than it scales one by 5/8 or 7/8, hence nothing between 1 and 1/2.
-        sides = {"min_height": at_least, "min_width": at_least, "min_factor": 2} if at_least else {}
+        sides = {"min_height": min_side, "min_width": min_side, "min_factor": 2} if min_side else {}
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, strict=True, **sides)
     except ValueError:
         return None
@@ -223,12 +224,12 @@ def _orientation(content: bytes) -> int:
     try:
         with _quiet(), Image.open(BytesIO(content), formats=("JPEG",)) as image:
             return int(image.getexif().get(0x0112, 1))
-    # The pixels are sound by now, and Pillow raises what it likes on odd EXIF data: the photo is shown as it lies.
+    # The pixels are decoded by now, and Pillow raises all kinds of errors on odd EXIF data: the photo is not rotated.
     except Exception:  # noqa: BLE001
         return 1
 
 
-def _turn(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def _rotate(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     if orientation in (5, 6, 7, 8):
         image = image.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
@@ -246,9 +247,9 @@ def _flatten(image: "Image.Image") -> NDArray[np.uint8]:
     if image.mode.startswith("I"):
         return _grey16(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        seen_through = image if image.mode == "RGBA" else image.convert("RGBA")
+        transparent = image if image.mode == "RGBA" else image.convert("RGBA")
         image = Image.new("RGB", image.size, "white")
-        image.paste(seen_through, mask=seen_through)  # not alpha_composite, which takes twice the memory
+        image.paste(transparent, mask=transparent)  # not alpha_composite, which takes twice the memory
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -281,9 +282,9 @@ def _start(content: bytes) -> str:
     return f"starts with bytes {content[:4].hex(' ')}"
 
 
-class _Hush:
+class _QuietWarnings:
     # warnings.catch_warnings swaps a list that all threads share, so that two threads inside it at once can leave the
-    # wrong one behind: the first to come swaps, the last to go swaps back.
+    # wrong one behind: the first to enter swaps it, the last to leave swaps it back.
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.inside = 0
@@ -304,14 +305,14 @@ class _Hush:
                 self.caught.__exit__(None, None, None)
 
 
-_HUSH = _Hush()
+_QUIET = _QuietWarnings()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # Pillow warns of large images and odd metadata; what matters of it is an ImageError here, under -W error too.
-    _HUSH.enter()
+    # Pillow warns of large images and odd metadata; what matters of that is an ImageError here, with -W error too.
+    _QUIET.enter()
     try:
         yield
     finally:
-        _HUSH.leave()
+        _QUIET.leave()

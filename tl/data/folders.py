@@ -1,11 +1,8 @@
-"""A folder becomes a data set: one folder a class, with or without folders for train, validation and test above them.
+"""Load a folder with one folder a class, with or without folders for train, validation and test above them.
 
 data/cat/1.jpg, data/dog/2.jpg                  class folders; deeper folders belong to their class
 data/train/cat/1.jpg, data/val/dog/2.jpg        split folders, if every folder is one and train has class folders
-data/1.jpg, data/2.jpg                          a flat folder: only where no labels are asked for
-
-`photos/cat/indoor/1.jpg` and `sets/pets/cat/1.jpg` look alike: deeper folders belong to their class, but where several
-hold two folders or more and no images of their own, each may be a data set, which training would take for a class.
+data/1.jpg, data/2.jpg                          a flat folder: only where no labels are needed
 """
 
 import os
@@ -14,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, part_of, quoted, short_name
+from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, part_of, short_name
 from tl.data.images import IMAGE_SUFFIXES
 from tl.errors import DataError
+from tl.text import count, quoted
 
 _IGNORED = frozenset({"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"})
 _HOW = "put the images into one folder a class, such as cat/ and dog/"
@@ -24,7 +22,7 @@ _HOW = "put the images into one folder a class, such as cat/ and dog/"
 
 @dataclass
 class _Scan:
-    """What was found so far."""
+    """The images of a folder so far."""
 
     root: Path
     labelled: bool
@@ -40,10 +38,9 @@ class _Scan:
 
 
 def load_folder(folder: Path, *, labelled: bool) -> Dataset:
-    """The images under `folder`, sorted by name.
+    """Load the images below `folder`, sorted by name.
 
-    Without `labelled`, images may lie flat and one class is enough. Raises DataError when it is empty or not laid out
-    as classes.
+    Without `labelled`, images need no class folders. Raises DataError when it is empty or not laid out as classes.
     """
     try:
         root, notes = _descend(folder)
@@ -100,7 +97,7 @@ def _scan_root(scan: _Scan) -> None:
         scan.samples += [Sample(image, scan.name(image), None) for image in images]
     beside = [file for file in files if not _is_image(file) or scan.labelled]
     if beside and scan.samples:
-        scan.notes.append(f"{_count(beside, 'file')} outside of the class folders left out: {_first(beside)}")
+        scan.notes.append(f"{count(len(beside), 'file')} outside of the class folders left out: {_first(beside)}")
 
 
 def _are_parts(scan: _Scan, folders: list[Path]) -> bool:
@@ -112,7 +109,7 @@ def _are_parts(scan: _Scan, folders: list[Path]) -> bool:
         if others and len(set(parts) - {None}) > 1:
             raise DataError(
                 f"folder {str(scan.root)!r} has split folders and beside them {_first(others)}: "
-                "move what is no part of the split elsewhere, or rename the folders if all are classes"
+                "move what is not part of the split elsewhere, or rename the folders if all are classes"
             )
         if others or len(set(parts) - {None}) == 1:
             return False
@@ -129,7 +126,7 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _scan_parts(scan: _Scan, folders: list[Path]) -> None:
-    told = []
+    used = []
     for folder in folders:
         part = part_of(folder.name)
         if part is None:
@@ -145,10 +142,10 @@ def _scan_parts(scan: _Scan, folders: list[Path]) -> None:
         else:
             scan.samples += [Sample(file, scan.name(file), None, part) for file in flat]
         if classes or (flat and not scan.labelled):
-            told.append(folder.name if folder.name == part else f"{folder.name} (as {part})")
+            used.append(folder.name if folder.name == part else f"{folder.name} (as {part})")
         elif flat:
             scan.notes.append(f"{folder.name!r} is left out: it has no class folders")
-    scan.notes.append(f"split folders: {', '.join(told)}")
+    scan.notes.append(f"split folders: {', '.join(used)}")
 
 
 def _scan_class(scan: _Scan, folder: Path, part: str | None) -> None:
@@ -204,16 +201,12 @@ def _why_nothing(scan: _Scan, folder: Path) -> str:
     if not folders and not files:
         return f"folder {str(folder)!r} is empty: {_HOW}"
     reasons = Counter(skipped.reason for skipped in scan.skipped).most_common(3)
-    found = "; ".join(f"{count} × {reason}" for reason, count in reasons) or f"{len(files)} other files"
-    return f"no images in folder {str(folder)!r} ({found}): {_HOW}"
+    present = "; ".join(f"{number} × {reason}" for reason, number in reasons) or f"{len(files)} other files"
+    return f"no images in folder {str(folder)!r} ({present}): {_HOW}"
 
 
 def _first(files: list[Path]) -> str:
     return quoted((clean(file.name) for file in files), most=3)
-
-
-def _count(items: list[Path], noun: str) -> str:
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
 
 def nesting_warning(dataset: Dataset) -> str:

@@ -1,4 +1,4 @@
-"""A file or its bytes become an RGB array: the one decoder behind training, prediction and the service."""
+"""Read, decode and resize images, the same way for training, prediction and the service."""
 
 import hashlib
 import os
@@ -21,10 +21,10 @@ Content = bytes | NDArray[np.uint8]
 
 
 class Source(Protocol):
-    """An image that is no file: its bytes are had from elsewhere, an address say, when it is read."""
+    """An image that is no file: its content comes from elsewhere, such as an address, when it is read."""
 
     def read(self) -> Content:
-        """Its content; raises ImageError, and nothing else."""
+        """Return its content. Raises ImageError, and nothing else."""
 
 
 ImageLike = Path | NDArray[np.uint8] | Source
@@ -54,28 +54,28 @@ class UnreadableImage:
 
 
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-"""What the names of image files end in, in lower case."""
+"""The endings of image files, in lower case."""
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})
-"""What the names of videos end in, in lower case."""
+"""The endings of video files, in lower case."""
 
 MAX_BYTES = 1 << 29
-"""Files beyond 512 MB are not read at all."""
+"""Larger files are not read at all: 512 MB."""
 
 VERSION = 3
-"""Raised when the same bytes come to give other pixels, so that what was computed from the old ones is not taken."""
+"""Raised when the same bytes come to give other pixels, so that nothing computed from the old ones is used."""
 
-_CROP = 7 / 8  # 224 of 256: the share of the short side on which ImageNet networks are usually evaluated
+_CROP = 7 / 8  # of the short side, 224 of 256: what ImageNet networks are usually evaluated on
 
 
-def read(picture: ImageLike) -> Content:
-    """The bytes of a file or another source; an array is returned as it is.
+def read(image: ImageLike) -> Content:
+    """Read the bytes of a file or another source; an array is returned as it is.
 
     Raises ImageError when there is nothing to read or it may not be read.
     """
-    if isinstance(picture, np.ndarray):
-        return picture
-    content = _file(picture) if isinstance(picture, Path) else picture.read()
+    if isinstance(image, np.ndarray):
+        return image
+    content = _read_file(image) if isinstance(image, Path) else image.read()
     if isinstance(content, bytes) and len(content) > MAX_BYTES:
         raise ImageError(f"larger than {MAX_BYTES >> 20} MB")
     if isinstance(content, bytes) and not content:
@@ -83,16 +83,16 @@ def read(picture: ImageLike) -> Content:
     return content
 
 
-def _file(picture: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
         # A pipe or a device would wait or never end; opened so, a pipe does not.
-        file = os.open(picture, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         try:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError("not a file")
-            # No more than may come is asked for, since room is made for it: for 512 MB that takes 0.1 ms.
-            return _whole(file, min(status.st_size, MAX_BYTES) + 1)
+            # No more is requested than may come, since memory is allocated for it: for 512 MB that takes 0.1 ms.
+            return _read_all(file, min(status.st_size, MAX_BYTES) + 1)
         finally:
             os.close(file)
     except OSError as error:
@@ -101,9 +101,9 @@ def _file(picture: Path) -> bytes:
         raise ImageError("cannot be read: not a file name") from None
 
 
-def _whole(file: int, most: int) -> bytes:
+def _read_all(file: int, most: int) -> bytes:
     content = os.read(file, most)
-    while len(content) < most and (more := os.read(file, most - len(content))):  # what the system gives at a time
+    while len(content) < most and (more := os.read(file, most - len(content))):  # the system returns it in pieces
         content += more
     return content
 
@@ -133,27 +133,27 @@ def is_pillow(item: Any) -> bool:
 
 
 def fingerprint(content: Content) -> bytes:
-    """The 32 bytes of the SHA-256 of a file's bytes, or of an array's shape and pixels."""
+    """The content hash: the 32 bytes of the SHA-256 of a file's bytes, or of an array's shape and pixels."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).digest()
     shape = np.array(content.shape, dtype="<i8").tobytes()
     return hashlib.sha256(shape + content.tobytes()).digest()
 
 
-def decode(content: Content, at_least: int | None = None) -> NDArray[np.uint8]:
-    """The image as RGB [height, width, 3], turned as its EXIF data asks; an array is checked and returned as it is.
+def decode(content: Content, min_side: int | None = None) -> NDArray[np.uint8]:
+    """Decode an image to RGB [height, width, 3], rotated by its EXIF data; an array is checked and returned as it is.
 
-    `at_least` allows a large JPEG to be shrunk while it is decoded, as long as neither side falls below so many pixels:
-    give the size that `fit` is to make, or 8/7 of it for its rule "crop".
-    Transparent pixels become white; of several frames the first is taken. Raises ImageError, and nothing else.
+    `min_side` allows a large JPEG to be shrunk while it is decoded, but no side below so many pixels: give the size
+    that `fit` will make, or 8/7 of it for its rule "crop". Transparent pixels become white; of several frames the first
+    is used. Raises ImageError, and nothing else.
     """
     if isinstance(content, np.ndarray):
         return _checked(content)
     if not content:
         raise ImageError("empty file")
     try:
-        image = decoding.decode_jpeg(content, at_least or 0) if content.startswith(b"\xff\xd8\xff") else None
-        return decoding.decode_any(content, at_least or 0) if image is None else image
+        image = decoding.decode_jpeg(content, min_side or 0) if content.startswith(b"\xff\xd8\xff") else None
+        return decoding.decode_any(content, min_side or 0) if image is None else image
     except ImageError:
         raise
     # Pillow's parsers raise nearly every kind of exception on damaged bytes (struct.error, KeyError, OverflowError,
@@ -163,11 +163,11 @@ def decode(content: Content, at_least: int | None = None) -> NDArray[np.uint8]:
 
 
 def fit(image: NDArray[np.uint8], size: int, rule: str = "stretch") -> NDArray[np.uint8]:
-    """The image as a square [size, size, 3].
+    """Resize an image to a square [size, size, 3].
 
-    "stretch" keeps the whole image and gives up its aspect ratio; "crop" takes the centre as if the short side had been
-    made size * 8/7. Shrinks linearly, by no more than half at a time (by area, below a quarter of a side), and enlarges
-    by cubic interpolation, each axis by what it needs.
+    "stretch" keeps the whole image but not its aspect ratio; "crop" takes the centre, as if the short side had been
+    resized to size * 8/7. Shrinks linearly, by no more than half at a time (by area, below a quarter of a side), and
+    enlarges by cubic interpolation, each axis on its own.
     """
     import cv2
 
@@ -179,8 +179,8 @@ def fit(image: NDArray[np.uint8], size: int, rule: str = "stretch") -> NDArray[n
     if image.shape[0] > 4 * size or image.shape[1] > 4 * size:
         image = _resized(image, height, width, cv2.INTER_AREA)
     elif (height, width) != image.shape[:2]:
-        # Down to half a side every pixel counts when interpolating linearly, and twice that costs a third of areas. Not
-        # rounded in between, nor as OpenCV rounds lines of bytes, it is what exported networks compute.
+        # Linear interpolation down to half a side uses every pixel, and twice that costs a third of INTER_AREA. Without
+        # rounding in between, nor as OpenCV rounds lines of bytes, it is what exported networks compute.
         exact = image.astype(np.float32)
         exact = _resized(exact, _halfway(image.shape[0], size), _halfway(image.shape[1], size), cv2.INTER_LINEAR)
         image = cv2.convertScaleAbs(_resized(exact, height, width, cv2.INTER_LINEAR))
@@ -225,7 +225,7 @@ def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def preload() -> None:
-    """Import the decoding libraries, for a caller that has a thread to spare before the first image comes."""
+    """Import the decoding libraries, for a caller with a thread to spare before the first image."""
     import cv2  # noqa: F401
     import PIL.Image  # noqa: F401
     import simplejpeg  # noqa: F401

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import PARTS, Dataset
 from tl.data.folders import nesting_warning
 from tl.data.load import Data
 from tl.data.tables import DELIMITERS, read_column
@@ -23,8 +23,6 @@ from tl.errors import DataError, UsageError
 from tl.text import count, quoted
 
 Labels = NDArray[np.int64]
-
-SIDES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class _Splitter:
 
     def own_parts(self) -> dict[str, list[int]]:
         """The parts of the data set's own split, without images that would stand on two sides."""
-        parts: dict[str, list[int]] = {side: [] for side in SIDES}
+        parts: dict[str, list[int]] = {side: [] for side in PARTS}
         for index in self.labelled:
             parts[self.dataset.parts[index] or "train"].append(index)
         had_validation = bool(parts["validation"])

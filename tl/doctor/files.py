@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from tl.data.dataset import Dataset, Skipped, part_of
-from tl.data.decoding import HEAD, SUFFIXES, format_of, unread
+from tl.data.decoding import HEAD, SUFFIXES, format_of, unsupported_format
 from tl.data.image_stats import Header, ImageStats
 from tl.data.images import IMAGE_SUFFIXES
 from tl.doctor.findings import Finding, FixCommands
 from tl.text import count
 
-_UNSUPPORTED = "are not read"  # the decoder's words for an image format that it does not know
+_UNSUPPORTED = "images are not supported"  # the decoder's words for an image format that it does not know
 _REASONS = (
     ("unsupported format", _UNSUPPORTED),
     ("empty", "empty file"),
@@ -93,7 +93,7 @@ def _skipped(dataset: Dataset, skipped: Skipped) -> Finding:
     if reason == "not in a class folder":
         return Finding("left out", "note", names, reason, "move it to the folder of its class", 0.1)
     head = _head(dataset, skipped.path) if reason.startswith("not an image file") else b""
-    if kind := unread(head):
+    if kind := unsupported_format(head):
         evidence = f"{kind} images {_UNSUPPORTED}"
         return Finding("unsupported format", "warning", names, evidence, _ADVICE["unsupported format"], 0.8)
     if format_of(head):

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import usable_cache
-from tl.data.dataset import Dataset, short_name
+from tl.data.dataset import PARTS, Dataset, short_name
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import NearPairs, find_copies, find_near_pairs, find_originals, group_copies
-from tl.data.splits import SIDES, Split, groups_by, split
+from tl.data.splits import Split, groups_by, split
 from tl.doctor.balance import balance_findings, class_counts
 from tl.doctor.duplicates import duplicate_findings, group_findings
 from tl.doctor.files import file_findings, name_findings
@@ -128,7 +128,7 @@ def _default_parts(
 def _parts(sides: Split, indices: Labels, images: int) -> Parts:
     """The part of each image; the rows of a split are the images at `indices`."""
     parts: Parts = [None] * images
-    for part in SIDES:
+    for part in PARTS:
         for index in indices[getattr(sides, part)].tolist():
             parts[index] = part
     return parts

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import PARTS, Dataset
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import Copy, find_copies, group_copies
-from tl.data.splits import SIDES, grouped_split, groups_by
+from tl.data.splits import grouped_split, groups_by
 from tl.data.write import check_files, check_new, output_paths, path_in_class, write_files, write_table
 from tl.doctor.findings import html_table
 from tl.errors import DataError
@@ -112,7 +112,7 @@ def _is_table(out: Path) -> bool:
 def _notes(dataset: Dataset) -> tuple[str, ...]:
     if not {"validation", "test"} & set(dataset.parts):
         return ()
-    sizes = {part: dataset.parts.count(part) for part in SIDES if part in dataset.parts}
+    sizes = {part: dataset.parts.count(part) for part in PARTS if part in dataset.parts}
     listed = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
     return (f"the data set's own split ({listed}) is ignored: all its images are split again",)
 
@@ -153,7 +153,7 @@ def _write(dataset: Dataset, usable: list[int], parts: list[str], options: Split
 
 
 def _count(dataset: Dataset, usable: list[int], parts: list[str]) -> dict[str, dict[str, int]]:
-    counts = {part: dict.fromkeys(dataset.class_names, 0) for part in SIDES if part in parts}
+    counts = {part: dict.fromkeys(dataset.class_names, 0) for part in PARTS if part in parts}
     for at, part in zip(usable, parts, strict=True):
         counts[part][dataset.class_names[dataset.labels[at]]] += 1
     return counts
