@@ -86,7 +86,7 @@ def compare(
             share = None if deadline is None else (deadline - time.monotonic()) / (len(networks) - at)
             budget = None if share is None else f"{max(_SHORTEST, share):.0f}s"
             training = _training(source, options, name, from_scratch=from_scratch, budget=budget)
-            trained.append(_train(dataset, training, scratch, progress))
+            trained.append(_train(dataset, training, scratch, command, progress))
         if all(entry.error for entry, _ in trained):
             raise RunError(f"no network could be trained: {'; '.join(entry.error for entry, _ in trained)}")
         entries, images = _rank(trained)
@@ -137,15 +137,15 @@ def _training(
 
 
 def _train(
-    dataset: Dataset, training: FinetuneOptions, folder: Path, progress: Progress
+    dataset: Dataset, training: FinetuneOptions, folder: Path, command: str, progress: Progress
 ) -> tuple[ComparedNetwork, Predictions | None]:
     """A network's entry and its predictions for held-out images; its error and None where it fails."""
     name, from_scratch = training.backbone, training.weights == "none"
     progress.log("", "")
-    progress.log("network", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
+    progress.log("compare", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
     out = folder / (f"{name}-scratch" if from_scratch else name)
     try:
-        run, predictions = train(dataset, replace(training, out=str(out)), progress=progress)
+        run, predictions = train(dataset, replace(training, out=str(out)), progress=progress, command=command)
         return _entry(run, name, from_scratch), predictions
     except TLError as error:
         progress.warn(f"{name} is left out: {error}")
