@@ -65,10 +65,10 @@ def test_worst_and_least_certain_images_are_chosen_by_probability(table: Predict
 def test_confused_pairs_have_their_own_examples(table: PredictionTable):
     pairs = examples.confused_pairs(table, confusion_matrix(table))
     assert len(pairs) == examples.MOST_PAIRS
-    for pair in pairs:
-        assert 0 < len(pair.examples) <= examples.PER_PAIR
-        for row in pair.examples:
-            assert (table.truth[row], table.predicted[row]) == (pair.pair.truth, pair.pair.answer)
+    for pair, rows in pairs:
+        assert 0 < len(rows) <= examples.PER_PAIR
+        for row in rows:
+            assert (table.truth[row], table.predicted[row]) == (pair.truth, pair.predicted)
 
 
 def test_thumbnail_is_the_image_made_small():

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ from tl.data.images import ImageLike, decode, read
 from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError
 from tl.files import write_text
-from tl.text import count, one_line
-from tl.views.pages.template import HEAD, environment, page_style
+from tl.text import one_line
+from tl.views.pages.template import render
 from tl.views.terminal.data import TITLES, is_command, printable_fix, summary, verdict
 
 _MAX_FINDINGS = 24  # of a kind
@@ -26,27 +25,24 @@ def write_page(diagnosis: Diagnosis, path: Path, command: str = "") -> None:
 
 def render_page(diagnosis: Diagnosis, command: str = "") -> str:
     """The page, for light and dark, narrow and wide screens, and screen readers."""
-    from markupsafe import Markup
 
     def thumbnails(finding: Finding) -> Iterator[tuple[str, str]]:
         for index in finding.images[:_MAX_IMAGES]:
             yield one_line(diagnosis.dataset.names[index]), _data_url(diagnosis.dataset.images[index])
 
-    templates = environment(lambda name: HEAD + (files("tl.views.pages") / name).read_text(encoding="utf-8"))
-    templates.filters |= {"one_line": one_line, "count": count}
-    return templates.get_template("doctor.html.jinja").render(
-        house=Markup(page_style()),  # noqa: S704 - the package's own
-        title=f"Check of {one_line(diagnosis.dataset.name)}",
-        verdict=verdict(diagnosis),
-        summary=summary(diagnosis),
-        notes=diagnosis.notes,
-        sections=[_section(kind, findings) for kind, findings in diagnosis.kinds.items()],
-        command=command,
-        most_images=_MAX_IMAGES,
-        thumbnails=thumbnails,
-        printable_fix=printable_fix,
-        is_command=is_command,
-    )
+    values = {
+        "title": f"Check of {one_line(diagnosis.dataset.name)}",
+        "verdict": verdict(diagnosis),
+        "summary": summary(diagnosis),
+        "notes": diagnosis.notes,
+        "sections": [_section(kind, findings) for kind, findings in diagnosis.kinds.items()],
+        "command": command,
+        "most_images": _MAX_IMAGES,
+        "thumbnails": thumbnails,
+        "printable_fix": printable_fix,
+        "is_command": is_command,
+    }
+    return render("doctor.html.jinja", values, style="doctor.css")
 
 
 def _section(kind: str, findings: tuple[Finding, ...]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tl.errors import RunError
 from tl.files import write_text
 from tl.runs.folder import History
 from tl.runs.run import Run
-from tl.text import count, one_line, percent
+from tl.text import count, one_line
 from tl.views.pages import report_charts as charts
 from tl.views.pages import report_examples as examples
 from tl.views.pages import report_scores as scores
@@ -93,7 +93,7 @@ def compose(data: ReportData, folder: Path, *, gradcam: bool = True) -> str:
         errors = pool.submit(examples.explain, data.run, table, worst, thumbnails, explainer)
         values |= _examples(table, thumbnails, matrix)
         values["errors"], values["not_explained"] = errors.result()
-    values["explained"] = any(error.heat is not None for error in values["errors"])
+    values["explained"] = any(heat is not None for _, _, heat in values["errors"])
     values["unreadable"] = data.dataset is None or thumbnails.none_readable
     return _within_limit(values, table, thumbnails)
 
@@ -102,7 +102,7 @@ def _within_limit(values: Values, table: PredictionTable, thumbnails: Thumbnails
     """The page with as large a gallery as its limit allows."""
     from markupsafe import Markup
 
-    tools = {"count": count, "percent": percent, "LEVELS": charts.LEVELS, "svg": Markup}
+    tools = {"LEVELS": charts.LEVELS, "svg": Markup}
     budget = _GALLERY_BYTES
     while True:
         whole = values | tools | _gallery(table, thumbnails, budget)
@@ -158,7 +158,7 @@ def _metrics(data: ReportData, matrix: NDArray[np.int64]) -> Values:
         "matrix_layers": charts.matrix_layers(matrix) if as_map else [],
         "matrix_cells": charts.sparse_matrix(matrix) if as_map else [],
         "class_rows": class_rows,
-        "empty_classes": [row.name for row in class_rows if not row.support],
+        "empty_classes": [row["name"] for row in class_rows if not row["support"]],
         "classes_left_out": max(0, len(names) - scores.MOST_CLASSES),
     }
 
@@ -216,10 +216,10 @@ def _run_details(data: ReportData) -> Values:
 def _examples(table: PredictionTable, thumbnails: Thumbnails, matrix: NDArray[np.int64]) -> Values:
     pairs = examples.confused_pairs(table, matrix)
     uncertain, confident = examples.least_certain(table), examples.most_confident(table)
-    rows = [*uncertain, *confident, *(row for pair in pairs for row in pair.examples), *examples.gallery(table)]
+    rows = [*uncertain, *confident, *(row for _, shown in pairs for row in shown), *examples.gallery(table)]
     thumbnails.prepare(table.names[row] for row in rows)
     return {
-        "pairs": [(pair.pair, [tile(table, row, thumbnails) for row in pair.examples]) for pair in pairs],
+        "pairs": [(pair, [tile(table, row, thumbnails) for row in shown]) for pair, shown in pairs],
         "uncertain": [tile(table, row, thumbnails) for row in uncertain],
         "confident": [tile(table, row, thumbnails) for row in confident],
     }

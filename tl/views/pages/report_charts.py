@@ -4,7 +4,6 @@ import io
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,9 @@ from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.charts import RULE, colour_code, learning_curves
 from tl.views.pictures.grid import INK, QUIET
 
+Drawing = dict[str, Any]
+"""What the templates draw, by name."""
+
 # reliability diagrams, in the units of the drawing
 
 LEFT, TOP, WIDTH, HEIGHT = 46.0, 10.0, 264.0, 200.0
@@ -26,51 +28,22 @@ STRIP = 34.0  # below, how many images a bin has
 GEOMETRY = {"left": LEFT, "top": TOP, "width": WIDTH, "height": HEIGHT, "strip": STRIP}
 
 
-@dataclass(frozen=True)
-class DiagramBin:
-    """A bin of a reliability diagram, in the units of the drawing, and as text."""
-
-    x: float
-    y: float
-    low: float
-    high: float
-    radius: float
-    left: float
-    width: float
-    height: float
-    range: str
-    photos: int
-    confidence: str
-    accuracy: str
-    interval: str
-
-
-@dataclass(frozen=True)
-class ReliabilityDiagram:
-    """A reliability diagram: what it shows, its calibration error as text, its bins that have images."""
-
-    name: str
-    title: str
-    summary: str
-    bins: tuple[DiagramBin, ...]
-
-
-def reliability_diagram(name: str, title: str, figures: Mapping[str, Any]) -> ReliabilityDiagram:
-    """A diagram from its figures in metrics.json."""
+def reliability_diagram(name: str, title: str, figures: Mapping[str, Any]) -> Drawing:
+    """A diagram from its figures in metrics.json: its title, its calibration error as text, its bins with images."""
     counts = [int(number) for number in figures["counts"]]
     edges = [float(edge) for edge in figures["edges"]]
     if len(edges) != len(counts) + 1:
         raise ValueError("a reliability diagram's edges do not match its bins")
     columns = zip(itertools.pairwise(edges), counts, figures["confidence"], figures["accuracy"], strict=True)
     most = max([1, *counts])
-    bins = tuple(
+    bins = [
         _bin(ends, images, float(confidence), float(accuracy), most=most)
         for ends, images, confidence, accuracy in columns
         if images
-    )
+    ]
     error = figures.get("error")
     summary = f"calibration error {percent(None if error is None else float(error))}, {count(sum(counts), 'image')}"
-    return ReliabilityDiagram(name, title, summary, bins)
+    return {"name": name, "title": title, "summary": summary, "bins": bins}
 
 
 def reliability_of(table: PredictionTable) -> dict[str, Any]:
@@ -89,23 +62,24 @@ def reliability_of(table: PredictionTable) -> dict[str, Any]:
     }
 
 
-def _bin(ends: tuple[float, float], images: int, confidence: float, accuracy: float, *, most: int) -> DiagramBin:
+def _bin(ends: tuple[float, float], images: int, confidence: float, accuracy: float, *, most: int) -> Drawing:
+    """A bin in the units of the drawing, and as text."""
     wilson = proportion(round(accuracy * images), images)
-    return DiagramBin(
-        x=_across(confidence),
-        y=_down(accuracy),
-        low=_down(wilson.low),
-        high=_down(wilson.high),
-        radius=4.5,
-        left=_across(ends[0]) + 1,
-        width=WIDTH * (ends[1] - ends[0]) - 2,
-        height=max(1.0, (STRIP - 4) * images / most),
-        range=range_text(ends),
-        photos=images,
-        confidence=percent(confidence),
-        accuracy=percent(accuracy),
-        interval=range_text((wilson.low, wilson.high)),
-    )
+    return {
+        "x": _across(confidence),
+        "y": _down(accuracy),
+        "low": _down(wilson.low),
+        "high": _down(wilson.high),
+        "radius": 4.5,
+        "left": _across(ends[0]) + 1,
+        "width": WIDTH * (ends[1] - ends[0]) - 2,
+        "height": max(1.0, (STRIP - 4) * images / most),
+        "range": range_text(ends),
+        "photos": images,
+        "confidence": percent(confidence),
+        "accuracy": percent(accuracy),
+        "interval": range_text((wilson.low, wilson.high)),
+    }
 
 
 def _across(fraction: float) -> float:
@@ -122,16 +96,8 @@ _PANEL = (4.6, 3.0)  # inches of a curve's drawing; on a phone it is as wide as 
 _ROOM = (0.125, 0.15, 0.86, 0.68)  # of it for the axes
 
 
-@dataclass(frozen=True)
-class CurveDrawing:
-    """A drawing of matplotlib as SVG in the colours of the page, and its title."""
-
-    title: str
-    svg: str
-
-
-def curve_drawings(history: History) -> list[CurveDrawing]:
-    """The panels of the learning curves, each a drawing of its own, so that they stack on a narrow page."""
+def curve_drawings(history: History) -> list[tuple[str, str]]:
+    """Title and SVG of each panel of the learning curves, drawn alone, so that they stack on a narrow page."""
     import matplotlib as mpl
 
     # real text, in the fonts of the page; the salt makes the same run the same page
@@ -144,7 +110,7 @@ def curve_drawings(history: History) -> list[CurveDrawing]:
         return [_draw_alone(figure, at) for at in range(len(figure.axes))]
 
 
-def _draw_alone(figure: Any, at: int) -> CurveDrawing:
+def _draw_alone(figure: Any, at: int) -> tuple[str, str]:
     """One panel of the figure."""
     for place, other in enumerate(figure.axes):
         other.set_visible(place == at)
@@ -152,7 +118,7 @@ def _draw_alone(figure: Any, at: int) -> CurveDrawing:
     axes.set_position(_ROOM)
     svg = io.StringIO()
     figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return CurveDrawing(str(axes.get_title(loc="left")), _inline(svg.getvalue(), f"curve-{at}"))
+    return str(axes.get_title(loc="left")), _inline(svg.getvalue(), f"curve-{at}")
 
 
 def _inline(svg: str, name: str) -> str:
@@ -190,41 +156,13 @@ LEVELS = 8  # of colour
 Counts = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class MatrixCell:
-    """A count with its colour: `level` is 0 (none) to LEVELS."""
-
-    count: int
-    level: int
-    kind: str
-    title: str
-
-
-@dataclass(frozen=True)
-class MatrixRow:
-    """The images of one true class."""
-
-    name: str
-    total: int
-    cells: tuple[MatrixCell, ...]
-
-
-@dataclass(frozen=True)
-class MatrixLayer:
-    """All squares of one colour as one path, in a drawing where a class is one unit wide."""
-
-    kind: str
-    level: int
-    path: str
-
-
 def confusion_matrix(table: PredictionTable) -> Counts:
     """The counts `[classes, classes]`: a row for each true class, a column for each predicted one."""
     return confusion(table.truth, table.predicted, len(table.classes))
 
 
-def matrix_rows(counts: Counts, classes: Sequence[str]) -> list[MatrixRow]:
-    """The matrix as a table."""
+def matrix_rows(counts: Counts, classes: Sequence[str]) -> list[tuple[str, list[Drawing]]]:
+    """The matrix as a table: each true class with its cells; the level of a colour is 0 (none) to `LEVELS`."""
     fractions, levels = _fractions(counts), _levels(counts)
     names = [short_name(name) for name in classes]
     rows = []
@@ -234,21 +172,23 @@ def matrix_rows(counts: Counts, classes: Sequence[str]) -> list[MatrixRow]:
             title = f"{count(number, 'image')} of {names[truth]} predicted as {names[predicted]}"
             title += f", {percent(float(fractions[truth, predicted]))} of the class" if sum(row) else ""
             kind = "right" if truth == predicted else "wrong"
-            cells.append(MatrixCell(number, int(levels[truth, predicted]), kind, title))
-        rows.append(MatrixRow(names[truth], sum(row), tuple(cells)))
+            level = int(levels[truth, predicted])
+            cells.append({"count": number, "level": level, "kind": kind, "title": title})
+        rows.append((names[truth], cells))
     return rows
 
 
-def matrix_layers(counts: Counts) -> list[MatrixLayer]:
-    """The matrix as a map, one path per colour: a hundred classes take some ten kilobytes."""
+def matrix_layers(counts: Counts) -> list[Drawing]:
+    """The matrix as a map, all squares of one colour as one path; a class is one unit wide."""
     levels, diagonal = _levels(counts), np.eye(len(counts), dtype=bool)
-    layers = []
+    layers: list[Drawing] = []
     for kind, where in (("right", diagonal), ("wrong", ~diagonal)):
         for level in range(1, LEVELS + 1):
             squares = np.argwhere(where & (levels == level)).tolist()
-            path = "".join(f"M{predicted} {truth}h1v1h-1z" for truth, predicted in squares)
-            layers.append(MatrixLayer(kind, level, path))
-    return [layer for layer in layers if layer.path]
+            if squares:
+                path = "".join(f"M{predicted} {truth}h1v1h-1z" for truth, predicted in squares)
+                layers.append({"kind": kind, "level": level, "path": path})
+    return layers
 
 
 def sparse_matrix(counts: Counts) -> list[list[int]]:

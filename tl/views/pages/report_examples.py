@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,6 @@ MOST_WRONG, MOST_CORRECT, MOST_UNKNOWN = 300, 150, 50  # images of the gallery; 
 MOST_WORST, MOST_UNCERTAIN, MOST_CONFIDENT, MOST_PAIRS, PER_PAIR = 12, 12, 6, 10, 3
 
 # which images
-
-
-@dataclass(frozen=True)
-class ConfusedPair:
-    """A pair of classes that is confused, and the rows of its most confident examples."""
-
-    pair: ConfusedClasses
-    examples: tuple[int, ...]
 
 
 def gallery(table: PredictionTable) -> Labels:
@@ -73,13 +65,12 @@ def most_confident(table: PredictionTable) -> Labels:
     return np.argsort(-table.confidence, kind="stable")[:MOST_CONFIDENT]
 
 
-def confused_pairs(table: PredictionTable, matrix: NDArray[np.int64]) -> list[ConfusedPair]:
-    """The most confused pairs of a confusion matrix, with examples."""
+def confused_pairs(table: PredictionTable, matrix: NDArray[np.int64]) -> list[tuple[ConfusedClasses, list[int]]]:
+    """The most confused pairs of a confusion matrix, and the rows of their most confident examples."""
     pairs = []
     for pair in most_confused(matrix, MOST_PAIRS):
         rows = np.flatnonzero((table.truth == pair.truth) & (table.predicted == pair.predicted))
-        rows = rows[np.argsort(-table.confidence[rows], kind="stable")][:PER_PAIR]
-        pairs.append(ConfusedPair(pair, tuple(rows.tolist())))
+        pairs.append((pair, rows[np.argsort(-table.confidence[rows], kind="stable")][:PER_PAIR].tolist()))
     return pairs
 
 
@@ -193,62 +184,31 @@ def fitting(thumbnails: Sequence[Thumbnail | None], budget: int) -> int:
 _LONGEST = 40  # letters of a class below an image: three lines
 
 
-@dataclass(frozen=True)
-class ExampleTile:
-    """An image with its prediction, as the page shows it; `truth_index` and `predicted_index` are class indices.
-
-    `second` is empty where the second class is not known, or is the true one, which is shown anyway.
-    """
-
-    photo: Thumbnail | None
-    name: str
-    verdict: str
-    unknown: bool
-    predicted: str
-    confidence: str
-    truth: str
-    truth_confidence: str
-    second: str
-    second_confidence: str
-    truth_index: int
-    predicted_index: int
-    percent: str
-
-
-@dataclass(frozen=True)
-class ExplainedError:
-    """A wrong prediction: its tile, the image, and the image under its heat map, where one could be made."""
-
-    tile: ExampleTile
-    photo: Thumbnail | None
-    heat: Thumbnail | None
-
-
-def tile(table: PredictionTable, row: int, thumbnails: Thumbnails) -> ExampleTile:
-    """One image of the page."""
+def tile(table: PredictionTable, row: int, thumbnails: Thumbnails) -> dict[str, Any]:
+    """One image of the page. `second` is empty where it is not known, or is the true class, which is shown anyway."""
     truth, predicted, second = int(table.truth[row]), int(table.predicted[row]), int(table.second[row])
     confidence = float(table.confidence[row])
-    return ExampleTile(
-        photo=thumbnails.get(table.names[row]),
-        name=short_name(table.names[row]),
-        verdict="right" if table.correct[row] else "wrong",
-        unknown=bool(table.unknown[row]),
-        predicted=short_name(table.classes[predicted], _LONGEST),
-        confidence=percent(confidence),
-        truth=short_name(table.classes[truth], _LONGEST),
-        truth_confidence=percent(float(table.truth_confidence[row])),
-        second=short_name(table.classes[second], _LONGEST) if second not in (-1, truth) else "",
-        second_confidence=percent(float(table.second_confidence[row])),
-        truth_index=truth,
-        predicted_index=predicted,
-        percent=f"{100 * confidence:.2f}",
-    )
+    return {
+        "photo": thumbnails.get(table.names[row]),
+        "name": short_name(table.names[row]),
+        "verdict": "right" if table.correct[row] else "wrong",
+        "unknown": bool(table.unknown[row]),
+        "predicted": short_name(table.classes[predicted], _LONGEST),
+        "confidence": percent(confidence),
+        "truth": short_name(table.classes[truth], _LONGEST),
+        "truth_confidence": percent(float(table.truth_confidence[row])),
+        "second": short_name(table.classes[second], _LONGEST) if second not in (-1, truth) else "",
+        "second_confidence": percent(float(table.second_confidence[row])),
+        "truth_index": truth,
+        "predicted_index": predicted,
+        "percent": f"{100 * confidence:.2f}",
+    }
 
 
 def explain(
     run: Run, table: PredictionTable, rows: Sequence[int], thumbnails: Thumbnails, explainer: "Future[Explainer] | None"
-) -> tuple[list[ExplainedError], str]:
-    """The images at these rows with the evidence for their predictions, and why some have no heat map, or nothing."""
+) -> tuple[list[tuple[dict[str, Any], Thumbnail | None, Thumbnail | None]], str]:
+    """Tile, image and heat map of the images at these rows, and why some have no heat map, or nothing."""
     images = [thumbnails.image(table.names[row]) for row in rows]
     ready, reason = None, ""
     if explainer is None:
@@ -267,7 +227,7 @@ def explain(
             except TLError as error:
                 reason = str(error)
         photo = None if image is None else thumbnail(image, HEATMAP_SIDE)
-        errors.append(ExplainedError(tile(table, row, thumbnails), photo, heat))
+        errors.append((tile(table, row, thumbnails), photo, heat))
     return errors, reason
 
 

@@ -90,38 +90,6 @@ def decimal(value: float | None) -> str:
     return NONE if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-@dataclass(frozen=True)
-class Headline:
-    """The accuracy, what it is to be compared with, and where both are on a line from 0 to 1."""
-
-    figure: str
-    sentence: str
-    baseline: str
-    value: float
-    low: float
-    high: float
-    majority: float
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """A metric: its name, what it is, its value and interval in each part, and that of the baseline."""
-
-    name: str
-    meaning: str
-    cells: tuple[tuple[str, str], ...]
-    baseline: str
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """A class: how many images, and precision, recall and F1, each as number (None: no images), text and interval."""
-
-    name: str
-    support: int
-    figures: tuple[tuple[float | None, str, str], ...]
-
-
 # key, name, whether a fraction, what it is
 _METRICS = (
     ("top1", "accuracy", True, "fraction of images whose most likely class is the true one"),
@@ -134,8 +102,8 @@ _METRICS = (
 )
 
 
-def headline(metrics: Mapping[str, Any], table: PredictionTable) -> Headline:
-    """The accuracy of the part that heads the page."""
+def headline(metrics: Mapping[str, Any], table: PredictionTable) -> dict[str, Any]:
+    """The accuracy of the part that heads the page, the baseline, and where both are on a line from 0 to 1."""
     part = headline_part(metrics)
     figures = metrics[part]
     value, (low, high) = float(figures["top1"]), _pair(figures["top1_interval"])
@@ -144,7 +112,8 @@ def headline(metrics: Mapping[str, Any], table: PredictionTable) -> Headline:
     images = count(int(figures["count"]), "image")
     sentence = f"accuracy ({interval(low, high)}) on the {images} {PHRASES[part]}."
     baseline = _baseline_sentence(table, support, (low, high), majority)
-    return Headline(percent(value), sentence, baseline, value=value, low=low, high=high, majority=majority)
+    numbers = {"value": value, "low": low, "high": high, "majority": majority}
+    return {"figure": percent(value), "sentence": sentence, "baseline": baseline, **numbers}
 
 
 def _baseline_sentence(table: PredictionTable, support: Labels, accuracy: tuple[float, float], majority: float) -> str:
@@ -158,32 +127,30 @@ def _baseline_sentence(table: PredictionTable, support: Labels, accuracy: tuple[
     return f"{sentence}." if better else f"{sentence}; the classifier is hardly better, if at all."
 
 
-def metric_rows(metrics: Mapping[str, Any], table: PredictionTable) -> tuple[tuple[str, ...], list[MetricRow]]:
+def metric_rows(metrics: Mapping[str, Any], table: PredictionTable) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
     """The parts, that of the headline first, and a row for each metric that one of them has."""
     parts = tuple(part for part in PARTS if part in metrics)
     baseline = _baseline(_support(metrics[parts[0]], table))
     rows = []
     for key, name, is_fraction, meaning in _METRICS:
         if any(metrics[part].get(key) is not None for part in parts):
-            cells = tuple(_cell(metrics[part], key, is_fraction) for part in parts)
+            cells = [_cell(metrics[part], key, is_fraction) for part in parts]
             text = percent(baseline.get(key)) if is_fraction else decimal(baseline.get(key))
-            rows.append(MetricRow(name, meaning, cells, text))
+            rows.append({"name": name, "meaning": meaning, "cells": cells, "baseline": text})
     return parts, rows
 
 
-def class_rows(figures: Mapping[str, Any], table: PredictionTable) -> list[ClassRow]:
-    """Every class by its name, or of very many those with the lowest F1; counted here where a run is too old."""
-    per_class = figures.get("per_class") or _count_classes(table)
-    rows = [
-        ClassRow(
-            short_name(name),
-            int(about["support"]),
-            tuple((about.get(key), *_cell(about, key, True)) for key in ("precision", "recall", "f1")),
-        )
-        for name, about in per_class.items()
-    ]
+def class_rows(figures: Mapping[str, Any], table: PredictionTable) -> list[dict[str, Any]]:
+    """Every class by its name, or of very many those with the lowest F1; counted here where a run is too old.
+
+    `figures` of a row are precision, recall and F1, each as number (None: no images), text and interval.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, about in (figures.get("per_class") or _count_classes(table)).items():
+        cells = [(about.get(key), *_cell(about, key, True)) for key in ("precision", "recall", "f1")]
+        rows.append({"name": short_name(name), "support": int(about["support"]), "figures": cells})
     if len(rows) > MOST_CLASSES:
-        rows.sort(key=lambda row: 2.0 if row.figures[2][0] is None else row.figures[2][0])
+        rows.sort(key=lambda row: 2.0 if row["figures"][2][0] is None else row["figures"][2][0])
     return rows[:MOST_CLASSES]
 
 

@@ -4,7 +4,6 @@ import itertools
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,6 @@ from tl.views.pages.report_scores import decimal, short_name
 MOST_SKIPPED = 300  # files that are named
 MOST_CLASSES = 2000
 RESIZES = {"stretch": "the whole image stretched to a square", "crop": "the centre of the image"}
-
-
-@dataclass(frozen=True)
-class PhaseRow:
-    """A phase of the work: its time, its fraction of the total, images per second."""
-
-    name: str
-    seconds: str
-    fraction: float
-    speed: str
-
-
-@dataclass(frozen=True)
-class PenaltyRow:
-    """An L2 penalty of the head that was tried on held-out training images."""
-
-    penalty: str
-    log_loss: str
-    top1: str
-    chosen: bool
 
 
 def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[str, list[str]]]:
@@ -82,8 +61,8 @@ def classes(per_class: Mapping[str, Any], evaluated: Mapping[str, int]) -> list[
     return [(short_name(label), int(images), evaluated.get(label, 0)) for label, images in first]
 
 
-def phases(metrics: Mapping[str, Any], images: int) -> list[PhaseRow]:
-    """Where the time went, the total last."""
+def phases(metrics: Mapping[str, Any], images: int) -> list[tuple[str, str, float, str]]:
+    """Where the time went, the total last: name, time, fraction of the total, images per second."""
     laps = {str(key): float(value) for key, value in metrics.get("seconds", {}).items()}
     if not all(math.isfinite(value) and value >= 0 for value in laps.values()):
         raise ValueError("metrics.json has durations that are not numbers of seconds")
@@ -92,9 +71,7 @@ def phases(metrics: Mapping[str, Any], images: int) -> list[PhaseRow]:
     tuning = metrics.get("fine-tuning", {}).get("images_per_second")
     if tuning:
         speeds |= dict.fromkeys(("fine-tuning", "training"), f"{float(tuning):,.1f} images/s in training")
-    return [
-        PhaseRow(short_name(key), seconds(lap), min(1.0, lap / total), speeds.get(key, "")) for key, lap in laps.items()
-    ]
+    return [(short_name(key), seconds(lap), min(1.0, lap / total), speeds.get(key, "")) for key, lap in laps.items()]
 
 
 def seconds(value: float) -> str:
@@ -104,13 +81,12 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
 
 
-def penalties(trials: Sequence[tuple[float, float, float]], chosen: float | None) -> list[PenaltyRow]:
-    """The L2 penalties that were tried: each with its held-out log-loss and accuracy."""
-    rows = []
-    for penalty, log_loss, top1 in trials[:100]:
-        best = chosen is not None and math.isclose(penalty, float(chosen), rel_tol=1e-6)
-        rows.append(PenaltyRow(f"{penalty:.2g}", decimal(log_loss), percent(top1), best))
-    return rows
+def penalties(trials: Sequence[tuple[float, float, float]], chosen: float | None) -> list[tuple[str, str, str, bool]]:
+    """The L2 penalties that were tried: each with its held-out log-loss and accuracy, and whether it was chosen."""
+    return [
+        (f"{l2:.2g}", decimal(log_loss), percent(top1), chosen is not None and math.isclose(l2, chosen, rel_tol=1e-6))
+        for l2, log_loss, top1 in trials[:100]
+    ]
 
 
 def _network(backbone: Mapping[str, Any]) -> str:

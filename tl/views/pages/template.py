@@ -1,4 +1,4 @@
-"""Render HTML templates: everything escaped, nothing undefined, compiled once per machine; the style of all pages."""
+"""Render HTML pages: everything escaped, nothing undefined, compiled once per machine, under a strict policy."""
 
 import base64
 import hashlib
@@ -7,17 +7,19 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from tl.settings import settings
+from tl.text import count, one_line, percent
 
 if TYPE_CHECKING:
     from jinja2 import BytecodeCache, Environment
 
 
-def render(name: str, values: Mapping[str, Any], *, style: str = "", script: str = "") -> str:
+def render(name: str, values: Mapping[str, Any], *, style: str, script: str = "") -> str:
     """Render a template of this package with a style and a script of this package, allowed by their sha256 alone."""
     from markupsafe import Markup
 
-    css, js = page_style() + (page_file(style) if style else ""), page_file(script) if script else ""
-    allowed = f"style-src {_hash_source(css)}; script-src {_hash_source(js)}"
+    css = page_file("page.css") + page_file(style)
+    js = page_file(script) if script else ""
+    allowed = f"style-src {_hash_source(css)}" + (f"; script-src {_hash_source(js)}" if script else "")
     policy = f"default-src 'none'; img-src data:; {allowed}; base-uri 'none'; form-action 'none'"
     whole = {**values, "policy": policy, "style": Markup(css), "script": Markup(js)}  # noqa: S704 - the package's own
     return environment().get_template(name).render(whole)
@@ -27,7 +29,7 @@ def environment(load: Callable[[str], str] | None = None) -> "Environment":
     """The environment that renders templates; `load` returns the text of one, by default of this package's."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    return Environment(
+    templates = Environment(
         loader=FunctionLoader(load or page_file),
         autoescape=True,
         undefined=StrictUndefined,
@@ -35,6 +37,9 @@ def environment(load: Callable[[str], str] | None = None) -> "Environment":
         lstrip_blocks=True,
         bytecode_cache=_bytecode_cache(),
     )
+    templates.filters |= {"one_line": one_line, "count": count}
+    templates.globals |= {"count": count, "percent": percent}
+    return templates
 
 
 def _hash_source(text: str) -> str:
@@ -51,27 +56,6 @@ def _bytecode_cache() -> "BytecodeCache | None":
     except OSError:
         return None
     return FileSystemBytecodeCache(str(folder))
-
-
-# Every value is escaped by the template engine; the policy in the head forbids what might slip through.
-HEAD = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
-<meta name="color-scheme" content="light dark">
-<title>{{ title }}</title>
-<style>
-{{ house }}"""
-"""The start of a page without scripts, up to the styles of its own."""
-
-
-def page_style() -> str:
-    """The style that all pages share: colours for light and dark, fonts, tables."""
-    return page_file("page.css")
 
 
 def page_file(name: str) -> str:
