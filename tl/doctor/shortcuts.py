@@ -75,7 +75,8 @@ def _properties(stats: ImageStats, indices: Labels) -> dict[str, Floats]:
 
 def _formats(headers: Sequence[Header]) -> Floats:
     formats = [(header.format, header.mode) for header in headers]
-    return np.array([[each == other for other in sorted(set(formats))] for each in formats], np.float32)
+    kinds = sorted(set(formats))
+    return np.array([[each == kind for kind in kinds] for each in formats], np.float32)
 
 
 def _cross_validated(columns: Floats, labels: Labels, classes: int, folds: Labels, seed: int) -> Floats:
