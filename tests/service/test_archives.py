@@ -3,6 +3,7 @@
 import gzip
 import lzma
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.hostile import ATTACKS, GOOD, PNG, damaged, tarred, zipped
+from support.hostile import ATTACKS, GOOD, PNG, mutated, tarred, zipped
 from tl.errors import DataError, StorageError
 from tl.service.archives import unpack
 from tl.service.options import ArchiveLimits
@@ -151,8 +152,9 @@ def test_damaged_archives_never_write_outside_their_folder(tmp_path, kind):
     )
     home = tmp_path / "home"
     home.mkdir()
-    for content in damaged(archive.read_bytes(), 150, seed=len(kind)):
-        (tmp_path / "a").write_bytes(content)
+    content, draw = archive.read_bytes(), random.Random(len(kind))
+    for _ in range(150):
+        (tmp_path / "a").write_bytes(mutated(content, draw))
         with suppress(DataError):
             unpack(tmp_path / "a", home / "out", LIMITS)
             shutil.rmtree(home / "out")

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from PIL import Image
 from pillow_heif import register_heif_opener
 
+from support.hostile import mutated
 from support.live_service import Live, problem
 
 EXAMPLES = 6  # for each operation; more of them are tried by hand
@@ -89,23 +90,3 @@ def pictures() -> Iterator[bytes]:
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, form)
         yield stream.getvalue()
-
-
-def mutated(content: bytes, draw: random.Random, most: int | None = None) -> bytes:
-    """Bytes flipped, cut out, doubled, cut off, or set to extremes; the first `most` more often than others."""
-    changed = bytearray(content)
-    for _ in range(draw.randint(1, 6)):
-        at = draw.randrange(min(len(changed), most or max(64, len(changed))) or 1)
-        way = draw.randrange(5)
-        if way == 0:
-            changed[at] ^= 1 << draw.randrange(8)
-        elif way == 1:
-            changed[at : at + 4] = draw.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0"))
-        elif way == 2:
-            del changed[at : at + draw.randint(1, 40)]
-        elif way == 3:
-            changed[at:at] = changed[at : at + draw.randint(1, 40)]
-        elif draw.random() < 0.3:
-            del changed[at:]
-        changed = changed or bytearray(b"\0")
-    return bytes(changed)

@@ -1,14 +1,15 @@
-"""Archives that mean harm, made by hand."""
+"""Hostile archives, and damaged files."""
 
 import bz2
 import gzip
 import io
 import lzma
+import random
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 PNG = bytes.fromhex(
@@ -228,24 +229,21 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def damaged(content: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """The same with some bytes changed, removed or doubled, so many times."""
-    import random
-
-    draw = random.Random(seed)
-    for _ in range(count):
-        made = bytearray(content)
-        for _ in range(draw.randint(1, 8)):
-            at = draw.randrange(len(made))
-            how = draw.randrange(4)
-            if how == 0:
-                made[at] ^= 1 << draw.randrange(8)
-            elif how == 1:
-                made[at : at + draw.randint(1, 8)] = b"\xff" * draw.randint(0, 8)
-            elif how == 2:
-                del made[at : at + draw.randint(1, 200)]
-            else:
-                made[at:at] = made[at : at + draw.randint(1, 200)]
-            if not made:
-                made = bytearray(b"\0")
-        yield bytes(made)
+def mutated(content: bytes, draw: random.Random, most: int | None = None) -> bytes:
+    """The content with a few bytes flipped, removed, doubled, cut off or set to extremes, among the first `most`."""
+    changed = bytearray(content)
+    for _ in range(draw.randint(1, 6)):
+        at = draw.randrange(min(len(changed), most or max(64, len(changed))) or 1)
+        kind = draw.randrange(5)
+        if kind == 0:
+            changed[at] ^= 1 << draw.randrange(8)
+        elif kind == 1:
+            changed[at : at + 4] = draw.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0"))
+        elif kind == 2:
+            del changed[at : at + draw.randint(1, 40)]
+        elif kind == 3:
+            changed[at:at] = changed[at : at + draw.randint(1, 40)]
+        elif draw.random() < 0.3:
+            del changed[at:]
+        changed = changed or bytearray(b"\0")
+    return bytes(changed)

@@ -71,7 +71,10 @@ def list_command(as_json: bool, state: Path) -> None:
 @click.argument("name")
 @_STATE
 def revoke_command(name: str, state: Path) -> None:
-    """Revoke the key called NAME; a running service notices within seconds."""
+    """Revoke the key called NAME.
+
+    A running service notices within seconds.
+    """
     from tl.workflows.keys import revoke
 
     revoke(name, state=state)

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from tl.runs.catalogue import newest_run
 from tl.runs.run import Run, load_run
 from tl.service.batching import Batcher, Session, Verdict, sessions, warm_up
 from tl.service.database import Database, register
-from tl.service.monitoring import Metrics
+from tl.service.monitoring import ServiceMetrics
 from tl.service.options import ServeOptions
 from tl.service.problems import Problem
 
@@ -44,7 +43,6 @@ class Model:
         self.idle = asyncio.Event()
         self.explain_lock = asyncio.Lock()
         self._explainer: Explainer | None = None
-        self._explainer_lock = threading.Lock()
 
     async def predict(self, image: NDArray[np.uint8], deadline: float) -> Verdict:
         """The verdict on an image that fits the network. Raises TimeoutError, EngineError."""
@@ -52,21 +50,18 @@ class Model:
             raise EngineError(f"{self.run.name} is not served yet")
         return await self.batcher.submit(image, deadline)
 
-    @contextmanager
-    def explainer(self) -> "Iterator[Explainer]":
-        """The run's Grad-CAM explainer, created at first use; for one caller at a time."""
+    def explainer(self) -> "Explainer":
+        """The run's Grad-CAM explainer, created at first use; only for the holder of `explain_lock`."""
         from tl.evaluation.gradcam import Explainer
 
-        with self._explainer_lock:
-            if self._explainer is None:
-                self._explainer = Explainer(self.run.trunk, self.run.backbone.recipe, self.run.head)
-            yield self._explainer
+        self._explainer = self._explainer or Explainer(self.run.trunk, self.run.backbone.recipe, self.run.head)
+        return self._explainer
 
 
 class Models:
     """The served runs. `default` names the one that answers requests that name none."""
 
-    def __init__(self, options: ServeOptions, database: Database, metrics: Metrics) -> None:
+    def __init__(self, options: ServeOptions, database: Database, metrics: ServiceMetrics) -> None:
         self._options, self._database, self._metrics = options, database, metrics
         self._models: dict[str, Model] = {}
         self._opening = asyncio.Lock()

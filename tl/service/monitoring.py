@@ -67,7 +67,7 @@ def configure_logging(level: str = "INFO") -> None:
 class RequestLog:
     """The outermost ASGI middleware: gives each request an id, and logs and counts it."""
 
-    def __init__(self, app: ASGIApp, *, metrics: "Metrics") -> None:
+    def __init__(self, app: ASGIApp, *, metrics: "ServiceMetrics") -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,7 +123,7 @@ _LATENCY = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75
 _MIN_FRACTION = 1e-4
 
 
-class Metrics:
+class ServiceMetrics:
     """Counters, gauges and histograms; `page()` is the response of `/metrics`."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class _RecentPredictions:
         self.mean += step * (prediction.confidence - self.mean)
         self.unknown += step * (prediction.unknown - self.unknown)
 
-    def export(self, metrics: Metrics, run: str) -> None:
+    def export(self, metrics: ServiceMetrics, run: str) -> None:
         if self.reference_mean is not None:
             metrics.confidence.labels(run, "validation").set(self.reference_mean)
         if not self.count:

@@ -76,7 +76,9 @@ class ServeOptions:
     between two checks for a newer run, `decoders` the number of decoder processes.
     """
 
-    host: str = option("127.0.0.1", "Address to listen on; any but this machine's own needs keys.")
+    host: str = option(
+        "127.0.0.1", "Address to listen on; one that other machines can reach needs keys.", metavar="ADDRESS"
+    )
     port: int = option(8000, "Port; 0 picks a free one.", low=0, high=65535, metavar="PORT")
     root: Path = option(Path("runs"), "Folder of the runs.", metavar="DIR")
     state: Path = option(Path("service"), "Folder for keys, data sets and jobs.", metavar="DIR")
@@ -85,12 +87,12 @@ class ServeOptions:
     tls_key: Path | None = option(None, "Private key of the certificate.", metavar="PEM")
     engine: str = option("openvino", "Inference engine.", choices=("auto", "openvino", "tensorflow"))
     precision: str = precision_option()
-    batch: int = option(16, "Most images in a batch.", low=1, high=256)
-    window: float = option(5.0, "Milliseconds a batch waits for images being decoded.", low=0, high=1000)
-    queue: int = option(512, "Images that may wait; more get a 429.", low=1)
-    deadline: float = option(10.0, "Seconds until a request gets a 504.", low=0.1, high=600)
-    rate: int = option(6000, "Requests per minute and key; 0 for any.", low=0)
-    grace: float = option(30.0, "Seconds to finish requests when stopping.", low=0, high=3600)
+    batch: int = option(16, "Most images in a batch.", low=1, high=256, metavar="N")
+    window: float = option(5.0, "Milliseconds a batch waits for images being decoded.", low=0, high=1000, metavar="MS")
+    queue: int = option(512, "Images that may wait; more get a 429.", low=1, metavar="N")
+    deadline: float = option(10.0, "Seconds until a request gets a 504.", low=0.1, high=600, metavar="SECONDS")
+    rate: int = option(6000, "Requests per minute and key; 0 for no limit.", low=0, metavar="N")
+    grace: float = option(30.0, "Seconds to finish requests when stopping.", low=0, high=3600, metavar="SECONDS")
     jobs: bool = option(True, "Run fine-tuning jobs.", off="--no-jobs")
     runs: tuple[str, ...] = ()
     decoders: int = field(default_factory=lambda: max(2, os.cpu_count() or 1))

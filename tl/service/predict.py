@@ -97,7 +97,9 @@ async def predict(
         uploads = await _read_images(request)
         with state.models.using(run) as model, _queued(state, len(uploads)):
             deadline = time.monotonic() + seconds
-            work = asyncio.gather(*(_predict_one(state, model, one, top, deadline) for one in uploads))
+            work = asyncio.gather(
+                *(_predict_one(state, model, upload, top=top, deadline=deadline) for upload in uploads)
+            )
             predictions = await _within(seconds, request, work)
             for prediction in predictions:
                 state.metrics.record(model.run.name, prediction)
@@ -137,7 +139,7 @@ async def explain(
     return Response(png, media_type="image/png", headers=headers)
 
 
-async def _predict_one(state: ServiceState, model: Model, upload: Upload, top: int, deadline: float) -> Prediction:
+async def _predict_one(state: ServiceState, model: Model, upload: Upload, *, top: int, deadline: float) -> Prediction:
     """The prediction of one image, or its error. Raises TimeoutError, EngineError."""
     recipe = model.run.backbone.recipe
     name, content = upload
@@ -157,7 +159,7 @@ async def _explain_one(
 ) -> tuple[bytes, dict[str, str]]:
     if label is not None and label not in model.run.classes:
         raise Problem(422, f"run {model.run.name} has no class {label[:80]!r}")
-    prediction = await _predict_one(state, model, upload, len(model.run.classes), deadline)
+    prediction = await _predict_one(state, model, upload, top=len(model.run.classes), deadline=deadline)
     if prediction.error:
         raise ImageError(prediction.error)
     shown = prediction.label if label is None else label
@@ -172,8 +174,7 @@ def _heatmap(pixels: NDArray[np.uint8], model: Model, label: int) -> bytes:
 
     from tl.views.pictures.explain import overlay
 
-    with model.explainer() as explainer:
-        [explanation] = explainer.explain([pixels], [label])
+    [explanation] = model.explainer().explain([pixels], [label])
     stream = io.BytesIO()
     Image.fromarray(overlay(pixels, explanation, model.run.backbone.recipe)).save(stream, "PNG", compress_level=3)
     return stream.getvalue()

@@ -29,7 +29,7 @@ from tl.service.options import LOOPBACK, ServeOptions
 from tl.service.problems import Problem, problem_response
 from tl.text import size as size_text
 
-LOCAL = Key(0, "local", "admin", "", 0.0)
+LOCAL = Key(id=0, name="local", role="admin", prefix="", created=0.0)
 """The key of everybody while the service has no keys: somebody on this machine."""
 
 _KEY_SECONDS = 2.0  # for which a key is cached, and so may still work after it was revoked

@@ -20,7 +20,7 @@ from tl.service import datasets, jobs, page, predict, problems, runs, store
 from tl.service.database import Database
 from tl.service.decoding import Decoders
 from tl.service.models import Models
-from tl.service.monitoring import Metrics, RequestLog
+from tl.service.monitoring import RequestLog, ServiceMetrics
 from tl.service.options import ServeOptions
 from tl.service.problems import Problem, Responses, documented
 from tl.service.security import BodyLimits, Guard, OriginCheck, SecurityHeaders, needs
@@ -55,7 +55,7 @@ async def readyz(request: Request) -> dict[str, str]:
     "/metrics",
     dependencies=[Depends(needs("predict"))],
     response_class=Response,
-    summary="Metrics for Prometheus",
+    summary="ServiceMetrics for Prometheus",
     responses=_METRICS | documented(),
 )
 async def metrics(request: Request) -> Response:
@@ -68,7 +68,7 @@ async def metrics(request: Request) -> Response:
 
 def create_app(options: ServeOptions, database: Database) -> FastAPI:
     """The application; it opens its runs and starts its processes when it starts."""
-    metrics = Metrics()
+    metrics = ServiceMetrics()
     app = FastAPI(
         title="tl",
         version=__version__,
@@ -82,7 +82,11 @@ def create_app(options: ServeOptions, database: Database) -> FastAPI:
     app.state.startup_error = None
     app.state.guard = Guard(database, options)
     app.state.service = ServiceState(
-        options, database, metrics, Models(options, database, metrics), Decoders(options.decoders, options.limits)
+        options=options,
+        database=database,
+        metrics=metrics,
+        models=Models(options, database, metrics),
+        decoders=Decoders(options.decoders, options.limits),
     )
     problems.install(app)
     for router in (predict.router, runs.router, datasets.router, jobs.router, health, page.router):

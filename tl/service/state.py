@@ -12,7 +12,7 @@ from tl.service.options import ServeOptions
 if TYPE_CHECKING:
     from tl.service.decoding import Decoders
     from tl.service.models import Models
-    from tl.service.monitoring import Metrics
+    from tl.service.monitoring import ServiceMetrics
 
 _SMOOTHING = 0.05  # weight of the newest request in the throughput
 
@@ -27,7 +27,7 @@ class ServiceState:
 
     options: ServeOptions
     database: Database
-    metrics: "Metrics"
+    metrics: "ServiceMetrics"
     models: "Models"
     decoders: "Decoders"
     pending: int = 0

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tl.errors import ServiceError
@@ -39,13 +39,13 @@ _ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
 
 @dataclass
 class _Running:
-    """A job, its process, and the `time.monotonic()` of its last accounting and measurement."""
+    """A job, its process, the time of its checkpoint, and `time.monotonic()` of its last accounting and measurement."""
 
     job: Job
     process: subprocess.Popen[bytes]
-    counted: float
-    measured: float
     checkpoint: float
+    counted: float = field(default_factory=time.monotonic)
+    measured: float = field(default_factory=time.monotonic)
 
 
 class Worker:
@@ -122,8 +122,7 @@ class Worker:
         except OSError as error:
             self._retry(job, f"its process cannot be started ({error.strerror})")
             return
-        now = time.monotonic()
-        self._children[job.kind] = _Running(job, process, now, now, self._checkpoint_time(job))
+        self._children[job.kind] = _Running(job, process, checkpoint=self._checkpoint_time(job))
 
     def _start_child(self, job: Job, home: Path) -> subprocess.Popen[bytes]:
         folder = store.job_folder(self._database, job.id)
