@@ -178,7 +178,8 @@ def test_unknown_jobs_get_a_404(served):
 
 
 def test_an_invalid_last_event_id_starts_from_the_beginning(served):
-    job = served.client.get("/v1/jobs").json()["jobs"][0]["id"]
+    job = start(served, LONG)["id"]
+    served.client.post(f"/v1/jobs/{job}/cancel")
     for last in ("99999999999999999999", "-5", "x", "7"):
         assert events(served, job, last=last)[-1][0] == "end"
 
@@ -221,15 +222,14 @@ def stream(database, job, act, start=0):
     """All chunks of an event stream; `act(number, state)` is called after each."""
 
     async def listen():
-        state = SimpleNamespace(
-            options=ServeOptions(root=database.folder / "runs"), database=database, stopping=asyncio.Event()
-        )
-        chunks, app = [], {"listeners": 0}
-        async for chunk in jobs._event_stream(state, job, start, app):
-            assert app["listeners"] == 1
+        options, stopping = ServeOptions(root=database.folder / "runs"), asyncio.Event()
+        state = SimpleNamespace(options=options, database=database, stopping=stopping, listeners=0)
+        chunks = []
+        async for chunk in jobs._event_stream(state, job, start):
+            assert state.listeners == 1
             chunks.append(chunk.decode())
             act(len(chunks), state)
-        assert app["listeners"] == 0
+        assert state.listeners == 0
         return chunks
 
     return asyncio.run(asyncio.wait_for(listen(), 20))

@@ -26,7 +26,7 @@ from tl.service.keys import Key
 from tl.service.options import TrainingLimits
 from tl.service.problems import Problem, documented
 from tl.service.security import needs
-from tl.service.state import state_of
+from tl.service.state import ServiceState, state_of
 from tl.service.store import ConflictError, StoredDataset
 
 train = needs("train")
@@ -215,7 +215,7 @@ async def upload(
     limits, database = state.options.training, state.database
     length = request.headers.get("content-length", "")
     _check_disk(database.folder, limits, int(length) if length.isdecimal() else 0)
-    with _upload_slot(request, limits.uploads):
+    with _upload_slot(state):
         folder = await to_thread.run_sync(store.incoming_folder, database)
         cancelled = threading.Event()
 
@@ -244,16 +244,15 @@ async def upload(
 
 
 @contextmanager
-def _upload_slot(request: Request, most: int) -> Iterator[None]:
-    """One of `most` uploads at the same time. Raises Problem 429 when all are taken."""
-    app = request.app.state.__dict__
-    if app.setdefault("uploads", 0) >= most:
+def _upload_slot(state: ServiceState) -> Iterator[None]:
+    """One of the uploads that may run at the same time. Raises Problem 429 when there are too many."""
+    if state.uploads >= state.options.training.uploads:
         raise Problem(429, "too many uploads at the same time: try again soon", {"Retry-After": "10"})
-    app["uploads"] += 1
+    state.uploads += 1
     try:
         yield
     finally:
-        app["uploads"] -= 1
+        state.uploads -= 1
 
 
 def _check_disk(folder: Path, limits: TrainingLimits, size: int = 0) -> None:

@@ -176,17 +176,16 @@ async def watch_job(
 ) -> StreamingResponse:
     """The events of a job, from the start or from `Last-Event-ID` on, until it has ended."""
     await to_thread.run_sync(_find, request, job)
-    app = request.app.state.__dict__
-    if app.setdefault("listeners", 0) >= _MAX_LISTENERS:
+    state = state_of(request)
+    if state.listeners >= _MAX_LISTENERS:
         raise Problem(429, "too many clients are watching jobs: try again soon", {"Retry-After": "10"})
     start = int(last_event_id) if last_event_id.isascii() and last_event_id.isdecimal() else 0
-    events = _event_stream(state_of(request), job, start, app)
-    return StreamingResponse(events, media_type="text/event-stream", headers=_STREAM_HEADERS)
+    return StreamingResponse(_event_stream(state, job, start), media_type="text/event-stream", headers=_STREAM_HEADERS)
 
 
-async def _event_stream(state: ServiceState, job: str, start: int, app: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _event_stream(state: ServiceState, job: str, start: int) -> AsyncIterator[bytes]:
     job_state, sent = "", time.monotonic()
-    app["listeners"] += 1
+    state.listeners += 1
     try:
         yield b"retry: 2000\n\n"
         while True:
@@ -208,7 +207,7 @@ async def _event_stream(state: ServiceState, job: str, start: int, app: dict[str
             if not events:
                 await asyncio.sleep(_POLL)
     finally:
-        app["listeners"] -= 1
+        state.listeners -= 1
 
 
 def _read_job(state: ServiceState, job: str, start: int) -> tuple[JobReply, list[tuple[int, dict[str, Any]]], int]:

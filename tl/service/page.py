@@ -132,7 +132,7 @@ async def report_link(request: Request, name: runs.Name) -> Link:
         return await runs.report(visit, name)
 
     await page(request)  # raises now what would fail later
-    return Link(url=f"/opened/{_links(request).add(page)}")
+    return Link(url=f"/opened/{request.app.state.links.add(page)}")
 
 
 @router.post(
@@ -150,21 +150,17 @@ async def check_link(request: Request, dataset: datasets.Id) -> Link:
         return await run_in_threadpool(datasets.check_page, visit, dataset)
 
     await page(request)
-    return Link(url=f"/opened/{_links(request).add(page)}")
+    return Link(url=f"/opened/{request.app.state.links.add(page)}")
 
 
 @router.get("/opened/{name}", include_in_schema=False)
 async def opened(request: Request, name: Annotated[str, InPath(max_length=100)]) -> FileResponse:
     """The page behind a link."""
-    page = _links(request).take(name)
+    links: Links = request.app.state.links
+    page = links.take(name)
     if page is None:
         raise Problem(404, "this link worked once, for a minute: open the report from the page again")
     response = await page(request)
     response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"  # HTML allows a sandboxed page no other value
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _links(request: Request) -> Links:
-    links: Links = request.app.state.__dict__.setdefault("links", Links())
-    return links

@@ -81,6 +81,7 @@ def create_app(options: ServeOptions, database: Database) -> FastAPI:
     )
     app.state.startup_error = None
     app.state.guard = Guard(database, options)
+    app.state.links = page.Links()
     app.state.service = ServiceState(
         options=options,
         database=database,

@@ -22,7 +22,8 @@ class ServiceState:
     """The parts of a running application.
 
     `pending` images are in work, and about `throughput` of them are answered per second; `receiving` bytes of request
-    bodies are in memory. `ready` is true while images are answered; endless streams watch `stopping`.
+    bodies are in memory; `uploads` of data sets run, and `listeners` follow jobs. `ready` is true while images are
+    answered; endless streams watch `stopping`.
     """
 
     options: ServeOptions
@@ -33,6 +34,8 @@ class ServiceState:
     pending: int = 0
     throughput: float = 10.0
     receiving: int = 0
+    uploads: int = 0
+    listeners: int = 0
     ready: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
