@@ -1,4 +1,4 @@
-"""The engines against Keras itself: same network, same weights, same photos."""
+"""OpenVINO computes what Keras computes, in batches of any size."""
 
 import subprocess
 import sys
@@ -9,11 +9,9 @@ import pytest
 from support.session import ROOT
 from tl import engines as opening
 from tl.engines import open_engine
-from tl.engines.trunk import cached_trunk, trunk_key
-from tl.errors import EngineError, WeightsError
+from tl.errors import EngineError
 from tl.networks.backbones import backbone
 from tl.networks.weights import Weights, build, resolve
-from tl.settings import Settings
 
 
 def photos(size: int, count: int = 3) -> np.ndarray:
@@ -21,7 +19,7 @@ def photos(size: int, count: int = 3) -> np.ndarray:
 
 
 def by_keras(name: str, weights: Weights, pixels: np.ndarray) -> np.ndarray:
-    """Features by Keras' own preprocessing and network, nothing of ours but the weights."""
+    """Features from Keras' own preprocessing and network."""
     import keras
 
     entry = backbone(name)
@@ -32,7 +30,7 @@ def by_keras(name: str, weights: Weights, pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "efficientnetb0"], ids=["channels first", "by way of TensorFlow"])
-def test_openvino_and_tensorflow_give_what_keras_gives(name, tmp_path):
+def test_engines_compute_what_keras_computes(name, tmp_path):
     import keras
 
     entry = backbone(name)
@@ -53,7 +51,7 @@ def test_openvino_and_tensorflow_give_what_keras_gives(name, tmp_path):
         assert getattr(ready, "shape", (224, entry.features)) == (224, entry.features)
 
 
-def test_resnet50_is_that_of_keras_with_imagenet_weights(imagenet):
+def test_resnet50_computes_what_keras_computes(imagenet):
     entry = backbone("resnet50")
     pixels = photos(224)
     expected = by_keras("resnet50", imagenet, pixels)
@@ -64,7 +62,7 @@ def test_resnet50_is_that_of_keras_with_imagenet_weights(imagenet):
     assert error < (0.05 if fast.precision == "bf16" else 1e-4)
 
 
-def test_batches_of_any_size_and_an_empty_one(tiny_run):
+def test_run_takes_batches_of_any_size(tiny_run):
     from tl.engines.openvino import OpenVINOEngine
 
     engine = OpenVINOEngine(tiny_run / "trunk.xml", "key", "f32")
@@ -80,54 +78,21 @@ def test_batches_of_any_size_and_an_empty_one(tiny_run):
             np.testing.assert_allclose(vectors, together[starts[at] : starts[at + 1]], rtol=1e-3, atol=1e-4)
 
 
-def test_random_weights_follow_their_seed():
-    entry = backbone("mobilenetv3small")
-    keys = {seed: trunk_key(entry, resolve(entry, "none", seed=seed)) for seed in (0, 1)}
-    assert keys[0] != keys[1]
-    assert trunk_key(entry, resolve(entry, "none", seed=0)) == keys[0]
-
-
-def test_a_trunk_is_converted_once(cache_dir, tiny_run):
-    entry = backbone("mobilenetv3small")
-    trunk = cached_trunk(entry, resolve(entry, "none"))
-    before = trunk.xml.stat().st_mtime_ns
-    assert cached_trunk(entry, resolve(entry, "none")).xml.stat().st_mtime_ns == before
-    assert trunk.bin.stat().st_ino == (tiny_run / "trunk.bin").stat().st_ino  # a hard link, not a copy
-
-
-def test_a_damaged_trunk_is_converted_again(tiny_run, tmp_path, monkeypatch):
-    import shutil
-
-    entry = backbone("mobilenetv3small")
-    trunk = cached_trunk(entry, resolve(entry, "none"))
-    where = Settings(tmp_path, 10**9, offline=True, keras_dir=tmp_path)
-    copied = shutil.copytree(trunk.xml.parent, tmp_path / "trunks" / trunk.xml.parent.name)
-    (copied / "trunk.bin").write_bytes(b"damaged")
-    assert cached_trunk(entry, resolve(entry, "none"), where=where).bin.read_bytes() == trunk.bin.read_bytes()
-
-
-def test_damaged_weights_are_not_converted(imagenet, tmp_path):
-    damaged = tmp_path / "damaged.h5"
-    damaged.write_bytes(imagenet.path.read_bytes()[:-1000])
-    weights = Weights("imagenet", damaged, imagenet.source, "0" * 64)
-    with pytest.raises(WeightsError, match="damaged"):
-        cached_trunk(backbone("resnet50"), weights)
-
-
-def test_a_precision_that_the_processor_has_not(tiny_run, monkeypatch):
+def test_precision_must_be_supported_by_the_processor():
     from tl.engines.openvino import _precision
 
     assert _precision("auto", ["FP32", "BF16"]) == "bf16"
     assert _precision("auto", ["FP32"]) == "f32"
     assert _precision("f32", ["FP32"]) == "f32"
+    assert _precision("f16", ["FP32", "FP16"]) == "f16"
     with pytest.raises(EngineError, match="does not compute in bf16: choose auto or f32"):
-        _precision("bf16", ["FP32"])
+        _precision("bf16", ["FP32", "FP16"])
 
 
-def test_tensorflow_is_chosen_where_there_is_a_card(monkeypatch):
+def test_open_engine_uses_tensorflow_with_a_gpu(monkeypatch):
     chosen = []
     monkeypatch.setattr(opening, "has_gpu", lambda: True)
-    monkeypatch.setattr("tl.engines.tensorflow.TensorFlowEngine", lambda *given: chosen.append(given) or "it")
+    monkeypatch.setattr("tl.engines.tensorflow.TensorFlowEngine", lambda *arguments: chosen.append(arguments) or "it")
     entry = backbone("mobilenetv3small")
     assert open_engine(entry, resolve(entry, "none")) == "it"
     assert chosen[0][0] is entry
@@ -148,7 +113,7 @@ print("done")
 """
 
 
-def test_a_network_can_be_freed_the_moment_its_last_result_is_there(tiny_run):
+def test_network_can_be_freed_with_its_last_result(tiny_run):
     command = [sys.executable, "-c", FREED, str(tiny_run / "trunk.xml")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     assert done.stdout == "done\n", done.stderr

@@ -1,4 +1,4 @@
-"""What a machine trains on: its precision, and several devices that share each batch as if they were one."""
+"""The devices of training: their precision, and several that share each batch compute as one."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from tl.engines import tensorflow as devices
 from tl.engines.tensorflow import Devices, gpu_precision, has_bf16, training_devices
 from tl.errors import EngineError
 
-# In a process of its own: how many devices there are is settled when TensorFlow starts.
+# In a process of its own, because TensorFlow fixes the number of devices when it starts.
 TWO = """
 import sys
 from dataclasses import replace
@@ -101,7 +101,7 @@ def test_two_devices_train_as_one():
     assert done.stdout.strip().endswith("alike"), done.stderr[-3000:]
 
 
-def test_one_device_needs_no_strategy():
+def test_one_device_has_the_default_strategy():
     assert Devices(("CPU:0",), gpu=False, precision="f32").strategy().num_replicas_in_sync == 1
 
 
@@ -115,12 +115,12 @@ def test_one_device_needs_no_strategy():
         (False, "f32", "float32"),
     ],
 )
-def test_policies_are_for_cards(gpu, precision, policy):
+def test_policy_is_mixed_on_gpus_only(gpu, precision, policy):
     assert Devices(("X:0",), gpu, precision).policy == policy
 
 
 def rewritten():
-    """Whether TensorFlow is told to rewrite its graphs to bf16."""
+    """Whether TensorFlow rewrites its graphs to bf16."""
     import tensorflow as tf
 
     return tf.config.optimizer.get_experimental_options().get("auto_mixed_precision_onednn_bfloat16", False)
@@ -130,7 +130,7 @@ def rewritten():
     ("gpu", "precision", "expected"),
     [(False, "bf16", True), (False, "f32", False), (True, "bf16", False)],
 )
-def test_graphs_are_rewritten_for_a_processor_alone_and_only_in_the_block(gpu, precision, expected):
+def test_graph_rewriting_is_for_cpus_and_ends_with_the_block(gpu, precision, expected):
     with Devices(("X:0",), gpu, precision).graph_rewriting():
         assert rewritten() == expected
     assert not rewritten()
@@ -141,37 +141,37 @@ def test_graphs_are_rewritten_for_a_processor_alone_and_only_in_the_block(gpu, p
 
 @pytest.fixture
 def processor(monkeypatch):
-    """A machine without cards, whose processor computes in bf16 if it is told so."""
+    """A machine without GPUs, whose processor supports bf16 if the list is not empty."""
     import tensorflow as tf
 
-    able = []
+    supported = []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
-    monkeypatch.setattr(devices, "has_bf16", lambda: bool(able))
-    return able
+    monkeypatch.setattr(devices, "has_bf16", lambda: bool(supported))
+    return supported
 
 
-def test_a_processor_that_computes_in_bf16_trains_in_it(processor):
+def test_training_devices_use_bf16_if_supported(processor):
     processor.append("able")
     assert training_devices() == Devices(("CPU:0",), gpu=False, precision="bf16")
     assert training_devices("bf16").precision == "bf16"
     assert training_devices("f32").precision == "f32"
 
 
-def test_other_processors_train_in_32_bits(processor):
+def test_training_devices_use_f32_otherwise(processor):
     assert training_devices() == Devices(("CPU:0",), gpu=False, precision="f32")
     for precision in ("bf16", "f16"):
         with pytest.raises(EngineError, match=f"this processor does not train in {precision}: choose auto or f32"):
             training_devices(precision)
 
 
-def test_no_processor_trains_in_f16(processor):
+def test_training_devices_refuse_f16_on_a_cpu(processor):
     processor.append("able")
     with pytest.raises(EngineError, match="does not train in f16"):
         training_devices("f16")
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "f16")])
-def test_all_cards_are_used_in_the_precision_they_are_made_for(monkeypatch, capability, expected):
+def test_training_devices_use_all_gpus(monkeypatch, capability, expected):
     import tensorflow as tf
 
     grown = []
@@ -188,7 +188,7 @@ def test_all_cards_are_used_in_the_precision_they_are_made_for(monkeypatch, capa
     ("details", "expected"),
     [({"compute_capability": (7, 0)}, "f16"), ({"compute_capability": (6, 1)}, "f32"), ({}, "f32")],
 )
-def test_the_precision_of_a_card(monkeypatch, details, expected):
+def test_gpu_precision_depends_on_compute_capability(monkeypatch, details, expected):
     import tensorflow as tf
 
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda card: details)
@@ -199,12 +199,12 @@ def test_the_precision_of_a_card(monkeypatch, details, expected):
     ("flags", "able"),
     [("fpu avx2 amx_bf16 amx_tile", True), ("fpu avx512_bf16", True), ("fpu avx512f", False), ("", False)],
 )
-def test_what_linux_says_of_the_processor(monkeypatch, flags, able):
+def test_has_bf16_reads_the_flags_of_the_processor(monkeypatch, flags, able):
     monkeypatch.setattr(devices.Path, "read_text", lambda self, **how: f"processor : 0\nflags : {flags}\n")
     assert has_bf16() == able
 
 
-def test_elsewhere_a_processor_is_taken_to_be_plain(monkeypatch):
+def test_has_bf16_is_false_on_other_systems(monkeypatch):
     def missing(self, **how):
         raise FileNotFoundError
 
@@ -212,7 +212,7 @@ def test_elsewhere_a_processor_is_taken_to_be_plain(monkeypatch):
     assert not has_bf16()
 
 
-def test_another_backend_is_refused(monkeypatch):
+def test_training_devices_refuse_another_backend(monkeypatch):
     import keras
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")

@@ -1,5 +1,6 @@
-"""The part of a network that stays frozen: OpenVINO and TensorFlow give what Keras gives, in 16 bits, channels last."""
+"""Converting trunks and their frozen parts: the same outputs as Keras, once per machine."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,24 +10,24 @@ from support.session import TINY
 from tl.engines import open_engine
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.tensorflow import preprocess
-from tl.engines.trunk import trunk_key
-from tl.errors import UsageError
+from tl.engines.trunk import cached_trunk, trunk_key
+from tl.errors import UsageError, WeightsError
 from tl.networks.backbones import backbone
 from tl.networks.trainable import frozen_part
-from tl.networks.weights import build, resolve
+from tl.networks.weights import Weights, build, resolve
+from tl.settings import Settings
 
-pytestmark = pytest.mark.slow
 SIZE = 72
 CASES = {"pretrained": ("last", (3, 3, 1024)), "random": ("half", (5, 5, 512))}
 
 
 @pytest.fixture(scope="module", params=CASES)
 def network(request, tmp_path_factory):
-    """ResNet50 for small photos, its weights, what is trained, and the activations of the rest by Keras.
+    """ResNet50 for small photos, its weights, the `unfreeze` option, and the activations of the frozen part by Keras.
 
-    With weights from a file, OpenVINO's own backend converts it with channels first, and it stores every second row.
-    Random weights are drawn anew wherever they are used, and must be the same: what is below the cut runs in OpenVINO,
-    what is above is trained by TensorFlow, which therefore converts them, with channels last.
+    With weights from a file, Keras' OpenVINO backend converts it with channels first, and it stores every second row.
+    Random weights are drawn again wherever they are used and must be the same: the frozen part runs in OpenVINO, the
+    rest is trained by TensorFlow, which therefore converts them as well, with channels last.
     """
     import keras
 
@@ -41,7 +42,7 @@ def network(request, tmp_path_factory):
     frozen = frozen_part(build(found, weights), unfreeze)
     assert frozen.output_shape[1:] == shape
     pixels = preprocess(photos().astype(np.float32), found.recipe)
-    keras.utils.set_random_seed(99)  # what is drawn later does not depend on this process
+    keras.utils.set_random_seed(99)  # the engines must not depend on the state of this process
     return found, weights, unfreeze, np.asarray(frozen(pixels, training=False))
 
 
@@ -55,8 +56,9 @@ def error(found, expected):
     return float(np.linalg.norm(found.astype(np.float32) - expected) / np.linalg.norm(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_an_engine_gives_the_activations_of_keras(network, engine):
+def test_engines_compute_the_activations_of_keras(network, engine):
     found, weights, unfreeze, expected = network
     ready = open_engine(found, weights, engine=engine, precision="f32", unfreeze=unfreeze)
     assert error(ready.run_one(photos()), expected) < 1e-3  # half of the last of 11 bits
@@ -64,21 +66,54 @@ def test_an_engine_gives_the_activations_of_keras(network, engine):
     assert error(np.concatenate([parts[1], parts[2]]), expected) < 1e-3
 
 
-def test_in_bf16_activations_are_nearly_the_same(network):
+@pytest.mark.slow
+def test_activations_in_bf16_are_close(network):
     found, weights, unfreeze, expected = network
     ready = open_engine(found, weights, engine="openvino", unfreeze=unfreeze)
     assert isinstance(ready, OpenVINOEngine)
     assert error(ready.run_one(photos()), expected) < (0.05 if ready.precision == "bf16" else 1e-3)
 
 
-def test_activations_are_not_taken_for_features():
+def test_trunk_key_depends_on_unfreeze():
     found = backbone(TINY)
     weights = resolve(found, "none")
     keys = {trunk_key(found, weights, unfreeze) for unfreeze in (None, "last", "half")}
     assert len(keys) == 3
 
 
-def test_a_network_that_is_trained_whole_has_no_frozen_part():
+def test_open_engine_refuses_to_freeze_nothing():
     found = backbone(TINY)
     with pytest.raises(UsageError, match="no frozen part with --unfreeze all"):
         open_engine(found, resolve(found, "none"), engine="tensorflow", unfreeze="all")
+
+
+def test_trunk_key_depends_on_the_seed():
+    entry = backbone("mobilenetv3small")
+    keys = {seed: trunk_key(entry, resolve(entry, "none", seed=seed)) for seed in (0, 1)}
+    assert keys[0] != keys[1]
+    assert trunk_key(entry, resolve(entry, "none", seed=0)) == keys[0]
+
+
+def test_cached_trunk_converts_once(tiny_run):
+    entry = backbone("mobilenetv3small")
+    trunk = cached_trunk(entry, resolve(entry, "none"))
+    before = trunk.xml.stat().st_mtime_ns
+    assert cached_trunk(entry, resolve(entry, "none")).xml.stat().st_mtime_ns == before
+    assert trunk.bin.stat().st_ino == (tiny_run / "trunk.bin").stat().st_ino  # a hard link, not a copy
+
+
+def test_cached_trunk_converts_a_damaged_one_again(tmp_path):
+    entry = backbone("mobilenetv3small")
+    trunk = cached_trunk(entry, resolve(entry, "none"))
+    where = Settings(tmp_path, 10**9, offline=True, keras_dir=tmp_path)
+    copied = shutil.copytree(trunk.xml.parent, tmp_path / "trunks" / trunk.xml.parent.name)
+    (copied / "trunk.bin").write_bytes(b"damaged")
+    assert cached_trunk(entry, resolve(entry, "none"), where=where).bin.read_bytes() == trunk.bin.read_bytes()
+
+
+def test_cached_trunk_refuses_damaged_weights(imagenet, tmp_path):
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(imagenet.path.read_bytes()[:-1000])
+    weights = Weights("imagenet", damaged, imagenet.source, "0" * 64)
+    with pytest.raises(WeightsError, match="damaged"):
+        cached_trunk(backbone("resnet50"), weights)

@@ -1,4 +1,4 @@
-"""The registry against Keras Applications itself."""
+"""The registry of backbones agrees with Keras Applications."""
 
 import inspect
 
@@ -18,10 +18,10 @@ def applications():
     return keras.applications
 
 
-def test_every_keras_network_is_registered(applications):
-    theirs = {name.lower() for name, _ in inspect.getmembers(applications, inspect.isfunction)}
+def test_registry_has_every_network_of_keras(applications):
+    keras_names = {name.lower() for name, _ in inspect.getmembers(applications, inspect.isfunction)}
     ours = {name for name, entry in BACKBONES.items() if entry.in_keras}
-    assert ours == theirs
+    assert ours == keras_names
 
 
 def test_preprocessing_is_that_of_keras(applications):
@@ -35,17 +35,17 @@ def test_preprocessing_is_that_of_keras(applications):
         np.testing.assert_allclose(preprocess(pixels, entry.recipe), expected, rtol=1e-5, atol=1e-4, err_msg=entry.name)
 
 
-def test_official_files_are_those_that_keras_asks_for(applications, monkeypatch):
+def test_official_files_are_those_that_keras_downloads(applications, monkeypatch):
     import keras.src.utils.file_utils as file_utils
 
-    class Asked(Exception):
+    class Download(Exception):
         pass
 
-    def ask(fname=None, origin=None, *_, **options):
-        raise Asked(fname, origin, options.get("file_hash"))
+    def get_file(fname=None, origin=None, *_, **options):
+        raise Download(fname, origin, options.get("file_hash"))
 
-    monkeypatch.setattr(file_utils, "get_file", ask)
-    names = (
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    for name in [
         "VGG16",
         "ResNet50",
         "ResNet152V2",
@@ -54,17 +54,16 @@ def test_official_files_are_those_that_keras_asks_for(applications, monkeypatch)
         "ConvNeXtTiny",
         "DenseNet121",
         "Xception",
-    )
-    for name in names:
+    ]:
         size = backbone(name).recipe.image_size
-        with pytest.raises(Asked) as asked:
+        with pytest.raises(Download) as download:
             getattr(applications, name)(include_top=False, weights="imagenet", input_shape=(size, size, 3))
-        file, url, checksum = asked.value.args
+        file, url, checksum = download.value.args
         ours = OFFICIAL_FILES[name.lower()]
         assert (ours.file, ours.url, ours.checksum.partition(":")[2]) == (file, url, checksum or "")
 
 
-def test_parameters_and_features_are_those_of_the_network(applications):
+def test_parameters_and_features_are_those_of_the_networks(applications):
     for name in ("vgg16", "resnet50", "mobilenetv2"):
         entry = backbone(name)
         model = getattr(applications, entry.builder)(
@@ -74,10 +73,10 @@ def test_parameters_and_features_are_those_of_the_network(applications):
 
 
 @pytest.mark.parametrize("spelling", ["ResNet50", "resnet-50", "RESNET_50"])
-def test_spelling_does_not_matter(spelling):
+def test_backbone_ignores_case_and_hyphens(spelling):
     assert backbone(spelling).name == "resnet50"
 
 
-def test_an_unknown_backbone_suggests_the_nearest():
+def test_backbone_suggests_similar_names():
     with pytest.raises(BackboneError, match=r"no backbone is called 'resnet5': did you mean .*resnet50"):
         backbone("resnet5")
