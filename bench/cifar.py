@@ -1,4 +1,4 @@
-"""CIFAR-100: validation accuracy of the defaults, seconds, and peak memory of the whole process.
+"""CIFAR-100: validation accuracy of the defaults, seconds and peak memory of the whole process.
 
 python bench/cifar.py                      100 images of each class, a fifth held out, at 224 px
 python bench/cifar.py --per-class 500      all 50,000 (ten minutes): peak memory of a large extraction
@@ -18,14 +18,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--per-class", type=int, default=100)
     parser.add_argument("--backbone", default="resnet50")
-    given, more = parser.parse_known_args()
+    arguments, more = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        data = cifar_folder(folder / "cifar100", given.per_class)
-        done = run([*TL, "finetune", str(data), "--json", "--backbone", given.backbone, *more], folder)
+        data = cifar_folder(folder / "cifar100", arguments.per_class)
+        done = run([*TL, "finetune", str(data), "--json", "--backbone", arguments.backbone, *more], folder)
         metrics = json.loads(done.output)["metrics"]
     scores, seconds = metrics["validation"], metrics["seconds"]
-    print(f"top-1 {100 * scores['top1']:.1f} %, top-5 {100 * scores['top5']:.1f} % on {scores['count']:,} images")
+    top1, top5 = 100 * scores["top1"], 100 * scores["top5"]
+    print(f"accuracy {top1:.1f}%, top-5 accuracy {top5:.1f}% on {scores['count']:,} images")
     print(f"{done.seconds:.1f} s, {done.megabytes:.0f} MB; {seconds}")
 
 

@@ -1,4 +1,4 @@
-"""`tl finetune` against the recipe of Keras' guide: same photos, split, weights; whole processes, one after the other.
+"""Compare `tl finetune` with the recipe of the Keras guide: same photos, split and weights; whole processes in turn.
 
 python bench/finetune.py [--epochs 10] [--repeat 3]
 """
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--repeat", type=int, default=3)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     weights = resolve(backbone("resnet50"))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -31,9 +31,11 @@ def main() -> None:
         for suffix in (".h5", ".json"):
             shutil.copy(weights.path.with_suffix(suffix), cache / "weights")
         phases = {"to be converted": ["trunks", "features"], "converted": ["features"], "features cached": []}
-        ours = {name: [tl(table, folder, cache, clear) for _ in range(given.repeat)] for name, clear in phases.items()}
+        ours = {
+            name: [tl(table, folder, cache, clear) for _ in range(arguments.repeat)] for name, clear in phases.items()
+        }
         script = str(ROOT / "bench" / "keras_guide.py")
-        theirs = run([sys.executable, script, str(table), str(weights.path), str(given.epochs)], folder)
+        theirs = run([sys.executable, script, str(table), str(weights.path), str(arguments.epochs)], folder)
         accuracy = float(theirs.output.rsplit("accuracy ", 1)[1])
         line("Keras guide", theirs.seconds, theirs.megabytes, accuracy, 1.0)
         for name, measured in ours.items():
@@ -51,7 +53,7 @@ def tl(table: Path, folder: Path, cache: Path, clear: list[str]) -> tuple[Proces
 
 def line(name: str, seconds: float, megabytes: float, accuracy: float, ratio: float) -> None:
     print(
-        f"{name:<32}{seconds:>8.2f} s{megabytes:>8.0f} MB   top-1 {100 * accuracy:>5.1f} %{ratio:>8.1f} x", flush=True
+        f"{name:<32}{seconds:>8.2f} s{megabytes:>8.0f} MB   accuracy {100 * accuracy:>5.1f}%{ratio:>8.1f} x", flush=True
     )
 
 

@@ -1,8 +1,8 @@
-"""The recipe of Keras' transfer-learning guide: ResNet50, flips and rotation, epochs of a new head or of more.
+"""The recipe of the Keras transfer-learning guide: ResNet50, flips and rotation, training a new head or more.
 
 python bench/keras_guide.py TABLE.csv WEIGHTS.h5 [EPOCHS] [none|last|all]
 
-Prints the validation accuracy, and the images a second of training after the first epoch, which compiles.
+Prints the validation accuracy and the images per second of the training steps after the first two, which compile.
 """
 
 import csv
@@ -16,7 +16,7 @@ BATCH, SIZE = 32, 224
 
 
 class Speed(keras.callbacks.Callback):
-    """Images a second of the training steps alone, from the third on."""
+    """Images per second of the training steps alone, from the third on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def main(table: str, weights: str, epochs: int, unfreeze: str) -> None:
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     speed = Speed()
     history = model.fit(train, validation_data=validation, epochs=epochs, verbose=2, callbacks=[speed])
-    print(f"images a second {BATCH * speed.steps / speed.seconds:.2f}" if speed.steps else "")
+    print(f"images per second {BATCH * speed.steps / speed.seconds:.2f}" if speed.steps else "")
     print(f"accuracy {history.history['val_accuracy'][-1]:.4f}")
 
 

@@ -1,7 +1,7 @@
-"""What training the backbone adds to the head alone, on photos that neither has seen.
+"""Accuracy of the head alone and of training the backbone, on held-out photos.
 
 python bench/transfer.py few      40 training photos of dogs and cats, --unfreeze last, 5 seeds (4 minutes)
-python bench/transfer.py cifar    CIFAR-100, 50 training images a class at 128 px, --unfreeze half (25 minutes)
+python bench/transfer.py cifar    CIFAR-100, 50 training images per class at 128 px, --unfreeze half (25 minutes)
 python bench/transfer.py vgg      VGG16 with bsds500 weights, 400 photos of dogs and cats, --unfreeze last (5 minutes)
 
 More options of `tl finetune` may follow, such as --unfreeze all --augment strong.
@@ -21,15 +21,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=("few", "cifar", "vgg"))
     parser.add_argument("--seeds", type=int, default=5)
-    given, more = parser.parse_known_args()
+    arguments, more = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if given.case == "few":
-            pairs = [both(few(folder / f"{seed}.csv", seed), folder, *more) for seed in range(given.seeds)]
+        if arguments.case == "few":
+            pairs = [both(few(folder / f"{seed}.csv", seed), folder, *more) for seed in range(arguments.seeds)]
             head, tuned, kept = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
-            sides = f"head {head:.2f} %, with the backbone {tuned:.2f} %, what the runs kept {kept:.2f} %"
+            sides = f"head {head:.2f}%, trained backbone {tuned:.2f}%, kept by the runs {kept:.2f}%"
             print(f"mean of {len(pairs)}: {sides}")
-        elif given.case == "cifar":
+        elif arguments.case == "cifar":
             half = [] if "--unfreeze" in more else ["--unfreeze", "half"]
             both(cifar(folder), folder, "--image-size", "128", *half, *more)
         else:
@@ -38,46 +38,46 @@ def main() -> None:
 
 
 def both(table: Path, folder: Path, *options: str) -> tuple[float, float, float]:
-    """Top-1 in percent of the head alone, of training the backbone, kept or not, and of what the run kept."""
+    """Accuracy in percent of the head alone, of the trained backbone, and of what the run kept."""
     words = ["--unfreeze", "last", *options] if "--unfreeze" not in options else list(options)
     done = run([*TL, "finetune", str(table), *words, "--json"], folder)
-    figures = json.loads(done.output)["metrics"]["fine-tuning"]
-    part = "test" if "test" in figures["tuned"] else "validation"
-    head, tuned = (100 * figures[side][part]["top1"] for side in ("head_only", "tuned"))
-    count = figures["tuned"][part]["count"]
+    metrics = json.loads(done.output)["metrics"]["fine-tuning"]
+    part = "test" if "test" in metrics["tuned"] else "validation"
+    head, tuned = (100 * metrics[side][part]["top1"] for side in ("head_only", "tuned"))
+    count = metrics["tuned"][part]["count"]
     print(
-        f"{table.stem}: head {head:.2f} %, with the backbone {tuned:.2f} % on {count:,} {part} photos "
-        f"({'kept' if figures['kept'] else 'not kept'}, p {figures['comparison']['p_value']:.2g} on validation); "
-        f"{figures['images_per_second']} images/s, {done.seconds:.0f} s, {done.megabytes:.0f} MB {figures['stopped']}",
+        f"{table.stem}: head {head:.2f}%, trained backbone {tuned:.2f}% on {count:,} {part} photos "
+        f"({'kept' if metrics['kept'] else 'not kept'}, p {metrics['comparison']['p_value']:.2g} on validation); "
+        f"{metrics['images_per_second']} images/s, {done.seconds:.0f} s, {done.megabytes:.0f} MB {metrics['stopped']}",
         flush=True,
     )
-    return head, tuned, tuned if figures["kept"] else head
+    return head, tuned, tuned if metrics["kept"] else head
 
 
 def few(target: Path, seed: int) -> Path:
-    """20 photos a class to train, 31 to validate, the rest to test, drawn by seed."""
+    """Per class 20 photos for training, 31 for validation, the rest for test, chosen by seed."""
     rows = []
     for label in ("Cat", "Dog"):
         paths = sorted((PHOTOS / label).glob("*.jpg"))
         random.Random(seed).shuffle(paths)
         rows += [(path, label, part_of(place, 20, 31)) for place, path in enumerate(paths)]
-    return written(target, rows)
+    return write_table(target, rows)
 
 
 def cifar(folder: Path) -> Path:
-    """50 images a class to train, 10 to validate, 20 to test."""
+    """Per class 50 images for training, 10 for validation, 20 for test."""
     images = cifar_folder(folder / "cifar100", 80)
     rows = []
     for label in sorted(images.iterdir()):
         rows += [(path, label.name, part_of(place, 50, 10)) for place, path in enumerate(sorted(label.iterdir()))]
-    return written(folder / "cifar.csv", rows)
+    return write_table(folder / "cifar.csv", rows)
 
 
 def part_of(place: int, train: int, validation: int) -> str:
     return "train" if place < train else "validation" if place < train + validation else "test"
 
 
-def written(target: Path, rows: list[tuple[Path, str, str]]) -> Path:
+def write_table(target: Path, rows: list[tuple[Path, str, str]]) -> Path:
     with target.open("w", newline="") as stream:
         csv.writer(stream).writerows([("path", "label", "split"), *rows])
     return target

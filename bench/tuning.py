@@ -1,9 +1,9 @@
-"""Training the backbone with `tl` against the step of Keras' guide: the same photos, weights, epochs and batch.
+"""Compare training the backbone in `tl` and in the Keras guide: same photos, weights, epochs and batch size.
 
 python bench/tuning.py [--photos 160] [--epochs 3] [--unfreeze last all]
 
-Images a second are those of training alone, after the steps that compile; the seconds are of the whole process, which
-for `tl` has the features, the head, the activations below the cut and the comparison with the head in it as well.
+Images per second are those of training alone, after the steps that compile; seconds are of the whole process, which
+in `tl` also includes features, head, stored activations and the comparison with the head alone.
 """
 
 import argparse
@@ -24,16 +24,16 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=160)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--unfreeze", nargs="+", default=["last", "all"])
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     weights = resolve(backbone("resnet50"))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        table = subset(dogs_vs_cats_table(folder / "all.csv"), folder / "photos.csv", given.photos)
-        for unfreeze in given.unfreeze:
+        table = subset(dogs_vs_cats_table(folder / "all.csv"), folder / "photos.csv", arguments.photos)
+        for unfreeze in arguments.unfreeze:
             script = [sys.executable, str(ROOT / "bench" / "keras_guide.py"), str(table), str(weights.path)]
-            theirs = run([*script, str(given.epochs), unfreeze], folder)
-            speed = float(theirs.output.rsplit("images a second ", 1)[1].split()[0])
-            command = [*TL, "finetune", str(table), "--unfreeze", unfreeze, "--epochs", str(given.epochs)]
+            theirs = run([*script, str(arguments.epochs), unfreeze], folder)
+            speed = float(theirs.output.rsplit("images per second ", 1)[1].split()[0])
+            command = [*TL, "finetune", str(table), "--unfreeze", unfreeze, "--epochs", str(arguments.epochs)]
             ours = run([*command, "--batch", "32", "--json"], folder)
             metrics = json.loads(ours.output)["metrics"]["fine-tuning"]
             line(f"Keras, {unfreeze}", speed, theirs.seconds, theirs.megabytes, 1.0)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def subset(table: Path, target: Path, photos: int) -> Path:
-    """The first photos of each part: so many to train, a quarter as many to validate."""
+    """The first photos of each part: `photos` for training, a quarter as many for validation."""
     with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     train = [row for row in rows if row["split"] == "train"][:photos]

@@ -1,9 +1,9 @@
-"""How well each published method tells CIFAR-100 from the photos of a dogs-vs-cats run: AUROC over ten splits.
+"""How well published methods separate CIFAR-100 from the photos of a dogs-vs-cats run: AUROC over ten splits.
 
 python bench/unknown.py [--images 1000] [--splits 10]
 
-400 training photos and 102 held out in each split, ResNet50's features. Twice: the photos as they are, and shrunk to
-the 32 pixels of CIFAR-100, where blur no longer gives it away.
+400 training photos and 102 held out in each split, features of ResNet50. Twice: with the photos unchanged, and shrunk
+to the 32 pixels of CIFAR-100, so that blur does not give CIFAR-100 away.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from tl.data.load import load
 from tl.engines import open_engine
 from tl.engines.engine import Engine
 from tl.features.extract import extract
-from tl.learning import head as heads
-from tl.learning import unknown
+from tl.learning.head import fit_head
+from tl.learning.unknown import fit_unknown
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import resolve
 from tl.progress import Progress
@@ -35,90 +35,90 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--splits", type=int, default=10)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     network = backbone("resnet50")
     engine = open_engine(network, resolve(network), engine="auto", precision="auto", progress=Progress())
     photos = load(str(PHOTOS))
-    small = [fit(decode(read(picture), 32), 32, network.recipe.resize) for picture in photos.images]
+    small = [fit(decode(read(image), 32), 32, network.recipe.resize) for image in photos.images]
     with tempfile.TemporaryDirectory() as scratch:
-        strange = features(load(str(cifar_folder(Path(scratch) / "c", given.images // 100))).images, engine, network)
-    for name, pictures in (("as they are", photos.images), ("at 32 pixels", small)):
-        compare(name, features(pictures, engine, network), photos.labels, strange, given.splits)
+        foreign = features(
+            load(str(cifar_folder(Path(scratch) / "c", arguments.images // 100))).images, engine, network
+        )
+    for name, images in (("unchanged", photos.images), ("at 32 pixels", small)):
+        compare(name, features(images, engine, network), photos.labels, foreign, arguments.splits)
 
 
-def features(pictures: list[ImageLike], engine: Engine, network: Backbone) -> np.ndarray:
+def features(images: list[ImageLike], engine: Engine, network: Backbone) -> np.ndarray:
     with open_cache() as cache:
-        return extract(pictures, engine, network.recipe, cache).values
+        return extract(images, engine, network.recipe, cache).values
 
 
-def compare(name: str, photos: np.ndarray, labels: np.ndarray, strange: np.ndarray, splits: int) -> None:
-    found: dict[str, list[float]] = {}
+def compare(name: str, photos: np.ndarray, labels: np.ndarray, foreign: np.ndarray, splits: int) -> None:
+    aurocs: dict[str, list[float]] = {}
     alarms, caught = [], []
     for seed in range(splits):
         order = np.random.default_rng(seed).permutation(len(photos))
         train, held_out = order[:TRAIN], photos[order[TRAIN:]]
         for method, score in methods(photos[train], labels[train]).items():
-            found.setdefault(method, []).append(auroc(score(held_out), score(strange)))
-        fitted = unknown.fit(photos[train], labels[train], 2, seed=seed)
+            aurocs.setdefault(method, []).append(auroc(score(held_out), score(foreign)))
+        fitted = fit_unknown(photos[train], labels[train], 2, seed=seed)
         alarms.append(fitted.is_unknown(held_out).mean())
-        caught.append(fitted.is_unknown(strange).mean())
-    print(f"dogs-vs-cats {name}: {len(photos) - TRAIN} held-out photos against {len(strange):,} images of CIFAR-100")
-    for method, values in found.items():
-        print(f"  {method:<44} AUROC {np.mean(values):.4f}, least {np.min(values):.4f}")
-    print(
-        f"  called unknown at a rate of 1 %: {np.mean(alarms):.1%} of the photos, {np.mean(caught):.1%} of the others"
-    )
+        caught.append(fitted.is_unknown(foreign).mean())
+    print(f"dogs-vs-cats {name}: {len(photos) - TRAIN} held-out photos against {len(foreign):,} images of CIFAR-100")
+    for method, values in aurocs.items():
+        print(f"  {method:<44} AUROC {np.mean(values):.4f}, minimum {np.min(values):.4f}")
+    print(f"  called unknown at a rate of 1%: {np.mean(alarms):.1%} of the photos, {np.mean(caught):.1%} of CIFAR-100")
 
 
 def methods(train: np.ndarray, labels: np.ndarray) -> dict[str, Scores]:
-    """What each method says of features, the larger the stranger."""
-    head = heads.fit(train, labels, 2, fingerprints=[row.tobytes() for row in train]).head
+    """The score of each method for features: the larger, the more likely unknown."""
+    head = fit_head(train, labels, 2, fingerprints=[row.tobytes() for row in train]).head
     return {
-        "softmax (Hendrycks and Gimpel 2017)": lambda seen: -head.probabilities(seen).max(axis=1),
-        "energy (Liu et al. 2020)": lambda seen: -np.logaddexp.reduce(head.logits(seen), axis=1),
+        "softmax (Hendrycks and Gimpel 2017)": lambda features: -head.probabilities(features).max(axis=1),
+        "energy (Liu et al. 2020)": lambda features: -np.logaddexp.reduce(head.logits(features), axis=1),
         "Mahalanobis (Lee et al. 2018)": mahalanobis(train, labels),
         "Mahalanobis, length 1": scaled(mahalanobis(unit(train), labels)),
-        "5th neighbour": lambda seen: nearest(seen, train)[:, -1],
-        "5th neighbour, length 1 (Sun et al. 2022)": scaled(lambda seen: nearest(seen, unit(train))[:, -1]),
-        "mean of 5 neighbours, length 1 (tl)": unknown.fit(train, labels, 2).score,
+        "5th neighbour": lambda features: nearest(features, train)[:, -1],
+        "5th neighbour, length 1 (Sun et al. 2022)": scaled(lambda features: nearest(features, unit(train))[:, -1]),
+        "mean of 5 neighbours, length 1 (tl)": fit_unknown(train, labels, 2).score,
     }
 
 
 def mahalanobis(train: np.ndarray, labels: np.ndarray, axes: int = 128) -> Scores:
-    """Distance to the nearest class mean; of the shared covariance the first axes, the rest alike in all directions."""
+    """Distance to the nearest class mean; the first axes of the shared covariance, isotropic beyond."""
     means = np.stack([train[labels == label].mean(axis=0) for label in np.unique(labels)])
     _, lengths, back = np.linalg.svd(train - means[labels], full_matrices=False)
     variance = lengths[:axes] ** 2 / len(train)
     rest = np.sum(lengths[axes:] ** 2) / len(train) / (train.shape[1] - axes)
 
-    def score(seen: np.ndarray) -> np.ndarray:
+    def score(features: np.ndarray) -> np.ndarray:
         distances = []
         for mean in means:
-            along = (seen - mean) @ back[:axes].T
-            beyond = np.sum((seen - mean) ** 2, axis=1) - np.sum(along**2, axis=1)
+            along = (features - mean) @ back[:axes].T
+            beyond = np.sum((features - mean) ** 2, axis=1) - np.sum(along**2, axis=1)
             distances.append(np.sum(along**2 / variance, axis=1) + beyond / rest)
         return np.min(distances, axis=0)
 
     return score
 
 
-def nearest(seen: np.ndarray, train: np.ndarray) -> np.ndarray:
-    squares = np.sum(seen**2, axis=1)[:, None] + np.sum(train**2, axis=1) - 2 * seen @ train.T
+def nearest(features: np.ndarray, train: np.ndarray) -> np.ndarray:
+    squares = np.sum(features**2, axis=1)[:, None] + np.sum(train**2, axis=1) - 2 * features @ train.T
     return np.sort(squares, axis=1)[:, :5]
 
 
 def scaled(score: Scores) -> Scores:
-    return lambda seen: score(unit(seen))
+    return lambda features: score(unit(features))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def auroc(known: np.ndarray, strange: np.ndarray) -> float:
-    """The share of pairs in which the stranger one has the higher score (Mann and Whitney 1947)."""
-    ranks = rankdata(np.concatenate([known, strange]))[len(known) :]
-    return float((ranks.sum() - len(strange) * (len(strange) + 1) / 2) / (len(known) * len(strange)))
+def auroc(known: np.ndarray, foreign: np.ndarray) -> float:
+    """The fraction of pairs in which the foreign image has the higher score (Mann and Whitney 1947)."""
+    ranks = rankdata(np.concatenate([known, foreign]))[len(known) :]
+    return float((ranks.sum() - len(foreign) * (len(foreign) + 1) / 2) / (len(known) * len(foreign)))
 
 
 if __name__ == "__main__":

@@ -108,12 +108,8 @@ def train(
     options = _stored_options(options, folder) if folder is not None else _with_data(options, data)
     check(options)
     network = _backbone(options)
-    dataset = load(
-        data if data is not None else options.data,
-        download=options.download,
-        offline=options.offline,
-        progress=progress,
-    )
+    source = options.data if data is None or (resume and options.data) else data
+    dataset = load(source, download=options.download, offline=options.offline, progress=progress)
     log_data(dataset, progress)
     check_counts(dataset, validation=options.val)
     clock.lap("data")
