@@ -1,23 +1,26 @@
-"""An address becomes a verified file, whole or not at all; unreachable ones are given up within seconds."""
+"""Download files: verified, whole or not at all, and resumed where a connection broke."""
 
 import hashlib
 import os
 import threading
 import urllib.request
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import closing
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO, BinaryIO
-from urllib.error import HTTPError, URLError
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
-from tl.errors import DownloadError, StorageError
+from tl.errors import DownloadError, StorageError, TLError
+from tl.files import locked
 from tl.progress import Progress
 
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
 _CHUNK = 1 << 18
-_ATTEMPTS = 5  # connections that broke in the middle are taken up again so many times
+_ATTEMPTS = 5  # how often a download is resumed when the connection breaks
+_MAX_REDIRECTS = 10
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,7 @@ class _Job:
     progress: Progress
 
     def error(self, reason: str) -> DownloadError:
-        host = urlsplit(self.url).hostname
-        return DownloadError(f"{self.what} cannot be fetched from {host}: {reason}")
+        return DownloadError(f"{self.what} cannot be fetched from {urlsplit(self.url).hostname}: {reason}")
 
 
 class _Interrupted(Exception):
@@ -48,65 +50,62 @@ def download(
     what: str = "file",
     timeout: float = 5.0,
 ) -> Path:
-    """The file at `url`, at `target`; a file that is there already is taken as it is.
+    """Download the file at `url` to `target`, unless it is there already.
 
-    `checksum` is "sha256:…" or "md5:…", or "" where none is published. `timeout` in seconds bounds the look-up of the
-    name, the connection and the first bytes together, and later each silence. What was received stays in `target`.part
-    and is taken up by the next call, if a checksum can tell that it still fits. Several processes may ask for the same
-    target at once: one fetches, the others wait. Raises DownloadError, or StorageError when the file cannot be written.
+    `checksum` is "sha256:…" or "md5:…", or "" where none is published. `timeout` in seconds limits the name look-up,
+    the connection and the first bytes together, and later each wait. What was received stays in `target`.part and is
+    resumed by the next call, if a checksum can tell that it still fits. Where several processes want the same target,
+    one downloads and the others wait. Raises DownloadError, or StorageError when the file cannot be written.
     """
     if target.is_file():
         return target
     if urlsplit(url).scheme not in ("http", "https"):
-        raise DownloadError(f"{what} cannot be fetched from {url!r}: only http and https addresses are allowed")
+        raise DownloadError(f"{what} cannot be fetched from {url!r}: only http and https addresses are supported")
     if offline:
         raise DownloadError(f"{what} is not on this machine, and offline mode forbids fetching it from {url}")
     part = target.with_name(target.name + ".part")
     job = _Job(url, part, checksum, what, timeout, progress or Progress())
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _fetch_locked(job, target)
+        _download_once(job, target)
     except OSError as error:
-        raise StorageError(f"{what} cannot be written to {target}: {_plain(error)}") from None
+        raise StorageError(f"{what} cannot be written to {target}: {_reason(error)}") from None
     return target
 
 
-def _fetch_locked(job: _Job, target: Path) -> None:
-    with _lock(job, target):
-        if not target.is_file():
-            _fetch_verified(job)
-            os.replace(job.part, target)
-
-
-def _lock(job: _Job, target: Path) -> AbstractContextManager[object]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(target.with_name(target.name + ".lock"))
+def _download_once(job: _Job, target: Path) -> None:
+    lock, busy = target.with_name(target.name + ".lock"), TLError(f"{job.what} is being downloaded")
     try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        job.progress.log("download", f"waiting for another process that fetches {job.what}")
-        return lock.acquire()
+        with locked(lock, busy=busy, timeout=0):
+            return _download_verified(job, target)
+    except TLError as error:
+        if error is not busy:
+            raise
+    job.progress.log("download", f"waiting for another process that downloads {job.what}")
+    with locked(lock):
+        if not target.is_file():
+            _download_verified(job, target)
 
 
-def _fetch_verified(job: _Job) -> None:
+def _download_verified(job: _Job, target: Path) -> None:
     # Without a checksum nothing would tell when two halves of different files were joined.
     resumed = bool(job.checksum) and _size(job.part) > 0
     if not resumed:
         job.part.unlink(missing_ok=True)
-    _fetch(job)
-    found = _digest(job)
-    if found != job.checksum and resumed:
-        job.progress.log("download", f"what an earlier attempt left of {job.what} does not fit: starting again")
+    _download(job)
+    received = _checksum(job)
+    if received != job.checksum and resumed:
+        job.progress.log("download", f"the partial download of {job.what} does not fit: starting again")
         job.part.unlink()
-        _fetch(job)
-        found = _digest(job)
-    if found != job.checksum:
+        _download(job)
+        received = _checksum(job)
+    if received != job.checksum:
         job.part.unlink()
-        raise job.error(f"its checksum is wrong (expected {job.checksum}, received {found}); try again later")
+        raise job.error(f"its checksum is wrong (expected {job.checksum}, received {received}); try again later")
+    os.replace(job.part, target)
 
 
-def _fetch(job: _Job) -> None:
+def _download(job: _Job) -> None:
     for attempt in range(_ATTEMPTS):
         before = _size(job.part)
         try:
@@ -120,19 +119,21 @@ def _fetch(job: _Job) -> None:
 
 def _receive(job: _Job) -> None:
     start = _size(job.part)
-    answer = _open(job, start)
-    if answer is None:  # the server has nothing beyond `start`: either all is here, or it is another file
-        if _digest(job) == job.checksum:
+    response, first = _open(job, start)
+    if response.status == 416 and start:  # the server has nothing beyond `start`: all is here, or it is another file
+        response.close()
+        if _checksum(job) == job.checksum:
             return
         job.part.unlink()
-        start, answer = 0, _open(job, 0)
-    if answer is None:
-        raise job.error("the server answers 416 to a request for the whole file")
-    response, first = answer
-    with response:
-        if not _continues(response, start):
+        start = 0
+        response, first = _open(job, start)
+    with closing(response):
+        if response.status not in (200, 206):
+            raise job.error(f"the server answers {response.status}")
+        if not (response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")):
             start = 0
-        total = _total(response, start)
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() and len(length) < 19 else None
         with job.progress.task(job.what, total, "B") as task, open(job.part, "ab" if start else "wb") as file:
             task.advance(start)
             _copy(response, first, file, task.advance)
@@ -140,47 +141,60 @@ def _receive(job: _Job) -> None:
         raise _Interrupted(f"the connection broke after {_size(job.part)} of {total} bytes")
 
 
-def _copy(response: HTTPResponse, first: bytes, file: BinaryIO, advance: Callable[[int], None]) -> None:
+def _copy(response: "BaseHTTPResponse", first: bytes, file: BinaryIO, advance: Callable[[int], None]) -> None:
+    from urllib3.exceptions import HTTPError
+
     chunk = first
     while chunk:
         file.write(chunk)
         advance(len(chunk))
         try:
             chunk = response.read1(_CHUNK)
-        except (OSError, HTTPException):
+        except (HTTPError, TimeoutError, ConnectionError):
             raise _Interrupted("the connection broke") from None
     file.flush()
     os.fsync(file.fileno())
 
 
-def _open(job: _Job, start: int) -> tuple[HTTPResponse, bytes] | None:
-    """The response and its first bytes, within `timeout` altogether; None for 416."""
-    box: list[tuple[HTTPResponse, bytes] | Exception] = []
+def _open(job: _Job, start: int) -> tuple["BaseHTTPResponse", bytes]:
+    """The response and its first bytes, within `timeout` altogether."""
+    from urllib3.exceptions import HTTPError
+
+    box: list[Any] = []
     done = threading.Event()
 
-    # The look-up of a name and a second address take their own time, which no socket timeout bounds: hence a thread
+    # The look-up of a name and a second address take their own time, which no socket timeout limits: hence a thread
     # that can be left behind.
     def work() -> None:
         try:
             box.append(_connect(job, start))
-        except Exception as error:  # noqa: BLE001 - handed to the thread that waits, which tells them apart
+        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
             box.append(error)
         done.set()
 
     threading.Thread(target=work, daemon=True, name="tl-download").start()
     if not done.wait(job.timeout):
         raise job.error(f"no answer within {job.timeout:g} seconds; check the connection")
-    (outcome,) = box
-    if isinstance(outcome, tuple):
-        return outcome
-    if isinstance(outcome, HTTPError) and outcome.code == 416 and start:
-        outcome.close()
-        return None
-    raise _failure(job, outcome)
+    (result,) = box
+    if isinstance(result, (HTTPError, OSError)):
+        raise job.error(_reason(result))
+    if isinstance(result, Exception):
+        raise result
+    response, first = result
+    return response, first
 
 
-def _connect(job: _Job, start: int) -> tuple[HTTPResponse, bytes]:
-    response: HTTPResponse = _opener().open(_request(job.url, start), timeout=job.timeout)
+def _connect(job: _Job, start: int) -> tuple["BaseHTTPResponse", bytes]:
+    import urllib3
+
+    proxy = urllib.request.getproxies().get(urlsplit(job.url).scheme)
+    pool = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
+    headers = {"User-Agent": "tl", "Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    retries = urllib3.Retry(_MAX_REDIRECTS, connect=0, read=0, status=0, other=0)
+    response = pool.request(
+        "GET", job.url, headers=headers, preload_content=False, retries=retries, timeout=job.timeout,
+        enforce_content_length=False,
+    )  # fmt: skip
     try:
         return response, response.read1(_CHUNK)
     except BaseException:
@@ -188,61 +202,7 @@ def _connect(job: _Job, start: int) -> tuple[HTTPResponse, bytes]:
         raise
 
 
-def _failure(job: _Job, error: Exception) -> Exception:
-    if isinstance(error, HTTPError):
-        error.close()
-        return job.error(f"the server answers {error.code}")
-    cause = error.reason if isinstance(error, URLError) else error
-    if isinstance(cause, OSError):
-        return job.error(_plain(cause))
-    if isinstance(cause, HTTPException):
-        return job.error(f"the server does not speak HTTP ({type(cause).__name__})")
-    return job.error(cause) if isinstance(cause, str) else error
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        if req.type == "https" and urlsplit(newurl).scheme != "https":
-            raise URLError(f"it leads from https to {urlsplit(newurl).scheme}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    # build_opener() would add handlers for files and FTP, to which a server could redirect.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        _Redirects(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-def _request(url: str, start: int) -> urllib.request.Request:
-    headers = {"User-Agent": "tl", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    return urllib.request.Request(url, headers=headers)  # noqa: S310 - download() lets http and https through alone
-
-
-def _continues(response: HTTPResponse, start: int) -> bool:
-    span = response.headers.get("Content-Range", "")
-    return start > 0 and response.status == 206 and span.startswith(f"bytes {start}-")
-
-
-def _total(response: HTTPResponse, start: int) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return start + int(length) if length.isdecimal() and len(length) < 19 else None
-
-
-def _digest(job: _Job) -> str:
+def _checksum(job: _Job) -> str:
     if not job.checksum:
         return ""
     kind = job.checksum.partition(":")[0]
@@ -254,5 +214,11 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _plain(error: OSError) -> str:
-    return (error.strerror or str(error) or type(error).__name__).lower()
+def _reason(error: Exception) -> str:
+    """Why a request failed, in a few words."""
+    cause: BaseException = getattr(error, "reason", None) or error
+    while not isinstance(cause, OSError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, OSError):
+        return (cause.strerror or str(cause) or type(cause).__name__).lower()
+    return str(cause).rsplit(": ", 1)[-1].lower()
