@@ -9,9 +9,11 @@ from PIL import Image
 
 from support.runs import make
 from support.session import draw_shapes
-from tl.data.load import load as load_data
 from tl.errors import UsageError
+from tl.evaluation.predictions import Predictions
 from tl.prediction.predictor import Predictor
+from tl.progress import Progress
+from tl.runs.photos import held_out
 from tl.runs.run import load_run
 from tl.views.pictures.grid import MOUNT
 from tl.workflows.grid import Grid, grid, save_run_grid
@@ -89,11 +91,18 @@ def test_picture_has_the_caption(predictor, shapes, monkeypatch):
     ]
 
 
-def test_grid_of_a_run_says_that_its_images_were_held_out(tiny_run, shapes, tmp_path, monkeypatch):
+def test_grid_of_a_run_says_that_its_images_were_held_out(tiny_run, monkeypatch):
     drawn = []
     monkeypatch.setattr("tl.workflows.grid.draw_grid", lambda tiles, **options: drawn.append(options["summary"]))
     monkeypatch.setattr("tl.workflows.grid.save_png", lambda *_: None)
-    save_run_grid(load_run(tiny_run), load_data(shapes))
+    run = load_run(tiny_run)
+    dataset = held_out(run, Progress()).dataset
+    count = len(dataset.images)
+    certain = np.eye(2, dtype=np.float32)[dataset.labels]
+    none = np.zeros(count, bool)
+    parts = ("validation",) * count
+    predictions = Predictions(dataset, np.arange(count), parts, certain, none, {}, None, run.head, None, "")
+    save_run_grid(run, predictions)
     assert drawn == ["4 of 4 correct · held out from training"]
 
 

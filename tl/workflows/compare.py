@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.images import decode, read
 from tl.data.load import Data, is_in_memory, load
+from tl.engines.autotune import rate
 from tl.errors import RunError, TLError, UsageError
 from tl.evaluation.metrics import Proportion, beats_majority, mcnemar
 from tl.evaluation.predictions import Predictions
@@ -36,7 +37,7 @@ from tl.views.pictures.comparison import grid, save_chart
 from tl.views.pictures.gradients import save_gradients
 from tl.workflows.finetune import train
 
-_TIMED_IMAGES = 64  # enough for every stream of the engine to be busy
+_TIMED_BATCH, _TIMED_SECONDS = 16, 0.5
 _GRID_SIDE = 256  # pixels of a decoded image
 _SHORTEST = 20.0  # seconds for a network, however little is left of the budget
 
@@ -164,7 +165,7 @@ def _entry(run: Run, name: str, from_scratch: bool) -> ComparedNetwork:
         _proportion(validation, "top5", count) if "top5" in validation else None,
         parameters=run.backbone.parameters + run.head.kernel.size + run.head.bias.size,
         seconds=float(metrics["seconds"]["total"]),
-        speed=_images_per_second(run),
+        speed=rate(run_engine(run), run.backbone.recipe.image_size, _TIMED_BATCH, _TIMED_SECONDS),
         size=sum((run.folder / file).stat().st_size for file in ("trunk.xml", "trunk.bin", "head.npz")),
         learned=beats_majority(top1.low, top1.high, validation["class_photos"][1] / count),
         folder=run.folder.name,
@@ -174,18 +175,6 @@ def _entry(run: Run, name: str, from_scratch: bool) -> ComparedNetwork:
 def _proportion(metrics: dict[str, Any], name: str, count: int) -> Proportion:
     low, high = metrics[f"{name}_interval"]
     return Proportion(metrics[name], low, high, count)
-
-
-def _images_per_second(run: Run) -> float:
-    """The speed of the network on arrays in memory, after a first round that compiles it."""
-    size = run.backbone.recipe.image_size
-    images = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), np.uint8)
-    engine = run_engine(run)
-    batches = [(at, images) for at in range(_TIMED_IMAGES // len(images))]
-    list(engine.run(batches[:2]))
-    started = time.monotonic()
-    list(engine.run(batches))
-    return _TIMED_IMAGES / (time.monotonic() - started)
 
 
 def _rank(

@@ -1,6 +1,5 @@
 """Draw a grid of images with their predicted labels, green where correct and red where wrong."""
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from tl.data.images import ImageLike, decode, read
 from tl.data.load import Dataset, load
 from tl.errors import DataError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
+from tl.evaluation.predictions import Predictions
 from tl.networks.backbones import Recipe
 from tl.options import keywords, option, run_option
 from tl.prediction.predictor import Prediction, Predictor
@@ -199,17 +199,17 @@ def grid(
     )
 
 
-def save_run_grid(run: Run, dataset: Dataset, *, count: int = 25) -> Path:
-    """Write `grid.png` into a run, from the predictions of its validation images in predictions.csv."""
-    indices = {name: index for index, name in enumerate(dataset.names)}
-    with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] == "validation" and row["path"] in indices]
-    sample = sorted(rows, key=lambda row: _random_order(0, row["path"]))[:count]
+def save_run_grid(run: Run, predictions: Predictions, *, count: int = 25) -> Path:
+    """Write `grid.png` into a run that was just made: some of its validation images with their predictions."""
+    dataset, classes = predictions.dataset, predictions.dataset.class_names
+    rows = [(dataset.names[predictions.indices[row]], row) for row in predictions.of_part("validation")]
+    sample = sorted(rows, key=lambda item: _random_order(0, item[0]))[:count]
     shown = []
-    for row in sorted(sample, key=lambda row: row["path"]):
-        unknown = row.get("unknown") == "1"
-        prediction = Prediction(row["path"], row["predicted"], float(row["confidence"]), (), unknown=unknown)
-        shown.append(GridImage(dataset.images[indices[row["path"]]], prediction, row["label"]))
+    for name, row in sorted(sample):
+        index, probabilities = predictions.indices[row], predictions.probabilities[row]
+        best, unknown = int(probabilities.argmax()), bool(predictions.is_unknown[row])
+        prediction = Prediction(name, classes[best], float(probabilities[best]), (), unknown=unknown)
+        shown.append(GridImage(dataset.images[index], prediction, classes[dataset.labels[index]]))
     correct, count = sum(entry.correct for entry in shown), len(shown)
     picture = Grid(
         f"{dataset.name}: {count} of {len(rows)} validation images",

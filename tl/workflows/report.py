@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import Dataset, Skipped
 from tl.data.load import load
 from tl.errors import DataError, DownloadError
 from tl.evaluation.predictions import Predictions
@@ -24,7 +24,6 @@ from tl.runs.folder import read_history
 from tl.runs.run import Run, load_run
 from tl.views.pages.report import ReportData, damage_as_error, write_report
 from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, table_of
-from tl.views.pages.report_sections import MOST_SKIPPED
 from tl.views.pictures.charts import save_learning_curves
 from tl.workflows.grid import save_run_grid
 
@@ -56,38 +55,34 @@ def report(run: str | Path | None = None, *, options: ReportOptions, progress: P
 
 def write_run_artifacts(run: Run, predictions: Predictions) -> None:
     """Write `grid.png`, `report.html` and, after a training, `curves.png` into a run that was just made."""
-    save_run_grid(run, predictions.dataset)
-    curves = read_history(run.folder)
-    if curves is not None:
-        save_learning_curves(run.folder, curves)
+    save_run_grid(run, predictions)
+    history = read_history(run.folder)
+    if history is not None:
+        save_learning_curves(run.folder, history)
     metrics = predictions.as_dict()
     metrics |= {key: run.metrics[key] for key in ("fine-tuning", "seconds") if key in run.metrics}
-    skipped = predictions.dataset.skipped
     data = ReportData(
         run,
         metrics,
         table_of(predictions, headline_part(metrics)),
         predictions.dataset,
         _data_of(run),
-        skipped=[(item.path, item.reason) for item in skipped[:MOST_SKIPPED]],
-        skipped_count=len(skipped),
+        skipped=predictions.dataset.skipped,
         trials=_read_trials(run.folder),
-        history=curves,
+        history=history,
     )
     write_report(data, run.folder)
 
 
 def write_evaluation_report(evaluation: Evaluation, *, command: str = "") -> Path:
     """Write `report.html` into the folder of an evaluation that was just made."""
-    skipped = evaluation.dataset.skipped
     data = ReportData(
         evaluation.run,
         evaluation.as_dict(),
         table_of(evaluation.predictions, PART),
         evaluation.dataset,
         evaluation.data,
-        skipped=[(item.path, item.reason) for item in skipped[:MOST_SKIPPED]],
-        skipped_count=len(skipped),
+        skipped=evaluation.dataset.skipped,
         command=command,
         checked=True,
     )
@@ -121,7 +116,6 @@ def read_report(run: Run, folder: Path, dataset: Dataset | None, source: str, sh
     """What the tables in a folder say about a run or an evaluation. Raises RunError where they are damaged."""
     with damage_as_error(folder):
         metrics = _read_metrics(folder)
-        skipped, skipped_count = _read_skipped(folder, dataset)
         return ReportData(
             run,
             metrics,
@@ -129,8 +123,7 @@ def read_report(run: Run, folder: Path, dataset: Dataset | None, source: str, sh
             dataset,
             source,
             sha256=sha256,
-            skipped=skipped,
-            skipped_count=skipped_count,
+            skipped=[Skipped(row["path"], row["reason"]) for row in _rows(folder / "skipped.csv")],
             trials=_read_trials(folder),
             history=read_history(folder),
         )
@@ -197,16 +190,6 @@ def _read_predictions(folder: Path, part: str, classes: tuple[str, ...]) -> Pred
 def _read_fingerprints(folder: Path) -> dict[str, str]:
     """The sha256 of a run's images by name."""
     return {row["path"]: row["sha256"] for row in _rows(folder / "split.csv")}
-
-
-def _read_skipped(folder: Path, dataset: Dataset | None) -> tuple[list[tuple[str, str]], int]:
-    """The first skipped files with their reasons, and how many there are."""
-    if not (folder / "skipped.csv").is_file():
-        skipped = dataset.skipped if dataset is not None else ()
-        return [(item.path, item.reason) for item in skipped[:MOST_SKIPPED]], len(skipped)
-    rows = _rows(folder / "skipped.csv")
-    first = [(row["path"], row["reason"]) for row in itertools.islice(rows, MOST_SKIPPED)]
-    return first, len(first) + sum(1 for _ in rows)
 
 
 def _read_trials(folder: Path) -> list[tuple[float, float, float]]:

@@ -6,15 +6,15 @@ import itertools
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from runs.test_history import about, write_run
+from support.html import Reader
 from support.reports import Subject, report_folder
+from support.runs import fine_tuning, write_tuned_run
 from tl.data.load import load
 from tl.errors import RunError, StorageError
 from tl.runs.run import load_run
@@ -23,42 +23,16 @@ from tl.views.pages.report import MOST_BYTES
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "고양이", "x" * 300, "{{ 7 * 7 }}")
 
 
-class Reader(HTMLParser):
-    """What a page holds: its tags with their attributes, its words, and the text of style and script."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words, self.raw = "", {"style": "", "script": ""}
-        self._inside = ""
-        self.feed(text)
-        self.words = re.sub(r"\s+", " ", self.words)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside = tag if tag in self.raw and dict(attrs).get("type") != "application/json" else ""
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.raw[self._inside] += data
-        else:
-            self.words += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
 def page(subject: Subject, *, gradcam: bool = False) -> Reader:
-    return Reader(subject.compose(gradcam=gradcam))
+    reader = Reader(subject.compose(gradcam=gradcam))
+    reader.words = re.sub(r"\s+", " ", reader.words)
+    return reader
 
 
 def tuned(folder: Path) -> Subject:
     """A run whose backbone was trained."""
-    write_run(folder, 6)
-    training = about(6, 72, True, "") | {"images_per_second": 31.5}
+    write_tuned_run(folder, 6)
+    training = fine_tuning(6, 72, True, "") | {"images_per_second": 31.5}
     times = {"head": 0.5, "fine-tuning": 9.5, "total": 10.0}
     return report_folder(folder, **{"fine-tuning": training}, seconds=times)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import Dataset, Skipped
 from tl.errors import RunError
 from tl.files import write_text
 from tl.runs.folder import History
@@ -26,6 +26,7 @@ from tl.views.pages.report_scores import PHRASES, PredictionTable, decimal, head
 from tl.views.pages.template import render
 
 MOST_BYTES = 5_000_000  # of the page
+_MOST_SKIPPED = 300  # files that are named
 _GALLERY_BYTES = 3_300_000  # the other images take half a million, text and charts the rest
 
 Values = dict[str, Any]
@@ -37,10 +38,9 @@ class ReportData:
     """What a report is made from. `metrics` are the contents of metrics.json, `predictions` those of its first part.
 
     `dataset` has the images, None where they cannot be read. `data` names it as the user did. `sha256` are the
-    fingerprints of images by name, where they may have changed. `skipped` are files left out, with the reason, and
-    `skipped_count` is how many there are in all. `trials` are the L2 penalties tried, each with log-loss and accuracy.
-    `command` is the command line that made the report; a run's own is used where it is empty. `checked` says that the
-    run's files were compared with their sha256 just now.
+    fingerprints of images by name, where they may have changed. `trials` are the L2 penalties tried, each with
+    log-loss and accuracy. `command` is the command line that made the report; a run's own is used where it is empty.
+    `checked` says that the run's files were compared with their sha256 just now.
     """
 
     run: Run
@@ -49,8 +49,7 @@ class ReportData:
     dataset: Dataset | None
     data: str
     sha256: Mapping[str, str] = field(default_factory=dict)
-    skipped: Sequence[tuple[str, str]] = ()
-    skipped_count: int = 0
+    skipped: Sequence[Skipped] = ()
     trials: Sequence[tuple[float, float, float]] = ()
     history: History | None = None
     command: str = ""
@@ -204,8 +203,8 @@ def _run_details(data: ReportData) -> Values:
         "evaluated_with": one_line(data.command),
         "evaluated_data": one_line(data.data),
         "run_classes": sections.classes(about["per_class"], dict(zip(table.classes, support, strict=True))),
-        "skipped": data.skipped_count,
-        "skipped_named": [(short_name(path), one_line(reason)) for path, reason in data.skipped],
+        "skipped": len(data.skipped),
+        "skipped_named": [(short_name(file.path), one_line(file.reason)) for file in data.skipped[:_MOST_SKIPPED]],
         "phases": sections.phases(metrics, len(table.names) if evaluated else int(about["images"])),
         "penalties": [] if evaluated else sections.penalties(data.trials, manifest["head"]["strength"]),
         "history": history,

@@ -10,7 +10,6 @@ from typing import Any
 from tl.text import count, one_line, percent
 from tl.views.pages.report_scores import decimal, short_name
 
-MOST_SKIPPED = 300  # files that are named
 MOST_CLASSES = 2000
 RESIZES = {"stretch": "the whole image stretched to a square", "crop": "the centre of the image"}
 
@@ -26,7 +25,7 @@ def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[st
         ("Data", [data, images]),
         ("Split", [f"{split} images (seed {about['seed']})", *(str(note) for note in about["notes"])]),
         ("Network", [_network(manifest["backbone"])]),
-        ("Weights", [f"{weights['choice']}, from {weights['source']}", f"sha256 {weights['sha256']}"]),
+        ("Weights", [_weights(weights), f"sha256 {weights['sha256']}"]),
         ("Preprocessing", [_preprocessing(manifest["backbone"]["recipe"])]),
         ("Head", [_head(manifest["head"])]),
         ("Engine", [f"{engine['name']}, {engine['precision']}"]),
@@ -92,6 +91,11 @@ def penalties(trials: Sequence[tuple[float, float, float]], chosen: float | None
 def _network(backbone: Mapping[str, Any]) -> str:
     parameters, features = int(backbone["parameters"]), int(backbone["features"])
     return f"{backbone['name']}, {parameters:,} parameters, {features:,} features per image"
+
+
+def _weights(weights: Mapping[str, Any]) -> str:
+    random = weights["choice"] == "none"
+    return f"random (seed {weights['seed']})" if random else f"{weights['choice']}, from {weights['source']}"
 
 
 def _preprocessing(recipe: Mapping[str, Any]) -> str:
