@@ -98,7 +98,7 @@ def test_evaluate_without_data_uses_held_out_images(
     assert evaluation.left_out == {}
     metrics = json.loads(Path("out/metrics.json").read_text())
     assert (metrics["data"], metrics["held_out"]) == (str(shapes), "validation")
-    with pytest.raises(DataError, match="has no test photos"):
+    with pytest.raises(DataError, match="has no test images"):
         score(None, out="none", part="test")
     with pytest.raises(DataError, match="trained on all 20 images"):
         score(None, out="none", part="train")

@@ -143,7 +143,7 @@ def distracting(tmp_path):
 def test_without_data_held_out_images_are_drawn(tl, tiny_run, distracting):
     done = tl("grid", "--run", tiny_run, cwd=distracting)
     assert done.returncode == 0, done.stderr
-    assert f"the 4 validation photos of {tiny_run.name}" in " ".join(done.stdout.split())
+    assert f"the 4 validation images of {tiny_run.name}" in " ".join(done.stdout.split())
     assert "4 of 4 images" in done.stdout
 
 
@@ -152,7 +152,7 @@ def test_without_data_missing_images_are_an_error(tl, tiny_run, distracting):
     for command in ("grid", "evaluate"):
         done = tl(command, "--run", moved, cwd=distracting)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "the photos of moved are not here: no such folder or table: 'gone/'; give DATA" in done.stderr
+        assert "the images of moved cannot be read: no such folder or table: 'gone/'; give DATA" in done.stderr
 
 
 def test_without_data_the_title_names_the_part(predictor, distracting, monkeypatch):

@@ -85,7 +85,7 @@ def test_learning_curves_show_the_history(tmp_path: Path):
 def test_learning_curves_title_names_run_and_verdict(tmp_path: Path):
     for kept, said in (
         (True, "The tuned network is kept: "),
-        (False, "No more right on validation, so the head alone"),
+        (False, "No better on validation, so only the head"),
     ):
         page = page_of(write_tuned_run(tmp_path / f"고양이-{kept}", 2, kept=kept))
         first, second, _ = (text.get_text() for text in page.texts)

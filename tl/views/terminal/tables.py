@@ -3,24 +3,7 @@
 import shutil
 from collections.abc import Iterable, Sequence
 
-from tl.text import NONE as NONE
-from tl.text import number as _number
-from tl.text import one_line as one_line
-from tl.text import size as size
-
-figure = _number
-
-
-def percent(value: float) -> str:
-    """A percentage without its sign, for views that do not use tl.text yet."""
-    from tl.text import percent as with_sign
-
-    return with_sign(value).removesuffix("%")
-
-
-def plural(number: int, noun: str) -> str:
-    """A noun without its number, for views that do not use tl.text yet."""
-    return noun if number == 1 else f"{noun}s"
+from tl.text import one_line
 
 
 def printable(text: str) -> str:
