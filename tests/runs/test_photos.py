@@ -1,4 +1,4 @@
-"""The photos of a run found again: the very same, under other names too, and what is said where they are gone."""
+"""The images of a run are found by content, also under other names; missing ones are reported."""
 
 import csv
 import shutil
@@ -16,13 +16,13 @@ from tl.runs.run import Run, load_run
 
 @pytest.fixture
 def here(shapes: Path, tmp_path: Path) -> Path:
-    """The photos of the tiny run, in a folder that a test may change."""
+    """The images of the tiny run in a folder that a test may change."""
     return Path(shutil.copytree(shapes, tmp_path / "here"))
 
 
 @pytest.fixture
 def moved(tiny_run: Path, tmp_path: Path) -> Run:
-    """The tiny run as if its photos had stood in a folder that is gone."""
+    """The tiny run as if its images had been in a folder that is gone."""
     return load_run(make(tiny_run, tmp_path / "moved", options__data="gone/"))
 
 
@@ -31,7 +31,7 @@ def _validation(run: Run) -> list[str]:
         return [row["path"] for row in csv.DictReader(stream) if row["split"] == "validation"]
 
 
-def test_the_validation_photos_are_found_where_the_run_found_them(tiny_run: Path):
+def test_held_out_finds_images_at_the_recorded_path(tiny_run: Path):
     run = load_run(tiny_run)
     part = RunImages(run, None, Progress()).held_out(None)
     assert (part.part, part.missing) == ("validation", 0)
@@ -39,7 +39,9 @@ def test_the_validation_photos_are_found_where_the_run_found_them(tiny_run: Path
     assert all(run.classes[photo.label] == photo.name.split("/")[0] for photo in part.images)
 
 
-def test_they_are_found_from_any_folder(tiny_run: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_recorded_path_works_from_any_folder(
+    tiny_run: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     run = load_run(make(tiny_run, tmp_path / "runs" / "own", options__data="here"))
     (tmp_path / "elsewhere" / "here").mkdir(parents=True)  # another one of that name
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -48,7 +50,7 @@ def test_they_are_found_from_any_folder(tiny_run: Path, here: Path, tmp_path: Pa
     assert photos.held_out(None).missing == 0
 
 
-def test_renamed_photos_are_known_by_their_bytes(moved: Run, here: Path):
+def test_renamed_images_are_found_by_content(moved: Run, here: Path):
     for at, path in enumerate(sorted(here.rglob("*.png"))):
         path.rename(path.with_name(f"renamed-{at}.png"))
     part = RunImages(moved, str(here), Progress()).held_out(None)
@@ -56,19 +58,19 @@ def test_renamed_photos_are_known_by_their_bytes(moved: Run, here: Path):
     assert part.missing == 0
 
 
-def test_photos_that_are_gone_are_asked_for(moved: Run):
+def test_missing_images_are_an_error(moved: Run):
     with pytest.raises(DataError, match="the images of moved cannot be read: .*give their folder with --data"):
         RunImages(moved, None, Progress())
 
 
-def test_other_photos_of_the_same_names_are_not_taken(moved: Run, here: Path):
+def test_changed_images_are_not_used(moved: Run, here: Path):
     for path in here.rglob("*.png"):
         Image.new("RGB", (30, 30), (len(path.stem), 3, 9)).save(path)
     with pytest.raises(DataError, match="no unchanged validation image of moved is at"):
         RunImages(moved, str(here), Progress()).held_out(None)
 
 
-def test_lost_photos_are_counted_and_stood_in_for(moved: Run, here: Path):
+def test_missing_images_are_counted_and_replaced(moved: Run, here: Path):
     shutil.rmtree(here / "stripes")
     Image.new("RGB", (30, 30)).save(here / "other.png")
     part = RunImages(moved, str(here), Progress()).held_out(None)
@@ -79,21 +81,21 @@ def test_lost_photos_are_counted_and_stood_in_for(moved: Run, here: Path):
 
 
 class Heard(Progress):
-    """Keeps what is said and warned of."""
+    """Records the log and the warnings."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
 
     def log(self, topic: str, text: str) -> None:
-        """Keep it."""
+        """Record it."""
         self.said.append(f"{topic}: {text}")
 
     def warn(self, text: str) -> None:
-        """Keep it."""
+        """Record it."""
         self.said.append(text)
 
 
-def test_they_are_a_data_set_of_the_classes_of_the_run(tiny_run: Path):
+def test_held_out_is_a_data_set_with_the_classes_of_the_run(tiny_run: Path):
     heard = Heard()
     own = held_out(load_run(tiny_run), heard)
     assert own.dataset.class_names == ("noise", "stripes")
@@ -103,7 +105,7 @@ def test_they_are_a_data_set_of_the_classes_of_the_run(tiny_run: Path):
         held_out(load_run(tiny_run), heard, "test")
 
 
-def test_what_is_lost_of_them_is_said(tiny_run: Path, here: Path, tmp_path: Path):
+def test_held_out_warns_of_missing_images(tiny_run: Path, here: Path, tmp_path: Path):
     shutil.rmtree(here / "stripes")
     Image.new("RGB", (30, 30)).save(here / "other.png")
     heard = Heard()
@@ -112,13 +114,13 @@ def test_what_is_lost_of_them_is_said(tiny_run: Path, here: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("where", ["gone/", ""])
-def test_data_is_asked_for_where_they_are_gone(tiny_run: Path, tmp_path: Path, where: str):
+def test_held_out_asks_for_data_where_images_are_gone(tiny_run: Path, tmp_path: Path, where: str):
     run = load_run(make(tiny_run, tmp_path / "run", options__data=where))
     with pytest.raises(DataError, match="give DATA, a folder of labelled images"):
         held_out(run, Progress())
 
 
-def test_test_photos_stand_in_where_none_are_for_validation(tiny_run: Path, tmp_path: Path):
+def test_held_out_uses_test_images_without_validation(tiny_run: Path, tmp_path: Path):
     folder = make(tiny_run, tmp_path / "run")
     table = (folder / "split.csv").read_text()
     (folder / "split.csv").write_text(table.replace(",validation,", ",test,"))

@@ -1,9 +1,10 @@
-"""A run folder is read back whole, or refused with the reason."""
+"""A run folder is loaded as it was written, or refused with the reason."""
 
 import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,14 +23,14 @@ def copy(tiny_run, tmp_path):
     return shutil.copytree(tiny_run, tmp_path / "copied")
 
 
-def test_a_copied_run_is_whole(copy, tiny_run):
+def test_copied_run_is_complete(copy, tiny_run):
     run = load_run(copy)
     check_run(run)
     assert run.classes == load_run(tiny_run).classes
     assert run.head.kernel.shape == (run.backbone.features, 2)
 
 
-def test_a_newer_format_is_refused(copy):
+def test_newer_format_is_refused(copy):
     path = copy / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
     with pytest.raises(RunError, match=r"copied has format 2, this version of tl reads up to 1: upgrade tl"):
@@ -37,7 +38,7 @@ def test_a_newer_format_is_refused(copy):
 
 
 @pytest.mark.parametrize("name", ["head.npz", "trunk.bin", "trunk.xml"])
-def test_a_changed_byte_is_noticed(copy, name):
+def test_changed_byte_is_detected(copy, name):
     path = copy / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -48,34 +49,34 @@ def test_a_changed_byte_is_noticed(copy, name):
 
 
 @pytest.mark.parametrize("name", ["head.npz", "manifest.json"])
-def test_a_truncated_file_is_noticed(copy, name):
+def test_truncated_file_is_detected(copy, name):
     path = copy / name
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match="copied is damaged"):
         load_run(copy)
 
 
-def test_a_missing_trunk_is_noticed(copy):
+def test_missing_trunk_is_detected(copy):
     (copy / "trunk.bin").unlink()
     with pytest.raises(RunError, match="trunk.bin cannot be read"):
         check_run(load_run(copy))
 
 
-def test_renamed_classes_are_noticed(copy):
+def test_renamed_classes_are_detected(copy):
     path = copy / "manifest.json"
     path.write_text(path.read_text().replace('"noise"', '"nosie"', 1))
     with pytest.raises(RunError, match="manifest.json is not the file that was written"):
         load_run(copy)
 
 
-def test_a_head_with_pickles_is_not_read(copy):
+def test_pickled_head_is_not_read(copy):
     np.savez(copy / "head.npz", kernel=np.array([object()], dtype=object), bias=np.zeros(2), temperature=1.0)
     with pytest.raises(RunError, match="copied is damaged"):
         load_run(copy)
 
 
 def forged(folder, **changes):
-    """The manifest with changes and a digest that fits: what a hostile run looks like."""
+    """The manifest with changes and a matching digest, as of a hostile run."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     del manifest["digest"]
@@ -108,7 +109,7 @@ def forged(folder, **changes):
     ],
     ids=str,
 )
-def test_a_hostile_manifest_is_refused(copy, change):
+def test_hostile_manifest_is_refused(copy, change):
     with pytest.raises(RunError, match="copied is damaged"):
         load_run(forged(copy, **change))
 
@@ -129,13 +130,13 @@ def test_runs_of_format_1_predict_what_they_predicted(name):
         assert prediction.confidence == pytest.approx(entry["confidence"], abs=2e-3)
 
 
-def test_a_network_that_is_not_the_manifests_is_refused(copy):
+def test_network_that_does_not_match_the_manifest_is_refused(copy):
     with pytest.raises(RunError, match="trunk.xml is not the network in its manifest"):
         Predictor(load_run(forged(copy, backbone__recipe__image_size=225)))
 
 
 @pytest.mark.parametrize(("temperature", "scale"), [(np.inf, 1), (1e-320, 1), (1.0, 3e38), (1.0, np.nan)])
-def test_a_head_with_absurd_numbers_is_refused(copy, temperature, scale):
+def test_head_with_extreme_numbers_is_refused(copy, temperature, scale):
     head = load_run(copy).head
     kernel = np.full_like(head.kernel, scale)
     np.savez(copy / "head.npz", kernel=kernel, bias=head.bias, temperature=np.float64(temperature))
@@ -143,7 +144,7 @@ def test_a_head_with_absurd_numbers_is_refused(copy, temperature, scale):
         load_run(copy)
 
 
-def test_a_foreign_run_does_not_reach_the_features_of_others(copy, tiny_run):
+def test_run_with_another_network_has_its_own_cache_key(copy, tiny_run):
     text = (copy / "trunk.xml").read_text()
     (copy / "trunk.xml").unlink()  # a hard link: the others keep theirs
     (copy / "trunk.xml").write_text(text + "\n")
@@ -153,7 +154,7 @@ def test_a_foreign_run_does_not_reach_the_features_of_others(copy, tiny_run):
     assert trunk_key(foreign) != trunk_key(load_run(tiny_run))
 
 
-def test_a_trunk_that_is_none_of_openvino_is_not_tried_as_another_programs(copy, tl, shapes):
+def test_trunk_in_another_format_is_not_loaded(copy, tl, shapes):
     (copy / "trunk.xml").unlink()
     (copy / "trunk.xml").write_text("oops")
     done = tl("predict", shapes / "noise" / "00.png", "--run", copy)
@@ -161,7 +162,7 @@ def test_a_trunk_that_is_none_of_openvino_is_not_tried_as_another_programs(copy,
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_a_class_that_can_be_written_nowhere_is_damage(copy):
+def test_class_name_that_cannot_be_written_is_refused(copy):
     classes = json.loads((copy / "manifest.json").read_text())["classes"]
     with pytest.raises(RunError, match="is damaged"):
         load_run(forged(copy, classes=["\ud800", *classes[1:]]))
@@ -172,7 +173,7 @@ def _with_file(folder, digest):
     return forged(folder, files=files | {"trunk.xml": digest})
 
 
-def test_what_is_not_a_run(tmp_path, monkeypatch):
+def test_load_run_explains_what_is_not_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=r"no run in .*runs: train one with `tl finetune DATA`"):
         load_run()
@@ -183,7 +184,7 @@ def test_what_is_not_a_run(tmp_path, monkeypatch):
         load_run("empty")
 
 
-def test_without_the_pointer_the_newest_run_is_found(tiny_run, tmp_path, monkeypatch):
+def test_newest_run_is_loaded_without_latest(tiny_run, tmp_path, monkeypatch):
     shutil.copytree(tiny_run, tmp_path / "runs" / "one")
     monkeypatch.chdir(tmp_path)
     assert load_run().name == "one"
@@ -191,7 +192,7 @@ def test_without_the_pointer_the_newest_run_is_found(tiny_run, tmp_path, monkeyp
 
 
 def _with_head(folder, **changed):
-    """Other arrays in head.npz, and a manifest that vouches for them; None takes one away."""
+    """Replace arrays in head.npz, with a matching manifest; None removes one."""
     with np.load(folder / "head.npz") as found:
         arrays = {name: found[name] for name in found.files} | changed
     np.savez(folder / "head.npz", **{name: array for name, array in arrays.items() if array is not None})
@@ -201,7 +202,7 @@ def _with_head(folder, **changed):
     (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": _digest(manifest)}))
 
 
-def test_what_is_unknown_is_kept(copy, shapes):
+def test_unknown_statistics_are_kept(copy, shapes):
     run = load_run(copy)
     assert run.unknown is not None
     assert run.unknown.references.shape[1] == run.backbone.features
@@ -210,7 +211,7 @@ def test_what_is_unknown_is_kept(copy, shapes):
     assert run.unknown.is_unknown(-run.unknown.references[:1]).all()
 
 
-def test_a_run_from_before_the_unknown_answers_as_it_did(copy, shapes):
+def test_run_without_unknown_statistics_predicts_the_same(copy, shapes):
     _with_head(copy, references=None, threshold=None, rate=None)
     run = load_run(copy)
     assert run.unknown is None
@@ -232,27 +233,43 @@ def test_a_run_from_before_the_unknown_answers_as_it_did(copy, shapes):
     ],
     ids=lambda changed: "-".join(changed),
 )
-def test_an_unknown_that_cannot_be_is_refused(copy, changed):
+def test_invalid_unknown_statistics_are_refused(copy, changed):
     _with_head(copy, **changed)
     with pytest.raises(RunError, match="copied is damaged"):
         load_run(copy)
 
 
 @pytest.mark.parametrize("name", ["head.npz", "manifest.json", "trunk.bin"])
-def test_a_pipe_is_not_waited_for(copy, name):
+def test_pipe_in_a_run_is_not_read(copy, name):
     (copy / name).unlink()
     os.mkfifo(copy / name)
     with pytest.raises(RunError, match="copied"):
         load_run(copy)
 
 
-def test_a_bottomless_manifest_is_refused(copy):
+def test_deeply_nested_manifest_is_refused(copy):
     (copy / "manifest.json").write_text('{"format": ' + "[" * 100_000 + "]" * 100_000 + "}")
     with pytest.raises(RunError, match=r"manifest\.json cannot be read"):
         load_run(copy)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
-def test_names_that_no_folder_can_have(name):
+def test_impossible_folder_names_are_not_runs(name):
     with pytest.raises(RunError, match="no run"):
         load_run(name)
+
+
+def test_run_repr_has_classes_and_accuracy(tiny_run):
+    run = load_run(tiny_run)
+    accuracy = "validation accuracy 100.0% (95% CI 51.0–100.0)"
+    assert repr(run) == f"<Run {run.name}: {TINY}, 2 classes (noise, stripes), {accuracy}>"
+    assert run.metrics == json.loads((tiny_run / "manifest.json").read_text())["metrics"]
+    many = replace(run, classes=tuple(f"class {index}" for index in range(100)), manifest={"metrics": None})
+    assert repr(many).endswith("100 classes (class 0, class 1, class 2, class 3, class 4 and 95 more)>")
+    assert many.metrics == {}
+
+
+def test_run_as_html_escapes_names(tiny_run):
+    page = replace(load_run(tiny_run), classes=("<b>cat</b>", "dog"))._repr_html_()
+    assert "<td>2: &lt;b&gt;cat&lt;/b&gt;, dog</td>" in page
+    assert "<th>validation accuracy</th><td>100.0% (95% CI 51.0–100.0)</td>" in page

@@ -1,4 +1,4 @@
-"""A picture reaches a terminal, a viewer, or the user as a path."""
+"""A picture is shown in a terminal or a viewer, or its path is printed."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from tl.views.pictures.show import IN_TERMINAL, IN_VIEWER, show
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -30,7 +30,7 @@ def picture(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "env", [{"TERM": "xterm-kitty"}, {"TERM": "xterm", "KITTY_WINDOW_ID": "1"}, {"TERM": "xterm-ghostty"}]
 )
-def test_kitty_gets_the_whole_file_in_chunks(picture: Path, env: dict[str, str]) -> None:
+def test_show_sends_kitty_the_file_in_chunks(picture: Path, env: dict[str, str]) -> None:
     stream = Terminal()
     assert show(picture, stream, env, "linux") == IN_TERMINAL
     chunks = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", stream.getvalue())
@@ -42,7 +42,7 @@ def test_kitty_gets_the_whole_file_in_chunks(picture: Path, env: dict[str, str])
 
 
 @pytest.mark.parametrize("program", ["iTerm.app", "WezTerm", "vscode"])
-def test_iterm_gets_the_whole_file_inline(picture: Path, program: str) -> None:
+def test_show_sends_iterm_the_file_inline(picture: Path, program: str) -> None:
     stream = Terminal()
     assert show(picture, stream, {"TERM": "xterm-256color", "TERM_PROGRAM": program}, "linux") == IN_TERMINAL
     found = re.fullmatch(r"\x1b\]1337;File=inline=1;size=(\d+);[^:]*:(.*)\x07\n", stream.getvalue())
@@ -51,7 +51,7 @@ def test_iterm_gets_the_whole_file_inline(picture: Path, program: str) -> None:
     assert base64.b64decode(found[2]) == picture.read_bytes()
 
 
-def test_a_picture_wider_than_the_terminal_is_reduced_to_it(picture: Path) -> None:
+def test_show_reduces_a_picture_to_the_terminal(picture: Path) -> None:
     narrow, wide = Terminal(), Terminal()
     show(picture, narrow, {"TERM": "xterm-kitty", "COLUMNS": "40"}, "linux")
     show(picture, wide, {"TERM": "xterm-kitty", "COLUMNS": "400"}, "linux")
@@ -70,7 +70,7 @@ def test_a_picture_wider_than_the_terminal_is_reduced_to_it(picture: Path) -> No
         (Terminal(), {}),
     ],
 )
-def test_without_window_only_the_path_is_said(picture: Path, stream: io.StringIO, env: dict[str, str]) -> None:
+def test_show_without_window_names_the_path(picture: Path, stream: io.StringIO, env: dict[str, str]) -> None:
     assert show(picture, stream, env, "linux") == f"no window here: open {picture}"
     assert stream.getvalue() == ""
 
@@ -89,7 +89,7 @@ def _opener(folder: Path, name: str, code: int = 0) -> None:
     ("system", "name", "env"),
     [("linux", "xdg-open", {"DISPLAY": ":0"}), ("linux", "xdg-open", {"WAYLAND_DISPLAY": "w"}), ("darwin", "open", {})],
 )
-def test_the_desktops_viewer_gets_the_absolute_path(
+def test_show_opens_the_absolute_path_in_the_viewer(
     picture: Path, tmp_path: Path, system: str, name: str, env: dict[str, str]
 ) -> None:
     _opener(tmp_path / "bin", name)
@@ -100,14 +100,14 @@ def test_the_desktops_viewer_gets_the_absolute_path(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
-def test_an_opener_that_fails_is_not_called_a_window(picture: Path, tmp_path: Path) -> None:
+def test_show_reports_a_failing_opener(picture: Path, tmp_path: Path) -> None:
     _opener(tmp_path / "bin", "xdg-open", code=3)
     env = {"DISPLAY": ":0", "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
     assert show(picture, io.StringIO(), env, "linux") == f"no window here: open {picture}"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
-def test_a_viewer_that_stays_open_does_not_hold_the_command(picture: Path, tmp_path: Path) -> None:
+def test_show_does_not_wait_for_the_viewer(picture: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "xdg-open").write_text("#!/bin/sh\nexec sleep 6\n")
     (tmp_path / "bin" / "xdg-open").chmod(0o755)
@@ -118,17 +118,17 @@ def test_a_viewer_that_stays_open_does_not_hold_the_command(picture: Path, tmp_p
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
-def test_code_prefers_a_viewer_to_a_terminal_that_may_not_show_pictures(picture: Path, tmp_path: Path) -> None:
+def test_show_prefers_the_viewer_in_vscode(picture: Path, tmp_path: Path) -> None:
     _opener(tmp_path / "bin", "xdg-open")
     env = {"DISPLAY": ":0", "TERM_PROGRAM": "vscode", "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
     assert show(picture, Terminal(), env, "linux") == IN_VIEWER
 
 
-def test_a_mac_reached_over_ssh_opens_no_window(picture: Path, tmp_path: Path) -> None:
+def test_show_opens_no_window_over_ssh_on_macos(picture: Path, tmp_path: Path) -> None:
     env = {"SSH_CONNECTION": "1 2 3 4", "PATH": str(tmp_path)}
     assert show(picture, io.StringIO(), env, "darwin").startswith("no window here")
 
 
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+def test_show_raises_for_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         show(tmp_path / "none.png", io.StringIO(), {}, "linux")

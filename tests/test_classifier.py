@@ -1,0 +1,104 @@
+"""`tl.load`: predictions, probabilities and features of images in any form."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tl
+from support.data_sets import write_video
+from support.session import TINY
+from tl.cache import open_cache
+from tl.errors import DataError, ImageError, UsageError
+from tl.progress import Progress
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_run: Path) -> tl.Classifier:
+    return tl.load(tiny_run)
+
+
+def test_predict_expands_folders_and_patterns(classifier: tl.Classifier, shapes: Path) -> None:
+    every = [str(path) for path in sorted(shapes.rglob("*.png"))]
+    noise = [path for path in every if "/noise/" in path]
+    for folder in (str(shapes), shapes):
+        assert [prediction.name for prediction in classifier.predict(folder)] == every
+    predictions = classifier.predict(f"{shapes}/noise/*.png")
+    assert [prediction.name for prediction in predictions] == noise
+    assert {prediction.label for prediction in predictions} == {"noise"}
+    mixed = classifier.predict([shapes / "noise", np.zeros((9, 9, 3), np.uint8), every[-1]])
+    assert [prediction.name for prediction in mixed] == [*noise, str(len(noise)), every[-1]]
+    assert not any(prediction.error for prediction in mixed)
+
+
+def test_predict_takes_an_existing_name_literally(classifier: tl.Classifier, shapes: Path, tmp_path: Path) -> None:
+    for name in ("a[1].png", "a1.png", "b*.png", "bc.png"):
+        shutil.copy(shapes / "noise" / "00.png", tmp_path / name)
+    for name in ("a[1].png", "b*.png"):
+        assert [prediction.name for prediction in classifier.predict(tmp_path / name)] == [str(tmp_path / name)]
+
+
+def test_predict_names_what_is_not_an_image(classifier: tl.Classifier, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        classifier.predict(tmp_path)
+    with pytest.raises(UsageError, match="is empty"):
+        classifier.predict("")
+    with pytest.raises(UsageError, match="top=0: give at least 1"):
+        classifier.predict(tmp_path, top=0)
+    [prediction] = classifier.predict(tmp_path / "*.jpg")
+    assert prediction.error == "cannot be read: no such file or directory"
+
+
+def test_predict_proba_has_the_calibrated_probabilities(classifier: tl.Classifier, shapes: Path) -> None:
+    probabilities = classifier.predict_proba(shapes)
+    predictions = classifier.predict(shapes)
+    assert (probabilities.shape, probabilities.dtype) == ((24, 2), np.float32)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    labels = [classifier.classes[best] for best in probabilities.argmax(axis=1)]
+    assert labels == [prediction.label for prediction in predictions]
+    np.testing.assert_allclose(probabilities.max(axis=1), [one.confidence for one in predictions], atol=0.02)
+
+
+def test_embed_has_a_row_of_features_for_each_image(classifier: tl.Classifier, shapes: Path, tmp_path: Path) -> None:
+    features = classifier.embed([shapes / "noise" / "00.png", np.zeros((9, 9, 3), np.uint8)])
+    assert (features.shape, features.dtype) == ((2, classifier.run.backbone.features), np.float32)
+    (tmp_path / "broken.png").write_bytes(b"x")
+    with pytest.raises(ImageError, match=r"broken\.png: not an image"):
+        classifier.embed(tmp_path / "broken.png")
+
+
+def test_stream_takes_tables_videos_and_folders(classifier: tl.Classifier, shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(f"path\n{shapes / 'noise' / '00.png'}\ngone.png\n")
+    clip = write_video(tmp_path / "clip.avi", frames=4)
+    images = [tmp_path / "table.csv", clip, str(shapes / "stripes")]
+    predictions = list(classifier.stream(images, top=1, every=3))
+    names = [prediction.name.rsplit("/")[-1] for prediction in predictions[:4]]
+    assert names == ["00.png", "gone.png", "clip.avi#frame=0", "clip.avi#frame=3"]
+    assert [bool(prediction.error) for prediction in predictions] == [False, True] + [False] * 14
+    with pytest.raises(UsageError, match="every=0: give at least 1"):
+        classifier.stream(shapes, every=0)
+
+
+class Warnings(Progress):
+    """Records warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Record it."""
+        self.warnings.append(text)
+
+
+def test_threads_of_one_process_share_the_cache(shapes: Path, tiny_run: Path, tmp_path: Path) -> None:
+    progress = Warnings()
+
+    def train(name: str) -> tl.Run:
+        return tl.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / name, progress=progress)
+
+    with open_cache(), ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(train, ("one", "two")))
+    assert [run.classes for run in runs] == [("noise", "stripes")] * 2
+    assert progress.warnings == []  # not "going on without the cache"
