@@ -1,4 +1,4 @@
-"""Augmentation: the same at every return, within its limits, honest about the labels it mixes."""
+"""Tests of augmentation: reproducible, within its limits, with the right labels."""
 
 import hashlib
 import subprocess
@@ -21,88 +21,88 @@ CHANGING = ("light", "strong")
 def batch(count=8, side=40, seed=0):
     """Noise with a frame of pure black and white, so that the ends of the range are there, and labels in turn."""
     draw = np.random.default_rng(seed)
-    photos = draw.integers(0, 256, (count, side, side, 3), np.uint8)
-    photos[:, :4], photos[:, -4:] = 0, 255
-    return photos, np.eye(CLASSES, dtype=np.float32)[np.arange(count) % CLASSES]
+    images = draw.integers(0, 256, (count, side, side, 3), np.uint8)
+    images[:, :4], images[:, -4:] = 0, 255
+    return images, np.eye(CLASSES, dtype=np.float32)[np.arange(count) % CLASSES]
 
 
 def ramps(count, height=64, width=64):
     """Photos whose red is the column and whose green is the row of each pixel, counted from their centres."""
-    photos = np.full((count, height, width, 3), 128, np.float32)
-    photos[..., 0] = np.arange(width)[None, None, :]
-    photos[..., 1] = np.arange(height)[None, :, None]
-    return photos
+    images = np.full((count, height, width, 3), 128, np.float32)
+    images[..., 0] = np.arange(width)[None, None, :]
+    images[..., 1] = np.arange(height)[None, :, None]
+    return images
 
 
-def run(augment, photos, labels, step):
-    changed, shares = augment(photos, labels, step)
-    return np.asarray(changed), np.asarray(shares)
+def run(augment, images, labels, step):
+    changed, mixed = augment(images, labels, step)
+    return np.asarray(changed), np.asarray(mixed)
 
 
 def digest(augment, steps, parallel):
     """The SHA-256 of what a pipeline of several batches at a time gives at these steps."""
     import tensorflow as tf
 
-    photos, labels = batch()
+    images, labels = batch()
     numbers = tf.data.Dataset.from_tensor_slices(np.asarray(steps, np.int64))
-    made = numbers.map(lambda step: augment(photos, labels, step), num_parallel_calls=parallel)
+    made = numbers.map(lambda step: augment(images, labels, step), num_parallel_calls=parallel)
     total = hashlib.sha256()
-    for changed, shares in made:
-        total.update(changed.numpy().tobytes() + shares.numpy().tobytes())
+    for changed, mixed in made:
+        total.update(changed.numpy().tobytes() + mixed.numpy().tobytes())
     return total.hexdigest()
 
 
-def test_none_is_the_identity():
-    photos, labels = batch(side=SIZE)
-    same, shares = run(augmenter("none", SIZE, CLASSES, seed=1), photos, labels, 3)
+def test_none_changes_nothing():
+    images, labels = batch(side=SIZE)
+    same, mixed = run(augmenter("none", SIZE, CLASSES, seed=1), images, labels, 3)
     assert same.dtype == np.float32
-    assert np.array_equal(same, photos)
-    assert np.array_equal(shares, labels)
+    assert np.array_equal(same, images)
+    assert np.array_equal(mixed, labels)
 
 
-def test_none_resizes_what_has_another_size():
-    photos = np.full((2, 50, 70, 3), 200, np.uint8)
-    photos[:, :, 35:] = 40
-    small, _ = run(augmenter("none", SIZE, CLASSES, seed=1), photos, batch(2)[1], 0)
+def test_none_resizes_images_of_another_size():
+    images = np.full((2, 50, 70, 3), 200, np.uint8)
+    images[:, :, 35:] = 40
+    small, _ = run(augmenter("none", SIZE, CLASSES, seed=1), images, batch(2)[1], 0)
     assert small.shape == (2, SIZE, SIZE, 3)
     assert np.allclose(small[:, :, :14], 200, atol=0.5)
     assert np.allclose(small[:, :, 18:], 40, atol=0.5)
 
 
 @pytest.mark.parametrize("level", CHANGING)
-def test_a_step_gives_the_same_whatever_came_before(level: str):
-    photos, labels = batch()
+def test_a_step_does_not_depend_on_earlier_ones(level: str):
+    images, labels = batch()
     long_used, fresh = (augmenter(level, SIZE, CLASSES, seed=5) for _ in range(2))
-    before = [run(long_used, photos, labels, step) for step in (0, 7, 3)]
-    for changed, shares in (run(fresh, photos, labels, 7), run(long_used, photos, labels, 7)):
+    before = [run(long_used, images, labels, step) for step in (0, 7, 3)]
+    for changed, mixed in (run(fresh, images, labels, 7), run(long_used, images, labels, 7)):
         assert np.array_equal(changed, before[1][0])
-        assert np.array_equal(shares, before[1][1])
+        assert np.array_equal(mixed, before[1][1])
     assert not np.array_equal(before[0][0], before[1][0])
-    assert not np.array_equal(run(augmenter(level, SIZE, CLASSES, seed=6), photos, labels, 7)[0], before[1][0])
+    assert not np.array_equal(run(augmenter(level, SIZE, CLASSES, seed=6), images, labels, 7)[0], before[1][0])
 
 
 @pytest.mark.parametrize("level", CHANGING)
-def test_a_pipeline_of_parallel_calls_gives_what_single_calls_give(level: str):
+def test_parallel_pipeline_agrees_with_single_calls(level: str):
     import tensorflow as tf
 
-    photos, labels = batch()
+    images, labels = batch()
     augment = augmenter(level, SIZE, CLASSES, seed=5)
     steps = tf.data.Dataset.range(12)
-    made = list(steps.map(lambda step: augment(photos, labels, step), num_parallel_calls=4))
+    made = list(steps.map(lambda step: augment(images, labels, step), num_parallel_calls=4))
     for step in (11, 4, 0):
-        changed, shares = run(augment, photos, labels, step)
+        changed, mixed = run(augment, images, labels, step)
         assert np.allclose(made[step][0], changed, atol=1e-2)  # a compiled graph may round otherwise
-        assert np.allclose(made[step][1], shares, atol=1e-6)
+        assert np.allclose(made[step][1], mixed, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_another_process_resumes_with_the_same_pixels():
+def test_another_process_gives_the_same_pixels():
     whole = digest(augmenter("strong", SIZE, CLASSES, seed=5), range(6, 10), parallel=1)
     code = (
         "import keras, tensorflow as tf\n"
         "tf.config.experimental.enable_op_determinism()\n"  # forbids the global generator
         "tf.random.set_seed(99)\n"
-        "keras.config.set_dtype_policy('mixed_float16')\n"  # the network's, not the photos'
+        "keras.config.set_dtype_policy('mixed_float16')\n"  # the network's, not the images'
         "from tests.learning.test_augment import digest\n"
         "from tl.learning.augment import augmenter\n"
         "print(digest(augmenter('strong', 32, 4, seed=5), range(6, 10), parallel=4))"
@@ -112,7 +112,7 @@ def test_another_process_resumes_with_the_same_pixels():
     assert done.stdout.split()[-1] == whole
 
 
-def test_about_half_of_the_photos_are_mirrored():
+def test_about_half_of_the_images_are_flipped():
     changed, _ = run(augmenter("light", SIZE, CLASSES, seed=1), ramps(200), batch(200)[1], 0)
     rightward = changed[:, SIZE // 2, -1, 0] > changed[:, SIZE // 2, 0, 0]
     assert 70 < rightward.sum() < 130
@@ -130,7 +130,7 @@ def test_crops_stay_within_scale_and_aspect(height: int, width: int):
     across = np.abs(columns[:, -1] - columns[:, 0]) / (SIZE - 1) * SIZE / width
     down = (rows[:, -1] - rows[:, 0]) / (SIZE - 1) * SIZE / height
     area, aspect = across * down, across / down
-    slack = 0.02  # the edges of the photo hold back what would reach half a pixel beyond them
+    slack = 0.02  # the edges of the image hold back what would reach half a pixel beyond them
     assert area.min() > 0.5 - slack
     assert area.max() < 1 + slack
     assert aspect.min() > 3 / 4 - slack
@@ -142,65 +142,65 @@ def test_crops_stay_within_scale_and_aspect(height: int, width: int):
     assert lefts.max() - lefts.min() > 0.15 * width
 
 
-def test_a_crop_has_no_black_border():
+def test_crops_have_no_black_border():
     white = np.full((300, 37, 45, 3), 255, np.uint8)
     changed, _ = run(augmenter("light", SIZE, CLASSES, seed=3), white, batch(300)[1], 0)
     assert changed.min() > 254.9
 
 
-def test_large_photos_are_averaged_not_sampled():
+def test_large_images_are_averaged():
     stripes = np.zeros((4, 256, 256, 3), np.uint8)
     stripes[:, :, ::2] = 255
     changed, _ = run(augmenter("light", SIZE, CLASSES, seed=3), stripes, batch(4)[1], 0)
     assert np.allclose(changed, 127.5, atol=2)
 
 
-def test_bytes_and_floats_give_the_same():
-    photos, labels = batch()
+def test_uint8_and_float_images_give_the_same():
+    images, labels = batch()
     augment = augmenter("strong", SIZE, CLASSES, seed=1)
-    assert np.allclose(run(augment, photos, labels, 2)[0], run(augment, photos.astype(np.float32), labels, 2)[0])
+    assert np.allclose(run(augment, images, labels, 2)[0], run(augment, images.astype(np.float32), labels, 2)[0])
 
 
 @pytest.mark.parametrize(("level", "mixes"), [("light", True), ("strong", False)])
-def test_labels_stay_where_photos_are_not_mixed(level: str, mixes: bool):
-    photos, labels = batch()
+def test_labels_are_unchanged_without_mixing(level: str, mixes: bool):
+    images, labels = batch()
     augment = augmenter(level, SIZE, CLASSES, seed=1, mixes=mixes)
     for step in range(4):
-        assert np.array_equal(run(augment, photos, labels, step)[1], labels)
+        assert np.array_equal(run(augment, images, labels, step)[1], labels)
 
 
 def test_values_stay_within_0_and_255():
     augment = augmenter("strong", SIZE, CLASSES, seed=1)
-    photos, labels = batch(60)
-    photos[:3] = np.asarray([0, 255, 77], np.uint8)[:, None, None, None]  # of one colour: nothing to stretch
+    images, labels = batch(60)
+    images[:3] = np.asarray([0, 255, 77], np.uint8)[:, None, None, None]  # of one colour: nothing to stretch
     for step in range(3):
-        changed, shares = run(augment, photos, labels, step)
+        changed, mixed = run(augment, images, labels, step)
         assert changed.dtype == np.float32
         assert np.isfinite(changed).all()
         assert changed.min() >= 0
         assert changed.max() <= 255.001
-        assert np.allclose(shares.sum(axis=1), 1, atol=1e-6)
-        assert (np.count_nonzero(shares > 1e-6, axis=1) == 2).any()
+        assert np.allclose(mixed.sum(axis=1), 1, atol=1e-6)
+        assert (np.count_nonzero(mixed > 1e-6, axis=1) == 2).any()
 
 
-def test_shares_of_a_label_are_the_shares_of_the_pixels(monkeypatch: pytest.MonkeyPatch):
+def test_mixed_labels_match_the_proportions_of_pixels(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(augment_module, "OPERATIONS", 0)
     count = 24
     augment = augmenter("strong", SIZE, count, seed=1)
     colours = np.arange(count, dtype=np.float32) * 10
-    photos = np.broadcast_to(colours[:, None, None, None], (count, SIZE, SIZE, 3))
+    images = np.broadcast_to(colours[:, None, None, None], (count, SIZE, SIZE, 3))
     blended, pasted = [], []
     for step in range(16):
-        changed, shares = run(augment, photos, np.eye(count, dtype=np.float32), step)
-        assert np.allclose(changed.mean(axis=(1, 2, 3)), shares @ colours, atol=0.01)
-        parts = np.count_nonzero(shares, axis=1)
-        assert parts.max() == 2  # with one other photo
-        own = np.diag(shares)
+        changed, mixed = run(augment, images, np.eye(count, dtype=np.float32), step)
+        assert np.allclose(changed.mean(axis=(1, 2, 3)), mixed @ colours, atol=0.01)
+        parts = np.count_nonzero(mixed, axis=1)
+        assert parts.max() == 2  # with one other image
+        own = np.diag(mixed)
         if np.ptp(changed, axis=(1, 2, 3)).max() < 1e-3:
             blended.append(own)
         else:
             pasted.append(own)
-            assert max(len(np.unique(photo)) for photo in changed) == 2
+            assert max(len(np.unique(image)) for image in changed) == 2
     assert len(blended) >= 4
     assert len(pasted) >= 4
     assert np.min(blended) >= 0.5
@@ -208,42 +208,42 @@ def test_shares_of_a_label_are_the_shares_of_the_pixels(monkeypatch: pytest.Monk
     assert np.max(pasted) > 0.9
 
 
-def test_a_single_photo_is_mixed_with_itself():
-    photos, labels = batch(1)
-    _, shares = run(augmenter("strong", SIZE, CLASSES, seed=1), photos, labels, 0)
-    assert np.array_equal(shares, labels)
+def test_single_image_is_mixed_with_itself():
+    images, labels = batch(1)
+    _, mixed = run(augmenter("strong", SIZE, CLASSES, seed=1), images, labels, 0)
+    assert np.array_equal(mixed, labels)
 
 
 @pytest.mark.parametrize("at", range(11))
-def test_an_operation_changes_with_its_strength_and_takes_an_empty_batch(at: int):
+def test_operation_depends_on_magnitude_and_takes_an_empty_batch(at: int):
     import tensorflow as tf
 
     operation = augment_module._operations()[at]
     across, down = np.meshgrid(np.linspace(0, 3, 24), np.linspace(0, 3, 24))
     one = 140 + 60 * np.stack([np.sin(across + down), np.cos(across), np.sin(down) * across / 3], axis=-1)
     one[10:14, 10:14] = 255
-    photos = tf.constant(np.stack([one, one[::-1], one[:, ::-1]]), tf.float32)
-    assert operation(photos[:0], tf.zeros([0])).shape == (0, 24, 24, 3)
-    weak, strong, opposite = (np.asarray(operation(photos, tf.fill([3], by))) for by in (0.0, 0.6, -0.6))
-    assert not np.allclose(strong, photos, atol=1)
+    images = tf.constant(np.stack([one, one[::-1], one[:, ::-1]]), tf.float32)
+    assert operation(images[:0], tf.zeros([0])).shape == (0, 24, 24, 3)
+    weak, strong, opposite = (np.asarray(operation(images, tf.fill([3], by))) for by in (0.0, 0.6, -0.6))
+    assert not np.allclose(strong, images, atol=1)
     if at >= 2:  # contrast is stretched and equalised without a strength
-        assert np.allclose(weak, photos, atol=0.01)
+        assert np.allclose(weak, images, atol=0.01)
     if at >= 3:  # solarising knows one direction alone
         assert not np.allclose(strong, opposite, atol=1)
 
 
-def test_equalising_agrees_with_opencv():
+def test_equalise_agrees_with_opencv():
     import tensorflow as tf
 
-    photos = (np.random.default_rng(0).random((2, 30, 50, 3)) ** 3 * 200).astype(np.uint8)
-    photos[1, ..., 2] = 9
-    ours = np.asarray(augment_module._equalise(tf.constant(photos, tf.float32)))
-    for photo, equalised in zip(photos, ours, strict=True):
+    images = (np.random.default_rng(0).random((2, 30, 50, 3)) ** 3 * 200).astype(np.uint8)
+    images[1, ..., 2] = 9
+    ours = np.asarray(augment_module._equalise(tf.constant(images, tf.float32)))
+    for image, equalised in zip(images, ours, strict=True):
         for channel in range(3):
-            assert np.allclose(equalised[..., channel], cv2.equalizeHist(photo[..., channel].copy()), atol=1)
+            assert np.allclose(equalised[..., channel], cv2.equalizeHist(image[..., channel].copy()), atol=1)
 
 
-def test_a_wrong_level_is_refused_with_the_levels_there_are():
+def test_augmenter_refuses_an_unknown_level():
     with pytest.raises(UsageError, match="'heavy'") as refused:
         augmenter("heavy", SIZE, CLASSES, seed=1)
     assert all(level in str(refused.value) for level in LEVELS)
@@ -255,10 +255,3 @@ def test_describe_augmentation():
     assert "flipped" in describe_augmentation("light", mixes=False)
     assert "CutMix" in describe_augmentation("strong", mixes=True)
     assert "CutMix" not in describe_augmentation("strong", mixes=False)
-
-
-def test_the_modules_load_without_frameworks():
-    modules = "tl.learning.augment, tl.views.pictures.augmented"
-    code = f"import sys, {modules}; print({{'tensorflow', 'keras_cv', 'PIL'}} & {{*sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""Batches for training: each picture once an epoch, the same for the same seed and step, in any number of threads."""
+"""Tests of batches: each image once per epoch, reproducible by seed and step."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +12,7 @@ from tl.networks.backbones import Recipe
 
 RECIPE = Recipe(32, "stretch", bgr=True, mean=(103.939, 116.779, 123.68), std=(2.0, 2.0, 4.0))
 CLASSES = 3
-PLACES = np.arange(100, 123)
+INDICES = np.arange(100, 123)
 
 
 def taken(order: BatchOrder, epoch: int) -> np.ndarray:
@@ -24,44 +24,44 @@ def one_hot(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("batch", [1, 5, 8, 23])
-def test_each_picture_comes_once_an_epoch(batch):
-    order = BatchOrder(PLACES, batch, seed=7)
+def test_order_takes_each_image_once_per_epoch(batch):
+    order = BatchOrder(INDICES, batch, seed=7)
     assert order.steps == -(-23 // batch)
     for epoch in range(3):
-        places = taken(order, epoch)
-        assert len(places) == order.steps * batch  # every batch has the same size
-        assert sorted(places[:23]) == PLACES.tolist()
-        assert places[23:].tolist() == places[: len(places) - 23].tolist()  # filled up from its beginning
+        indices = taken(order, epoch)
+        assert len(indices) == order.steps * batch  # every batch has the same size
+        assert sorted(indices[:23]) == INDICES.tolist()
+        assert indices[23:].tolist() == indices[: len(indices) - 23].tolist()  # filled up from its beginning
 
 
-def test_the_order_is_that_of_seed_and_step():
-    order, again = BatchOrder(PLACES, 5, seed=7), BatchOrder(PLACES, 5, seed=7)
+def test_order_depends_on_seed_and_step_alone():
+    order, again = BatchOrder(INDICES, 5, seed=7), BatchOrder(INDICES, 5, seed=7)
     later = [again.at(step).tolist() for step in (9, 3, 4)]  # as after a resumption: in any order
     assert later == [order.at(step).tolist() for step in (9, 3, 4)]
     assert taken(order, 0).tolist() != taken(order, 1).tolist()
-    assert taken(order, 0).tolist() != taken(BatchOrder(PLACES, 5, seed=8), 0).tolist()
-    assert taken(order, 0).tolist() != PLACES.tolist()
+    assert taken(order, 0).tolist() != taken(BatchOrder(INDICES, 5, seed=8), 0).tolist()
+    assert taken(order, 0).tolist() != INDICES.tolist()
 
 
-def test_a_batch_of_more_than_there_are_is_filled_up():
-    places = BatchOrder(PLACES[:3], 8, seed=0).at(0)
-    assert len(places) == 8
-    assert set(places) == set(PLACES[:3].tolist())
+def test_order_fills_a_batch_larger_than_the_data_set():
+    indices = BatchOrder(INDICES[:3], 8, seed=0).at(0)
+    assert len(indices) == 8
+    assert set(indices) == set(INDICES[:3].tolist())
 
 
-def test_shares_make_uneven_classes_even():
+def test_order_with_probabilities_evens_out_classes():
     labels = np.array([0] * 5 + [1] * 95)
     shares = (1 / np.bincount(labels))[labels]
     order = BatchOrder(np.arange(100), 10, 3, shares / shares.sum())
-    drawn = np.concatenate([taken(order, epoch) for epoch in range(50)])
-    assert len(drawn) == 5000
-    assert 0.46 < np.mean(labels[drawn] == 0) < 0.54
-    assert set(drawn[labels[drawn] == 0]) == set(range(5))
+    chosen = np.concatenate([taken(order, epoch) for epoch in range(50)])
+    assert len(chosen) == 5000
+    assert 0.46 < np.mean(labels[chosen] == 0) < 0.54
+    assert set(chosen[labels[chosen] == 0]) == set(range(5))
     assert order.at(17).tolist() == order.at(17).tolist()
 
 
 @pytest.fixture(scope="module")
-def stored():
+def activation_feed():
     """Activations whose value tells the view and the picture: 100 * view + picture."""
     values = np.zeros((4, 12, 2, 2, 3), np.float16)
     values += 100 * np.arange(4).reshape(4, 1, 1, 1, 1) + np.arange(12).reshape(1, 12, 1, 1, 1)
@@ -75,12 +75,12 @@ def pool():
 
 
 @pytest.fixture(scope="module")
-def pictures(shapes):
+def images(shapes):
     return sorted(shapes.glob("*/*.png"))
 
 
 @pytest.fixture(scope="module")
-def photographed(pictures, pool):
+def image_feed(images, pool):
     """Photos with an augmentation that tells what it was given: cropped to size, and brighter by the step."""
     import tensorflow as tf
 
@@ -88,95 +88,95 @@ def photographed(pictures, pool):
         size = RECIPE.image_size
         return tf.cast(photos, tf.float32)[:, :size, :size] + tf.cast(step, tf.float32), labels * 0.5
 
-    return ImageFeed(pictures, RECIPE, augment, pool)
+    return ImageFeed(images, RECIPE, augment, pool)
 
 
-def test_a_stored_picture_comes_in_a_view_of_its_own(stored):
-    places = np.array([3, 0, 11, 3])
+def test_activation_feed_takes_a_random_view_of_each_image(activation_feed):
+    indices = np.array([3, 0, 11, 3])
     seen = set()
     for step in range(40):
-        values = stored.load(places, step, training=True)
+        values = activation_feed.load(indices, step, training=True)
         assert values.dtype == np.float16
         assert values.shape == (4, 2, 2, 3)
-        views, found = np.divmod(values[:, 0, 0, 0].astype(int), 100)
-        assert found.tolist() == places.tolist()
+        views, loaded = np.divmod(values[:, 0, 0, 0].astype(int), 100)
+        assert loaded.tolist() == indices.tolist()
         seen |= set(enumerate(views.tolist()))
-        assert np.array_equal(values, stored.load(places, step, training=True))
+        assert np.array_equal(values, activation_feed.load(indices, step, training=True))
     assert seen == {(at, view) for at in range(4) for view in range(4)}
-    other = ActivationFeed(stored.values, seed=6)
+    other = ActivationFeed(activation_feed.values, seed=6)
     assert any(
-        not np.array_equal(other.load(places, at, training=True), stored.load(places, at, training=True))
+        not np.array_equal(other.load(indices, at, training=True), activation_feed.load(indices, at, training=True))
         for at in range(5)
     )
 
 
-def test_outside_of_training_a_stored_picture_comes_as_it_is(stored):
-    places = np.array([3, 0, 11])
-    assert stored.load(places, 9, training=False)[:, 0, 0, 0].tolist() == [3, 0, 11]
-    alone = ActivationFeed(stored.values[:1], seed=5)
-    assert alone.load(places, 9, training=True)[:, 0, 0, 0].tolist() == [3, 0, 11]
+def test_activation_feed_takes_the_first_view_outside_of_training(activation_feed):
+    indices = np.array([3, 0, 11])
+    assert activation_feed.load(indices, 9, training=False)[:, 0, 0, 0].tolist() == [3, 0, 11]
+    alone = ActivationFeed(activation_feed.values[:1], seed=5)
+    assert alone.load(indices, 9, training=True)[:, 0, 0, 0].tolist() == [3, 0, 11]
 
 
-def test_stored_activations_are_trained_on_in_32_bits(stored):
+def test_activation_feed_returns_float32(activation_feed):
     labels = one_hot(3)
-    inputs, truth = stored.finish(stored.values[1, :3], labels, 0, training=True)
+    inputs, truth = activation_feed.finish(activation_feed.values[1, :3], labels, 0, training=True)
     assert inputs.dtype == "float32"
-    assert np.array_equal(inputs, stored.values[1, :3])
+    assert np.array_equal(inputs, activation_feed.values[1, :3])
     assert np.array_equal(truth, labels)
 
 
-def test_photos_are_loaded_larger_for_training(photographed, pictures):
-    places = np.array([5, 2])
+def test_image_feed_loads_larger_images_for_training(image_feed, images):
+    indices = np.array([5, 2])
     for training, side in ((True, round(MARGIN * 32)), (False, 32)):
-        found = photographed.load(places, 3, training=training)
-        assert found.dtype == np.uint8
-        assert found.shape == (2, side, side, 3)
-        expected = [fit(decode(read(pictures[at]), side), side, "stretch") for at in places]
-        assert np.array_equal(found, expected)
-        assert np.array_equal(found, photographed.load(places, 99, training=training))
+        loaded = image_feed.load(indices, 3, training=training)
+        assert loaded.dtype == np.uint8
+        assert loaded.shape == (2, side, side, 3)
+        expected = [fit(decode(read(images[at]), side), side, "stretch") for at in indices]
+        assert np.array_equal(loaded, expected)
+        assert np.array_equal(loaded, image_feed.load(indices, 99, training=training))
 
 
-def test_photos_are_normalised_as_the_backbone_wants_them(photographed):
-    photos = photographed.load(np.array([5, 20]), 0, training=False)
-    inputs, labels = photographed.finish(photos, one_hot(2), 4, training=False)
+def test_image_feed_normalises_as_the_recipe_says(image_feed):
+    photos = image_feed.load(np.array([5, 20]), 0, training=False)
+    inputs, labels = image_feed.finish(photos, one_hot(2), 4, training=False)
     expected = (photos[..., ::-1].astype(np.float32) - np.array(RECIPE.mean)) / np.array(RECIPE.std)
     np.testing.assert_allclose(inputs, expected, rtol=1e-5, atol=1e-4)
     assert np.array_equal(labels, one_hot(2))
 
 
-def test_photos_are_augmented_before_they_are_normalised_and_only_in_training(photographed):
-    photos = photographed.load(np.array([5, 20]), 0, training=True)
-    inputs, labels = photographed.finish(photos, one_hot(2), 4, training=True)
+def test_image_feed_augments_in_training_before_normalising(image_feed):
+    photos = image_feed.load(np.array([5, 20]), 0, training=True)
+    inputs, labels = image_feed.finish(photos, one_hot(2), 4, training=True)
     brighter = photos[:, :32, :32].astype(np.float32) + 4
     expected = (brighter[..., ::-1] - np.array(RECIPE.mean)) / np.array(RECIPE.std)
     np.testing.assert_allclose(inputs, expected, rtol=1e-5, atol=1e-4)
     assert np.array_equal(labels, 0.5 * one_hot(2))
 
 
-@pytest.mark.parametrize("kind", ["stored", "photographed"])
-def test_batches_are_what_is_loaded_step_for_step(kind, request):
+@pytest.mark.parametrize("kind", ["activation_feed", "image_feed"])
+def test_training_batches_are_those_of_each_step(kind, request):
     feed = request.getfixturevalue(kind)
     labels, order = one_hot(12) * np.linspace(1, 2, 12, dtype=np.float32)[:, None], BatchOrder(np.arange(12), 5, seed=2)
-    made = list(training_batches(feed, order, labels, range(4, 9)))
-    assert len(made) == 5
-    for step, (inputs, truth) in enumerate(made, 4):
-        places = order.at(step)
-        expected, shares = feed.finish(feed.load(places, step, training=True), labels[places], step, training=True)
+    result = list(training_batches(feed, order, labels, range(4, 9)))
+    assert len(result) == 5
+    for step, (inputs, truth) in enumerate(result, 4):
+        indices = order.at(step)
+        expected, shares = feed.finish(feed.load(indices, step, training=True), labels[indices], step, training=True)
         assert np.array_equal(inputs, expected)
         assert np.array_equal(truth, shares)
 
 
-def test_a_training_that_goes_on_gets_the_batches_it_would_have_got(photographed):
+def test_training_batches_after_resuming_are_the_same(image_feed):
     order = BatchOrder(np.arange(12), 5, seed=2)
-    whole = [inputs.numpy() for inputs, _ in training_batches(photographed, order, one_hot(12), range(0, 8))]
-    rest = [inputs.numpy() for inputs, _ in training_batches(photographed, order, one_hot(12), range(6, 8))]
+    whole = [inputs.numpy() for inputs, _ in training_batches(image_feed, order, one_hot(12), range(0, 8))]
+    rest = [inputs.numpy() for inputs, _ in training_batches(image_feed, order, one_hot(12), range(6, 8))]
     assert all(np.array_equal(one, other) for one, other in zip(whole[6:], rest, strict=True))
 
 
-def test_mixup_mixes_each_activation_with_the_next_and_so_its_label(stored):
-    mixed = ActivationFeed(stored.values, 5, mixup=0.2)
-    places, labels = np.arange(6), one_hot(6)
-    loaded = stored.load(places, 3, training=True)
+def test_mixup_mixes_activations_and_labels_alike(activation_feed):
+    mixed = ActivationFeed(activation_feed.values, 5, mixup=0.2)
+    indices, labels = np.arange(6), one_hot(6)
+    loaded = activation_feed.load(indices, 3, training=True)
     shares = set()
     for step in range(20):
         inputs, truth = (part.numpy() for part in mixed.finish(loaded, labels, step, training=True))
@@ -194,20 +194,20 @@ def test_mixup_mixes_each_activation_with_the_next_and_so_its_label(stored):
     assert (np.asarray(same) == labels).all()
 
 
-def test_batches_have_a_shape_that_can_be_compiled(stored):
-    data = training_batches(stored, BatchOrder(np.arange(12), 5, seed=2), one_hot(12), range(0, 2))
+def test_training_batches_have_static_shapes(activation_feed):
+    data = training_batches(activation_feed, BatchOrder(np.arange(12), 5, seed=2), one_hot(12), range(0, 2))
     inputs, labels = data.element_spec
     assert inputs.shape[1:] == (2, 2, 3)
     assert labels.shape[1:] == (CLASSES,)
 
 
-@pytest.mark.parametrize("kind", ["stored", "photographed"])
-def test_for_measuring_each_picture_comes_once_in_order_as_it_is(kind, request):
+@pytest.mark.parametrize("kind", ["activation_feed", "image_feed"])
+def test_validation_batches_are_in_order_without_augmentation(kind, request):
     feed = request.getfixturevalue(kind)
-    places, labels = np.array([4, 7, 1, 11, 0, 2, 3]), one_hot(12)
-    made = list(validation_batches(feed, places, labels, 3))
-    assert [len(inputs) for inputs, _ in made] == [3, 3, 1]
-    expected, _ = feed.finish(feed.load(places, 0, training=False), labels[places], 0, training=False)
-    assert np.array_equal(np.concatenate([inputs for inputs, _ in made]), expected)
-    assert np.array_equal(np.concatenate([truth for _, truth in made]), labels[places])
-    assert list(validation_batches(feed, places[:0], labels, 3)) == []
+    indices, labels = np.array([4, 7, 1, 11, 0, 2, 3]), one_hot(12)
+    result = list(validation_batches(feed, indices, labels, 3))
+    assert [len(inputs) for inputs, _ in result] == [3, 3, 1]
+    expected, _ = feed.finish(feed.load(indices, 0, training=False), labels[indices], 0, training=False)
+    assert np.array_equal(np.concatenate([inputs for inputs, _ in result]), expected)
+    assert np.array_equal(np.concatenate([truth for _, truth in result]), labels[indices])
+    assert list(validation_batches(feed, indices[:0], labels, 3)) == []

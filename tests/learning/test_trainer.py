@@ -1,16 +1,22 @@
-"""Training steps: the loss falls, what is not finite stays out, and a state is all that the next step depends on."""
+"""Tests of training steps and of checkpoints."""
 
+import io
+import json
 import math
+import os
+import resource
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tl.engines.tensorflow import Devices
+from tl.errors import RunError, StorageError
 from tl.learning.calibration import fit_temperature
 from tl.learning.head import Head
 from tl.learning.rules import tuning_rule
-from tl.learning.trainer import Diverged, Trainer
+from tl.learning.trainer import Checkpoint, Diverged, Trainer, load_checkpoint, save_checkpoint
 
 CLASSES, FEATURES, RATE = 3, 6, 0.05
 DEPTH = {"low": 2, "middle": 1}  # the head and what is not named: 0
@@ -24,7 +30,7 @@ HEAD = Head(
 
 
 def network(last=None, policy="float32"):
-    """Three small convolutions, the same at each call, and a pooling; `last` is done to the third."""
+    """Three small convolutions, the same at each call, and a pooling; `last` is applied to the third."""
     import keras
     from keras import layers
 
@@ -42,13 +48,13 @@ def trainer(upper, devices=CPU, *, scratch=False, **changes):
 
 @pytest.fixture(scope="module")
 def trainers():
-    """Trainers by their optimizer, made once, each with the state that it began with."""
+    """Trainers by optimizer, created once, each with its initial state."""
     return {}
 
 
 @pytest.fixture
-def made(request, trainers):
-    """A trainer at its beginning, with AdamW or what the test asks for."""
+def trained(request, trainers):
+    """A trainer in its initial state, with AdamW or the optimizer of the parameter."""
     optimizer = getattr(request, "param", "adamw")
     if optimizer not in trainers:
         new = trainer(network(), optimizer=optimizer)
@@ -58,8 +64,8 @@ def made(request, trainers):
     return found
 
 
-both = pytest.mark.parametrize("made", ["adamw", "sgd"], indirect=True)
-sgd = pytest.mark.parametrize("made", ["sgd"], indirect=True)
+both = pytest.mark.parametrize("trained", ["adamw", "sgd"], indirect=True)
+sgd = pytest.mark.parametrize("trained", ["sgd"], indirect=True)
 
 
 def batch(seed=0, count=8):
@@ -83,21 +89,21 @@ def cross_entropy(logits, shares):
     return float(-(shares * logs).sum(axis=1).mean())
 
 
-def gradients(made, inputs, labels):
-    """The gradients of the smoothed loss, as long as they are."""
+def gradients(trained, inputs, labels):
+    """The gradients of the smoothed loss, unclipped."""
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
-        loss = tf.nn.softmax_cross_entropy_with_logits(smoothed(labels), made.network(inputs))
+        loss = tf.nn.softmax_cross_entropy_with_logits(smoothed(labels), trained.network(inputs))
         loss = tf.reduce_mean(loss)
-    return [np.asarray(gradient) for gradient in tape.gradient(loss, [variable.value for variable in made.trained])]
+    return [np.asarray(gradient) for gradient in tape.gradient(loss, [variable.value for variable in trained.trained])]
 
 
 def length(arrays):
     return math.sqrt(sum(float((array**2).sum()) for array in arrays))
 
 
-def share_of(variable):
+def fraction_of(variable):
     return {"low": 0.25, "middle": 0.5}.get(variable.path.split("/")[0], 1.0)
 
 
@@ -111,104 +117,104 @@ def close(ones, others, **how):
 
 
 @both
-def test_steps_lower_the_loss(made):
+def test_steps_lower_the_loss(trained):
     inputs, labels = batch()
-    before = cross_entropy(made.network(inputs), labels)
-    losses = [made.step(inputs, labels, RATE) for _ in range(40)]
+    before = cross_entropy(trained.network(inputs), labels)
+    losses = [trained.step(inputs, labels, RATE) for _ in range(40)]
     assert losses[1] < losses[0]
     assert losses[-1] < losses[0] - 0.03  # smoothed, it cannot fall far
-    assert cross_entropy(made.network(inputs), labels) < 0.95 * before
+    assert cross_entropy(trained.network(inputs), labels) < 0.95 * before
 
 
-def test_training_starts_with_the_calibrated_head_and_a_step_gives_the_loss_before_it(made):
+def test_training_starts_with_the_calibrated_head(trained):
     inputs, labels = batch()
-    features = made.network.layers[-1].input
+    features = trained.network.layers[-1].input
     import keras
 
-    vectors = np.asarray(keras.Model(made.network.input, features)(inputs))
+    vectors = np.asarray(keras.Model(trained.network.input, features)(inputs))
     logits = HEAD.logits(vectors) / HEAD.temperature
-    close(made.head(), (HEAD.kernel / 2.5, HEAD.bias / 2.5))
+    close(trained.head(), (HEAD.kernel / 2.5, HEAD.bias / 2.5))
     hits = np.mean(logits.argmax(axis=1) == labels.argmax(axis=1))
-    assert made.evaluate([batch()]) == (pytest.approx(calibrated(logits, labels), rel=1e-4), hits)
+    assert trained.evaluate([batch()]) == (pytest.approx(calibrated(logits, labels), rel=1e-4), hits)
     expected = cross_entropy(logits, smoothed(labels))
-    assert made.step(inputs, labels, RATE) == pytest.approx(expected, rel=1e-5)
-    assert made.step(inputs, labels, RATE) < 0.999 * expected
-    kernel, bias = made.head()
-    assert np.array_equal(kernel, made.network.layers[-1].kernel)
+    assert trained.step(inputs, labels, RATE) == pytest.approx(expected, rel=1e-5)
+    assert trained.step(inputs, labels, RATE) < 0.999 * expected
+    kernel, bias = trained.head()
+    assert np.array_equal(kernel, trained.network.layers[-1].kernel)
     assert not np.allclose(kernel, HEAD.kernel / 2.5)
     assert not np.allclose(bias, HEAD.bias / 2.5)
 
 
-def test_labels_that_count_more_are_smoothed_without_losing_their_weight(made):
+def test_label_smoothing_keeps_the_weights_of_labels(trained):
     inputs, labels = batch()
     labels = labels * np.linspace(0.5, 2, len(labels), dtype=np.float32)[:, None]
-    expected = cross_entropy(made.network(inputs), smoothed(labels))
-    assert made.step(inputs, labels, RATE) == pytest.approx(expected, rel=1e-5)
+    expected = cross_entropy(trained.network(inputs), smoothed(labels))
+    assert trained.step(inputs, labels, RATE) == pytest.approx(expected, rel=1e-5)
 
 
 @both
-def test_a_rate_of_nothing_changes_nothing(made):
-    before = made.weights()
-    made.step(*batch(), 0.0)
-    assert same(made.weights(), before)
+def test_learning_rate_0_changes_nothing(trained):
+    before = trained.weights()
+    trained.step(*batch(), 0.0)
+    assert same(trained.weights(), before)
 
 
 @sgd
 @pytest.mark.parametrize("strength", [1, 1000])
-def test_a_step_is_that_of_the_rule(made, strength):
+def test_sgd_step_follows_the_rule(trained, strength):
     """Clipped to a length of 1, less for lower stages; kernels decay, biases do not."""
     inputs, labels = batch()
     labels = strength * labels
-    slopes, before = gradients(made, inputs, labels), made.weights()
+    slopes, before = gradients(trained, inputs, labels), trained.weights()
     assert (length(slopes) > 1) == (strength > 1)
-    made.step(inputs, labels, RATE)
-    for variable, old, slope in zip(made.trained, before, slopes, strict=True):
+    trained.step(inputs, labels, RATE)
+    for variable, old, slope in zip(trained.trained, before, slopes, strict=True):
         kept = 1.0 if variable.path.endswith("bias") else 1 - RATE * RULE.weight_decay
-        expected = kept * old - RATE * share_of(variable) * slope / max(1.0, length(slopes))
+        expected = kept * old - RATE * fraction_of(variable) * slope / max(1.0, length(slopes))
         np.testing.assert_allclose(np.array(variable), expected, rtol=1e-5, atol=1e-7, err_msg=variable.path)
 
 
-def test_with_adamw_each_weight_moves_by_its_stages_share_of_the_rate(made):
-    slopes, before = gradients(made, *batch()), made.weights()
-    made.step(*batch(), RATE)
-    for variable, old, slope in zip(made.trained, before, slopes, strict=True):
+def test_adamw_step_is_scaled_by_stage(trained):
+    slopes, before = gradients(trained, *batch()), trained.weights()
+    trained.step(*batch(), RATE)
+    for variable, old, slope in zip(trained.trained, before, slopes, strict=True):
         kept = 1.0 if variable.path.endswith("bias") else 1 - RATE * RULE.weight_decay
         clear = np.abs(slope) > 1e-3  # for the others, the optimizer's epsilon counts
         assert clear.any()
-        expected = kept * old - RATE * share_of(variable) * np.sign(slope)
-        close([np.array(variable)[clear]], [expected[clear]], atol=1e-2 * RATE * share_of(variable), rtol=0)
+        expected = kept * old - RATE * fraction_of(variable) * np.sign(slope)
+        close([np.array(variable)[clear]], [expected[clear]], atol=1e-2 * RATE * fraction_of(variable), rtol=0)
 
 
 @both
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("warm", [0, 3], ids=["at first", "later"])
-def test_what_is_not_finite_is_named_and_stays_out(made, bad, warm):
+def test_infinite_loss_raises_diverged_and_changes_nothing(trained, bad, warm):
     inputs, labels = batch()
     for _ in range(warm):
-        made.step(inputs, labels, RATE)
-    before = made.weights()
+        trained.step(inputs, labels, RATE)
+    before = trained.weights()
     broken = labels.copy()
     broken[2, 1] = bad
     with pytest.raises(Diverged, match=r"^the loss is (nan|inf)$"):
-        made.step(inputs, broken, RATE)
-    assert all(np.isfinite(array).all() for array in [*made.state(), *made.average()])
+        trained.step(inputs, broken, RATE)
+    assert all(np.isfinite(array).all() for array in [*trained.state(), *trained.average()])
     # only decay, and what earlier steps left in the optimizer, moved the weights
     reach = RATE * RULE.weight_decay * max(np.abs(array).max() for array in before)
-    close(made.weights(), before, atol=reach + (RATE if warm else 0), rtol=0)
-    loss = made.step(inputs, labels, RATE)
+    close(trained.weights(), before, atol=reach + (RATE if warm else 0), rtol=0)
+    loss = trained.step(inputs, labels, RATE)
     assert math.isfinite(loss)
-    assert made.step(inputs, labels, RATE) < loss
+    assert trained.step(inputs, labels, RATE) < loss
 
 
-def test_a_photo_of_nan_is_caught(made):
+def test_nan_input_raises_diverged(trained):
     inputs, labels = batch()
     inputs[3, 2, 2, 0] = math.nan
     with pytest.raises(Diverged, match="^the loss is nan$"):
-        made.step(inputs, labels, RATE)
-    assert all(np.isfinite(array).all() for array in made.state())
+        trained.step(inputs, labels, RATE)
+    assert all(np.isfinite(array).all() for array in trained.state())
 
 
-def test_a_gradient_that_is_not_finite_is_caught_though_the_loss_is():
+def test_infinite_gradient_raises_diverged():
     import keras
 
     steep = trainer(network(last=lambda x: keras.ops.sqrt(keras.ops.relu(x))))  # without end at 0
@@ -217,67 +223,67 @@ def test_a_gradient_that_is_not_finite_is_caught_though_the_loss_is():
     assert all(np.isfinite(array).all() for array in steep.state())
 
 
-def test_the_average_follows_the_weights(made):
-    (inputs, labels), state = batch(), made.state()
-    assert same(made.average(), made.weights())
-    made.step(inputs, labels, RATE)
-    made.set_state(state)  # before the first step, where there is no average yet
-    assert same(made.average(), made.weights())
-    made.step(inputs, labels, RATE)
-    expected = made.weights()
-    close(made.average(), expected)
+def test_average_follows_the_weights(trained):
+    (inputs, labels), state = batch(), trained.state()
+    assert same(trained.average(), trained.weights())
+    trained.step(inputs, labels, RATE)
+    trained.set_state(state)  # before the first step, where there is no average yet
+    assert same(trained.average(), trained.weights())
+    trained.step(inputs, labels, RATE)
+    expected = trained.weights()
+    close(trained.average(), expected)
     for _ in range(3):
-        made.step(inputs, labels, RATE)
-        expected = [0.75 * old + 0.25 * new for old, new in zip(expected, made.weights(), strict=True)]
-        close(made.average(), expected)
+        trained.step(inputs, labels, RATE)
+        expected = [0.75 * old + 0.25 * new for old, new in zip(expected, trained.weights(), strict=True)]
+        close(trained.average(), expected)
 
 
-def test_averaged_weights_are_swapped_in_and_out(made):
+def test_averaged_swaps_weights_in_and_out(trained):
     for at in range(4):
-        made.step(*batch(at), RATE)
-    newest, average = made.weights(), made.average()
+        trained.step(*batch(at), RATE)
+    newest, average = trained.weights(), trained.average()
     assert not same(newest, average)
-    with made.averaged():
-        assert same(made.weights(), average)
-    assert same(made.weights(), newest)
-    with pytest.raises(ZeroDivisionError), made.averaged():
+    with trained.averaged():
+        assert same(trained.weights(), average)
+    assert same(trained.weights(), newest)
+    with pytest.raises(ZeroDivisionError), trained.averaged():
         1 / 0  # noqa: B018
-    assert same(made.weights(), newest)
-    assert same(made.average(), average)
+    assert same(trained.weights(), newest)
+    assert same(trained.average(), average)
 
 
-def test_the_averaged_weights_are_measured_over_all_batches(made):
+def test_evaluate_uses_the_averaged_weights_and_all_batches(trained):
     for at in range(4):
-        made.step(*batch(at), RATE)
-    newest = made.weights()
-    loss, top1 = made.evaluate([batch(10, 8), batch(11, 3)])
-    assert same(made.weights(), newest)
+        trained.step(*batch(at), RATE)
+    newest = trained.weights()
+    loss, top1 = trained.evaluate([batch(10, 8), batch(11, 3)])
+    assert same(trained.weights(), newest)
     inputs, labels = (np.concatenate(parts) for parts in zip(batch(10, 8), batch(11, 3), strict=True))
-    made.set_weights(made.average())
-    logits = np.asarray(made.network(inputs))
+    trained.set_weights(trained.average())
+    logits = np.asarray(trained.network(inputs))
     assert loss == pytest.approx(calibrated(logits, labels), rel=1e-4)
     assert loss != pytest.approx(cross_entropy(logits, labels), rel=1e-4)
     assert top1 == pytest.approx(np.mean(logits.argmax(axis=1) == labels.argmax(axis=1)))
-    assert all(map(math.isnan, made.evaluate([])))
+    assert all(map(math.isnan, trained.evaluate([])))
 
 
 @both
-def test_a_training_goes_on_from_its_state_as_if_nothing_had_been(made):
+def test_state_restores_training(trained):
     for at in range(3):
-        made.step(*batch(at), RATE)
-    state = made.state()
+        trained.step(*batch(at), RATE)
+    state = trained.state()
     kept = [array.copy() for array in state]
-    losses = [made.step(*batch(at), RATE / at) for at in range(3, 7)]
-    end, average = made.state(), made.average()
+    losses = [trained.step(*batch(at), RATE / at) for at in range(3, 7)]
+    end, average = trained.state(), trained.average()
     assert same(state, kept)  # a copy, not a view
-    made.step(*batch(99), 10 * RATE)  # whatever comes between
-    made.set_state(state)
-    assert [made.step(*batch(at), RATE / at) for at in range(3, 7)] == pytest.approx(losses, rel=1e-6)
-    close(made.state(), end)
-    close(made.average(), average)
+    trained.step(*batch(99), 10 * RATE)  # whatever comes between
+    trained.set_state(state)
+    assert [trained.step(*batch(at), RATE / at) for at in range(3, 7)] == pytest.approx(losses, rel=1e-6)
+    close(trained.state(), end)
+    close(trained.average(), average)
 
 
-def test_half_precision_skips_what_overflows_and_learns_on():
+def test_half_precision_skips_overflowing_steps():
     devices = Devices(("GPU:0",), gpu=True, precision="f16")
     half, (inputs, labels) = trainer(network(policy=devices.policy), devices, weight_decay=0.0), batch()
     before = half.weights()
@@ -304,31 +310,194 @@ def normalised():
     return network(last)
 
 
-def statistics(made):
-    layer = made.network.get_layer("normalisation")
+def statistics(trained):
+    layer = trained.network.get_layer("normalisation")
     return [np.array(layer.moving_mean), np.array(layer.moving_variance)]
 
 
-def test_a_pretrained_network_keeps_its_statistics_and_has_no_penalty():
-    made, (inputs, labels) = trainer(normalised()), batch()
-    expected, before = cross_entropy(made.network(inputs), smoothed(labels)), statistics(made)
-    assert made.step(inputs, labels, RATE) == pytest.approx(expected, rel=1e-5)
-    assert same(statistics(made), before)
+def test_pretrained_network_keeps_its_statistics_without_regularisation():
+    trained, (inputs, labels) = trainer(normalised()), batch()
+    expected, before = cross_entropy(trained.network(inputs), smoothed(labels)), statistics(trained)
+    assert trained.step(inputs, labels, RATE) == pytest.approx(expected, rel=1e-5)
+    assert same(statistics(trained), before)
 
 
-def test_from_scratch_statistics_are_learned_and_go_with_the_weights():
-    made, (inputs, labels) = trainer(normalised(), scratch=True), batch()
-    before = statistics(made)
+def test_scratch_learns_statistics_and_saves_them_with_the_weights():
+    trained, (inputs, labels) = trainer(normalised(), scratch=True), batch()
+    before = statistics(trained)
     for _ in range(3):
-        made.step(inputs, labels, RATE)
-    assert not same(statistics(made), before)
-    best, learned = made.average(), statistics(made)
-    with made.averaged():
-        logits = np.asarray(made.network(inputs))
+        trained.step(inputs, labels, RATE)
+    assert not same(statistics(trained), before)
+    best, learned = trained.average(), statistics(trained)
+    with trained.averaged():
+        logits = np.asarray(trained.network(inputs))
     inputs[0] = math.nan
     with pytest.raises(Diverged, match="^the loss is nan$"):
-        made.step(inputs, labels, RATE)
-    made.set_weights(best)
-    assert same(statistics(made), learned)  # not those of the photo that broke it
+        trained.step(inputs, labels, RATE)
+    trained.set_weights(best)
+    assert same(statistics(trained), learned)  # not those of the photo that broke it
     inputs, _ = batch()
-    close([made.network(inputs)], [logits])
+    close([trained.network(inputs)], [logits])
+
+
+def checkpoint(step: int = 3) -> Checkpoint:
+    draw = np.random.default_rng(step)
+    return Checkpoint(
+        state=[draw.normal(size=(3, 4)).astype(np.float32), np.int64(step) * np.ones((), np.int64), np.zeros(0)]
+        + [np.full(2, at, np.float16) for at in range(10)],
+        best=[draw.normal(size=5).astype(np.float32)],
+        about={"step": step, "least": math.inf, "history": [[1, 2, 0.5, math.nan]], "stopped": "", "range_test": None},
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "checkpoint.npz"
+
+
+def archive(**members: bytes) -> bytes:
+    """A file like a checkpoint, of members as they are."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    return stream.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def about(text: str = "{}") -> bytes:
+    return npy(np.frombuffer(text.encode(), np.uint8))
+
+
+def test_checkpoint_is_read_back(path):
+    written = checkpoint()
+    save_checkpoint(path, written)
+    read = load_checkpoint(path)
+    for mine, its in ((written.state, read.state), (written.best, read.best)):
+        assert [array.dtype for array in its] == [array.dtype for array in mine]
+        assert [array.shape for array in its] == [array.shape for array in mine]
+        assert all(np.array_equal(one, other) for one, other in zip(mine, its, strict=True))
+    assert json.dumps(read.about) == json.dumps(written.about)  # NaN and infinity among them
+    assert [entry.name for entry in path.parent.iterdir()] == ["checkpoint.npz"]
+
+
+def test_load_without_a_file_is_none(path):
+    assert load_checkpoint(path) is None
+
+
+def test_save_replaces_an_earlier_checkpoint(path):
+    save_checkpoint(path, checkpoint(3))
+    save_checkpoint(path, checkpoint(4))
+    assert load_checkpoint(path).about["step"] == 4
+
+
+def test_failed_save_keeps_the_earlier_checkpoint(path):
+    save_checkpoint(path, checkpoint(3))
+    large = Checkpoint([np.zeros(100_000)], [], {"step": 4})
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, usual[1]))  # a disk with so much room
+    try:
+        with pytest.raises(StorageError, match=r"checkpoint\.npz.* cannot be written: file too large; free some space"):
+            save_checkpoint(path, large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert load_checkpoint(path).about["step"] == 3
+    assert [entry.name for entry in path.parent.iterdir()] == ["checkpoint.npz"]
+
+
+def test_save_syncs_before_it_replaces(path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, real=real, name=name: calls.append(name) or real(*given))
+    save_checkpoint(path, checkpoint())
+    assert calls == ["fsync", "replace"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 0.5, 0.9, -1])
+def test_load_refuses_a_truncated_file(path, size):
+    save_checkpoint(path, checkpoint())
+    content = path.read_bytes()
+    path.write_bytes(content[: size if isinstance(size, int) else int(size * len(content))])
+    with pytest.raises(RunError, match=r"checkpoint\.npz is damaged .*: remove it to start the training anew"):
+        load_checkpoint(path)
+
+
+def test_load_of_a_corrupted_file_raises_nothing_but_run_error(path):
+    save_checkpoint(path, checkpoint())
+    content = path.read_bytes()
+    refused = 0
+    for at in range(0, len(content), 13):
+        damaged = bytearray(content)
+        damaged[at] ^= 0x41
+        path.write_bytes(damaged)
+        try:
+            load_checkpoint(path)  # some bytes are dates and the like, which nothing depends on
+        except RunError as error:
+            refused += "\n" not in str(error)
+    assert refused > len(content) / 13 / 2
+
+
+class Bomb:
+    """What pickle would execute."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def deflated() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("about.npy", about())
+        file.writestr("state0.npy", npy(np.zeros(10**6)))
+    return stream.getvalue()
+
+
+def encrypted() -> bytes:
+    content = bytearray(archive(about=about()))
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+HUGE = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f8', 'fortran_order': False, 'shape': (10**15,), }".replace(
+    b"10**15", b"1" + 15 * b"0"
+).ljust(118)
+HOSTILE = {
+    "text": b"not a checkpoint",
+    "an array": npy(np.zeros(3)),
+    "a pickle": npy(np.array([Bomb()], dtype=object)),
+    "a pickle inside": archive(about=about(), state0=npy(np.array([Bomb()], dtype=object))),
+    "without a word": archive(state0=npy(np.zeros(3))),
+    "no JSON": archive(about=about("{")),
+    "no text": archive(about=npy(np.frombuffer(b"\xff\xfe{", np.uint8))),
+    "a list": archive(about=about("[1]")),
+    "a number": archive(about=about("1")),
+    "deep": archive(about=about("[" * 100_000)),
+    "a gap": archive(about=about(), state1=npy(np.zeros(3))),
+    "no array": archive(about=about(), state0=b"plain text"),
+    "no arrays": archive(about=b"{}"),
+    "a huge shape": archive(about=about(), state0=HUGE),
+    "packed": deflated(),
+    "encrypted": encrypted(),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_load_refuses_a_hostile_file(path, content, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"checkpoint\.npz is damaged .*: remove it to start the training anew"):
+        load_checkpoint(path)
+    assert not (path.parent / "executed").exists()
+
+
+def test_load_refuses_a_folder(path):
+    path.mkdir()
+    with pytest.raises(RunError, match="is damaged"):
+        load_checkpoint(path)
