@@ -1,6 +1,7 @@
-"""The feature cache on a real disk: crash, parallel writers, a full store, damage."""
+"""The feature cache on a real disk: crashes, parallel writers, a full disk, damage, shared environments."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,12 +10,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from tl import cache as store
-from tl.cache import FeatureCache
+from tl.cache import Environments, FeatureCache
 from tl.commands.cache import command
 from tl.errors import CacheError
 
@@ -35,14 +37,14 @@ def cache(tmp_path):
         yield opened
 
 
-def test_what_is_put_is_got(cache):
+def test_put_vectors_are_found(cache):
     cache.put([(key(n), vector(n)) for n in range(10)])
     assert all((cache.get(key(n)) == vector(n)).all() for n in range(10))
     assert cache.get(key(10)) is None
     assert cache.info().rows == 10
 
 
-def test_writing_twice_keeps_one_row_and_one_stamp(cache):
+def test_writing_a_key_twice_keeps_one_row(cache):
     cache.put([(key(1), vector(1))])
     cache.put([(key(1), vector(2))])
     assert (cache.get(key(1)) == vector(2)).all()
@@ -50,7 +52,7 @@ def test_writing_twice_keeps_one_row_and_one_stamp(cache):
         assert view.stat(cache._used)["entries"] == 1
 
 
-def test_a_damaged_row_counts_as_missing(cache):
+def test_damaged_row_counts_as_missing(cache):
     cache.put([(key(1), vector(1))])
     with cache._store.begin(write=True) as change:
         row = bytearray(change.get(key(1), db=cache._rows))
@@ -59,7 +61,7 @@ def test_a_damaged_row_counts_as_missing(cache):
     assert cache.get(key(1)) is None
 
 
-def test_the_least_recently_used_rows_go_first(tmp_path, monkeypatch):
+def test_least_recently_used_rows_are_removed_first(tmp_path, monkeypatch):
     with FeatureCache(tmp_path, 2_000_000) as cache:
         monkeypatch.setattr(store, "_today", lambda: 100)
         cache.put([(key(n), vector(n)) for n in range(100)])
@@ -76,7 +78,7 @@ def test_the_least_recently_used_rows_go_first(tmp_path, monkeypatch):
         assert all(cache.get(key(n)) is not None for n in range(50))
 
 
-def test_the_store_stays_near_its_limit(tmp_path):
+def test_cache_stays_near_its_limit(tmp_path):
     with FeatureCache(tmp_path, 1_000_000) as cache:
         for start in range(0, 5000, 100):
             cache.put([(key(n), vector(n)) for n in range(start, start + 100)])
@@ -103,7 +105,7 @@ def writer(folder: Path, start: int, rows: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def test_a_killed_writer_loses_nothing_that_it_wrote(tmp_path):
+def test_killed_writer_loses_nothing_that_it_wrote(tmp_path):
     with writer(tmp_path, 0, 10_000_000) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(30)]
@@ -116,7 +118,7 @@ def test_a_killed_writer_loses_nothing_that_it_wrote(tmp_path):
         cache.put([(key(10**9), vector(1))])  # and it can be written again
 
 
-def test_processes_write_side_by_side(tmp_path):
+def test_processes_write_at_the_same_time(tmp_path):
     processes = [writer(tmp_path, start, 200) for start in (0, 100_000, 200_000)]
     for process in processes:
         process.communicate(timeout=60)
@@ -126,7 +128,7 @@ def test_processes_write_side_by_side(tmp_path):
         assert all((cache.get(key(s + n)) == vector(s + n)).all() for s in (0, 100_000, 200_000) for n in range(200))
 
 
-def test_two_threads_with_a_cache_each_write_and_read_at_once(tmp_path):
+def test_threads_with_a_cache_each_write_and_read_at_once(tmp_path):
     met = threading.Barrier(2)
 
     def work(start: int) -> int:
@@ -145,7 +147,7 @@ def test_two_threads_with_a_cache_each_write_and_read_at_once(tmp_path):
         assert cache.info().rows == 600
 
 
-def test_who_stays_can_go_on_when_another_has_left(tmp_path):
+def test_cache_stays_usable_when_another_user_leaves(tmp_path):
     with FeatureCache(tmp_path, 50_000_000) as staying:
         with FeatureCache(tmp_path, 50_000_000) as leaving:
             leaving.put([(key(1), vector(1))])
@@ -153,7 +155,7 @@ def test_who_stays_can_go_on_when_another_has_left(tmp_path):
         staying.put([(key(2), vector(2))])
 
 
-def test_the_limit_is_that_of_the_room_there_is(tmp_path):
+def test_limit_is_that_of_the_open_environment(tmp_path):
     with FeatureCache(tmp_path, 1_000_000), FeatureCache(tmp_path, 500_000_000) as cache:
         for start in range(0, 50_000, 1000):
             cache.put([(key(n), vector(n)) for n in range(start, start + 1000)])
@@ -179,19 +181,19 @@ with FeatureCache(Path(sys.argv[1]), 500_000_000) as cache:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on file sizes on this system")
-def test_a_full_disk_is_an_error_and_keeps_what_was_there(tmp_path):
+def test_full_disk_is_an_error_and_keeps_the_rows(tmp_path):
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "free space there or set TL_CACHE_DIR" in done.stdout
 
 
-def test_a_store_that_is_not_one_is_named(tmp_path):
+def test_file_that_is_no_cache_is_a_cache_error(tmp_path):
     (tmp_path / "data.mdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(CacheError, match="cannot be opened"):
         FeatureCache(tmp_path, 10_000_000)
 
 
-def test_a_truncated_store_is_refused_and_not_mapped(tmp_path):
+def test_truncated_cache_is_refused(tmp_path):
     with FeatureCache(tmp_path, 50_000_000) as cache:
         cache.put([(key(n), vector(n)) for n in range(2000)])
     file = tmp_path / "data.mdb"
@@ -204,7 +206,7 @@ def test_day_stamps_follow_the_clock():
     assert store._today() == int(time.time() // 86_400)
 
 
-def test_info_and_clear_are_commands_as_well(tmp_path, monkeypatch):
+def test_command_shows_and_clears_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path))
     assert store.info().rows == 0
     assert not (tmp_path / "features").exists()
@@ -217,3 +219,57 @@ def test_info_and_clear_are_commands_as_well(tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
     store.clear(all=True)
     assert list(tmp_path.iterdir()) == []
+
+
+LIMIT = 10_000_000
+
+
+def test_folder_has_one_environment_by_whatever_path(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    environments = Environments()
+    first = environments.enter(tmp_path / "store", LIMIT)
+    assert environments.enter(tmp_path / "link", LIMIT) is first
+    assert environments.enter(tmp_path / "other", LIMIT) is not first
+
+
+def test_last_user_closes_an_environment(tmp_path: Path) -> None:
+    environments = Environments()
+    first, second = environments.enter(tmp_path, LIMIT), environments.enter(tmp_path, LIMIT)
+    environments.leave(first)
+    with second.store.begin() as view:
+        assert view.stat(second.rows)["entries"] == 0
+    environments.leave(second)
+    with pytest.raises(lmdb.Error, match="closed"):
+        second.store.begin()
+    with lmdb.open(str(tmp_path)):  # LMDB refuses what is open in this process
+        pass
+    assert environments.enter(tmp_path, LIMIT) is not first
+
+
+def test_environment_removed_while_open_is_opened_anew(tmp_path: Path) -> None:
+    environments = Environments()
+    old = environments.enter(tmp_path / "store", LIMIT)
+    shutil.rmtree(tmp_path / "store")
+    new = environments.enter(tmp_path / "store", LIMIT)
+    assert new is not old
+    environments.leave(old)
+    assert environments.enter(tmp_path / "store", LIMIT) is new
+
+
+def test_threads_enter_and_leave_environments(tmp_path: Path) -> None:
+    environments = Environments()
+    barrier = threading.Barrier(4)
+
+    def come_and_go(number: int) -> None:
+        barrier.wait(timeout=20)
+        for at in range(40):
+            environment = environments.enter(tmp_path, LIMIT)
+            with environment.store.begin(write=True) as change:
+                change.put(b"%d %d" % (number, at), b"", db=environment.rows)
+            environments.leave(environment)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come_and_go, range(4)))
+    environment = environments.enter(tmp_path, LIMIT)
+    with environment.store.begin() as view:
+        assert view.stat(environment.rows)["entries"] == 160

@@ -1,4 +1,4 @@
-"""Numpy's linear algebra stays in the thread that asks for it, while others compute on all processors."""
+"""Keep numpy's linear algebra in the calling thread while other threads use all processors."""
 
 import threading
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from typing import Any, Self
 
 
 class OneThread:
-    """Holds BLAS to one thread: for the whole block with `now`, else from `hold` on, which may be called again.
+    """Limit BLAS to one thread: for the whole block with `now`, else from `hold` on, which may be called again.
 
-    OpenBLAS's own threads wait for their next work in a loop: a product of 0.1 ms for each batch of photos then costs
-    one of two processors half its time. The limit counts for the whole process, so that all of it goes through here:
-    the first to hold it sets it and the last to leave takes it back, in whatever thread.
+    OpenBLAS's own threads wait for their next work in a loop: a product of 0.1 ms for each batch of images then costs
+    one of two processors half its time. The limit is that of the whole process: the first to hold it sets it and the
+    last to leave resets it, in whatever thread.
     """
 
     _lock = threading.Lock()
@@ -26,7 +26,7 @@ class OneThread:
         return self
 
     def hold(self) -> None:
-        """From here on. It loads a library and looks around for 15 ms: not worth it for a single photo."""
+        """Set the limit. It loads a library for 15 ms: not worth it for a single image."""
         if self._held:
             return
         from threadpoolctl import threadpool_limits
@@ -34,7 +34,7 @@ class OneThread:
         kind = type(self)
         with kind._lock:
             if kind._holding == 0:
-                kind._limits = _aside(lambda: threadpool_limits(1, user_api="blas"))
+                kind._limits = _in_thread(lambda: threadpool_limits(1, user_api="blas"))
             kind._holding += 1
             self._held = True
 
@@ -46,13 +46,13 @@ class OneThread:
             kind._holding -= 1
             self._held = False
             if kind._holding == 0:
-                _aside(kind._limits.restore_original_limits)
+                _in_thread(kind._limits.restore_original_limits)
 
 
-def _aside(work: Callable[[], Any]) -> Any:
-    """Done in a thread that ends: to threadpoolctl a limit belongs to the thread that set it, as long as that lives."""
-    made: list[Any] = []
-    thread = threading.Thread(target=lambda: made.append(work()), name="blas")
+def _in_thread(work: Callable[[], Any]) -> Any:
+    """Run in a thread that ends: to threadpoolctl a limit belongs to the thread that set it, as long as that lives."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()), name="blas")
     thread.start()
     thread.join()
-    return made[0]
+    return results[0]

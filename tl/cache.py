@@ -1,10 +1,10 @@
-"""Content keys and feature vectors on disk, in LMDB: crash-safe, shared by processes, bounded.
+"""Cache feature vectors by image content in LMDB: crash-safe, shared by processes, limited in size.
 
 A row is `crc32, day, float32…` under a 48-byte key (namespace of the network, sha256 of the image); a second table
 orders the rows by the day of their last use, so that the oldest go first when the store is full. A row that fails its
 checksum counts as missing.
 
-LMDB locks its files by process: opening an environment a second time in the same one would lose the first one's locks.
+LMDB locks its files by process: opening an environment twice in one process would lose the locks of the first.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ from tl.errors import CacheError, StorageError
 from tl.progress import Progress
 from tl.settings import Settings, settings
 
-_ROOM = 64 << 20  # what the file may have beyond twice the limit, so that making room never needs room
+_ROOM = 64 << 20  # bytes of the file beyond twice the limit: removing rows takes space, too
 _PAGE = mmap.PAGESIZE
 _NEVER_WRITTEN = 64  # free pages at the end of the file that may not be there
 
 
 @dataclass
 class Environment:
-    """An open LMDB environment with its two tables, the bytes of rows that it has room for, and how many use it."""
+    """An open LMDB environment with its two tables, its limit in bytes of rows, and how many users it has."""
 
     store: Any
     rows: Any
@@ -45,16 +45,16 @@ class Environment:
 
 
 class Environments:
-    """The open environments of this process; the last to leave one closes it. Safe for threads."""
+    """The open environments of this process, each closed by its last user. Safe for threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[tuple[int, int], Environment] = {}
 
     def enter(self, folder: Path, limit: int) -> Environment:
-        """The environment in a folder, opened for `limit` bytes of rows unless it is open already.
+        """Open the environment in a folder for `limit` bytes of rows, unless it is open already.
 
-        Raises OSError and lmdb.Error where it cannot be made or read.
+        Raises OSError and lmdb.Error where it cannot be created or read.
         """
         file = folder / "data.mdb"
         with self._lock:
@@ -62,13 +62,13 @@ class Environments:
             _check_whole(file)
             environment = self._open.get(_identity(file)) if file.exists() else None
             if environment is None:
-                environment = _opened(folder, limit)
+                environment = _open_environment(folder, limit)
                 self._open[_identity(file)] = environment
             environment.users += 1
         return environment
 
     def leave(self, environment: Environment) -> None:
-        """Say that one user is done with it."""
+        """Close an environment if this was its last user."""
         with self._lock:
             environment.users -= 1
             if environment.users == 0:
@@ -76,7 +76,7 @@ class Environments:
                 environment.store.close()
 
 
-def _opened(folder: Path, limit: int) -> Environment:
+def _open_environment(folder: Path, limit: int) -> Environment:
     import lmdb
 
     store = lmdb.open(str(folder), map_size=_map_size(limit), max_dbs=2, max_readers=512, metasync=False)
@@ -94,7 +94,7 @@ def _identity(file: Path) -> tuple[int, int]:
 
 
 def _check_whole(file: Path) -> None:
-    """Refuse a store shorter than its own description says: reading past the end of a mapped file ends the process.
+    """Raise OSError for a truncated store: reading past the end of a mapped file ends the process.
 
     The two meta pages hold, after a page header of 16 bytes and 120 bytes of the tables' roots, the last page in use;
     the last few may be free ones that were never written.
@@ -117,13 +117,13 @@ def _map_size(limit: int) -> int:
 Vector = NDArray[np.float32]
 _HEAD = struct.Struct("<II")  # crc32 of what follows it, day of last use
 _DAY_SECONDS = 86_400
-_KEPT = 0.8  # of the limit, once room is made
+_KEPT = 0.8  # fraction of the limit that is left after removing rows
 _ENVIRONMENTS = Environments()
 
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What the store holds: rows, bytes in use, the limit, and its folder."""
+    """The rows and bytes of a cache, its limit, and its folder."""
 
     rows: int
     bytes: int
@@ -133,14 +133,14 @@ class CacheInfo:
 
 @dataclass(frozen=True)
 class Stored:
-    """A vector that is kept, and whether it was used today already, so that this need not be noted."""
+    """A cached vector, and whether its last use was today."""
 
     vector: Vector
     today: bool
 
 
 class FeatureCache:
-    """Feature vectors by image content and network; safe for threads and processes, and open as often as one likes.
+    """Feature vectors by image content and network; safe for threads and processes, and may be opened repeatedly.
 
     Where it is open already in this process, with a lower limit, that one holds.
     """
@@ -165,12 +165,12 @@ class FeatureCache:
         _ENVIRONMENTS.leave(self._environment)
 
     def get(self, key: bytes) -> Vector | None:
-        """The vector under a key, or None."""
+        """The vector of a key, or None."""
         (found,) = self.find([key])
         return None if found is None else found.vector
 
     def find(self, keys: Sequence[bytes]) -> list[Stored | None]:
-        """What is kept under each key, looked up at once."""
+        """The cached vectors of keys, looked up at once."""
         import lmdb
 
         today = _today()
@@ -178,7 +178,7 @@ class FeatureCache:
             with self._store.begin(db=self._rows, buffers=True) as view:
                 return [_stored(view.get(key), today) for key in keys]
         except lmdb.Error:
-            return [None] * len(keys)  # a damaged page: as good as missing, and said when it is to be written
+            return [None] * len(keys)  # a damaged page counts as missing; writing reports it
 
     def put(self, rows: Sequence[tuple[bytes, Vector]]) -> None:
         """Write rows in one transaction: all of them or none. Raises CacheError when the disk is full."""
@@ -197,7 +197,7 @@ class FeatureCache:
             ) from error
 
     def touch(self, keys: Sequence[bytes]) -> None:
-        """Note that rows were used today, so that they are the last to go."""
+        """Mark rows as used today, so that they are removed last."""
         import lmdb
 
         today = _today()
@@ -213,7 +213,7 @@ class FeatureCache:
             ) from error
 
     def info(self) -> CacheInfo:
-        """What is in the store."""
+        """Rows and bytes in the cache."""
         with self._store.begin() as view:
             tables = [view.stat(table) for table in (self._rows, self._used)]
         pages = sum(table["branch_pages"] + table["leaf_pages"] + table["overflow_pages"] for table in tables)
@@ -238,14 +238,14 @@ class FeatureCache:
 
 
 def open_cache(where: Settings | None = None) -> FeatureCache:
-    """The user's feature cache."""
+    """Open the user's feature cache."""
     where = where or settings()
     return FeatureCache(where.cache_dir / "features", where.cache_limit)
 
 
 @contextmanager
 def usable_cache(progress: Progress, where: Settings | None = None) -> Iterator[FeatureCache | None]:
-    """The user's feature cache, or None, said aloud, where it cannot be used: it costs time, never the result."""
+    """Open the user's feature cache; where it cannot be used, warn and return None: that only costs time."""
     try:
         cache = open_cache(where)
     except CacheError as error:
@@ -257,7 +257,7 @@ def usable_cache(progress: Progress, where: Settings | None = None) -> Iterator[
 
 
 def info(where: Settings | None = None) -> CacheInfo:
-    """What the user's feature cache holds; creates none."""
+    """What the user's feature cache holds; none is created."""
     where = where or settings()
     folder = where.cache_dir / "features"
     if not folder.is_dir():
@@ -285,7 +285,7 @@ def clear(*, all: bool = False, where: Settings | None = None) -> int:
 
 
 def namespace(engine_key: str) -> bytes:
-    """The 16 bytes that stand before the image's hash in a key."""
+    """The first 16 bytes of a key, before the image's content hash."""
     return hashlib.sha256(engine_key.encode()).digest()[:16]
 
 
