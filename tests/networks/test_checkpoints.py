@@ -177,85 +177,66 @@ def test_assign_works_for_frozen_layers() -> None:
     assert all(map(np.array_equal, _weights(model), _flat(checkpoint)))
 
 
-def test_assign_prefers_names_over_order() -> None:
-    model, checkpoint = _network(), _checkpoint()
-    assign(model, {name: checkpoint[name] for name in ("bn", "predictions", "conv")}, source="a.h5")
-    assert all(map(np.array_equal, _weights(model), _flat(checkpoint)))
-
-
-def test_assign_uses_the_order_for_other_names() -> None:
-    model, checkpoint = _network(), _checkpoint(["conv1", "bn_conv1", "fc1000"])
+@pytest.mark.parametrize(
+    ("top", "checkpoint"),
+    [
+        (True, {name: _checkpoint()[name] for name in ("bn", "predictions", "conv")}),
+        (True, _checkpoint(["conv1", "bn_conv1", "fc1000"])),
+        (False, _checkpoint()),
+        (False, _checkpoint(["conv1", "bn_conv1", "fc1000"])),
+    ],
+    ids=["names in another order", "other names", "top", "other names and top"],
+)
+def test_assign_matches_by_name_or_order_and_ignores_a_top(top: bool, checkpoint: Checkpoint) -> None:
+    model = _network(top=top)
     assign(model, checkpoint, source="a.h5")
-    assert all(map(np.array_equal, _weights(model), _flat(checkpoint)))
+    expected = _flat(_checkpoint())
+    assert all(map(np.array_equal, _weights(model), expected if top else expected[:6]))
 
 
-@pytest.mark.parametrize("names", [NAMES, ["conv1", "bn_conv1", "fc1000"]])
-def test_assign_ignores_a_top(names: list[str]) -> None:
-    model, checkpoint = _network(top=False), _checkpoint(names)
-    assign(model, checkpoint, source="a.h5")
-    assert all(map(np.array_equal, _weights(model), _flat(checkpoint)[:6]))
+def _changed(**changes: list[np.ndarray] | None) -> Checkpoint:
+    """The checkpoint with other arrays for some layers, or without them."""
+    changed = {**_checkpoint(), **{name: arrays for name, arrays in changes.items() if arrays is not None}}
+    return {name: arrays for name, arrays in changed.items() if name not in changes or changes[name] is not None}
 
 
-def _refused(model: Any, checkpoint: Checkpoint, message: str) -> None:
+ANOTHER, FOR_SMALL = "weights of another network: a.h5 has ", "; give a file made for small"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "message"),
+    [
+        (
+            _checkpoint(["block1_conv1", "b", "c"], filters=64),
+            f"{ANOTHER}block1_conv1 (3, 3, 3, 64) where small needs conv (3, 3, 3, 2){FOR_SMALL}",
+        ),
+        (
+            _changed(predictions=[np.zeros((2, 5), np.float32), np.zeros(6, np.float32)]),
+            f"{ANOTHER}predictions (6,) where small needs predictions (5,){FOR_SMALL}",
+        ),
+        (
+            _changed(conv=[np.zeros((3, 3, 3, 2), np.float32)]),
+            f"{ANOTHER}conv [(3, 3, 3, 2)] where small needs conv [(3, 3, 3, 2), (2,)]{FOR_SMALL}",
+        ),
+        (_changed(predictions=None), f"{ANOTHER}2 layers with weights where small needs 3{FOR_SMALL}"),
+        (
+            _changed(**{f"more{index}": [np.zeros(1, np.float32)] for index in range(4)}),
+            f"{ANOTHER}7 layers with weights where small needs 3{FOR_SMALL}",
+        ),
+        (
+            _changed(bn=[np.full(2, np.nan, np.float32)] * 4),
+            "a.h5 is damaged: bn has values that are not finite; fetch or save it again",
+        ),
+    ],
+    ids=["shapes", "last shape", "number of arrays", "missing layer", "many more layers", "nan"],
+)
+def test_assign_refuses_other_weights_and_changes_nothing(checkpoint: Checkpoint, message: str) -> None:
+    model = _network()
     before = _weights(model)
     with pytest.raises(WeightsError) as caught:
         assign(model, checkpoint, source="a.h5")
     assert str(caught.value) == message
     assert all(map(np.array_equal, _weights(model), before))
-
-
-def test_assign_refuses_other_shapes() -> None:
-    _refused(
-        _network(),
-        _checkpoint(["block1_conv1", "b", "c"], filters=64),
-        "weights of another network: a.h5 has block1_conv1 (3, 3, 3, 64) where small needs conv (3, 3, 3, 2); "
-        "give a file made for small",
-    )
-
-
-def test_assign_changes_nothing_if_the_last_shape_differs() -> None:
-    checkpoint = _checkpoint()
-    checkpoint["predictions"][1] = np.zeros(6, np.float32)
-    _refused(
-        _network(),
-        checkpoint,
-        "weights of another network: a.h5 has predictions (6,) where small needs predictions (5,); "
-        "give a file made for small",
-    )
-
-
-def test_assign_refuses_another_number_of_arrays() -> None:
-    checkpoint = _checkpoint()
-    checkpoint["conv"].pop()
-    _refused(
-        _network(),
-        checkpoint,
-        "weights of another network: a.h5 has conv [(3, 3, 3, 2)] where small needs conv [(3, 3, 3, 2), (2,)]; "
-        "give a file made for small",
-    )
-
-
-def test_assign_refuses_a_missing_layer() -> None:
-    checkpoint = _checkpoint()
-    del checkpoint["predictions"]
-    message = (
-        "weights of another network: a.h5 has 2 layers with weights where small needs 3; give a file made for small"
-    )
-    _refused(_network(), checkpoint, message)
-
-
-def test_assign_refuses_many_more_layers() -> None:
-    checkpoint = {**_checkpoint(), **{f"more{index}": [np.zeros(1, np.float32)] for index in range(4)}}
-    message = (
-        "weights of another network: a.h5 has 7 layers with weights where small needs 3; give a file made for small"
-    )
-    _refused(_network(), checkpoint, message)
-
-
-def test_assign_refuses_nan() -> None:
-    checkpoint = _checkpoint()
-    checkpoint["bn"][3][1] = np.nan
-    _refused(_network(), checkpoint, "a.h5 is damaged: bn has values that are not finite; fetch or save it again")
 
 
 @pytest.mark.parametrize(("needs", "has"), [("VGG16", "VGG19"), ("ResNet50", "ResNet101")])
