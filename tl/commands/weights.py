@@ -33,8 +33,8 @@ def get(backbone: str, **options: Any) -> None:
     from tl.commands.console import Console
 
     progress = Console()
-    found = weights.get(backbone, options=WeightsOptions(**options), progress=progress)
-    progress.log("weights", f"{found.path} ({found.source}, sha256 {found.sha256[:12]})")
+    entry = weights.get(backbone, options=WeightsOptions(**options), progress=progress)
+    progress.log("weights", f"{entry.path} ({entry.source}, sha256 {entry.sha256[:12]})")
 
 
 @command.command("path")

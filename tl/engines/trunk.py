@@ -97,7 +97,8 @@ def trunk_key(backbone: Backbone, weights: Weights, unfreeze: str | None = None)
 def _read(folder: Path, key: str) -> Trunk | None:
     try:
         entry = json.loads((folder / "trunk.json").read_text())
-        trunk = Trunk(folder / "trunk.xml", folder / "trunk.bin", entry["xml"], entry["bin"], entry["key"])
+        files = folder / "trunk.xml", folder / "trunk.bin"
+        trunk = Trunk(*files, entry["xml"], entry["bin"], key=entry["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return trunk if trunk.key == key and trunk.xml.is_file() and trunk.bin.is_file() else None

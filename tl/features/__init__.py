@@ -1,1 +1,1 @@
-"""A data set and a backbone become features, each image computed once."""
+"""Features and activations of images: computed once by an engine, then looked up."""

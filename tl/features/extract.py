@@ -111,7 +111,7 @@ def extract(
                 if values is None:
                     values = _allocate((len(images), len(row.vector)))
                 values[row.index] = row.vector
-            rows[row.index] = FeatureRow(row.index, row.fingerprint, None, row.error, row.cached)
+            rows[row.index] = replace(row, vector=None)
             task.advance()
     failures = {index: row.error for index, row in sorted(rows.items()) if row.error}
     kept = np.array([index for index in range(len(images)) if index not in failures], np.int64)

@@ -212,7 +212,7 @@ def assign(model: Any, checkpoint: Checkpoint, *, source: str) -> None:
     layers = [layer for layer in model.layers if layer.weights]
     names = _matched([layer.name for layer in layers], checkpoint)
     for layer, name in zip(layers, names, strict=False):
-        _check(model.name, layer, name, checkpoint[name], source)
+        _check(layer, name, checkpoint[name], network=model.name, source=source)
     if not 0 <= len(checkpoint) - len(layers) <= _MOST_TOP_LAYERS:
         counts = f"{source} has {len(checkpoint)} layers with weights where {model.name} needs {len(layers)}"
         raise WeightsError(f"weights of another network: {counts}; give a file made for {model.name}")
@@ -233,7 +233,7 @@ def _variables(layer: Any) -> list[Any]:
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
-def _check(network: str, layer: Any, name: str, arrays: Sequence[NDArray[np.float32]], source: str) -> None:
+def _check(layer: Any, name: str, arrays: Sequence[NDArray[np.float32]], *, network: str, source: str) -> None:
     needed = [tuple(variable.shape) for variable in _variables(layer)]
     shapes = [array.shape for array in arrays]
     if shapes != needed:

@@ -66,10 +66,11 @@ def resolve(
     where = where or settings()
     if choice == "none":
         sha256 = hashlib.sha256(f"random {seed}".encode()).hexdigest()
-        return Weights("none", None, f"random, seed {seed}", sha256, seed)
+        return Weights("none", None, f"random, seed {seed}", sha256, seed=seed)
     if choice not in pretrained(backbone):
         return _from_path(backbone, choice)
-    return cached(backbone, choice, where) or _download(backbone, choice, offline or where.offline, progress, where)
+    offline = offline or where.offline
+    return cached(backbone, choice, where) or _download(backbone, choice, where, offline=offline, progress=progress)
 
 
 def cached(backbone: Backbone, choice: str, where: Settings) -> Weights | None:
@@ -104,19 +105,19 @@ def _from_path(backbone: Backbone, choice: str) -> Weights:
     )
 
 
-def _download(backbone: Backbone, choice: str, offline: bool, progress: Progress | None, where: Settings) -> Weights:
+def _download(backbone: Backbone, choice: str, where: Settings, *, offline: bool, progress: Progress | None) -> Weights:
     path = _cache_path(backbone, choice, where)
     busy = WeightsError(f"{path} is in use by another process: try again later")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock"), busy=busy):
             weights = cached(backbone, choice, where)  # another process may have downloaded them meanwhile
-            return weights or _try_sources(backbone, choice, offline, progress or Progress(), path)
+            return weights or _try_sources(backbone, choice, path, offline=offline, progress=progress or Progress())
     except OSError as error:
         raise StorageError(f"cannot write weights to {path.parent}: {error.strerror}; set TL_CACHE_DIR") from error
 
 
-def _try_sources(backbone: Backbone, choice: str, offline: bool, progress: Progress, path: Path) -> Weights:
+def _try_sources(backbone: Backbone, choice: str, path: Path, *, offline: bool, progress: Progress) -> Weights:
     failures = [f"{path.name}: not in the cache"]
     if offline:
         failures.append("network: not used (--offline)")

@@ -43,7 +43,7 @@ def _rebuild_tensor(storage: _Storage, offset: int, shape: Any, strides: Any, *_
     return _Tensor(storage, offset, shape, strides)
 
 
-class _Unpickler(pickle.Unpickler):
+class _StateDictUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return _StateDict
@@ -62,7 +62,7 @@ def read(content: bytes, source: str) -> dict[str, NDArray[Any]]:
     """The tensors of a state dict by name; `source` is its name in messages. Raises WeightsError."""
     stream = io.BytesIO(content)
     try:
-        _magic, _protocol, _system, state, keys = (_Unpickler(stream).load() for _ in range(5))
+        _magic, _protocol, _system, state, keys = (_StateDictUnpickler(stream).load() for _ in range(5))
         storages, position = {}, stream.tell()
         dtypes = {tensor.storage.key: np.dtype(_DTYPES[tensor.storage.dtype]) for tensor in state.values()}
         for key in keys:

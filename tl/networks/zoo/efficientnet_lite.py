@@ -47,7 +47,8 @@ _STAGES = (
 def _blocks() -> Iterator[_Block]:
     for stage, (repeats, kernel, stride, expansion, filters) in enumerate(_STAGES, start=1):
         for repeat in range(repeats):
-            yield _Block(f"block{stage}{'abcd'[repeat]}_", kernel, stride if repeat == 0 else 1, expansion, filters)
+            name = f"block{stage}{'abcd'[repeat]}_"
+            yield _Block(name, kernel, stride if repeat == 0 else 1, expansion, filters=filters)
 
 
 @builder(224, dropout=_DROPOUT)

@@ -5,42 +5,21 @@ help training, and without local response normalization, which does not help (Si
 The paper does not say how its weights are initialized; here as by He et al. (ICCV 2015), made for ReLU.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from tl.networks.zoo import builder, channel_axis
 
-
-@dataclass(frozen=True)
-class _Inception:
-    """The maps of each branch; `reduce` are those of the 1×1 convolution before a larger one."""
-
-    name: str
-    one: int
-    three_reduce: int
-    three: int
-    five_reduce: int
-    five: int
-    pool: int
-
-
-# The image is halved between the groups.
+# Maps of the branches of each module: 1×1; 1×1 and 3×3; 1×1 and 5×5; 1×1 after pooling. Groups halve the image.
 _GROUPS = (
-    (
-        _Inception("3a", 64, 96, 128, 16, 32, 32),
-        _Inception("3b", 128, 128, 192, 32, 96, 64),
-    ),
-    (
-        _Inception("4a", 192, 96, 208, 16, 48, 64),
-        _Inception("4b", 160, 112, 224, 24, 64, 64),
-        _Inception("4c", 128, 128, 256, 24, 64, 64),
-        _Inception("4d", 112, 144, 288, 32, 64, 64),
-        _Inception("4e", 256, 160, 320, 32, 128, 128),
-    ),
-    (
-        _Inception("5a", 256, 160, 320, 32, 128, 128),
-        _Inception("5b", 384, 192, 384, 48, 128, 128),
-    ),
+    {"3a": (64, (96, 128), (16, 32), 32), "3b": (128, (128, 192), (32, 96), 64)},
+    {
+        "4a": (192, (96, 208), (16, 48), 64),
+        "4b": (160, (112, 224), (24, 64), 64),
+        "4c": (128, (128, 256), (24, 64), 64),
+        "4d": (112, (144, 288), (32, 64), 64),
+        "4e": (256, (160, 320), (32, 128), 128),
+    },
+    {"5a": (256, (160, 320), (32, 128), 128), "5b": (384, (192, 384), (48, 128), 128)},
 )
 
 
@@ -53,23 +32,23 @@ def googlenet(x: Any) -> Any:
     x = _convolution(x, 192, 3, "conv2")
     for group, modules in enumerate(_GROUPS, start=2):
         x = _halve(x, f"pool{group}")
-        for module in modules:
-            x = _inception(x, module)
+        for name, maps in modules.items():
+            x = _inception(x, f"inception_{name}_", maps)
     return x
 
 
-def _inception(x: Any, module: _Inception) -> Any:
+def _inception(x: Any, name: str, maps: Any) -> Any:
     from keras import layers
 
-    name = f"inception_{module.name}_"
-    one = _convolution(x, module.one, 1, f"{name}1x1")
-    three = _convolution(x, module.three_reduce, 1, f"{name}3x3_reduce")
-    three = _convolution(three, module.three, 3, f"{name}3x3")
-    five = _convolution(x, module.five_reduce, 1, f"{name}5x5_reduce")
-    five = _convolution(five, module.five, 5, f"{name}5x5")
+    one, (three_reduce, three), (five_reduce, five), pooled = maps
+    ones = _convolution(x, one, 1, f"{name}1x1")
+    threes = _convolution(x, three_reduce, 1, f"{name}3x3_reduce")
+    threes = _convolution(threes, three, 3, f"{name}3x3")
+    fives = _convolution(x, five_reduce, 1, f"{name}5x5_reduce")
+    fives = _convolution(fives, five, 5, f"{name}5x5")
     pool = layers.MaxPooling2D(3, 1, "same", name=f"{name}pool")(x)
-    pool = _convolution(pool, module.pool, 1, f"{name}pool_proj")
-    return layers.Concatenate(channel_axis(), name=f"{name}concat")([one, three, five, pool])
+    pool = _convolution(pool, pooled, 1, f"{name}pool_proj")
+    return layers.Concatenate(channel_axis(), name=f"{name}concat")([ones, threes, fives, pool])
 
 
 def _convolution(x: Any, filters: int, kernel: int, name: str, *, stride: int = 1) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from tl.views.pictures.model_graph import Architecture, Chain, Item, Junction, LayerStep, Repeat
-from tl.views.pictures.svg import SVGPage, shorten_to, width
+from tl.views.pictures.svg import Area, SVGPage, shorten_to, width
 from tl.views.terminal.layers import shape_text
 
 GAP = 14.0  # between consecutive parts, room for an arrowhead
@@ -80,8 +80,8 @@ def _step(step: LayerStep, widest: float, times: int = 1) -> DiagramPart:
         middle, start, end = y + _BOX / 2, x - half + 10, x + half - 10
         with page.group("step", ", ".join(step.layers)):
             if times > 1:
-                _stack(page, x - half, y, 2 * half, _BOX, 3.0)
-            page.box(step.kind, x - half, y, 2 * half, _BOX)
+                _stack(page, (x - half, y, 2 * half, _BOX), 3.0)
+            page.box(step.kind, (x - half, y, 2 * half, _BOX))
             page.text(start, middle, before, "muted", anchor="start", size="small")
             page.text(start + width(before, "small"), middle, step.text, anchor="start")
             page.text(end, middle, notes, "muted", anchor="end", size="small")
@@ -107,8 +107,8 @@ def _framed(inner: DiagramPart, times: int) -> DiagramPart:
 
     def paint(page: SVGPage, x: float, y: float) -> None:
         if times > 1:
-            _stack(page, x - left, y, left + right, height, 4.0)
-        page.box("frame", x - left, y, left + right, height, 8)
+            _stack(page, (x - left, y, left + right, height), 4.0)
+        page.box("frame", (x - left, y, left + right, height), 8)
         page.line([(x, y), (x, y + _PAD)], head=not inner.open)
         inner.paint(page, x, y + _PAD)
         page.line([(x, y + _PAD + inner.height), (x, y + height)], head=False)
@@ -118,15 +118,16 @@ def _framed(inner: DiagramPart, times: int) -> DiagramPart:
     return DiagramPart(left, right + (4 if times > 1 else 0), height, paint, open=True)
 
 
-def _stack(page: SVGPage, x: float, y: float, across: float, down: float, shift: float) -> None:
+def _stack(page: SVGPage, area: Area, shift: float) -> None:
     """The edges of a second box behind the first."""
+    x, y, across, down = area
     corner = [(x + across + shift, y + 2 * shift), (x + across + shift, y + down + shift)]
     page.line([*corner, (x + 2 * shift, y + down + shift)], "frame", head=False)
 
 
 def _badge(page: SVGPage, right: float, middle: float, text: str) -> None:
     across = width(text, "small") + 12
-    page.box("tag", right - across, middle - 8, across, 16, 8)
+    page.box("tag", (right - across, middle - 8, across, 16), 8)
     page.text(right - across / 2, middle, text, "tagged", size="small")
 
 
@@ -208,7 +209,7 @@ def _joint(
         page.text(x - _JOIN / 2 - 6, y, notes, "muted", anchor="end", size="small")
 
     def across(page: SVGPage, x: float, y: float) -> None:
-        page.box("join", x - left, y - _JOIN / 2, left + right, _JOIN, _JOIN / 2)
+        page.box("join", (x - left, y - _JOIN / 2, left + right, _JOIN), _JOIN / 2)
         page.text(x + (right - left) / 2, y, " · ".join((item.join, *item.notes)), size="small")
 
     return (across, left, right) if sign is None else (circle, _JOIN / 2 + 6 + width(notes, "small"), _JOIN / 2)
@@ -392,7 +393,7 @@ def _bands(page: SVGPage, column: _DiagramColumn, x: float, banded: bool) -> Non
         height = sum(row.part.height + GAP for row in rows)
         banded = not banded
         if banded:
-            page.box("band", x - 10, y, column.width + 20, height, 6)
+            page.box("band", (x - 10, y, column.width + 20, height), 6)
         y += height
 
 
@@ -412,7 +413,7 @@ def _legend(page: SVGPage, network: Architecture, y: float) -> float:
     used = set(_kinds(network.items))
     for kind, text in _LEGEND_WORDS.items():
         if kind in used:
-            page.box(kind, x, y - 6, 18, 12, 3)
+            page.box(kind, (x, y - 6, 18, 12), 3)
             page.text(x + 24, y, text, "muted", anchor="start", size="small")
             x += 24 + width(text, "small") + 18
     if "skip" in used:

@@ -19,7 +19,7 @@ _LONGEST_PERIOD = 6  # items of a repeated block
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
+class _Part:
     """What all parts of an architecture have: their layers, a name, the shape of the output, and parameters."""
 
     layers: tuple[str, ...]
@@ -29,7 +29,7 @@ class _Block:
 
 
 @dataclass(frozen=True)
-class LayerStep(_Block):
+class LayerStep(_Part):
     """A layer with its helpers, such as BatchNorm: `before` names those before it, `notes` those after it.
 
     `reads` is the number of blocks above whose outputs it uses: 2 if it also uses the one before the last.
@@ -43,7 +43,7 @@ class LayerStep(_Block):
 
 
 @dataclass(frozen=True)
-class Junction(_Block):
+class Junction(_Part):
     """Branches from one tensor that a `join` (add, concat, multiply) combines; an empty branch is a skip connection."""
 
     join: str
@@ -52,7 +52,7 @@ class Junction(_Block):
 
 
 @dataclass(frozen=True)
-class Repeat(_Block):
+class Repeat(_Part):
     """A block that occurs `times` in a row; `body` is the first, the other fields cover all of them."""
 
     times: int
@@ -88,7 +88,11 @@ def _times(items: Chain, at: int, period: int) -> int:
 
 
 def _alike(some: Chain, others: Chain) -> bool:
-    """A block may read more than its predecessor, as in DenseNet; several together must not, or they begin amiss."""
+    """Whether one sequence of items repeats another.
+
+    A single item may have more parameters, as in DenseNet, whose blocks read more and more; longer sequences may not,
+    or a repeat would start at the wrong item.
+    """
     size = some[0].shape[:-1]
     if [(_pattern(item), item.shape[:-1]) for item in some] != [(_pattern(item), size) for item in others]:
         return False
@@ -245,7 +249,7 @@ def architecture(model: Any, name: str = "") -> Architecture:
     """
     model = functional(model)
     nodes: list[_Node] = []
-    _add(nodes, model, f"{model.name}_", {}, set())
+    _add(nodes, model, f"{model.name}_", producer={}, counted=set())
     if {getattr(node.layer, "data_format", None) for node in nodes} == {None, "channels_first"}:
         nodes = [replace(node, shape=_channels_last(node.shape)) for node in nodes]
     items = merge_repeats(_chain(nodes, 0, range(1, len(nodes))))
@@ -254,7 +258,7 @@ def architecture(model: Any, name: str = "") -> Architecture:
     return Architecture(name or model.name, nodes[0].shape, items, parameters=total, fixed=total - trainable)
 
 
-def _add(nodes: list[_Node], model: Any, prefix: str, producer: dict[int, int], counted: set[int]) -> None:
+def _add(nodes: list[_Node], model: Any, prefix: str, *, producer: dict[int, int], counted: set[int]) -> None:
     """Append the calls of layers, each after those it reads; nested models are replaced by their layers."""
     for call in graph(model):
         layer, outputs = call.operation, call.output_tensors
@@ -264,7 +268,7 @@ def _add(nodes: list[_Node], model: Any, prefix: str, producer: dict[int, int], 
         if hasattr(layer, "layers") and len(sources) == len(outputs) == 1:
             inner = functional(layer)
             inside = {id(inner.inputs[0]): sources[0]}
-            _add(nodes, inner, prefix, inside, counted)
+            _add(nodes, inner, prefix, producer=inside, counted=counted)
             producer[id(outputs[0])] = inside[id(inner.outputs[0])]
             continue
         weights = [weight for weight in getattr(layer, "weights", ()) if id(weight) not in counted]

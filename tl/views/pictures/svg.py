@@ -32,6 +32,10 @@ _COLOURS = {
 SIZES = {"h1": 20.0, "label": 12.0, "small": 10.0}
 
 
+Area = tuple[float, float, float, float]
+"""Left, top, width, height."""
+
+
 class SVGPage:
     """An SVG document being drawn; lengths in pixels, positions from the upper left corner."""
 
@@ -62,9 +66,9 @@ class SVGPage:
         yield
         self._into = outer
 
-    def box(self, kind: str, x: float, y: float, width: float, height: float, corner: float = 5.0) -> None:
+    def box(self, kind: str, area: Area, corner: float = 5.0) -> None:
         """A rectangle with round corners."""
-        sides = {"x": f"{x:g}", "y": f"{y:g}", "width": f"{width:g}", "height": f"{height:g}"}
+        sides = {name: f"{value:g}" for name, value in zip(("x", "y", "width", "height"), area, strict=True)}
         self._place(self._into, "rect", kind, **sides, rx=f"{corner:g}")
 
     def circle(self, kind: str, x: float, y: float, radius: float) -> None:

@@ -90,7 +90,7 @@ def _row(layer: Any, output: tuple[int | None, ...], counted: set[int]) -> Layer
     trainable_ids = {id(weight) for weight in layer.trainable_weights}
     parameters = sum(math.prod(weight.shape) for weight in weights)
     trainable = sum(math.prod(weight.shape) for weight in weights if id(weight) in trainable_ids)
-    return LayerRow(layer.name, type(layer).__name__, output, parameters, trainable)
+    return LayerRow(layer.name, type(layer).__name__, output, parameters, trainable=trainable)
 
 
 def _line(row: tuple[str, str, str, str], widths: tuple[int, ...]) -> str:
