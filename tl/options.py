@@ -10,7 +10,6 @@ import difflib
 import functools
 import inspect
 import re
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -215,6 +214,8 @@ def read_toml(cls: type, path: str | Path, *, where: str = "--config", removed: 
     `removed` names options of earlier versions, which are ignored. Raises UsageError, with the nearest names, for one
     that does not exist.
     """
+    import tomllib
+
     try:
         with Path(path).open("rb") as file:
             found = tomllib.load(file)

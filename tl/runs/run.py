@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import html
 import json
 import os
 import shutil
@@ -48,6 +47,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         """A small table for notebooks."""
+        import html
+
         rows = [
             ("run", self.name),
             ("backbone", self.backbone.name),

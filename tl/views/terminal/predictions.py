@@ -1,19 +1,22 @@
 """Predictions, heatmaps and search results as lines of a terminal."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from tl.features.search import SearchMatches
-from tl.prediction.predictor import Prediction
 from tl.text import percent
-from tl.views.pictures.explain import NO_EVIDENCE, Heatmap
 from tl.views.terminal.tables import join_wrapped, printable, shortened, terminal_width, width_of
+
+if TYPE_CHECKING:  # one prediction is printed sooner without them
+    from tl.features.search import SearchMatches
+    from tl.prediction.predictor import Prediction
+    from tl.views.pictures.explain import Heatmap
 
 _LABEL_WIDTH = 24
 
 
-def prediction_line(prediction: Prediction, *, wrap: bool = False) -> str:
+def prediction_line(prediction: "Prediction", *, wrap: bool = False) -> str:
     """`photo.jpg: cat 97.0%, dog 2.1%, …`; with `wrap`, on several lines where the terminal is too narrow."""
     label = _label(prediction.label, prediction.unknown, "nearest ")
     first = f"{printable(prediction.name)}: {label} {percent(prediction.confidence)}"
@@ -26,14 +29,16 @@ def error_line(name: str, error: str) -> str:
     return f"{printable(name)}: {click.style('error', fg='red')}: {printable(error)}"
 
 
-def heatmap_line(heatmap: Heatmap) -> str:
+def heatmap_line(heatmap: "Heatmap") -> str:
     """`photo.jpg: cat 97.0%` for an explained image."""
+    from tl.views.pictures.explain import NO_EVIDENCE
+
     confidence = heatmap.explanation.confidence if heatmap.explanation is not None else 0.0
     line = f"{printable(heatmap.name)}: {_label(heatmap.label, heatmap.unknown)} {percent(confidence)}"
     return f"{line}, {NO_EVIDENCE}" if heatmap.empty else line
 
 
-def match_lines(answer: SearchMatches, *, heading: bool) -> Iterator[str]:
+def match_lines(answer: "SearchMatches", *, heading: bool) -> Iterator[str]:
     """A line a match with similarity, label and name; with `heading`, the query's name first."""
     if heading:
         yield click.style(shortened(printable(answer.query), terminal_width()), bold=True)
