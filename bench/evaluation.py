@@ -1,10 +1,10 @@
-"""How well confidences can be believed on CIFAR-100, and how long an evaluation of cached features takes.
+"""How well calibrated confidences are on CIFAR-100, and how long an evaluation of cached features takes.
 
 python bench/evaluation.py                    all 50,000 images at 224 px, 10,000 of them held out (twelve minutes)
 python bench/evaluation.py --image-size 64    the same at a tenth of the time, and of lower accuracy
 
-The head is fitted on 40,000 images; its temperature on those of them that were held out while its strength was chosen.
-Evaluated are the 10,000 it never saw: the whole process, with the report, its features in the cache.
+The head is fitted on 40,000 images, its temperature on those of them that were held out to choose the L2 penalty. The
+10,000 others are evaluated, in a whole process with the report and their features in the cache.
 """
 
 import argparse
@@ -20,16 +20,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--per-class", type=int, default=500)
     parser.add_argument("--image-size", default="224")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        data = cifar_folder(folder / "cifar100", given.per_class)
-        options = ["--image-size", given.image_size, "--out", "runs/cifar100", "--quiet"]
+        data = cifar_folder(folder / "cifar100", arguments.per_class)
+        options = ["--image-size", arguments.image_size, "--out", "runs/cifar100", "--quiet"]
         fitted = run([*TL, "finetune", str(data), *options], folder)
         print(f"finetune: {fitted.seconds:.1f} s, {fitted.megabytes:.0f} MB")
-        told = json.loads((folder / "runs" / "cifar100" / "metrics.json").read_text())
-        scores, calibration = told["validation"], told["calibration"]
-        print(f"top-1 {100 * scores['top1']:.1f} %, log-loss {scores['log_loss']:.3f} on {scores['count']:,} images")
+        metrics = json.loads((folder / "runs" / "cifar100" / "metrics.json").read_text())
+        scores, calibration = metrics["validation"], metrics["calibration"]
+        print(f"accuracy {100 * scores['top1']:.1f}%, log-loss {scores['log_loss']:.3f} on {scores['count']:,} images")
         errors = [calibration[side]["error"] for side in ("before", "after")]
         print(f"calibration error {errors[0]:.4f}, with temperature {calibration['temperature']:.2f} {errors[1]:.4f}")
         held_out = unseen(folder / "runs" / "cifar100", data, folder / "unseen.csv")
