@@ -27,30 +27,30 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_same_seed_draws_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
+def test_same_seed_draws_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
     first = {str(path.relative_to(drawn)): path.read_bytes() for path in sorted(drawn.rglob("*.jpg"))}
     assert len(first) == 6
     assert _draw(tmp_path / "again") == first  # also: nothing but the pictures is left behind
 
 
-def test_another_seed_draws_others(drawn: Path, tmp_path: Path) -> None:
+def test_another_seed_draws_other_images(drawn: Path, tmp_path: Path) -> None:
     others = _draw(tmp_path / "others", "--seed", "7")
     assert not {path.read_bytes() for path in drawn.rglob("*.jpg")} & set(others.values())
 
 
-def test_the_committed_pictures_are_what_the_script_draws(drawn: Path) -> None:
+def test_committed_images_are_what_the_script_draws(drawn: Path) -> None:
     for path in drawn.rglob("*.jpg"):
         with Image.open(path) as new, Image.open(DATA / path.relative_to(drawn)) as old:
             difference = np.abs(np.asarray(new, dtype=int) - np.asarray(old, dtype=int))
         assert difference.mean() < 1.5  # another JPEG codec may round differently, no more
 
 
-def test_two_hundred_pictures_of_two_classes_in_less_than_two_megabytes() -> None:
+def test_demo_data_has_two_hundred_small_images() -> None:
     assert Counter(path.parent.name for path in PICTURES) == {"cat": 100, "dog": 100}
     assert sum(path.stat().st_size for path in PICTURES) < 2_000_000
 
 
-def test_every_picture_decodes_at_its_size_and_is_not_blank() -> None:
+def test_images_decode_and_are_not_blank() -> None:
     for path in PICTURES:
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("RGB"))
@@ -60,12 +60,12 @@ def test_every_picture_decodes_at_its_size_and_is_not_blank() -> None:
         assert pixels.std() > 15, path
 
 
-def test_no_two_pictures_are_the_same_bytes_or_pixels() -> None:
+def test_images_differ() -> None:
     assert len({hashlib.sha256(path.read_bytes()).digest() for path in PICTURES}) == len(PICTURES)
     assert len({hashlib.sha256(Image.open(path).tobytes()).digest() for path in PICTURES}) == len(PICTURES)
 
 
-def test_colour_alone_does_not_tell_the_classes_apart() -> None:
+def test_mean_colour_does_not_separate_the_classes() -> None:
     means = np.array([np.asarray(Image.open(path).convert("RGB")).mean((0, 1)) for path in PICTURES])
     is_cat = np.array([path.parent.name == "cat" for path in PICTURES])
     # leave one out: the class whose mean colour is nearer; chance is 0.5
@@ -78,7 +78,7 @@ def test_colour_alone_does_not_tell_the_classes_apart() -> None:
     assert right / len(PICTURES) < 0.65
 
 
-def test_the_readme_says_that_they_are_drawings() -> None:
+def test_readme_says_that_the_images_are_drawings() -> None:
     words = (DATA / "README.md").read_text(encoding="utf-8")
     assert "drawings, not photos" in words
     assert "says nothing about photos" in words

@@ -23,7 +23,7 @@ def load(root: Path, labelled: bool = True) -> Dataset:
     return load_folder(root, labelled=labelled)
 
 
-def test_class_folders(tmp_path: Path) -> None:
+def test_class_folders_are_classes(tmp_path: Path) -> None:
     root = put(tmp_path / "my photos (2)", "dog/b.JPG", "dog/a.png", "cat/deep/er/c.webp", "cat/x.jpeg")
     data = load(root)
     assert data.class_names == ("cat", "dog")
@@ -37,7 +37,7 @@ def test_class_folders(tmp_path: Path) -> None:
     assert data.notes == ()
 
 
-def test_what_is_no_image_is_named_and_what_systems_leave_behind_is_not(tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_skipped(tmp_path: Path) -> None:
     put(tmp_path, "cat/a.jpg", "dog/b.jpg", "cat/notes.TXT", "cat/README", "LICENSE.md", "README.md")
     put(tmp_path, "cat/Thumbs.db", "cat/.DS_Store", "cat/._a.jpg", "__MACOSX/cat/a.jpg", ".git/x.jpg", "desktop.ini")
     put(tmp_path, "cat/__MACOSX/a.jpg", "cat/.hidden/a.jpg")
@@ -50,7 +50,7 @@ def test_what_is_no_image_is_named_and_what_systems_leave_behind_is_not(tmp_path
     assert data.notes == ("2 files outside of the class folders left out: 'LICENSE.md', 'README.md'",)
 
 
-def test_images_beside_class_folders_are_left_out_by_name(tmp_path: Path) -> None:
+def test_images_beside_class_folders_are_skipped(tmp_path: Path) -> None:
     put(tmp_path, "cat/a.jpg", "dog/b.jpg", "c.jpg")
     data = load(tmp_path)
     assert data.skipped == (Skipped("c.jpg", "not in a class folder"),)
@@ -58,7 +58,7 @@ def test_images_beside_class_folders_are_left_out_by_name(tmp_path: Path) -> Non
     assert labels(load(tmp_path, labelled=False)) == {"c.jpg": "-", "cat/a.jpg": "cat", "dog/b.jpg": "dog"}
 
 
-def test_an_empty_class_folder_is_told(tmp_path: Path) -> None:
+def test_empty_class_folder_is_noted(tmp_path: Path) -> None:
     put(tmp_path, "cat/a.jpg", "dog/b.jpg")
     (tmp_path / "horse").mkdir()
     data = load(tmp_path)
@@ -75,7 +75,7 @@ def test_an_empty_class_folder_is_told(tmp_path: Path) -> None:
         ("TRAIN", "validation", "test"),
     ],
 )
-def test_split_folders(tmp_path: Path, train: str, validation: str, test: str) -> None:
+def test_split_folders_are_parts(tmp_path: Path, train: str, validation: str, test: str) -> None:
     for folder in (train, validation, test):
         put(tmp_path, f"{folder}/cat/a.jpg", f"{folder}/dog/b.jpg")
     data = load(tmp_path)
@@ -91,7 +91,7 @@ def test_split_folders(tmp_path: Path, train: str, validation: str, test: str) -
         assert (f"{folder} (as {part})" if folder != part else folder) in note
 
 
-def test_a_train_folder_alone_is_a_split_folder(tmp_path: Path) -> None:
+def test_train_folder_alone_is_a_part(tmp_path: Path) -> None:
     data = load(put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg"))
     assert data.class_names == ("cat", "dog")
     assert data.parts == ("train", "train")
@@ -109,7 +109,7 @@ def test_split_folders_without_classes_are_an_error(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_flat_test_folder_has_no_truth(tmp_path: Path) -> None:
+def test_flat_test_folder_has_no_labels(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "test/1.jpg", "test/2.jpg")
     data = load(tmp_path)
     assert data.names == ("train/cat/a.jpg", "train/dog/b.jpg")
@@ -120,13 +120,13 @@ def test_a_flat_test_folder_has_no_truth(tmp_path: Path) -> None:
     assert loose.parts[0] == "test"
 
 
-def test_classes_that_train_lacks_name_both_sides(tmp_path: Path) -> None:
+def test_classes_without_training_images_are_an_error(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "val/Cat/a.jpg", "val/dog/b.jpg")
     with pytest.raises(DataError, match="validation has classes that train has not: 'Cat'; train has 'cat', 'dog'"):
         load(tmp_path)
 
 
-def test_one_folder_around_the_classes_is_entered(tmp_path: Path) -> None:
+def test_folder_around_the_classes_is_entered(tmp_path: Path) -> None:
     data = load(put(tmp_path / "data", "photos/PetImages/cat/a.jpg", "photos/PetImages/dog/b.jpg", "README.md"))
     assert data.root == tmp_path / "data" / "photos" / "PetImages"
     assert data.names == ("cat/a.jpg", "dog/b.jpg")
@@ -134,7 +134,7 @@ def test_one_folder_around_the_classes_is_entered(tmp_path: Path) -> None:
     assert data.notes == (f"the data set is the folder 'photos/PetImages' inside {str(tmp_path / 'data')!r}",)
 
 
-def test_one_folder_around_split_folders_is_entered(tmp_path: Path) -> None:
+def test_folder_around_split_folders_is_entered(tmp_path: Path) -> None:
     data = load(put(tmp_path, "set/train/cat/a.jpg", "set/train/dog/b.jpg", "set/val/cat/c.jpg"))
     assert data.parts == ("train", "train", "validation")
     assert load(put(tmp_path / "x", "set/train/cat/a.jpg", "set/train/dog/b.jpg")).parts == ("train", "train")
@@ -166,7 +166,7 @@ def test_every_error_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_flat_folder_without_labels(tmp_path: Path) -> None:
+def test_flat_folder_is_loaded_where_not_labelled(tmp_path: Path) -> None:
     data = load(put(tmp_path, "b.jpg", "a.png", "notes.txt"), labelled=False)
     assert data.names == ("a.png", "b.jpg")
     assert data.labels.tolist() == [-1, -1]
@@ -175,7 +175,7 @@ def test_a_flat_folder_without_labels(tmp_path: Path) -> None:
     assert load(put(tmp_path / "one", "cat/a.jpg"), labelled=False).class_names == ("cat",)
 
 
-def test_decomposed_names_are_the_same_class(tmp_path: Path) -> None:
+def test_unicode_forms_of_a_name_are_one_class(tmp_path: Path) -> None:
     nfd, nfc = unicodedata.normalize("NFD", "고양이"), unicodedata.normalize("NFC", "고양이")
     put(tmp_path, f"train/{nfd}/a.jpg", "train/개/b.jpg", f"val/{nfc}/c.jpg")
     data = load(tmp_path)
@@ -184,14 +184,14 @@ def test_decomposed_names_are_the_same_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX file names may be other than Unicode")
-def test_names_that_are_not_unicode_can_be_written(tmp_path: Path) -> None:
+def test_names_that_are_not_unicode_are_replaced(tmp_path: Path) -> None:
     odd = os.fsdecode(b"caf\xe9.jpg")
     data = load(put(tmp_path, f"cat/{odd}", "dog/b.jpg"))
     assert data.names[0].encode() == "cat/caf\ufffd.jpg".encode()
     assert Path(data.images[0]).is_file()
 
 
-def test_links(tmp_path: Path) -> None:
+def test_links_are_followed_to_files_alone(tmp_path: Path) -> None:
     root = put(tmp_path / "data", "cat/a.jpg", "dog/b.jpg")
     put(tmp_path, "elsewhere/h.jpg", "c.jpg")
     (root / "cat" / "loop").symlink_to(root)
@@ -211,13 +211,13 @@ def test_links(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_called_jpg_does_not_hang(tmp_path: Path) -> None:
+def test_pipe_called_jpg_is_skipped(tmp_path: Path) -> None:
     put(tmp_path, "cat/a.jpg", "dog/b.jpg")
     os.mkfifo(tmp_path / "cat" / "pipe.jpg")
     assert load(tmp_path).skipped == (Skipped("cat/pipe.jpg", "not a file"),)
 
 
-def test_the_shared_photos(photos: Path) -> None:
+def test_shared_photos_are_loaded(photos: Path) -> None:
     data = load(photos)
     assert data.class_names == ("Cat", "Dog")
     assert len(data.names) == 502

@@ -68,7 +68,7 @@ def assert_quarters(array: np.ndarray, tolerance: int = 12) -> None:
         ("AVIF", {"quality": 95}, 12),
     ],
 )
-def test_every_format_gives_the_same_colours(kind: str, options: dict[str, object], tolerance: int) -> None:
+def test_all_formats_decode_to_the_same_colours(kind: str, options: dict[str, object], tolerance: int) -> None:
     array = images.decode(data(quarters(), kind, **options))
     assert array.dtype == np.uint8
     assert array.shape == (48, 64, 3)
@@ -76,14 +76,14 @@ def test_every_format_gives_the_same_colours(kind: str, options: dict[str, objec
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"])
-def test_grey_becomes_three_equal_channels(kind: str) -> None:
+def test_grey_image_has_three_equal_channels(kind: str) -> None:
     array = images.decode(data(Image.new("L", (20, 10), 100), kind))
     assert array.shape == (10, 20, 3)
     assert np.abs(array.astype(int) - 100).max() <= 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
-def test_one_bit_images_are_black_and_white(kind: str) -> None:
+def test_one_bit_image_is_black_and_white(kind: str) -> None:
     image = Image.new("1", (20, 10), 0)
     image.paste(1, (0, 0, 10, 10))
     array = images.decode(data(image, kind))
@@ -91,7 +91,7 @@ def test_one_bit_images_are_black_and_white(kind: str) -> None:
     assert (array[:, 10:] == 0).all()
 
 
-def test_cmyk_jpeg_as_adobe_writes_it_keeps_its_colours() -> None:
+def test_adobe_cmyk_jpeg_keeps_its_colours() -> None:
     content = data(quarters().convert("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in content
     assert_quarters(images.decode(content), 12)
@@ -124,7 +124,7 @@ def test_big_endian_sixteen_bit_tiff() -> None:
     assert array[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
-def test_deep_pixels_are_refused_in_words() -> None:
+def test_unsupported_pixel_types_are_refused() -> None:
     floats = data(Image.fromarray(np.full((4, 4), 0.5, dtype=np.float32)), "TIFF")
     with pytest.raises(ImageError, match="floating-point pixels are not supported"):
         images.decode(floats)
@@ -133,12 +133,12 @@ def test_deep_pixels_are_refused_in_words() -> None:
         images.decode(deep)
 
 
-def test_palette_images() -> None:
+def test_palette_image_keeps_its_colours() -> None:
     assert_quarters(images.decode(data(quarters().convert("P", palette=Image.Palette.ADAPTIVE), "PNG")), 4)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_transparent_pixels_become_white_and_half_transparent_ones_mix(kind: str) -> None:
+def test_transparent_pixels_are_blended_with_white(kind: str) -> None:
     image = Image.new("RGBA", (30, 10), (0, 0, 0, 0))
     image.paste((0, 0, 0, 128), (10, 0, 20, 10))
     image.paste((0, 0, 0, 255), (20, 0, 30, 10))
@@ -162,7 +162,7 @@ def test_transparency_of_grey_palette_and_keyed_images() -> None:
     assert (images.decode(data(Image.new("RGB", (10, 10), (1, 2, 3)), "PNG", transparency=(1, 2, 3))) == 255).all()
 
 
-def test_the_first_frame_of_a_gif() -> None:
+def test_first_frame_of_a_gif_is_decoded() -> None:
     frames = [Image.new("RGB", (8, 8), RED), Image.new("RGB", (8, 8), BLUE)]
     content = data(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert np.abs(images.decode(content)[0, 0].astype(int) - RED).max() <= 3
@@ -170,7 +170,7 @@ def test_the_first_frame_of_a_gif() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation(kind: str, orientation: int) -> None:
+def test_exif_rotation_is_applied(kind: str, orientation: int) -> None:
     # The stored pixels are what a camera writes that was held so; the turn below undoes what EXIF will do.
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -193,7 +193,7 @@ def test_exif_rotation(kind: str, orientation: int) -> None:
     assert array.flags["C_CONTIGUOUS"]
 
 
-def test_exif_rotation_holds_while_shrinking_and_through_pillow() -> None:
+def test_exif_rotation_is_applied_while_shrinking_and_through_pillow() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = quarters(640, 480).transpose(Image.Transpose.ROTATE_90)
@@ -205,7 +205,7 @@ def test_exif_rotation_holds_while_shrinking_and_through_pillow() -> None:
     assert_quarters(cmyk)
 
 
-def test_a_sound_photo_with_broken_exif_is_shown_as_it_lies() -> None:
+def test_broken_exif_is_ignored() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = data(quarters(), "JPEG", exif=exif, quality=95)
@@ -222,7 +222,7 @@ def test_a_sound_photo_with_broken_exif_is_shown_as_it_lies() -> None:
     ((400, 300), 224, (300, 400)),
     ((50, 40), 224, (40, 50)),
 ])  # fmt: skip
-def test_a_jpeg_is_shrunk_while_decoding_but_not_below_what_is_needed(
+def test_jpeg_is_shrunk_while_decoding_but_not_below_the_limit(
     size: tuple[int, int], min_side: int, expected: tuple[int, int]
 ) -> None:
     content = data(quarters(*size), "JPEG", quality=90)
@@ -234,7 +234,7 @@ def test_a_jpeg_is_shrunk_while_decoding_but_not_below_what_is_needed(
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_one_pixel(kind: str) -> None:
+def test_one_pixel_is_decoded(kind: str) -> None:
     array = images.decode(data(Image.new("RGB", (1, 1), (128, 128, 128)), kind), min_side=224)
     assert array.shape == (1, 1, 3)
     for rule in ("stretch", "crop"):
@@ -264,7 +264,7 @@ def test_one_pixel(kind: str) -> None:
     (b"\x89PNG\r\n\x1a\n", "damaged PNG"),
     (b"GIF89a", "damaged GIF"),
 ])  # fmt: skip
-def test_reasons_are_short_and_human(content: bytes, reason: str) -> None:
+def test_undecodable_content_has_a_short_reason(content: bytes, reason: str) -> None:
     with pytest.raises(ImageError) as caught:
         images.decode(content)
     assert str(caught.value) == reason
@@ -273,7 +273,7 @@ def test_reasons_are_short_and_human(content: bytes, reason: str) -> None:
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("min_side", [None, 32])
-def test_a_truncated_jpeg_is_noticed(share: float, progressive: bool, min_side: int | None) -> None:
+def test_truncated_jpeg_is_refused(share: float, progressive: bool, min_side: int | None) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8))
     content = data(noise, "JPEG", progressive=progressive)
     with pytest.raises(ImageError, match=r"^truncated JPEG$"):
@@ -281,21 +281,21 @@ def test_a_truncated_jpeg_is_noticed(share: float, progressive: bool, min_side: 
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF"])
-def test_other_truncated_images_are_noticed(kind: str) -> None:
+def test_truncated_image_is_refused(kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8))
     content = data(noise, kind)
     with pytest.raises(ImageError, match=r"^(truncated|damaged) "):
         images.decode(content[: len(content) // 2])
 
 
-def test_a_heic_that_is_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)
     for kind in ("HEIF", "AVIF"):
         with pytest.raises(ImageError, match="too large: 64 × 48 pixels"):
             images.decode(data(quarters(), kind))
 
 
-def test_a_few_extraneous_bytes_are_harmless() -> None:
+def test_few_extraneous_bytes_are_accepted() -> None:
     content = data(quarters(), "JPEG", quality=95)
     end = content.rindex(b"\xff\xd9")
     assert_quarters(images.decode(content + b"trailing rubbish"))
@@ -305,7 +305,7 @@ def test_a_few_extraneous_bytes_are_harmless() -> None:
     assert_quarters(images.decode(padded))
 
 
-def test_damaged_png_data_is_noticed() -> None:
+def test_damaged_png_is_refused() -> None:
     content = bytearray(data(quarters(), "PNG"))
     at = content.index(b"IDAT") + 10
     content[at : at + 8] = b"\xff" * 8
@@ -323,14 +323,14 @@ def png_of_size(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(20000, 20000), (65535, 65535), (13378, 13378)])
-def test_a_bomb_is_refused_by_its_header(size: tuple[int, int]) -> None:
+def test_decompression_bomb_is_refused_by_its_header(size: tuple[int, int]) -> None:
     began = time.perf_counter()
     with pytest.raises(ImageError, match="too large"):
         images.decode(png_of_size(*size))
     assert time.perf_counter() - began < 1
 
 
-def test_a_jpeg_bomb_is_refused_by_its_header() -> None:
+def test_jpeg_bomb_is_refused_by_its_header() -> None:
     content = bytearray(data(Image.new("RGB", (16, 16)), "JPEG"))
     at = content.index(b"\xff\xc0")
     content[at + 5 : at + 9] = b"\xea\x60\xea\x60"
@@ -338,7 +338,7 @@ def test_a_jpeg_bomb_is_refused_by_its_header() -> None:
         images.decode(bytes(content), min_side=224)
 
 
-def test_a_jpeg_of_endless_scans_is_refused() -> None:
+def test_jpeg_with_too_many_scans_is_refused() -> None:
     content = data(quarters(), "JPEG", progressive=True)
     start = content.rindex(b"\xff\xda")
     scan = content[start : content.rindex(b"\xff\xd9")]
@@ -346,7 +346,7 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
         images.decode(content[:start] + scan * 600 + b"\xff\xd9")
 
 
-def test_a_large_but_allowed_image_decodes_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_image_decodes_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # 64 × 48 = 3072 pixels: Pillow warns above it
     with pytest.warns(Image.DecompressionBombWarning):
         Image.open(BytesIO(data(quarters(), "PNG"))).close()
@@ -355,7 +355,7 @@ def test_a_large_but_allowed_image_decodes_without_a_warning(monkeypatch: pytest
         assert_quarters(images.decode(data(quarters(), "PNG")))
 
 
-def test_threads_leave_the_warning_filters_as_they_were() -> None:
+def test_threads_restore_the_warning_filters() -> None:
     before = list(warnings.filters)
     content = data(quarters(300, 300), "PNG")
 
@@ -372,7 +372,7 @@ def test_threads_leave_the_warning_filters_as_they_were() -> None:
     assert decoding._QUIET.inside == 0
 
 
-def test_pillow_never_tries_other_parsers() -> None:
+def test_pillow_tries_no_other_parsers() -> None:
     Image.init()
     for kind in ("PPM", "ICO", "TGA", "PCX", "EPS"):
         with pytest.raises(ImageError):
@@ -402,7 +402,7 @@ SEEDS = [
     cut=st.one_of(st.just(1.0), st.floats(0, 1)),
     min_side=st.sampled_from([None, 8, 224]),
 )
-def test_nothing_but_image_error_escapes(
+def test_decode_raises_nothing_but_image_errors(
     seed: bytes, edits: list[tuple[float, bytes]], cut: float, min_side: int | None
 ) -> None:
     content = bytearray(seed)
@@ -425,7 +425,7 @@ def test_nothing_but_image_error_escapes(
 # ---- reading, fingerprints, arrays
 
 
-def test_read_gives_the_bytes_and_says_why_not(tmp_path: Path) -> None:
+def test_read_returns_bytes_or_a_reason(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(b"abc")
     assert images.read(file) == b"abc"
@@ -438,7 +438,7 @@ def test_read_gives_the_bytes_and_says_why_not(tmp_path: Path) -> None:
         images.read(tmp_path)
 
 
-def test_huge_files_are_not_read(tmp_path: Path) -> None:
+def test_files_over_the_limit_are_not_read(tmp_path: Path) -> None:
     file = tmp_path / "huge.png"
     with file.open("wb") as out:
         out.truncate(images.MAX_BYTES + 1)
@@ -446,7 +446,7 @@ def test_huge_files_are_not_read(tmp_path: Path) -> None:
         images.read(file)
 
 
-def test_fingerprints() -> None:
+def test_fingerprint_depends_on_bytes_or_on_shape_and_pixels() -> None:
     assert images.fingerprint(b"abc") == hashlib.sha256(b"abc").digest()
     tall, wide = np.zeros((4, 2, 3), np.uint8), np.zeros((2, 4, 3), np.uint8)
     assert images.fingerprint(tall) != images.fingerprint(wide)
@@ -455,7 +455,7 @@ def test_fingerprints() -> None:
     assert images.fingerprint(strided) == images.fingerprint(tall)
 
 
-def test_arrays_pass_through_and_others_are_refused() -> None:
+def test_rgb_arrays_are_returned_and_others_refused() -> None:
     array = np.zeros((4, 5, 3), np.uint8)
     assert images.read(array) is array
     assert images.decode(array) is array
@@ -496,7 +496,7 @@ def test_crop_agrees_with_resize_then_crop() -> None:
     assert np.abs(images.fit(image, 224, "crop").astype(int) - expected).mean() < 1
 
 
-def test_shrinking_averages_and_an_unknown_rule_is_an_error() -> None:
+def test_shrinking_averages_and_unknown_rules_are_errors() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     assert np.abs(images.fit(stripes, 16).astype(int) - 127).max() <= 1
@@ -504,7 +504,7 @@ def test_shrinking_averages_and_an_unknown_rule_is_an_error() -> None:
         images.fit(stripes, 16, "pad")
 
 
-def test_importing_the_decoder_loads_no_image_library() -> None:
+def test_import_loads_no_image_library() -> None:
     code = (
         "import sys, tl.data.images, tl.data.load, tl.data.splits;"
         "print([m for m in ('cv2', 'PIL', 'simplejpeg', 'filelock', 'tarfile', 'zipfile') if m in sys.modules])"
@@ -514,7 +514,7 @@ def test_importing_the_decoder_loads_no_image_library() -> None:
 
 
 @pytest.mark.photos
-def test_all_shared_photos_decode(photos: Path) -> None:
+def test_all_photos_decode(photos: Path) -> None:
     files = sorted(photos.glob("*/*.jpg"))
     assert len(files) == 502
     for file in files:

@@ -16,7 +16,7 @@ from tl.data.load import load
 from tl.errors import DataError, ImageError, UsageError
 
 
-def test_each_kind_of_source_is_recognised(tmp_path: Path) -> None:
+def test_load_recognises_each_kind_of_source(tmp_path: Path) -> None:
     put(tmp_path, "photos/cat/a.jpg", "photos/dog/b.jpg")
     (tmp_path / "photos.csv").write_text("path,label\nphotos/cat/a.jpg,cat\nphotos/dog/b.jpg,dog\n")
     assert load(tmp_path / "photos").names == ("cat/a.jpg", "dog/b.jpg")
@@ -25,18 +25,18 @@ def test_each_kind_of_source_is_recognised(tmp_path: Path) -> None:
     assert load(cifar_folder(tmp_path / "cifar")).name == "cifar100"
 
 
-def test_a_path_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     put(tmp_path, "photos/cat/a.jpg", "photos/dog/b.jpg")
     assert load("~/photos").class_names == ("cat", "dog")
 
 
-def test_the_current_folder_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_current_folder_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(put(tmp_path / "pets", "cat/a.jpg", "dog/b.jpg"))
     assert load(".").name == "pets"
 
 
-def test_a_folder_that_exists_goes_before_a_known_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_folder_takes_precedence_over_a_known_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     put(tmp_path, "dogs-vs-cats/cat/a.jpg", "dogs-vs-cats/dog/b.jpg")
     assert load("dogs-vs-cats").class_names == ("cat", "dog")
@@ -51,7 +51,9 @@ def test_a_folder_that_exists_goes_before_a_known_name(tmp_path: Path, monkeypat
     ("~nosuchuser/data", "no such folder or table"),
     ("https://example.org/data.zip", "no such folder or table"),
 ])  # fmt: skip
-def test_what_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, hint: str) -> None:
+def test_missing_source_is_a_data_error_with_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, hint: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError) as caught:
         load(text)
@@ -59,7 +61,7 @@ def test_what_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, te
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_table(tmp_path: Path) -> None:
+def test_file_that_is_no_data_set_is_a_data_error(tmp_path: Path) -> None:
     put(tmp_path, "cat.jpg")
     with pytest.raises(DataError, match="is a file, but not a table"):
         load(tmp_path / "cat.jpg")
@@ -87,7 +89,7 @@ def unprivileged() -> Iterator[None]:
         os.seteuid(before)
 
 
-def test_what_may_not_be_read(open_folder: Path) -> None:
+def test_unreadable_files_and_folders_are_errors(open_folder: Path) -> None:
     put(open_folder, "data/cat/a.jpg", "data/dog/b.jpg", "data/horse/c.jpg")
     shut = [open_folder / "data" / "horse", open_folder / "data" / "cat" / "a.jpg"]
     for path in shut:

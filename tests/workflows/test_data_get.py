@@ -21,7 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_data_set_is_fetched_once_and_copied(
+def test_get_downloads_once_and_copies(
     home: Path,
     site: tuple[Path, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -41,7 +41,7 @@ def test_a_data_set_is_fetched_once_and_copied(
         get("dogs-vs-cats", out=home / "mine")
 
 
-def test_another_checksum_is_refused(
+def test_get_refuses_another_checksum(
     home: Path,
     site: tuple[Path, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -54,14 +54,14 @@ def test_another_checksum_is_refused(
     assert list_known()[1].path is None
 
 
-def test_names_and_offline(home: Path):
+def test_get_refuses_unknown_names_and_offline(home: Path):
     with pytest.raises(UsageError, match="there are cifar100, dogs-vs-cats"):
         get("imagenet")
     with pytest.raises(DataError, match="cannot be fetched offline"):
         get("cifar100", offline=True)
 
 
-def test_the_command(tl: Tl, home: Path):
+def test_command_lists_and_gets(tl: Tl, home: Path):
     listing = tl("data", "get", cwd=home)
     assert listing.stdout.splitlines()[1].startswith("data set    dogs-vs-cats: not here; 825 MB from download.")
     assert [one["name"] for one in json.loads(tl("data", "get", "--json", cwd=home).stdout)] == [

@@ -206,7 +206,7 @@ class _Reader:
         if not matches:
             yield Input(pattern, Path(pattern))
         for match in matches:
-            if any(str(parent) in folders for parent in PurePath(match).parents):
+            if folders and any(str(parent) in folders for parent in PurePath(match).parents):
                 continue
             if os.path.isdir(match):
                 folders.add(str(PurePath(match)))
@@ -315,7 +315,8 @@ def _folder(folder: str) -> Iterator[Input]:
             reason = (error.strerror or type(error).__name__).lower()
             yield Input(str(PurePath(error.filename)), UnreadableImage(f"folder cannot be read: {reason}"))
         if name is not None:
-            yield Input(str(Path(name)), Path(name))
+            path = Path(name)
+            yield Input(str(path), path)
 
 
 def _check_name(name: str) -> None:
