@@ -223,48 +223,36 @@ def _graphs() -> dict[str, tuple[Callable[[Any], Any], int]]:
         )
         return chain(*first, kl.Conv2D(6, 3), *branches, kl.Conv2D(2, 1, use_bias=False), kl.BatchNormalization())
 
+    def nested(kl: Any) -> Any:
+        return chain(chain(kl.Conv2D(4, 3), kl.ReLU()), kl.Conv2D(6, 3), kl.BatchNormalization())
+
+    def before_bn(*layers: Callable[[Any], Any], **options: Any) -> Callable[[Any], Any]:
+        return lambda kl: chain(*(layer(kl) for layer in layers), kl.BatchNormalization(**options))
+
+    penalty = {"kernel_regularizer": "l2", "kernel_constraint": "non_neg"}
     return {
-        "bias": (lambda kl: chain(kl.Conv2D(6, 3), kl.BatchNormalization()), 0),
-        "no bias": (lambda kl: chain(kl.Conv2D(6, 3, use_bias=False), kl.BatchNormalization()), 0),
-        "no gamma or beta": (
-            lambda kl: chain(kl.Conv2D(6, 3), kl.BatchNormalization(scale=False, center=False, epsilon=0.1)),
-            0,
-        ),
-        "groups": (lambda kl: chain(kl.Conv2D(6, 3, groups=2, use_bias=False), kl.BatchNormalization()), 0),
-        "depthwise": (lambda kl: chain(kl.DepthwiseConv2D(3), kl.BatchNormalization()), 0),
-        "depth multiplier": (
-            lambda kl: chain(kl.DepthwiseConv2D(3, depth_multiplier=3, use_bias=False), kl.BatchNormalization()),
-            0,
-        ),
-        "separable": (
-            lambda kl: chain(kl.SeparableConv2D(6, 3, depth_multiplier=2), kl.BatchNormalization()),
-            0,
-        ),
-        "dense": (
-            lambda kl: chain(kl.Dense(6), kl.BatchNormalization(), kl.Flatten(), kl.Dense(5), kl.BatchNormalization()),
-            0,
-        ),
-        "activation between": (lambda kl: chain(kl.Conv2D(6, 3), kl.ReLU(), kl.BatchNormalization()), 1),
-        "activation inside": (lambda kl: chain(kl.Conv2D(6, 3, activation="relu"), kl.BatchNormalization()), 1),
+        "bias": (before_bn(lambda kl: kl.Conv2D(6, 3)), 0),
+        "no bias": (before_bn(lambda kl: kl.Conv2D(6, 3, use_bias=False)), 0),
+        "no gamma or beta": (before_bn(lambda kl: kl.Conv2D(6, 3), scale=False, center=False, epsilon=0.1), 0),
+        "groups": (before_bn(lambda kl: kl.Conv2D(6, 3, groups=2, use_bias=False)), 0),
+        "depthwise": (before_bn(lambda kl: kl.DepthwiseConv2D(3)), 0),
+        "depth multiplier": (before_bn(lambda kl: kl.DepthwiseConv2D(3, depth_multiplier=3, use_bias=False)), 0),
+        "separable": (before_bn(lambda kl: kl.SeparableConv2D(6, 3, depth_multiplier=2)), 0),
+        "dense": (before_bn(lambda kl: kl.Dense(6)), 0),
+        "dense after flatten": (before_bn(lambda kl: kl.Flatten(), lambda kl: kl.Dense(5)), 0),
+        "activation between": (before_bn(lambda kl: kl.Conv2D(6, 3), lambda kl: kl.ReLU()), 1),
+        "activation inside": (before_bn(lambda kl: kl.Conv2D(6, 3, activation="relu")), 1),
         "before the convolution": (lambda kl: chain(kl.BatchNormalization(), kl.Conv2D(6, 3)), 1),
-        "another axis": (lambda kl: chain(kl.Conv2D(6, 3), kl.BatchNormalization(axis=1)), 1),
-        "transposed": (lambda kl: chain(kl.Conv2DTranspose(6, 3), kl.BatchNormalization()), 1),
-        "twice": (lambda kl: chain(kl.Conv2D(6, 3), kl.BatchNormalization(), kl.BatchNormalization()), 1),
+        "another axis": (before_bn(lambda kl: kl.Conv2D(6, 3), axis=1), 1),
+        "transposed": (before_bn(lambda kl: kl.Conv2DTranspose(6, 3)), 1),
+        "twice": (before_bn(lambda kl: kl.Conv2D(6, 3), lambda kl: kl.BatchNormalization()), 1),
         "two readers": (two_readers, 1),
         "an output itself": (an_output_itself, 1),
         "shared convolution": (shared_convolution, 2),
         "shared normalization": (shared_normalization, 1),
         "operations": (operations, 0),
-        "regularised": (
-            lambda kl: chain(
-                kl.Conv2D(6, 3, kernel_regularizer="l2", kernel_constraint="non_neg"), kl.BatchNormalization()
-            ),
-            0,
-        ),
-        "nested without BatchNorm": (
-            lambda kl: chain(chain(kl.Conv2D(4, 3), kl.ReLU()), kl.Conv2D(6, 3), kl.BatchNormalization()),
-            0,
-        ),
+        "regularized": (before_bn(lambda kl: kl.Conv2D(6, 3, **penalty)), 0),
+        "nested without BatchNorm": (nested, 0),
     }
 
 

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -171,7 +170,7 @@ def _duel(trials: "_Trials", default: Any, other: Any, options: InferenceOptions
             rates[tried].append(trials.rate(engine))
         if not trials.time_left:
             break
-    default_rate, rate_of_other = (statistics.median(values) for values in rates.values())
+    default_rate, rate_of_other = (float(np.median(values)) for values in rates.values())
     if len(rates[options]) == DUELS and rate_of_other > CLEARLY_FASTER * default_rate:
         return AutotuneResult(options, rate_of_other, default_rate)
     return AutotuneResult(DEFAULT, default_rate, default_rate)
