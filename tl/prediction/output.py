@@ -12,7 +12,7 @@ import csv
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -136,31 +136,16 @@ class RowFile:
 
 def _end_of_rows(path: Path, is_csv: bool) -> int:
     """The offset where the last complete row ends."""
-    with path.open("rb") as file:
-        if is_csv:
-            return _end_of_csv_rows(file.read)
-        end = path.stat().st_size
-        while end > 0:
-            start = max(0, end - _BLOCK)
-            file.seek(start)
-            last = file.read(end - start).rfind(b"\n")
-            if last >= 0:
-                return start + last + 1
-            end = start
-    return 0
-
-
-def _end_of_csv_rows(read: Callable[[int], bytes]) -> int:
-    # A line break ends a row unless it is quoted: then an odd number of quotes came before it.
     complete = offset = quotes = 0
-    while block := read(_BLOCK):
-        start = 0
-        for line in block.splitlines(keepends=True):
-            quotes += line.count(b'"')
-            start += len(line)
-            if quotes % 2 == 0 and line.endswith(b"\n"):
-                complete = offset + start
-        offset += len(block)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            start = 0
+            for line in block.splitlines(keepends=True):
+                quotes += is_csv and line.count(b'"')
+                start += len(line)
+                if quotes % 2 == 0 and line.endswith(b"\n"):  # after an odd number of quotes, the line break is quoted
+                    complete = offset + start
+            offset += len(block)
     return complete
 
 

@@ -48,7 +48,7 @@ class HeldOutData:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _SplitRow:
     name: str
     label: str
     part: str
@@ -109,7 +109,7 @@ class RunImages:
         most = len(rows) if most is None else min(most, len(rows))
         labels = {name: index for index, name in enumerate(self._run.classes)}
         images: list[RunImage] = []
-        missing: list[_Row] = []
+        missing: list[_SplitRow] = []
         for row in _evenly_spaced_first(rows, most):
             if len(images) == most:
                 break
@@ -121,12 +121,12 @@ class RunImages:
         renamed = self._find_renamed(missing, labels) if missing and len(images) < most else []
         return RunPart(part, tuple(images + renamed[: most - len(images)]), len(missing) - len(renamed))
 
-    def _find_renamed(self, rows: Iterable[_Row], labels: dict[str, int]) -> list[RunImage]:
+    def _find_renamed(self, rows: Iterable[_SplitRow], labels: dict[str, int]) -> list[RunImage]:
         """Images whose names have changed, by their content."""
-        wanted = {row.sha256: row for row in rows if row.label in labels}
+        missing_rows = {row.sha256: row for row in rows if row.label in labels}
         images = []
         for image in self.dataset.images:
-            row = wanted.pop(_sha256(image), None) if wanted else None
+            row = missing_rows.pop(_sha256(image), None) if missing_rows else None
             if row is not None:
                 images.append(RunImage(row.name, labels[row.label], image))
         return images
@@ -165,16 +165,16 @@ def _recorded_path(run: Run) -> str:
     return path if os.path.exists(path) and os.path.samefile(path, beside) else os.path.normpath(beside)
 
 
-def _rows(run: Run) -> Iterator[_Row]:
+def _rows(run: Run) -> Iterator[_SplitRow]:
     try:
         with (run.folder / "split.csv").open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                yield _Row(row["path"], row["label"], row["split"], row["sha256"])
+                yield _SplitRow(row["path"], row["label"], row["split"], row["sha256"])
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise damaged_run(run.folder, "split.csv cannot be read") from error
 
 
-def _evenly_spaced_first(rows: Sequence[_Row], count: int) -> list[_Row]:
+def _evenly_spaced_first(rows: Sequence[_SplitRow], count: int) -> list[_SplitRow]:
     """All rows: first `count` evenly spaced ones, then the others."""
     first = [index * len(rows) // count for index in range(count)] if count else []
     chosen = set(first)

@@ -46,7 +46,7 @@ def _tile(label: str = "cat", truth: str | None = "cat", confidence: float = 0.9
 def _card(tile: Tile, size: int = 224) -> Pixels:
     """The one card of a picture of one tile: from the first row of its photo's square down."""
     page = np.asarray(draw_grid([tile], tile_size=size))
-    gap = Measures(size).gap
+    gap = Measures.of(size).gap
     top = int(np.flatnonzero((page[:, gap] == MOUNT).all(1) | (page[:, gap] == BLUE).all(1))[0])
     return page[top : page.shape[0] - gap, gap : gap + size]
 
@@ -91,7 +91,7 @@ def test_signs_differ_without_colour() -> None:
 
 @pytest.mark.parametrize(("label", "verdict"), [("cat", "correct"), ("dog", "wrong")])
 def test_tile_has_the_sign_of_its_verdict(label: str, verdict: str) -> None:
-    size = Measures(224)
+    size = Measures.of(224)
     expected = Image.new("RGB", (size.letter, size.letter), TINTS[verdict])
     draw_sign(expected, verdict, 0, 0, size.letter, COLOURS[verdict])
     card = _card(_tile(label))
@@ -102,16 +102,16 @@ def test_tile_has_the_sign_of_its_verdict(label: str, verdict: str) -> None:
 
 def test_wrong_tile_shows_the_true_label() -> None:
     wrong, right = _card(_tile("dog")), _card(_tile("cat"))
-    assert wrong.shape[0] == right.shape[0] + Measures(224).line
+    assert wrong.shape[0] == right.shape[0] + Measures.of(224).line
     other = _card(_tile("dog", "horse"))
     assert other.shape == wrong.shape
     rows = np.flatnonzero((other != wrong).any((1, 2)))
-    assert rows.min() >= 230 + Measures(224).line  # below the predicted label, and there alone
+    assert rows.min() >= 230 + Measures.of(224).line  # below the predicted label, and there alone
 
 
 @pytest.mark.parametrize("label", LONG)
 def test_long_label_does_not_touch_the_confidence(label: str) -> None:
-    size = Measures(224)
+    size = Measures.of(224)
     first_line = _card(_tile(label, label))[231 : 230 + size.line]
     start = 224 - size.pad - int(text.width("93%", size.letter))
     between = first_line[:, start - size.pad + 2 : start - 1]
@@ -183,7 +183,7 @@ def test_image_is_not_flipped() -> None:
 @pytest.mark.parametrize("label", LONG)
 @pytest.mark.parametrize("size", [64, 112, 224, 400])
 def test_text_stays_in_its_tile_and_shows_the_confidence(label: str, size: int) -> None:
-    measures = Measures(size)
+    measures = Measures.of(size)
     tile = Tile(_photo(), label, 0.42, "x" + label, label)
     caption = _card(tile, size)[size + measures.strip :]
     ink = (np.abs(caption.astype(int) - TINTS["wrong"]).max(2) > 40).any(0)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,43 +102,25 @@ class Tile:
         return "correct" if self.label == self.truth else "wrong"
 
 
-@dataclass(frozen=True)
-class Measures:
-    """Sizes in pixels: the square of an image, the letters, and the space around them."""
+class Measures(NamedTuple):
+    """Sizes in pixels: the square of an image, letters, lines, and the space around them."""
 
     tile: int
+    letter: int
+    small: int
+    line: int
+    small_line: int
+    pad: int
+    gap: int
+    strip: int
 
-    @property
-    def scale(self) -> float:
-        return self.tile / 224
-
-    @property
-    def letter(self) -> int:
-        return max(11, round(16 * self.scale))
-
-    @property
-    def small(self) -> int:
-        return max(10, round(12 * self.scale))
-
-    @property
-    def line(self) -> int:
-        return round(self.letter * 1.45)
-
-    @property
-    def small_line(self) -> int:
-        return round(self.small * 1.45)
-
-    @property
-    def pad(self) -> int:
-        return max(4, round(9 * self.scale))
-
-    @property
-    def gap(self) -> int:
-        return max(8, round(16 * self.scale))
-
-    @property
-    def strip(self) -> int:
-        return max(4, round(6 * self.scale))
+    @classmethod
+    def of(cls, tile: int) -> "Measures":
+        """The sizes that go with an image of `tile` pixels."""
+        scale = tile / 224
+        letter, small = max(11, round(16 * scale)), max(10, round(12 * scale))
+        pad, gap, strip = max(4, round(9 * scale)), max(8, round(16 * scale)), max(4, round(6 * scale))
+        return cls(tile, letter, small, round(letter * 1.45), round(small * 1.45), pad, gap, strip)
 
 
 def confidence_text(confidence: float) -> str:
@@ -182,7 +164,7 @@ def draw_grid(
         raise UsageError(
             f"a grid of {columns} columns of {tile_size} px cannot be drawn: at least 1 column of {SMALLEST_TILE} px"
         )
-    size = Measures(tile_size)
+    size = Measures.of(tile_size)
     if not tiles and nothing:
         return _draw_empty(nothing, title, summary, columns, size)
     columns = min(columns, max(1, len(tiles)))
@@ -208,7 +190,7 @@ def draw_grid(
 
 def _width(columns: int, size: Measures) -> int:
     across = columns * size.tile + (columns - 1) * size.gap
-    return max(across, round(340 * min(1.0, size.scale + 0.4))) + 2 * size.gap
+    return max(across, round(340 * min(1.0, size.tile / 224 + 0.4))) + 2 * size.gap
 
 
 def _draw_empty(reason: str, title: str, summary: str, columns: int, size: Measures) -> "Image":

@@ -141,8 +141,8 @@ def standard_fonts() -> Fonts:
 def _package_fonts(package: str) -> list[Path]:
     from importlib.util import find_spec
 
-    found = find_spec(package)
-    folders = list(found.submodule_search_locations or []) if found else []
+    spec = find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
     files = [path for folder in folders for path in Path(folder).iterdir() if path.suffix in (".ttc", ".ttf", ".otf")]
     return sorted(files, key=lambda path: _rank(path.name))
 
@@ -166,15 +166,10 @@ def _fontconfig_faces(letter: str) -> list[Face]:
 
 
 def _folder_fonts() -> list[Path]:
-    home = Path.home()
-    folders = (
-        *(Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local/share/fonts", home / ".fonts"),
-        *(Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library/Fonts"),
-        *(Path("C:/Windows/Fonts"), home / "AppData/Local/Microsoft/Windows/Fonts"),
-    )
-    files = [
-        p for folder in folders if folder.is_dir() for p in folder.rglob("*") if p.suffix.lower()[:3] in (".tt", ".ot")
-    ]
+    """The fonts in the folders of the system, the preferred ones first."""
+    from matplotlib.font_manager import findSystemFonts
+
+    files = map(Path, findSystemFonts())
     usable = [path for path in files if not any(word in path.name.lower() for word in PRETENDERS)]
     return sorted(usable, key=lambda path: (_rank(path.name), str(path)))[:MOST_FILES]
 
@@ -408,9 +403,10 @@ def lettering(*lines: str) -> list[str]:
 
 def legible(line: str) -> str:
     """The line for matplotlib, with `lettering` and `parse_math=False`; letters that no font has as code points."""
-    letters = clusters(clean(line))
-    drawn = (letter if letter == " " else runs(letter, standard_fonts()) for letter in letters)
-    return "".join(letter if isinstance(letter, str) else "".join(run.text for run in letter) for letter in drawn)
+    parts = []
+    for letter in clusters(clean(line)):
+        parts += [letter] if letter == " " else [run.text for run in runs(letter, standard_fonts())]
+    return "".join(parts)
 
 
 def _family(face: Face) -> str:
