@@ -202,11 +202,6 @@ def test_a_photo_opens_with_its_heat_map_and_takes_a_true_label(visit: Open, sor
     page.keyboard.press("Escape")
     until(page, "document.querySelector('#score').textContent.includes('100.0')")
     assert page.locator(".tile.wrong").count() == 0
-
-
-def test_a_broken_photo_opens_with_its_error(visit: Open, sorted_photos: Path):
-    page = visit()
-    classified(page, sorted_photos, 11)
     page.locator(".tile.error").click()
     dialog = page.get_by_role("dialog", name="broken.png")
     assert "damaged PNG" in dialog.inner_text()
@@ -351,7 +346,7 @@ def test_train_from_an_archive_to_an_active_run(visit: Open, live: Live, shapes:
     with page.context.expect_page() as opened:
         page.get_by_role("button", name="Open the report").click()
     report = opened.value
-    report.get_by_role("heading", name="Figures", exact=True).wait_for()
+    report.get_by_role("heading", name="Metrics", exact=True).wait_for()
     assert report.evaluate("window.origin") == "null"
 
     page.get_by_role("link", name="Runs").click()

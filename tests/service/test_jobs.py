@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from support.hostile import zipped
-from support.live_service import LONG, Live
+from support.live_service import LONG, Live, is_gone
 from support.session import TINY
 from tl.service import jobs, store
 from tl.service.child import EVENTS, JobProgress
@@ -194,10 +195,15 @@ def test_a_killed_server_loses_nothing(tmp_path, shapes):
         while not list((tmp_path / "runs").glob(".*.partial/checkpoint.npz")):
             assert first.process.poll() is None
             assert first.client.get(f"/v1/jobs/{job['id']}").json()["state"] in ("queued", "running")
+        [child] = first.children("tl.service.child")
         leftover = tmp_path / "state" / "incoming" / "half"
         leftover.mkdir()
     finally:
         first.stop(signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while not is_gone(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     second = Live(tmp_path, jobs=True)
     try:
         assert not leftover.exists()

@@ -87,8 +87,8 @@ class Live:
             assert time.monotonic() < deadline, reply
             time.sleep(0.2)
 
-    def decoders(self) -> list[int]:
-        """The ids of its decoder processes."""
+    def children(self, module: str) -> list[int]:
+        """The ids of its child processes that run a module."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -97,9 +97,13 @@ class Live:
                     command = (entry / "cmdline").read_bytes()
                 except OSError:
                     continue
-                if parent == self.process.pid and b"tl.service.decoder" in command:
+                if parent == self.process.pid and module.encode() in command:
                     found.append(int(entry.name))
         return found
+
+    def decoders(self) -> list[int]:
+        """The ids of its decoder processes."""
+        return self.children("tl.service.decoder")
 
     def entries(self) -> list[dict[str, Any]]:
         """The entries of its log."""
@@ -133,3 +137,11 @@ def problem(response: Any) -> dict[str, Any]:
     assert "\n" not in body["detail"]
     assert body["request_id"] == response.headers["X-Request-ID"]
     return body
+
+
+def is_gone(process: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
