@@ -40,13 +40,13 @@ def main() -> None:
             time_check(cifar_folder(folder / "cifar", 500))
             return
         if PHOTOS.is_dir():
-            measure_recall("dogs-vs-cats", PHOTOS, "*.jpg", folder / "photos", options)
+            measure_recall("dogs-vs-cats", PHOTOS, "*.jpg", folder / "photos", options=options)
         if CIFAR.is_file():
             images = cifar_folder(folder / "whole", options.per_class)
-            measure_recall("CIFAR-100", images, "*.png", folder / "cifar", options)
+            measure_recall("CIFAR-100", images, "*.png", folder / "cifar", options=options)
 
 
-def measure_recall(name: str, photos: Path, pattern: str, folder: Path, options: argparse.Namespace) -> None:
+def measure_recall(name: str, photos: Path, pattern: str, folder: Path, *, options: argparse.Namespace) -> None:
     planted = plant(list(photos.rglob(pattern)), folder, seed=options.seed, flips=0.02, copies=30, corrupt=10)
     original, original_values = measured(photos)
     natural = {frozenset(Path(file).name for file in pair) for pair in pairs_of(original, original_values)}

@@ -7,7 +7,7 @@ from tl.doctor.findings import Diagnosis, Finding, rank
 
 
 def finding(kind: str, severity: str, score: float, name: str = "a") -> Finding:
-    return Finding(kind, severity, (name,), "evidence", "rm -- a", score)
+    return Finding(kind, severity, "evidence", files=(name,), fix="rm -- a", score=score)
 
 
 def diagnosis(*findings: Finding) -> Diagnosis:

@@ -120,7 +120,7 @@ def test_split_refuses_classes_with_too_few_photos(tmp_path: Path):
     folder = write(tmp_path / "d", {"a/1.png": photo(1), "a/2.png": photo(2), "b/1.png": photo(3), "b/2.png": photo(4)})
     split(folder, out=tmp_path / "s.csv", near_duplicates=False, val=0.9)
     assert Counter(load(tmp_path / "s.csv").parts) == {"train": 2, "validation": 2}
-    with pytest.raises(DataError, match="fewer than 3 photos or groups"):
+    with pytest.raises(DataError, match="fewer than 3 distinct photos or groups"):
         split(folder, out=tmp_path / "t.csv", near_duplicates=False, test=0.3)
 
 

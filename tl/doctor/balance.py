@@ -55,7 +55,7 @@ def balance_findings(classes: Sequence[ClassCount]) -> list[Finding]:
         if each.images - each.distinct > _MAX_COPIES * each.images:
             evidence = f"class {each.name} has {count(each.images, 'photo')}, but only {each.distinct:,} distinct ones"
             score = 1 - each.distinct / each.images
-            findings.append(Finding("copies", "warning", (), evidence, f"add other photos of {each.name}", score))
+            findings.append(Finding("copies", "warning", evidence, fix=f"add other photos of {each.name}", score=score))
     return findings + _imbalance(classes)
 
 
@@ -79,7 +79,7 @@ def _few_images(each: ClassCount, has_split: bool) -> list[Finding]:
         evidence = f"class {each.name} has {count(held_out, 'held-out photo')}, too few to measure its accuracy"
     if images >= minimum:
         return []
-    return [Finding("few photos", severity, (), evidence, f"add photos of {each.name}", 1 - images / minimum)]
+    return [Finding("few photos", severity, evidence, fix=f"add photos of {each.name}", score=1 - images / minimum)]
 
 
 def _imbalance(classes: Sequence[ClassCount]) -> list[Finding]:
@@ -92,7 +92,7 @@ def _imbalance(classes: Sequence[ClassCount]) -> list[Finding]:
         f" {most / least:.1f} times as many"
     )
     fix = f"add photos of {smallest}, or go by balanced accuracy and recall per class, not accuracy"
-    return [Finding("imbalance", "note", (), evidence, fix, min(1.0, most / least / 100))]
+    return [Finding("imbalance", "note", evidence, fix=fix, score=min(1.0, most / least / 100))]
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ def _duplicate(dataset: Dataset, same: list[Copy], parts: Parts, own_split: bool
         evidence = f"{len(members)} copies of one photo ({how})"
         fix = fixes.remove(*members[1:])
     names = tuple(dataset.names[index] for index in members)
-    return Finding(kind, severity, names, evidence, fix, max(copy.likeness for copy in same), tuple(members))
+    return Finding(
+        kind, severity, evidence, files=names, fix=fix, score=max(copy.likeness for copy in same), images=tuple(members)
+    )
 
 
 def _sides(parts: Parts, indices: Sequence[int]) -> list[str]:
@@ -87,5 +89,7 @@ def group_findings(dataset: Dataset, groups: Sequence[str], parts: Parts, *, own
             evidence += f"; the first {len(shown)} of {count(len(misplaced), 'photo')} in {smallest} are listed"
         names = tuple(dataset.names[index] for index in shown)
         severity = "error" if own_split else "warning"
-        findings.append(Finding("group leak", severity, names, evidence, fixes.remove(*shown), 0.9, shown))
+        findings.append(
+            Finding("group leak", severity, evidence, files=names, fix=fixes.remove(*shown), score=0.9, images=shown)
+        )
     return findings

@@ -49,7 +49,7 @@ def file_findings(dataset: Dataset, stats: ImageStats) -> list[Finding]:
     sides = [min(header.width, header.height) for header in headers.values()]
     median = float(np.median(sides)) if sides else 0.0
     for index, header in headers.items():
-        findings += _unusual(dataset, fixes, index, header, median)
+        findings += _unusual(dataset, fixes, index, header, median=median)
     return findings
 
 
@@ -58,16 +58,16 @@ def _unreadable(dataset: Dataset, fixes: FixCommands, index: int, reason: str) -
     # After the colon the decoder gives the advice that `fix` repeats.
     evidence = reason.partition(": ")[0] if kind == "unsupported format" else reason
     fix = _ADVICE.get(kind) or fixes.remove(index)
-    return Finding(kind, "error", (dataset.names[index],), evidence, fix, 1.0)
+    return Finding(kind, "error", evidence, files=(dataset.names[index],), fix=fix, score=1.0)
 
 
-def _unusual(dataset: Dataset, fixes: FixCommands, index: int, header: Header, median: float) -> list[Finding]:
+def _unusual(dataset: Dataset, fixes: FixCommands, index: int, header: Header, *, median: float) -> list[Finding]:
     name, size = dataset.names[index], f"{header.width} × {header.height} pixels"
     long, short = max(header.width, header.height), min(header.width, header.height)
     findings = []
 
     def add(kind: str, severity: str, evidence: str, *, fix: str = "", score: float) -> None:
-        findings.append(Finding(kind, severity, (name,), evidence, fix, score, (index,)))
+        findings.append(Finding(kind, severity, evidence, files=(name,), fix=fix, score=score, images=(index,)))
 
     suffixes = SUFFIXES.get(header.format)
     if suffixes and isinstance(dataset.images[index], Path) and PurePosixPath(name).suffix.lower() not in suffixes:
@@ -91,15 +91,17 @@ def _skipped(dataset: Dataset, skipped: Skipped) -> Finding:
     """A skipped file does no harm, but an image among them deserves a warning."""
     names, reason = (skipped.path,), skipped.reason
     if reason == "not in a class folder":
-        return Finding("left out", "note", names, reason, "move it to the folder of its class", 0.1)
+        return Finding("left out", "note", reason, files=names, fix="move it to the folder of its class", score=0.1)
     head = _head(dataset, skipped.path) if reason.startswith("not an image file") else b""
     if kind := unsupported_format(head):
         evidence = f"{kind} images {_UNSUPPORTED}"
-        return Finding("unsupported format", "warning", names, evidence, _ADVICE["unsupported format"], 0.8)
+        return Finding(
+            "unsupported format", "warning", evidence, files=names, fix=_ADVICE["unsupported format"], score=0.8
+        )
     if format_of(head):
         evidence = f"an image, but left out: image files end in {', '.join(sorted(IMAGE_SUFFIXES)[:3])}, …"
-        return Finding("wrong extension", "warning", names, evidence, "", 0.8)
-    return Finding("left out", "note", names, reason, "", 0.1)
+        return Finding("wrong extension", "warning", evidence, files=names, score=0.8)
+    return Finding("left out", "note", reason, files=names, score=0.1)
 
 
 def _head(dataset: Dataset, name: str) -> bytes:
@@ -135,7 +137,7 @@ def _same_classes(dataset: Dataset) -> list[Finding]:
         sizes = {dataset.class_names[label]: int((dataset.labels == label).sum()) for label in labels}
         listed = ", ".join(f"{name} ({images:,})" for name, images in sizes.items())
         fix = f"if they are one class, move all their photos to {max(sizes, key=lambda name: sizes[name])}"
-        findings.append(Finding("class names", "warning", (), f"possibly the same class: {listed}", fix, 0.9))
+        findings.append(Finding("class names", "warning", f"possibly the same class: {listed}", fix=fix, score=0.9))
     return findings
 
 
@@ -169,7 +171,7 @@ def _nested_folders(dataset: Dataset) -> list[Finding]:
         evidence += f", although {other} is a class of its own" if other else ""
         fix = f"move the folder {label}/{folder} to where its photos belong"
         severity, score = ("warning", 0.8) if other else ("note", 0.2)
-        findings.append(Finding("nested folder", severity, (), evidence, fix, score))
+        findings.append(Finding("nested folder", severity, evidence, fix=fix, score=score))
     return findings
 
 
@@ -185,7 +187,7 @@ def _split_folders(dataset: Dataset) -> list[Finding]:
         if len(names) > 1:
             evidence = f"{' and '.join(map(repr, names))} both exist, and both are read as {part}"
             fix = "move the photos of one to the other, or to test/"
-            findings.append(Finding("split folders", "warning", (), evidence, fix, 0.7))
+            findings.append(Finding("split folders", "warning", evidence, fix=fix, score=0.7))
     return findings
 
 
@@ -200,4 +202,4 @@ def _layout_notes(dataset: Dataset) -> list[Finding]:
     """The reader's own notes on how it understood the folders, where the user may have meant something else."""
     relevant = ("is left out", "left out:", "beside the split folders")
     notes = [note for note in dataset.notes if any(words in note for words in relevant)]
-    return [Finding("layout", "note", (), note, "", 0.3) for note in notes]
+    return [Finding("layout", "note", note, score=0.3) for note in notes]

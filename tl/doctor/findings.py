@@ -4,7 +4,7 @@ import html
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +16,7 @@ SEVERITIES = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem: the names of its `files`, the `evidence` in a sentence, and the command or advice that fixes it.
+    """One problem: the `evidence` in a sentence, the names of its `files`, and the command or advice that fixes it.
 
     `severity` is one of SEVERITIES. `score`, from 0 to 1, is how certain or how bad it is, and ranks findings of the
     same severity. `images` are the indices of those files that can be shown.
@@ -24,10 +24,11 @@ class Finding:
 
     kind: str
     severity: str
-    files: tuple[str, ...]
     evidence: str
-    fix: str
+    _: KW_ONLY
     score: float
+    files: tuple[str, ...] = ()
+    fix: str = ""
     images: tuple[int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

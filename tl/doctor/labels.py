@@ -65,11 +65,11 @@ def label_findings(
         label = dataset.class_names[suspect.label]
         findings.append(
             Finding(
-                kind="label" if suspect.is_sure else "doubtful label",
-                severity="warning" if suspect.is_sure else "note",
-                files=(dataset.names[index],),
-                evidence=f"labelled {label} ({percent(suspect.label_probability)}),"
+                "label" if suspect.is_sure else "doubtful label",
+                "warning" if suspect.is_sure else "note",
+                f"labelled {label} ({percent(suspect.label_probability)}),"
                 f" looks like {other} ({percent(suspect.other_probability)})",
+                files=(dataset.names[index],),
                 fix=fixes.relabel(index, other),
                 score=1 - suspect.label_probability,
                 images=(index,),
@@ -92,7 +92,7 @@ def suspect_labels(features: Floats, labels: Labels, classes: int, groups: Label
     kept = np.flatnonzero(np.isin(labels, judged))
     own = np.searchsorted(judged, labels[kept])
     rows = features if len(kept) == len(labels) else features[kept]
-    probabilities = held_out_probabilities(rows, own, len(judged), groups[kept], seed)
+    probabilities = held_out_probabilities(rows, own, len(judged), groups[kept], seed=seed)
     _check_skill(own, probabilities)
     order, sure = _ranked(own, probabilities)
     return [
@@ -118,7 +118,7 @@ def _check_skill(labels: Labels, probabilities: Floats) -> None:
         )
 
 
-def held_out_probabilities(features: Floats, labels: Labels, classes: int, groups: Labels, seed: int) -> Floats:
+def held_out_probabilities(features: Floats, labels: Labels, classes: int, groups: Labels, *, seed: int) -> Floats:
     """Class probabilities `[n, classes]` of each photo by a classifier that was fitted without the fold of its group.
 
     The prior is uniform over the classes.

@@ -39,11 +39,15 @@ def outlier_findings(
     for index in usable.tolist():
         for kind, evidence, score in _poor_exposure(stats, index):
             names = (dataset.names[index],)
-            findings.append(Finding(kind, "warning", names, evidence, fixes.remove(index), score, (index,)))
+            findings.append(
+                Finding(kind, "warning", evidence, files=names, fix=fixes.remove(index), score=score, images=(index,))
+            )
     for row, score, ratio in distant(features, seed=seed):
         index = int(usable[row])
         names, evidence = (dataset.names[index],), f"{ratio:.1f} times as far from its nearest neighbors as is typical"
-        findings.append(Finding("outlier", "note", names, evidence, fixes.inspect(index), score, (index,)))
+        findings.append(
+            Finding("outlier", "note", evidence, files=names, fix=fixes.inspect(index), score=score, images=(index,))
+        )
     return findings
 
 

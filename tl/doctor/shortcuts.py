@@ -48,7 +48,7 @@ def shortcut_findings(
     findings = []
     for name, columns in _properties(stats, indices).items():
         if np.ptp(columns, axis=0).max(initial=0) > 0:
-            predictions = _cross_validated(columns, labels, len(names), folds, seed)
+            predictions = _cross_validated(columns, labels, len(names), folds, seed=seed)
             findings += _findings(name, compute_metrics(predictions, labels, seed=seed), names)
     return findings
 
@@ -79,7 +79,7 @@ def _formats(headers: Sequence[Header]) -> Floats:
     return np.array([[each == kind for kind in kinds] for each in formats], np.float32)
 
 
-def _cross_validated(columns: Floats, labels: Labels, classes: int, folds: Labels, seed: int) -> Floats:
+def _cross_validated(columns: Floats, labels: Labels, classes: int, folds: Labels, *, seed: int) -> Floats:
     """The class of each photo, one-hot `[n, classes]`, as predicted by a tree that was fitted without its fold."""
     from sklearn.tree import DecisionTreeClassifier
 
@@ -107,7 +107,7 @@ def _findings(name: str, metrics: Metrics, class_names: Sequence[str]) -> list[F
             f"the {name} alone predicts the class: balanced accuracy {percent(balanced.value)}"
             f" ({interval(balanced.low, balanced.high)}), chance {percent(chance)}"
         )
-        return [Finding("shortcut", "warning", (), evidence, _FIXES[name], score)]
+        return [Finding("shortcut", "warning", evidence, fix=_FIXES[name], score=score)]
     findings = []
     for class_name, own in zip(class_names, metrics.per_class, strict=True):
         low = min(own.recall.low, own.precision.low)
@@ -116,5 +116,5 @@ def _findings(name: str, metrics: Metrics, class_names: Sequence[str]) -> list[F
                 f"the {name} alone predicts class {class_name}: recall {percent(own.recall.value, 0)},"
                 f" precision {percent(own.precision.value, 0)}"
             )
-            findings.append(Finding("shortcut", "warning", (), evidence, _FIXES[name], low))
+            findings.append(Finding("shortcut", "warning", evidence, fix=_FIXES[name], score=low))
     return findings

@@ -1,5 +1,6 @@
 """Check a data set: `tl data check`, and the quick check that `tl finetune` makes on the way."""
 
+import os
 import shlex
 import time
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def check(data: Data, *, options: CheckOptions, progress: Progress | None = None
     measured = measure(dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress)
     findings, notes = examine(dataset, measured, group_of=group_of, val=options.val, seed=options.seed)
     page = (options.out or RUNS / f"check-{short_name(dataset.name)}.html") if options.page else None
-    diagnosis = Diagnosis(dataset, findings, notes, time.monotonic() - started, page)
+    diagnosis = Diagnosis(dataset, findings, notes, seconds=time.monotonic() - started, page=page)
     if page is not None:
         write_page(diagnosis, page, command)
     return diagnosis
@@ -96,7 +97,7 @@ def examine(
     parts: Parts = [part or "train" for part in dataset.parts]
     notes: list[str] = []
     if not own_split:
-        parts, notes = _default_parts(dataset, measured, pairs, val, seed)
+        parts, notes = _default_parts(dataset, measured, pairs, val=val, seed=seed)
     findings = [*file_findings(dataset, stats), *name_findings(dataset)]
     findings += duplicate_findings(dataset, same, parts, own_split=own_split)
     if group_of is not None:
@@ -112,7 +113,7 @@ def examine(
 
 
 def _default_parts(
-    dataset: Dataset, measured: Measured, pairs: NearPairs, val: float, seed: int
+    dataset: Dataset, measured: Measured, pairs: NearPairs, *, val: float, seed: int
 ) -> tuple[Parts, list[str]]:
     """The part of each image in the split that training would make, and why there is none."""
     own, shown = measured.stats.fingerprints, find_originals(measured.stats, dataset.labels, pairs).fingerprints
@@ -173,7 +174,10 @@ def quick_check(dataset: Dataset, features: Floats, sides: Split, data: Data) ->
         (kinds.count("few photos"), "class", "with few photos"),
     )
     listed = ", ".join(f"{count(number, noun)} {problem}" for number, noun, problem in problems if number)
-    return f"{listed}: run `tl data check {shlex.quote(str(data))}`" if listed else ""
+    command = "tl.data.check(data)"
+    if isinstance(data, (str, os.PathLike)):
+        command = f"tl data check {shlex.quote(os.fspath(data))}"
+    return f"{listed}: run `{command}`" if listed else ""
 
 
 def _count_copies(dataset: Dataset, features: Floats, parts: Parts) -> tuple[int, int]:

@@ -93,7 +93,7 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
         fractions={"test": options.test, "validation": options.val},
         seed=options.seed,
     )
-    _write(dataset, usable, parts, options, progress)
+    _write(dataset, usable, parts, options=options, progress=progress)
     return SplitResult(
         out=options.out,
         counts=_count(dataset, usable, parts),

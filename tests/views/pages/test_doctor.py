@@ -25,7 +25,9 @@ def diagnosis(*findings: Finding, name: str = "cat/1.png") -> Diagnosis:
 
 
 def finding(name: str, fix: str, images: tuple[int, ...] = (0,), score: float = 0.9) -> Finding:
-    return Finding("label", "warning", (name,), f"labelled {name}, looks like dog", fix, score, images)
+    return Finding(
+        "label", "warning", f"labelled {name}, looks like dog", files=(name,), fix=fix, score=score, images=images
+    )
 
 
 def test_page_is_self_contained_and_shows_the_images():
