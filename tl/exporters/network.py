@@ -69,14 +69,14 @@ def _weights_of(run: Run, progress: Progress) -> Weights:
     if run.tuned is not None:
         return run.tuned
     made_with, options = run.manifest["weights"], run.manifest["options"]
-    found = resolve(run.backbone, str(options["weights"]), seed=int(made_with["seed"] or 0), progress=progress)
-    if found.sha256 != made_with["sha256"]:
+    weights = resolve(run.backbone, str(options["weights"]), seed=int(made_with["seed"] or 0), progress=progress)
+    if weights.sha256 != made_with["sha256"]:
         raise RunError(
             f"{run.folder} was made with other {run.backbone.name} weights than are here: export it --to openvino, "
             "which needs none"
         )
-    verify(found)
-    return found
+    verify(weights)
+    return weights
 
 
 def resize_model(recipe: Recipe) -> Any:
@@ -205,9 +205,9 @@ def _lines(ops: Any, length: Any, places: Any, size: int, target: Any) -> Any:
     count = _halfway(ops, length, size)
     centre = ops.minimum(ops.maximum(count * (2 * target + 1) - size, 0), (count - 1) * (2 * size))
     before = ops.floor_divide(centre, 2 * size)
-    share = ops.cast(centre - before * (2 * size), "float32") / (2.0 * size)
+    fraction = ops.cast(centre - before * (2 * size), "float32") / (2.0 * size)
     first = _line(ops, length, places, count, before)
-    return first + (_line(ops, length, places, count, before + 1) - first) * share
+    return first + (_line(ops, length, places, count, before + 1) - first) * fraction
 
 
 def _line(ops: Any, length: Any, places: Any, count: Any, target: Any) -> Any:

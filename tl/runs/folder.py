@@ -5,6 +5,7 @@ A run is written under a hidden name and renamed at the end, so that an incomple
 """
 
 import csv
+import datetime
 import json
 import os
 import shlex
@@ -73,6 +74,13 @@ def claim_folder(folder: Path, *, resume: bool = False, latest: bool = True) -> 
 def is_taken(folder: Path) -> bool:
     """Whether a folder exists, is being written, or was interrupted."""
     return folder.exists() or lock_file(folder).exists() or partial_folder(folder).exists()
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """A free folder in `parent`, named by date, time and `name`."""
+    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next(parent / each for each in names if not is_taken(parent / each))
 
 
 def partial_folder(folder: Path) -> Path:

@@ -1,6 +1,5 @@
 """Train several networks on the same split of one data set and compare them on the same validation images."""
 
-import datetime
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from tl.runs.comparison import (
     Comparison,
     write_comparison,
 )
-from tl.runs.folder import RUNS, claim_folder, is_taken
+from tl.runs.folder import RUNS, claim_folder, new_folder
 from tl.runs.options import UNFREEZE, FinetuneOptions
 from tl.runs.run import Run
 from tl.views.pages.comparison import page
@@ -79,7 +78,7 @@ def compare(
     networks = _networks(options)
     dataset = load(data, offline=options.offline)
     source = "" if is_in_memory(data) else str(data)
-    folder = options.out or _new_folder(dataset.name)
+    folder = options.out or new_folder(RUNS, f"compare-{dataset.name}")
     deadline = time.monotonic() + seconds(options.budget) if options.budget is not None else None
     with claim_folder(folder, latest=False) as scratch:
         trained = []
@@ -226,9 +225,3 @@ def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: 
     if gradients:
         for entry in comparison.ranked:
             save_gradients(folder / entry.folder)
-
-
-def _new_folder(data: str) -> Path:
-    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-compare-{data}"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    return next(RUNS / name for name in names if not is_taken(RUNS / name))

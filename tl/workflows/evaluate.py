@@ -1,7 +1,6 @@
 """Evaluate a run on labelled images that it was not trained on, alone or against another run."""
 
-import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,13 +27,12 @@ from tl.options import (
 from tl.prediction.evaluation import PART, Evaluation
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
-from tl.runs.folder import claim_folder, is_taken, write_metrics, write_predictions, write_skipped
+from tl.runs.folder import claim_folder, new_folder, write_metrics, write_predictions, write_skipped
 from tl.runs.photos import held_out
 from tl.runs.run import Run, load_run, trained_on
 from tl.text import listed
+from tl.workflows.finetune import log_skipped
 from tl.workflows.report import write_evaluation_report
-
-_MOST_NAMED = 5  # unreadable files that are named; the others are counted
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def evaluate(
         dataset = load(data, labelled=False, download=options.download, offline=options.offline, progress=progress)
         source, own_part = dataset.name if is_in_memory(data) else str(data), ""
     dataset, left_out = _select(dataset, runs, options)
-    folder = options.out or _new_folder(run, dataset)
+    folder = options.out or new_folder(run.folder / "evaluations", dataset.name)
     with claim_folder(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
         dataset, features = _extract(dataset, run, options, progress)
         unseen = _unseen(features, runs)
@@ -180,16 +178,9 @@ def _extract(dataset: Dataset, run: Run, options: EvaluateOptions, progress: Pro
     if not features.failures:
         return dataset, features
     failures = {dataset.names[at]: reason for at, reason in features.failures.items()}
-    _warn_of(failures, progress)
+    log_skipped(failures, progress)
     skipped = dataset.skipped + tuple(Skipped(name, reason) for name, reason in failures.items())
     return replace(_subset(dataset, features.kept), skipped=skipped), features
-
-
-def _warn_of(failures: Mapping[str, str], progress: Progress) -> None:
-    for name, reason in list(failures.items())[:_MOST_NAMED]:
-        progress.warn(f"left out {name}: {reason}")
-    if len(failures) > _MOST_NAMED:
-        progress.warn(f"left out {len(failures) - _MOST_NAMED} more; skipped.csv lists all of them")
 
 
 def _unseen(features: Features, runs: Sequence[Run]) -> NDArray[np.bool_]:
@@ -231,9 +222,3 @@ def _test(predictions: Predictions, run: Run, rival: Run, options: EvaluateOptio
     best = rival.head.probabilities(features.values).argmax(axis=1)
     correct = [rival.classes[at] == run.classes[truth] for at, truth in zip(best, dataset.labels, strict=True)]
     return mcnemar(np.array(correct, bool), predictions.correct)
-
-
-def _new_folder(run: Run, dataset: Dataset) -> Path:
-    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{dataset.name}"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    return next(folder for name in names if not is_taken(folder := run.folder / "evaluations" / name))

@@ -38,7 +38,7 @@ from tl.runs.folder import (
     claim_folder,
     describe_data,
     find_interrupted,
-    is_taken,
+    new_folder,
     partial_folder,
     utf8,
     write_gradients,
@@ -113,7 +113,8 @@ def train(
     log_data(dataset, progress)
     check_counts(dataset, validation=options.val)
     clock.lap("data")
-    folder = folder or _new_folder(options, network, dataset)
+    if folder is None:
+        folder = Path(options.out) if options.out is not None else new_folder(RUNS, f"{network.name}-{dataset.name}")
     with claim_folder(folder, resume=resume) as scratch:
         write_toml(options, scratch / "run.toml", leave_out=("out",))
         weights = resolve(network, options.weights, offline=options.offline, seed=options.seed, progress=progress)
@@ -233,14 +234,6 @@ def _backbone(options: FinetuneOptions) -> Backbone:
     if options.image_size is None:
         return network
     return replace(network, recipe=replace(network.recipe, image_size=options.image_size))
-
-
-def _new_folder(options: FinetuneOptions, network: Backbone, dataset: Dataset) -> Path:
-    if options.out is not None:
-        return Path(options.out)
-    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{network.name}-{dataset.name}"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    return next(RUNS / name for name in names if not is_taken(RUNS / name))
 
 
 @contextmanager

@@ -11,8 +11,8 @@
   let limit = AT_ONCE;
   function filter() {
     const [from, to] = [Number(field("from").value), Number(field("to").value)].sort((a, b) => a - b);
-    byId("from-said").textContent = `${field("from").value}%`;
-    byId("to-said").textContent = `${field("to").value}%`;
+    byId("from-value").textContent = `${field("from").value}%`;
+    byId("to-value").textContent = `${field("to").value}%`;
     const [truth, predicted, verdict] = ["truth", "predicted", "verdict"].map((name) => field(name).value);
     let matches = 0;
     for (const tile of tiles) {

@@ -175,7 +175,7 @@ def _jpeg(image: Pixels) -> bytes:
 
 def fitting(thumbnails: Sequence[Thumbnail | None], budget: int) -> int:
     """How many of the first thumbnails fit into a budget of characters."""
-    sizes = np.cumsum([0 if made is None else len(made.uri) for made in thumbnails], dtype=np.int64)
+    sizes = np.cumsum([0 if one is None else len(one.uri) for one in thumbnails], dtype=np.int64)
     return int(np.searchsorted(sizes, budget, side="right"))
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from tl.views.pictures.grid import (
     confidence_text,
     draw_sign,
     no_picture,
+    scale_to_square,
 )
 from tl.views.pictures.text import lettering
 from tl.views.terminal.comparison import HEADINGS, TESTS, NetworkRow, doubt, not_learned_note, rows, subject, summary
@@ -120,17 +122,13 @@ def _disagreed(images: Sequence[ComparedImage]) -> list[ComparedImage]:
     """Images that some classify correctly; each pattern of who does once before any comes again, even ones first."""
     chosen = [image for image in images if 0 < sum(image.correct) < len(image.answers)]
     chosen.sort(key=lambda image: (image.correct, *_order(image)))
-    placed = [(place, image) for _, same in groupby(chosen, _correct) for place, image in enumerate(same)]
+    placed = [(place, image) for _, same in groupby(chosen, attrgetter("correct")) for place, image in enumerate(same)]
     placed.sort(key=lambda item: (item[0], -_evenness(item[1]), *_order(item[1])))
     return [image for _, image in placed]
 
 
 def _agreed(images: Sequence[ComparedImage], correct: bool) -> list[ComparedImage]:
     return sorted((image for image in images if image.answers and set(image.correct) == {correct}), key=_order)
-
-
-def _correct(image: ComparedImage) -> tuple[bool, ...]:
-    return image.correct
 
 
 def _evenness(image: ComparedImage) -> int:
@@ -176,8 +174,7 @@ def _write_grid_legend(header: "Image", canvas: "ImageDraw", baseline: int) -> N
     x: float = MARGIN
     for verdict in ("correct", "wrong"):
         draw_sign(header, verdict, round(x), round(baseline - LETTER * 0.87), LETTER, COLOURS[verdict])
-        said = LEGEND[verdict]
-        x = text.write(canvas, x + LETTER * 1.35, baseline, said, LETTER, COLOURS[verdict]) + 2 * GAP
+        x = text.write(canvas, x + LETTER * 1.35, baseline, LEGEND[verdict], LETTER, COLOURS[verdict]) + 2 * GAP
     canvas.rectangle((x, baseline - 8, x + 40, baseline - 8 + BAR - 1), fill=QUIET)
     text.write(canvas, x + 40 + PAD, baseline, "confidence", LETTER, QUIET)
 
@@ -203,7 +200,7 @@ def _write_section_title(canvas: "ImageDraw", top: int, section: ImageSection, t
 
 def _draw_image(page: "Image", canvas: "ImageDraw", top: int, image: ComparedImage, read: ReadImage) -> None:
     canvas.rectangle((MARGIN, top, MARGIN + SIDE - 1, top + SIDE - 1), fill=MOUNT)
-    fitted = _fitted(image.path, read)
+    fitted = _read_scaled(image.path, read)
     if fitted is None:
         no_picture(page, MARGIN + SIDE // 2, top + SIDE // 2, SIDE // 3, QUIET)
     else:
@@ -217,20 +214,13 @@ def _draw_image(page: "Image", canvas: "ImageDraw", top: int, image: ComparedIma
     text.write(canvas, left, top + SIDE - SMALL * 0.4, name, SMALL, QUIET)
 
 
-def _fitted(path: str, read: ReadImage) -> "Image | None":
+def _read_scaled(path: str, read: ReadImage) -> "Image | None":
     """The image scaled to its square; None where it cannot be read."""
-    from PIL import Image
-
     try:
         pixels = read(path)
     except TLError:
         return None
-    if not pixels.size:
-        return None
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    scale = SIDE / max(image.size)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return scale_to_square(pixels, SIDE) if pixels.size else None
 
 
 def _card(answer: ComparedPrediction, correct: bool, width: int) -> "Image":

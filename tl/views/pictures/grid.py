@@ -268,7 +268,7 @@ def _card(tile: Tile, caption: _Caption, caption_height: int, size: Measures) ->
     canvas = ImageDraw.Draw(card)
     canvas.rectangle((0, 0, side, side), fill=MOUNT)
     if tile.label and tile.image.size:
-        image = _fitted(tile.image, side)
+        image = scale_to_square(tile.image, side)
         card.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     else:
         no_picture(card, side // 2, side // 2, side // 3, QUIET)
@@ -277,7 +277,8 @@ def _card(tile: Tile, caption: _Caption, caption_height: int, size: Measures) ->
     return card
 
 
-def _fitted(pixels: NDArray[np.uint8], side: int) -> "Image":
+def scale_to_square(pixels: NDArray[np.uint8], side: int) -> "Image":
+    """An image whose longer side is `side` pixels."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(pixels))
