@@ -130,3 +130,13 @@ def test_output_that_cannot_be_written_is_one_line(arguments):
     assert done.stderr.splitlines() == [
         "error: the output cannot be written (no space left on device): free some space, or write elsewhere"
     ]
+
+
+def test_help_lists_every_command_and_imports_none():
+    code = (
+        "import sys; sys.argv = ['tl', '--help']; from tl.commands.main import run; run();"
+        "print(sorted({'numpy', 'tl.workflows'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -13,26 +13,27 @@ import click
 from tl import __version__
 from tl.errors import TLError
 
-COMMANDS = (
-    "finetune",
-    "predict",
-    "watch",
-    "evaluate",
-    "report",
-    "grid",
-    "explain",
-    "export",
-    "bench",
-    "compare",
-    "runs",
-    "data",
-    "search",
-    "serve",
-    "keys",
-    "model",
-    "weights",
-    "cache",
-)
+COMMANDS = {
+    "finetune": "Train a classifier on labelled images.",
+    "predict": "Predict the labels of images.",
+    "watch": "Predict images as they arrive in a folder.",
+    "evaluate": "Evaluate a run on labelled images.",
+    "report": "Write the report of a run again.",
+    "grid": "Draw images with their predictions, correct or wrong.",
+    "explain": "Draw what in an image speaks for its label.",
+    "export": "Write a run as a model for another runtime.",
+    "bench": "Measure how fast a run is on this machine.",
+    "compare": "Train several networks on the same split.",
+    "runs": "List, show, compare and remove runs.",
+    "data": "Check, clean, split, measure, fetch and convert data sets.",
+    "search": "Find the most similar images of a data set.",
+    "serve": "Serve runs over HTTP, with a web page.",
+    "keys": "Create, list and revoke the keys of `tl serve`.",
+    "model": "Print or draw the layers of a network.",
+    "weights": "List, download and locate pretrained weights.",
+    "cache": "Show and clear the cache.",
+}
+"""The commands in the order in which people need them, with the line that `tl --help` shows: it imports none of them."""
 
 INTERRUPTED = 130
 
@@ -43,8 +44,13 @@ class LazyGroup(click.Group):
     """A group whose commands are modules of `tl.commands`, imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order in which people need them."""
+        """All names."""
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, or None."""
