@@ -90,7 +90,7 @@ def test_the_cache_commands(tl, tmp_path):
         "with open_cache() as cache: cache.put([(bytes(48), np.ones(10, np.float32))])"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ, **where})
-    assert "1 rows" in tl("cache", "info", **where).stdout
+    assert "1 row" in tl("cache", "info", **where).stdout
     assert tl("cache", "clear", **where).returncode == 0
     assert "none yet" in tl("cache", "info", **where).stdout
 

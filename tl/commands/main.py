@@ -33,7 +33,7 @@ COMMANDS = {
     "weights": "List, download and locate pretrained weights.",
     "cache": "Show and clear the cache.",
 }
-"""The commands in the order in which people need them, with the line that `tl --help` shows: it imports none of them."""
+"""The commands in the order in which people need them, with their lines in `tl --help`, which imports none of them."""
 
 INTERRUPTED = 130
 
