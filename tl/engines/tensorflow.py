@@ -74,7 +74,7 @@ def training_devices(precision: str = "auto") -> Devices:
 def tensorflow() -> Any:
     """TensorFlow, without its start-up messages. Raises EngineError if Keras uses another backend."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _stderr_muted():
+    with muted_stderr():
         import keras
         import tensorflow as tf
 
@@ -87,7 +87,7 @@ def tensorflow() -> Any:
 
 
 @contextmanager
-def _stderr_muted() -> Iterator[None]:
+def muted_stderr() -> Iterator[None]:
     """Discard what TensorFlow's C++ libraries write to standard error while they load, whatever the log level."""
     sys.stderr.flush()
     saved = os.dup(2)
