@@ -14,7 +14,7 @@ from pathlib import Path
 from paths import ROOT, TL
 
 MEGABYTE = 1 << 20
-EVERY = 0.1  # seconds between looks
+EVERY = 0.1  # seconds between measurements
 
 
 def main() -> None:
@@ -22,16 +22,16 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--folders", type=int, default=1)
     parser.add_argument("--format", default="jsonl", choices=("jsonl", "csv", "parquet"))
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         train = [*TL, "finetune", str(ROOT / "data"), "--backbone", "simple-cnn", "--weights", "none", "--epochs", "1"]
         subprocess.run([*train, "--out", "run", "--quiet"], cwd=folder, check=True)
-        made = small_files(folder / "photos", given.files, given.folders)
+        count = small_files(folder / "photos", options.files, options.folders)
         started = time.monotonic()
-        at_thousand, most, rows = watched(folder, given.format)
+        at_thousand, most, rows = measure(folder, options.format)
         seconds = time.monotonic() - started
-    print(f"files                     {made:>9,} ({rows:,} rows, {given.format})")
+    print(f"files                     {count:>9,} ({rows:,} rows, {options.format})")
     print(f"after the first thousand  {at_thousand:>9.0f} MB")
     print(f"most                      {most:>9.0f} MB")
     print(f"growth                    {most - at_thousand:>9.0f} MB")
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def small_files(target: Path, count: int, folders: int) -> int:
-    """So many names of a few hundred tiny PNGs, as hard links, which are read like files of their own."""
+    """Write `count` names of a few hundred tiny PNGs, as hard links, which are read like files of their own."""
     import numpy as np
     from PIL import Image
 
@@ -59,8 +59,8 @@ def small_files(target: Path, count: int, folders: int) -> int:
     return count
 
 
-def watched(folder: Path, form: str) -> tuple[float, float, int]:
-    """Resident megabytes when a thousand rows are there, the most from then on, and how many rows came."""
+def measure(folder: Path, form: str) -> tuple[float, float, int]:
+    """Resident megabytes after the first thousand rows, the most from then on, and the number of rows."""
     out = folder / f"rows.{form}"
     growing = folder / f"rows.{form}.unfinished" if form == "parquet" else out
     at_thousand = most = 0.0
@@ -88,10 +88,10 @@ def megabytes(process: int) -> float:
     """Resident memory of a process."""
     try:
         with open(f"/proc/{process}/status") as file:
-            found = [int(line.split()[1]) for line in file if line.startswith("VmRSS:")]
+            values = [int(line.split()[1]) for line in file if line.startswith("VmRSS:")]
     except (OSError, ValueError):
         return 0.0
-    return found[0] / 1024 if found else 0.0
+    return values[0] / 1024 if values else 0.0
 
 
 if __name__ == "__main__":
