@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import UsageError
-from tl.text import count
 from tl.views.pictures import text
 
 if TYPE_CHECKING:
@@ -151,12 +150,12 @@ def draw_grid(
     title: str = "",
     summary: str = "",
     tile_size: int = 224,
-    nothing: str = "",
+    nothing: str = "no images to show",
 ) -> "Image":
     """Draw images in rows of `columns`, each in a square of `tile_size` pixels, under title, summary and legend.
 
-    Images are fitted into their squares uncropped. The default `summary` counts the correct tiles. `nothing` says why
-    there are no images. Raises UsageError for a tile size or number of columns out of range, and a picture too large.
+    Images are fitted into their squares uncropped. `nothing` says why there are no images. Raises UsageError for a tile
+    size or number of columns out of range, and a picture too large.
     """
     from PIL import Image
 
@@ -165,16 +164,16 @@ def draw_grid(
             f"a grid of {columns} columns of {tile_size} px cannot be drawn: at least 1 column of {SMALLEST_TILE} px"
         )
     size = Measures.of(tile_size)
-    if not tiles and nothing:
+    if not tiles:
         return _draw_empty(nothing, title, summary, columns, size)
-    columns = min(columns, max(1, len(tiles)))
+    columns = min(columns, len(tiles))
     captions = [_caption(tile, size) for tile in tiles]
     heights = [
         max(_caption_height(caption, size) for caption in captions[start : start + columns])
         for start in range(0, len(tiles), columns)
     ]
     width = _width(columns, size)
-    header = _header(tiles, title, summary or _count_correct(tiles), width, size)
+    header = _header(tiles, title, summary, width, size)
     height = header.height + sum(tile_size + size.strip + caption + size.gap for caption in heights)
     _check_size(len(tiles), width, height, tile_size)
     page = Image.new("RGB", (width, height), PAGE)
@@ -211,20 +210,6 @@ def _draw_empty(reason: str, title: str, summary: str, columns: int, size: Measu
         text.write(canvas, (width - text.width(line, large)) / 2, baseline, line, large, INK)
         baseline += large * 1.4
     return page
-
-
-def _count_correct(tiles: Sequence[Tile]) -> str:
-    """How many predictions are correct of those with a true label, and how many other tiles there are."""
-    verdicts = [tile.verdict for tile in tiles]
-    correct, labelled = verdicts.count("correct"), len(tiles) - verdicts.count("unknown")
-    unreadable = sum(not tile.label for tile in tiles)
-    unlabelled = verdicts.count("unknown") - unreadable
-    parts = [f"{correct} of {labelled} correct"] if labelled else []
-    if unlabelled:
-        parts.append(f"{unlabelled} without a true label" if labelled else count(unlabelled, "image"))
-    if unreadable:
-        parts.append(f"{unreadable} {UNREADABLE}")
-    return " · ".join(parts) or "no images to show"
 
 
 def _check_size(images: int, width: int, height: int, tile_size: int) -> None:
