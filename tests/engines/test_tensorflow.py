@@ -45,7 +45,7 @@ def trained(names, precision, optimizer, steps):
         x = keras.layers.Conv2D(4, 3, activation="tanh", name="high")(x)
         network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
         rule = replace(tuning_rule(1000, "all"), optimizer=optimizer, ema=0.5, weight_decay=0.1)
-        trainer = Trainer(network, head, rule, devices, strategy, {"low": 1})
+        trainer = Trainer(network, head, rule, devices, strategy=strategy, depth={"low": 1})
     before = trainer.weights()
     data = training_batches(ActivationFeed(values, 0), BatchOrder(np.arange(16), 8, 0), labels, range(0, steps))
     if len(names) > 1:

@@ -43,7 +43,9 @@ def network(last=None, policy="float32"):
 
 
 def trainer(upper, devices=CPU, *, scratch=False, **changes):
-    return Trainer(upper, HEAD, replace(RULE, **changes), devices, devices.strategy(), DEPTH, scratch=scratch)
+    return Trainer(
+        upper, HEAD, replace(RULE, **changes), devices, strategy=devices.strategy(), depth=DEPTH, scratch=scratch
+    )
 
 
 @pytest.fixture(scope="module")

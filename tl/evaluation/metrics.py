@@ -71,7 +71,7 @@ def mean_proportion(hits: Labels, counts: Labels) -> Estimate:
     """
     filled = counts > 0
     ends = [proportion(int(hit), int(count)) for hit, count in zip(hits[filled], counts[filled], strict=True)]
-    shares, low, high = np.array([(one.value, one.low, one.high) for one in ends]).T
+    fractions, low, high = np.array([(one.value, one.low, one.high) for one in ends]).T
     centres = (hits[filled] + Z95**2 / 2) / (counts[filled] + Z95**2)
     normal = Z95 * np.sqrt(centres * (1 - centres) / counts[filled])
 
@@ -79,8 +79,8 @@ def mean_proportion(hits: Labels, counts: Labels) -> Estimate:
         combined = np.sqrt(np.sum(np.maximum(distances, normal) ** 2))
         return float(min(combined, distances.sum())) / len(distances)
 
-    mean = float(shares.mean())
-    return Estimate(mean, max(0.0, mean - reach(shares - low)), min(1.0, mean + reach(high - shares)))
+    mean = float(fractions.mean())
+    return Estimate(mean, max(0.0, mean - reach(fractions - low)), min(1.0, mean + reach(high - fractions)))
 
 
 @dataclass(frozen=True)
@@ -325,9 +325,9 @@ def most_confused(matrix: NDArray[np.int64], limit: int = 10) -> list[ConfusedCl
     wrong = matrix - np.diag(np.diag(matrix))
     truths, predicted = np.nonzero(wrong)
     counts = wrong[truths, predicted]
-    shares = counts / matrix.sum(axis=1)[truths]
-    order = np.lexsort((predicted, truths, -shares, -counts))[:limit]
-    return [ConfusedClasses(int(truths[at]), int(predicted[at]), int(counts[at]), float(shares[at])) for at in order]
+    fractions = counts / matrix.sum(axis=1)[truths]
+    order = np.lexsort((predicted, truths, -fractions, -counts))[:limit]
+    return [ConfusedClasses(int(truths[at]), int(predicted[at]), int(counts[at]), float(fractions[at])) for at in order]
 
 
 @dataclass(frozen=True)

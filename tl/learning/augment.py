@@ -206,12 +206,12 @@ def _mix(images: Any, labels: Any, seed: Any) -> tuple[Any, Any]:
     # the batch is rotated by 1 to n - 1 positions, so that no image is mixed with itself
     by = 1 + tf.cast(_uniform(turn, ()) * tf.cast(count - 1, tf.float32), tf.int32)
     others = tf.roll(images, by, axis=0)
-    images, shares = tf.cond(
+    images, own = tf.cond(
         _uniform(choice, ()) < 0.5,
         lambda: _mixup(images, others, _beta(share, count, MIXUP)),
         lambda: _cutmix(images, others, _beta(share, count, CUTMIX), _uniform(place, (2, count))),
     )
-    return images, shares[:, None] * labels + (1.0 - shares)[:, None] * tf.roll(labels, by, axis=0)
+    return images, own[:, None] * labels + (1.0 - own)[:, None] * tf.roll(labels, by, axis=0)
 
 
 def _mixup(images: Any, others: Any, share: Any) -> tuple[Any, Any]:

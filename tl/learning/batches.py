@@ -115,7 +115,7 @@ class BatchOrder:
 
 
 def training_batches(
-    feed: Feed, order: BatchOrder, labels: Floats, steps: range, errors: list[TLError] | None = None
+    feed: Feed, order: BatchOrder, labels: Floats, steps: range, *, errors: list[TLError] | None = None
 ) -> Any:
     """A `tf.data.Dataset` of `(inputs, labels)` for consecutive training steps, loaded ahead.
 

@@ -217,7 +217,7 @@ class TrainingLoop:
         self.total = self.order.steps * self.rule.epochs
 
     def _train(self, strategy: Any, task: Any) -> None:
-        data = training_batches(self.feed, self.order, self._targets, range(self.step, self.total), self._errors)
+        data = training_batches(self.feed, self.order, self._targets, range(self.step, self.total), errors=self._errors)
         if strategy.num_replicas_in_sync > 1:
             data = strategy.experimental_distribute_dataset(data)
         clock = saved = time.monotonic()
@@ -250,7 +250,7 @@ class TrainingLoop:
 
     def _batches(self, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
         with self._own_errors():
-            yield from training_batches(self.feed, self.order, self._targets, range(start, stop), self._errors)
+            yield from training_batches(self.feed, self.order, self._targets, range(start, stop), errors=self._errors)
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
@@ -286,7 +286,15 @@ class TrainingLoop:
         loss, accuracy = self.trainer.evaluate(data)
         epoch = -(-self.step // self.order.steps)
         mean = self._loss_sum / max(1, self._loss_count)
-        row = Epoch(epoch, self.step, rate, mean, loss, accuracy, round(self._seconds(), 3))
+        row = Epoch(
+            epoch,
+            self.step,
+            rate,
+            mean,
+            held_out_log_loss=loss,
+            held_out_top1=accuracy,
+            seconds=round(self._seconds(), 3),
+        )
         self.history.append(row)
         self._log_epoch(row)
         self._loss_sum, self._loss_count = 0.0, 0

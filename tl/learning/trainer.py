@@ -47,9 +47,9 @@ class Trainer:
         head: Head,
         rule: TuningRule,
         devices: Devices,
+        *,
         strategy: Any,
         depth: Mapping[str, int],
-        *,
         scratch: bool = False,
     ) -> None:
         import keras

@@ -62,12 +62,12 @@ def tune(job: TuningJob, folder: Path, progress: Progress, listener: Listener | 
         strategy = devices.strategy()
         with strategy.scope():
             model, upper, depth, shape = _build(job, devices)
-            trainer = Trainer(upper, job.head, job.rule, devices, strategy, depth, scratch=job.scratch)
+            trainer = Trainer(upper, job.head, job.rule, devices, strategy=strategy, depth=depth, scratch=job.scratch)
         # Converting the trained network takes about as long as building it did: reserve that much of a budget.
         deadline = job.deadline - 1.5 * (time.monotonic() - started)
         feed, rule = _feed(job, shape, pool, progress)
         job = replace(job, rule=rule, deadline=deadline)
-        loop = TrainingLoop(job, trainer, feed, folder / "checkpoint.npz", progress, listener)
+        loop = TrainingLoop(job, trainer, feed, file=folder / "checkpoint.npz", progress=progress, listener=listener)
         loop.run(strategy)
         trainer.set_weights(loop.best)
         if job.scratch:

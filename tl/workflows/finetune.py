@@ -122,7 +122,7 @@ def train(
         origin = f"random weights (seed {weights.seed})" if weights.choice == "none" else origin
         progress.log("network", f"{network.name}, {origin}")
         clock.lap("weights")
-        setup = Setup(options, network, weights, scratch, clock.started, progress)
+        setup = Setup(options, network, weights, scratch, started=clock.started, progress=progress)
         with _resume_hint(scratch, folder, progress):
             if trains_from_scratch(options, network):
                 trained = _train_from_scratch(setup, dataset, clock)
@@ -142,8 +142,8 @@ class Trained:
     trunk: Trunk
     predictions: Predictions
     precision: str
-    head_fit: HeadFit | None
-    tuning: TuningResult | None
+    head_fit: HeadFit | None = None
+    tuning: TuningResult | None = None
 
 
 def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
@@ -179,15 +179,11 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         progress=progress,
     )
     clock.lap("head")
-    tried = f"best of {len(fitted.trials)} on held-out training images"
-    progress.log("head", f"softmax regression, L2 {fitted.l2:.2g}, {tried}")
     unknown = fit_unknown_of(dataset, images.train, of_train, options)
     indices, parts = held_out_images(images)
     predictions = predict(fitted.head, features.values[indices], dataset, indices, parts=parts, unknown=unknown)
-    progress.log("calibration", f"temperature {fitted.head.temperature:.2f}")
-    if unknown is not None:
-        progress.log("unknown", unknown.sentence)
-    inputs = TuningInputs(dataset, fingerprints, images, fitted.head, features.values, predictions)
+    log_head(fitted, predictions, progress)
+    inputs = TuningInputs(dataset, fingerprints, images, fitted.head, features=features.values, predictions=predictions)
     tuning = tune_backbone(setup, inputs)
     if tuning is not None:
         clock.lap("fine-tuning")
@@ -195,7 +191,16 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         trunk, predictions = tuning.trunk, tuning.predictions
     else:
         trunk = cached_trunk(setup.backbone, setup.weights, check=False)  # checked when the engine was opened
-    return Trained(dataset, features.fingerprints, images, trunk, predictions, precision, fitted, tuning)
+    return Trained(
+        dataset,
+        features.fingerprints,
+        images,
+        trunk,
+        predictions=predictions,
+        precision=precision,
+        head_fit=fitted,
+        tuning=tuning,
+    )
 
 
 def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
@@ -207,8 +212,15 @@ def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Train
     head = random_head(setup.backbone.features, len(dataset.class_names), setup.options.seed)
     tuning = train_from_scratch(setup, TuningInputs(dataset, fingerprints, images, head))
     clock.lap("training")
-    precision = setup.options.precision
-    return Trained(dataset, scanned.fingerprints, images, tuning.trunk, tuning.predictions, precision, None, tuning)
+    return Trained(
+        dataset,
+        scanned.fingerprints,
+        images,
+        tuning.trunk,
+        predictions=tuning.predictions,
+        precision=setup.options.precision,
+        tuning=tuning,
+    )
 
 
 def _stored_options(options: FinetuneOptions, folder: Path) -> FinetuneOptions:
@@ -296,7 +308,7 @@ def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> 
     write_metrics(folder, predictions.as_dict() | more)
     manifest = _manifest(setup, trained, command) | {"metrics": predictions.summary() | more}
     tuned = tuning.tuned.weights if tuning is not None and tuning.kept else None
-    write_run(folder, predictions.head, predictions.unknown, trained.trunk, manifest, tuned=tuned)
+    write_run(folder, predictions.head, predictions.unknown, trained.trunk, manifest=manifest, tuned=tuned)
     if tuning is not None:
         tuning.clean_up(folder)
 
@@ -373,6 +385,15 @@ def log_features(features: Features, engine: Engine, progress: Progress) -> None
     cached = f"{features.cached:,} from the cache, " if features.cached else ""
     seconds = f"{computed:,} computed in {features.seconds:.1f} s{rate}"
     progress.log("features", f"{cached}{seconds} ({engine.name} {engine.precision})")
+
+
+def log_head(fitted: HeadFit, predictions: Predictions, progress: Progress) -> None:
+    """Log how the head was fitted, calibrated, and prepared to recognise unknown images."""
+    chosen = f"L2 {fitted.l2:.2g}, best of {len(fitted.trials)} on held-out training images"
+    progress.log("head", f"softmax regression, {chosen}")
+    progress.log("calibration", f"temperature {fitted.head.temperature:.2f}")
+    if predictions.unknown is not None:
+        progress.log("unknown", predictions.unknown.sentence)
 
 
 def draw_augmented(data: str | Path, options: FinetuneOptions, progress: Progress | None = None) -> "Image":

@@ -4,7 +4,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,9 @@ class TuningResult:
     tuned: Tuned
     trunk: Trunk
     predictions: Predictions
-    head_only: dict[str, Metrics]
-    comparison: McNemar | None
-    kept: bool
+    head_only: dict[str, Metrics] = field(default_factory=dict)
+    comparison: McNemar | None = None
+    kept: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """The form of metrics.json."""
@@ -121,9 +121,8 @@ def tune_backbone(setup: Setup, inputs: TuningInputs) -> TuningResult | None:
     rule = override(tuning_rule(images, unfreeze), options)
     tuned = _train(setup, inputs, unfreeze, rule)
     trunk, predictions = _predict_tuned(setup, inputs, tuned)
-    return _compare_with_head(
-        inputs.predictions, TuningResult(unfreeze, tuned, trunk, predictions, {}, None, True), progress
-    )
+    result = TuningResult(unfreeze, tuned, trunk, predictions)
+    return result if inputs.predictions is None else _compare_with_head(inputs.predictions, result, progress)
 
 
 def train_from_scratch(setup: Setup, inputs: TuningInputs) -> TuningResult:
@@ -132,7 +131,7 @@ def train_from_scratch(setup: Setup, inputs: TuningInputs) -> TuningResult:
     tuned = _train(setup, inputs, "all", rule, scratch=True)
     trunk, predictions = _predict_tuned(setup, inputs, tuned)
     _warn_if_not_learned(setup.backbone.name, predictions.metrics["validation"], setup.progress)
-    return TuningResult("all", tuned, trunk, predictions, {}, None, True)
+    return TuningResult("all", tuned, trunk, predictions)
 
 
 def trains_from_scratch(options: FinetuneOptions, backbone: Backbone) -> bool:
@@ -167,9 +166,8 @@ def _train(setup: Setup, inputs: TuningInputs, unfreeze: str, rule: TuningRule, 
     options, progress, dataset = setup.options, setup.progress, inputs.dataset
     monitor = _choose_monitor(inputs, rule, options.seed)
     train = np.setdiff1d(inputs.split.train, monitor)
-    _log_plan(
-        "from random weights" if scratch else f"{unfreeze} of the backbone", rule, (len(train), len(monitor)), progress
-    )
+    what = "from random weights" if scratch else f"{unfreeze} of the backbone"
+    _log_plan(what, rule, (len(train), len(monitor)), progress)
     weights, even = (None, False) if scratch else _balance(dataset, train, options.balance, progress)
     used = np.concatenate([train, monitor])
     job = TuningJob(
@@ -294,10 +292,8 @@ def _engine(setup: Setup, weights: Weights, trunk: Trunk) -> Engine:
     return OpenVINOEngine(trunk.xml, key, options.precision, options.threads)
 
 
-def _compare_with_head(head_only: Predictions | None, result: TuningResult, progress: Progress) -> TuningResult:
+def _compare_with_head(head_only: Predictions, result: TuningResult, progress: Progress) -> TuningResult:
     """Decide whether the tuned network is kept, on the validation images."""
-    if head_only is None:
-        return result
     rows = result.predictions.of_part("validation")
     comparison = mcnemar(head_only.correct[rows], result.predictions.correct[rows])
     before, after = head_only.metrics["validation"], result.predictions.metrics["validation"]

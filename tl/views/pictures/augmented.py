@@ -163,7 +163,7 @@ def draw(
     page.paste(header, (0, 0))
     for row, label in enumerate(labels[:rows]):
         top = header.height + row * height
-        _draw_original(page, top, images[row], class_names[label], size)
+        _draw_original(page, top, images[row], class_names[label], size=size)
         for column in range(len(views)):
             left = size.left(column + 1)
             page.paste(
@@ -190,7 +190,7 @@ def _mixture(label: NDArray[np.float32], own: int, class_names: Sequence[str]) -
     return [(class_names[at], float(label[at]), OWN if at == own else OTHER) for at in order if label[at] >= _LEAST]
 
 
-def _draw_original(page: "Image", top: int, image: Pixels, name: str, size: _Measures) -> None:
+def _draw_original(page: "Image", top: int, image: Pixels, name: str, *, size: _Measures) -> None:
     from PIL import Image, ImageDraw, ImageOps
 
     whole = Image.fromarray(np.ascontiguousarray(image))
@@ -211,12 +211,12 @@ def _draw_mixture(
     for name, proportion, colour in mixture:
         end = start + proportion * size.tile
         canvas.rectangle((round(start), top, max(round(start), round(end) - 1), top + size.bar - 1), fill=colour)
-        _write_proportion(canvas, (left, baseline), f"{round(proportion * 100)}%", (name, colour), size)
+        _write_proportion(canvas, (left, baseline), f"{round(proportion * 100)}%", (name, colour), size=size)
         start, baseline = end, baseline + size.line
 
 
 def _write_proportion(
-    canvas: "ImageDraw", corner: tuple[int, int], percent: str, label: tuple[str, Colour], size: _Measures
+    canvas: "ImageDraw", corner: tuple[int, int], percent: str, label: tuple[str, Colour], *, size: _Measures
 ) -> None:
     (left, baseline), (name, colour), spot = corner, label, round(size.small * 0.6)
     canvas.rectangle((left, baseline - spot, left + spot - 1, baseline - 1), fill=colour)
