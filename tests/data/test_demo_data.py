@@ -1,4 +1,4 @@
-"""The drawn cats and dogs: drawn the same way twice, small, decodable, all different."""
+"""The drawn cats and dogs: reproducible, small, decodable, all different."""
 
 import hashlib
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 DATA = Path(__file__).resolve().parents[2] / "data"
-PICTURES = sorted(DATA.glob("*/*.jpg"))
+IMAGES = sorted(DATA.glob("*/*.jpg"))
 
 
 def _draw(folder: Path, *more: str) -> dict[str, bytes]:
@@ -21,61 +21,61 @@ def _draw(folder: Path, *more: str) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
+def redrawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("redrawn")
     _draw(folder)
     return folder
 
 
-def test_same_seed_draws_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
-    first = {str(path.relative_to(drawn)): path.read_bytes() for path in sorted(drawn.rglob("*.jpg"))}
+def test_same_seed_draws_the_same_bytes(redrawn: Path, tmp_path: Path) -> None:
+    first = {str(path.relative_to(redrawn)): path.read_bytes() for path in sorted(redrawn.rglob("*.jpg"))}
     assert len(first) == 6
     assert _draw(tmp_path / "again") == first  # also: nothing but the pictures is left behind
 
 
-def test_another_seed_draws_other_images(drawn: Path, tmp_path: Path) -> None:
+def test_another_seed_draws_other_images(redrawn: Path, tmp_path: Path) -> None:
     others = _draw(tmp_path / "others", "--seed", "7")
-    assert not {path.read_bytes() for path in drawn.rglob("*.jpg")} & set(others.values())
+    assert not {path.read_bytes() for path in redrawn.rglob("*.jpg")} & set(others.values())
 
 
-def test_committed_images_are_what_the_script_draws(drawn: Path) -> None:
-    for path in drawn.rglob("*.jpg"):
-        with Image.open(path) as new, Image.open(DATA / path.relative_to(drawn)) as old:
+def test_committed_images_are_what_the_script_draws(redrawn: Path) -> None:
+    for path in redrawn.rglob("*.jpg"):
+        with Image.open(path) as new, Image.open(DATA / path.relative_to(redrawn)) as old:
             difference = np.abs(np.asarray(new, dtype=int) - np.asarray(old, dtype=int))
         assert difference.mean() < 1.5  # another JPEG codec may round differently, no more
 
 
 def test_demo_data_has_two_hundred_small_images() -> None:
-    assert Counter(path.parent.name for path in PICTURES) == {"cat": 100, "dog": 100}
-    assert sum(path.stat().st_size for path in PICTURES) < 2_000_000
+    assert Counter(path.parent.name for path in IMAGES) == {"cat": 100, "dog": 100}
+    assert sum(path.stat().st_size for path in IMAGES) < 2_000_000
 
 
 def test_images_decode_and_are_not_blank() -> None:
-    for path in PICTURES:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-            assert picture.format == "JPEG"
+    for path in IMAGES:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+            assert image.format == "JPEG"
         assert min(pixels.shape[:2]) >= 160
         assert max(pixels.shape[:2]) <= 320
         assert pixels.std() > 15, path
 
 
 def test_images_differ() -> None:
-    assert len({hashlib.sha256(path.read_bytes()).digest() for path in PICTURES}) == len(PICTURES)
-    assert len({hashlib.sha256(Image.open(path).tobytes()).digest() for path in PICTURES}) == len(PICTURES)
+    assert len({hashlib.sha256(path.read_bytes()).digest() for path in IMAGES}) == len(IMAGES)
+    assert len({hashlib.sha256(Image.open(path).tobytes()).digest() for path in IMAGES}) == len(IMAGES)
 
 
 def test_mean_colour_does_not_separate_the_classes() -> None:
-    means = np.array([np.asarray(Image.open(path).convert("RGB")).mean((0, 1)) for path in PICTURES])
-    is_cat = np.array([path.parent.name == "cat" for path in PICTURES])
+    means = np.array([np.asarray(Image.open(path).convert("RGB")).mean((0, 1)) for path in IMAGES])
+    is_cat = np.array([path.parent.name == "cat" for path in IMAGES])
     # leave one out: the class whose mean colour is nearer; chance is 0.5
     right = 0
-    for index in range(len(PICTURES)):
-        others = np.arange(len(PICTURES)) != index
+    for index in range(len(IMAGES)):
+        others = np.arange(len(IMAGES)) != index
         cat, dog = means[others & is_cat].mean(0), means[others & ~is_cat].mean(0)
         nearer_cat = np.linalg.norm(means[index] - cat) < np.linalg.norm(means[index] - dog)
         right += nearer_cat == is_cat[index]
-    assert right / len(PICTURES) < 0.65
+    assert right / len(IMAGES) < 0.65
 
 
 def test_readme_says_that_the_images_are_drawings() -> None:

@@ -25,8 +25,8 @@ def test_headers_errors_and_hashes_are_those_of_their_images(tmp_path: Path):
     write(tmp_path, {"a.jpg": turned.getvalue(), "b.png": grey.getvalue(), "c.jpg": b"", "d.webp": photo(3)})
     files = [tmp_path / name for name in ("a.jpg", "b.png", "c.jpg", "d.webp")]
     stats = measure_images([*files, np.asarray(photo(4))])
-    found = [(h.format, h.width, h.height, h.mode, h.orientation) if h else None for h in stats.headers]
-    assert found == [
+    headers = [(h.format, h.width, h.height, h.mode, h.orientation) if h else None for h in stats.headers]
+    assert headers == [
         ("JPEG", 120, 90, "YCbCr", 6),
         ("PNG", 120, 90, "L", 1),
         None,
@@ -51,8 +51,8 @@ def test_light_colour_border_and_sharpness_are_measured():
 
 
 def test_more_images_than_a_chunk_keep_their_order():
-    pictures = [np.full((8, 8, 3), at, np.uint8) for at in range(200)]
-    stats = measure_images(pictures)
+    images = [np.full((8, 8, 3), at, np.uint8) for at in range(200)]
+    stats = measure_images(images)
     assert stats.grey[:, 0, 0].tolist() == list(range(200))
     assert stats.colour[:, 0].tolist() == list(range(200))
 
@@ -69,7 +69,7 @@ def test_mirrored_hash_is_the_hash_of_the_mirror_image():
 def test_hash_is_that_of_imagehash():
     imagehash = pytest.importorskip("imagehash", reason="needs the package imagehash")
     grey = measure_images([np.asarray(photo(seed)) for seed in range(8)]).grey
-    theirs = [imagehash.phash(Image.fromarray(picture)).hash.ravel() for picture in grey]
+    theirs = [imagehash.phash(Image.fromarray(images)).hash.ravel() for images in grey]
     assert np.array_equal(perceptual_hashes(grey)[0] > 0, np.array(theirs))
 
 

@@ -46,8 +46,8 @@ def corners(array: np.ndarray) -> list[np.ndarray]:
 
 
 def assert_quarters(array: np.ndarray, tolerance: int = 12) -> None:
-    for found, wanted in zip(corners(array), (RED, GREEN, BLUE, WHITE), strict=True):
-        assert np.abs(found.astype(int) - wanted).max() <= tolerance, (found, wanted)
+    for result, wanted in zip(corners(array), (RED, GREEN, BLUE, WHITE), strict=True):
+        assert np.abs(result.astype(int) - wanted).max() <= tolerance, (result, wanted)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_one_pixel_is_decoded(kind: str) -> None:
 
 @pytest.mark.parametrize(("content", "reason"), [
     (b"", "empty file"),
-    (b"<html>\n<body>not found", "not an image (starts with '<html>')"),
+    (b"<html>\n<body>not result", "not an image (starts with '<html>')"),
     (b"version https://git-lfs.github.com/spec/v1\n", "not an image (starts with 'version https://')"),
     (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image (starts with '%!PS-Adobe-3.0 E')"),
     (b"\0" * 5000, "not an image (zero bytes)"),

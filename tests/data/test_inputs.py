@@ -58,14 +58,14 @@ def test_sources_of_all_kinds_are_read_in_order(here: Path) -> None:
     pixels = np.zeros((4, 6, 3), np.uint8)
     files = ["photos/b.JPG", Path("photos"), "photos/s*", "table.csv", "more/table.tsv", "clip.avi"]
     others = ["-", "http://a/b", "gone", pixels, b"encoded", BytesIO(b"opened"), Image.new("RGBA", (2, 1))]
-    found = list(read_inputs([*files, *others], every=2, stdin=BufferedReader(BytesIO(b"piped"))))  # type: ignore
-    assert [one.name for one in found] == [
+    inputs = list(read_inputs([*files, *others], every=2, stdin=BufferedReader(BytesIO(b"piped"))))  # type: ignore
+    assert [one.name for one in inputs] == [
         *("photos/b.JPG", *PHOTOS, "photos/sub/c.tiff", "photos/sub/d.webp"),
         *("photos/a.png", "https://example.org/x.jpg", "table.csv"),
         *("more/z.png", "clip.avi#frame=0", "clip.avi#frame=2", "clip.avi#frame=4", "-", "http://a/b", "gone"),
         *("17", "18", "19", "20"),
     ]
-    images = dict(found)
+    images = dict(inputs)
     assert read(images["-"]) == b"piped"
     assert isinstance(images["clip.avi#frame=2"], np.ndarray)
     assert images["http://a/b"] == Address("http://a/b")
@@ -131,10 +131,10 @@ def test_lists_are_read_while_they_are_written(here: Path) -> None:
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, "rb") as source, os.fdopen(write_end, "wb", buffering=0) as sink:
         sink.write(b"a.jpg\nb.jpg\n")
-        found = read_inputs([], lists=["-"], stdin=source)
-        assert [next(found).name, next(found).name] == ["a.jpg", "b.jpg"]
+        inputs = read_inputs([], lists=["-"], stdin=source)
+        assert [next(inputs).name, next(inputs).name] == ["a.jpg", "b.jpg"]
         sink.write(b"c.jpg\n")
-        assert next(found).name == "c.jpg"
+        assert next(inputs).name == "c.jpg"
 
 
 def test_inputs_that_can_be_no_image_are_refused_before_the_first(here: Path) -> None:
@@ -182,10 +182,10 @@ def test_broken_table_that_a_pattern_matches_does_not_stop_the_others(here: Path
     (here / "odd" / "notes.csv").write_text("name,price\nx,1\n")
     for name in ("a.png", "z.png"):
         shutil.copy(here / "photos" / "a.png", here / "odd" / name)
-    found = list(read_inputs("odd/*"))
-    assert [one.name for one in found] == ["odd/a.png", "odd/notes.csv", "odd/z.png"]
+    inputs = list(read_inputs("odd/*"))
+    assert [one.name for one in inputs] == ["odd/a.png", "odd/notes.csv", "odd/z.png"]
     with pytest.raises(ImageError, match="path"):
-        read(found[1].image)
+        read(inputs[1].image)
     with pytest.raises(DataError):
         list(read_inputs("odd/notes.csv"))
 
@@ -203,8 +203,8 @@ def test_walk_sorts_images_folder_by_folder_and_ignores_hidden_ones(tmp_path: Pa
     put(tmp_path, "b.JPG", "a.png", "notes.txt", "s/d.webp", "s/t/e.gif", "r/z.tiff", ".git/f.jpg", "__MACOSX/g.jpg")
     put(tmp_path, ".hidden.png", "folder.jpg/inside.bmp")
     (tmp_path / "link").symlink_to(tmp_path / "s")
-    found = [os.path.relpath(name, tmp_path) for name in walk_images(str(tmp_path))]
-    assert found == ["a.png", "b.JPG", "folder.jpg/inside.bmp", "r/z.tiff", "s/d.webp", "s/t/e.gif"]
+    inputs = [os.path.relpath(name, tmp_path) for name in walk_images(str(tmp_path))]
+    assert inputs == ["a.png", "b.JPG", "folder.jpg/inside.bmp", "r/z.tiff", "s/d.webp", "s/t/e.gif"]
     errors: list[OSError] = []
     assert list(walk_images(str(tmp_path / "gone"), errors.append)) == []
     assert [error.filename for error in errors] == [str(tmp_path / "gone")]
@@ -214,8 +214,8 @@ def test_patterns_match_folders_of_any_depth_but_not_behind_links(tmp_path: Path
     put(tmp_path, "0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", "a/.hidden/4.jpg")
     for loop in ("l1", "l2"):
         (tmp_path / "a" / loop).symlink_to(tmp_path)
-    found = {str(Path(name).relative_to(tmp_path)) for name in match_pattern(f"{tmp_path}/**/*.jpg")}
-    assert found == {"0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg"}
+    inputs = {str(Path(name).relative_to(tmp_path)) for name in match_pattern(f"{tmp_path}/**/*.jpg")}
+    assert inputs == {"0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg"}
     assert [Path(name).name for name in match_pattern(f"{tmp_path}/a/**/c/*.jpg")] == ["3.jpg"]
     assert list(match_pattern(f"{tmp_path}/nothing/**/*.jpg")) == []
 

@@ -31,41 +31,41 @@ CHANGES = {
 def test_changed_copy_is_found_and_nothing_else(change: str):
     images = {f"a/{seed:02}.png": photo(seed) for seed in range(40)}
     images["b/copy.png"] = CHANGES[change](photo(7))
-    made = dataset(images)
-    looked = measured(made)
+    data = dataset(images)
+    values = measured(data)
     # The copy's features are near those of its source, as a network's are; the rest of the work is to be seen.
-    looked.features[40] = looked.features[7] * np.float32(1.02)
-    found = find_copies(looked.stats, looked.features, looked.usable)
-    assert [(copy.first, copy.second, copy.identical) for copy in found] == [(7, 40, False)]
-    assert found[0].mirrored == (change == "mirrored")
+    values.features[40] = values.features[7] * np.float32(1.02)
+    result = find_copies(values.stats, values.features, values.usable)
+    assert [(copy.first, copy.second, copy.identical) for copy in result] == [(7, 40, False)]
+    assert result[0].mirrored == (change == "mirrored")
 
 
 def test_identical_files_are_copies_of_the_first_of_them():
-    made = dataset({"a/1.png": photo(1), "a/2.png": photo(2), "b/1.png": photo(1), "b/2.png": photo(1)})
-    found = find_copies(*_parts(made))
-    assert [(copy.first, copy.second, copy.likeness) for copy in found] == [(0, 2, 1.0), (0, 3, 1.0)]
-    assert all(copy.identical for copy in found)
+    data = dataset({"a/1.png": photo(1), "a/2.png": photo(2), "b/1.png": photo(1), "b/2.png": photo(1)})
+    result = find_copies(*_parts(data))
+    assert [(copy.first, copy.second, copy.likeness) for copy in result] == [(0, 2, 1.0), (0, 3, 1.0)]
+    assert all(copy.identical for copy in result)
 
 
 def test_similar_images_with_different_features_are_no_copies():
-    made = dataset({f"a/{seed:02}.png": photo(seed) for seed in range(20)} | {"b/1.png": photo(3).resize((60, 45))})
-    looked = measured(made)
-    looked.features[20] = -looked.features[3]
-    assert find_copies(looked.stats, looked.features, looked.usable) == []
+    data = dataset({f"a/{seed:02}.png": photo(seed) for seed in range(20)} | {"b/1.png": photo(3).resize((60, 45))})
+    values = measured(data)
+    values.features[20] = -values.features[3]
+    assert find_copies(values.stats, values.features, values.usable) == []
 
 
 def test_blank_images_are_no_copies():
     blank = {f"a/{level}.png": Image.new("RGB", (50, 40), (level, level, level)) for level in range(100, 140)}
-    looked = measured(dataset(blank))
-    assert find_copies(looked.stats, np.ones((40, 8), np.float32), looked.usable) == []
+    values = measured(dataset(blank))
+    assert find_copies(values.stats, np.ones((40, 8), np.float32), values.usable) == []
 
 
 def test_broken_images_do_not_shift_the_others():
-    made = dataset({f"a/{seed}.png": photo(seed) for seed in range(6)} | {"b/1.png": photo(4)})
-    looked = measured(made)
+    data = dataset({f"a/{seed}.png": photo(seed) for seed in range(6)} | {"b/1.png": photo(4)})
+    values = measured(data)
     usable = np.array([0, 2, 4, 6], np.int64)
-    found = find_copies(looked.stats, looked.features[usable], usable)
-    assert [(copy.first, copy.second) for copy in found] == [(4, 6)]
+    result = find_copies(values.stats, values.features[usable], usable)
+    assert [(copy.first, copy.second) for copy in result] == [(4, 6)]
 
 
 def test_one_or_no_image_has_no_copies():
@@ -100,35 +100,35 @@ def test_overlap_is_the_best_match_of_the_shrunk_image_anywhere():
         assert (value > 0.9999) == (at == 0)
 
 
-def _parts(made):
-    looked = measured(made)
-    return looked.stats, looked.features, looked.usable
+def _parts(data):
+    values = measured(data)
+    return values.stats, values.features, values.usable
 
 
 def counted(images: dict[str, Image.Image]):
-    made = dataset(images)
-    stats = measure_images(made.images)
-    return stats.fingerprints, find_originals(stats, made.labels)
+    data = dataset(images)
+    stats = measure_images(data.images)
+    return stats.fingerprints, find_originals(stats, data.labels)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_copy_has_the_original_of_its_source(change: str):
     images = {f"a/{seed:02}.png": photo(seed) for seed in range(40)} | {"b/1.png": photo(50), "b/2.png": photo(51)}
     images["b/copy.png"] = CHANGES[change](photo(7))
-    own, found = counted(images)
-    assert found.fingerprints[7] == found.fingerprints[42] == min(own[7], own[42])
+    own, result = counted(images)
+    assert result.fingerprints[7] == result.fingerprints[42] == min(own[7], own[42])
     rest = [at for at in range(43) if at not in (7, 42)]
-    assert [found.fingerprints[at] for at in rest] == [own[at] for at in rest]
-    assert found.notes == ()
+    assert [result.fingerprints[at] for at in rest] == [own[at] for at in rest]
+    assert result.notes == ()
 
 
 def test_originals_do_not_depend_on_the_order_of_files():
     images = {f"a/{seed:02}.png": photo(seed % 20).resize((120 - seed, 90)) for seed in range(40)}
     images["b/1.png"] = photo(99)
-    _, found = counted(images)
+    _, result = counted(images)
     _, turned = counted(dict(reversed(images.items())))
-    assert found.fingerprints == turned.fingerprints[::-1]
-    assert len(set(found.fingerprints)) == 21
+    assert result.fingerprints == turned.fingerprints[::-1]
+    assert len(set(result.fingerprints)) == 21
 
 
 def test_photos_that_all_look_alike_are_different_photos():
@@ -139,22 +139,22 @@ def test_photos_that_all_look_alike_are_different_photos():
         for label in ("good", "bad")
         for at in range(15)
     }
-    own, found = counted(belt)
-    assert found.fingerprints == own
-    assert found.notes == ("30 images look alike: they are taken for different photos",)
+    own, result = counted(belt)
+    assert result.fingerprints == own
+    assert result.notes == ("30 images look alike: they are taken for different photos",)
 
 
 def test_class_of_copies_of_one_photo_is_left_as_it_is():
     images = {"a/1.png": photo(1), "a/2.png": photo(1).resize((90, 70)), "b/1.png": photo(3), "b/2.png": photo(4)}
-    own, found = counted(images)
-    assert found.fingerprints == own
-    assert found.alike == 2
+    own, result = counted(images)
+    assert result.fingerprints == own
+    assert result.alike == 2
 
 
 def test_broken_image_is_its_own_original():
-    made = dataset({f"a/{seed}.png": photo(seed) for seed in range(4)})
-    images = (*made.images, np.zeros((0, 0, 3), np.uint8))
+    data = dataset({f"a/{seed}.png": photo(seed) for seed in range(4)})
+    images = (*data.images, np.zeros((0, 0, 3), np.uint8))
     stats = measure_images(images)
     assert list(stats.errors) == [4]
-    found = find_originals(stats, np.zeros(5, np.int64))
-    assert found.fingerprints == stats.fingerprints
+    result = find_originals(stats, np.zeros(5, np.int64))
+    assert result.fingerprints == stats.fingerprints

@@ -20,7 +20,7 @@ def records(path: Path, *values: dict[str, bytes | int]) -> Path:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
+def written(tmp_path: Path) -> Path:
     """A folder with a split, a Korean class and an empty file, as TFRecord."""
     files = {
         f"{part}/{label}/{at}.jpg": photo(at) for part in ("train", "val") for label in ("개", "cat") for at in (1, 2)
@@ -31,27 +31,27 @@ def made(tmp_path: Path) -> Path:
     return tmp_path / "records"
 
 
-def test_written_records_are_read_back(made: Path, tmp_path: Path):
+def test_written_records_are_read_back(written: Path, tmp_path: Path):
     files = ["labels.txt", "train-00000-of-00001.tfrecord", "validation-00000-of-00001.tfrecord"]
-    assert sorted(entry.name for entry in made.iterdir()) == files
-    assert (made / "labels.txt").read_text(encoding="utf-8") == "cat\n개\n"
-    original, back = load(tmp_path / "photos"), load(made)
+    assert sorted(entry.name for entry in written.iterdir()) == files
+    assert (written / "labels.txt").read_text(encoding="utf-8") == "cat\n개\n"
+    original, back = load(tmp_path / "photos"), load(written)
     assert back.class_names == ("cat", "개")
     assert set(back.names) == set(original.names) - {"train/cat/empty.png"}
-    for name, picture, part in zip(back.names, back.images, back.parts, strict=True):
+    for name, image, part in zip(back.names, back.images, back.parts, strict=True):
         at = original.names.index(name)
-        assert isinstance(picture, Path)
-        assert picture.read_bytes() == (tmp_path / "photos" / name).read_bytes()
+        assert isinstance(image, Path)
+        assert image.read_bytes() == (tmp_path / "photos" / name).read_bytes()
         assert part == original.parts[at]
-    again = load(made)
+    again = load(written)
     assert again.images == back.images
 
 
-def test_single_file_is_a_data_set(made: Path):
-    assert is_tfrecord(made / "train-00000-of-00001.tfrecord")
-    assert set(load(made / "train-00000-of-00001.tfrecord").parts) == {"train"}
-    assert not is_tfrecord(made / "labels.txt")
-    assert not is_tfrecord(made.parent / "photos")
+def test_single_file_is_a_data_set(written: Path):
+    assert is_tfrecord(written / "train-00000-of-00001.tfrecord")
+    assert set(load(written / "train-00000-of-00001.tfrecord").parts) == {"train"}
+    assert not is_tfrecord(written / "labels.txt")
+    assert not is_tfrecord(written.parent / "photos")
 
 
 def test_values_are_read_back_compressed_or_not(tmp_path: Path):
@@ -76,10 +76,10 @@ def test_names_in_records_are_no_paths(tmp_path: Path):
         {"image/encoded": image, "image/filename": name.encode(), "image/class/text": label}
         for name, label in zip(hostile, (b"../up", b"b", b"b", b"b"), strict=True)
     ]
-    found = load(records(tmp_path / "h.tfrecord", *rows))
-    places = {picture.parent.parent for picture in found.images if isinstance(picture, Path)}
+    data = load(records(tmp_path / "h.tfrecord", *rows))
+    places = {image.parent.parent for image in data.images if isinstance(image, Path)}
     assert len(places) == 1
-    assert all(picture.name.isdecimal() for picture in found.images if isinstance(picture, Path))
+    assert all(image.name.isdecimal() for image in data.images if isinstance(image, Path))
     convert(tmp_path / "h.tfrecord", to="folders", out=tmp_path / "deep" / "er" / "out")
     written = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "deep").rglob("*") if path.is_file()}
     assert all(name.startswith("deep/er/out/") for name in written)
@@ -143,8 +143,8 @@ def test_records_without_images_are_skipped(tmp_path: Path):
     path = records(tmp_path / "a.tfrecord", {"x": 1}, {"image/encoded": b"1", "image/class/text": b"cat"})
     with pytest.raises(DataError, match="one class only"):
         load(path)
-    found = load(path, labelled=False)
-    assert [skipped.reason for skipped in found.skipped] == ["the record has no image/encoded"]
+    data = load(path, labelled=False)
+    assert [skipped.reason for skipped in data.skipped] == ["the record has no image/encoded"]
     with pytest.raises(DataError, match="no images"):
         load(records(tmp_path / "b.tfrecord", {"x": 1}))
 
