@@ -118,7 +118,7 @@ def sorted_photos(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def until(page: Any, condition: str, timeout: float = 30_000) -> None:
-    """Wait for what a script says; in the page itself its policy forbids what Playwright would do."""
+    """Wait until a script returns true; the policy of the page forbids Playwright's own way to wait."""
     deadline = time.monotonic() + timeout / 1000
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, condition
@@ -126,7 +126,7 @@ def until(page: Any, condition: str, timeout: float = 30_000) -> None:
 
 
 def tiles(page: Any) -> dict[str, str]:
-    """The verdict of each tile that is there, by the name of its photo."""
+    """The verdict of each tile by the name of its photo."""
     script = "all => all.map((one) => [one.querySelector('.path').textContent, one.className.replace('tile ', '')])"
     return dict(page.eval_on_selector_all(".tile", script))
 

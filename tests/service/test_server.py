@@ -1,4 +1,4 @@
-"""Tests of the limits of the service: whatever is sent is refused, and the server goes on responseing."""
+"""Tests of the limits of the service: whatever is sent is refused, and the server keeps answering."""
 
 import io
 import json
@@ -36,14 +36,14 @@ def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 
 @pytest.fixture
 def good(live: Live, shapes: Path) -> Iterator[bytes]:
-    """A photo that is answered after whatever the test has done."""
+    """An image that is still answered after the test."""
     content = (shapes / "noise" / "00.png").read_bytes()
     yield content
     assert live.post(content).status == 200
 
 
 def png(width: int, height: int, *, rows: bytes = b"") -> bytes:
-    """A PNG that says it is so large, whatever its rows are."""
+    """A PNG whose header claims this size, whatever its rows are."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -62,20 +62,20 @@ BAD: dict[str, tuple[bytes, str, int]] = {
     "a JPEG of two bytes": (b"\xff\xd8", "image/jpeg", 422),
     "a bomb": (BOMB, "image/png", 422),
     "a wide strip": (png(2**31 - 1, 1), "image/png", 422),
-    "a few pixels too many": (png(1001, 1000, rows=(b"\0" + b"\x80" * 3003) * 1000), "image/png", 422),
+    "slightly too many pixels": (png(1001, 1000, rows=(b"\0" + b"\x80" * 3003) * 1000), "image/png", 422),
     "no pixels": (png(0, 0), "image/png", 422),
-    "a TIFF that points at itself": (b"II*\0\x08\0\0\0" + b"\1\0" * 40, "image/tiff", 422),
-    "a GIF of nothing": (b"GIF89a\xff\xff\xff\xff\0\0\0", "image/gif", 422),
-    "too large an image": (b"\xff\xd8\xff" + b"\0" * 250_000, "image/jpeg", 422),
-    "too large a body": (b"\0" * 300_001, "image/jpeg", 413),
+    "a TIFF with a circular directory": (b"II*\0\x08\0\0\0" + b"\1\0" * 40, "image/tiff", 422),
+    "an empty GIF": (b"GIF89a\xff\xff\xff\xff\0\0\0", "image/gif", 422),
+    "a too large image": (b"\xff\xd8\xff" + b"\0" * 250_000, "image/jpeg", 422),
+    "a too large body": (b"\0" * 300_001, "image/jpeg", 413),
     "a form without a boundary": (b"--x\r\n", "multipart/form-data", 400),
-    "a form that is none": (b"hello", "multipart/form-data; boundary=x", 400),
+    "a malformed form": (b"hello", "multipart/form-data; boundary=x", 400),
     "a form without files": (
         b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n',
         "multipart/form-data; boundary=x",
         422,
     ),
-    "a form that ends early": (
+    "an incomplete form": (
         b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\nab',
         "multipart/form-data; boundary=x",
         422,

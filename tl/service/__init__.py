@@ -1,1 +1,1 @@
-"""HTTP: photos in, labels out; data sets and training jobs; the page."""
+"""The HTTP service: predictions, data sets, fine-tuning jobs, and the web page."""
