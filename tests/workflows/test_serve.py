@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from support.live_service import Live
 from tl.client import Client
 from tl.commands.serve import command
-from tl.errors import ServiceError, TLError, UsageError
+from tl.errors import ServiceError, UsageError
 from tl.service.options import ServeOptions
 from tl.workflows.serve import serve
 
@@ -36,9 +36,9 @@ def test_serve_options_need_certificate_and_key_together(tmp_path: Path):
         (("--engine", "abacus"), "abacus"),
     ],
 )
-def test_serve_refuses_in_one_line(tl: Any, tiny_run: Path, tmp_path: Path, arguments: Any, message: str):
+def test_serve_refuses_in_one_line(tl_process: Any, tiny_run: Path, tmp_path: Path, arguments: Any, message: str):
     runs = () if arguments == ("nothing",) else (tiny_run,)
-    done = tl("serve", *runs, "--port", "0", "--no-jobs", *arguments, cwd=tmp_path, timeout=60)
+    done = tl_process("serve", *runs, "--port", "0", "--no-jobs", *arguments, cwd=tmp_path, timeout=60)
     assert done.returncode in (1, 2)
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -50,7 +50,7 @@ def test_serve_help_fits_two_screens():
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
-def test_serve_speaks_tls_with_a_certificate(tiny_run: Path, shapes: Path, tmp_path: Path):
+def test_serve_speaks_tls_with_a_certificate(tl_process: Any, tiny_run: Path, shapes: Path, tmp_path: Path):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     name = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
@@ -66,5 +66,6 @@ def test_serve_speaks_tls_with_a_certificate(tiny_run: Path, shapes: Path, tmp_p
     finally:
         assert live.stop() == 0
     key.write_text("no key")
-    with pytest.raises(TLError, match="cannot be used for TLS"):
-        serve(str(tiny_run), port=0, state=tmp_path / "state", tls_certificate=certificate, tls_key=key)
+    done = tl_process("serve", "--port", "0", "--tls-certificate", certificate, "--tls-key", key, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot be used for TLS" in done.stderr
