@@ -7,7 +7,7 @@ import shutil
 import pytest
 from filelock import FileLock
 
-from support.runs import accuracy, make, rewrite
+from support.runs import accuracy, copy_run, write_manifest
 from tl.errors import RunError, StorageError, UsageError
 from tl.runs.catalogue import (
     find_all_but_best,
@@ -49,7 +49,7 @@ def test_missing_folder_runs_is_empty(tmp_path, monkeypatch, runs):
 
 
 def test_list_runs_describes_a_run(tiny_run, runs):
-    make(tiny_run, runs / "a")
+    copy_run(tiny_run, runs / "a")
     (one,) = list_runs(runs)
     manifest = json.loads((tiny_run / "manifest.json").read_text())
     validation = manifest["metrics"]["validation"]
@@ -62,14 +62,14 @@ def test_list_runs_describes_a_run(tiny_run, runs):
 
 
 def test_list_runs_prefers_test_metrics(tiny_run, runs):
-    make(tiny_run, runs / "a", metrics__test=accuracy(0.25, 8))
+    copy_run(tiny_run, runs / "a", metrics__test=accuracy(0.25, 8))
     (one,) = list_runs(runs)
     assert (one.part, one.top1.value, one.count) == ("test", 0.25, 8)
 
 
 def test_list_runs_sorts(tiny_run, runs):
     for name, day, share in (("b", 1, 0.5), ("c", 3, 0.25), ("a", 2, 1.0)):
-        make(tiny_run, runs / name, created=f"2026-01-0{day}T00:00:00+00:00", metrics__validation=accuracy(share))
+        copy_run(tiny_run, runs / name, created=f"2026-01-0{day}T00:00:00+00:00", metrics__validation=accuracy(share))
     (runs / "d").mkdir()
     (runs / "d" / "head.npz").touch()
     named = {sort: "".join(one.name for one in list_runs(runs, sort=sort)) for sort in ("created", "accuracy", "name")}
@@ -78,7 +78,7 @@ def test_list_runs_sorts(tiny_run, runs):
 
 def test_newest_run_follows_latest(tiny_run, runs):
     for name in ("a", "b"):
-        make(tiny_run, runs / name)
+        copy_run(tiny_run, runs / name)
     os.utime(runs / "a" / "manifest.json", (1, 1))
     assert newest_run(runs) == runs / "b"
     (runs / "latest").symlink_to("a")
@@ -89,7 +89,7 @@ def test_newest_run_follows_latest(tiny_run, runs):
 def test_list_runs_includes_runs_of_comparisons(tiny_run, runs):
     (runs / "side").mkdir()
     (runs / "side" / "comparison.json").write_text("{}")
-    make(tiny_run, runs / "side" / "lenet5-scratch")
+    copy_run(tiny_run, runs / "side" / "lenet5-scratch")
     assert [one.name for one in list_runs(runs)] == ["side/lenet5-scratch"]
 
 
@@ -123,15 +123,15 @@ def test_lock_left_by_a_killed_process_does_not_count(runs):
 
 
 def test_list_runs_explains_damaged_runs(tiny_run, runs):
-    (make(tiny_run, runs / "a") / "trunk.bin").unlink()
-    (make(tiny_run, runs / "b") / "manifest.json").write_text("{")
-    (make(tiny_run, runs / "c") / "head.npz").write_bytes(b"PK")
-    (make(tiny_run, runs / "d") / "manifest.json").unlink()
-    head = make(tiny_run, runs / "e") / "head.npz"
+    (copy_run(tiny_run, runs / "a") / "trunk.bin").unlink()
+    (copy_run(tiny_run, runs / "b") / "manifest.json").write_text("{")
+    (copy_run(tiny_run, runs / "c") / "head.npz").write_bytes(b"PK")
+    (copy_run(tiny_run, runs / "d") / "manifest.json").unlink()
+    head = copy_run(tiny_run, runs / "e") / "head.npz"
     head.unlink()
     os.mkfifo(head)
-    make(tiny_run, runs / "f", format=9)
-    (make(tiny_run, runs / "g") / "manifest.json").write_text("[" * 100_000)
+    copy_run(tiny_run, runs / "f", format=9)
+    (copy_run(tiny_run, runs / "g") / "manifest.json").write_text("[" * 100_000)
     (runs / "notes").mkdir()
     (runs / "notes" / "todo.txt").touch()
     (runs / "loop").symlink_to("loop")
@@ -167,7 +167,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("way", HOSTILE)
 def test_invalid_manifest_is_damaged(tiny_run, runs, way):
-    folder = make(tiny_run, runs / "a")
+    folder = copy_run(tiny_run, runs / "a")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("digest")
     for value in HOSTILE[way]:
@@ -175,7 +175,7 @@ def test_invalid_manifest_is_damaged(tiny_run, runs, way):
         told = json.loads(json.dumps(manifest))
         target = told[parents[0]] if parents else told
         target[last] = value
-        rewrite(folder, told)
+        write_manifest(folder, told)
         (one,) = list_runs(runs)
         assert one.state == "damaged", value
         assert "\n" not in one.note
@@ -194,7 +194,7 @@ def listing(folder):
 
 def test_remove_deletes_a_run_and_moves_latest(tiny_run, runs):
     for day, name in enumerate("abc", 1):
-        make(tiny_run, runs / name, created=f"2026-01-0{day}T00:00:00+00:00")
+        copy_run(tiny_run, runs / name, created=f"2026-01-0{day}T00:00:00+00:00")
     (runs / "latest").symlink_to("c")
     (chosen,) = find_removals(["c"])
     assert (chosen.kind, [piece.absolute() for piece in chosen.pieces]) == ("run", [runs / "c"])
@@ -210,7 +210,7 @@ def test_remove_deletes_a_run_and_moves_latest(tiny_run, runs):
 
 def test_latest_does_not_move_to_a_damaged_run(tiny_run, runs):
     for name in "abc":
-        make(tiny_run, runs / name)
+        copy_run(tiny_run, runs / name)
     (runs / "b" / "head.npz").write_bytes(b"")
     (runs / "latest").symlink_to("c")
     remove(find_removals(["c"]))
@@ -218,7 +218,7 @@ def test_latest_does_not_move_to_a_damaged_run(tiny_run, runs):
 
 
 def test_find_removals_ignores_repeated_names(tiny_run, runs):
-    make(tiny_run, runs / "a")
+    copy_run(tiny_run, runs / "a")
     assert len(find_removals(["a", "runs/a", runs / "a"])) == 1
 
 
@@ -238,12 +238,12 @@ def test_find_removals_refuses_what_is_not_a_run(tiny_run, runs):
 
 
 def test_find_removals_follows_no_links(tiny_run, runs):
-    kept = make(tiny_run, runs.parent / "kept")
+    kept = copy_run(tiny_run, runs.parent / "kept")
     precious = runs.parent / "precious"
     precious.mkdir()
     (precious / "photo.png").touch()
     (runs / "linked").symlink_to(kept)
-    make(tiny_run, runs / "a")
+    copy_run(tiny_run, runs / "a")
     (runs / "latest").symlink_to("a")
     for name in ("linked", "latest", "runs/latest"):
         with pytest.raises(RunError, match="is a symbolic link: name the run itself"):
@@ -258,7 +258,7 @@ def test_find_removals_follows_no_links(tiny_run, runs):
 
 def test_run_being_written_is_not_removed(tiny_run, runs):
     partial_folder(runs / "a").mkdir()
-    make(tiny_run, runs / "b")
+    copy_run(tiny_run, runs / "b")
     chosen = find_removals(["b"])
     with FileLock(runs / ".a.lock"), FileLock(runs / ".b.lock"):
         with pytest.raises(RunError, match="a is being written by another process"):
@@ -287,8 +287,8 @@ def test_interrupted_runs_are_removed(runs):
 
 
 def test_damaged_runs_are_removed(tiny_run, runs):
-    (make(tiny_run, runs / "a") / "manifest.json").unlink()
-    (make(tiny_run, runs / "b") / "manifest.json").write_text("{" * 10)
+    (copy_run(tiny_run, runs / "a") / "manifest.json").unlink()
+    (copy_run(tiny_run, runs / "b") / "manifest.json").write_text("{" * 10)
     remove(find_removals(["a", "b"]))
     assert listing(runs) == []
 
@@ -297,7 +297,7 @@ def test_comparison_is_removed_as_a_whole(tiny_run, runs):
     (runs / "side").mkdir()
     (runs / "side" / "comparison.json").write_text("{}")
     for name in ("lenet5", "vgg16"):
-        make(tiny_run, runs / "side" / name)
+        copy_run(tiny_run, runs / "side" / name)
     with pytest.raises(RunError, match="part of the comparison runs/side: remove the whole comparison"):
         find_removals(["side/lenet5"])
     (chosen,) = find_removals(["side"])
@@ -310,7 +310,7 @@ def test_killed_removal_is_completed(tiny_run, runs, monkeypatch):
     def killed(path):
         raise KeyboardInterrupt
 
-    make(tiny_run, runs / "a")
+    copy_run(tiny_run, runs / "a")
     chosen = find_removals(["a"])
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", killed)
@@ -327,7 +327,7 @@ def test_remove_names_a_folder_without_permission(tiny_run, runs, monkeypatch):
     def denied(*paths):
         raise PermissionError(13, "Permission denied")
 
-    make(tiny_run, runs / "a")
+    copy_run(tiny_run, runs / "a")
     monkeypatch.setattr(os, "rename", denied)
     with pytest.raises(StorageError, match="a cannot be removed"):
         remove(find_removals(["a"]))
@@ -341,8 +341,8 @@ def test_find_all_but_best_keeps_the_best_of_each_data_set(tiny_run, runs):
         ("d", "cars", 0.1, 4),
     ):
         made = f"2026-01-0{day}T00:00:00+00:00"
-        make(tiny_run, runs / name, data__name=data, metrics__validation=accuracy(share), created=made)
-    (make(tiny_run, runs / "e") / "head.npz").unlink()
+        copy_run(tiny_run, runs / name, data__name=data, metrics__validation=accuracy(share), created=made)
+    (copy_run(tiny_run, runs / "e") / "head.npz").unlink()
 
     def goes(*given):
         return sorted(one.folder.name for one in find_all_but_best(*given))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from support.runs import make
+from support.runs import copy_run
 from tl.errors import DataError
 from tl.progress import Progress
 from tl.runs.photos import RunImages, held_out
@@ -23,7 +23,7 @@ def here(shapes: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def moved(tiny_run: Path, tmp_path: Path) -> Run:
     """The tiny run as if its images had been in a folder that is gone."""
-    return load_run(make(tiny_run, tmp_path / "moved", options__data="gone/"))
+    return load_run(copy_run(tiny_run, tmp_path / "moved", options__data="gone/"))
 
 
 def _validation(run: Run) -> list[str]:
@@ -42,7 +42,7 @@ def test_held_out_finds_images_at_the_recorded_path(tiny_run: Path):
 def test_recorded_path_works_from_any_folder(
     tiny_run: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    run = load_run(make(tiny_run, tmp_path / "runs" / "own", options__data="here"))
+    run = load_run(copy_run(tiny_run, tmp_path / "runs" / "own", options__data="here"))
     (tmp_path / "elsewhere" / "here").mkdir(parents=True)  # another one of that name
     monkeypatch.chdir(tmp_path / "elsewhere")
     photos = RunImages(run, None, Progress())
@@ -109,19 +109,19 @@ def test_held_out_warns_of_missing_images(tiny_run: Path, here: Path, tmp_path: 
     shutil.rmtree(here / "stripes")
     Image.new("RGB", (30, 30)).save(here / "other.png")
     heard = Heard()
-    held_out(load_run(make(tiny_run, tmp_path / "run", options__data=str(here))), heard)
+    held_out(load_run(copy_run(tiny_run, tmp_path / "run", options__data=str(here))), heard)
     assert heard.said[1] == "2 more validation images of run are missing or have changed"
 
 
 @pytest.mark.parametrize("where", ["gone/", ""])
 def test_held_out_asks_for_data_where_images_are_gone(tiny_run: Path, tmp_path: Path, where: str):
-    run = load_run(make(tiny_run, tmp_path / "run", options__data=where))
+    run = load_run(copy_run(tiny_run, tmp_path / "run", options__data=where))
     with pytest.raises(DataError, match="give DATA, a folder of labelled images"):
         held_out(run, Progress())
 
 
 def test_held_out_uses_test_images_without_validation(tiny_run: Path, tmp_path: Path):
-    folder = make(tiny_run, tmp_path / "run")
+    folder = copy_run(tiny_run, tmp_path / "run")
     table = (folder / "split.csv").read_text()
     (folder / "split.csv").write_text(table.replace(",validation,", ",test,"))
     assert held_out(load_run(folder), Progress()).part == "test"

@@ -7,7 +7,7 @@ import os
 import pytest
 from scipy.stats import binomtest
 
-from support.runs import accuracy, make, tables
+from support.runs import accuracy, copy_run, write_tables
 from tl.errors import RunError, UsageError
 from tl.runs.summary import MetricValue, changed_options, compare_runs, disk_usage, summarize
 from tl.views.terminal.runs import difference_text, pair_text
@@ -16,7 +16,7 @@ from tl.views.terminal.runs import difference_text, pair_text
 @pytest.fixture
 def pair(tiny_run, tmp_path):
     """Two runs that are the same, but for their folder."""
-    return make(tiny_run, tmp_path / "a"), make(tiny_run, tmp_path / "b")
+    return copy_run(tiny_run, tmp_path / "a"), copy_run(tiny_run, tmp_path / "b")
 
 
 def images(*rows):
@@ -36,8 +36,8 @@ def test_equal_runs_have_no_differences(pair):
 
 
 def test_differences_are_listed_by_section(tiny_run, tmp_path):
-    first = make(tiny_run, tmp_path / "a", options__epochs=3, versions__keras="3.0", data__per_class={"noise": 12})
-    second = make(
+    first = copy_run(tiny_run, tmp_path / "a", options__epochs=3, versions__keras="3.0", data__per_class={"noise": 12})
+    second = copy_run(
         tiny_run,
         tmp_path / "b",
         metrics__validation=accuracy(0.25, 8),
@@ -59,10 +59,10 @@ def test_differences_are_listed_by_section(tiny_run, tmp_path):
 
 
 def test_option_newer_than_a_run_has_its_default(tiny_run, tmp_path):
-    first = make(tiny_run, tmp_path / "a")
+    first = copy_run(tiny_run, tmp_path / "a")
     about = summarize(first)
     options = {name: value for name, value in about.options.items() if name not in ("balance", "unfreeze")}
-    second = make(tiny_run, tmp_path / "b", options=options | {"unfreeze": "last"})
+    second = copy_run(tiny_run, tmp_path / "b", options=options | {"unfreeze": "last"})
     assert compare_runs([first, second]).options == {"unfreeze": ("none", "last")}
     assert changed_options(summarize(second)) == {"unfreeze": "last"}
 
@@ -70,8 +70,8 @@ def test_option_newer_than_a_run_has_its_default(tiny_run, tmp_path):
 def test_mcnemar_uses_the_common_images(pair):
     first = ["1 validation noise", "2 validation stripes", "3 test noise", "4 validation noise", "5 train ."]
     second = ["1 test noise", "2 test noise", "3 validation noise", "5 validation noise", "4 train .", "9 test noise"]
-    tables(pair[0], images(*first, *(f"a{at} test stripes" for at in range(9))))
-    tables(pair[1], images(*second, *(f"a{at} test noise" for at in range(9))))
+    write_tables(pair[0], images(*first, *(f"a{at} test stripes" for at in range(9))))
+    write_tables(pair[1], images(*second, *(f"a{at} test noise" for at in range(9))))
     (found,) = compare_runs(pair).pairs
     assert (found.images, found.trained, found.disputed) == (14, 2, 0)
     assert (found.test.gained, found.test.lost, found.test.count) == (10, 0, 12)
@@ -83,28 +83,30 @@ def test_mcnemar_uses_the_common_images(pair):
 
 
 def test_images_are_matched_by_content_not_by_name(pair):
-    tables(pair[0], [("x.png", "1", "test", "noise"), ("y.png", "2", "test", "noise")])
-    tables(pair[1], [("y.png", "1", "test", "noise"), ("x.png", "3", "test", "noise")])
+    write_tables(pair[0], [("x.png", "1", "test", "noise"), ("y.png", "2", "test", "noise")])
+    write_tables(pair[1], [("y.png", "1", "test", "noise"), ("x.png", "3", "test", "noise")])
     (found,) = compare_runs(pair).pairs
     assert (found.images, found.test.count) == (1, 1)
 
 
 def test_duplicate_image_counts_once(pair):
     for folder in pair:
-        tables(folder, [(f"{at}.png", "1", "test", "noise") for at in range(5)])
+        write_tables(folder, [(f"{at}.png", "1", "test", "noise") for at in range(5)])
     assert compare_runs(pair).pairs[0].test.count == 1
 
 
 def test_image_trained_on_under_another_name_is_left_out(pair):
-    tables(pair[0], [("a.png", "1", "train", "."), ("b.png", "1", "test", "noise"), ("c.png", "2", "test", "noise")])
-    tables(pair[1], [("a.png", "1", "test", "noise"), ("c.png", "2", "test", "noise")])
+    write_tables(
+        pair[0], [("a.png", "1", "train", "."), ("b.png", "1", "test", "noise"), ("c.png", "2", "test", "noise")]
+    )
+    write_tables(pair[1], [("a.png", "1", "test", "noise"), ("c.png", "2", "test", "noise")])
     (found,) = compare_runs(pair).pairs
     assert (found.trained, found.test.count) == (1, 1)
 
 
 def test_images_with_disputed_labels_are_left_out(pair):
     for folder in pair:
-        tables(folder, images("1 test noise", "2 test noise"))
+        write_tables(folder, images("1 test noise", "2 test noise"))
     path = pair[1] / "predictions.csv"
     path.write_text(path.read_text().replace("1.png,test,noise,noise", "1.png,test,stripes,stripes"))
     (found,) = compare_runs(pair).pairs
@@ -113,8 +115,8 @@ def test_images_with_disputed_labels_are_left_out(pair):
 
 
 def test_runs_without_common_images_are_not_tested(pair):
-    tables(pair[0], images("1 test noise", "2 train ."))
-    tables(pair[1], images("1 train .", "3 test noise"))
+    write_tables(pair[0], images("1 test noise", "2 train ."))
+    write_tables(pair[1], images("1 train .", "3 test noise"))
     (found,) = compare_runs(pair).pairs
     assert found.test is None
     assert "A and B have no held-out image in common" in pair_text(found)
@@ -123,7 +125,7 @@ def test_runs_without_common_images_are_not_tested(pair):
 
 
 def test_each_later_run_is_tested_against_the_first(pair, tiny_run, tmp_path):
-    found = compare_runs([*pair, make(tiny_run, tmp_path / "c", options__epochs=9)])
+    found = compare_runs([*pair, copy_run(tiny_run, tmp_path / "c", options__epochs=9)])
     assert [(one.first, one.second) for one in found.pairs] == [(0, 1), (0, 2)]
     assert found.options == {"epochs": (None, None, 9)}
 
@@ -167,7 +169,9 @@ def test_damaged_tables_are_named(pair, name, text, reason):
 
 def test_summarize_ignores_tables_among_the_metrics(tiny_run, tmp_path):
     scores = accuracy(0.5) | {"per_class": {"noise": {"recall": 1.0}}, "reliability": [1], "brier": float("nan")}
-    make(tiny_run, tmp_path / "a", metrics__validation=scores, metrics__calibration={"before": 1}, metrics__unknown={})
+    copy_run(
+        tiny_run, tmp_path / "a", metrics__validation=scores, metrics__calibration={"before": 1}, metrics__unknown={}
+    )
     assert set(summarize(tmp_path / "a").parts["validation"].figures) == {"top1", "log_loss"}
 
 
@@ -193,8 +197,8 @@ def test_summarize_a_tuned_run(tiny_run, tmp_path):
         "steps": 9,
     }
     changes = {"metrics__fine-tuning": tuning}
-    about = summarize(make(tiny_run, tmp_path / "a", **changes))
+    about = summarize(copy_run(tiny_run, tmp_path / "a", **changes))
     assert (about.unfreeze, about.tuning.kept, about.tuning.comparison.lost) == ("last", False, 2)
     assert about.tuning.after["validation"].top1.value == 0.5
     changes = {"metrics__fine-tuning": tuning | {"head_only": {}, "comparison": None, "kept": True}}
-    assert summarize(make(tiny_run, tmp_path / "b", **changes)).unfreeze == "scratch"
+    assert summarize(copy_run(tiny_run, tmp_path / "b", **changes)).unfreeze == "scratch"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from support.live_service import Live, problem
-from support.runs import make
+from support.runs import copy_run
 
 Responses = list[tuple[int, Any]]
 
@@ -52,7 +52,7 @@ def until(what: Callable[[], bool], seconds: float = 30) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, tiny_run: Path) -> Path:
-    make(tiny_run, tmp_path / "runs" / "first")
+    copy_run(tiny_run, tmp_path / "runs" / "first")
     (tmp_path / "runs" / "latest").symlink_to("first")
     return tmp_path
 
@@ -67,7 +67,7 @@ def live(home: Path) -> Iterator[Live]:
 def test_a_newer_run_takes_over_without_a_failed_request(live: Live, home: Path, tiny_run: Path, shapes: Path):
     load = Load(live, (shapes / "noise" / "00.png").read_bytes())
     until(lambda: len(load.responses) > 20)
-    make(tiny_run, home / "runs" / "second")
+    copy_run(tiny_run, home / "runs" / "second")
     (home / "runs" / "next").symlink_to("second")
     os.replace(home / "runs" / "next", home / "runs" / "latest")
     until(lambda: any(body["run"] == "second" for status, body in load.responses if status == 200))
@@ -81,7 +81,7 @@ def test_a_newer_run_takes_over_without_a_failed_request(live: Live, home: Path,
 
 
 def test_an_activated_run_is_the_default_after_a_restart(live: Live, home: Path, tiny_run: Path):
-    make(tiny_run, home / "runs" / "second")
+    copy_run(tiny_run, home / "runs" / "second")
     assert json.loads(live.request("GET", "/v1/runs").data)["follows"]
     assert live.request("POST", "/v1/runs/second/activate").status == 200
     assert problem(live.request("POST", "/v1/runs/third/activate"))["status"] == 404
@@ -95,7 +95,7 @@ def test_an_activated_run_is_the_default_after_a_restart(live: Live, home: Path,
 
 
 def test_a_damaged_newer_run_changes_nothing(live: Live, home: Path, tiny_run: Path, shapes: Path):
-    damaged = make(tiny_run, home / "runs" / "second")
+    damaged = copy_run(tiny_run, home / "runs" / "second")
     (damaged / "trunk.bin").unlink()
     (damaged / "trunk.bin").write_bytes(b"damaged")
     (home / "runs" / "next").symlink_to("second")

@@ -12,41 +12,41 @@ from tl.learning.loop import Epoch, RangeTest, schedule
 from tl.runs.folder import write_history
 
 
-def make(source: Path, folder: Path, **changes: Any) -> Path:
+def copy_run(source: Path, folder: Path, **changes: Any) -> Path:
     """A copy of a run; a change names a value of its manifest by its path, as in `options__epochs=3`."""
     shutil.copytree(source, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("digest")
-    for way, value in changes.items():
-        *parents, last = way.split("__")
+    for path, value in changes.items():
+        *parents, last = path.split("__")
         target = manifest
         for parent in parents:
             target = target[parent]
         target[last] = value
-    rewrite(folder, manifest)
+    write_manifest(folder, manifest)
     return folder
 
 
-def rewrite(folder: Path, manifest: Any) -> None:
+def write_manifest(folder: Path, manifest: Any) -> None:
     """Write the manifest with its digest."""
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": digest}), encoding="utf-8")
 
 
-def accuracy(share: float, count: int = 4) -> dict[str, Any]:
+def accuracy(value: float, count: int = 4) -> dict[str, Any]:
     """The metrics of a part, as a manifest has them."""
-    return {"top1": share, "top1_interval": [share / 2, (1 + share) / 2], "log_loss": 1 - share, "count": count}
+    return {"top1": value, "top1_interval": [value / 2, (1 + value) / 2], "log_loss": 1 - value, "count": count}
 
 
-def tables(folder: Path, photos: list[tuple[str, str, str, str]]) -> None:
+def write_tables(folder: Path, images: list[tuple[str, str, str, str]]) -> None:
     """Write split.csv and predictions.csv of images `(path, sha256, split, prediction)`, all labelled "noise"."""
     with (folder / "split.csv").open("w", newline="") as stream:
-        rows = [(path, "noise", part, sha256) for path, sha256, part, _ in photos]
+        rows = [(path, "noise", part, sha256) for path, sha256, part, _ in images]
         csv.writer(stream).writerows([("path", "label", "split", "sha256"), *rows])
     with (folder / "predictions.csv").open("w", newline="") as stream:
-        answers = [(path, part, "noise", answer, "0.9", "0.9") for path, _, part, answer in photos if part != "train"]
+        predictions = [(path, part, "noise", label, "0.9", "0.9") for path, _, part, label in images if part != "train"]
         columns = ("path", "split", "label", "predicted", "confidence", "confidence_of_label")
-        csv.writer(stream).writerows([columns, *answers])
+        csv.writer(stream).writerows([columns, *predictions])
 
 
 RATE, WARMUP = 2e-4, 0.1

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from support.runs import make, rewrite
+from support.runs import copy_run, write_manifest
 from support.session import Tl, draw_shapes
 from tl.commands.evaluate import command
 from tl.errors import DataError, RunError, UsageError
@@ -179,7 +179,7 @@ def test_evaluate_against_a_run_with_swapped_classes(score, tiny_run: Path, fres
     manifest = json.loads((rival / "manifest.json").read_text())
     manifest["files"]["head.npz"] = runs._sha256(rival / "head.npz")
     del manifest["digest"]
-    rewrite(rival, manifest)
+    write_manifest(rival, manifest)
     evaluation = score(fresh, against=rival)
     correct = round(12 * evaluation.metrics.top1.value)
     assert evaluation.comparison is not None
@@ -190,7 +190,7 @@ def test_evaluate_against_a_run_with_swapped_classes(score, tiny_run: Path, fres
 
 
 def test_evaluate_against_a_run_with_other_classes(score, tiny_run: Path, fresh: Path, tmp_path: Path):
-    rival = make(tiny_run, tmp_path / "rival", classes=["noise", "zebras"])
+    rival = copy_run(tiny_run, tmp_path / "rival", classes=["noise", "zebras"])
     with pytest.raises(DataError, match="only run rival knows zebras"):
         score(fresh, against=rival)
     evaluation = score(fresh, against=rival, allow_missing=True)
@@ -228,7 +228,7 @@ def test_evaluate_leaves_nothing_behind_when_it_is_interrupted(
 def test_evaluate_accepts_a_manifest_without_details_of_the_head(
     head: object, score, tiny_run: Path, fresh: Path, tmp_path: Path
 ):
-    evaluation = score(fresh, run=make(tiny_run, tmp_path / "odd", head=head))
+    evaluation = score(fresh, run=copy_run(tiny_run, tmp_path / "odd", head=head))
     assert evaluation.predictions.fitted_on == "training photos held out from the head"
 
 

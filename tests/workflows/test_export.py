@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.runs import rewrite
+from support.runs import write_manifest
 from support.session import ROOT
 from tl.data.images import decode, read
 from tl.errors import EngineError, RunError, StorageError, UsageError
@@ -270,7 +270,7 @@ def sharpen(run: Path, times: float) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["files"]["head.npz"] = hashlib.sha256((run / "head.npz").read_bytes()).hexdigest()
     del manifest["digest"]
-    rewrite(run, manifest)
+    write_manifest(run, manifest)
 
 
 def test_export_does_not_touch_an_existing_folder(own):
@@ -345,13 +345,12 @@ def test_export_refuses_a_damaged_run(own):
 
 def moved(run: Path, shapes: Path, data: Path) -> None:
     """Make the run name a folder that is gone; its images are in `data` now."""
-    from support.runs import rewrite
 
     shutil.copytree(shapes, data)
     manifest = json.loads((run / "manifest.json").read_text())
     manifest.pop("digest")
     manifest["options"]["data"] = "gone/"
-    rewrite(run, manifest)
+    write_manifest(run, manifest)
 
 
 def test_export_finds_moved_and_renamed_images(tl, own, shapes, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.runs import make
+from support.runs import copy_run
 from support.session import draw_shapes
 from tl.errors import UsageError
 from tl.evaluation.predictions import Predictions
@@ -148,7 +148,7 @@ def test_without_data_held_out_images_are_drawn(tl, tiny_run, distracting):
 
 
 def test_without_data_missing_images_are_an_error(tl, tiny_run, distracting):
-    moved = make(tiny_run, distracting / "moved", options__data="gone/")
+    moved = copy_run(tiny_run, distracting / "moved", options__data="gone/")
     for command in ("grid", "evaluate"):
         done = tl(command, "--run", moved, cwd=distracting)
         assert (done.returncode, done.stdout) == (1, "")

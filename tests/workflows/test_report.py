@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from support.runs import make
+from support.runs import copy_run
 from support.session import draw_shapes
 from tl.commands.report import command
 from tl.errors import DataError, RunError
@@ -59,7 +59,7 @@ def test_report_refuses_data_without_the_runs_images_and_keeps_the_old_page(tiny
 
 @pytest.mark.parametrize("options", [None, [], "data", {}, {"data": None}])
 def test_report_of_a_manifest_that_does_not_name_its_data(options: object, tiny_run: Path, tmp_path: Path):
-    run = make(tiny_run, tmp_path / "odd", options=options)
+    run = copy_run(tiny_run, tmp_path / "odd", options=options)
     if isinstance(options, dict):
         assert "The images cannot be read from here" in text_of(report(run))
     else:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from rich.cells import cell_len
 
-from support.runs import accuracy, make, rewrite, tables
+from support.runs import accuracy, copy_run, write_manifest, write_tables
 from tl.commands.runs import command
 from tl.errors import RunError, UsageError
 from tl.runs.catalogue import list_runs
@@ -25,12 +25,12 @@ def home(tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     runs = tmp_path / "runs"
-    make(tiny_run, runs / "plain")
+    copy_run(tiny_run, runs / "plain")
     tuning = {"kept": True, "unfreeze": "last", "head_only": {"validation": accuracy(0.5)}, "tuned": {}, "steps": 1}
     changes = {"metrics__fine-tuning": tuning, "options__unfreeze": "last", "created": "2027-01-01T00:00:00+00:00"}
-    make(tiny_run, runs / "tuned", **changes)
-    make(tiny_run, runs / f"20260101-010101-resnet50-{KOREAN}", data__name=KOREAN, options__data=KOREAN)
-    (make(tiny_run, runs / "broken") / "head.npz").unlink()
+    copy_run(tiny_run, runs / "tuned", **changes)
+    copy_run(tiny_run, runs / f"20260101-010101-resnet50-{KOREAN}", data__name=KOREAN, options__data=KOREAN)
+    (copy_run(tiny_run, runs / "broken") / "head.npz").unlink()
     partial_folder(runs / "half").mkdir()
     (partial_folder(runs / "half") / "run.toml").write_text('data = "shapes"\n')
     (runs / "latest").symlink_to("plain")
@@ -40,7 +40,7 @@ def home(tiny_run, tmp_path, monkeypatch):
 @pytest.fixture
 def hundred(home):
     """A run of 100 classes with long Korean names, as its folder."""
-    folder = make(home / "runs" / "plain", home / "runs" / "hundred")
+    folder = copy_run(home / "runs" / "plain", home / "runs" / "hundred")
     names = [f"{KOREAN}-{at}" for at in range(100)]
     kernel = np.load(folder / "head.npz")["kernel"]
     arrays = {"kernel": np.zeros((len(kernel), 100), np.float32), "bias": np.zeros(100, np.float32)}
@@ -48,7 +48,7 @@ def hundred(home):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("digest")
     manifest["classes"], manifest["data"]["per_class"] = names, dict.fromkeys(names, 500)
-    rewrite(folder, manifest)
+    write_manifest(folder, manifest)
     return folder
 
 
@@ -94,7 +94,7 @@ def test_list_of_no_runs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("width", [64, 80, 132])
 def test_list_fits_the_width(home, width):
-    make(home / "runs" / "plain", home / "runs" / ("long-" * 40), data__name="long " * 40)
+    copy_run(home / "runs" / "plain", home / "runs" / ("long-" * 40), data__name="long " * 40)
     assert max(map(cell_len, list_text(list_runs("runs"), "runs", width).splitlines())) <= width
 
 
@@ -141,7 +141,7 @@ def test_show_shortens_many_classes_with_long_names(hundred):
 
 def test_names_cannot_control_the_terminal(home):
     name = "red\x1b[31m\u202e\ud800\n"
-    make(home / "runs" / "plain", home / "runs" / "evil", data__name=name, options__augment=name, command=[name])
+    copy_run(home / "runs" / "plain", home / "runs" / "evil", data__name=name, options__augment=name, command=[name])
     for words in (("list",), ("show", "evil"), ("compare", "plain", "evil")):
         shown = run(*words)
         assert not set("\x1b\u202e\ud800") & set(shown)
@@ -170,8 +170,8 @@ def test_compare_lists_differences(home, hundred):
 
 def test_compare_says_which_is_better(home):
     photos = [(f"{at}.png", str(at), "test", "noise") for at in range(8)]
-    tables(home / "runs" / "plain", [(path, sha, part, "stripes") for path, sha, part, _ in photos])
-    tables(home / "runs" / "tuned", photos)
+    write_tables(home / "runs" / "plain", [(path, sha, part, "stripes") for path, sha, part, _ in photos])
+    write_tables(home / "runs" / "tuned", photos)
     assert "B is better (McNemar's exact test, p = 0.0078)" in " ".join(run("compare", "plain", "tuned").split())
     with pytest.raises(UsageError, match="two or more different runs"):
         run("compare", "plain")
