@@ -48,7 +48,7 @@ class Subject:
         return self._read().predictions
 
     def _read(self) -> ReportData:
-        read = read_report(self.run, self.folder, self.dataset, self.data, {})
+        read = read_report(self.run, self.folder, self.dataset, self.data)
         return replace(read, command=self.command)
 
 

@@ -96,7 +96,7 @@ class Timing:
         return html_table(rows, headings, caption=f"{self.run} on {self.machine}; {self.photos}")
 
 
-def benchmark_app(xml: Path, precision: str, side: int, choice: InferenceOptions, seconds: int) -> float | None:
+def benchmark_app(xml: Path, precision: str, side: int, choice: InferenceOptions, *, seconds: int) -> float | None:
     """Images per second by OpenVINO's own benchmark program; None where it is not installed or fails."""
     program = shutil.which("benchmark_app", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]))
     if program is None:

@@ -66,10 +66,12 @@ FORMATS = {
     for each in (
         ExportFormat("keras", "classifier.keras", "keras"),
         ExportFormat("savedmodel", "1", "tensorflow"),
-        ExportFormat("onnx", "classifier.onnx", "onnxruntime", ("onnx", "onnxruntime", "tf2onnx"), True, 300),
-        ExportFormat("openvino", "1/classifier.xml", "openvino", (), True, 300),
+        ExportFormat(
+            "onnx", "classifier.onnx", "onnxruntime", ("onnx", "onnxruntime", "tf2onnx"), int8=True, calibrated=300
+        ),
+        ExportFormat("openvino", "1/classifier.xml", "openvino", int8=True, calibrated=300),
         # Its converter calibrates with a reference kernel that takes seconds per image.
-        ExportFormat("litert", "classifier.tflite", "ai_edge_litert", ("ai_edge_litert",), True, 64),
+        ExportFormat("litert", "classifier.tflite", "ai_edge_litert", ("ai_edge_litert",), int8=True, calibrated=64),
     )
 }
 

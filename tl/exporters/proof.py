@@ -112,7 +112,7 @@ def failure(proof: Proof, tolerance: float, int8: bool) -> str:
     return ""
 
 
-def prove(run: Run, engine: Engine, held_out: RunPart, classify: Classify, progress: Progress) -> Proof | None:
+def prove(run: Run, engine: Engine, held_out: RunPart, classify: Classify, *, progress: Progress) -> Proof | None:
     """Compare an export, `classify`, with its run on the images of an held_out; None where none of them can be read.
 
     `engine` is the run's, in f32.

@@ -123,7 +123,7 @@ def _time_batches(run: Run, files: Sequence[Path], options: BenchOptions, progre
     if choice is None:
         return timing
     choice, side = replace(choice, batch=best.batch), run.backbone.recipe.image_size
-    return replace(timing, benchmark_app=benchmark_app(run.trunk, best.precision, side, choice, _APP_SECONDS))
+    return replace(timing, benchmark_app=benchmark_app(run.trunk, best.precision, side, choice, seconds=_APP_SECONDS))
 
 
 def _predictor(run: Run, options: BenchOptions, precision: str) -> Predictor:

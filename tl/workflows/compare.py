@@ -85,8 +85,9 @@ def compare(
         for at, (name, from_scratch) in enumerate(networks):
             share = None if deadline is None else (deadline - time.monotonic()) / (len(networks) - at)
             budget = None if share is None else f"{max(_SHORTEST, share):.0f}s"
-            training = _training(source, options, name, from_scratch=from_scratch, budget=budget)
-            trained.append(_train(dataset, training, scratch, command, progress))
+            out = scratch / (f"{name}-scratch" if from_scratch else name)
+            training = _training(source, options, name, from_scratch=from_scratch, budget=budget, out=out)
+            trained.append(_train(dataset, training, command, progress))
         if all(entry.error for entry, _ in trained):
             raise RunError(f"no network could be trained: {'; '.join(entry.error for entry, _ in trained)}")
         entries, images = _rank(trained)
@@ -119,13 +120,14 @@ def _networks(options: CompareOptions) -> list[tuple[str, bool]]:
 
 
 def _training(
-    data: str, options: CompareOptions, name: str, *, from_scratch: bool, budget: str | None
+    data: str, options: CompareOptions, name: str, *, from_scratch: bool, budget: str | None, out: Path
 ) -> FinetuneOptions:
     """The options that one network is trained with."""
     return FinetuneOptions(
         data,
         backbone=name,
         weights="none" if from_scratch else "imagenet",
+        out=str(out),
         unfreeze="all" if from_scratch else options.unfreeze,
         epochs=options.epochs,
         budget=budget,
@@ -137,15 +139,14 @@ def _training(
 
 
 def _train(
-    dataset: Dataset, training: FinetuneOptions, folder: Path, command: str, progress: Progress
+    dataset: Dataset, training: FinetuneOptions, command: str, progress: Progress
 ) -> tuple[ComparedNetwork, Predictions | None]:
     """A network's entry and its predictions for held-out images; its error and None where it fails."""
     name, from_scratch = training.backbone, training.weights == "none"
     progress.log("", "")
     progress.log("compare", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
-    out = folder / (f"{name}-scratch" if from_scratch else name)
     try:
-        run, predictions = train(dataset, replace(training, out=str(out)), progress=progress, command=command)
+        run, predictions = train(dataset, training, progress=progress, command=command)
         return _entry(run, name, from_scratch), predictions
     except TLError as error:
         progress.warn(f"{name} is left out: {error}")

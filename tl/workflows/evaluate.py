@@ -94,7 +94,7 @@ def evaluate(
             trained_on=int(np.sum(~unseen[kept])),
             held_out=own_part,
             against="" if rival is None else rival.name,
-            comparison=None if rival is None else _test(predictions, run, rival, options, progress),
+            comparison=None if rival is None else _test(predictions, rival, options, progress),
         )
         write_predictions(scratch, predictions)
         write_skipped(scratch, evaluation.dataset)
@@ -213,12 +213,12 @@ def _predict(run: Run, dataset: Dataset, features: NDArray[np.float32]) -> Predi
     )
 
 
-def _test(predictions: Predictions, run: Run, rival: Run, options: EvaluateOptions, progress: Progress) -> McNemar:
-    """McNemar's test of the rival, first, and the run, second, on the same images."""
+def _test(predictions: Predictions, rival: Run, options: EvaluateOptions, progress: Progress) -> McNemar:
+    """McNemar's test of the rival, first, and the run that was evaluated, second, on the same images."""
     dataset = predictions.dataset
     _, features = _extract(dataset, rival, options, progress)
     if len(features.kept) != len(dataset.images):
         raise DataError("an image of the data set was removed while it was evaluated: run again")
     best = rival.head.probabilities(features.values).argmax(axis=1)
-    correct = [rival.classes[at] == run.classes[truth] for at, truth in zip(best, dataset.labels, strict=True)]
+    correct = [rival.classes[at] == dataset.class_names[truth] for at, truth in zip(best, dataset.labels, strict=True)]
     return mcnemar(np.array(correct, bool), predictions.correct)

@@ -110,7 +110,7 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
             held_out = images.held_out(options.photos)
             calibration = images.training(form.calibrated) if options.int8 else []
             with progress.task(f"writing {form.name}", None, "s"):
-                job = _write(loaded, form, scratch / form.model, calibration, progress)
+                job = _write(loaded, form, scratch / form.model, calibration, progress=progress)
             written = sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file())
             tolerance = options.tolerance
             if tolerance is None:
@@ -147,7 +147,7 @@ def _engine(run: Run) -> OpenVINOEngine:
     return engine
 
 
-def _write(run: Run, form: ExportFormat, path: Path, calibration: Sequence[Pixels], progress: Progress) -> ExportJob:
+def _write(run: Run, form: ExportFormat, path: Path, calibration: Sequence[Pixels], *, progress: Progress) -> ExportJob:
     metadata = metadata_of(run, form.name, bool(calibration))
     job = ExportJob(run=run, path=path, metadata=metadata, calibration=tuple(calibration), progress=progress)
     try:
@@ -169,7 +169,7 @@ def _write(run: Run, form: ExportFormat, path: Path, calibration: Sequence[Pixel
 
 def _prove(job: ExportJob, engine: OpenVINOEngine, form: ExportFormat, held_out: RunPart) -> Proof:
     try:
-        proof = prove(job.run, engine, held_out, form.module.load(job.path), job.progress)
+        proof = prove(job.run, engine, held_out, form.module.load(job.path), progress=job.progress)
     except (TLError, OSError):
         raise
     except Exception as error:

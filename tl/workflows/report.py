@@ -6,7 +6,7 @@
 import csv
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,11 @@ def write_run_artifacts(run: Run, predictions: Predictions) -> None:
     metrics = predictions.as_dict()
     metrics |= {key: run.metrics[key] for key in ("fine-tuning", "seconds") if key in run.metrics}
     data = ReportData(
-        run,
-        metrics,
-        table_of(predictions, headline_part(metrics)),
-        predictions.dataset,
-        _data_of(run),
+        run=run,
+        metrics=metrics,
+        predictions=table_of(predictions, headline_part(metrics)),
+        dataset=predictions.dataset,
+        data=_data_of(run),
         skipped=predictions.dataset.skipped,
         trials=_read_trials(run.folder),
         history=history,
@@ -77,11 +77,11 @@ def write_run_artifacts(run: Run, predictions: Predictions) -> None:
 def write_evaluation_report(evaluation: Evaluation, *, command: str = "") -> Path:
     """Write `report.html` into the folder of an evaluation that was just made."""
     data = ReportData(
-        evaluation.run,
-        evaluation.as_dict(),
-        table_of(evaluation.predictions, PART),
-        evaluation.dataset,
-        evaluation.data,
+        run=evaluation.run,
+        metrics=evaluation.as_dict(),
+        predictions=table_of(evaluation.predictions, PART),
+        dataset=evaluation.dataset,
+        data=evaluation.data,
         skipped=evaluation.dataset.skipped,
         command=command,
         checked=True,
@@ -99,7 +99,7 @@ def _read_run(run: Run, data: str | Path | None, progress: Progress) -> ReportDa
             f"--data {data}: none of the run's images is there under its name, such as {next(iter(sha256), '')!r}: "
             "give the data set that the run was made with, where it is now"
         )
-    return read_report(run, run.folder, dataset, source, sha256)
+    return read_report(run, run.folder, dataset, source, sha256=sha256)
 
 
 def _read_evaluation(folder: Path, data: str | Path | None, progress: Progress) -> ReportData:
@@ -108,21 +108,23 @@ def _read_evaluation(folder: Path, data: str | Path | None, progress: Progress) 
         run_folder, source = str(metrics["run"]), str(metrics["data"])
     run = load_run(run_folder)
     if data is None:
-        return read_report(run, folder, _load_if_there(source), source, {})
-    return read_report(run, folder, load(str(data), labelled=False, progress=progress), str(data), {})
+        return read_report(run, folder, _load_if_there(source), source)
+    return read_report(run, folder, load(str(data), labelled=False, progress=progress), str(data))
 
 
-def read_report(run: Run, folder: Path, dataset: Dataset | None, source: str, sha256: dict[str, str]) -> ReportData:
+def read_report(
+    run: Run, folder: Path, dataset: Dataset | None, source: str, *, sha256: Mapping[str, str] | None = None
+) -> ReportData:
     """What the tables in a folder say about a run or an evaluation. Raises RunError where they are damaged."""
     with damage_as_error(folder):
         metrics = _read_metrics(folder)
         return ReportData(
-            run,
-            metrics,
-            _read_predictions(folder, headline_part(metrics), run.classes),
-            dataset,
-            source,
-            sha256=sha256,
+            run=run,
+            metrics=metrics,
+            predictions=_read_predictions(folder, headline_part(metrics), run.classes),
+            dataset=dataset,
+            data=source,
+            sha256=sha256 or {},
             skipped=[Skipped(row["path"], row["reason"]) for row in _rows(folder / "skipped.csv")],
             trials=_read_trials(folder),
             history=read_history(folder),

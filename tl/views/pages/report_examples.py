@@ -206,7 +206,12 @@ def tile(table: PredictionTable, row: int, thumbnails: Thumbnails) -> dict[str, 
 
 
 def explain(
-    run: Run, table: PredictionTable, rows: Sequence[int], thumbnails: Thumbnails, explainer: "Future[Explainer] | None"
+    run: Run,
+    table: PredictionTable,
+    rows: Sequence[int],
+    thumbnails: Thumbnails,
+    *,
+    explainer: "Future[Explainer] | None",
 ) -> tuple[list[tuple[dict[str, Any], Thumbnail | None, Thumbnail | None]], str]:
     """Tile, image and heat map of the images at these rows, and why some have no heat map, or nothing."""
     images = [thumbnails.image(table.names[row]) for row in rows]

@@ -145,7 +145,7 @@ def _title_epochs(axes: Any, history: History, title: str, note: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
 
 
-def _line(axes: Any, history: History, y: Numbers, colour: Colour, sign: str, label: str = "") -> None:
+def _line(axes: Any, history: History, y: Numbers, colour: Colour, *, sign: str, label: str = "") -> None:
     sign = sign if len(y) <= _MOST_DOTS else ""
     style = {"marker": sign, "markersize": 5, "linewidth": 1.8, "clip_on": False, "zorder": 3}
     axes.plot(history.ends, y, color=colour_code(colour), label=label, **style)
@@ -164,10 +164,10 @@ def _draw_losses(axes: Any, history: History) -> None:
 
     loss, held_out = history.epochs["loss"], history.epochs["held_out_log_loss"]
     note = "training loss, mean of each epoch; nothing was held out"
-    _line(axes, history, loss, OWN, "o", "training")
+    _line(axes, history, loss, OWN, sign="o", label="training")
     if history.best is not None:
         note = f"circle: lowest held-out loss, {_plain(held_out[history.best])}, after epoch {history.best_epoch}"
-        _line(axes, history, held_out, OTHER, "s", "held out")
+        _line(axes, history, held_out, OTHER, sign="s", label="held out")
         _circle(axes, history, held_out)
         beside = axes.transAxes + ScaledTranslation(0, 19.5 / 72, axes.figure.dpi_scale_trans)
         tight = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "columnspacing": 1.2, "handlelength": 1.8}
@@ -181,7 +181,7 @@ def _draw_accuracy(axes: Any, history: History) -> None:
     from matplotlib.ticker import FuncFormatter
 
     accuracy = 100 * np.clip(history.epochs["held_out_top1"], 0, 1)
-    _line(axes, history, accuracy, OTHER, "s")
+    _line(axes, history, accuracy, OTHER, sign="s")
     _circle(axes, history, accuracy)
     note = f"circle: {percent(float(accuracy[history.best]) / 100)}, after epoch {history.best_epoch}"
     _title_epochs(axes, history, "Held-out accuracy", note)
@@ -197,7 +197,7 @@ def _draw_rates(axes: Any, history: History) -> None:
 
     planned = history.schedule()
     if planned is None:
-        _line(axes, history, history.epochs["learning_rate"], OWN, "o")
+        _line(axes, history, history.epochs["learning_rate"], OWN, sign="o")
     else:
         axes.plot(*planned, color=colour_code(OWN), linewidth=1.8, clip_on=False, zorder=3)
     note = f"up to {_power(history.rate)} for the head and the last stage"
