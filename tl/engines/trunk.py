@@ -13,13 +13,12 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tl.errors import EngineError, StorageError, WeightsError
-from tl.files import child_environment, locked
+from tl.files import atomic_write, child_environment, locked
 from tl.networks.backbones import Backbone, Recipe, backbone
 from tl.networks.weights import Weights, build, sha256_of, verify
 from tl.progress import Progress
@@ -118,16 +117,13 @@ def convert(
     """
     verify(weights)
     progress, key = progress or Progress(), trunk_key(backbone, weights, unfreeze)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
-    try:
-        once = "" if weights.choice == "tuned" else ", once"
+    once = "" if weights.choice == "tuned" else ", once"
+    with atomic_write(folder, hint="free some space, or set TL_CACHE_DIR") as scratch:
+        scratch.mkdir()
         with progress.task(f"converting {backbone.name} for OpenVINO{once}", None, "s"):
             _convert_in_child(backbone, weights, unfreeze, scratch)
         sha256 = {part: sha256_of(scratch / f"trunk.{part}") for part in ("xml", "bin")}
         (scratch / "trunk.json").write_text(json.dumps({**sha256, "key": key}))
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     trunk = _read(folder, key)
     if trunk is None:
         raise EngineError(f"{backbone.name} was converted, but {folder} cannot be read; try --engine tensorflow")
