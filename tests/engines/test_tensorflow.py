@@ -68,7 +68,7 @@ assert distance(one.weights(), before) > 1e-2
 assert distance(one.weights(), two.weights()) < 1e-6
 assert distance(one.average(), two.average()) < 1e-6
 plain = [(values[0].astype(np.float32), labels)]
-assert np.allclose(one.measure(plain), two.measure(plain), rtol=1e-4)
+assert np.allclose(one.evaluate(plain), two.evaluate(plain), rtol=1e-4)
 state = two.state()
 two.set_weights(before)
 two.set_state(state)
