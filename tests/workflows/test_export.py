@@ -358,7 +358,7 @@ def test_export_finds_moved_and_renamed_images(tl, own, shapes, tmp_path):
     done = tl("export", own, "--to", "openvino")
     assert done.returncode == 1
     assert "the images of own cannot be read" in done.stderr
-    assert "say where they are with --data" in done.stderr
+    assert "give their folder with --data" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     for at, path in enumerate(sorted((tmp_path / "here").rglob("*.png"))):
         path.rename(path.with_name(f"renamed-{at}.png"))

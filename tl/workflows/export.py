@@ -176,7 +176,7 @@ def _prove(job: ExportJob, engine: OpenVINOEngine, form: ExportFormat, held_out:
         raise EngineError(f"{form.runtime} cannot run the export ({_reason(error)}); try another --to") from error
     if proof is None:
         raise DataError(
-            f"none of the {held_out.part} images of {job.run.name} can be decoded: say where they are with --data"
+            f"none of the {held_out.part} images of {job.run.name} can be decoded: give their folder with --data"
         )
     return proof
 
