@@ -234,22 +234,22 @@ def test_options_do_not_change_the_features_of_resnet50(imagenet):
 def test_finetune_and_evaluate_use_the_threads_option(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[OpenVINOEngine] = []
-    begin = OpenVINOEngine.__init__
+    engines: list[OpenVINOEngine] = []
+    original = OpenVINOEngine.__init__
 
-    def noted(self: OpenVINOEngine, *arguments: object, **options: object) -> None:
-        begin(self, *arguments, **options)  # type: ignore[arg-type]
-        made.append(self)
+    def recorded(self: OpenVINOEngine, *arguments: object, **options: object) -> None:
+        original(self, *arguments, **options)  # type: ignore[arg-type]
+        engines.append(self)
 
-    monkeypatch.setattr(OpenVINOEngine, "__init__", noted)
+    monkeypatch.setattr(OpenVINOEngine, "__init__", recorded)
     options = {"backbone": TINY, "weights": "none", "threads": 1}
     run = tl.finetune(shapes, out=tmp_path / "run", cache=False, **options)
-    trained = len(made)
-    tl.evaluate(shapes, run=run.folder, include_trained=True, threads=1, cache=False, page=False)
-    assert 1 <= trained < len(made)
-    assert {engine.network.get_property("INFERENCE_NUM_THREADS") for engine in made} == {1}
+    trained = len(engines)
+    tl.evaluate(shapes, run=run.folder, include_trained=True, threads=1, cache=False, report=False)
+    assert 1 <= trained < len(engines)
+    assert {engine.network.get_property("INFERENCE_NUM_THREADS") for engine in engines} == {1}
     for wrong in (lambda: tl.load(run.folder, threads=0), lambda: tl.evaluate(shapes, run=run.folder, threads=0)):
-        with pytest.raises(UsageError, match="--threads 0: give 1 or more"):
+        with pytest.raises(UsageError, match="--threads 0: give"):
             wrong()
     with pytest.raises(UsageError, match="--threads 0"):
         tl.finetune(shapes, out=tmp_path / "none", **options | {"threads": 0})
