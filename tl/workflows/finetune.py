@@ -107,6 +107,10 @@ def train(
     folder = find_interrupted(options.out) if resume else None
     options = _stored_options(options, folder) if folder is not None else _with_data(options, data)
     check(options)
+    if data is None and not options.data:
+        raise UsageError(
+            "no data: give a folder with one folder of images per class, a table, or the name of a known data set"
+        )
     network = _backbone(options)
     source = options.data if data is None or (resume and options.data) else data
     dataset = load(source, download=options.download, offline=options.offline, progress=progress)
@@ -231,10 +235,6 @@ def _stored_options(options: FinetuneOptions, folder: Path) -> FinetuneOptions:
 
 def _with_data(options: FinetuneOptions, data: "Data | None") -> FinetuneOptions:
     """The options with the data set, and numbers as the texts that are recorded."""
-    if data is None and not options.data:
-        raise UsageError(
-            "no data: give a folder with one folder of images per class, a table, or the name of a known data set"
-        )
     plain: dict[str, Any] = {name: str(value) for name in ("weights", "out", "lr") if (value := getattr(options, name))}
     if data is not None and not options.data:
         plain["data"] = "" if is_in_memory(data) else str(data)
