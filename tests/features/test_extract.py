@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from threadpoolctl import threadpool_info
 
-from tl.blas import OneThread
 from tl.cache import FeatureCache
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import CacheError
 from tl.features.extract import extract, stream
+from tl.linalg import OneThread
 from tl.networks.backbones import backbone
 from tl.progress import Progress
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.image_stats import BITS, ImageStats, perceptual_hashes
-from tl.neighbors import Floats, Pairs, pairs_above, products, projected, unit
+from tl.linalg import Floats, Pairs, pairs_above, products, projected, unit
 
 Labels = NDArray[np.int64]
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.blas import OneThread
 from tl.data.dataset import Dataset
 from tl.doctor.findings import Finding, FixCommands
 from tl.errors import DataError
 from tl.evaluation.metrics import compute_metrics
 from tl.learning.calibration import fit_temperature, softmax
 from tl.learning.head import assign_folds
+from tl.linalg import OneThread
 from tl.text import percent
 
 Floats = NDArray[np.float32]

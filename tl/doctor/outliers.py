@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.image_stats import ImageStats
 from tl.doctor.findings import Finding, FixCommands
-from tl.neighbors import projected
+from tl.linalg import projected
 from tl.text import percent
 
 Floats = NDArray[np.float32]

@@ -16,11 +16,11 @@ from itertools import chain, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.blas import OneThread
 from tl.cache import FeatureCache, Vector, namespace
 from tl.data.images import VERSION, Content, ImageLike, decode, fingerprint, fit, read
 from tl.engines.engine import Engine, Photos, Tag, Vectors
 from tl.errors import CacheError, EngineError, ImageError
+from tl.linalg import OneThread
 from tl.networks.backbones import Recipe
 from tl.progress import Progress
 

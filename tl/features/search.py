@@ -7,7 +7,7 @@ from typing import Any
 from tl.data.dataset import Dataset
 from tl.data.images import ImageLike
 from tl.features.extract import Features
-from tl.neighbors import most_similar
+from tl.linalg import most_similar
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.blas import OneThread
 from tl.learning.calibration import fit_temperature, log_loss, softmax
 from tl.learning.rules import HeadRule, head_rule
+from tl.linalg import OneThread
 from tl.progress import Progress
 
 Floats = NDArray[np.float32]

@@ -25,7 +25,7 @@ from tl.doctor.shortcuts import shortcut_findings
 from tl.engines import open_named
 from tl.errors import DataError
 from tl.features.extract import extract
-from tl.neighbors import pairs_above, projected, unit
+from tl.linalg import pairs_above, projected, unit
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.runs.folder import RUNS

@@ -1,16 +1,17 @@
-"""Find similar rows: pairs above a threshold and nearest neighbours, exact and in blocks.
+"""Matrix products: one BLAS thread, exact nearest neighbours.
 
 No index is needed: a product with 100,000 rows of 2,048 numbers takes less than a second for a handful of queries,
 while the reading of as many files takes minutes, and an approximate index would miss some and need maintenance.
 """
 
 import os
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tl.blas import OneThread
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -19,6 +20,59 @@ Pairs = NDArray[np.int64]
 _PAIRS_BLOCK = 256  # rows at a time: 50 MB of similarities to 50,000 others, for each processor
 _MAX_PAIRS = 2_000_000  # a data set with more consists of copies, and these show it as well
 _NEIGHBORS_BLOCK = 4096  # rows at a time, so that features in a file never come into memory whole
+
+
+class OneThread:
+    """Limit BLAS to one thread: for the whole block with `now`, else from `hold` on, which may be called again.
+
+    OpenBLAS's own threads wait for their next work in a loop: a product of 0.1 ms for each batch of images then costs
+    one of two processors half its time. The limit is that of the whole process: the first to hold it sets it and the
+    last to leave resets it, in whatever thread.
+    """
+
+    _lock = threading.Lock()
+    _holding = 0
+    _limits: Any = None
+
+    def __init__(self, *, now: bool = False) -> None:
+        self._now, self._held = now, False
+
+    def __enter__(self) -> Self:
+        if self._now:
+            self.hold()
+        return self
+
+    def hold(self) -> None:
+        """Set the limit. It loads a library for 15 ms: not worth it for a single image."""
+        if self._held:
+            return
+        from threadpoolctl import threadpool_limits
+
+        kind = type(self)
+        with kind._lock:
+            if kind._holding == 0:
+                kind._limits = _in_thread(lambda: threadpool_limits(1, user_api="blas"))
+            kind._holding += 1
+            self._held = True
+
+    def __exit__(self, *_: object) -> None:
+        if not self._held:
+            return
+        kind = type(self)
+        with kind._lock:
+            kind._holding -= 1
+            self._held = False
+            if kind._holding == 0:
+                _in_thread(kind._limits.restore_original_limits)
+
+
+def _in_thread(work: Callable[[], Any]) -> Any:
+    """Run in a thread that ends: to threadpoolctl a limit belongs to the thread that set it, as long as that lives."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()), name="blas")
+    thread.start()
+    thread.join()
+    return results[0]
 
 
 def unit(rows: Floats) -> Floats:

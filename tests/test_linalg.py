@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl.neighbors import most_similar, pairs_above, projected, unit
+from tl.linalg import most_similar, pairs_above, projected, unit
 
 
 @settings(max_examples=20, deadline=None)
@@ -31,7 +31,7 @@ def test_projection_keeps_angles():
 
 
 def test_most_similar_rows_come_first(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tl.neighbors._NEIGHBORS_BLOCK", 7)
+    monkeypatch.setattr("tl.linalg._NEIGHBORS_BLOCK", 7)
     draw = np.random.default_rng(0)
     rows = draw.standard_normal((40, 5), np.float32) * draw.uniform(0.1, 9, (40, 1)).astype(np.float32)
     queries = draw.standard_normal((3, 5), np.float32)
