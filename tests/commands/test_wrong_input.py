@@ -113,15 +113,17 @@ def test_weights_that_are_not_weights(tl, shapes, tmp_path):
     done = tl("finetune", shapes, "--backbone", "vgg16", "--weights", "w.h5", cwd=tmp_path)
     refused(done, r"error: .*w\.h5", tmp_path)
     done = tl("finetune", shapes, "--backbone", "vgg16", "--weights", "imagnet", cwd=tmp_path)
-    refused(done, r"error: no weights called 'imagnet' for vgg16.*imagenet, bsds500, none", tmp_path)
+    refused(done, r"error: no weights 'imagnet' for vgg16.*imagenet, bsds500, none", tmp_path)
 
 
 def test_a_network_that_has_no_pretrained_weights(tl, shapes, tmp_path):
     done = tl("finetune", shapes, "--backbone", "lenet5", cwd=tmp_path)
-    refused(done, r"error: lenet5 has no pretrained weights: --weights none trains it from random ones", tmp_path)
+    refused(done, r"error: lenet5 has no pretrained weights: train from scratch with --weights none", tmp_path)
     assert "imagenet" not in done.stderr
     done = tl("finetune", shapes, "--backbone", "lenet5", "--weights", "mine.h5", cwd=tmp_path)
-    refused(done, r"error: lenet5 has no pretrained weights, and there is no file 'mine.h5': --weights none", tmp_path)
+    refused(
+        done, r"error: lenet5 has no pretrained weights, and there is no file 'mine.h5': train from scratch", tmp_path
+    )
     done = tl("compare", shapes, "--backbones", "lenet5", cwd=tmp_path)
     refused(done, r"error: .*lenet5 has no pretrained weights: .*--scratch lenet5", tmp_path)
 
