@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -127,9 +128,9 @@ def _run(command: list[str], package: Package, seconds: float = FETCH_SECONDS) -
         finally:
             _end(client)
         if code != 0:
-            lines = [line.strip() for line in (_text(errors) or _text(output)).splitlines() if line.strip()]
-            with_error = (line for line in reversed(lines) if "error" in line.lower())
-            reason = next(with_error, lines[-1] if lines else "no reason")
+            text = _text(errors) or _text(output)
+            reasons = re.findall(r"^(?:npm error|npm ERR!|ERROR:) +(?!code |errno |syscall )(.+)", text, re.MULTILINE)
+            reason = next(iter(reasons or text.strip().splitlines()[-1:]), "no reason")
             raise DownloadError(f"{package}: {Path(command[0]).name} failed ({reason[:160]})")
 
 
