@@ -31,7 +31,7 @@ def command(
     from tl.commands.console import Console, dumped
     from tl.progress import Progress
     from tl.text import count
-    from tl.views.pictures.search import draw_search
+    from tl.views.pictures.grid import draw_search
     from tl.views.pictures.show import check_png_name, save_png
     from tl.views.terminal.predictions import match_lines
     from tl.workflows.search import search

@@ -7,7 +7,7 @@ import pytest
 
 from tl.errors import UsageError
 from tl.features.search import SearchMatch, SearchMatches, SearchResult
-from tl.views.pictures.search import draw_search
+from tl.views.pictures.grid import draw_search
 
 
 def answer(count: int, similarity: float = 0.5) -> SearchMatches:
