@@ -7,6 +7,7 @@ import click
 
 from tl.commands.grid import picture_options, show_picture
 from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.commands.predict import print_error, styled_label
 from tl.workflows.explain import ExplainOptions
 
 if TYPE_CHECKING:
@@ -49,16 +50,19 @@ def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet
 
 
 def _print(heatmap: "Heatmap") -> None:
-    from tl.views.terminal.predictions import heatmap_line
+    """`photo.jpg: cat 97.0%` for an explained image."""
+    from tl.text import percent
+    from tl.views.pictures.explain import NO_EVIDENCE
+    from tl.views.terminal.tables import printable
 
-    if heatmap.error:
-        _print_error(heatmap)
-    else:
-        click.echo(heatmap_line(heatmap))
+    if heatmap.explanation is None:
+        print_error(heatmap.name, heatmap.error)
+        return
+    label = styled_label(heatmap.label, heatmap.unknown)
+    line = f"{printable(heatmap.name)}: {label} {percent(heatmap.explanation.confidence)}"
+    click.echo(f"{line}, {NO_EVIDENCE}" if heatmap.empty else line)
 
 
 def _print_error(heatmap: "Heatmap") -> None:
-    from tl.views.terminal.predictions import error_line
-
     if heatmap.error:
-        click.echo(error_line(heatmap.name, heatmap.error), err=True)
+        print_error(heatmap.name, heatmap.error)

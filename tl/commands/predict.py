@@ -95,20 +95,41 @@ def printer(form: str | None, *, errors_only: bool = False) -> Iterator["OnPredi
         yield _print_json if form == "jsonl" else _print_line
 
 
-def _print_line(prediction: "Prediction", columns: "Columns") -> None:
-    from tl.views.terminal.predictions import prediction_line
+def _print_line(prediction: "Prediction", _: "Columns") -> None:
+    """`photo.jpg: cat 97.0%, dog 2.1%, …`, in a narrow terminal on several lines."""
+    from tl.text import percent
+    from tl.views.terminal.tables import join_wrapped, printable
 
     if prediction.error:
-        _print_error(prediction, columns)
-    else:
-        click.echo(prediction_line(prediction, wrap=sys.stdout is not None and sys.stdout.isatty()))
+        print_error(prediction.name, prediction.error)
+        return
+    label = styled_label(prediction.label, prediction.unknown, "nearest ")
+    parts = [f"{printable(prediction.name)}: {label} {percent(prediction.confidence)}"]
+    parts += [f"{printable(other)} {percent(probability)}" for other, probability in prediction.top[1:]]
+    wrap = sys.stdout is not None and sys.stdout.isatty()
+    click.echo(join_wrapped(parts) if wrap else ", ".join(parts))
+
+
+def styled_label(label: str, unknown: bool, note: str = "") -> str:
+    """A label in bold, after a remark where the image is unknown."""
+    from tl.views.terminal.tables import printable
+
+    styled = click.style(printable(label), bold=True)
+    if not unknown:
+        return styled
+    return f"{click.style('unknown', fg='yellow', bold=True)}, unlike all training images; {note}{styled}"
+
+
+def print_error(name: str, error: str) -> None:
+    """Print `photo.jpg: error: …` for an image that cannot be read, on standard error."""
+    from tl.views.terminal.tables import printable
+
+    click.echo(f"{printable(name)}: {click.style('error', fg='red')}: {printable(error)}", err=True)
 
 
 def _print_error(prediction: "Prediction", _: "Columns") -> None:
-    from tl.views.terminal.predictions import error_line
-
     if prediction.error:
-        click.echo(error_line(prediction.name, prediction.error), err=True)
+        print_error(prediction.name, prediction.error)
 
 
 def _print_json(prediction: "Prediction", columns: "Columns") -> None:

@@ -1,13 +1,18 @@
 """`tl search`: find the images of a data set that are most similar to given ones."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tl.commands.grid import picture_options, show_picture
 from tl.commands.options import json_option, quiet_option, workflow_options
 from tl.workflows.search import SearchOptions
+
+if TYPE_CHECKING:
+    from tl.features.search import SearchMatches
+
+_LABEL_WIDTH = 24
 
 
 @click.command("search")
@@ -33,7 +38,6 @@ def command(
     from tl.text import count
     from tl.views.pictures.grid import draw_search
     from tl.views.pictures.show import check_png_name, save_png
-    from tl.views.terminal.predictions import match_lines
     from tl.workflows.search import search
 
     if out is not None:
@@ -44,8 +48,7 @@ def command(
         click.echo(dumped(result.as_dict()))
     elif not quiet:
         for answer in result.answers:
-            for line in match_lines(answer, heading=len(result.answers) > 1):
-                click.echo(line)
+            _print_matches(answer, heading=len(result.answers) > 1)
         if result.broken:
             progress.warn(f"{count(result.broken, 'image')} could not be read")
     if out is not None or show:
@@ -54,3 +57,18 @@ def command(
         progress.log("picture", str(out))
     if show and out is not None:
         show_picture(out, progress)
+
+
+def _print_matches(answer: "SearchMatches", *, heading: bool) -> None:
+    """A line a match with similarity, label and name; with `heading`, the query's name first."""
+    from tl.views.terminal.tables import padded, printable, shortened, terminal_width, width_of
+
+    if heading:
+        click.secho(shortened(printable(answer.query), terminal_width()), bold=True)
+    longest = max((width_of(printable(match.label or "")) for match in answer.matches), default=0)
+    room = min(longest, _LABEL_WIDTH)
+    for match in answer.matches:
+        label = padded(shortened(printable(match.label or ""), room), room + 2) if room else ""
+        same = "  identical bytes" if match.same else ""
+        name = shortened(printable(match.name), terminal_width() - 9 - width_of(label) - len(same))
+        click.echo(f"{match.similarity_text}  {label}{name}{same}")
