@@ -20,7 +20,7 @@ def command(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train several networks on the same split of DATA and compare them."""
     from tl.commands.console import Console, dumped
     from tl.progress import Progress
-    from tl.views.terminal.comparison import table
+    from tl.views.terminal.evaluation import comparison_table
     from tl.workflows.compare import compare
 
     progress = Progress() if as_json or quiet else Console()
@@ -31,6 +31,6 @@ def command(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
         click.echo(dumped({"folder": str(comparison.folder), "count": comparison.count, "entries": entries}))
     elif not quiet:
         click.echo()
-        click.echo(table(comparison))
+        click.echo(comparison_table(comparison))
         progress.log("", "")
         progress.log("written", f"{comparison.folder}: comparison.html, .csv, .png, grid.png, a run of each network")

@@ -6,7 +6,7 @@ from typing import Any
 from tl.runs.comparison import ComparedNetwork, Comparison
 from tl.text import NONE, count, one_line, percent
 from tl.views.pages.template import render
-from tl.views.terminal.comparison import TESTS, not_learned_note, rows, subject, summary
+from tl.views.terminal.evaluation import TESTS, not_learned_note, rows, subject, summary
 
 
 def page(comparison: Comparison, chart_png: bytes, grid_png: bytes) -> str:

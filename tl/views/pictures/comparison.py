@@ -37,7 +37,7 @@ from tl.views.pictures.grid import (
     scale_to_square,
 )
 from tl.views.pictures.text import lettering
-from tl.views.terminal.comparison import HEADINGS, TESTS, NetworkRow, doubt, not_learned_note, rows, subject, summary
+from tl.views.terminal.evaluation import HEADINGS, TESTS, NetworkRow, doubt, not_learned_note, rows, subject, summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
