@@ -38,6 +38,7 @@ CHECKPOINT = "checkpoint.npz"
 _MAX_TABLE = 10_000_000  # bytes: a hundred thousand epochs
 _MAX_STEPS = 2000  # of a schedule, more than a picture shows
 _UNFROZEN = {"last": "the last stage", "half": "the upper half", "all": "all"}
+_EPOCH_COLUMNS = ("epoch", "step", "learning_rate", "loss", "held_out_log_loss", "held_out_top1", "seconds")
 _PREDICTION_COLUMNS = (
     *("path", "split", "label", "predicted", "confidence", "confidence_of_label"),
     *("second", "confidence_of_second", "unknown"),
@@ -202,8 +203,7 @@ def write_l2_trials(folder: Path, trials: Iterable["Trial"]) -> None:
 
 def write_history(folder: Path, epochs: Sequence["Epoch"], test: "RangeTest | None") -> None:
     """Write history.csv, a row an epoch, and learning_rates.csv, the curve of a learning-rate range test."""
-    header = ("epoch", "step", "learning_rate", "loss", "held_out_log_loss", "held_out_top1", "seconds")
-    _write_table(folder / "history.csv", header, (list(vars(epoch).values()) for epoch in epochs))
+    _write_table(folder / "history.csv", _EPOCH_COLUMNS, (list(vars(epoch).values()) for epoch in epochs))
     if test is not None:
         rows = zip(test.rates, test.losses, strict=True)
         _write_table(folder / "learning_rates.csv", ("learning_rate", "loss"), rows)
@@ -316,6 +316,17 @@ class History:
         return np.array([self.rate * schedule(int(step), total, self.warmup) for step in steps])
 
 
+def history_of(
+    name: str, tuning: Mapping[str, Any], epochs: Sequence["Epoch"], test: "RangeTest | None"
+) -> History | None:
+    """The history of the run `name` from its training; None where not a single epoch was completed."""
+    if not epochs:
+        return None
+    columns = np.array([list(vars(epoch).values()) for epoch in epochs], np.float64).T
+    rates = None if test is None else {"learning_rate": np.array(test.rates), "loss": np.array(test.losses)}
+    return _history(name, tuning, dict(zip(_EPOCH_COLUMNS, columns, strict=True)), rates)
+
+
 def read_history(folder: Path) -> History | None:
     """The history of a run; None where nothing was fine-tuned, or not for a single epoch.
 
@@ -327,37 +338,42 @@ def read_history(folder: Path) -> History | None:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         tuning = manifest["metrics"].get("fine-tuning")
-        return None if tuning is None else _history(folder, tuning)
+        if tuning is None:
+            return None
+        epochs, test = _read_numbers(folder / "history.csv", _EPOCH_COLUMNS[:-1]), None
+        if (folder / "learning_rates.csv").is_file():
+            test = _read_numbers(folder / "learning_rates.csv", ("learning_rate", "loss"))
+        return _history(folder.resolve().name, tuning, epochs, test) if len(epochs["step"]) else None
     except broken as error:
         reason = f"its history cannot be read, {type(error).__name__}: {error}"[:200]
         raise damaged_run(folder, reason) from error
 
 
-def _history(folder: Path, tuning: Mapping[str, Any]) -> History | None:
-    columns = ("epoch", "step", "learning_rate", "loss", "held_out_log_loss", "held_out_top1")
-    epochs, test = _read_numbers(folder / "history.csv", columns), None
-    if not len(epochs["step"]):
-        return None
-    if (folder / "learning_rates.csv").is_file():
-        test = _read_numbers(folder / "learning_rates.csv", ("learning_rate", "loss"))
-    _check_history(epochs, test or {})
+def _history(
+    name: str, tuning: Mapping[str, Any], epochs: Mapping[str, Numbers], test: Mapping[str, Numbers] | None
+) -> History:
+    epochs, test = _drawable(epochs), _drawable(test or {})
+    _check_history(epochs, test)
     rule = tuning["rule"]
     rate, warmup = float(rule["learning_rate"]), float(rule["warmup"])
     if not 1e-30 < rate < 1e30 or not 0 <= warmup <= 1:
         raise ValueError(f"learning rate {rate}, warm-up {warmup}")
     total = round(epochs["step"][0] / epochs["epoch"][0] * int(rule["epochs"]))
     tested = test if test and len(test["loss"]) else None
-    return History(folder.resolve().name, epochs, tested, _plan(tuning), _verdict(tuning), rate, warmup, total)
+    return History(name, epochs, tested, _plan(tuning), _verdict(tuning), rate, warmup, total)
+
+
+def _drawable(columns: Mapping[str, Numbers]) -> dict[str, Numbers]:
+    """Columns in which infinite numbers are NaN, which is not drawn."""
+    return {name: np.where(np.abs(values) < 1e30, values, np.nan) for name, values in columns.items()}
 
 
 def _read_numbers(path: Path, columns: Iterable[str]) -> dict[str, Numbers]:
-    """Columns of numbers; infinite ones become NaN, which is not drawn."""
     if path.stat().st_size > _MAX_TABLE:
         raise ValueError(f"{path.name} is larger than {_MAX_TABLE // 1_000_000} MB")
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    table = {name: np.array([float(row[name]) for row in rows]) for name in columns}
-    return {name: np.where(np.abs(values) < 1e30, values, np.nan) for name, values in table.items()}
+    return {name: np.array([float(row[name]) for row in rows]) for name in columns}
 
 
 def _check_history(epochs: Mapping[str, Numbers], test: Mapping[str, Numbers]) -> None:

@@ -146,8 +146,8 @@ def _train(
     progress.log("", "")
     progress.log("compare", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
     try:
-        run, predictions = train(dataset, training, progress=progress, command=command)
-        return _entry(run, name, from_scratch), predictions
+        run, trained = train(dataset, training, progress=progress, command=command)
+        return _entry(run, name, from_scratch), trained.predictions
     except TLError as error:
         progress.warn(f"{name} is left out: {error}")
         return ComparedNetwork(name, from_scratch, Proportion(0.0, 0.0, 1.0, 0), error=str(error)), None

@@ -38,6 +38,7 @@ from tl.runs.folder import (
     claim_folder,
     describe_data,
     find_interrupted,
+    history_of,
     new_folder,
     partial_folder,
     utf8,
@@ -88,8 +89,11 @@ def finetune(
     is recorded in the run. Raises a `tl.errors.TLError` that says what to do; then no run folder is left behind, only
     the checkpoint of an interrupted training.
     """
-    run, predictions = train(data, options, resume=resume, progress=progress or Progress(), command=command)
-    write_run_artifacts(run, predictions)
+    run, trained = train(data, options, resume=resume, progress=progress or Progress(), command=command)
+    fitted, tuning, history = trained.head_fit, trained.tuning, None
+    if tuning is not None:
+        history = history_of(run.name, tuning.as_dict(), tuning.tuned.history, tuning.tuned.range_test)
+    write_run_artifacts(run, trained.predictions, trials=fitted.trials if fitted is not None else (), history=history)
     return run
 
 
@@ -100,8 +104,8 @@ def train(
     resume: bool = False,
     progress: Progress,
     command: str = "",
-) -> tuple[Run, Predictions]:
-    """Train a classifier and write its run folder, without pictures and report; with the held-out predictions."""
+) -> "tuple[Run, Trained]":
+    """Train a classifier and write its run folder, without pictures and report; with what is in the folder."""
     clock = Clock()
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # takes half a second
     folder = find_interrupted(options.out) if resume else None
@@ -133,7 +137,7 @@ def train(
             else:
                 trained = _train_from_head(setup, dataset, clock)
         _write_run(setup, trained, clock, command)
-    return load_run(folder), trained.predictions
+    return load_run(folder), trained
 
 
 @dataclass(frozen=True)

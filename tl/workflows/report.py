@@ -4,9 +4,8 @@
 """
 
 import csv
-import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,15 @@ from tl.data.dataset import Dataset, Skipped
 from tl.data.load import load
 from tl.errors import DataError, DownloadError
 from tl.evaluation.predictions import Predictions
+from tl.learning.head import Trial
 from tl.options import keywords, option
 from tl.prediction.evaluation import PART, Evaluation
 from tl.progress import Progress
-from tl.runs.folder import read_history
+from tl.runs.folder import History, read_history
 from tl.runs.run import Run, load_run
 from tl.views.pages.report import ReportData, damage_as_error, write_report
 from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, table_of
-from tl.views.pictures.charts import save_learning_curves
+from tl.views.pictures.charts import learning_curves, save_figure
 from tl.workflows.grid import save_run_grid
 
 _MOST_BYTES = 1 << 30  # of predictions.csv: ten million images
@@ -53,12 +53,13 @@ def report(run: str | Path | None = None, *, options: ReportOptions, progress: P
     return write_report(data, folder)
 
 
-def write_run_artifacts(run: Run, predictions: Predictions) -> None:
+def write_run_artifacts(
+    run: Run, predictions: Predictions, *, trials: Sequence[Trial], history: History | None
+) -> None:
     """Write `grid.png`, `report.html` and, after a training, `curves.png` into a run that was just made."""
     save_run_grid(run, predictions)
-    history = read_history(run.folder)
     if history is not None:
-        save_learning_curves(run.folder, history)
+        save_figure(learning_curves(history), run.folder / "curves.png")
     metrics = predictions.as_dict()
     metrics |= {key: run.metrics[key] for key in ("fine-tuning", "seconds") if key in run.metrics}
     data = ReportData(
@@ -68,7 +69,7 @@ def write_run_artifacts(run: Run, predictions: Predictions) -> None:
         dataset=predictions.dataset,
         data=_data_of(run),
         skipped=predictions.dataset.skipped,
-        trials=_read_trials(run.folder),
+        trials=trials,
         history=history,
     )
     write_report(data, run.folder)
@@ -194,7 +195,6 @@ def _read_fingerprints(folder: Path) -> dict[str, str]:
     return {row["path"]: row["sha256"] for row in _rows(folder / "split.csv")}
 
 
-def _read_trials(folder: Path) -> list[tuple[float, float, float]]:
+def _read_trials(folder: Path) -> list[Trial]:
     columns = ("strength", "held_out_log_loss", "held_out_top1")
-    rows = itertools.islice(_rows(folder / "strengths.csv"), 100)
-    return [(float(row[columns[0]]), float(row[columns[1]]), float(row[columns[2]])) for row in rows]
+    return [Trial(*(float(row[column]) for column in columns)) for row in _rows(folder / "strengths.csv")]

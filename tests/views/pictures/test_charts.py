@@ -12,11 +12,10 @@ from support.figures import assert_legible, ticks
 from support.runs import RATE, write_tuned_run
 from support.timings import timing
 from tl.engines.timing import Timing
-from tl.errors import RunError
 from tl.learning.loop import Epoch, RangeTest
 from tl.runs.folder import read_history, write_history
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.charts import learning_curves, save_learning_curves, save_timing_chart, timing_chart
+from tl.views.pictures.charts import learning_curves, save_figure, save_timing_chart, timing_chart
 
 RATES = tuple(10 ** (-7 + at / 8) for at in range(50))
 TEST = RangeTest(RATES, tuple(1.0 - 0.5 / (1 + 1e-3 / rate) + 30 * rate for rate in RATES), RATE)
@@ -54,9 +53,8 @@ def test_learning_curves_count_epochs_in_whole_numbers(tmp_path: Path, epochs: i
 
 
 def test_learning_curves_show_a_single_epoch(tmp_path: Path):
-    target = save_learning_curves(write_tuned_run(tmp_path / "run", 1))
-    assert target is not None
-    with Image.open(target) as picture:
+    save_figure(page_of(write_tuned_run(tmp_path / "run", 1)), tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     assert (pixels == OWN).all(axis=-1).sum() > 60
     assert (pixels == OTHER).all(axis=-1).sum() > 60
@@ -95,8 +93,7 @@ def test_learning_curves_title_names_run_and_verdict(tmp_path: Path):
 
 
 def test_learning_curves_take_no_name_for_a_formula(tmp_path: Path):
-    target = save_learning_curves(write_tuned_run(tmp_path / "a$^{b$ \\frac{", 1))
-    assert target is not None
+    page_of(write_tuned_run(tmp_path / "a$^{b$ \\frac{", 1)).canvas.draw()
 
 
 def test_learning_curves_have_two_panels_without_held_out_images(tmp_path: Path):
@@ -118,26 +115,6 @@ def test_learning_curves_keep_accuracy_between_0_and_100(tmp_path: Path):
         folder = write_tuned_run(tmp_path / f"{share}", 1)
         write_history(folder, [Epoch(1, 12, 0.0, 0.5, 0.5, share, 1.0)], None)
         assert page_of(folder).axes[1].get_ylim() == (low, high)
-
-
-def test_save_learning_curves_writes_one_file(tmp_path: Path):
-    folder = write_tuned_run(tmp_path / "run", 2)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert save_learning_curves(folder) == folder / "curves.png"
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "curves.png"} == before
-    once = (folder / "curves.png").read_bytes()
-    save_learning_curves(folder)
-    assert (folder / "curves.png").read_bytes() == once
-
-
-def test_save_learning_curves_writes_nothing_without_a_history(tmp_path: Path):
-    assert save_learning_curves(tmp_path) is None
-    assert save_learning_curves(write_tuned_run(tmp_path / "diverged-at-once", 0)) is None
-    damaged = write_tuned_run(tmp_path / "damaged", 1)
-    (damaged / "manifest.json").write_text("{")
-    with pytest.raises(RunError):
-        save_learning_curves(damaged)
-    assert not list(tmp_path.rglob("*.png")) + list(tmp_path.rglob("*.partial"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset, Skipped
 from tl.errors import RunError
 from tl.files import write_text
+from tl.learning.head import Trial
 from tl.runs.folder import History
 from tl.runs.run import Run
 from tl.text import count, one_line
@@ -38,9 +39,9 @@ class ReportData:
     """What a report is made from. `metrics` are the contents of metrics.json, `predictions` those of its first part.
 
     `dataset` has the images, None where they cannot be read. `data` names it as the user did. `sha256` are the
-    fingerprints of images by name, where they may have changed. `trials` are the L2 penalties tried, each with
-    log-loss and accuracy. `command` is the command line that made the report; a run's own is used where it is empty.
-    `checked` says that the run's files were compared with their sha256 just now.
+    fingerprints of images by name, where they may have changed. `trials` are the L2 penalties tried. `command` is the
+    command line that made the report; a run's own is used where it is empty. `checked` says that the run's files were
+    compared with their sha256 just now.
     """
 
     run: Run
@@ -50,7 +51,7 @@ class ReportData:
     data: str
     sha256: Mapping[str, str] = field(default_factory=dict)
     skipped: Sequence[Skipped] = ()
-    trials: Sequence[tuple[float, float, float]] = ()
+    trials: Sequence[Trial] = ()
     history: History | None = None
     command: str = ""
     checked: bool = False

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tl.learning.head import Trial
 from tl.text import count, one_line, percent
 from tl.views.pages.report_scores import decimal, short_name
 
@@ -80,11 +81,16 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
 
 
-def penalties(trials: Sequence[tuple[float, float, float]], chosen: float | None) -> list[tuple[str, str, str, bool]]:
+def penalties(trials: Sequence[Trial], chosen: float | None) -> list[tuple[str, str, str, bool]]:
     """The L2 penalties that were tried: each with its held-out log-loss and accuracy, and whether it was chosen."""
     return [
-        (f"{l2:.2g}", decimal(log_loss), percent(top1), chosen is not None and math.isclose(l2, chosen, rel_tol=1e-6))
-        for l2, log_loss, top1 in trials[:100]
+        (
+            f"{trial.l2:.2g}",
+            decimal(trial.log_loss),
+            percent(trial.top1),
+            chosen is not None and math.isclose(trial.l2, chosen, rel_tol=1e-6),
+        )
+        for trial in trials[:100]
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tl.engines.timing import BatchTiming, Timing
-from tl.runs.folder import History, Numbers, read_history
+from tl.runs.folder import History, Numbers
 from tl.text import number, percent
 from tl.views.pictures import text
 from tl.views.pictures.augmented import OTHER, OWN
@@ -75,19 +75,6 @@ def colour_code(colour: Colour) -> str:
 _ROW, _HEADER = 2.9, 1.08  # inches
 _MOST_DOTS = 40  # epochs that are dots on a line; of more, only the line can be seen
 _WIDE = 30.0  # losses further apart than this need a logarithmic scale
-
-
-def save_learning_curves(run_folder: Path, history: History | None = None) -> Path | None:
-    """Write `curves.png` into a run's folder, whole or not at all; None where nothing was fine-tuned.
-
-    Without a history it is read from the folder. Raises RunError when its files are damaged, StorageError.
-    """
-    history = history or read_history(run_folder)
-    if history is None:
-        return None
-    target = run_folder / "curves.png"
-    save_figure(learning_curves(history), target)
-    return target
 
 
 def learning_curves(history: History) -> "Figure":
