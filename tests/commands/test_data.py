@@ -22,10 +22,3 @@ def test_command_without_data_says_what_to_give(name: str):
     done = CliRunner().invoke(command, [name])
     assert done.exit_code == 2
     assert "Missing argument 'DATA': give a folder with one folder of photos a class, a table" in done.stderr
-
-
-@pytest.mark.parametrize("name", command.commands)
-def test_help_fits_two_screens(name: str):
-    done = CliRunner().invoke(command, [name, "--help"], terminal_width=80)
-    assert len(done.stdout.splitlines()) <= 48
-    assert max(map(len, done.stdout.splitlines())) <= 80
