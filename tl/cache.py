@@ -79,7 +79,8 @@ class Environments:
 def _open_environment(folder: Path, limit: int) -> Environment:
     import lmdb
 
-    store = lmdb.open(str(folder), map_size=_map_size(limit), max_dbs=2, max_readers=512, metasync=False)
+    size = (2 * limit + _ROOM) // 4096 * 4096
+    store = lmdb.open(str(folder), map_size=size, max_dbs=2, max_readers=512, metasync=False)
     try:
         return Environment(store, store.open_db(b"rows"), store.open_db(b"used"), limit)
     except lmdb.Error:
@@ -110,13 +111,8 @@ def _check_whole(file: Path) -> None:
         raise OSError("the file is truncated")
 
 
-def _map_size(limit: int) -> int:
-    return (2 * limit + _ROOM) // 4096 * 4096
-
-
 Vector = NDArray[np.float32]
 _HEAD = struct.Struct("<II")  # crc32 of what follows it, day of last use
-_DAY_SECONDS = 86_400
 _KEPT = 0.8  # fraction of the limit that is left after removing rows
 _ENVIRONMENTS = Environments()
 
@@ -302,4 +298,4 @@ def _stamp(day: int, key: bytes) -> bytes:
 
 
 def _today() -> int:
-    return int(time.time() // _DAY_SECONDS)
+    return int(time.time() // 86_400)

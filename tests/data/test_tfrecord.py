@@ -11,7 +11,7 @@ from support.session import TINY, Tl
 from tl.data.load import load
 from tl.data.tfrecord import is_tfrecord, read_records, write_records
 from tl.errors import DataError
-from tl.workflows.data_convert import convert
+from tl.workflows.data import convert
 
 
 def records(path: Path, *values: dict[str, bytes | int]) -> Path:

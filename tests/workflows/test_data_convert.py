@@ -11,7 +11,7 @@ from support.data_sets import photo, write
 from tl.commands.main import cli
 from tl.data.load import load
 from tl.errors import DataError, UsageError
-from tl.workflows.data_convert import convert
+from tl.workflows.data import convert
 
 
 @pytest.fixture

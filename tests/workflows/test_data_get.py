@@ -10,7 +10,7 @@ from support.known_data import site as site
 from support.session import Tl
 from tl.data.load import load
 from tl.errors import DataError, DownloadError, UsageError
-from tl.workflows.data_get import get, list_known
+from tl.workflows.data import get, list_known
 
 
 @pytest.fixture

@@ -11,18 +11,8 @@ from tl.commands.console import Console, dumped
 from tl.commands.options import data_argument, json_option, quiet_option, workflow_options
 from tl.progress import Progress
 from tl.text import count
-from tl.workflows.data_check import CheckOptions
-from tl.workflows.data_check import check as check_data
-from tl.workflows.data_convert import ConvertOptions
-from tl.workflows.data_convert import convert as convert_data
-from tl.workflows.data_fix import FixOptions, FixResult
-from tl.workflows.data_fix import fix as fix_data
-from tl.workflows.data_get import GetOptions, list_known
-from tl.workflows.data_get import get as get_data
-from tl.workflows.data_split import SplitOptions, SplitResult
-from tl.workflows.data_split import split as split_data
-from tl.workflows.data_stats import StatsOptions
-from tl.workflows.data_stats import stats as data_stats
+from tl.workflows import data as workflows
+from tl.workflows import data_check, data_fix, data_split
 
 _EXAMPLES = 3
 
@@ -38,7 +28,7 @@ def _progress(as_json: bool, quiet: bool = False) -> Progress:
 
 @command.command("check")
 @data_argument
-@workflow_options(CheckOptions)
+@workflow_options(data_check.CheckOptions)
 @click.option(
     "--fail-on",
     default="error",
@@ -65,7 +55,7 @@ def check(data: str, fail_on: str, as_json: bool, quiet: bool, **options: Any) -
 
     progress = _progress(as_json, quiet)
     typed = shlex.join(["tl", *sys.argv[1:]])
-    diagnosis = check_data(data, options=CheckOptions(**options), progress=progress, command=typed)
+    diagnosis = data_check.check(data, options=data_check.CheckOptions(**options), progress=progress, command=typed)
     if as_json:
         click.echo(dumped(diagnosis.as_dict()))
     elif not quiet:
@@ -78,20 +68,20 @@ def check(data: str, fail_on: str, as_json: bool, quiet: bool, **options: Any) -
 
 @command.command("stats")
 @data_argument
-@workflow_options(StatsOptions)
+@workflow_options(workflows.StatsOptions)
 @json_option
 def stats(data: str, as_json: bool, **options: Any) -> None:
     """Count the photos of DATA by class, part, format and size."""
     from tl.views.terminal.data import stats_text
     from tl.views.terminal.tables import terminal_width
 
-    result = data_stats(data, options=StatsOptions(**options), progress=_progress(as_json))
+    result = workflows.stats(data, options=workflows.StatsOptions(**options), progress=_progress(as_json))
     click.echo(dumped(result.as_dict()) if as_json else stats_text(result, terminal_width()))
 
 
 @command.command("fix")
 @data_argument
-@workflow_options(FixOptions)
+@workflow_options(data_fix.FixOptions)
 @json_option
 @quiet_option
 def fix(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
@@ -109,14 +99,14 @@ def fix(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     was done, why, and where it came from.
     """
     progress = _progress(as_json, quiet)
-    result = fix_data(data, options=FixOptions(**options), progress=progress)
+    result = data_fix.fix(data, options=data_fix.FixOptions(**options), progress=progress)
     if as_json:
         click.echo(dumped(result.as_dict()))
     else:
         _log_fix(result, progress)
 
 
-def _log_fix(result: FixResult, progress: Progress) -> None:
+def _log_fix(result: data_fix.FixResult, progress: Progress) -> None:
     plan = result.plan
     for kind in dict.fromkeys(step.kind for step in plan.changed):
         steps = [step for step in plan.changed if step.kind == kind]
@@ -138,7 +128,7 @@ def _log_fix(result: FixResult, progress: Progress) -> None:
 
 @command.command("split")
 @data_argument
-@workflow_options(SplitOptions)
+@workflow_options(data_split.SplitOptions)
 @json_option
 @quiet_option
 def split(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
@@ -151,14 +141,14 @@ def split(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     A split that DATA already has is ignored: all its photos are split again.
     """
     progress = _progress(as_json, quiet)
-    result = split_data(data, options=SplitOptions(**options), progress=progress)
+    result = data_split.split(data, options=data_split.SplitOptions(**options), progress=progress)
     if as_json:
         click.echo(dumped(result.as_dict()))
     else:
         _log_split(result, progress)
 
 
-def _log_split(result: SplitResult, progress: Progress) -> None:
+def _log_split(result: data_split.SplitResult, progress: Progress) -> None:
     for note in result.notes:
         progress.warn(note)
     for part, counts in result.counts.items():
@@ -182,7 +172,7 @@ def _warn_left_out(left_out: Mapping[str, str], progress: Progress) -> None:
 
 @command.command("get")
 @click.argument("name", required=False)
-@workflow_options(GetOptions)
+@workflow_options(workflows.GetOptions)
 @json_option
 @quiet_option
 def get(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
@@ -191,7 +181,11 @@ def get(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     Without NAME, list the known data sets. Nothing is downloaded twice.
     """
     progress = _progress(as_json, quiet)
-    known = [get_data(name, options=GetOptions(**options), progress=progress)] if name else list_known()
+    known = (
+        [workflows.get(name, options=workflows.GetOptions(**options), progress=progress)]
+        if name
+        else workflows.list_known()
+    )
     if as_json:
         click.echo(dumped(known[0].as_dict() if name else [one.as_dict() for one in known]))
         return
@@ -203,7 +197,7 @@ def get(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
 
 @command.command("convert")
 @data_argument
-@workflow_options(ConvertOptions)
+@workflow_options(workflows.ConvertOptions)
 @json_option
 @quiet_option
 def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
@@ -215,7 +209,7 @@ def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     tfrecord   tf.train.Example records, in files of 128 MB by part
     """
     progress = _progress(as_json, quiet)
-    result = convert_data(data, options=ConvertOptions(**options), progress=progress)
+    result = workflows.convert(data, options=workflows.ConvertOptions(**options), progress=progress)
     if as_json:
         click.echo(dumped(result.as_dict()))
         return

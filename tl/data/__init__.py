@@ -5,6 +5,8 @@
 
 from tl import lazy_attributes
 
-_HOMES = {name: f"tl.workflows.data_{name}:{name}" for name in ("check", "convert", "fix", "get", "split", "stats")}
+_HOMES = {name: f"tl.workflows.data_{name}:{name}" for name in ("check", "fix", "split")} | {
+    name: f"tl.workflows.data:{name}" for name in ("convert", "get", "stats")
+}
 
 __getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

@@ -16,6 +16,8 @@ from tl.text import quoted
 
 PARTS = ("train", "validation", "test")
 
+Labels = NDArray[np.int64]
+
 ALIASES = {
     "train": "train",
     "training": "train",
@@ -62,7 +64,7 @@ class Dataset:
     class_names: tuple[str, ...]
     images: tuple[ImageLike, ...]
     names: tuple[str, ...]
-    labels: NDArray[np.int64]
+    labels: Labels
     parts: tuple[str | None, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()

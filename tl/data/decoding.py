@@ -7,8 +7,6 @@ HEIC, which telephones write, goes to libheif (pi-heif).
 import re
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -61,15 +59,12 @@ def format_of(content: bytes) -> str:
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WEBP"
     if content[4:8] == b"ftyp":
-        return _of_brands(content[8:HEAD])
+        # "mif1" alone says nothing of the codec: then the other brands do.
+        brands = content[8:HEAD]
+        if brands[:4] in (b"avif", b"avis") or (brands[:4] in (b"mif1", b"msf1") and b"avif" in brands):
+            return "AVIF"
+        return "HEIF" if brands[:4] in _HEIF else ""
     return next((name for magic, name in _MAGIC if content.startswith(magic)), "")
-
-
-def _of_brands(brands: bytes) -> str:
-    # "mif1" alone says nothing of the codec: then the other brands do.
-    if brands[:4] in (b"avif", b"avis") or (brands[:4] in (b"mif1", b"msf1") and b"avif" in brands):
-        return "AVIF"
-    return "HEIF" if brands[:4] in _HEIF else ""
 
 
 def unsupported_format(content: bytes) -> str:
@@ -145,12 +140,9 @@ def decode_jpeg(content: bytes, min_side: int) -> NDArray[np.uint8] | None:
         raise ImageError("JPEG with too many scans")
     image = _decode_whole_jpeg(content, min_side)
     if image is None and lacks_only_its_end(content):
-        image = _decode_whole_jpeg(
-            content + b"\xff\xd9", min_side
-        )  # with an end marker it is rejected only where data is missing
-    if image is not None and b"Exif" in content[: 1 << 17]:
-        image = _rotate(image, _orientation(content))
-    return image
+        # With an end marker it is rejected only where data is missing.
+        image = _decode_whole_jpeg(content + b"\xff\xd9", min_side)
+    return None if image is None else _rotate(image, orientation(content))
 
 
 def decode_any(content: bytes, min_side: int) -> NDArray[np.uint8]:
@@ -160,7 +152,7 @@ def decode_any(content: bytes, min_side: int) -> NDArray[np.uint8]:
     """
     from PIL import ImageOps
 
-    with _quiet(), open_image(content) as image:
+    with _QUIET, open_image(content) as image:
         _check_size(*image.size)
         if min_side:
             image.draft(None, (min_side, min_side))  # the JPEG parser can shrink; the others ignore it
@@ -218,23 +210,26 @@ def _decode_whole_jpeg(content: bytes, min_side: int) -> NDArray[np.uint8] | Non
     return image
 
 
-def _orientation(content: bytes) -> int:
+def orientation(content: bytes) -> int:
+    """How a JPEG is to be rotated by its EXIF data, from 1 (not at all) to 8."""
     from PIL import Image
 
+    if b"Exif" not in content[: 1 << 17]:
+        return 1
     try:
-        with _quiet(), Image.open(BytesIO(content), formats=("JPEG",)) as image:
+        with _QUIET, Image.open(BytesIO(content), formats=("JPEG",)) as image:
             return int(image.getexif().get(0x0112, 1))
     # The pixels are decoded by now, and Pillow raises all kinds of errors on odd EXIF data: the photo is not rotated.
     except Exception:  # noqa: BLE001
         return 1
 
 
-def _rotate(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    if orientation in (5, 6, 7, 8):
+def _rotate(image: NDArray[np.uint8], how: int) -> NDArray[np.uint8]:
+    if how in (5, 6, 7, 8):
         image = image.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
+    if how in (3, 4, 7, 8):
         image = image[::-1]
-    if orientation in (2, 3, 6, 7):
+    if how in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
 
@@ -282,15 +277,18 @@ def _start(content: bytes) -> str:
     return f"starts with bytes {content[:4].hex(' ')}"
 
 
-class _QuietWarnings:
-    # warnings.catch_warnings swaps a list that all threads share, so that two threads inside it at once can leave the
-    # wrong one behind: the first to enter swaps it, the last to leave swaps it back.
+class _Quiet:
+    """Silences Pillow's warnings of large images and odd metadata: what matters of them is an ImageError here.
+
+    warnings.catch_warnings swaps a list that all threads share, so that two threads inside it at once can leave the
+    wrong one behind: here the first to enter swaps it, and the last to leave swaps it back.
+    """
+
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.inside = 0
-        self.caught = warnings.catch_warnings()
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         with self.lock:
             if self.inside == 0:
                 self.caught = warnings.catch_warnings()
@@ -298,21 +296,11 @@ class _QuietWarnings:
                 warnings.simplefilter("ignore")
             self.inside += 1
 
-    def leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self.lock:
             self.inside -= 1
             if self.inside == 0:
                 self.caught.__exit__(None, None, None)
 
 
-_QUIET = _QuietWarnings()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    # Pillow warns of large images and odd metadata; what matters of that is an ImageError here, with -W error too.
-    _QUIET.enter()
-    try:
-        yield
-    finally:
-        _QUIET.leave()
+_QUIET = _Quiet()

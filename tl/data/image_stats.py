@@ -8,17 +8,16 @@ The perceptual hash is pHash as the package imagehash defines it (the lowest 8 Ã
 
 import os
 import struct
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import FeatureCache, namespace
-from tl.data.decoding import open_image
+from tl.data.decoding import open_image, orientation
 from tl.data.images import VERSION as IMAGES_VERSION
 from tl.data.images import Content, ImageLike, decode, fingerprint, read
 from tl.errors import CacheError, ImageError
@@ -45,7 +44,6 @@ _MAX_HELD = 16 << 20  # bytes of them that are held in memory meanwhile
 _ROWS = 1024  # images whose colours or hashes are computed at a time: 10 MB
 _COARSE = 16  # pixels of the side at which colours are measured; the outermost count as the border
 _MAX_HEADER = 89_000_000  # pixels beyond which Pillow warns before anything is asked of it
-_ORIENTATION = 0x0112
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 
@@ -109,14 +107,14 @@ def measure_images(
     hashes = [b""] * len(images) if fingerprints is None else list(fingerprints)
     errors: dict[int, str] = {}
 
-    def measure_chunk(indices: range) -> _Chunk:
-        chunk = _Chunk(indices)
+    def measure_chunk(indices: range) -> tuple[list[int], list[int]]:
+        cached, measured = [], []
         contents = _read_chunk(images, hashes, indices, errors) if fingerprints is None else {}
         readable = [index for index in indices if index not in errors]
         for index, row in zip(readable, store.find([hashes[index] for index in readable]), strict=True):
             if row is not None:
                 rows[index] = row
-                chunk.cached.append(index)
+                cached.append(index)
                 continue
             try:
                 content = contents[index] if index in contents else read(images[index])
@@ -125,14 +123,15 @@ def measure_images(
             except ImageError as error:
                 errors[index] = str(error)
             else:
-                chunk.measured.append(index)
-        return chunk
+                measured.append(index)
+        return cached, measured
 
-    with progress.task("measuring", len(images), "photos") as task:
-        for chunk in _in_threads(measure_chunk, len(images)):
-            store.put([(hashes[index], rows[index]) for index in chunk.measured])
-            store.touch([hashes[index] for index in chunk.cached])
-            task.advance(len(chunk.indices))
+    chunks = [range(start, min(start + _CHUNK, len(images))) for start in range(0, len(images), _CHUNK)]
+    workers = max(2, os.cpu_count() or 1)
+    with progress.task("measuring", len(images), "photos") as task, ThreadPoolExecutor(workers) as pool:
+        for chunk, (cached, measured) in zip(chunks, pool.map(measure_chunk, chunks), strict=True):
+            store.keep([(hashes[index], rows[index]) for index in measured], [hashes[index] for index in cached])
+            task.advance(len(chunk))
     return _stats(rows, hashes, errors)
 
 
@@ -214,7 +213,10 @@ def _header(content: Content, image: NDArray[np.uint8]) -> Header:
     if isinstance(content, np.ndarray):
         return Header("", content.nbytes, content.shape[1], content.shape[0], "RGB")
     if content.startswith(b"\xff\xd8\xff"):
-        return _jpeg_header(content)
+        import simplejpeg
+
+        height, width, space, _ = simplejpeg.decode_jpeg_header(content)
+        return Header("JPEG", len(content), width, height, str(space), orientation(content))
     if content.startswith(_PNG) and b"eXIf" not in content:
         # By hand, as Pillow takes longer to say this much than a small image takes to be decoded.
         width, height = struct.unpack_from(">II", content, 16)
@@ -223,23 +225,8 @@ def _header(content: Content, image: NDArray[np.uint8]) -> Header:
     if height * width > _MAX_HEADER:
         return Header("", len(content), width, height, "")
     with open_image(content) as parsed:
-        orientation = int(parsed.getexif().get(_ORIENTATION, 1))
-        return Header(str(parsed.format), len(content), width, height, str(parsed.mode), orientation)
-
-
-def _jpeg_header(content: bytes) -> Header:
-    import simplejpeg
-
-    height, width, space, _ = simplejpeg.decode_jpeg_header(content)
-    orientation = 1
-    if b"Exif" in content[: 1 << 17] and height * width <= _MAX_HEADER:
-        try:
-            with open_image(content) as parsed:
-                orientation = int(parsed.getexif().get(_ORIENTATION, 1))
-        # The pixels are sound by now, and Pillow raises what it likes on odd EXIF data: it tells nothing then.
-        except Exception:  # noqa: BLE001
-            orientation = 1
-    return Header("JPEG", len(content), width, height, str(space), orientation)
+        turned = int(parsed.getexif().get(0x0112, 1))
+        return Header(str(parsed.format), len(content), width, height, str(parsed.mode), turned)
 
 
 def _read_chunk(
@@ -261,15 +248,6 @@ def _read_chunk(
     return contents
 
 
-@dataclass
-class _Chunk:
-    """Images that one thread measures: those whose statistics were in the cache, and those that were not."""
-
-    indices: range
-    cached: list[int] = field(default_factory=list)
-    measured: list[int] = field(default_factory=list)
-
-
 class _Store:
     """Looks rows up in the cache and writes them; one that fails is warned of once and no longer used."""
 
@@ -284,31 +262,15 @@ class _Store:
             for stored in self._cache.find([_SPACE + content_hash for content_hash in hashes])
         ]
 
-    def put(self, rows: Sequence[tuple[bytes, Row]]) -> None:
-        vectors = [(_SPACE + content_hash, np.frombuffer(row.tobytes(), np.float32)) for content_hash, row in rows]
-        self._use(lambda cache: cache.put(vectors) if vectors else None)
-
-    def touch(self, hashes: Sequence[bytes]) -> None:
-        self._use(lambda cache: cache.touch([_SPACE + content_hash for content_hash in hashes]) if hashes else None)
-
-    def _use(self, action: Callable[[FeatureCache], None]) -> None:
+    def keep(self, rows: Sequence[tuple[bytes, Row]], used: Sequence[bytes]) -> None:
+        """Write new rows, and the date of those that were used."""
         if self._cache is None:
             return
         try:
-            action(self._cache)
+            if rows:
+                self._cache.put([(_SPACE + key, np.frombuffer(row.tobytes(), np.float32)) for key, row in rows])
+            if used:
+                self._cache.touch([_SPACE + key for key in used])
         except CacheError as error:
             self._cache = None
             self._progress.warn(f"{error}; continuing without it")
-
-
-def _in_threads(work: Callable[[range], _Chunk], count: int) -> Iterator[_Chunk]:
-    """Chunks in order, a few ahead of the one that is taken."""
-    workers = max(2, os.cpu_count() or 1)
-    waiting: deque[Future[_Chunk]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="measure") as pool:
-        for start in range(0, count, _CHUNK):
-            waiting.append(pool.submit(work, range(start, min(start + _CHUNK, count))))
-            if len(waiting) >= 8 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -148,7 +148,9 @@ def decode(content: Content, min_side: int | None = None) -> NDArray[np.uint8]:
     is used. Raises ImageError, and nothing else.
     """
     if isinstance(content, np.ndarray):
-        return _checked(content)
+        if content.dtype != np.uint8 or content.ndim != 3 or content.shape[2] != 3 or 0 in content.shape:
+            raise ImageError(f"not an RGB array of bytes ({content.dtype}, shape {content.shape})")
+        return content
     if not content:
         raise ImageError("empty file")
     try:
@@ -216,12 +218,6 @@ def _centre(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     side = max(1, round(min(height, width) * _CROP))
     top, left = (height - side) // 2, (width - side) // 2
     return image[top : top + side, left : left + side]
-
-
-def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(f"not an RGB array of bytes ({image.dtype}, shape {image.shape})")
-    return image
 
 
 def preload() -> None:

@@ -280,7 +280,8 @@ def walk_images(folder: str, on_error: Callable[[OSError], object] | None = None
     """
     for where, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not is_ignored(name))
-        yield from (os.path.join(where, name) for name in sorted(files) if _is_image_name(name))
+        images = sorted(name for name in files if _suffix(name) in IMAGE_SUFFIXES and not is_ignored(name))
+        yield from (os.path.join(where, name) for name in images)
 
 
 def match_pattern(pattern: str) -> Iterator[str]:
@@ -297,14 +298,10 @@ def match_pattern(pattern: str) -> Iterator[str]:
         if not after:
             yield from [start] if start else glob.iglob("*")
             continue
-        for folder in _folders_below(start):
-            yield from match_pattern(os.path.join(glob.escape(folder), after))
-
-
-def _folders_below(start: str) -> Iterator[str]:
-    for folder, folders, _ in os.walk(start or os.curdir):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield folder if start else folder.removeprefix(os.curdir).removeprefix(os.sep)
+        for folder, folders, _ in os.walk(start or os.curdir):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            below = folder if start else folder.removeprefix(os.curdir).removeprefix(os.sep)
+            yield from match_pattern(os.path.join(glob.escape(below), after))
 
 
 def _folder(folder: str) -> Iterator[Input]:
@@ -337,10 +334,6 @@ def _check_name(name: str) -> None:
 
 def _is_text(item: Any) -> bool:
     return isinstance(item, (str, os.PathLike))
-
-
-def _is_image_name(name: str) -> bool:
-    return not is_ignored(name) and _suffix(name) in IMAGE_SUFFIXES
 
 
 def _suffix(name: str | os.PathLike[str]) -> str:

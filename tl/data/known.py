@@ -74,10 +74,6 @@ def _find_cifar(folder: Path) -> list[Path]:
     return [folder / "cifar-100-python", folder / archive, *(found or [keras / "cifar-100-python"])]
 
 
-def _find_photos(folder: Path) -> list[Path]:
-    return [folder / "dogs-vs-cats"]
-
-
 def _unpack_photos(archive: Path, progress: Progress) -> Path:
     target = archive.with_name("dogs-vs-cats")
     with locked(archive.with_name("dogs-vs-cats.lock")):
@@ -241,7 +237,7 @@ KNOWN = {
             checksum="sha256:b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
             size="825 MB",
             by_hand="give the path of a folder with the photos in Cat/ and Dog/",
-            find=_find_photos,
+            find=lambda folder: [folder / "dogs-vs-cats"],
             unpack=_unpack_photos,
         ),
     )

@@ -48,7 +48,9 @@ def load(
     if path is not None:
         return _load_path(path, text, labelled, cache_dir, progress)
     if text not in KNOWN:
-        raise DataError(f"no such folder or table: {text!r}; {_suggestion(text)}")
+        near = difflib.get_close_matches(text.lower(), KNOWN, n=1)
+        hint = f"give a folder with one folder of images a class, a .csv, or one of {', '.join(sorted(KNOWN))}"
+        raise DataError(f"no such folder or table: {text!r}; {f'did you mean {near[0]!r}?' if near else hint}")
     place = resolve(text, download_it=download, offline=offline, cache_dir=cache_dir, progress=progress)
     return dataclasses.replace(_load_path(place, text, labelled, cache_dir, progress), name=text)
 
@@ -86,10 +88,3 @@ def _load_path(path: Path, text: str, labelled: bool, cache_dir: Path | None, pr
         f"{text!r} is a file, but not a table (.csv, .tsv), a .tfrecord nor the CIFAR-100 archive (.tar.gz):"
         " give a folder with one folder of images a class"
     )
-
-
-def _suggestion(text: str) -> str:
-    near = difflib.get_close_matches(text.lower(), KNOWN, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"give a folder with one folder of images a class, a .csv, or one of {', '.join(sorted(KNOWN))}"

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.data.dataset import Labels
 from tl.data.image_stats import BITS, ImageStats, perceptual_hashes
 from tl.linalg import Floats, Pairs, pairs_above, products, projected, unit
-
-Labels = NDArray[np.int64]
 
 _BLUR = 3.0  # pixels of 32: sigma of the blur that is taken away
 _FLAT = 0.7  # standard deviation of what is left, below which an image has nothing to compare

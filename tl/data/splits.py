@@ -15,14 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.dataset import PARTS, Dataset
+from tl.data.dataset import PARTS, Dataset, Labels
 from tl.data.folders import nesting_warning
 from tl.data.load import Data
 from tl.data.tables import DELIMITERS, read_column
 from tl.errors import DataError, UsageError
 from tl.text import count, quoted
-
-Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,8 @@ def split(
     held_out = parts.get("validation", [])
     if not held_out:
         train, held_out = splitter.hold_out(train, validation)
-    splitter.check_training(train)
+    if missing := set(dataset.class_names) - set(splitter.classes(train)):
+        raise _no_training_images(missing)
     return Split(
         train=np.array(sorted(train), dtype=np.int64),
         validation=np.array(sorted(held_out), dtype=np.int64),
@@ -115,7 +114,7 @@ class _Splitter:
             raise DataError(f"data set {self.dataset.name!r}: every validation image is a copy of a test image")
         held_out = parts["validation"] + parts["test"]
         parts["train"] = self._without_copies(parts["train"], "training", held_out, "validation or test")
-        unchecked = set(self._classes(parts["train"])) - set(self._classes(parts["validation"]))
+        unchecked = set(self.classes(parts["train"])) - set(self.classes(parts["validation"]))
         if had_validation and unchecked:
             self.notes.append(f"no validation images for {quoted(unchecked)}")
         return parts
@@ -139,11 +138,6 @@ class _Splitter:
         self._note_copies(train, len(class_of))
         stays = [index for index in train if self.originals[index] not in held]
         return stays, [index for index in train if self.originals[index] in held]
-
-    def check_training(self, train: list[int]) -> None:
-        """Raise DataError for classes without training images."""
-        if missing := set(self.dataset.class_names) - set(self._classes(train)):
-            raise _no_training_images(missing)
 
     def _without_copies(self, indices: list[int], part: str, others: list[int], where: str) -> list[int]:
         seen = {self.fingerprints[index] for index in others}
@@ -176,7 +170,7 @@ class _Splitter:
                 f"{count(len(conflicts), 'image')} {verb} in more than one class, such as {example}: check them"
             )
 
-    def _classes(self, indices: list[int]) -> list[str]:
+    def classes(self, indices: list[int]) -> list[str]:
         return [self.dataset.class_names[label] for label in self.dataset.labels[indices]]
 
 
@@ -230,8 +224,16 @@ def grouped_split(
     sides = {side: fraction for side, fraction in fractions.items() if fraction > 0}
     counts = np.zeros((int(groups.max()) + 1, len(class_names)), np.int64)  # images of each class in a group
     np.add.at(counts, (groups, labels), 1)
-    _check_groups(counts, class_names, len(sides) + 1)
-    order = _group_order(groups, fingerprints, seed)
+    few = [name for name, own in zip(class_names, (counts > 0).sum(axis=0), strict=True) if own <= len(sides)]
+    if few:
+        raise DataError(
+            f"classes with fewer than {len(sides) + 1} distinct photos or groups, one for each side: {quoted(few)};"
+            " add photos, or split into fewer sides"
+        )
+    least: dict[int, bytes] = {}
+    for group, fingerprint in zip(groups.tolist(), fingerprints, strict=True):
+        least[group] = min(fingerprint, least.get(group, fingerprint))
+    order = sorted(least, key=lambda group: _shuffled(seed, least[group]))
     side_of = np.full(len(counts), -1)
     for number, fraction in enumerate(sides.values()):
         remaining = len(sides) - number  # sides that still need an image of each class
@@ -241,14 +243,6 @@ def grouped_split(
     _check_sides(counts, side_of, class_names)
     names = [*sides, "train"]  # -1 is the last
     return [names[side_of[group]] for group in groups]
-
-
-def _group_order(groups: Labels, fingerprints: Sequence[bytes], seed: int) -> list[int]:
-    """The groups as the seed shuffles them, by the content of one of their images."""
-    least: dict[int, bytes] = {}
-    for group, fingerprint in zip(groups.tolist(), fingerprints, strict=True):
-        least[group] = min(fingerprint, least.get(group, fingerprint))
-    return sorted(least, key=lambda group: _shuffled(seed, least[group]))
 
 
 def _fill(number: int, target: NDArray[np.float64], counts: Labels, order: list[int], side_of: Labels) -> None:
@@ -266,15 +260,6 @@ def _fill(number: int, target: NDArray[np.float64], counts: Labels, order: list[
             smallest = min(free, key=lambda group: int(counts[group].sum()))
             side_of[smallest] = number
             held += counts[smallest]
-
-
-def _check_groups(counts: Labels, class_names: Sequence[str], sides: int) -> None:
-    few = [name for name, groups in zip(class_names, (counts > 0).sum(axis=0), strict=True) if groups < sides]
-    if few:
-        raise DataError(
-            f"classes with fewer than {sides} distinct photos or groups, one for each side: {quoted(few)}; add photos,"
-            " or split into fewer sides"
-        )
 
 
 def _check_sides(counts: Labels, side_of: Labels, class_names: Sequence[str]) -> None:

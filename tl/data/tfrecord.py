@@ -66,6 +66,8 @@ def read_records(path: Path) -> Iterator[dict[str, bytes | int]]:
     Raises DataError for a damaged file; one that is cut in the 12 bytes before a record just ends there, as TensorFlow
     reads it.
     """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
     tf = _tensorflow()
     number = 0
     try:
@@ -73,8 +75,10 @@ def read_records(path: Path) -> Iterator[dict[str, bytes | int]]:
             compression = "GZIP" if file.read(2) == b"\x1f\x8b" else ""
         for content in tf.data.TFRecordDataset(os.fsencode(path), compression).as_numpy_iterator():
             number += 1
-            yield _values(content)
-    except (tf.errors.OpError, _decode_error()) as error:
+            features = tf.train.Example.FromString(content).features.feature.items()
+            lists = {name: feature.bytes_list.value or feature.int64_list.value for name, feature in features}
+            yield {name: values[0] for name, values in lists.items() if values}
+    except (tf.errors.OpError, DecodeError) as error:
         reason = "truncated or damaged" if isinstance(error, tf.errors.OpError) else "no tf.train.Example"
         at = number + 1 if isinstance(error, tf.errors.OpError) else number
         raise DataError(
@@ -144,12 +148,6 @@ def _tensorflow() -> Any:
     return tf
 
 
-def _decode_error() -> type[Exception]:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    return DecodeError  # type: ignore[no-any-return]
-
-
 def _example(values: Values) -> Any:
     train = _tensorflow().train
 
@@ -159,12 +157,6 @@ def _example(values: Values) -> Any:
         return train.Feature(int64_list=train.Int64List(value=[value]))
 
     return train.Example(features=train.Features(feature={name: feature(value) for name, value in values.items()}))
-
-
-def _values(content: bytes) -> dict[str, bytes | int]:
-    example = _tensorflow().train.Example.FromString(content)
-    lists = {name: one.bytes_list.value or one.int64_list.value for name, one in example.features.feature.items()}
-    return {name: values[0] for name, values in lists.items() if values}
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -38,6 +38,11 @@ def check_new(out: Path, data: Data) -> None:
         raise UsageError(f"--out {str(out)!r} lies inside of {str(data)!r}, which is not changed: give another place")
 
 
+def is_table(out: Path) -> bool:
+    """Whether a place to write to is a table rather than a folder."""
+    return out.suffix.lower() == ".csv"
+
+
 def check_files(dataset: Dataset) -> None:
     """Raise DataError unless the images are files of the user's own, which a table can name."""
     if dataset.root is None or not all(isinstance(image, Path) for image in dataset.images):
@@ -163,28 +168,21 @@ def _with_suffix(file: str, sample: Sample, suffix: str | None) -> str:
     if suffix:
         return str(PurePosixPath(file).with_suffix(suffix))
     if isinstance(sample.image, Path):
-        has_suffix = PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES
-        return file if has_suffix else file + _suffix(sample.image)
+        if PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES:
+            return file
+        try:
+            with sample.image.open("rb") as image:
+                return file + SUFFIXES.get(format_of(image.read(HEAD)), (".jpg",))[0]
+        except OSError:
+            return f"{file}.jpg"
     return file if file.lower().endswith(".png") else f"{file}.png"
-
-
-def _suffix(image: Path) -> str:
-    try:
-        with image.open("rb") as file:
-            return SUFFIXES.get(format_of(file.read(HEAD)), (".jpg",))[0]
-    except OSError:
-        return ".jpg"
 
 
 def _unique(taken: set[str], folder: str, file: str) -> str:
     path, number = PurePosixPath(folder, file), 2
     stem, suffix = path.stem, path.suffix
-    while _folded(path) in taken:
+    while (folded := unicodedata.normalize("NFKC", str(path)).casefold()) in taken:
         path = path.with_name(f"{stem}-{number}{suffix}")
         number += 1
-    taken.add(_folded(path))
+    taken.add(folded)
     return str(path)
-
-
-def _folded(path: PurePosixPath) -> str:
-    return unicodedata.normalize("NFKC", str(path)).casefold()

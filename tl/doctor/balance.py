@@ -6,14 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import PARTS, Dataset, Labels
 from tl.data.image_stats import ImageStats
-from tl.doctor.findings import Finding, html_table
-from tl.text import count
-
-Labels = NDArray[np.int64]
+from tl.doctor.findings import Finding
+from tl.text import count, html_table
 
 _MIN_TRAINING = 10  # images: with fewer, a class is hardly learned
 _MIN_HELD_OUT = 5  # images: with fewer, the 95% interval of the recall is wider than 45 points
@@ -41,7 +38,7 @@ def class_counts(dataset: Dataset, groups: Labels, parts: Sequence[str | None], 
     counts = []
     for label, name in enumerate(dataset.class_names):
         own = labels == label
-        per_part = {side: int(np.sum(own & (part == side))) for side in ("train", "validation", "test")}
+        per_part = {side: int(np.sum(own & (part == side))) for side in PARTS}
         counts.append(ClassCount(name, int(own.sum()), len(np.unique(groups[usable[own]])), **per_part))
     return counts
 
@@ -63,11 +60,8 @@ def _few_images(each: ClassCount, has_split: bool) -> list[Finding]:
     held_out = each.validation + each.test
     severity = "warning"
     if not has_split:
-        images, minimum, evidence = (
-            each.distinct,
-            _MIN_TRAINING,
-            f"class {each.name} has {count(each.distinct, 'photo')}",
-        )
+        images, minimum = each.distinct, _MIN_TRAINING
+        evidence = f"class {each.name} has {count(each.distinct, 'photo')}"
         if images < 2:
             severity = "error"
             evidence += "; at least 2 are needed, one for training and one for validation"
@@ -120,7 +114,7 @@ class DatasetStats:
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        return html_table(("class", "images"), [*self.classes.items(), ("total", self.images)])
+        return html_table([*self.classes.items(), ("total", self.images)], ("class", "images"))
 
 
 def dataset_stats(dataset: Dataset, stats: ImageStats) -> DatasetStats:

@@ -2,19 +2,14 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tl.data.dataset import Dataset
+from tl.data.dataset import PARTS, Dataset
 from tl.data.near_duplicates import Copy, group_copies
 from tl.doctor.findings import Finding, FixCommands
 from tl.text import count, percent
 
-Labels = NDArray[np.int64]
 Parts = Sequence[str | None]
 
 _MAX_FILES = 12  # of a group that a finding lists
-_PARTS = ("train", "validation", "test")
 
 
 def duplicate_findings(dataset: Dataset, copies: Sequence[Copy], parts: Parts, *, own_split: bool) -> list[Finding]:
@@ -35,7 +30,11 @@ def _duplicate(dataset: Dataset, same: list[Copy], parts: Parts, own_split: bool
     labels = sorted({dataset.class_names[dataset.labels[index]] for index in members if dataset.labels[index] >= 0})
     sides = _sides(parts, members)
     identical = all(copy.identical for copy in same)
-    how = "identical files" if identical else _similarity(same)
+    how = "identical files"
+    if not identical:
+        least = min(copy.likeness for copy in same if not copy.identical)
+        mirrored = ", mirrored" if any(copy.mirrored for copy in same) else ""
+        how = f"{percent(least)} similar when aligned{mirrored}"
     fixes = FixCommands(dataset)
     if len(labels) > 1:
         kind, severity = "two labels", "error" if identical else "warning"
@@ -56,17 +55,11 @@ def _duplicate(dataset: Dataset, same: list[Copy], parts: Parts, own_split: bool
 
 
 def _sides(parts: Parts, indices: Sequence[int]) -> list[str]:
-    return [side for side in _PARTS if any(parts[index] == side for index in indices)]
+    return [side for side in PARTS if any(parts[index] == side for index in indices)]
 
 
 def _listed(sides: Sequence[str], own_split: bool) -> str:
     return f"{' and in '.join(sides)}{'' if own_split else ' of the default split'}"
-
-
-def _similarity(same: list[Copy]) -> str:
-    least = min(copy.likeness for copy in same if not copy.identical)
-    mirrored = ", mirrored" if any(copy.mirrored for copy in same) else ""
-    return f"{percent(least)} similar when aligned{mirrored}"
 
 
 def group_findings(dataset: Dataset, groups: Sequence[str], parts: Parts, *, own_split: bool) -> list[Finding]:

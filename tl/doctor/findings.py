@@ -1,14 +1,14 @@
 """Findings about a data set, ranked by severity, and the commands that fix them."""
 
-import html
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tl.data.dataset import Dataset, part_of
+from tl.text import html_table
 
 SEVERITIES = ("error", "warning", "note")
 """From what invalidates a result to what is merely good to know."""
@@ -89,19 +89,12 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         rows = [(group[0].severity, kind, len(group), group[0].evidence) for kind, group in self.kinds.items()]
-        return html_table(("severity", "finding", "count", "example"), rows)
+        return html_table(rows, ("severity", "finding", "count", "example"))
 
 
 def rank(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Findings by severity, then score, then file names, so that the order never changes between two checks."""
     return tuple(sorted(findings, key=lambda each: (SEVERITIES.index(each.severity), -each.score, each.files)))
-
-
-def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A plain HTML table for a notebook."""
-    lines = [f"<tr>{''.join(f'<th>{html.escape(name)}</th>' for name in header)}</tr>"]
-    lines += [f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows]
-    return f"<table>{''.join(lines)}</table>"
 
 
 class FixCommands:

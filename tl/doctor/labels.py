@@ -12,17 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import Dataset, Labels
 from tl.doctor.findings import Finding, FixCommands
 from tl.errors import DataError
 from tl.evaluation.metrics import compute_metrics
 from tl.learning.calibration import fit_temperature, softmax
 from tl.learning.head import assign_folds
-from tl.linalg import OneThread
+from tl.linalg import Floats, OneThread
 from tl.text import percent
-
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int64]
 
 FOLDS = 5
 _MIN_PER_CLASS = 5  # distinct photos; with fewer than folds, a label cannot be judged

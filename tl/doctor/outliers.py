@@ -3,16 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import Dataset, Labels
 from tl.data.image_stats import ImageStats
 from tl.doctor.findings import Finding, FixCommands
-from tl.linalg import projected
+from tl.linalg import Floats, projected
 from tl.text import percent
-
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int64]
 
 _BLANK = 4  # standard deviation of grey levels
 _DARK, _BRIGHT = 40, 225  # grey level that 95% of the pixels stay below, or above

@@ -6,19 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset, Sample
+from tl.data.dataset import Dataset, Labels, Sample
 from tl.data.decoding import SUFFIXES
 from tl.data.image_stats import ImageStats
 from tl.data.near_duplicates import Copy, find_copies, group_copies
 from tl.doctor.files import file_findings, same_class
 from tl.doctor.labels import Suspect, suspect_labels
 from tl.errors import DataError
+from tl.linalg import Floats
 from tl.text import percent
-
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int64]
 
 KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class-names")
 """What is fixed by default."""

@@ -7,17 +7,14 @@ network may learn the property instead of the subject.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
-from tl.data.image_stats import Header, ImageStats
+from tl.data.dataset import Dataset, Labels
+from tl.data.image_stats import ImageStats
 from tl.doctor.findings import Finding
 from tl.evaluation.metrics import Metrics, compute_metrics
 from tl.learning.head import assign_folds
+from tl.linalg import Floats
 from tl.text import interval, percent
-
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int64]
 
 _FOLDS = 5
 _MIN_PER_CLASS = 10  # photos
@@ -65,18 +62,13 @@ def _sample(labels: Labels, seed: int) -> tuple[Labels, Labels]:
 def _properties(stats: ImageStats, indices: Labels) -> dict[str, Floats]:
     headers = [header for header in (stats.headers[index] for index in indices) if header is not None]
     sizes = [(header.width, header.height, header.width / header.height) for header in headers]
+    formats = [(header.format, header.mode) for header in headers]
     return {
         "size": np.array(sizes, np.float32),
-        "format": _formats(headers),
+        "format": np.array([[each == kind for kind in sorted(set(formats))] for each in formats], np.float32),
         "border": stats.border[indices],
         "mean colour": stats.colour[indices],
     }
-
-
-def _formats(headers: Sequence[Header]) -> Floats:
-    formats = [(header.format, header.mode) for header in headers]
-    kinds = sorted(set(formats))
-    return np.array([[each == kind for kind in kinds] for each in formats], np.float32)
 
 
 def _cross_validated(columns: Floats, labels: Labels, classes: int, folds: Labels, *, seed: int) -> Floats:

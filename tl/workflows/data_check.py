@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tl.cache import usable_cache
-from tl.data.dataset import PARTS, Dataset, short_name
+from tl.data.dataset import PARTS, Dataset, Labels, short_name
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import NearPairs, find_copies, find_near_pairs, find_originals, group_copies
@@ -25,15 +24,13 @@ from tl.doctor.shortcuts import shortcut_findings
 from tl.engines import open_named
 from tl.errors import DataError
 from tl.features.extract import extract
-from tl.linalg import pairs_above, projected, unit
+from tl.linalg import Floats, pairs_above, projected, unit
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.runs.folder import RUNS
 from tl.text import count
 from tl.views.pages.doctor import write_page
 
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int64]
 Parts = list[str | None]
 
 GROUP_BY_HELP = "What must stay on one side of the split: a column, a place in the path, or a pattern."

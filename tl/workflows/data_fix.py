@@ -9,6 +9,7 @@ from tl.data.load import Data, load
 from tl.data.write import (
     check_files,
     check_new,
+    is_table,
     output_paths,
     path_in_class,
     relative_path,
@@ -16,12 +17,12 @@ from tl.data.write import (
     write_rows,
     write_table,
 )
-from tl.doctor.findings import html_table
 from tl.doctor.plan import KINDS, Plan, Step, plan_fixes
 from tl.errors import UsageError
 from tl.files import atomic_write
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
+from tl.text import html_table
 from tl.workflows.data_check import measure
 
 
@@ -55,7 +56,7 @@ class FixResult:
 
     def _repr_html_(self) -> str:
         rows = [(step.sample.name, step.action, step.why) for step in self.plan.changed]
-        return html_table(("image", "action", "reason"), rows)
+        return html_table(rows, ("image", "action", "reason"))
 
 
 @keywords(FixOptions)
@@ -68,7 +69,7 @@ def fix(data: Data, *, options: FixOptions, progress: Progress | None = None) ->
     out, kinds = _checked(options, data), options.only or KINDS
     progress = progress or Progress()
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
-    if out is not None and _is_table(out):
+    if out is not None and is_table(out):
         check_files(dataset)
         kinds = tuple(kind for kind in kinds if kind != "extensions")  # a table names the files as they are
     measured = measure(dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress)
@@ -83,7 +84,7 @@ def fix(data: Data, *, options: FixOptions, progress: Progress | None = None) ->
     )
     if out is None:
         return FixResult(plan)
-    if _is_table(out):
+    if is_table(out):
         _write_table(plan, out)
     else:
         _write_folder(plan, out, link=options.link and dataset.root is not None, progress=progress)
@@ -92,7 +93,7 @@ def fix(data: Data, *, options: FixOptions, progress: Progress | None = None) ->
 
 def undo_path(out: Path) -> Path:
     """Where the list of changes is written: inside a folder, beside a table."""
-    return out.with_name(f"{out.stem}.undo.csv") if _is_table(out) else out / "undo.csv"
+    return out.with_name(f"{out.stem}.undo.csv") if is_table(out) else out / "undo.csv"
 
 
 def _checked(options: FixOptions, data: Data) -> Path | None:
@@ -102,13 +103,9 @@ def _checked(options: FixOptions, data: Data) -> Path | None:
     if options.out is None:
         raise UsageError("give a new folder or table with --out, or see what would be done with --dry-run")
     check_new(options.out, data)
-    if _is_table(options.out):
+    if is_table(options.out):
         check_new(undo_path(options.out), data)
     return options.out
-
-
-def _is_table(out: Path) -> bool:
-    return out.suffix.lower() == ".csv"
 
 
 def _write_folder(plan: Plan, out: Path, *, link: bool, progress: Progress) -> None:

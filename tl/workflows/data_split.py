@@ -13,12 +13,12 @@ from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import Copy, find_copies, group_copies
 from tl.data.splits import grouped_split, groups_by
-from tl.data.write import check_files, check_new, output_paths, path_in_class, write_files, write_table
-from tl.doctor.findings import html_table
+from tl.data.write import check_files, check_new, is_table, output_paths, path_in_class, write_files, write_table
 from tl.errors import DataError
 from tl.files import atomic_write
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
+from tl.text import html_table
 from tl.workflows.data_check import GROUP_BY_HELP, measure
 
 
@@ -63,7 +63,7 @@ class SplitResult:
     def _repr_html_(self) -> str:
         classes = next(iter(self.counts.values()))
         rows = [(name, *(self.counts[part][name] for part in self.counts)) for name in classes]
-        return html_table(("class", *self.counts), rows)
+        return html_table(rows, ("class", *self.counts))
 
 
 @keywords(SplitOptions)
@@ -77,7 +77,7 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     progress = progress or Progress()
     check_new(options.out, data)
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
-    if _is_table(options.out):
+    if is_table(options.out):
         check_files(dataset)
     group_of = groups_by(dataset, data, options.group_by) if options.group_by else [""] * len(dataset.names)
     same, stats = _copies(dataset, options, progress)
@@ -103,10 +103,6 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
         | {skipped.path: skipped.reason for skipped in dataset.skipped},
         notes=_notes(dataset),
     )
-
-
-def _is_table(out: Path) -> bool:
-    return out.suffix.lower() == ".csv"
 
 
 def _notes(dataset: Dataset) -> tuple[str, ...]:
@@ -142,7 +138,7 @@ def _write(dataset: Dataset, usable: list[int], parts: list[str], options: Split
     samples = dataset.samples()
     chosen = [replace(samples[at], part=part) for at, part in zip(usable, parts, strict=True)]
     with atomic_write(options.out, overwrite=False) as scratch:
-        if _is_table(options.out):
+        if is_table(options.out):
             write_table(scratch, options.out, chosen)
             return
         named = [

@@ -1,6 +1,5 @@
 """Render the diagnosis of a data set with its photos as one self-contained HTML page: no network, no other files."""
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError
 from tl.files import write_text
 from tl.text import one_line
+from tl.views.pages.report_examples import thumbnail
 from tl.views.pages.template import render
 from tl.views.terminal.data import TITLES, is_command, printable_fix, summary, verdict
 
@@ -60,15 +60,7 @@ def _section(kind: str, findings: tuple[Finding, ...]) -> dict[str, Any]:
 
 def _data_url(image: ImageLike) -> str:
     """An image as a small JPEG inside the page; "" if it cannot be decoded."""
-    from io import BytesIO
-
-    from PIL import Image
-
     try:
-        thumbnail = Image.fromarray(decode(read(image), _SIDE))
+        return thumbnail(decode(read(image), _SIDE), _SIDE).uri
     except ImageError:
         return ""
-    thumbnail.thumbnail((_SIDE, _SIDE))
-    content = BytesIO()
-    thumbnail.save(content, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
