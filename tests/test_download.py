@@ -7,12 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.recorder import Recorder as Lines
 from tl.download import download
 from tl.errors import DownloadError, StorageError
 
@@ -23,12 +24,11 @@ MD5 = "md5:" + hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
-    content = CONTENT
     ranges = True
-    breaks_at: int | None = None
+    breaks_at = 0
     breaks = 0
     delay = 0.0
-    ranges_requested: list[str | None]
+    requested: list[str | None]
 
     @property
     def url(self) -> str:
@@ -42,150 +42,116 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        ranges_requested = self.headers.get("Range")
-        self.server.ranges_requested.append(ranges_requested)
+        wanted = self.headers.get("Range")
+        self.server.requested.append(wanted)
+        start = int(wanted[6:-1]) if wanted and self.server.ranges else 0
         if self.path == "/hang":
             time.sleep(3)
-            return
-        if self.path == "/missing":
-            return self.send_error(404)
-        if self.path == "/elsewhere":
-            self.send_response(302)
-            self.send_header("Location", "file:///etc/hostname")
-            self.end_headers()
-            return
-        if self.path == "/moved":
-            self.send_response(302)
-            self.send_header("Location", "/file.bin")
-            self.end_headers()
-            return
-        self.answer(int(ranges_requested[6:-1]) if ranges_requested and self.server.ranges else 0)
+        elif self.path == "/missing":
+            self.send_error(404)
+        elif self.path == "/elsewhere":
+            self.head(302, Location="file:///etc/hostname")
+        elif self.path == "/moved":
+            self.head(302, Location="/file.bin")
+        elif start >= len(CONTENT):
+            self.head(416, Content_Range=f"bytes */{len(CONTENT)}", Content_Length=0)
+        else:
+            self.send_file(start)
 
-    def answer(self, start: int) -> None:
-        body = self.server.content
-        if start >= len(body):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(body)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
+    def send_file(self, start: int) -> None:
+        headers = {"Content_Range": f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"} if start else {}
+        self.head(206 if start else 200, Content_Length=len(CONTENT) - start, **headers)
         time.sleep(self.server.delay)
-        end = len(body)
-        if self.server.breaks > 0 and self.server.breaks_at is not None:
+        end = len(CONTENT)
+        if self.server.breaks > 0:
             self.server.breaks -= 1
-            end = min(start + self.server.breaks_at, end)
+            end = start + self.server.breaks_at
         with contextlib.suppress(ConnectionError):
-            self.wfile.write(body[start:end])
+            self.wfile.write(CONTENT[start:end])
+
+    def head(self, status: int, **headers: object) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as server:
-        server.ranges_requested = []
+        server.requested = []
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield server
         server.shutdown()
 
 
-class Recorder:
-    """Remembers what is reported."""
+class Recorder(Lines):
+    """Remembers what is reported; an impatient one interrupts after so many bytes."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
+    def __init__(self, patience: int = 1 << 40) -> None:
+        super().__init__()
         self.tasks: list[tuple[str, int | None, str]] = []
-        self.amount = 0
-
-    def log(self, topic: str, text: str) -> None:
-        self.lines.append(text)
-
-    def warn(self, text: str) -> None:
-        self.lines.append(text)
+        self.amount, self.patience = 0, patience
 
     def advance(self, amount: int = 1) -> None:
         self.amount += amount
+        if self.amount > self.patience:
+            raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def task(self, name: str, total: int | None, unit: str) -> Iterator["Recorder"]:
+    def task(self, name, total, unit):
         self.tasks.append((name, total, unit))
         yield self
 
 
 @pytest.mark.parametrize("checksum", [SHA256, MD5, ""])
-def test_download_is_whole_and_reports_progress(server: Server, tmp_path: Path, checksum: str) -> None:
+def test_download_is_whole_and_reports_progress(server, tmp_path, checksum):
     recorder = Recorder()
     target = tmp_path / "new" / "file.bin"
     assert download(server.url, target, checksum=checksum, progress=recorder, what="weights") == target
     assert target.read_bytes() == CONTENT
-    assert recorder.tasks == [("weights", len(CONTENT), "B")]
-    assert recorder.amount == len(CONTENT)
+    assert (recorder.tasks, recorder.amount) == ([("weights", len(CONTENT), "B")], len(CONTENT))
     assert {p.name for p in target.parent.iterdir()} <= {"file.bin", "file.bin.lock"}
 
 
-def test_existing_file_is_not_downloaded(tmp_path: Path) -> None:
+def test_existing_file_is_not_downloaded(tmp_path):
     target = tmp_path / "file.bin"
     target.write_bytes(b"here")
     assert download("http://127.0.0.1:1/x", target, checksum=SHA256, offline=True) == target
     assert target.read_bytes() == b"here"
 
 
-def test_partial_download_is_resumed(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file.bin.part").write_bytes(CONTENT[:1000])
+@pytest.mark.parametrize(
+    ("part", "checksum", "ranges", "requested"),
+    [
+        (CONTENT[:1000], SHA256, True, ["bytes=1000-"]),
+        (CONTENT[:1000], SHA256, False, ["bytes=1000-"]),  # this server sends the whole file
+        (b"x" * 1000, SHA256, True, ["bytes=1000-", None]),  # of another file
+        (b"x" * 1000, "", True, [None]),
+        (CONTENT, SHA256, True, [f"bytes={len(CONTENT)}-"]),
+        (CONTENT + b"more", SHA256, True, [f"bytes={len(CONTENT) + 4}-", None]),
+    ],
+)
+def test_partial_download_is_resumed_where_it_fits(server, tmp_path, part, checksum, ranges, requested):
+    server.ranges = ranges
+    (tmp_path / "file.bin.part").write_bytes(part)
     recorder = Recorder()
-    download(server.url, tmp_path / "file.bin", checksum=SHA256, progress=recorder)
+    download(server.url, tmp_path / "file.bin", checksum=checksum, progress=recorder)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
-    assert server.ranges_requested == ["bytes=1000-"]
-    assert recorder.amount == len(CONTENT)
+    assert server.requested == requested
+    assert recorder.amount in (0, len(CONTENT), 2 * len(CONTENT))
     assert not (tmp_path / "file.bin.part").exists()
 
 
-def test_server_without_ranges_sends_the_whole_file(server: Server, tmp_path: Path) -> None:
-    server.ranges = False
-    (tmp_path / "file.bin.part").write_bytes(CONTENT[:1000])
-    download(server.url, tmp_path / "file.bin", checksum=SHA256)
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT
-
-
-def test_part_of_another_file_is_discarded(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file.bin.part").write_bytes(b"x" * 1000)
-    download(server.url, tmp_path / "file.bin", checksum=SHA256)
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT
-    assert server.ranges_requested == ["bytes=1000-", None]
-
-
-def test_complete_part_is_only_verified(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file.bin.part").write_bytes(CONTENT)
-    download(server.url, tmp_path / "file.bin", checksum=SHA256)
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT
-    assert server.ranges_requested == [f"bytes={len(CONTENT)}-"]
-
-
-def test_part_that_is_too_long_is_discarded(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file.bin.part").write_bytes(CONTENT + b"more")
-    download(server.url, tmp_path / "file.bin", checksum=SHA256)
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT
-
-
-def test_part_without_a_checksum_is_discarded(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file.bin.part").write_bytes(b"x" * 1000)
-    download(server.url, tmp_path / "file.bin")
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT
-    assert server.ranges_requested == [None]
-
-
 @pytest.mark.parametrize("checksum", [SHA256, ""])
-def test_broken_connection_is_resumed(server: Server, tmp_path: Path, checksum: str) -> None:
+def test_broken_connection_is_resumed(server, tmp_path, checksum):
     server.breaks_at, server.breaks = 300_000, 2
     download(server.url, tmp_path / "file.bin", checksum=checksum)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
-    assert len(server.ranges_requested) == 3
+    assert len(server.requested) == 3
 
 
-def test_connection_that_always_breaks_is_an_error_and_keeps_the_part(server: Server, tmp_path: Path) -> None:
+def test_connection_that_always_breaks_is_an_error_and_keeps_the_part(server, tmp_path):
     server.breaks_at, server.breaks = 1000, 100
     with pytest.raises(DownloadError, match=r"the connection broke after .* bytes"):
         download(server.url, tmp_path / "file.bin", checksum=SHA256)
@@ -193,7 +159,18 @@ def test_connection_that_always_breaks_is_an_error_and_keeps_the_part(server: Se
     assert (tmp_path / "file.bin.part").stat().st_size == 5000
 
 
-def test_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None:
+def test_interrupted_download_is_resumed_by_the_next_call(server, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        download(server.url, tmp_path / "file.bin", checksum=SHA256, progress=Recorder(300_000))
+    assert not (tmp_path / "file.bin").exists()
+    left = (tmp_path / "file.bin.part").stat().st_size
+    assert 0 < left < len(CONTENT)
+    download(server.url, tmp_path / "file.bin", checksum=SHA256)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert server.requested == [None, f"bytes={left}-"]
+
+
+def test_wrong_checksum_leaves_nothing(server, tmp_path):
     wrong = "sha256:" + "0" * 64
     with pytest.raises(DownloadError, match=f"checksum is wrong .expected {wrong}, received {SHA256}") as caught:
         download(server.url, tmp_path / "file.bin", checksum=wrong, what="ResNet50 weights")
@@ -202,62 +179,54 @@ def test_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} <= {"file.bin.lock"}
 
 
-def test_refused_connection_is_an_error(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(DownloadError, match="connection refused"):
-        download(f"http://127.0.0.1:{port}/x", tmp_path / "file.bin")
-
-
 @pytest.mark.parametrize(("path", "delay"), [("hang", 0), ("file.bin", 3)])
-def test_silent_server_times_out(server: Server, tmp_path: Path, path: str, delay: float) -> None:
+def test_silent_server_times_out(server, tmp_path, path, delay):
     server.delay = delay
     with pytest.raises(DownloadError, match=r"no answer within 0\.4 seconds|timed out"):
         download(server.url.replace("file.bin", path), tmp_path / "file.bin", timeout=0.4)
 
 
-def test_slow_name_look_up_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_name_look_up_times_out(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: time.sleep(2) or [])
     with pytest.raises(DownloadError, match=r"from example\.invalid: no answer within 0\.3 seconds"):
         download("http://example.invalid/x", tmp_path / "file.bin", timeout=0.3)
 
 
-def test_unknown_host_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"cannot be fetched from nowhere\.invalid"):
-        download("http://nowhere.invalid/x", tmp_path / "file.bin")
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:1/x", "connection refused"),
+        ("http://nowhere.invalid/x", r"cannot be fetched from nowhere\.invalid"),
+        ("missing", "the server answers 404"),
+        ("elsewhere", "cannot be fetched from 127"),
+        *((url, "only http and https addresses") for url in ("file:///etc/hosts", "ftp://host/x", "x.bin", "data:,a")),
+    ],
+)
+def test_what_cannot_be_downloaded_is_an_error(server, tmp_path, url, reason):
+    with pytest.raises(DownloadError, match=reason):
+        download(server.url.replace("file.bin", url) if url.isalpha() else url, tmp_path / "file.bin")
+    assert not (tmp_path / "file.bin").exists()
 
 
-def test_http_errors_and_redirects(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="the server answers 404"):
-        download(server.url.replace("file.bin", "missing"), tmp_path / "a")
-    with pytest.raises(DownloadError):
-        download(server.url.replace("file.bin", "elsewhere"), tmp_path / "b")
-    assert not (tmp_path / "b").exists()
+def test_redirections_are_followed(server, tmp_path):
     download(server.url.replace("file.bin", "moved"), tmp_path / "c", checksum=SHA256)
     assert (tmp_path / "c").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://host/x", "x.bin", "data:,abc"])
-def test_other_schemes_are_refused(url: str, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="only http and https addresses"):
-        download(url, tmp_path / "file.bin")
-
-
-def test_offline_downloads_nothing(server: Server, tmp_path: Path) -> None:
+def test_offline_downloads_nothing(server, tmp_path):
     with pytest.raises(DownloadError, match="weights is not on this machine, and offline mode forbids"):
         download(server.url, tmp_path / "new" / "file.bin", offline=True, what="weights")
-    assert server.ranges_requested == []
+    assert server.requested == []
     assert not (tmp_path / "new").exists()
 
 
-def test_target_that_cannot_be_written_is_an_error(server: Server, tmp_path: Path) -> None:
+def test_target_that_cannot_be_written_is_an_error(server, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError, match="cannot be written"):
         download(server.url, tmp_path / "file" / "x.bin")
 
 
-def test_full_disk_is_an_error(server: Server, tmp_path: Path) -> None:
+def test_full_disk_is_an_error(server, tmp_path):
     resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
@@ -269,54 +238,20 @@ def test_full_disk_is_an_error(server: Server, tmp_path: Path) -> None:
     assert not (tmp_path / "file.bin").exists()
 
 
-def test_threads_download_once(server: Server, tmp_path: Path) -> None:
+def test_threads_download_once(server, tmp_path):
     server.delay = 0.3
     recorders = [Recorder() for _ in range(4)]
-    threads = [
-        threading.Thread(
-            target=download, args=(server.url, tmp_path / "f.bin"), kwargs={"checksum": SHA256, "progress": recorder}
-        )
-        for recorder in recorders
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert server.ranges_requested == [None]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda own: download(server.url, tmp_path / "f.bin", checksum=SHA256, progress=own), recorders))
+    assert server.requested == [None]
     assert (tmp_path / "f.bin").read_bytes() == CONTENT
-    assert sum("waiting for another process" in line for recorder in recorders for line in recorder.lines) == 3
+    assert sum("waiting for another process" in recorder.text for recorder in recorders) == 3
 
 
-def _fetch(url: str, target: Path) -> None:
-    download(url, target, checksum=SHA256)
-
-
-def test_processes_download_once(server: Server, tmp_path: Path) -> None:
+def test_processes_download_once(server, tmp_path):
     server.delay = 0.5
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_fetch, args=(server.url, tmp_path / "f.bin")) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert server.ranges_requested == [None]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        done = [pool.apply_async(download, (server.url, tmp_path / "f.bin"), {"checksum": SHA256}) for _ in range(2)]
+        assert [one.get(timeout=120) for one in done] == [tmp_path / "f.bin"] * 2
+    assert server.requested == [None]
     assert (tmp_path / "f.bin").read_bytes() == CONTENT
-
-
-class Impatient(Recorder):
-    def advance(self, amount: int = 1) -> None:
-        super().advance(amount)
-        if self.amount > 300_000:
-            raise KeyboardInterrupt
-
-
-def test_interrupted_download_is_resumed_by_the_next_call(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        download(server.url, tmp_path / "file.bin", checksum=SHA256, progress=Impatient())
-    assert not (tmp_path / "file.bin").exists()
-    left = (tmp_path / "file.bin.part").stat().st_size
-    assert 0 < left < len(CONTENT)
-    download(server.url, tmp_path / "file.bin", checksum=SHA256)
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT
-    assert server.ranges_requested == [None, f"bytes={left}-"]
