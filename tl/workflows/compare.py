@@ -32,8 +32,8 @@ from tl.runs.folder import RUNS, claim_folder, new_folder
 from tl.runs.options import UNFREEZE, FinetuneOptions
 from tl.runs.run import Run
 from tl.views.pages.comparison import page
+from tl.views.pictures.charts import save_gradients
 from tl.views.pictures.comparison import grid, save_chart
-from tl.views.pictures.gradients import save_gradients
 from tl.workflows.finetune import train
 
 _TIMED_BATCH, _TIMED_SECONDS = 16, 0.5

@@ -1,5 +1,6 @@
-"""Learning curves, and the chart of a timing."""
+"""Learning curves, gradients by layer, and the chart of a timing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,20 @@ from support.figures import assert_legible, ticks
 from support.runs import RATE, write_tuned_run
 from support.timings import timing
 from tl.engines.timing import Timing
+from tl.errors import RunError
 from tl.learning.loop import Epoch, RangeTest
-from tl.runs.folder import read_history, write_history
+from tl.runs.folder import read_history, write_gradients, write_history
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.charts import learning_curves, save_figure, save_timing_chart, timing_chart
+from tl.views.pictures.charts import (
+    gradient_verdict,
+    gradients_figure,
+    learning_curves,
+    read_gradients,
+    save_figure,
+    save_gradients,
+    save_timing_chart,
+    timing_chart,
+)
 
 RATES = tuple(10 ** (-7 + at / 8) for at in range(50))
 TEST = RangeTest(RATES, tuple(1.0 - 0.5 / (1 + 1e-3 / rate) + 30 * rate for rate in RATES), RATE)
@@ -134,3 +145,123 @@ def test_save_timing_chart_writes_a_png(tmp_path: Path):
     save_timing_chart(timing(), tmp_path / "bench.png")
     with Image.open(tmp_path / "bench.png") as picture:
         assert picture.format == "PNG"
+
+
+FALLING = [10.0 ** (-7 + 0.4 * at) for at in range(13)]
+
+
+def gradients_run(
+    folder: Path, before: Sequence[float], after: Sequence[float] | None = None, layer: str = "conv"
+) -> Path:
+    folder.mkdir()
+    columns = [{f"{layer}{at}": value for at, value in enumerate(values)} for values in (before, after) if values]
+    write_gradients(folder, columns)
+    return folder
+
+
+def gradients_page(folder: Path) -> Any:
+    gradients = read_gradients(folder)
+    assert gradients is not None
+    page = gradients_figure(gradients)
+    page.canvas.draw()
+    return page
+
+
+@pytest.mark.parametrize(
+    ("gradients", "expected"),
+    [
+        (FALLING, "vanishes towards the input, 10,000 times smaller in the first layers than in the last"),
+        (FALLING[::-1], "grows towards the input, 10,000 times larger in the first layers than in the last"),
+        ([0.02, 0.01, 0.03, 0.02, 0.04], "reaches the input, 2 times smaller in the first layers than in the last"),
+        ([0.04, 0.01, 0.02], "reaches the input, 2 times larger in the first layers than in the last"),
+        ([1e-12, 1.0], "vanishes towards the input, 1e12 times smaller in the first layers than in the last"),
+        ([0.0, 0.0, 0.1], "no gradient reaches 2 of 3 layers"),
+        ([0.0, 0.0], "no gradient reaches any layer"),
+        ([float("nan"), 0.1], "the gradient is not finite"),
+        ([float("inf"), 0.1], "the gradient is not finite"),
+        ([0.1], "there is only one layer"),
+    ],
+)
+def test_gradient_verdict(gradients: list[float], expected: str):
+    assert gradient_verdict(np.array(gradients)) == expected
+
+
+def test_gradients_figure_has_both_times_with_verdicts(tmp_path: Path):
+    folder = gradients_run(tmp_path / "vgg16-cifar-scratch", FALLING, [0.0] * 12 + [0.1])
+    page = gradients_page(folder)
+    assert [line.get_text() for line in page.texts] == [
+        "Gradients of vgg16-cifar-scratch",
+        "Before training: vanishes towards the input, 10,000 times smaller in the first layers than in the last",
+        "After training: no gradient reaches 12 of 13 layers",
+    ]
+    before, after = page.axes[0].lines
+    assert before.get_ydata() == pytest.approx(np.log10(FALLING))
+    floor = after.get_ydata()[0]
+    assert floor == after.get_ydata()[11] < np.log10(FALLING).min()
+    assert after.get_ydata()[12] == -1
+    labels = dict(zip(page.axes[0].get_yticks(), page.axes[0].get_yticklabels(), strict=True))
+    assert labels[floor].get_text() == "0"
+    assert {before.get_marker(), after.get_marker()} == {"o", "s"}
+    assert before.get_linestyle() != after.get_linestyle()
+
+
+@pytest.mark.parametrize(
+    ("count", "layer"),
+    [(1, "head"), (5, "c"), (16, "block1_conv"), (54, "conv2_block1_"), (161, "a_layer_with_a_very_long_name_" * 3)],
+)
+def test_gradients_figure_is_legible(tmp_path: Path, count: int, layer: str):
+    values = [10.0 ** (at % 5 - 9) for at in range(count)]
+    page = gradients_page(gradients_run(tmp_path / ("고양이-" * 24), values, values[::-1], layer))
+    assert_legible(page, fewest=8)
+    names = [label.get_text() for label in page.axes[0].get_xticklabels()]
+    assert len(names) == min(count, len(names)) <= 33
+    assert names[-1].endswith(str(count - 1))
+
+
+def test_save_gradients_writes_only_the_picture(tmp_path: Path):
+    folder = gradients_run(tmp_path / "run", FALLING, FALLING[::-1])
+    table = (folder / "gradients.csv").read_bytes()
+    save_gradients(folder)
+    with Image.open(folder / "gradients.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert (pixels == OWN).all(axis=-1).sum() > 300
+    assert (pixels == OTHER).all(axis=-1).sum() > 300
+    assert (folder / "gradients.csv").read_bytes() == table
+    assert sorted(path.name for path in folder.iterdir()) == ["gradients.csv", "gradients.png"]
+
+
+def test_gradients_figure_without_after_has_one_line(tmp_path: Path):
+    page = gradients_page(gradients_run(tmp_path / "run", FALLING))
+    assert len(page.axes[0].lines) == 1
+    assert [text.get_text() for text in page.axes[0].get_legend().get_texts()] == ["before training"]
+
+
+def test_layer_names_are_not_formulas_and_may_be_in_any_script(tmp_path: Path):
+    gradients_page(gradients_run(tmp_path / "a$^{b$", [0.1, 0.2], layer="고양이$x^{2$"))
+    gradients_page(gradients_run(tmp_path / "nothing-finite", [float("nan")] * 3))
+
+
+def test_save_gradients_without_a_table_writes_nothing(tmp_path: Path):
+    save_gradients(tmp_path)
+    (tmp_path / "gradients.csv").write_text("layer,before,after\n")
+    save_gradients(tmp_path)
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"layer,before\nc1,much\n",
+        b"layer,before\nc1,-0.1\n",
+        b"name,before\nc1,0.1\n",
+        b"\xff\xfe\x00layer",
+        b'layer,before\n"' + b"x" * 200_000 + b'",0.1\n',
+    ],
+    ids=["no number", "negative", "no layer", "not text", "a giant name"],
+)
+def test_save_gradients_names_a_damaged_table(tmp_path: Path, table: bytes):
+    (tmp_path / "gradients.csv").write_bytes(table)
+    with pytest.raises(RunError, match=r"gradients\.csv is damaged .*: train the network again") as caught:
+        save_gradients(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("*.png"))

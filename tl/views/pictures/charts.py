@@ -1,15 +1,18 @@
-"""Draw charts with matplotlib in one style: the learning curves of a run, and how fast a run is (`tl bench`)."""
+"""Draw charts with matplotlib in one style: learning curves, gradients by layer, and how fast a run is (`tl bench`)."""
 
+import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tl.engines.timing import BatchTiming, Timing
+from tl.errors import RunError
 from tl.runs.folder import History, Numbers
-from tl.text import number, percent
+from tl.text import number, percent, shorten
 from tl.views.pictures import text
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.grid import INK, QUIET, Colour
@@ -70,10 +73,38 @@ def colour_code(colour: Colour) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
+def style_axes(axes: Any, grid: str = "y") -> None:
+    """Draw the axes thin and quiet, with lines at the ticks of one axis, "x" or "y"."""
+    quiet = colour_code(QUIET)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(quiet)
+    axes.grid(True, axis=grid, color=colour_code(RULE), linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=SMALL, labelfontfamily=lettering(), color=quiet, labelcolor=quiet)
+
+
+def _title_axes(axes: Any, title: str, note: str, below: str) -> None:
+    words: dict[str, Any] = {"fontfamily": lettering(), "parse_math": False}
+    small = words | {"fontsize": SMALL, "color": colour_code(QUIET)}
+    axes.set_title(title, loc="left", fontsize=NORMAL, color=colour_code(INK), pad=20, **words)
+    axes.annotate(note, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", **small)
+    axes.set_xlabel(below, **small)
+
+
+def _draw_legend(axes: Any, above: float) -> None:
+    """Name the lines above the right end of the axes, `above` points up."""
+    from matplotlib.transforms import ScaledTranslation
+
+    place = axes.transAxes + ScaledTranslation(0, above / 72, axes.figure.dpi_scale_trans)
+    where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "bbox_transform": place, "ncols": 2}
+    words = {"labelcolor": colour_code(INK), "prop": {"family": lettering(), "size": SMALL}}
+    axes.legend(**where, **words, frameon=False, borderaxespad=0, borderpad=0, columnspacing=1.2, handlelength=2.2)
+
+
 # learning curves
 
 _ROW, _HEADER = 2.9, 1.08  # inches
-_MOST_DOTS = 40  # epochs that are dots on a line; of more, only the line can be seen
+_MOST_DOTS = 50  # epochs or layers that are dots on a line; of more, only the line can be seen
 _WIDE = 30.0  # losses further apart than this need a logarithmic scale
 
 
@@ -96,7 +127,7 @@ def learning_curves(history: History) -> "Figure":
     places = three if len(panels) == 3 else [grid[at // 2, at % 2] for at in range(len(panels))]
     for panel, place in zip(panels, places, strict=True):
         axes = page.add_subplot(place)
-        _style_axes(axes)
+        style_axes(axes)
         panel(axes, history)
     return page
 
@@ -104,24 +135,6 @@ def learning_curves(history: History) -> "Figure":
 def _panels(history: History) -> list[Callable[[Any, History], None]]:
     held_out = [] if history.best is None else [_draw_accuracy]
     return [_draw_losses, *held_out, _draw_rates, *([] if history.test is None else [_draw_test])]
-
-
-def _style_axes(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(colour_code(QUIET))
-    axes.grid(True, axis="y", color=colour_code(RULE), linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(
-        labelsize=SMALL, labelfontfamily=lettering(), color=colour_code(QUIET), labelcolor=colour_code(QUIET)
-    )
-
-
-def _title_axes(axes: Any, title: str, note: str, below: str) -> None:
-    words: dict[str, Any] = {"fontfamily": lettering(), "parse_math": False}
-    small = words | {"fontsize": SMALL, "color": colour_code(QUIET)}
-    axes.set_title(title, loc="left", fontsize=NORMAL, color=colour_code(INK), pad=20, **words)
-    axes.annotate(note, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", **small)
-    axes.set_xlabel(below, **small)
 
 
 def _title_epochs(axes: Any, history: History, title: str, note: str) -> None:
@@ -147,8 +160,6 @@ def _circle(axes: Any, history: History, y: Numbers) -> None:
 
 
 def _draw_losses(axes: Any, history: History) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
     loss, held_out = history.epochs["loss"], history.epochs["held_out_log_loss"]
     note = "training loss, mean of each epoch; nothing was held out"
     _line(axes, history, loss, OWN, sign="o", label="training")
@@ -156,10 +167,7 @@ def _draw_losses(axes: Any, history: History) -> None:
         note = f"circle: lowest held-out loss, {_plain(held_out[history.best])}, after epoch {history.best_epoch}"
         _line(axes, history, held_out, OTHER, sign="s", label="held out")
         _circle(axes, history, held_out)
-        beside = axes.transAxes + ScaledTranslation(0, 19.5 / 72, axes.figure.dpi_scale_trans)
-        tight = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "columnspacing": 1.2, "handlelength": 1.8}
-        where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "bbox_transform": beside, "ncols": 2}
-        axes.legend(**where, **tight, labelcolor=colour_code(INK), prop={"family": lettering(), "size": SMALL})
+        _draw_legend(axes, 19.5)
     _title_epochs(axes, history, "Loss", note)
     _scale(axes, np.concatenate([loss, held_out]))
 
@@ -242,6 +250,129 @@ def _power(value: float) -> str:
     return f"{float(digits):g}e{int(power)}"
 
 
+# gradients by layer
+
+_MOST_NAMES = 32  # layers named on the axis; of more, only some are named
+_MOST_HORIZONTAL = 40  # letters of all names together; more are written vertically
+_VANISHED = 100.0  # ratio of last to first layers from which a gradient vanishes; a ratio of ten is common
+_TIMES = {"before": ("before training", OWN, "o"), "after": ("after training", OTHER, "s")}
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Root-mean-square gradients `[layers]` of the layers' kernels, from input to output, by time."""
+
+    name: str
+    layers: tuple[str, ...]
+    values: dict[str, Numbers]
+
+
+def gradient_verdict(values: Numbers) -> str:
+    """Whether the gradient reaches the first layers, and how much smaller it is there.
+
+    One that falls by orders of magnitude from the output to the input vanishes: the first layers cannot learn
+    (Hochreiter 1991; Glorot & Bengio 2010).
+    """
+    dead = int(np.sum(values == 0))
+    if dead:
+        most = "any layer" if dead == len(values) else f"{dead} of {len(values)} layers"
+        return f"no gradient reaches {most}"
+    if not np.isfinite(values).all():
+        return "the gradient is not finite"
+    if len(values) < 2:
+        return "there is only one layer"
+    quarter, logs = max(1, len(values) // 4), np.log10(values)
+    fall = float(10 ** (logs[-quarter:].mean() - logs[:quarter].mean()))
+    compared = f"{_plain(fall)} times smaller" if fall >= 1 else f"{_plain(1 / fall)} times larger"
+    how = "vanishes towards" if fall >= _VANISHED else "grows towards" if fall <= 1 / _VANISHED else "reaches"
+    return f"{how} the input, {compared} in the first layers than in the last"
+
+
+def save_gradients(run_folder: Path) -> None:
+    """Draw a run's `gradients.csv` as `gradients.png` in its folder, if it has that table.
+
+    Raises RunError when the table is damaged, StorageError when the picture cannot be written.
+    """
+    gradients = read_gradients(run_folder)
+    if gradients is not None:
+        save_figure(gradients_figure(gradients), run_folder / "gradients.png")
+
+
+def read_gradients(run_folder: Path) -> Gradients | None:
+    """The gradients of a run; None where none were recorded. Raises RunError when the table is damaged."""
+    path = run_folder / "gradients.csv"
+    if not path.is_file():
+        return None
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            table = csv.DictReader(stream)
+            rows = list(table)
+            times = [time for time in _TIMES if time in (table.fieldnames or ())]
+        layers = tuple(str(row["layer"]) for row in rows)
+        values = {time: np.array([float(row[time] or math.nan) for row in rows]) for time in times}
+        if any((column < 0).any() for column in values.values()):
+            raise ValueError("a negative gradient")
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise RunError(f"{path} is damaged ({reason}): train the network again with `tl finetune`") from error
+    return Gradients(run_folder.resolve().name, layers, values) if layers and times else None
+
+
+def gradients_figure(gradients: Gradients) -> "Figure":
+    """The gradient of each layer before and after training."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    page = blank_figure(5.4)
+    write(page, MARGIN, 0.37, f"Gradients of {gradients.name}", points=LARGE, colour=INK, room=_WHOLE)
+    for at, (time, values) in enumerate(gradients.values.items()):
+        line = f"{_TIMES[time][0].capitalize()}: {gradient_verdict(values)}"
+        write(page, MARGIN, 0.65 + 0.22 * at, line, points=SMALL + 0.5, colour=INK, room=_WHOLE)
+    header = 0.75 + 0.22 * len(gradients.values)
+    page.set_layout_engine(ConstrainedLayoutEngine(rect=(0.006, 0.01, 0.984, 1 - header / 5.4 - 0.01)))
+    axes = page.add_subplot()
+    style_axes(axes)
+    note = "root-mean-square gradient of each layer's weights on the first batch"
+    _title_axes(axes, "", note, "layer, from the input to the output")
+    _name_layers(axes, gradients.layers)
+    _draw_gradients(axes, gradients)
+    return page
+
+
+def _name_layers(axes: Any, layers: Sequence[str]) -> None:
+    """Name the layers below the axis, without the name of their network."""
+    axes.set_xlim(-0.5, max(len(layers), 2) - 0.5)
+    step = -(-len(layers) // _MOST_NAMES)
+    places = [*range(0, len(layers) - step, step), len(layers) - 1]
+    names = [legible(shorten(layers[at].rpartition("/")[2], 26)) for at in places]
+    rotation = 0 if sum(map(len, names)) <= _MOST_HORIZONTAL else 90
+    axes.set_xticks(places, names, parse_math=False, fontfamily=lettering(*names), fontsize=SMALL, rotation=rotation)
+
+
+def _draw_gradients(axes: Any, gradients: Gradients) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    every = np.concatenate(list(gradients.values.values()))
+    logs = np.log10(every[(every > 0) & np.isfinite(every)])
+    low, high = (math.floor(logs.min()), math.ceil(logs.max())) if len(logs) else (-1, 0)
+    high = max(high, low + 2)
+    zeros = bool((every == 0).any())
+    floor = low - 1  # the height of 0, which a logarithmic scale does not have
+    for time, values in gradients.values.items():
+        label, colour, sign = _TIMES[time]
+        with np.errstate(divide="ignore"):
+            heights = np.where(values > 0, np.log10(values), np.where(values == 0, floor, np.nan))
+        marked = sign if len(values) <= _MOST_DOTS else ""
+        style = {"marker": marked, "markersize": 5, "linewidth": 1.8, "clip_on": False, "zorder": 3}
+        dashes = (0, (5, 2)) if time == "after" else "-"
+        axes.plot(heights, color=colour_code(colour), label=label, linestyle=dashes, **style)
+    places = [*([floor] if zeros else []), *range(low, high + 1, max(1, (high - low) // 8))]
+    axes.set_ylim((floor if zeros else low) - 0.15, high + 0.05)
+    axes.yaxis.set_major_locator(FixedLocator(places))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda at, _: "0" if zeros and at == floor else _power(10.0**at)))
+    _draw_legend(axes, 8)
+
+
 # speed of a run
 
 _TOP, _PANEL, _PROCESS = 1.75, 2.75, 0.24  # inches: above the panels, of a panel, of a process
@@ -269,7 +400,7 @@ def timing_chart(timing: Timing) -> "Figure":
         left = _LEFT + at * (width + _BETWEEN)
         axes = page.add_axes((left / WIDTH, 1 - (_TOP + _PANEL) / height, width / WIDTH, _PANEL / height))
         sizes = _batch_sizes(timing)
-        _style_axes(axes)
+        style_axes(axes)
         _title_axes(axes, title, note, "images per batch")
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         axes.set_xlim(-0.3, len(sizes) - 0.7)

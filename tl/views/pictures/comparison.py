@@ -322,16 +322,11 @@ def _frame(axes: Any, comparison: Comparison) -> None:
 
     axes.set_ylim(len(comparison.ranked) - 0.5, -0.5)
     axes.set_xlim(*limits(comparison))
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(colour_code(QUIET))
+    charts.style_axes(axes, grid="x")
+    axes.spines["left"].set_visible(False)
     axes.yaxis.set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}%"))
-    axes.tick_params(
-        labelsize=charts.SMALL, labelfontfamily=lettering(), color=colour_code(QUIET), labelcolor=colour_code(QUIET)
-    )
-    axes.grid(True, axis="x", color=colour_code(RULE), linewidth=0.8, clip_on=False)
-    axes.set_axisbelow(True)
 
 
 def limits(comparison: Comparison) -> tuple[float, float]:
