@@ -38,10 +38,10 @@ unit first -:
   tl.networks.zoo.classic:simple_cnn 256 300256 32
   tl.networks.zoo.classic:lenet5 84 61156 32
   tl.networks.zoo.classic:alexnet 4096 58281344 227
-  tl.networks.zoo.googlenet:googlenet 1024 5973552 224
+  tl.networks.zoo.classic:googlenet 1024 5973552 224
 unit first block:
-  tl.networks.zoo.vgg:vgg16_cifar 4096 33597248 32
-  tl.networks.zoo.vgg:vgg11 4096 128766336 224
+  tl.networks.zoo.classic:vgg16_cifar 4096 33597248 32
+  tl.networks.zoo.classic:vgg11 4096 128766336 224
 unit first conv:
   tl.networks.zoo.resnet:resnet50_cifar 2048 23561152 32
   tl.networks.zoo.resnet:resnet18 512 11186112 224

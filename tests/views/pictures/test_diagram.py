@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from support.outlines import outline, registered
-from tl.networks.zoo.classic import lenet5
-from tl.networks.zoo.googlenet import googlenet
+from tl.networks.zoo.classic import googlenet, lenet5, vgg16_cifar
 from tl.networks.zoo.resnet import resnet18
-from tl.networks.zoo.vgg import vgg16_cifar
 from tl.views.pictures.diagram import draw
 from tl.views.pictures.model_graph import architecture
 from tl.views.pictures.svg import SIZES, shorten_to, width

@@ -3,8 +3,7 @@
 import pytest
 
 from support.outlines import outline, registered
-from tl.networks.zoo.classic import simple_cnn
-from tl.networks.zoo.googlenet import googlenet
+from tl.networks.zoo.classic import googlenet, simple_cnn
 from tl.networks.zoo.resnet import resnet50_cifar
 from tl.views.terminal.layers import layer_table
 

@@ -1,22 +1,30 @@
-"""Small classic networks: a CNN with two convolutions, LeNet-5 and AlexNet.
+"""Classic networks: a CNN with two convolutions, LeNet-5, AlexNet, VGG and GoogLeNet.
 
 The simple CNN follows no paper: convolution and pooling twice, then a hidden dense layer, as in LeNet-5, with ReLU
 (Nair and Hinton, ICML 2010), maximum pooling and 3×3 kernels without padding: 32 pixels become 30, 15, 13, 6.
 
-LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition (Proc. IEEE 1998), figure 2.
-With three usual simplifications: C3 reads all six maps, where the paper's table I leaves some out; the averages have no
-coefficients of their own; softmax replaces the radial basis functions.
+LeNet-5: LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition (Proc. IEEE 1998),
+figure 2. With three usual simplifications: C3 reads all six maps, where the paper's table I leaves some out; the
+averages have no coefficients of their own; softmax replaces the radial basis functions.
 
-Krizhevsky, Sutskever and Hinton, ImageNet Classification with Deep Convolutional Neural Networks (NIPS 2012), section
-3.5, as one network: the paper splits conv2, conv4 and conv5 over two GPUs, which saves 1.4 M of 62.4 M parameters.
-Without local response normalization, which does not help (Simonyan and Zisserman 2014, section 4.1). The paper says 224
-pixels; its 55×55 maps need 227. Weights are initialized as by Glorot and Bengio (AISTATS 2010): the paper's small
-kernels with biases of one need ninety epochs of ImageNet and do not learn in a few steps of Adam.
+AlexNet: Krizhevsky, Sutskever and Hinton, ImageNet Classification with Deep Convolutional Neural Networks (NIPS 2012),
+section 3.5, as one network: the paper splits conv2, conv4 and conv5 over two GPUs, which saves 1.4 M of 62.4 M
+parameters. The paper says 224 pixels; its 55×55 maps need 227. Weights are initialized as by Glorot and Bengio
+(AISTATS 2010): the paper's small kernels with biases of one need ninety epochs of ImageNet and do not learn in a few
+steps of Adam.
+
+VGG: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition (ICLR 2015), table 1,
+configurations A and D. Weights are initialized as by Glorot and Bengio, which makes the paper's training in steps
+unnecessary (section 3.1). Layers have the names of Keras Applications' VGG16.
+
+GoogLeNet: Szegedy et al., Going Deeper with Convolutions (CVPR 2015), table 1. Without the two auxiliary classifiers,
+which only help training. The paper does not say how its weights are initialized; here as by He et al. (ICCV 2015),
+made for ReLU. Like AlexNet it has no local response normalization, which does not help (Simonyan and Zisserman, 4.1).
 """
 
 from typing import Any
 
-from tl.networks.zoo import builder, flatten
+from tl.networks.zoo import builder, channel_axis, flatten
 
 
 @builder(32)
@@ -60,3 +68,85 @@ def alexnet(x: Any) -> Any:
         x = layers.Dense(4096, "relu", name=f"fc{at}")(x)
         x = layers.Dropout(0.5, name=f"drop{at}")(x)
     return x
+
+
+@builder(224)
+def vgg11(x: Any) -> Any:
+    """Images of 224 pixels to the 4096 features of the last hidden layer; 132,863,336 parameters with 1000 classes."""
+    return _vgg(x, (1, 1, 2, 2, 2))
+
+
+@builder(32)
+def vgg16_cifar(x: Any) -> Any:
+    """Images of 32 pixels to the 4096 features of the last hidden layer; 34,006,948 parameters with 100 classes.
+
+    The five blocks leave one pixel of 512 maps, so the first dense layer has a fiftieth of the original's parameters.
+    """
+    return _vgg(x, (2, 2, 3, 3, 3))
+
+
+def _vgg(x: Any, convolutions: tuple[int, ...]) -> Any:
+    """Blocks that each halve the image, with so many 3×3 convolutions, then two hidden dense layers."""
+    from keras import layers
+
+    for block, count in enumerate(convolutions, start=1):
+        filters = min(64 * 2 ** (block - 1), 512)
+        for at in range(1, count + 1):
+            x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"block{block}_conv{at}")(x)
+        x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
+    x = flatten(x)
+    for at in (1, 2):
+        x = layers.Dense(4096, "relu", name=f"fc{at}")(x)
+        x = layers.Dropout(0.5, name=f"drop{at}")(x)
+    return x
+
+
+# Maps of the branches of each module: 1×1; 1×1 and 3×3; 1×1 and 5×5; 1×1 after pooling. Groups halve the image.
+_INCEPTION = (
+    {"3a": (64, (96, 128), (16, 32), 32), "3b": (128, (128, 192), (32, 96), 64)},
+    {
+        "4a": (192, (96, 208), (16, 48), 64),
+        "4b": (160, (112, 224), (24, 64), 64),
+        "4c": (128, (128, 256), (24, 64), 64),
+        "4d": (112, (144, 288), (32, 64), 64),
+        "4e": (256, (160, 320), (32, 128), 128),
+    },
+    {"5a": (256, (160, 320), (32, 128), 128), "5b": (384, (192, 384), (48, 128), 128)},
+)
+
+
+@builder(224, dropout=0.4)
+def googlenet(x: Any) -> Any:
+    """Images of 224 pixels to 1024 maps; 6,998,552 parameters with 1000 classes."""
+    from keras import layers
+
+    x = _convolution(x, 64, 7, "conv1", stride=2)
+    x = layers.MaxPooling2D(3, 2, "same", name="pool1")(x)
+    x = _convolution(x, 64, 1, "conv2_reduce")
+    x = _convolution(x, 192, 3, "conv2")
+    for group, modules in enumerate(_INCEPTION, start=2):
+        x = layers.MaxPooling2D(3, 2, "same", name=f"pool{group}")(x)
+        for name, maps in modules.items():
+            x = _inception(x, f"inception_{name}_", maps)
+    return x
+
+
+def _inception(x: Any, name: str, maps: Any) -> Any:
+    from keras import layers
+
+    one, (three_reduce, three), (five_reduce, five), pooled = maps
+    ones = _convolution(x, one, 1, f"{name}1x1")
+    threes = _convolution(x, three_reduce, 1, f"{name}3x3_reduce")
+    threes = _convolution(threes, three, 3, f"{name}3x3")
+    fives = _convolution(x, five_reduce, 1, f"{name}5x5_reduce")
+    fives = _convolution(fives, five, 5, f"{name}5x5")
+    pool = layers.MaxPooling2D(3, 1, "same", name=f"{name}pool")(x)
+    pool = _convolution(pool, pooled, 1, f"{name}pool_proj")
+    return layers.Concatenate(channel_axis(), name=f"{name}concat")([ones, threes, fives, pool])
+
+
+def _convolution(x: Any, filters: int, kernel: int, name: str, *, stride: int = 1) -> Any:
+    from keras import layers
+
+    options = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
+    return layers.Conv2D(filters, kernel, stride, name=name, **options)(x)
