@@ -96,7 +96,8 @@ def open_hdf5(file: Path | BinaryIO, source: str) -> Iterator[HDF5Reader]:
 
     try:
         with h5py.File(file, "r") as root:
-            yield HDF5Reader(root, source, _length(file))
+            size = file.stat().st_size if isinstance(file, Path) else file.seek(0, 2)
+            yield HDF5Reader(root, source, size)
     except FileNotFoundError as error:
         raise WeightsError(f"{source} does not exist: give the path of an .h5 weights file") from error
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -104,17 +105,10 @@ def open_hdf5(file: Path | BinaryIO, source: str) -> Iterator[HDF5Reader]:
         raise WeightsError(f"{source} cannot be read as HDF5 weights ({reason}); fetch or save it again") from error
 
 
-def _length(file: Path | BinaryIO) -> int:
-    if isinstance(file, Path):
-        return file.stat().st_size
-    return file.seek(0, 2)
-
-
 # Layer name -> its arrays in the order of `layer.weights` (kernel, bias; gamma, beta, moving mean, moving variance);
 # the layers in the order of the Keras model.
 Checkpoint = dict[str, list[NDArray[np.float32]]]
 
-_LAYOUT_VERSION = "2.2.4"  # of the Keras that defined the layout; readers only check whether it is 1
 _LONGEST_ATTRIBUTE = 64_512  # bytes; an HDF5 header has 64 KiB, and Keras splits at the same length
 _MOST_TOP_LAYERS = 3  # VGG's fc1, fc2, predictions
 
@@ -131,7 +125,8 @@ def write_h5(checkpoint: Checkpoint, path: Path) -> None:
         try:
             with h5py.File(scratch, "w") as file:
                 file.attrs["backend"] = np.bytes_(b"tensorflow")
-                file.attrs["keras_version"] = np.bytes_(_LAYOUT_VERSION.encode())
+                # The version of Keras that defined the layout; readers only check whether it is 1.
+                file.attrs["keras_version"] = np.bytes_(b"2.2.4")
                 _write_names(file, "layer_names", list(checkpoint))
                 for layer, arrays in checkpoint.items():
                     _write_layer(file.create_group(layer), layer, arrays)
@@ -140,28 +135,23 @@ def write_h5(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _write_layer(group: Any, layer: str, arrays: Sequence[NDArray[np.float32]]) -> None:
-    names = [f"{layer}/{name}:0" for name in _array_names(arrays)]
+    kinds = ["kernel", "bias"][: len(arrays)]
+    if len(arrays) == 4 and all(array.ndim == 1 for array in arrays):
+        kinds = ["gamma", "beta", "moving_mean", "moving_variance"]
+    elif len(arrays) > 2:
+        kinds = [f"weight_{index}" for index in range(len(arrays))]
+    names = [f"{layer}/{kind}:0" for kind in kinds]
     _write_names(group, "weight_names", names)
     for name, array in zip(names, arrays, strict=True):
         group.create_dataset(name, data=array.astype(np.float32, copy=False))
 
 
-def _array_names(arrays: Sequence[NDArray[np.float32]]) -> list[str]:
-    if len(arrays) == 4 and all(array.ndim == 1 for array in arrays):
-        return ["gamma", "beta", "moving_mean", "moving_variance"]
-    if len(arrays) <= 2:
-        return ["kernel", "bias"][: len(arrays)]
-    return [f"weight_{index}" for index in range(len(arrays))]
-
-
 def _write_names(group: Any, attribute: str, names: list[str]) -> None:
     encoded = np.array([name.encode() for name in names])
-    pieces = max(1, -(-encoded.nbytes // _LONGEST_ATTRIBUTE))
-    if pieces == 1:
+    fit = _LONGEST_ATTRIBUTE // encoded.itemsize
+    if len(names) <= fit:
         group.attrs[attribute] = encoded
         return
-    # As many names per piece as fit; array_split's uneven pieces could exceed the limit by one name.
-    fit = _LONGEST_ATTRIBUTE // encoded.itemsize
     for index, start in enumerate(range(0, len(names), fit)):
         group.attrs[f"{attribute}{index}"] = encoded[start : start + fit]
 
@@ -210,7 +200,9 @@ def assign(model: Any, checkpoint: Checkpoint, *, source: str) -> None:
     Raises WeightsError, before anything is set, for weights that do not fit or are not finite.
     """
     layers = [layer for layer in model.layers if layer.weights]
-    names = _matched([layer.name for layer in layers], checkpoint)
+    names = [layer.name for layer in layers]
+    first = list(checkpoint)[: len(layers)]
+    names = names if set(names) == set(first) else first
     for layer, name in zip(layers, names, strict=False):
         _check(layer, name, checkpoint[name], network=model.name, source=source)
     if not 0 <= len(checkpoint) - len(layers) <= _MOST_TOP_LAYERS:
@@ -221,11 +213,6 @@ def assign(model: Any, checkpoint: Checkpoint, *, source: str) -> None:
             variable.assign(array)
         if hasattr(layer, "finalize_state"):  # Normalization derives what it uses from its weights
             layer.finalize_state()
-
-
-def _matched(names: list[str], checkpoint: Checkpoint) -> list[str]:
-    first = list(checkpoint)[: len(names)]
-    return names if set(names) == set(first) else first
 
 
 def _variables(layer: Any) -> list[Any]:

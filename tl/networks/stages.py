@@ -50,6 +50,8 @@ def stages(model: Any) -> tuple[Stage, ...]:
     each model of a process: take `layer` from the very model to cut.
     Raises BackboneError for a model that is not a graph of layers from one image to one output.
     """
+    import keras
+
     points = cut_points(model)
     spatial = [point for point in points if len(point.tensor.shape) == 4]
     if not spatial:
@@ -59,7 +61,8 @@ def stages(model: Any) -> tuple[Stage, ...]:
     start = 0
     for name, end in zip(names, ends, strict=True):
         # Scaling and padding of the pixels are not a stage of their own.
-        if not any(_learns(layer) for point in points[start : end + 1] for layer in point.since):
+        layers = [layer for point in points[start : end + 1] for layer in point.since]
+        if not any(_weights(layer) and not isinstance(layer, keras.layers.Normalization) for layer in layers):
             continue
         last = len(points) - 1 if end == ends[-1] else end
         parameters = sum(point.parameters for point in points[start : last + 1])
@@ -104,15 +107,17 @@ def cut_points(model: Any) -> tuple[CutPoint, ...]:
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise BackboneError(f"{model.name} cannot be cut: it has {counts}; build it with one of each")
-    times = Counter(id(call.operation) for call in calls)
-    reused = list(_reused(calls, times))
+    uses: dict[int, list[int]] = {}
+    for at, call in enumerate(calls):
+        uses.setdefault(id(call.operation), []).append(at)
+    reused = [each for each in uses.values() if len(each) > 1 and _weights(calls[each[0]].operation)]
     points: list[CutPoint] = []
     since: list[Any] = []
     for at, carried in enumerate(_carried(calls, model.outputs)):
         layer, outputs = calls[at].operation, calls[at].output_tensors
         since.append(layer)
-        alone = len(outputs) == 1 and carried == {id(outputs[0])} and times[id(layer)] == 1
-        if alone and not calls[at].is_input and not any(first <= at < last for first, last in reused):
+        alone = len(outputs) == 1 and carried == {id(outputs[0])} and len(uses[id(layer)]) == 1
+        if alone and not calls[at].is_input and not any(each[0] <= at < each[-1] for each in reused):
             points.append(CutPoint(layer, outputs[0], tuple(since)))
             since = []
     return tuple(points)
@@ -150,17 +155,13 @@ def _carried(calls: list[Any], outputs: list[Any]) -> Iterator[set[int]]:
         yield carried
 
 
-def _reused(calls: list[Any], times: Counter[int]) -> Iterator[tuple[int, int]]:
-    for operation, count in times.items():
-        uses = [at for at, call in enumerate(calls) if id(call.operation) == operation]
-        if count > 1 and _weights(calls[uses[0]].operation):
-            yield uses[0], uses[-1]
-
-
 def _ends(model: Any, points: list[CutPoint]) -> tuple[list[str], list[int]]:
     pattern = stage_pattern(model.name)
     if pattern:
-        names = _named(points, re.compile(pattern))
+        names: list[str] = []
+        for point in points:
+            match = re.match(pattern, point.layer.name)
+            names.append(match[0] if match else names[-1] if names else "")  # pool1_pool belongs to conv1
         ends = _last_of_each(names)
         if len(ends) > 1:
             return [names[end] for end in ends], ends
@@ -168,15 +169,6 @@ def _ends(model: Any, points: list[CutPoint]) -> tuple[list[str], list[int]]:
     moved = [_smallest(points, _before_expansion(points, end)) for end in ends[:-1]] + ends[-1:]
     distinct = sorted(set(moved))
     return [""] * len(distinct), distinct
-
-
-def _named(points: list[CutPoint], pattern: re.Pattern[str]) -> list[str]:
-    names, name = [], ""
-    for point in points:
-        match = pattern.match(point.layer.name)
-        name = match[0] if match else name  # pool1_pool belongs to conv1
-        names.append(name)
-    return names
 
 
 def _halvings(model: Any, points: list[CutPoint]) -> list[int]:
@@ -233,12 +225,6 @@ def _smallest(points: list[CutPoint], end: int) -> int:
         if math.prod(points[end].tensor.shape[1:]) <= math.prod(points[best].tensor.shape[1:]):
             best = end
     return best
-
-
-def _learns(layer: Any) -> bool:
-    import keras
-
-    return bool(_weights(layer)) and not isinstance(layer, keras.layers.Normalization)
 
 
 def _weights(layer: Any) -> list[Any]:

@@ -48,8 +48,12 @@ def fold(model: Any, policy: str = "float32") -> Any:
 
     folded = keras.models.clone_model(model, clone_function=clone, call_function=connect)
     for layer in model.layers:
-        if layer.weights and id(layer) not in removed:
-            _set_weights(folded.get_layer(layer.name), layer, folded_into.get(id(layer)))
+        if not layer.weights or id(layer) in removed:
+            continue
+        copy, normalization = folded.get_layer(layer.name), folded_into.get(id(layer))
+        copy.set_weights(layer.get_weights() if normalization is None else _folded(layer, normalization))
+        if hasattr(copy, "finalize_state"):  # Normalization derives what it uses from its weights
+            copy.finalize_state()
     return folded
 
 
@@ -147,16 +151,15 @@ def _clone(layer: Any, policy: str, *, with_bias: bool) -> Any:
     return copy
 
 
-def _set_weights(copy: Any, layer: Any, normalization: Any) -> None:
-    copy.set_weights(layer.get_weights() if normalization is None else _folded(layer, normalization))
-    if hasattr(copy, "finalize_state"):  # Normalization derives what it uses from its weights
-        copy.finalize_state()
-
-
 def _folded(layer: Any, normalization: Any) -> list[NDArray[np.float32]]:
     import keras
 
-    scale, shift = _scale_and_shift(normalization)
+    scale = 1.0 / np.sqrt(_array(normalization.moving_variance) + normalization.epsilon)
+    if normalization.scale:
+        scale = scale * _array(normalization.gamma)
+    shift = -_array(normalization.moving_mean) * scale
+    if normalization.center:
+        shift = shift + _array(normalization.beta)
     arrays = [_array(weight) for weight in layer.get_weights()]
     *kernels, bias = arrays if layer.use_bias else [*arrays, np.zeros(len(scale))]
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
@@ -165,22 +168,11 @@ def _folded(layer: Any, normalization: Any) -> list[NDArray[np.float32]]:
     return [array.astype(np.float32) for array in (*kernels, bias * scale + shift)]
 
 
-def _scale_and_shift(normalization: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _array(weight: Any) -> NDArray[np.float64]:
+    """A variable or array in double precision, so that products are rounded once."""
     import keras
 
-    mean, variance = (
-        _array(keras.ops.convert_to_numpy(weight))
-        for weight in (normalization.moving_mean, normalization.moving_variance)
-    )
-    scale = 1.0 / np.sqrt(variance + normalization.epsilon)
-    if normalization.scale:
-        scale = scale * _array(keras.ops.convert_to_numpy(normalization.gamma))
-    shift = -mean * scale
-    return scale, shift + _array(keras.ops.convert_to_numpy(normalization.beta)) if normalization.center else shift
-
-
-def _array(weight: Any) -> NDArray[np.float64]:
-    return np.asarray(weight, dtype=np.float64)  # double precision, so that products are rounded once
+    return np.asarray(keras.ops.convert_to_numpy(weight), dtype=np.float64)
 
 
 def read_stride(model: Any, layer: str | None) -> int:

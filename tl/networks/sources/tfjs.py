@@ -17,9 +17,7 @@ from tl.errors import WeightsError
 from tl.networks.checkpoints import Checkpoint
 
 _MODEL = "package/ResNet50/"
-_CONVOLUTION = ("kernel", "bias")
 _NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
-_BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # by stage
 
 
 def read_resnet50(archive: Path) -> Checkpoint:
@@ -27,14 +25,14 @@ def read_resnet50(archive: Path) -> Checkpoint:
     arrays = _arrays(_members(archive))
     checkpoint: Checkpoint = {}
     for layer, old_layer in _layer_names().items():
-        kinds = _NORMALIZATION if layer.endswith("_bn") else _CONVOLUTION
+        kinds = _NORMALIZATION if layer.endswith("_bn") else ("kernel", "bias")
         checkpoint[layer] = [arrays[f"{old_layer}/{kind}"] for kind in kinds]
     return checkpoint
 
 
 def _layer_names() -> dict[str, str]:
     names = {"conv1_conv": "conv1", "conv1_bn": "bn_conv1"}
-    for stage, blocks in _BLOCKS.items():
+    for stage, blocks in enumerate((3, 4, 6, 3), start=2):
         for block in range(blocks):
             old = f"{stage}{'abcdef'[block]}_branch"
             # In Keras' order: a stage's first block has a shortcut (0) beside its third convolution.

@@ -7,8 +7,7 @@ pickle is a program: this one may build a dictionary and describe tensors; any o
 import io
 import pickle
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +15,11 @@ from numpy.typing import NDArray
 from tl.errors import WeightsError
 
 _DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
+_DAMAGE = (pickle.UnpicklingError, struct.error, EOFError, AttributeError, LookupError, TypeError, ValueError)
 
 
-@dataclass(frozen=True)
-class _Storage:
-    key: str
-    dtype: str
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    storage: _Storage
+class _Tensor(NamedTuple):
+    storage: tuple[str, str]  # its dtype and its key
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -39,23 +32,19 @@ class _StateDict(dict[str, _Tensor]):
         pass
 
 
-def _rebuild_tensor(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
-    return _Tensor(storage, offset, shape, strides)
-
-
 class _StateDictUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return _StateDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
+            return lambda *arguments: _Tensor(*arguments[:4])
         if module == "torch" and name in _DTYPES:
             return name
         raise WeightsError(f"the state dict is refused: it uses {module}.{name}, which is not a tensor")
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> tuple[str, str]:
         _, dtype, key, *_ = pid
-        return _Storage(key, dtype)
+        return dtype, key
 
 
 def read(content: bytes, source: str) -> dict[str, NDArray[Any]]:
@@ -64,12 +53,12 @@ def read(content: bytes, source: str) -> dict[str, NDArray[Any]]:
     try:
         _magic, _protocol, _system, state, keys = (_StateDictUnpickler(stream).load() for _ in range(5))
         storages, position = {}, stream.tell()
-        dtypes = {tensor.storage.key: np.dtype(_DTYPES[tensor.storage.dtype]) for tensor in state.values()}
+        dtypes = {key: np.dtype(_DTYPES[dtype]) for dtype, key in (tensor.storage for tensor in state.values())}
         for key in keys:
             (length,) = struct.unpack_from("<q", content, position)
             storages[key] = np.frombuffer(content, dtypes[key], length, position + 8)
             position += 8 + storages[key].nbytes
-        return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in state.items()}
+        return {name: _array(tensor, storages[tensor.storage[1]]) for name, tensor in state.items()}
     except (
         pickle.UnpicklingError,
         struct.error,

