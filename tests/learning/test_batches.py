@@ -23,7 +23,7 @@ def one_hot(count: int) -> np.ndarray:
     return np.eye(CLASSES, dtype=np.float32)[np.arange(count) % CLASSES]
 
 
-@pytest.mark.parametrize("batch", [1, 5, 8, 23])
+@pytest.mark.parametrize("batch", [1, 5, 8, 23, 40])
 def test_order_takes_each_image_once_per_epoch(batch):
     order = BatchOrder(INDICES, batch, seed=7)
     assert order.steps == -(-23 // batch)
@@ -32,6 +32,7 @@ def test_order_takes_each_image_once_per_epoch(batch):
         assert len(indices) == order.steps * batch  # every batch has the same size
         assert sorted(indices[:23]) == INDICES.tolist()
         assert indices[23:].tolist() == indices[: len(indices) - 23].tolist()  # filled up from its beginning
+    assert set(BatchOrder(INDICES[:3], 8, seed=0).at(0)) == set(INDICES[:3])  # several times, if need be
 
 
 def test_order_depends_on_seed_and_step_alone():
@@ -41,12 +42,6 @@ def test_order_depends_on_seed_and_step_alone():
     assert taken(order, 0).tolist() != taken(order, 1).tolist()
     assert taken(order, 0).tolist() != taken(BatchOrder(INDICES, 5, seed=8), 0).tolist()
     assert taken(order, 0).tolist() != INDICES.tolist()
-
-
-def test_order_fills_a_batch_larger_than_the_data_set():
-    indices = BatchOrder(INDICES[:3], 8, seed=0).at(0)
-    assert len(indices) == 8
-    assert set(indices) == set(INDICES[:3].tolist())
 
 
 def test_order_with_probabilities_evens_out_classes():
@@ -117,14 +112,6 @@ def test_activation_feed_takes_the_first_view_outside_of_training(activation_fee
     assert alone.load(indices, 9, training=True)[:, 0, 0, 0].tolist() == [3, 0, 11]
 
 
-def test_activation_feed_returns_float32(activation_feed):
-    labels = one_hot(3)
-    inputs, truth = activation_feed.finish(activation_feed.values[1, :3], labels, 0, training=True)
-    assert inputs.dtype == "float32"
-    assert np.array_equal(inputs, activation_feed.values[1, :3])
-    assert np.array_equal(truth, labels)
-
-
 def test_image_feed_loads_larger_images_for_training(image_feed, images):
     indices = np.array([5, 2])
     for training, side in ((True, round(MARGIN * 32)), (False, 32)):
@@ -136,41 +123,29 @@ def test_image_feed_loads_larger_images_for_training(image_feed, images):
         assert np.array_equal(loaded, image_feed.load(indices, 99, training=training))
 
 
-def test_image_feed_normalises_as_the_recipe_says(image_feed):
-    photos = image_feed.load(np.array([5, 20]), 0, training=False)
-    inputs, labels = image_feed.finish(photos, one_hot(2), 4, training=False)
-    expected = (photos[..., ::-1].astype(np.float32) - np.array(RECIPE.mean)) / np.array(RECIPE.std)
+@pytest.mark.parametrize(("training", "brighter", "share"), [(False, 0, 1), (True, 4, 0.5)])
+def test_image_feed_augments_in_training_and_normalises(image_feed, training, brighter, share):
+    photos = image_feed.load(np.array([5, 20]), 0, training=training)
+    inputs, labels = image_feed.finish(photos, one_hot(2), 4, training=training)
+    pixels = photos[:, :32, :32].astype(np.float32) + brighter
+    expected = (pixels[..., ::-1] - np.array(RECIPE.mean)) / np.array(RECIPE.std)
     np.testing.assert_allclose(inputs, expected, rtol=1e-5, atol=1e-4)
-    assert np.array_equal(labels, one_hot(2))
-
-
-def test_image_feed_augments_in_training_before_normalising(image_feed):
-    photos = image_feed.load(np.array([5, 20]), 0, training=True)
-    inputs, labels = image_feed.finish(photos, one_hot(2), 4, training=True)
-    brighter = photos[:, :32, :32].astype(np.float32) + 4
-    expected = (brighter[..., ::-1] - np.array(RECIPE.mean)) / np.array(RECIPE.std)
-    np.testing.assert_allclose(inputs, expected, rtol=1e-5, atol=1e-4)
-    assert np.array_equal(labels, 0.5 * one_hot(2))
+    assert np.array_equal(labels, share * one_hot(2))
 
 
 @pytest.mark.parametrize("kind", ["activation_feed", "image_feed"])
 def test_training_batches_are_those_of_each_step(kind, request):
     feed = request.getfixturevalue(kind)
     labels, order = one_hot(12) * np.linspace(1, 2, 12, dtype=np.float32)[:, None], BatchOrder(np.arange(12), 5, seed=2)
-    result = list(training_batches(feed, order, labels, range(4, 9)))
+    data = training_batches(feed, order, labels, range(4, 9))
+    result = list(data)
     assert len(result) == 5
+    assert [part.shape[1:] for part in data.element_spec] == [part.shape[1:] for part in result[0]]
     for step, (inputs, truth) in enumerate(result, 4):
         indices = order.at(step)
         expected, shares = feed.finish(feed.load(indices, step, training=True), labels[indices], step, training=True)
         assert np.array_equal(inputs, expected)
         assert np.array_equal(truth, shares)
-
-
-def test_training_batches_after_resuming_are_the_same(image_feed):
-    order = BatchOrder(np.arange(12), 5, seed=2)
-    whole = [inputs.numpy() for inputs, _ in training_batches(image_feed, order, one_hot(12), range(0, 8))]
-    rest = [inputs.numpy() for inputs, _ in training_batches(image_feed, order, one_hot(12), range(6, 8))]
-    assert all(np.array_equal(one, other) for one, other in zip(whole[6:], rest, strict=True))
 
 
 def test_mixup_mixes_activations_and_labels_alike(activation_feed):
@@ -189,16 +164,11 @@ def test_mixup_mixes_activations_and_labels_alike(activation_feed):
         assert (again == truth).all()
         shares.add(round(float(share), 4))
     assert len(shares) > 10
-    plain, same = mixed.finish(loaded, labels, 0, training=False)
-    assert (plain.numpy() == loaded).all()
-    assert (np.asarray(same) == labels).all()
-
-
-def test_training_batches_have_static_shapes(activation_feed):
-    data = training_batches(activation_feed, BatchOrder(np.arange(12), 5, seed=2), one_hot(12), range(0, 2))
-    inputs, labels = data.element_spec
-    assert inputs.shape[1:] == (2, 2, 3)
-    assert labels.shape[1:] == (CLASSES,)
+    for feed, training in ((mixed, False), (activation_feed, True)):
+        plain, same = feed.finish(loaded, labels, 0, training=training)
+        assert plain.dtype == "float32"
+        assert (plain.numpy() == loaded).all()
+        assert (np.asarray(same) == labels).all()
 
 
 @pytest.mark.parametrize("kind", ["activation_feed", "image_feed"])

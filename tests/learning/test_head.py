@@ -24,6 +24,7 @@ def test_fit_head_makes_the_gradient_of_the_objective_zero(images, features):
     mean, spread = values.mean(axis=0), values.std(axis=0)
     standard = (values - mean) / spread
     kernel = fitted.head.kernel * spread[:, None]
+    assert (fit_head(values, labels, 3, fingerprints=fingerprints).head.kernel == fitted.head.kernel).all()
     residual = softmax(fitted.head.logits(values)) - np.eye(3)[labels]
     gradient = standard.T @ residual / images + fitted.l2 * kernel
     assert np.abs(gradient).max() < 2e-3 * max(1.0, np.abs(kernel).max())
@@ -38,13 +39,7 @@ def test_fit_head_learns_separable_classes_and_not_shuffled_labels():
     lost = fit_head(values, shuffled, 3, fingerprints=fingerprints)
     assert min(trial.log_loss for trial in lost.trials) > 0.95  # chance is log 3 = 1.0986
     assert lost.l2 > fitted.l2
-
-
-def test_fit_head_chooses_the_l2_with_the_smallest_held_out_loss():
-    values, labels, fingerprints = clouds(100, 40, 2, spread=0.3)
-    fitted = fit_head(values, labels, 2, fingerprints=fingerprints)
     assert fitted.l2 == min(fitted.trials, key=lambda trial: trial.log_loss).l2
-    assert len(fitted.trials) > 5
 
 
 def test_fit_head_temperature_calibrates_held_out_logits():
@@ -55,19 +50,13 @@ def test_fit_head_temperature_calibrates_held_out_logits():
     assert log_loss(logits / np.float32(fitted.head.temperature), labels[200:]) <= log_loss(logits, labels[200:]) + 0.02
 
 
-def test_fit_head_ignores_constant_features():
-    values, labels, fingerprints = clouds(80, 10, 2)
+@pytest.mark.parametrize("images", [2, 3, 5, 80])
+def test_fit_head_takes_few_images_and_ignores_constant_features(images):
+    values, labels, fingerprints = clouds(images, 30, 2, spread=3)
     values[:, 3] = 7.0
     head = fit_head(values, labels, 2, fingerprints=fingerprints).head
-    assert np.isfinite(head.kernel).all()
-    assert not head.kernel[3].any()
-
-
-@pytest.mark.parametrize("images", [2, 3, 5])
-def test_fit_head_works_with_a_handful_of_images(images):
-    values, labels, fingerprints = clouds(images, 30, 2, spread=3)
-    head = fit_head(values, labels, 2, fingerprints=fingerprints).head
     assert np.isfinite(head.probabilities(values)).all()
+    assert not head.kernel[3].any()
 
 
 def test_assign_folds_keeps_copies_together_and_ignores_the_order():
@@ -78,9 +67,3 @@ def test_assign_folds_keeps_copies_together_and_ignores_the_order():
     assert sorted(np.bincount(folds[:50])) == [10, 10, 10, 10, 10]
     order = np.random.default_rng(0).permutation(50)
     assert (assign_folds(labels[order], [fingerprints[at] for at in order], 5, seed=3) == folds[:50][order]).all()
-
-
-def test_fit_head_is_deterministic():
-    values, labels, fingerprints = clouds(60, 100, 3)
-    first, second = (fit_head(values, labels, 3, fingerprints=fingerprints).head for _ in range(2))
-    assert (first.kernel == second.kernel).all()

@@ -30,13 +30,10 @@ def test_schedule_is_linear_then_a_cosine():
     assert schedule(9 + 30, 100, 0.1) == pytest.approx(0.5 * (1 + math.cos(math.pi / 3)))
 
 
-@pytest.mark.parametrize("total", [1, 2, 3])
-def test_schedule_of_few_steps(total):
-    assert schedule(0, total, 0.1) == 1
-    assert schedule(total - 1, total, 0.1) in (pytest.approx(0), pytest.approx(1))
-
-
-def test_schedule_stays_0_after_the_last_step():
+def test_schedule_of_few_steps_and_after_the_last():
+    for total in (1, 2, 3):
+        assert schedule(0, total, 0.1) == 1
+        assert schedule(total - 1, total, 0.1) in (pytest.approx(0), pytest.approx(1))
     assert schedule(150, 100, 0.1) == pytest.approx(0, abs=1e-12)
 
 

@@ -8,6 +8,7 @@ images, in which an image counts as often as it was sampled.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,12 +197,12 @@ def _ranks(probabilities: NDArray[np.float32], labels: Labels) -> Labels:
 def _bootstrap(probabilities: NDArray[np.float32], labels: Labels, predicted: Labels, seed: int) -> list[Estimate]:
     """Log-loss, Brier score, calibration error, macro F1, and the F1 of each class, with percentile intervals."""
     count, classes = probabilities.shape
-    sums = _Sums(probabilities, labels, predicted)
-    values = _metrics_of(sums.weighted(np.ones((1, count))), count, classes)[:, 0]
+    summands = _summands(probabilities, labels, predicted)
+    values = _metrics_of(summands @ np.ones((count, 1)), count, classes)[:, 0]
     random = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // count)
     resampled = [
-        _metrics_of(sums.weighted(_resample(random, count, min(step, _RESAMPLES - done))), count, classes)
+        _metrics_of(summands @ _resample(random, count, min(step, _RESAMPLES - done)), count, classes)
         for done in range(0, _RESAMPLES, step)
     ]
     ordered = np.sort(np.concatenate(resampled, axis=1), axis=1)  # NaN last: resamples without any image of a class
@@ -211,66 +212,31 @@ def _bootstrap(probabilities: NDArray[np.float32], labels: Labels, predicted: La
     return [Estimate(float(a), float(b), float(c)) for a, b, c in zip(values, low, high, strict=True)]
 
 
-class _Sums:
-    """Sums over images of log-loss, Brier score, gaps in the reliability bins, and hits, labels, predictions by class.
+def _summands(probabilities: NDArray[np.float32], labels: Labels, predicted: Labels) -> Any:
+    """What each image adds to each sum, a sparse matrix `[2 + bins + 3 classes, n]`.
 
-    Images with the same label and prediction are counted together first.
+    The sums are log-loss, Brier score, the gaps in the reliability bins, and hits, labels and predictions by class.
     """
+    from scipy.sparse import csr_array
 
-    def __init__(self, probabilities: NDArray[np.float32], labels: Labels, predicted: Labels) -> None:
-        count, classes = probabilities.shape
-        exact = probabilities.astype(np.float64)
-        of_label, confidence = exact[np.arange(count), labels], exact.max(axis=1)
-        surprise = -np.log(np.maximum(of_label, _SMALLEST))
-        brier = np.einsum("ij,ij->i", exact, exact) - 2 * of_label + 1
-        gap = confidence - (predicted == labels)
-        cells = labels * classes + predicted
-        order = np.argsort(cells)  # images are exchangeable: in this order most groups are contiguous already
-        self._means = np.stack([surprise, brier])[:, order]
-        self._bins = _Groups(bins_of(confidence)[order], BINS)
-        self._gap = gap[order]
-        present, cells = np.unique(cells, return_inverse=True)
-        self._cells = _Groups(cells[order], len(present))
-        cell_label, cell_predicted = np.divmod(present, classes)
-        is_hit = cell_label == cell_predicted
-        self._hits, self._hit_classes = np.flatnonzero(is_hit), cell_label[is_hit]
-        self._labels, self._predictions = _Groups(cell_label, classes), _Groups(cell_predicted, classes)
-        self._classes = classes
-
-    def weighted(self, weights: Floats) -> Floats:
-        """The sums `[2 + bins + 3 classes, resamples]` of images with weights `[resamples, n]`."""
-        cells = self._cells.sums(weights)
-        hits = np.zeros((len(weights), self._classes))
-        hits[:, self._hit_classes] = cells[:, self._hits]
-        parts = [weights @ self._means.T, self._bins.sums(weights * self._gap), hits]
-        return np.hstack([*parts, self._labels.sums(cells), self._predictions.sums(cells)]).T
-
-
-class _Groups:
-    """Sums by group `[n]` of `count` groups: sorted once, so that each resample adds up contiguous rows.
-
-    A sparse product takes the same time; importing one takes longer than all resamples.
-    """
-
-    def __init__(self, groups: Labels, count: int) -> None:
-        order = np.argsort(groups, kind="stable")
-        self._order = None if np.array_equal(order, np.arange(len(order))) else order
-        self._present, self._starts = np.unique(groups[order], return_index=True)
-        self._count = count
-
-    def sums(self, values: Floats) -> Floats:
-        """The sums `[resamples, groups]` of values `[resamples, n]`."""
-        sums = np.zeros((len(values), self._count))
-        ordered = values if self._order is None else values[:, self._order]
-        sums[:, self._present] = np.add.reduceat(ordered, self._starts, axis=1)
-        return sums
+    count, classes = probabilities.shape
+    exact = probabilities.astype(np.float64)
+    of_label, confidence, hit = exact[np.arange(count), labels], exact.max(axis=1), predicted == labels
+    surprise = -np.log(np.maximum(of_label, _SMALLEST))
+    brier = np.einsum("ij,ij->i", exact, exact) - 2 * of_label + 1
+    zeros, ones, by_class = np.zeros(count, np.int64), np.ones(count), 2 + BINS
+    values = [surprise, brier, confidence - hit, hit.astype(np.float64), ones, ones]
+    rows = [zeros, zeros + 1, 2 + bins_of(confidence), by_class + labels, by_class + classes + labels]
+    rows.append(by_class + 2 * classes + predicted)
+    cells = np.concatenate(rows), np.tile(np.arange(count), len(rows))
+    return csr_array((np.concatenate(values), cells), shape=(by_class + 3 * classes, count))
 
 
 def _resample(random: np.random.Generator, count: int, resamples: int) -> Floats:
-    """How often each image is sampled `[resamples, n]`."""
+    """How often each image is sampled `[n, resamples]`."""
     taken = random.integers(0, count, (resamples, count), dtype=np.int32)
     taken += np.arange(resamples, dtype=np.int32)[:, None] * count
-    return np.bincount(taken.ravel(), minlength=count * resamples).reshape(resamples, count).astype(np.float64)
+    return np.bincount(taken.ravel(), minlength=count * resamples).reshape(resamples, count).T.astype(np.float64)
 
 
 def _metrics_of(sums: Floats, count: int, classes: int) -> Floats:
@@ -348,31 +314,20 @@ class McNemar:
         """The accuracy of the second minus that of the first, -1 to 1."""
         return (self.gained - self.lost) / self.count if self.count else 0.0
 
-    @property
-    def significant(self) -> bool:
-        """Whether chance gives such a difference in less than 5% of cases."""
-        return self.p_value < _SIGNIFICANCE
-
     def sentence(self, first: str = "the first", second: str = "the second") -> str:
         """The result in words, for two classifiers of these names."""
         images = counted(self.count, "image")
         if not self.gained and not self.lost:
             return f"{second} and {first} classify the same of {images} correctly: no difference"
         verdict = f"{second if self.gained > self.lost else first} is better"
-        verdict = verdict if self.significant else "this may well be chance"
+        verdict = verdict if self.p_value < _SIGNIFICANCE else "this may well be chance"
         p_value = "< 0.001" if self.p_value < 0.001 else f"= {self.p_value:.2g}"
         only = f"of {images}, only {second} classifies {self.gained:,} correctly, only {first} {self.lost:,}"
         return f"{only}: {verdict} (McNemar's exact test, p {p_value})"
 
     def as_dict(self) -> dict[str, object]:
         """The form of the JSON output."""
-        return {
-            "gained": self.gained,
-            "lost": self.lost,
-            "p_value": self.p_value,
-            "difference": self.difference,
-            "count": self.count,
-        }
+        return vars(self) | {"difference": self.difference}
 
 
 def mcnemar(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_]) -> McNemar:

@@ -44,13 +44,8 @@ class Reliability:
 
     def as_dict(self) -> dict[str, object]:
         """The form of the JSON output; null where a bin is empty."""
-        return {
-            "error": _or_null(self.error),
-            "edges": self.edges.tolist(),
-            "counts": self.counts.tolist(),
-            "confidence": [_or_null(value) for value in self.confidence.tolist()],
-            "accuracy": [_or_null(value) for value in self.accuracy.tolist()],
-        }
+        arrays = {name: [_or_null(value) for value in array.tolist()] for name, array in vars(self).items()}
+        return {"error": _or_null(self.error), **arrays}
 
 
 @dataclass(frozen=True)
@@ -65,13 +60,7 @@ class Calibration:
 
     def as_dict(self) -> dict[str, object]:
         """The form of the JSON output."""
-        return {
-            "temperature": self.temperature,
-            "log_loss_before": self.log_loss_before,
-            "log_loss_after": self.log_loss_after,
-            "before": self.before.as_dict(),
-            "after": self.after.as_dict(),
-        }
+        return vars(self) | {"before": self.before.as_dict(), "after": self.after.as_dict()}
 
 
 def softmax(logits: Floats) -> Floats:
@@ -127,13 +116,8 @@ def bins_of(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
 def calibration(logits: Floats, labels: Labels, temperature: float) -> Calibration:
     """The effect of a temperature on logits `[n, classes]` and labels `[n]`, best of images it was not fitted on."""
     scaled = logits / np.float32(temperature)
-    return Calibration(
-        temperature,
-        before=reliability(softmax(logits), labels),
-        after=reliability(softmax(scaled), labels),
-        log_loss_before=log_loss(logits, labels),
-        log_loss_after=log_loss(scaled, labels),
-    )
+    before, after = reliability(softmax(logits), labels), reliability(softmax(scaled), labels)
+    return Calibration(temperature, before, after, log_loss(logits, labels), log_loss(scaled, labels))
 
 
 def _shifted(logits: Floats, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

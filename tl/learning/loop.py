@@ -17,7 +17,7 @@ from tl.errors import RunError, TLError, UsageError
 from tl.learning.batches import BatchOrder, Feed, training_batches, validation_batches
 from tl.learning.head import Head, Labels
 from tl.learning.rules import TuningRule
-from tl.learning.trainer import Arrays, Checkpoint, Diverged, Trainer, load_checkpoint, save_checkpoint
+from tl.learning.trainer import Arrays, Diverged, Trainer, load_checkpoint, save_checkpoint
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights
 from tl.progress import Progress
@@ -165,7 +165,7 @@ class TrainingLoop:
         checkpoint = load_checkpoint(self.file)
         if checkpoint is not None:
             try:
-                self._restore(checkpoint)
+                self._restore(*checkpoint)
             except (KeyError, TypeError, ValueError) as error:
                 raise RunError(f"{self.file} belongs to another training ({error}): remove it to start anew") from error
             return
@@ -227,7 +227,10 @@ class TrainingLoop:
             self.step += 1
             self._loss_sum, self._loss_count = self._loss_sum + loss, self._loss_count + 1
             task.advance(self.order.batch)
-            self._report({"loss": loss, "learning_rate": rate})
+            metrics = {"loss": loss, "learning_rate": rate}
+            self.progress.metrics(self.step, metrics)
+            if self.listener:
+                self.listener(self.step, metrics)
             now = time.monotonic()
             if timed == 2:
                 clock = now  # the first two compile
@@ -242,11 +245,6 @@ class TrainingLoop:
                 saved = time.monotonic()
             if done or self.stopped:
                 return
-
-    def _report(self, metrics: dict[str, float]) -> None:
-        self.progress.metrics(self.step, metrics)
-        if self.listener:
-            self.listener(self.step, metrics)
 
     def _batches(self, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
         with self._own_errors():
@@ -286,17 +284,11 @@ class TrainingLoop:
         loss, accuracy = self.trainer.evaluate(data)
         epoch = -(-self.step // self.order.steps)
         mean = self._loss_sum / max(1, self._loss_count)
-        row = Epoch(
-            epoch,
-            self.step,
-            rate,
-            mean,
-            held_out_log_loss=loss,
-            held_out_top1=accuracy,
-            seconds=round(self._seconds(), 3),
-        )
-        self.history.append(row)
-        self._log_epoch(row)
+        self.history.append(Epoch(epoch, self.step, rate, mean, loss, accuracy, round(self._seconds(), 3)))
+        held_out_figures = f", held-out log-loss {loss:.4f}, accuracy {percent(accuracy)}" if monitored else ""
+        left = (self.total - self.step) * self.order.batch / self.speed if self.speed else 0.0
+        ahead = f", {datetime.timedelta(seconds=round(left))} left" if left else ""
+        self.progress.log(f"epoch {epoch}", f"loss {mean:.4f}{held_out_figures}{ahead}")
         self._loss_sum, self._loss_count = 0.0, 0
         held_out = {"held_out_log_loss": loss, "held_out_top1": accuracy} if monitored else {}
         epochs = {"epoch": epoch, "epochs": self.rule.epochs}
@@ -314,14 +306,6 @@ class TrainingLoop:
         if share == 1.0:
             return trained
         return [(1 - share) * before + share * after for before, after in zip(self._start, trained, strict=True)]
-
-    def _log_epoch(self, row: Epoch) -> None:
-        held_out = f", held-out log-loss {row.held_out_log_loss:.4f}, accuracy {percent(row.held_out_top1)}"
-        left = (self.total - self.step) * self.order.batch / self.speed if self.speed else 0.0
-        ahead = f", {datetime.timedelta(seconds=round(left))} left" if left else ""
-        self.progress.log(
-            f"epoch {row.epoch}", f"loss {row.loss:.4f}{held_out if len(self.job.monitor) else ''}{ahead}"
-        )
 
     def _seconds(self) -> float:
         """The duration of the training, including the time before the checkpoint it was resumed from."""
@@ -359,18 +343,16 @@ class TrainingLoop:
             "history": [list(vars(row).values()) for row in self.history],
             "range_test": None if self.range_test is None else list(vars(self.range_test).values()),
         }
-        save_checkpoint(self.file, Checkpoint(self.trainer.state(), self.best, about))
+        save_checkpoint(self.file, self.trainer.state(), self.best, about)
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        about = checkpoint.about
+    def _restore(self, state: Arrays, best: Arrays, about: dict[str, Any]) -> None:
         self.rule = replace(self.rule, learning_rate=about["learning_rate"])
         self._plan_steps(about["batch"])
-        self.trainer.set_state(checkpoint.state)
+        self.trainer.set_state(state)
         self.step, self.total = about["step"], about["total"]
         self._loss_sum, self._loss_count = about["sums"]
         self.stopped, self.best_loss, self.best_epoch = about["stopped"], about["least"], about["best_epoch"]
-        self.best = checkpoint.best
-        self._seconds_before, self.gradients = about["seconds"], about["gradients"]
+        self.best, self._seconds_before, self.gradients = best, about["seconds"], about["gradients"]
         self.history = [Epoch(*row) for row in about["history"]]
         self.range_test = RangeTest(*about["range_test"]) if about["range_test"] else None
         self.progress.log("resumed", f"at step {self.step:,} of {self.total:,}")

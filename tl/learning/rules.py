@@ -4,38 +4,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class HeadRule:
-    """How a head is fitted: L2 from strong to weak, with so many L-BFGS iterations for each.
-
-    `rough` and `fine` are the gradient tolerances for comparing L2 and for the final fit. With `every_fold` each of the
-    folds is held out once, else only the first. `one_thread` limits the linear algebra to one processor.
-    """
-
-    l2_path: tuple[float, ...]
-    iterations: int
-    rough: float
-    fine: float
-    folds: int
-    every_fold: bool
-    one_thread: bool
-
-
-def head_rule(images: int) -> HeadRule:
-    """The rule for a number of training images."""
-    # The best L2 for 40 images as for 50,000 lies between 1 (almost ignores the images) and 1e-4 (separates any few
-    # thousand of them); steps of sqrt(10) are fine enough, as the loss is flat around its minimum.
-    l2_path = tuple(10 ** (-step / 2) for step in range(9))
-    # A single hold-out of few images is noisy: five folds below 2,000; above, a fifth held out once decides as well.
-    every_fold = images < 2000
-    # Warm-started along the path, 30 iterations per L2 come within 0.1 points of the converged solution.
-    # A tolerance of 1e-4 ranks them as 1e-6 does, in half the time.
-    iterations = 100 if every_fold else 30
-    # Matrices of a thousand images are too small to share: a second BLAS thread doubles the processor time.
-    one_thread = images < 1000
-    return HeadRule(l2_path, iterations, rough=1e-4, fine=1e-6, folds=5, every_fold=every_fold, one_thread=one_thread)
-
-
-@dataclass(frozen=True)
 class TuningRule:
     """How a backbone is trained.
 
@@ -83,8 +51,6 @@ def tuning_rule(images: int, unfreeze: str) -> TuningRule:
     few, many = images < 200, images >= 2000
     # BiT's hyper-rule sets steps by data set size (500 below 20,000 images); from a fitted head fewer are needed.
     epochs = 10 if images < 2000 else 8 if images < 20_000 else 5
-    # Below 200 images larger batches would leave a handful of steps per epoch.
-    batch = 16 if few else 32
     whole = unfreeze == "all"
     return TuningRule(
         # AdamW moves every weight equally far, however small its gradient: with 40 images of cats and dogs it loses two
@@ -96,7 +62,7 @@ def tuning_rule(images: int, unfreeze: str) -> TuningRule:
         weight_decay=0.01,
         label_smoothing=0.1 if images >= 2000 else 0.0,  # with few images it lowers accuracy
         ema=0.9 if few else 0.99,  # averages over about ten or a hundred steps, a fraction of the training
-        batch=batch,
+        batch=16 if few else 32,  # below 200 images larger ones would leave a handful of steps per epoch
         epochs=epochs,
         warmup=0.1,
         # RandAugment, MixUp and CutMix pay off in long trainings on many images: a short one only learns more slowly.

@@ -6,12 +6,12 @@ Weights are averaged over the steps, learning rates differ by stage, and a step 
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,6 @@ from tl.learning.head import Head
 from tl.learning.rules import TuningRule
 
 Arrays = list[NDArray[Any]]
-
-# RuntimeError: what zipfile and json refuse, such as encryption or too deep a nesting.
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError, BadZipFile)
 
 
 class Diverged(TLError):
@@ -81,11 +78,11 @@ class Trainer:
         Raises Diverged when the loss or a gradient is not finite; the weights are unchanged then.
         """
         self.optimizer.learning_rate.assign(rate)
-        loss, finite = self._step(inputs, labels)
+        tensor, finite = self._step(inputs, labels)
+        loss = float(tensor)
         if not bool(finite):
-            lost = float(loss)
-            raise Diverged(f"the loss is {lost:g}" + (", a gradient is not finite" if math.isfinite(lost) else ""))
-        return float(loss)
+            raise Diverged(f"the loss is {loss:g}" + (", a gradient is not finite" if math.isfinite(loss) else ""))
+        return loss
 
     @property
     def replicas(self) -> int:
@@ -227,52 +224,38 @@ def _optimizer(rule: TuningRule, variables: list[Any], depth: Mapping[str, int],
     return optimizer
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A training after `about["step"]` steps: `state` is what the next step depends on, `best` the best weights."""
+def save_checkpoint(path: Path, state: Arrays, best: Arrays, about: Mapping[str, Any]) -> None:
+    """Write what the next step depends on, the best weights so far, and how the training went, whole or not at all.
 
-    state: Arrays
-    best: Arrays
-    about: dict[str, Any]
-
-
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all. Raises StorageError, such as when the disk is full."""
-    arrays: dict[str, Any] = {f"state{at}": array for at, array in enumerate(checkpoint.state)}
-    arrays |= {f"best{at}": array for at, array in enumerate(checkpoint.best)}
-    about = np.frombuffer(json.dumps(checkpoint.about).encode(), np.uint8)
+    Raises StorageError, such as when the disk is full.
+    """
+    arrays: dict[str, Any] = {f"state{at}": array for at, array in enumerate(state)}
+    arrays |= {f"best{at}": array for at, array in enumerate(best)}
     with atomic_write(path) as scratch, scratch.open("wb") as file:
-        np.savez(file, about=about, **arrays)
+        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
         file.flush()
         os.fsync(file.fileno())
 
 
-def load_checkpoint(path: Path) -> Checkpoint | None:
-    """Read a checkpoint; None if there is no file. Raises RunError for a damaged one."""
+def load_checkpoint(path: Path) -> tuple[Arrays, Arrays, dict[str, Any]] | None:
+    """Read what `save_checkpoint` wrote; None if there is no file. Raises RunError for a damaged one."""
     if not path.exists():
         return None
     try:
-        _check_uncompressed(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            about = json.loads(_array(arrays, "about").tobytes())
-            if not isinstance(about, dict):
-                raise ValueError("it does not name its step")
+            about = json.loads(arrays["about"].tobytes())
             count = {part: sum(name.startswith(part) for name in arrays.files) for part in ("state", "best")}
-            state, best = ([_array(arrays, f"{part}{at}") for at in range(count[part])] for part in ("state", "best"))
-    except _DAMAGED as error:
+            state, best = ([arrays[f"{part}{at}"] for at in range(count[part])] for part in ("state", "best"))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        RuntimeError,
+        zlib.error,
+        BadZipFile,
+    ) as error:
         raise RunError(f"{path} is damaged ({error}): remove it to start the training anew") from error
-    return Checkpoint(state, best, about)
-
-
-def _check_uncompressed(path: Path) -> None:
-    """`save_checkpoint` compresses nothing: a compressed file was written by something else and may be of any size."""
-    with ZipFile(path) as archive:
-        if any(member.compress_type != ZIP_STORED for member in archive.infolist()):
-            raise ValueError("it is compressed")
-
-
-def _array(arrays: Mapping[str, Any], name: str) -> NDArray[Any]:
-    array = arrays[name]
-    if not isinstance(array, np.ndarray):  # NumPy returns members that are not arrays as bytes
-        raise ValueError(f"{name} is not an array")
-    return array
+    return state, best, about

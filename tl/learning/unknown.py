@@ -9,7 +9,6 @@ as a new one would be, and so many of them stay below the threshold that new ima
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +55,8 @@ class Unknown:
         """The distance `[n]` of features `[n, features]` from the training images: 0 to 2."""
         scores = np.empty(len(features), np.float32)
         for start in range(0, len(features), _ROWS):
-            distances = _distances(_scale(features[start : start + _ROWS]), self.references, self._squares)
-            scores[start : start + _ROWS] = _nearest(distances)
+            scores[start : start + _ROWS] = _nearest(_distances(features[start : start + _ROWS], self.references))
         return scores
-
-    @cached_property
-    def _squares(self) -> Floats:
-        return _squares(self.references)
 
     def is_unknown(self, features: Floats) -> NDArray[np.bool_]:
         """Whether each of features `[n, features]` is unlike all training images `[n]`."""
@@ -103,9 +97,8 @@ def _choose_evenly(labels: Labels, order: Labels, most: int) -> Labels:
 def _score_held_out(features: Floats, references: Floats) -> Floats:
     """The score of each training image against all references but itself and its copies; infinite without others."""
     parts = [np.zeros(0, np.float32)]
-    squares = _squares(references)
     for start in range(0, len(features), _ROWS):
-        distances = _distances(_scale(features[start : start + _ROWS]), references, squares)
+        distances = _distances(features[start : start + _ROWS], references)
         distances[distances < _SAME] = np.inf
         parts.append(_nearest(distances))
     return np.concatenate(parts)
@@ -128,15 +121,11 @@ def _scale(features: Floats) -> Floats:
     return scaled
 
 
-def _squares(rows: Floats) -> Floats:
-    squares: Floats = np.sum(rows**2, axis=1)
-    return squares
-
-
-def _distances(features: Floats, references: Floats, squares: Floats) -> Floats:
-    """Euclidean distances `[n, m]`; `squares` `[m]` are the squared lengths of the references."""
-    both = _squares(features)[:, None] + squares
-    distances: Floats = np.sqrt(np.maximum(both - 2 * (features @ references.T), 0))
+def _distances(features: Floats, references: Floats) -> Floats:
+    """Euclidean distances `[n, m]` of features, scaled to length 1, from the references."""
+    scaled = _scale(features)
+    squares = np.sum(scaled**2, axis=1)[:, None] + np.sum(references**2, axis=1)
+    distances: Floats = np.sqrt(np.maximum(squares - 2 * (scaled @ references.T), 0))
     return distances
 
 

@@ -98,12 +98,7 @@ def finetune(
 
 
 def train(
-    data: "Data | None",
-    options: FinetuneOptions,
-    *,
-    resume: bool = False,
-    progress: Progress,
-    command: str = "",
+    data: "Data | None", options: FinetuneOptions, *, resume: bool = False, progress: Progress, command: str = ""
 ) -> "tuple[Run, Trained]":
     """Train a classifier and write its run folder, without pictures and report; with what is in the folder."""
     clock = Clock()
