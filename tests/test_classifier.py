@@ -20,7 +20,7 @@ def classifier(tiny_run: Path) -> tl.Classifier:
     return tl.load(tiny_run)
 
 
-def test_predict_expands_folders_and_patterns(classifier: tl.Classifier, shapes: Path) -> None:
+def test_predict_expands_folders_and_patterns(classifier, shapes):
     every = [str(path) for path in sorted(shapes.rglob("*.png"))]
     noise = [path for path in every if "/noise/" in path]
     for folder in (str(shapes), shapes):
@@ -33,14 +33,14 @@ def test_predict_expands_folders_and_patterns(classifier: tl.Classifier, shapes:
     assert not any(prediction.error for prediction in mixed)
 
 
-def test_predict_takes_an_existing_name_literally(classifier: tl.Classifier, shapes: Path, tmp_path: Path) -> None:
+def test_predict_takes_an_existing_name_literally(classifier, shapes, tmp_path):
     for name in ("a[1].png", "a1.png", "b*.png", "bc.png"):
         shutil.copy(shapes / "noise" / "00.png", tmp_path / name)
     for name in ("a[1].png", "b*.png"):
         assert [prediction.name for prediction in classifier.predict(tmp_path / name)] == [str(tmp_path / name)]
 
 
-def test_predict_names_what_is_not_an_image(classifier: tl.Classifier, tmp_path: Path) -> None:
+def test_predict_names_what_is_not_an_image(classifier, tmp_path):
     with pytest.raises(DataError):
         classifier.predict(tmp_path)
     with pytest.raises(UsageError, match="is empty"):
@@ -51,7 +51,7 @@ def test_predict_names_what_is_not_an_image(classifier: tl.Classifier, tmp_path:
     assert prediction.error == "cannot be read: no such file or directory"
 
 
-def test_predict_proba_has_the_calibrated_probabilities(classifier: tl.Classifier, shapes: Path) -> None:
+def test_predict_proba_has_the_calibrated_probabilities(classifier, shapes):
     probabilities = classifier.predict_proba(shapes)
     predictions = classifier.predict(shapes)
     assert (probabilities.shape, probabilities.dtype) == ((24, 2), np.float32)
@@ -61,7 +61,7 @@ def test_predict_proba_has_the_calibrated_probabilities(classifier: tl.Classifie
     np.testing.assert_allclose(probabilities.max(axis=1), [one.confidence for one in predictions], atol=0.02)
 
 
-def test_embed_has_a_row_of_features_for_each_image(classifier: tl.Classifier, shapes: Path, tmp_path: Path) -> None:
+def test_embed_has_a_row_of_features_for_each_image(classifier, shapes, tmp_path):
     features = classifier.embed([shapes / "noise" / "00.png", np.zeros((9, 9, 3), np.uint8)])
     assert (features.shape, features.dtype) == ((2, classifier.run.backbone.features), np.float32)
     (tmp_path / "broken.png").write_bytes(b"x")
@@ -69,7 +69,7 @@ def test_embed_has_a_row_of_features_for_each_image(classifier: tl.Classifier, s
         classifier.embed(tmp_path / "broken.png")
 
 
-def test_stream_takes_tables_videos_and_folders(classifier: tl.Classifier, shapes: Path, tmp_path: Path) -> None:
+def test_stream_takes_tables_videos_and_folders(classifier, shapes, tmp_path):
     (tmp_path / "table.csv").write_text(f"path\n{shapes / 'noise' / '00.png'}\ngone.png\n")
     clip = write_video(tmp_path / "clip.avi", frames=4)
     images = [tmp_path / "table.csv", clip, str(shapes / "stripes")]
@@ -92,7 +92,7 @@ class Warnings(Progress):
         self.warnings.append(text)
 
 
-def test_threads_of_one_process_share_the_cache(shapes: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_threads_of_one_process_share_the_cache(shapes, tiny_run, tmp_path):
     progress = Warnings()
 
     def train(name: str) -> tl.Run:

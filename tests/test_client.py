@@ -31,7 +31,7 @@ def served(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     live.stop()
 
 
-def test_predict_and_explain_take_paths_and_bytes(served: tuple[Live, str, str], shapes: Path):
+def test_predict_and_explain_take_paths_and_bytes(served, shapes):
     client = tl.Client(served[0].address, served[1])
     stripes, noise = shapes / "stripes" / "00.png", shapes / "noise" / "00.png"
     [alone] = client.predict(stripes)
@@ -46,7 +46,7 @@ def test_predict_and_explain_take_paths_and_bytes(served: tuple[Live, str, str],
         assert picture.size == (50, 40)
 
 
-def test_runs_are_listed_and_activated(served: tuple[Live, str, str], tiny_run: Path):
+def test_runs_are_listed_and_activated(served, tiny_run):
     client = tl.Client(served[0].address + "/", served[2])
     [run] = [run for run in client.runs() if run["default"]]
     assert run["name"] == tiny_run.name
@@ -62,7 +62,7 @@ def test_runs_are_listed_and_activated(served: tuple[Live, str, str], tiny_run: 
         next(client.events("0" * 16))
 
 
-def test_errors_are_one_line(served: tuple[Live, str, str], tmp_path: Path):
+def test_errors_are_one_line(served, tmp_path):
     live, predict, _ = served
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -84,7 +84,7 @@ def test_errors_are_one_line(served: tuple[Live, str, str], tmp_path: Path):
         assert predict not in str(caught.value)
 
 
-def test_from_upload_to_prediction(shapes: Path, tmp_path: Path):
+def test_from_upload_to_prediction(shapes, tmp_path):
     admin = add_key(Database(tmp_path / "state"), "a", "admin")
     archive = shutil.make_archive(str(tmp_path / "photos"), "zip", shapes)
     live = Live(tmp_path, jobs=True)
@@ -110,9 +110,7 @@ def test_from_upload_to_prediction(shapes: Path, tmp_path: Path):
         live.stop()
 
 
-def test_inputs_have_the_same_names_everywhere(
-    served: tuple[Live, str, str], tiny_run: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_inputs_have_the_same_names_everywhere(served, tiny_run, shapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(shapes / "noise", "noise")
     (tmp_path / "table.csv").write_text("path\nnoise/00.png\n", "utf-8")

@@ -11,7 +11,7 @@ from tl.errors import StorageError, TLError
 from tl.files import atomic_write, child_environment, free_name, locked, remove, write_text
 
 
-def test_atomic_write_replaces_a_file_and_leaves_no_scratch(tmp_path: Path) -> None:
+def test_atomic_write_replaces_a_file_and_leaves_no_scratch(tmp_path):
     write_text(tmp_path / "new" / "a.txt", "first")
     write_text(tmp_path / "new" / "a.txt", "second é")
     assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "second é"
@@ -26,9 +26,7 @@ def test_atomic_write_replaces_a_file_and_leaves_no_scratch(tmp_path: Path) -> N
         (OSError(28, "No space left on device"), StorageError, "'.*out' cannot be written: no space left.*; free some"),
     ],
 )
-def test_atomic_write_that_fails_leaves_nothing(
-    tmp_path: Path, error: BaseException, kind: type[BaseException], message: str
-) -> None:
+def test_atomic_write_that_fails_leaves_nothing(tmp_path, error, kind, message):
     def fail() -> None:
         with atomic_write(tmp_path / "out") as scratch:
             scratch.mkdir()
@@ -41,7 +39,7 @@ def test_atomic_write_that_fails_leaves_nothing(
 
 
 @pytest.mark.parametrize("folder", [True, False])
-def test_atomic_write_without_overwrite_keeps_what_appeared_meanwhile(tmp_path: Path, folder: bool) -> None:
+def test_atomic_write_without_overwrite_keeps_what_appeared_meanwhile(tmp_path, folder):
     target = tmp_path / "out"
 
     def write() -> None:
@@ -55,14 +53,14 @@ def test_atomic_write_without_overwrite_keeps_what_appeared_meanwhile(tmp_path: 
     assert folder or target.read_text() == "out"
 
 
-def test_free_name_counts_on(tmp_path: Path) -> None:
+def test_free_name_counts_on(tmp_path):
     assert free_name(tmp_path / "a.png") == tmp_path / "a.png"
     (tmp_path / "a.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "a-2.png").touch()
     assert free_name(tmp_path / "a.png") == tmp_path / "a-3.png"
 
 
-def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:
+def test_remove_takes_files_folders_links_and_nothing(tmp_path):
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     (tmp_path / "kept").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "kept")
@@ -71,7 +69,7 @@ def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
-def test_locked_raises_where_another_process_holds_the_lock(tmp_path: Path) -> None:
+def test_locked_raises_where_another_process_holds_the_lock(tmp_path):
     lock = tmp_path / "lock"
     code = (
         "import sys; from pathlib import Path; from tl.files import locked\n"
@@ -90,7 +88,7 @@ def test_locked_raises_where_another_process_holds_the_lock(tmp_path: Path) -> N
         pass
 
 
-def test_child_environment_finds_this_package_and_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_environment_finds_this_package_and_hides_secrets(monkeypatch):
     monkeypatch.setenv("TOKEN", "x")
     monkeypatch.setenv("TL_CACHE_DIR", "relative")
     assert child_environment()["TOKEN"] == os.environ["TOKEN"]

@@ -10,7 +10,7 @@ from tl.linalg import most_similar, pairs_above, projected, unit
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 700), st.floats(-0.5, 1), st.integers(0, 10))
-def test_pairs_are_those_of_the_whole_product(count: int, least: float, seed: int):
+def test_pairs_are_those_of_the_whole_product(count, least, seed):
     rows = unit(np.random.default_rng(seed).standard_normal((count, 3)).astype(np.float32))
     first, second = np.nonzero(np.triu(rows @ rows.T >= np.float32(least), 1))
     found = pairs_above(rows, least)
@@ -30,7 +30,7 @@ def test_projection_keeps_angles():
     assert near[0] @ near[1] == pytest.approx(exact[0] @ exact[1], abs=0.06)
 
 
-def test_most_similar_rows_come_first(monkeypatch: pytest.MonkeyPatch):
+def test_most_similar_rows_come_first(monkeypatch):
     monkeypatch.setattr("tl.linalg._NEIGHBORS_BLOCK", 7)
     draw = np.random.default_rng(0)
     rows = draw.standard_normal((40, 5), np.float32) * draw.uniform(0.1, 9, (40, 1)).astype(np.float32)

@@ -36,5 +36,5 @@ from tl.text import count, interval, listed, number, one_line, percent, quoted, 
         (quoted("abcdefg"), "'a', 'b', 'c', 'd', 'e' and 2 more"),
     ],
 )
-def test_text_is_formatted(text: str, expected: str) -> None:
+def test_text_is_formatted(text, expected):
     assert text == expected

@@ -52,7 +52,7 @@ def test_values_are_converted():
         (["--budget", "soon"], "'soon' is not a duration"),
     ],
 )
-def test_wrong_values_are_usage_errors(arguments: list[str], message: str):
+def test_wrong_values_are_usage_errors(arguments, message):
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
     assert message in result.output

@@ -101,7 +101,7 @@ def mean_then_convolution(ops: Any, maps: Any) -> Any:
 
 
 @pytest.mark.parametrize("top", [mean, mean_then_flat, mean_of_channels_last, gated_with_a_shortcut])
-def test_heat_of_mean_pooling_is_weighted_by_the_head(write_network: Write, top: Callable[[Any, Any], Any]) -> None:
+def test_heat_of_mean_pooling_is_weighted_by_the_head(write_network, top):
     head, pixels = some_head(CHANNELS), photo()
     maps = maps_of(pixels)
     if top is mean_of_channels_last:
@@ -119,7 +119,7 @@ def test_heat_of_mean_pooling_is_weighted_by_the_head(write_network: Write, top:
     assert best.label == np.argmax(probabilities)
 
 
-def test_heat_of_dense_layers(write_network: Write) -> None:
+def test_heat_of_dense_layers(write_network):
     head, pixels = some_head(5), photo()
     maps = maps_of(pixels)
     kernel = numbers(CHANNELS * 36, 5, seed=3).astype(np.float64) / 20
@@ -129,7 +129,7 @@ def test_heat_of_dense_layers(write_network: Write) -> None:
     np.testing.assert_allclose(result.heat, heat_by(slopes, maps), atol=2e-3)
 
 
-def test_heat_of_layers_above_the_mean(write_network: Write) -> None:
+def test_heat_of_layers_above_the_mean(write_network):
     head, pixels = some_head(5), photo()
     maps = maps_of(pixels)
     kernel = numbers(5, CHANNELS, 1, 1, seed=4)[:, :, 0, 0].astype(np.float64)
@@ -138,7 +138,7 @@ def test_heat_of_layers_above_the_mean(write_network: Write) -> None:
     np.testing.assert_allclose(result.heat, heat_by((head.kernel[:, 1] * (1 - features**2)) @ kernel, maps), atol=2e-3)
 
 
-def test_heat_of_two_paths_to_the_features(write_network: Write) -> None:
+def test_heat_of_two_paths_to_the_features(write_network):
     def two_ways(ops: Any, maps: Any) -> Any:
         return ops.concat([mean(ops, ops.relu(maps)), mean(ops, ops.sigmoid(maps))], 1)
 
@@ -151,7 +151,7 @@ def test_heat_of_two_paths_to_the_features(write_network: Write) -> None:
     np.testing.assert_allclose(result.heat, heat_by(slopes, maps), atol=5e-3)
 
 
-def test_heat_of_a_mean_over_rows(write_network: Write) -> None:
+def test_heat_of_a_mean_over_rows(write_network):
     def columns(ops: Any, maps: Any) -> Any:
         return ops.reduce_mean(maps, ops.constant(np.array([1, 2])), False)
 
@@ -161,7 +161,7 @@ def test_heat_of_a_mean_over_rows(write_network: Write) -> None:
     np.testing.assert_allclose(result.heat, heat_by(np.ones(CHANNELS), maps_of(pixels)), atol=5e-3)
 
 
-def test_explainer_ignores_other_outputs(write_network: Write) -> None:
+def test_explainer_ignores_other_outputs(write_network):
     for top, features in ((mean, CHANNELS), (dense, 5)):
         head = some_head(features)
         [alone], [beside] = (
@@ -170,7 +170,7 @@ def test_explainer_ignores_other_outputs(write_network: Write) -> None:
         np.testing.assert_array_equal(alone.heat, beside.heat)
 
 
-def test_heat_is_zero_if_nothing_supports_the_class(write_network: Write) -> None:
+def test_heat_is_zero_if_nothing_supports_the_class(write_network):
     def bright(ops: Any, maps: Any) -> Any:
         return mean(ops, ops.relu(maps))
 
@@ -180,7 +180,7 @@ def test_heat_is_zero_if_nothing_supports_the_class(write_network: Write) -> Non
     assert not result.heat.any()
 
 
-def test_explain_refuses_wrong_labels_and_broken_images(write_network: Write, tmp_path: Path) -> None:
+def test_explain_refuses_wrong_labels_and_broken_images(write_network, tmp_path):
     explainer = Explainer(write_network(mean), RECIPE, some_head(CHANNELS))
     assert explainer.explain([]) == []
     for labels in ([0, 1], [3], [-1]):
@@ -191,7 +191,7 @@ def test_explain_refuses_wrong_labels_and_broken_images(write_network: Write, tm
         explainer.explain([photo(), tmp_path / "broken.jpg"])
 
 
-def test_explainer_refuses_a_network_that_does_not_fit(write_network: Write, tmp_path: Path) -> None:
+def test_explainer_refuses_a_network_that_does_not_fit(write_network, tmp_path):
     with pytest.raises(EngineError, match="6 features of images of 6 px, its run has 5 of 6 px"):
         Explainer(write_network(mean), RECIPE, some_head(5))
 
@@ -208,7 +208,7 @@ def test_explainer_refuses_a_network_that_does_not_fit(write_network: Write, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenetv3small", "lenet5"], ids=["a mean", "dense layers"])
-def test_heat_agrees_with_tensorflow_gradients(name: str) -> None:
+def test_heat_agrees_with_tensorflow_gradients(name):
     import keras
     import tensorflow as tf
 
@@ -260,7 +260,7 @@ for order in sys.argv[2:]:
 
 
 @pytest.mark.slow
-def test_explainer_takes_every_architecture(tmp_path: Path) -> None:
+def test_explainer_takes_every_architecture(tmp_path):
     orders = [f"{name}:{size}" for name, (size, _) in FAMILIES.items()]
     environment = {**os.environ, "KERAS_BACKEND": "openvino", "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, "-c", CONVERT, str(tmp_path), *orders], check=True, cwd=ROOT, env=environment)
@@ -277,7 +277,7 @@ def test_explainer_takes_every_architecture(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.photos
-def test_hot_regions_matter_more_than_cold_ones(imagenet: Any, photos: Path) -> None:
+def test_hot_regions_matter_more_than_cold_ones(imagenet, photos):
     entry = backbone("resnet50")
     cats, dogs = (sorted((photos / kind).iterdir())[:50] for kind in ("Cat", "Dog"))
     files = [path for pair in zip(cats, dogs, strict=True) for path in pair]

@@ -15,7 +15,7 @@ def read_page(compared: Comparison, chart_png: bytes = b"one", grid_png: bytes =
 
 
 @every_case
-def test_page_is_self_contained(case: Comparison):
+def test_page_is_self_contained(case):
     reader = read_page(case)
     links = [value for _, attributes in reader.tags for name, value in attributes.items() if name in ("src", "href")]
     assert [str(link).split(",")[0] for link in links] == ["data:image/png;base64"] * 2

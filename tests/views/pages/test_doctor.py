@@ -81,7 +81,7 @@ def test_page_of_many_findings_and_broken_images_stays_small():
     assert sum(tag == "img" for tag, _ in reader.tags) == 17
 
 
-def test_write_page(tmp_path: Path):
+def test_write_page(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
         write_page(diagnosis(), tmp_path / "file" / "page.html")

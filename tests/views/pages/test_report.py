@@ -38,7 +38,7 @@ def tuned(folder: Path) -> Subject:
 
 
 @pytest.mark.parametrize("classes", [("cat", "dog"), HOSTILE, tuple(f"class {at}" for at in range(30))])
-def test_report_is_self_contained_under_a_strict_policy(tmp_path: Path, classes: tuple[str, ...]):
+def test_report_is_self_contained_under_a_strict_policy(tmp_path, classes):
     names = [f"{HOSTILE[at % 5]}/{at}.jpg" for at in range(60)]
     reader = page(report_folder(tmp_path, classes, 60, names=names))
     [policy] = [str(tag["content"]) for tag in reader.all("meta") if tag.get("http-equiv")]
@@ -55,14 +55,14 @@ def test_report_is_self_contained_under_a_strict_policy(tmp_path: Path, classes:
     assert not {"link", "iframe", "object", "base"} & {tag for tag, _ in reader.tags}
 
 
-def test_report_escapes_hostile_names(tmp_path: Path):
+def test_report_escapes_hostile_names(tmp_path):
     reader = page(report_folder(tmp_path, HOSTILE, 50))
     for name in (HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[4]):
         assert name in reader.words
     assert "49" not in [str(tag.get("data-value")) for tag in reader.all("td")]
 
 
-def test_report_drops_control_characters_and_writes_lone_surrogates(tmp_path: Path):
+def test_report_drops_control_characters_and_writes_lone_surrogates(tmp_path):
     subject = report_folder(
         tmp_path, ("a\u202eb", "tab\tnull\x00"), names=[f"\u0007{at}\u2028.jpg" for at in range(40)]
     )
@@ -70,7 +70,7 @@ def test_report_drops_control_characters_and_writes_lone_surrogates(tmp_path: Pa
     assert not set(text) & {"\x00", "\x07", "\u202e", "\u2028"}
 
 
-def test_report_shows_the_metrics_of_metrics_json(tmp_path: Path):
+def test_report_shows_the_metrics_of_metrics_json(tmp_path):
     subject = report_folder(tmp_path, count=50, wrong=0.2)
     metrics = json.loads((tmp_path / "metrics.json").read_text())["validation"]
     words = page(subject).words
@@ -86,22 +86,22 @@ def test_report_shows_the_metrics_of_metrics_json(tmp_path: Path):
     assert f"{100 * metrics['per_class']['dog']['recall']:.1f}%" in words
 
 
-def test_report_rounds_to_100_percent_only_where_all_are_correct(tmp_path: Path):
+def test_report_rounds_to_100_percent_only_where_all_are_correct(tmp_path):
     words = page(report_folder(tmp_path, count=4000, wrong=1 / 4000)).words
     assert "99.9% accuracy" in words
     assert "100.0% accuracy" not in words
 
 
-def test_report_of_a_single_image_has_no_negative_zero(tmp_path: Path):
+def test_report_of_a_single_image_has_no_negative_zero(tmp_path):
     assert "-0.000" not in page(report_folder(tmp_path, count=1, wrong=0.0)).words
 
 
-def test_report_warns_of_a_classifier_no_better_than_the_baseline(tmp_path: Path):
+def test_report_warns_of_a_classifier_no_better_than_the_baseline(tmp_path):
     words = page(report_folder(tmp_path, wrong=0.5)).words
     assert "there are too few images to tell whether the classifier is better" in words
 
 
-def test_report_says_how_the_run_was_made(tmp_path: Path):
+def test_report_says_how_the_run_was_made(tmp_path):
     words = page(report_folder(tmp_path)).words
     for text in (
         "tl finetune 'photos/my pets'",
@@ -123,7 +123,7 @@ def test_report_says_how_the_run_was_made(tmp_path: Path):
     assert page(replace(report_folder(tmp_path), command="tl report x")).words.count("tl report x") == 1
 
 
-def test_report_headings_links_and_labels_are_accessible(tmp_path: Path):
+def test_report_headings_links_and_labels_are_accessible(tmp_path):
     reader = page(tuned(tmp_path / "run"))
     levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
@@ -141,7 +141,7 @@ def test_report_headings_links_and_labels_are_accessible(tmp_path: Path):
     assert all(tag.get("scope") in ("row", "col") for tag in reader.all("th"))
 
 
-def test_report_marks_correct_and_wrong_with_named_signs(tmp_path: Path):
+def test_report_marks_correct_and_wrong_with_named_signs(tmp_path):
     reader = page(report_folder(tmp_path, count=20, wrong=0.1))
     items = [tag for tag in reader.all("li") if "data-v" in tag]
     assert [tag["data-v"] for tag in items] == ["wrong"] * 2 + ["right"] * 18
@@ -149,7 +149,7 @@ def test_report_marks_correct_and_wrong_with_named_signs(tmp_path: Path):
     assert set(labels) == {"correct", "wrong", "unknown"}
 
 
-def test_report_says_what_is_missing(tmp_path: Path):
+def test_report_says_what_is_missing(tmp_path):
     words = page(report_folder(tmp_path / "all correct", wrong=0)).words
     assert "None: all 40 images are classified correctly." in words
     assert "No class is confused with another." in words
@@ -165,10 +165,9 @@ def test_report_says_what_is_missing(tmp_path: Path):
     assert "All 40 wrong images; none is correct." in page(report_folder(tmp_path / "all wrong", wrong=1)).words
 
 
-def test_report_has_a_placeholder_for_an_unreadable_image(tmp_path: Path):
+def test_report_has_a_placeholder_for_an_unreadable_image(tmp_path):
     subject = report_folder(tmp_path, count=10)
     dataset = subject.dataset
-    assert dataset is not None
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not an image")
     images = (tmp_path / "broken.jpg", tmp_path / "gone.jpg", *dataset.images[2:])
     reader = page(replace(subject, dataset=replace(dataset, images=images)))
@@ -176,7 +175,7 @@ def test_report_has_a_placeholder_for_an_unreadable_image(tmp_path: Path):
     assert reader.all("img")
 
 
-def test_report_of_an_old_run_computes_what_it_lacks(tmp_path: Path):
+def test_report_of_an_old_run_computes_what_it_lacks(tmp_path):
     words = page(report_folder(tmp_path, old=True)).words
     assert "Confidence and accuracy (validation)" in words
     assert "Images unlike all training images were not looked for." in words
@@ -186,7 +185,7 @@ def test_report_of_an_old_run_computes_what_it_lacks(tmp_path: Path):
         assert text in newer
 
 
-def test_report_is_about_the_test_part_where_there_is_one(tmp_path: Path):
+def test_report_is_about_the_test_part_where_there_is_one(tmp_path):
     words = page(report_folder(tmp_path, parts=("validation", "test"))).words
     assert "of the test part, which was used neither for training nor for any choice" in words
     assert "Everything below is about the test images." in words
@@ -194,7 +193,7 @@ def test_report_is_about_the_test_part_where_there_is_one(tmp_path: Path):
     assert "validation/001.jpg" not in words
 
 
-def test_report_of_an_evaluation_names_left_out_images_and_the_other_run(tmp_path: Path):
+def test_report_of_an_evaluation_names_left_out_images_and_the_other_run(tmp_path):
     rival = {"sentence": "run b is better"}
     subject = report_folder(tmp_path, parts=("evaluation",), left_out={"that were trained on": 12}, against=rival)
     words = page(replace(subject, command="tl evaluate photos/pets", data="photos/pets")).words
@@ -207,7 +206,7 @@ def test_report_of_an_evaluation_names_left_out_images_and_the_other_run(tmp_pat
     assert "learning curves" not in words
 
 
-def test_report_of_an_evaluation_warns_of_images_trained_on(tmp_path: Path):
+def test_report_of_an_evaluation_warns_of_images_trained_on(tmp_path):
     words = page(report_folder(tmp_path / "some", parts=("evaluation",), trained_on=32)).words
     assert "Evaluation, training images included" in words
     assert "The run was trained on 32 of the 40 images: its accuracy on new images will be lower." in words
@@ -216,14 +215,14 @@ def test_report_of_an_evaluation_warns_of_images_trained_on(tmp_path: Path):
     assert "will be lower" not in words
 
 
-def test_report_counts_images_of_foreign_classes(tmp_path: Path):
+def test_report_counts_images_of_foreign_classes(tmp_path):
     subject = report_folder(tmp_path)
     table = tmp_path / "predictions.csv"
     table.write_text(table.read_text().replace("validation,cat", "validation,bird", 1))
     assert "1 image of classes that this run does not know is left out" in page(subject).words
 
 
-def test_report_draws_learning_curves_in_the_colours_of_the_page(tmp_path: Path):
+def test_report_draws_learning_curves_in_the_colours_of_the_page(tmp_path):
     text = tuned(tmp_path / "run").compose()
     plots = re.findall(r'<svg class="plot".*?</svg>', text, re.DOTALL)
     assert len(plots) == 3
@@ -234,7 +233,7 @@ def test_report_draws_learning_curves_in_the_colours_of_the_page(tmp_path: Path)
     assert "31.5 images/s in training" in text
 
 
-def test_report_is_reproducible(tmp_path: Path):
+def test_report_is_reproducible(tmp_path):
     subject = tuned(tmp_path / "run")
     assert subject.compose() == subject.compose()
 
@@ -258,7 +257,7 @@ _HEADER = "path,split,label,predicted,confidence,confidence_of_label\n"
         ("strengths.csv", "strength,held_out_log_loss,held_out_top1\nmuch,0,0\n"),
     ],
 )
-def test_report_of_a_damaged_folder_is_refused_in_one_line(tmp_path: Path, file: str, content: str | None):
+def test_report_of_a_damaged_folder_is_refused_in_one_line(tmp_path, file, content):
     subject = report_folder(tmp_path)
     if content is None:
         (tmp_path / file).unlink()
@@ -270,7 +269,7 @@ def test_report_of_a_damaged_folder_is_refused_in_one_line(tmp_path: Path, file:
     assert not list(tmp_path.glob("*report.html*"))
 
 
-def test_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     subject = report_folder(tmp_path)
     target = subject.write()
     old = target.read_bytes()
@@ -285,7 +284,7 @@ def test_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     assert not list(tmp_path.glob(".report*"))
 
 
-def test_report_of_large_images_stays_below_its_limit(tmp_path: Path):
+def test_report_of_large_images_stays_below_its_limit(tmp_path):
     classes = [f"class {at:03}" for at in range(100)]
     subject = report_folder(tmp_path, classes, 1200, wrong=0.4, side=200)  # noise, which no JPEG makes small
     text = subject.write().read_bytes()
@@ -301,12 +300,12 @@ def test_report_of_large_images_stays_below_its_limit(tmp_path: Path):
     assert sum(sum(row[1::2]) for row in matrix["cells"]) == 1200
 
 
-def test_report_of_very_many_classes_has_no_matrix(tmp_path: Path):
+def test_report_of_very_many_classes_has_no_matrix(tmp_path):
     words = page(report_folder(tmp_path, [f"c{at}" for at in range(300)], 600)).words
     assert "With 300 classes the squares of a matrix would be too small to see" in words
 
 
-def test_report_explains_the_worst_errors_with_the_runs_own_network(tmp_path: Path, tiny_run: Path, shapes: Path):
+def test_report_explains_the_worst_errors_with_the_runs_own_network(tmp_path, tiny_run, shapes):
     run, dataset = load_run(tiny_run), load(str(shapes))
     subject = report_folder(tmp_path, run.classes, 12, names=list(dataset.names[:12]), wrong=0.3)
     reader = page(replace(subject, run=run, dataset=dataset), gradcam=True)
@@ -316,7 +315,7 @@ def test_report_explains_the_worst_errors_with_the_runs_own_network(tmp_path: Pa
     assert "the evidence for the wrong class (Grad-CAM)" in reader.words
 
 
-def test_report_without_the_network_says_why_there_are_no_heat_maps(tmp_path: Path):
+def test_report_without_the_network_says_why_there_are_no_heat_maps(tmp_path):
     subject = report_folder(tmp_path)
     damaged = replace(subject.run, manifest={**subject.run.manifest, "files": {"trunk.bin": "0"}})
     words = page(replace(subject, run=damaged), gradcam=True).words

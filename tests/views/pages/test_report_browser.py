@@ -96,7 +96,7 @@ def shown(page: Any) -> list[dict[str, str]]:
     return found
 
 
-def test_filter_shows_matching_images(visit: Open):
+def test_filter_shows_matching_images(visit):
     page = visit()
     assert len(shown(page)) == 30
     page.get_by_label("Result").select_option("wrong")
@@ -122,7 +122,7 @@ def test_filter_shows_matching_images(visit: Open):
     assert {tile["u"] for tile in shown(page)} == {"1"}
 
 
-def test_filter_works_with_the_keyboard(visit: Open):
+def test_filter_works_with_the_keyboard(visit):
     page = visit()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
@@ -141,7 +141,7 @@ def test_filter_works_with_the_keyboard(visit: Open):
     page.get_by_text("30 of 30 images").wait_for()
 
 
-def test_every_tab_stop_is_visible_and_named(visit: Open):
+def test_every_tab_stop_is_visible_and_named(visit):
     page = visit("many")
     stops = []
     for _ in range(80):
@@ -159,7 +159,7 @@ def test_every_tab_stop_is_visible_and_named(visit: Open):
     assert [stop for stop in stops if stop[0] != "BODY" and not (stop[1] and stop[2] != "none")] == []
 
 
-def test_gallery_grows_in_steps(visit: Open):
+def test_gallery_grows_in_steps(visit):
     page = visit("many")
     assert len(shown(page)) == 60
     page.get_by_role("button", name="Show 60 more").click()
@@ -169,7 +169,7 @@ def test_gallery_grows_in_steps(visit: Open):
     assert len(shown(page)) == 60
 
 
-def test_confusion_map_works_with_pointer_and_keyboard(visit: Open):
+def test_confusion_map_works_with_pointer_and_keyboard(visit):
     page = visit("many")
     chart = page.locator("#map")
     chart.scroll_into_view_if_needed()
@@ -190,14 +190,14 @@ def test_confusion_map_works_with_pointer_and_keyboard(visit: Open):
     assert page.evaluate("document.activeElement.name") == "truth"
 
 
-def test_confused_pair_leads_to_its_images(visit: Open):
+def test_confused_pair_leads_to_its_images(visit):
     page = visit()
     page.get_by_role("button", name="show below 고양이 predicted as <b>dog</b>").click()
     assert {(tile["t"], tile["p"]) for tile in shown(page)} == {("0", "1")}
     assert page.get_by_label("True class").evaluate("field => field.selectedOptions[0].text") == "고양이"
 
 
-def test_tables_sort_with_the_keyboard(visit: Open):
+def test_tables_sort_with_the_keyboard(visit):
     page = visit("many")
     table = page.locator("table.sorts").first
 
@@ -223,7 +223,7 @@ def test_tables_sort_with_the_keyboard(visit: Open):
 
 
 @pytest.mark.parametrize("name", ["few", "many"])
-def test_page_fits_a_phone(visit: Open, name: str):
+def test_page_fits_a_phone(visit, name):
     page = visit(name, width=360)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     beyond = page.evaluate(
@@ -236,7 +236,7 @@ def test_page_fits_a_phone(visit: Open, name: str):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["few", "many"])
-def test_text_has_enough_contrast(visit: Open, name: str, scheme: str):
+def test_text_has_enough_contrast(visit, name, scheme):
     page = visit(name, scheme=scheme)
     page.eval_on_selector_all("details", "all => all.forEach((one) => { one.open = true; })")
     ratio, text = page.evaluate(CONTRAST)
@@ -245,7 +245,7 @@ def test_text_has_enough_contrast(visit: Open, name: str, scheme: str):
     assert dark == (scheme == "dark")
 
 
-def test_images_and_signs_are_drawn(visit: Open):
+def test_images_and_signs_are_drawn(visit):
     page = visit()
     sizes = page.eval_on_selector_all("#tiles img", "all => all.map((one) => one.naturalWidth)")
     assert len(sizes) == 30
@@ -254,7 +254,7 @@ def test_images_and_signs_are_drawn(visit: Open):
     assert stroke == "rgb(255, 255, 255)"
 
 
-def test_page_without_script_shows_all_images_and_no_controls(visit: Open):
+def test_page_without_script_shows_all_images_and_no_controls(visit):
     page = visit("many", script=False)
     seen = page.locator("#tiles > li")
     assert seen.count() > 60

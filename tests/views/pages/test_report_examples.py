@@ -23,7 +23,7 @@ def table(tmp_path: Path) -> PredictionTable:
     return report_folder(tmp_path, [f"class {at:02}" for at in range(50)], 1200, wrong=0.5, images=False).predictions()
 
 
-def test_gallery_has_wrong_and_correct_images_of_every_class(table: PredictionTable):
+def test_gallery_has_wrong_and_correct_images_of_every_class(table):
     rows = examples.gallery(table)
     correct, truth, unknown = table.correct[rows], table.truth[rows], table.unknown[rows]
     assert len(rows) == len(set(rows.tolist()))
@@ -37,12 +37,12 @@ def test_gallery_has_wrong_and_correct_images_of_every_class(table: PredictionTa
     assert not correct[:50].any()
 
 
-def test_gallery_includes_images_called_unknown(table: PredictionTable):
+def test_gallery_includes_images_called_unknown(table):
     assert table.unknown.sum() > examples.MOST_UNKNOWN
     assert table.unknown[examples.gallery(table)].sum() >= examples.MOST_UNKNOWN
 
 
-def test_reading_order_begins_with_confident_errors_and_ends_with_confident_hits(table: PredictionTable):
+def test_reading_order_begins_with_confident_errors_and_ends_with_confident_hits(table):
     order = examples.reading_order(table, examples.gallery(table))
     correct, confidence = table.correct[order], table.confidence[order]
     assert not np.any(correct[:-1] & ~correct[1:])
@@ -50,7 +50,7 @@ def test_reading_order_begins_with_confident_errors_and_ends_with_confident_hits
     assert np.all(np.diff(confidence[correct]) >= 0)
 
 
-def test_worst_and_least_certain_images_are_chosen_by_probability(table: PredictionTable):
+def test_worst_and_least_certain_images_are_chosen_by_probability(table):
     worst, uncertain = examples.worst(table), examples.least_certain(table)
     assert len(worst) == examples.MOST_WORST
     assert not table.correct[worst].any()
@@ -62,7 +62,7 @@ def test_worst_and_least_certain_images_are_chosen_by_probability(table: Predict
     assert examples.most_confident(table).tolist() == np.argsort(-table.confidence, kind="stable")[:6].tolist()
 
 
-def test_confused_pairs_have_their_own_examples(table: PredictionTable):
+def test_confused_pairs_have_their_own_examples(table):
     pairs = examples.confused_pairs(table, confusion_matrix(table))
     assert len(pairs) == examples.MOST_PAIRS
     for pair, rows in pairs:
@@ -84,7 +84,7 @@ def test_thumbnail_is_the_image_made_small():
     assert (tiny.width, tiny.height) == (32, 32)
 
 
-def test_thumbnails_are_made_once_and_none_without_images(tmp_path: Path):
+def test_thumbnails_are_made_once_and_none_without_images(tmp_path):
     assert Thumbnails(None).get("a.jpg") is None
     assert Thumbnails(None).image("a.jpg") is None
     thumbnails = Thumbnails(report_folder(tmp_path, count=4).dataset)
@@ -92,9 +92,8 @@ def test_thumbnails_are_made_once_and_none_without_images(tmp_path: Path):
     assert thumbnails.get("elsewhere.jpg") is None
 
 
-def test_thumbnails_skip_another_image_of_the_same_name(tmp_path: Path):
+def test_thumbnails_skip_another_image_of_the_same_name(tmp_path):
     dataset = report_folder(tmp_path, count=4).dataset
-    assert dataset is not None
     sha256 = {name: fingerprint(image).hex() for name, image in zip(dataset.names, dataset.images, strict=True)}
     first, second = dataset.names[:2]
     thumbnails = Thumbnails(dataset, sha256 | {first: "0" * 64})

@@ -18,7 +18,7 @@ from tl.views.pages.report_sections import command_line, seconds
         (None, ""),
     ],
 )
-def test_command_line_is_shown_as_typed(words: object, shown: str):
+def test_command_line_is_shown_as_typed(words, shown):
     assert command_line(words) == shown
 
 

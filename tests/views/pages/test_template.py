@@ -20,7 +20,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "templates"
 
 
-def test_template_is_compiled_once(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_template_is_compiled_once(cached, monkeypatch):
     assert rendered() == "<p>&lt;b&gt;</p>"
     assert len(list(cached.iterdir())) == 1
     monkeypatch.setattr(Environment, "_generate", lambda *_, **__: pytest.fail("compiled again"))
@@ -28,7 +28,7 @@ def test_template_is_compiled_once(cached: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("damage", [b"", b"j2", b"\0" * 100])
-def test_damaged_bytecode_is_replaced(cached: Path, damage: bytes) -> None:
+def test_damaged_bytecode_is_replaced(cached, damage):
     rendered()
     (file,) = cached.iterdir()
     file.write_bytes(damage)
@@ -36,13 +36,13 @@ def test_damaged_bytecode_is_replaced(cached: Path, damage: bytes) -> None:
     assert len(file.read_bytes()) > 100
 
 
-def test_truncated_bytecode_is_replaced(cached: Path) -> None:
+def test_truncated_bytecode_is_replaced(cached):
     rendered()
     (file,) = cached.iterdir()
     file.write_bytes(file.read_bytes()[:-20])
     assert rendered() == "<p>&lt;b&gt;</p>"
 
 
-def test_template_renders_without_a_cache_folder(cached: Path) -> None:
+def test_template_renders_without_a_cache_folder(cached):
     cached.write_text("in the way")
     assert rendered() == "<p>&lt;b&gt;</p>"

@@ -11,9 +11,7 @@ from PIL import Image
 
 from support.session import TINY
 from tl.commands.finetune import command
-from tl.data.images import decode, read
-from tl.errors import BackboneError, DataError, StorageError, UsageError
-from tl.learning.augment import augmenter
+from tl.errors import DataError, StorageError, UsageError
 from tl.runs.options import FinetuneOptions
 from tl.views.pictures import augmented
 from tl.views.pictures.augmented import OTHER, OWN, draw
@@ -67,8 +65,7 @@ def test_draw_augments_all_images_as_one_batch():
         return images, labels
 
     draw(colours(3, side=50), [1, 0, 1], record, NAMES, rows=1, steps=(4, 9), tile_size=TILE, image_size=32)
-    given = [[0, 1], [1, 0], [0, 1]]
-    assert seen == [((3, 50, 50, 3), np.uint8, given, step) for step in (4, 9)]
+    assert seen == [((3, 50, 50, 3), np.uint8, [[0, 1], [1, 0], [0, 1]], step) for step in (4, 9)]
     seen.clear()
     uneven = [colours(1, side=50)[0], colours(1, side=70)[0][:40]]
     draw(uneven, [0, 1], record, NAMES, steps=(0,), tile_size=TILE, image_size=32)
@@ -78,12 +75,10 @@ def test_draw_augments_all_images_as_one_batch():
 def test_draw_shows_the_whole_original():
     wide = np.full((30, 90, 3), 10, np.uint8)
     picture = draw([wide], [0], unchanged, NAMES, tile_size=90, steps=(0,), image_size=32)
-    page = np.asarray(picture)
-    mount = (page == MOUNT).all(axis=-1)
-    assert mount.sum() >= 2 * 30 * 90 * 0.95
+    assert count_of(picture, MOUNT) >= 2 * 30 * 90 * 0.95
 
 
-def test_draw_writes_the_proportions_of_mixed_labels(monkeypatch: pytest.MonkeyPatch):
+def test_draw_writes_the_proportions_of_mixed_labels(monkeypatch):
     written = []
     monkeypatch.setattr(
         augmented, "_write_proportion", lambda canvas, corner, percent, label, size: written.append((percent, *label))
@@ -116,35 +111,24 @@ def test_names_in_any_script_stay_in_their_columns():
     assert (page[-40:, gap.left(1) - 8 : gap.left(1)] == PAGE).all()
 
 
-def test_draw_real_augmentation_of_real_photos(tmp_path: Path):
-    files = [DATA / "cat" / "cat-000.jpg", DATA / "dog" / "dog-000.jpg", DATA / "cat" / "cat-001.jpg"]
-    images = [decode(read(file)) for file in files]
-    for level in ("light", "strong"):
-        picture = draw(
-            images, [0, 1, 0], augmenter(level, 64, 2, seed=1), NAMES, steps=(0, 1), image_size=64, tile_size=TILE
-        )
-        picture.save(tmp_path / "augmented.png")
-        with Image.open(tmp_path / "augmented.png") as saved:
-            assert saved.size == picture.size
-        assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 5000
-        assert (count_of(picture, OWN) > 0) == (level == "strong")
-
-
 def test_draw_without_images_says_so():
     picture = draw([], [], unchanged, NAMES, title="nothing")
     assert picture.height < 150
     assert count_of(picture, PAGE) < picture.width * picture.height
 
 
-@pytest.mark.parametrize("wrong", [{"rows": 0}, {"steps": ()}, {"tile_size": 10}])
-def test_draw_refuses_an_empty_picture(wrong):
-    with pytest.raises(UsageError, match="at least 1 row of 1 step"):
-        draw(colours(2), [0, 1], unchanged, NAMES, **wrong)
-
-
-def test_draw_refuses_a_picture_that_is_too_large():
-    with pytest.raises(UsageError, match="million pixels"):
-        draw(colours(2), [0, 1], unchanged, NAMES, tile_size=9000)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rows": 0}, "at least 1 row of 1 step"),
+        ({"steps": ()}, "at least 1 row of 1 step"),
+        ({"tile_size": 10}, "at least 1 row of 1 step"),
+        ({"tile_size": 9000}, "million pixels"),
+    ],
+)
+def test_draw_refuses_empty_and_too_large_pictures(options, message):
+    with pytest.raises(UsageError, match=message):
+        draw(colours(2), [0, 1], unchanged, NAMES, **options)
 
 
 def samples(monkeypatch: pytest.MonkeyPatch, folder: Path, **options):
@@ -159,7 +143,7 @@ def samples(monkeypatch: pytest.MonkeyPatch, folder: Path, **options):
     return seen
 
 
-def test_samples_take_the_classes_in_turn(monkeypatch: pytest.MonkeyPatch, shapes: Path):
+def test_samples_take_the_classes_in_turn(monkeypatch, shapes):
     seen = samples(monkeypatch, shapes, seed=3)
     assert seen["names"] == ("noise", "stripes")
     assert sorted(seen["labels"]) == [0, 0, 0, 1, 1, 1]
@@ -172,7 +156,7 @@ def test_samples_take_the_classes_in_turn(monkeypatch: pytest.MonkeyPatch, shape
     assert not np.array_equal(seen["images"], other["images"])
 
 
-def test_samples_of_many_classes_are_one_of_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_samples_of_many_classes_are_one_of_each(monkeypatch, tmp_path):
     for number in range(9):
         for name in ("a", "b"):
             (tmp_path / f"class {number}").mkdir(exist_ok=True)
@@ -182,33 +166,30 @@ def test_samples_of_many_classes_are_one_of_each(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("options", "said", "steps"),
+    ("options", "summary", "steps"),
     [
-        ({}, "light: crops of half the image or more, flipped or not; the head alone (--unfreeze none) is", 5),
-        ({"unfreeze": "last"}, "light: crops of half the image or more, flipped or not", 5),
-        ({"unfreeze": "all", "augment": "strong"}, "strong: .*RandAugment, MixUp or CutMix", 5),
+        ({}, r"light: crops of half .*, flipped or not; the head alone \(--unfreeze none\) is", 5),
+        ({"unfreeze": "last"}, "light: crops of half the image or more, flipped or not$", 5),
+        ({"unfreeze": "all", "augment": "strong"}, "strong: .*RandAugment, MixUp or CutMix$", 5),
         (
             {"unfreeze": "last", "augment": "strong"},
-            "strong: .*RandAugment; with --unfreeze all also MixUp or CutMix",
+            "strong: .*RandAugment; with --unfreeze all also MixUp or CutMix$",
             5,
         ),
-        ({"augment": "none"}, "none: images unchanged", 1),
+        ({"augment": "none"}, "none: images unchanged$", 1),
     ],
 )
-def test_samples_are_augmented_as_the_run_would(
-    monkeypatch: pytest.MonkeyPatch, shapes: Path, options: dict[str, str], said: str, steps: int
-):
+def test_samples_are_augmented_as_the_run_would(monkeypatch, shapes, options, summary, steps):
     seen = samples(monkeypatch, shapes, **options)
-    assert re.match(said.replace("(", "[(]").replace(")", "[)]"), seen["summary"])
+    assert re.match(summary, seen["summary"])
     assert len(seen["steps"]) == steps
-    assert said.startswith("light: ") or seen["summary"].endswith(said.rpartition("*")[2])
     one_hot = np.eye(2, dtype=np.float32)[seen["labels"]]
     images, labels = (np.asarray(values) for values in seen["augment"](np.stack(seen["images"]), one_hot, 1))
     assert images.shape == (6, 32, 32, 3)
     assert np.array_equal(labels, one_hot) == ("all" not in options.values())
 
 
-def test_samples_skip_unreadable_images(monkeypatch: pytest.MonkeyPatch, shapes: Path, tmp_path: Path):
+def test_samples_skip_unreadable_images(monkeypatch, shapes, tmp_path):
     shutil.copytree(shapes, tmp_path / "some")
     for file in sorted((tmp_path / "some" / "noise").iterdir())[1:]:
         file.write_bytes(file.read_bytes()[:40])
@@ -219,7 +200,7 @@ def test_samples_skip_unreadable_images(monkeypatch: pytest.MonkeyPatch, shapes:
         samples(monkeypatch, tmp_path / "some")
 
 
-def test_samples_are_training_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_samples_are_training_images(monkeypatch, tmp_path):
     for part, value in (("train", 10), ("test", 200)):
         for name in ("a", "b"):
             (tmp_path / part / name).mkdir(parents=True)
@@ -228,43 +209,41 @@ def test_samples_are_training_images(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert all(photo.max() == 10 for photo in samples(monkeypatch, tmp_path)["images"])
 
 
-def test_samples_refuse_invalid_options(shapes: Path):
-    with pytest.raises(UsageError, match="--augment silly"):
-        draw_augmented(shapes, FinetuneOptions(augment="silly"))
-    with pytest.raises(BackboneError):
-        draw_augmented(shapes, FinetuneOptions(backbone="nothing"))
+def show_augment(*words):
+    return CliRunner().invoke(command, [*map(str, words), "--show-augment"])
 
 
-def test_show_augment_needs_no_weights(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder that is the present one, with an empty cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path / "cache"))
-    done = CliRunner().invoke(command, [str(shapes), "--augment", "strong", "--show-augment", "--offline"])
+    return tmp_path
+
+
+def test_show_augment_needs_no_weights(shapes, here):
+    done = show_augment(shapes, "--augment", "strong", "--offline")
     assert done.exit_code == 0, done.exception
     assert "runs/augmented-shapes.png: images as training sees them" in done.stdout
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")] == ["runs/augmented-shapes.png"]
-    with Image.open(tmp_path / "runs" / "augmented-shapes.png") as picture:
+    assert [str(path.relative_to(here)) for path in here.rglob("*.*")] == ["runs/augmented-shapes.png"]
+    with Image.open(here / "runs" / "augmented-shapes.png") as picture:
         assert picture.width > 1000
         assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 500
 
 
 @pytest.mark.parametrize(
-    ("how", "printed"), [("--quiet", ""), ("--json", '{"picture": "runs/augmented-shapes.png"}\n')]
+    ("option", "output"), [("--quiet", ""), ("--json", '{"picture": "runs/augmented-shapes.png"}\n')]
 )
-def test_show_augment_with_json_and_quiet(
-    how: str, printed: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(command, [str(shapes), "--augment", "none", "--show-augment", how])
-    assert (done.exit_code, done.output) == (0, printed)
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["augmented-shapes.png"]
+def test_show_augment_with_json_and_quiet(option, output, shapes, here):
+    done = show_augment(shapes, "--augment", "none", option)
+    assert (done.exit_code, done.output) == (0, output)
+    assert [path.name for path in (here / "runs").iterdir()] == ["augmented-shapes.png"]
 
 
-def test_show_augment_leaves_nothing_half_written(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    assert isinstance(CliRunner().invoke(command, ["empty", "--show-augment"]).exception, DataError)
-    assert CliRunner().invoke(command, [str(shapes), "--epochs", "0", "--show-augment"]).exit_code == 2
-    (tmp_path / "runs").write_text("a file")
-    done = CliRunner().invoke(command, [str(shapes), "--augment", "none", "--show-augment"])
-    assert isinstance(done.exception, StorageError)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "runs"]
+def test_show_augment_leaves_nothing_half_written(shapes, here):
+    (here / "empty").mkdir()
+    assert isinstance(show_augment("empty").exception, DataError)
+    assert show_augment(shapes, "--epochs", "0").exit_code == 2
+    (here / "runs").write_text("a file")
+    assert isinstance(show_augment(shapes, "--augment", "none").exception, StorageError)
+    assert sorted(path.name for path in here.iterdir()) == ["empty", "runs"]

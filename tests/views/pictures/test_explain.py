@@ -35,7 +35,7 @@ def middle_of(image: np.ndarray) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("shape", [(70, 140), (210, 35), (7, 7), (224, 224)])
-def test_overlay_puts_heat_over_a_stretched_image(shape: tuple[int, int]) -> None:
+def test_overlay_puts_heat_over_a_stretched_image(shape):
     image = grey(*shape)
     made = overlay(image, heat((1, 5)), STRETCH)
     assert made.shape == image.shape
@@ -45,7 +45,7 @@ def test_overlay_puts_heat_over_a_stretched_image(shape: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("shape", [(160, 320), (300, 81), (64, 64)])
-def test_overlay_puts_heat_over_the_cropped_centre(shape: tuple[int, int]) -> None:
+def test_overlay_puts_heat_over_the_cropped_centre(shape):
     made = overlay(grey(*shape), heat((0, 6)), CROP)
     # the same spot, marked in the photo itself, is what the network sees in its upper right cell
     marked = np.zeros((*shape, 3), np.uint8)
@@ -62,7 +62,7 @@ def test_overlay_puts_heat_over_the_cropped_centre(shape: tuple[int, int]) -> No
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
-def test_overlay_colours_rise_with_heat(level: int) -> None:
+def test_overlay_colours_rise_with_heat(level):
     ramp = Explanation(np.linspace(0, 1, 8, dtype=np.float32)[None], 0, 0.5, np.zeros(4, np.float32))
     line = overlay(grey(20, 320, level), ramp, STRETCH)[10]
     yellows = yellow(line[None])[0]
@@ -75,12 +75,12 @@ def test_overlay_colours_rise_with_heat(level: int) -> None:
     assert (light.astype(int) - dark > 60).all()
 
 
-def test_overlay_without_heat_has_no_colour() -> None:
+def test_overlay_without_heat_has_no_colour():
     made = overlay(grey(30, 40), heat(), STRETCH)
     assert (made == made[0, 0, 0]).all()
 
 
-def test_sheet_shows_image_and_heatmap_side_by_side() -> None:
+def test_sheet_shows_image_and_heatmap_side_by_side():
     wide, tall = grey(SIDE // 2, SIDE), grey(SIDE, SIDE // 3)
     maps = [
         Heatmap(name, label, heat((3, 3)), image, overlay(image, heat((3, 3)), STRETCH))
@@ -94,15 +94,10 @@ def test_sheet_shows_image_and_heatmap_side_by_side() -> None:
     assert draw_heatmaps([]).height < 120  # says that there is nothing
 
 
-def test_heatmap_as_json() -> None:
+def test_heatmap_as_json():
     entry = Heatmap("a.jpg", "cat", heat((0, 1), side=2))
-    assert entry.as_dict() == {
-        "path": "a.jpg",
-        "label": "cat",
-        "confidence": 0.9,
-        "unknown": False,
-        "heat": [[0, 1], [0, 0]],
-    }
+    scores = {"label": "cat", "confidence": 0.9, "unknown": False}
+    assert entry.as_dict() == {"path": "a.jpg", **scores, "heat": [[0, 1], [0, 0]]}
+    assert Heatmap("a.jpg", error="damaged").as_dict() == {"path": "a.jpg", "error": "damaged"}
     assert not entry.empty
     assert Heatmap("a.jpg", "cat", heat()).empty
-    assert Heatmap("a.jpg", error="damaged").as_dict() == {"path": "a.jpg", "error": "damaged"}

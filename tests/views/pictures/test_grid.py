@@ -1,7 +1,5 @@
 """The grid picture: colours, signs, text within its tile, uncropped images, any number of tiles."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -57,10 +55,9 @@ def _card(tile: Tile, size: int = 224) -> Pixels:
         ("dog", "cat", "wrong"),
         ("cat", None, "unknown"),
         ("", "cat", "unknown"),
-        ("", None, "unknown"),
     ],
 )
-def test_strip_caption_and_sign_have_the_colour_of_the_verdict(label: str, truth: str | None, verdict: str) -> None:
+def test_strip_caption_and_sign_have_the_colour_of_the_verdict(label, truth, verdict):
     card = _card(_tile(label, truth, name=""))
     assert (card[224:230] == COLOURS[verdict]).all()
     assert (card[-1] == TINTS[verdict]).all()
@@ -76,7 +73,7 @@ def _sign(verdict: str) -> Pixels:
     return np.asarray(picture)[..., 0]
 
 
-def test_signs_differ_without_colour() -> None:
+def test_signs_differ_without_colour():
     check, cross, dash = _sign("correct"), _sign("wrong"), _sign("unknown")
     # a cross is white where its strokes meet and towards all four corners, a check only at its two ends
     assert cross[20, 20] > 200
@@ -89,7 +86,7 @@ def test_signs_differ_without_colour() -> None:
 
 
 @pytest.mark.parametrize(("label", "verdict"), [("cat", "correct"), ("dog", "wrong")])
-def test_tile_has_the_sign_of_its_verdict(label: str, verdict: str) -> None:
+def test_tile_has_the_sign_of_its_verdict(label, verdict):
     size = Measures.of(224)
     expected = Image.new("RGB", (size.letter, size.letter), TINTS[verdict])
     draw_sign(expected, verdict, 0, 0, size.letter, COLOURS[verdict])
@@ -99,7 +96,7 @@ def test_tile_has_the_sign_of_its_verdict(label: str, verdict: str) -> None:
     assert min(distances) == 0
 
 
-def test_wrong_tile_shows_the_true_label() -> None:
+def test_wrong_tile_shows_the_true_label():
     wrong, right = _card(_tile("dog")), _card(_tile("cat"))
     assert wrong.shape[0] == right.shape[0] + Measures.of(224).line
     other = _card(_tile("dog", "horse"))
@@ -109,19 +106,12 @@ def test_wrong_tile_shows_the_true_label() -> None:
 
 
 @pytest.mark.parametrize("label", LONG)
-def test_long_label_does_not_touch_the_confidence(label: str) -> None:
+def test_long_label_does_not_touch_the_confidence(label):
     size = Measures.of(224)
     first_line = _card(_tile(label, label))[231 : 230 + size.line]
     start = 224 - size.pad - int(text.width("93%", size.letter))
     between = first_line[:, start - size.pad + 2 : start - 1]
     assert (np.abs(between.astype(int) - TINTS["correct"]).max(2) < 40).all()
-
-
-def test_correct_is_green_wrong_is_red_unknown_is_grey() -> None:
-    (red, green, blue), wrong, unknown = COLOURS["correct"], COLOURS["wrong"], COLOURS["unknown"]
-    assert green > max(red + 80, blue)
-    assert wrong[0] > max(wrong[1:]) + 120
-    assert max(unknown) - min(unknown) < 25
 
 
 def _contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
@@ -133,12 +123,11 @@ def _contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_text_has_enough_contrast() -> None:
-    for verdict, colour in COLOURS.items():
-        assert _contrast(colour, TINTS[verdict]) >= 4.5
-        assert _contrast(colour, PAGE) >= 4.5
-        assert _contrast(QUIET, TINTS[verdict]) >= 4.5
-        assert _contrast(INK, TINTS[verdict]) >= 4.5
+@pytest.mark.parametrize("verdict", COLOURS)
+def test_text_has_enough_contrast(verdict):
+    for letters in (COLOURS[verdict], QUIET, INK):
+        assert _contrast(letters, TINTS[verdict]) >= 4.5
+    assert _contrast(COLOURS[verdict], PAGE) >= 4.5
 
 
 # Machado, Oliveira, Fernandes 2009: what full deuteranopia and protanopia leave of linear RGB
@@ -147,7 +136,7 @@ PROTANOPIA = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (
 
 
 @pytest.mark.parametrize("matrix", [DEUTERANOPIA, PROTANOPIA])
-def test_red_and_green_differ_for_colour_blind_people(matrix: tuple[tuple[float, ...], ...]) -> None:
+def test_red_and_green_differ_for_colour_blind_people(matrix):
     def seen(colour: tuple[int, ...]) -> Pixels:
         linear = np.asarray(matrix) @ (np.asarray(colour) / 255) ** 2.2
         return 255 * np.clip(linear, 0, 1) ** (1 / 2.2)
@@ -158,7 +147,7 @@ def test_red_and_green_differ_for_colour_blind_people(matrix: tuple[tuple[float,
 @pytest.mark.parametrize(
     ("height", "width"), [(300, 300), (90, 120), (40, 1200), (1200, 40), (1, 3000), (3000, 1), (8, 8)]
 )
-def test_image_is_whole_undistorted_and_centred(height: int, width: int) -> None:
+def test_image_is_whole_undistorted_and_centred(height, width):
     square = _card(Tile(_photo(height, width), "cat", 0.9, "cat"))[:224]
     blue = (square == BLUE).all(2)
     rows, columns = np.flatnonzero(blue.any(1)), np.flatnonzero(blue.any(0))
@@ -170,18 +159,23 @@ def test_image_is_whole_undistorted_and_centred(height: int, width: int) -> None
     assert (square[~blue] == MOUNT).all()
 
 
-def test_image_is_not_flipped() -> None:
+def _square(pixels: Pixels) -> Pixels:
+    """The square of an image, in a picture of it alone."""
+    page = np.asarray(draw_grid([Tile(pixels, "cat", 0.9, "cat")]))
+    return page[-16 - _card(_tile(name="")).shape[0] :][:224, 16:240]
+
+
+def test_image_is_not_flipped():
     pixels = np.zeros((100, 100, 3), np.uint8)
     pixels[:50, :50], pixels[50:, 50:] = (255, 0, 0), (0, 0, 255)
-    page = np.asarray(draw_grid([Tile(pixels, "cat", 0.9, "cat")]))
-    top = page.shape[0] - _card(_tile(name="")).shape[0] - 16
-    assert tuple(page[top + 20, 36]) == (255, 0, 0)
-    assert tuple(page[top + 200, 220]) == (0, 0, 255)
+    square = _square(pixels)
+    assert tuple(square[20, 20]) == (255, 0, 0)
+    assert tuple(square[200, 204]) == (0, 0, 255)
 
 
 @pytest.mark.parametrize("label", LONG)
 @pytest.mark.parametrize("size", [64, 112, 224, 400])
-def test_text_stays_in_its_tile_and_shows_the_confidence(label: str, size: int) -> None:
+def test_text_stays_in_its_tile_and_shows_the_confidence(label, size):
     measures = Measures.of(size)
     tile = Tile(_photo(), label, 0.42, "x" + label, label)
     caption = _card(tile, size)[size + measures.strip :]
@@ -195,7 +189,7 @@ def test_text_stays_in_its_tile_and_shows_the_confidence(label: str, size: int) 
     assert (gutter == PAGE).all()
 
 
-def test_columns_are_at_most_the_number_of_tiles() -> None:
+def test_columns_are_at_most_the_number_of_tiles():
     assert draw_grid([_tile()] * 3).width == 3 * 224 + 2 * 16 + 2 * 16
     assert draw_grid([_tile()] * 7).width == 5 * 224 + 4 * 16 + 2 * 16
     assert draw_grid([_tile()] * 7, columns=2).width == 2 * 224 + 16 + 2 * 16
@@ -204,7 +198,7 @@ def test_columns_are_at_most_the_number_of_tiles() -> None:
     assert rows[0] < rows[1] < rows[3]
 
 
-def test_rows_fill_from_left_to_right() -> None:
+def test_rows_fill_from_left_to_right():
     shades = [Tile(np.full((50, 50, 3), 10 * i + 5, np.uint8), "cat", 0.5, "cat") for i in range(7)]
     page = np.asarray(draw_grid(shades, columns=3))
     middles = [16 + 112 + column * 240 for column in range(3)]
@@ -214,100 +208,76 @@ def test_rows_fill_from_left_to_right() -> None:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "said"),
-    [
-        (0.934, "93%"),
-        (0.996, "99%"),
-        (0.99949, "99%"),
-        (0.9996, "100%"),
-        (1.0, "100%"),
-        (0.0, "0%"),
-        (1.7, "100%"),
-        (float("nan"), "?%"),
-    ],
+    ("confidence", "shown"),
+    [(0.934, "93%"), (0.99949, "99%"), (0.9996, "100%"), (0.0, "0%"), (1.7, "100%"), (float("nan"), "?%")],
 )
-def test_confidence_is_a_whole_percentage_never_rounded_to_100(confidence: float, said: str) -> None:
-    assert confidence_text(confidence) == said
+def test_confidence_is_a_whole_percentage_never_rounded_to_100(confidence, shown):
+    assert confidence_text(confidence) == shown
 
 
-def test_long_title_wraps() -> None:
+def test_long_title_wraps():
     picture = np.asarray(draw_grid([_tile()], title="a title of very many words " * 20))
     assert picture.shape[1] < 500
     assert (picture[:, -8:] == PAGE).all()
     assert draw_grid([_tile()], title="한국어").height < picture.shape[0]
 
 
-LETTERS = "a run with a long name of 2,000 ", "초롱초롱한 눈의 강아지와 고양이 사진 "
-
-
-@pytest.mark.parametrize("name", LETTERS)
+@pytest.mark.parametrize("name", ["a run with a long name of 2,000 ", "초롱초롱한 눈의 강아지와 고양이 사진 "])
 @pytest.mark.parametrize("columns", [1, 5])
-def test_title_and_summary_are_never_shortened(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-    write = text.write
+def test_title_and_summary_are_never_shortened(name, columns, monkeypatch):
+    written, write = [], text.write
 
-    def heard(canvas, x, baseline, line, size, colour):
+    def record(canvas, x, baseline, line, size, colour):
         written.append(line)
         return write(canvas, x, baseline, line, size, colour)
 
-    monkeypatch.setattr(text, "write", heard)
-    title, caption = (
-        name * 2,
-        "1,822 of 2,500 correct · 1,800 of the 2,500 are training images; 422 of the 700 others correct",
-    )
-    picture = np.asarray(draw_grid([_tile("cat")] * columns, columns=columns, title=title, summary=caption))
-    said = " ".join(written)
-    assert "…" not in said
-    for words in (title, caption):
-        assert "".join(words.split()) in "".join(said.split())
+    monkeypatch.setattr(text, "write", record)
+    summary = "1,822 of 2,500 correct · 1,800 of the 2,500 are training images; 422 of the 700 others correct"
+    picture = np.asarray(draw_grid([_tile("cat")] * columns, columns=columns, title=name * 2, summary=summary))
+    letters = "".join("".join(written).split())
+    assert "…" not in letters
+    assert "".join((name * 2).split()) in letters
+    assert "".join(summary.split()) in letters
     assert (picture[:, -12:] == PAGE).all()
 
 
-def test_reason_for_no_images_is_drawn() -> None:
+def test_reason_for_no_images_is_drawn():
     picture = draw_grid([], title="a run on images", summary="25 of 25 correct", nothing="no image is wrong")
     assert picture.width == 3 * 224 + 4 * 16
     assert (np.asarray(picture)[-60:-20, 40:-40] != MOUNT).any()
     assert draw_grid([], columns=1, nothing="no image is wrong " * 9).width < 500
 
 
-def test_empty_image_is_drawn_as_missing() -> None:
+def test_empty_image_is_drawn_as_missing():
     card = _card(Tile(np.zeros((0, 0, 3), np.uint8), "cat", 0.5, "cat"))
     assert (card[:224] == MOUNT).all(2).mean() > 0.8
     assert not (card[:224] == MOUNT).all()
 
 
-@pytest.mark.parametrize("options", [{"columns": 0}, {"columns": -2}, {"tile_size": 10}])
-def test_sizes_out_of_range_are_refused_in_one_line(options: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match=r"at least 1 column of 64 px") as refusal:
-        draw_grid([_tile()], **options)
+@pytest.mark.parametrize(
+    ("count", "options", "message"),
+    [
+        (1, {"columns": 0}, "at least 1 column of 64 px"),
+        (1, {"columns": -2}, "at least 1 column of 64 px"),
+        (1, {"tile_size": 10}, "at least 1 column of 64 px"),
+        (3000, {"columns": 5}, "show fewer"),
+    ],
+)
+def test_sizes_out_of_range_are_refused_in_one_line(count, options, message):
+    with pytest.raises(UsageError, match=message) as refusal:
+        draw_grid([_tile()] * count, **options)
     assert "\n" not in str(refusal.value)
 
 
-def test_picture_that_is_too_large_is_refused() -> None:
-    with pytest.raises(UsageError, match="show fewer"):
-        draw_grid([_tile()] * 3000, columns=5)
-
-
-def test_drawing_does_not_change_the_image() -> None:
-    pixels = _photo()
-    draw_grid([Tile(pixels, "cat", 0.9, "cat")])
-    assert (pixels == BLUE).all()
-
-
-def test_read_only_and_mirrored_arrays_are_drawn() -> None:
+def test_read_only_and_mirrored_arrays_are_drawn():
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     view = pixels[:, ::-1]
     view.setflags(write=False)
-    assert (_shown(view)[:, ::-1].astype(int) - _shown(pixels)).max() <= 3
-
-
-def _shown(pixels: Pixels) -> Pixels:
-    page = np.asarray(draw_grid([Tile(pixels, "cat", 0.9, "cat")]))
-    return page[page.shape[0] - 16 - _card(_tile(name="")).shape[0] :][:224, 16:240]
+    assert np.abs(_square(view)[:, ::-1].astype(int) - _square(pixels)).max() <= 3
 
 
 @pytest.mark.photos
-def test_real_photos_are_drawn(photos: Path) -> None:
+def test_real_photos_are_drawn(photos):
     paths = sorted(photos.rglob("*.jpg"))[:6]
     tiles = [Tile(np.asarray(Image.open(path).convert("RGB")), "cat", 0.9, "cat", path.name) for path in paths]
     picture = draw_grid(tiles, columns=3, title="cats")

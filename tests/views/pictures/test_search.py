@@ -1,7 +1,5 @@
 """The picture of a search: every image at its place, with its similarity."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -40,7 +38,7 @@ def test_similarity_is_1_for_identical_bytes_only():
     assert SearchMatch("a", None, 0.99999, True, pixels).similarity_text == "1.000"
 
 
-def test_missing_image_is_drawn_and_huge_picture_refused(tmp_path: Path):
+def test_missing_image_is_drawn_and_huge_picture_refused(tmp_path):
     gone = SearchMatch("gone.jpg", None, 0.5, False, tmp_path / "gone.jpg")
     draw_search(SearchResult((SearchMatches("q", tmp_path / "q.jpg", (gone,)),), 1, 0, "x"))
     with pytest.raises(UsageError, match="million pixels can be viewed"):

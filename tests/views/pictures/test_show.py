@@ -4,13 +4,14 @@ import base64
 import io
 import re
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tl.views.pictures.show import IN_TERMINAL, IN_VIEWER, show
+
+shell_only = pytest.mark.skipif(sys.platform == "win32", reason="the viewer is a shell script")
 
 
 class Terminal(io.StringIO):
@@ -30,7 +31,7 @@ def picture(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "env", [{"TERM": "xterm-kitty"}, {"TERM": "xterm", "KITTY_WINDOW_ID": "1"}, {"TERM": "xterm-ghostty"}]
 )
-def test_show_sends_kitty_the_file_in_chunks(picture: Path, env: dict[str, str]) -> None:
+def test_show_sends_kitty_the_file_in_chunks(picture, env):
     stream = Terminal()
     assert show(picture, stream, env, "linux") == IN_TERMINAL
     chunks = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", stream.getvalue())
@@ -42,16 +43,15 @@ def test_show_sends_kitty_the_file_in_chunks(picture: Path, env: dict[str, str])
 
 
 @pytest.mark.parametrize("program", ["iTerm.app", "WezTerm", "vscode"])
-def test_show_sends_iterm_the_file_inline(picture: Path, program: str) -> None:
+def test_show_sends_iterm_the_file_inline(picture, program):
     stream = Terminal()
     assert show(picture, stream, {"TERM": "xterm-256color", "TERM_PROGRAM": program}, "linux") == IN_TERMINAL
     found = re.fullmatch(r"\x1b\]1337;File=inline=1;size=(\d+);[^:]*:(.*)\x07\n", stream.getvalue())
-    assert found is not None
     assert int(found[1]) == picture.stat().st_size
     assert base64.b64decode(found[2]) == picture.read_bytes()
 
 
-def test_show_reduces_a_picture_to_the_terminal(picture: Path) -> None:
+def test_show_reduces_a_picture_to_the_terminal(picture):
     narrow, wide = Terminal(), Terminal()
     show(picture, narrow, {"TERM": "xterm-kitty", "COLUMNS": "40"}, "linux")
     show(picture, wide, {"TERM": "xterm-kitty", "COLUMNS": "400"}, "linux")
@@ -70,65 +70,52 @@ def test_show_reduces_a_picture_to_the_terminal(picture: Path) -> None:
         (Terminal(), {}),
     ],
 )
-def test_show_without_window_names_the_path(picture: Path, stream: io.StringIO, env: dict[str, str]) -> None:
+def test_show_without_window_names_the_path(picture, stream, env):
     assert show(picture, stream, env, "linux") == f"no window here: open {picture}"
     assert stream.getvalue() == ""
 
 
-def _opener(folder: Path, name: str, code: int = 0) -> None:
+def _opener(folder: Path, name: str, then: str = "") -> dict[str, str]:
+    """Write a viewer that records the path it opens as `seen`; returns the environment that finds it."""
     folder.mkdir()
-    script = folder / name
-    script.write_text(
-        f'#!/bin/sh\nprintf "%s" "$1" > "{folder}/seen.part"\nmv "{folder}/seen.part" "{folder}/seen"\nexit {code}\n'
+    (folder / name).write_text(
+        f'#!/bin/sh\nprintf "%s" "$1" > "{folder}/part"\nmv "{folder}/part" "{folder}/seen"\n{then}'
     )
-    script.chmod(0o755)
+    (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:/usr/bin:/bin"}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
+@shell_only
 @pytest.mark.parametrize(
     ("system", "name", "env"),
-    [("linux", "xdg-open", {"DISPLAY": ":0"}), ("linux", "xdg-open", {"WAYLAND_DISPLAY": "w"}), ("darwin", "open", {})],
+    [
+        ("linux", "xdg-open", {"DISPLAY": ":0"}),
+        ("linux", "xdg-open", {"WAYLAND_DISPLAY": "w"}),
+        ("linux", "xdg-open", {"DISPLAY": ":0", "TERM_PROGRAM": "vscode"}),  # rather than in its terminal
+        ("darwin", "open", {}),
+    ],
 )
-def test_show_opens_the_absolute_path_in_the_viewer(
-    picture: Path, tmp_path: Path, system: str, name: str, env: dict[str, str]
-) -> None:
-    _opener(tmp_path / "bin", name)
-    stream = Terminal()
-    assert show(picture, stream, {**env, "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, system) == IN_VIEWER
+def test_show_opens_the_absolute_path_in_the_viewer(picture, tmp_path, system, name, env):
+    stream = Terminal() if "TERM_PROGRAM" in env else io.StringIO()
+    assert show(picture, stream, env | _opener(tmp_path / "bin", name), system) == IN_VIEWER
     assert (tmp_path / "bin" / "seen").read_text() == str(picture.resolve())
     assert stream.getvalue() == ""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
-def test_show_reports_a_failing_opener(picture: Path, tmp_path: Path) -> None:
-    _opener(tmp_path / "bin", "xdg-open", code=3)
-    env = {"DISPLAY": ":0", "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
-    assert show(picture, io.StringIO(), env, "linux") == f"no window here: open {picture}"
+@shell_only
+def test_show_does_not_wait_for_the_viewer_but_reports_its_failure(picture, tmp_path):
+    waits = _opener(tmp_path / "waits", "xdg-open", f'sleep 9\ntouch "{tmp_path}/ended"')
+    assert show(picture, io.StringIO(), {"DISPLAY": ":0"} | waits, "linux") == IN_VIEWER
+    assert not (tmp_path / "ended").exists()
+    fails = _opener(tmp_path / "fails", "xdg-open", "exit 3")
+    assert show(picture, io.StringIO(), {"DISPLAY": ":0"} | fails, "linux") == f"no window here: open {picture}"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
-def test_show_does_not_wait_for_the_viewer(picture: Path, tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "xdg-open").write_text("#!/bin/sh\nexec sleep 6\n")
-    (tmp_path / "bin" / "xdg-open").chmod(0o755)
-    begun = time.monotonic()
-    env = {"DISPLAY": ":0", "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
-    assert show(picture, io.StringIO(), env, "linux") == IN_VIEWER
-    assert time.monotonic() - begun < 5
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="the opener is a shell script")
-def test_show_prefers_the_viewer_in_vscode(picture: Path, tmp_path: Path) -> None:
-    _opener(tmp_path / "bin", "xdg-open")
-    env = {"DISPLAY": ":0", "TERM_PROGRAM": "vscode", "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
-    assert show(picture, Terminal(), env, "linux") == IN_VIEWER
-
-
-def test_show_opens_no_window_over_ssh_on_macos(picture: Path, tmp_path: Path) -> None:
+def test_show_opens_no_window_over_ssh_on_macos(picture, tmp_path):
     env = {"SSH_CONNECTION": "1 2 3 4", "PATH": str(tmp_path)}
     assert show(picture, io.StringIO(), env, "darwin").startswith("no window here")
 
 
-def test_show_raises_for_a_missing_file(tmp_path: Path) -> None:
+def test_show_raises_for_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         show(tmp_path / "none.png", io.StringIO(), {}, "linux")

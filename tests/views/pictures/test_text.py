@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from tl.views.pictures.text import (
     KOREAN,
     MATPLOTLIB_FONT,
     MISSING,
-    Face,
     Fonts,
     has_glyph,
     legible,
@@ -56,47 +56,27 @@ def _ink(line: str, size: int = 32) -> np.ndarray:
     return np.asarray(page.convert("L")) < 200
 
 
-def _tofu(face: Face, size: int = 32) -> np.ndarray:
-    page = Image.new("L", (1200, 160), 255)
-    ImageDraw.Draw(page).text((100, 90), MISSING, font=load_font(face, size), fill=0, anchor="ls")
-    return np.asarray(page) < 200
-
-
 @pytest.mark.parametrize("letter", ["A", "é", "я", "Ω", "한", "글", "日", "猫", "の", "ト"])
-def test_package_fonts_draw_latin_greek_cyrillic_and_east_asian_letters(letter: str) -> None:
-    face = BARE.face(letter)
-    assert face is not None
-    drawn = load_font(face, 32).getmask(letter).getbbox()
-    missing = load_font(face, 32).getmask(MISSING)
-    assert drawn is not None
-    assert bytes(load_font(face, 32).getmask(letter)) != bytes(missing)
+def test_package_fonts_draw_latin_greek_cyrillic_and_east_asian_letters(letter):
+    font = load_font(BARE.face(letter), 32)
+    assert bytes(font.getmask(letter)) != bytes(font.getmask(MISSING))
 
 
 @pytest.mark.skipif(find_spec("manimgx_fonts") is None, reason="the package of fonts for more scripts is not installed")
 @pytest.mark.parametrize("letter", ["ق", "ש", "ม", "हि", "ა", "ά", "🐶", "ລ"])
-def test_second_package_draws_more_scripts(letter: str) -> None:
-    face = BARE.face(letter)
-    assert face is not None
-    assert all(has_glyph(face, character) for character in letter)
+def test_second_package_draws_more_scripts(letter):
+    assert all(has_glyph(BARE.face(letter), character) for character in letter)
 
 
-def test_korean_is_drawn_with_glyphs_not_boxes() -> None:
+def test_korean_is_drawn_with_glyphs_of_the_package():
     face = BARE.face("한", KOREAN)
-    assert face is not None
+    assert (Path(face.path).name, face.index) == ("NotoSansCJK-Regular.ttc", KOREAN)
     letters = [_ink(letter) for letter in "한국고양이"]
     assert all(letter.any() for letter in letters)
-    assert all((letter != _tofu(face)).any() for letter in letters)
-    for one in range(len(letters)):  # boxes would all look the same
-        assert all((letters[one] != other).any() for other in letters[one + 1 :])
+    assert all((one != other).any() for one, other in combinations(letters, 2))  # boxes would all look the same
 
 
-def test_korean_font_comes_from_the_package() -> None:
-    face = BARE.face("한", KOREAN)
-    assert face is not None
-    assert (Path(face.path).name, face.index) == ("NotoSansCJK-Regular.ttc", KOREAN)
-
-
-def test_han_letters_follow_the_language_around_them() -> None:
+def test_han_letters_follow_the_language_around_them():
     def indices(line: str) -> set[int]:
         return {run.face.index for run in text.runs(line, BARE)}
 
@@ -105,33 +85,28 @@ def test_han_letters_follow_the_language_around_them() -> None:
     assert (_ink("骨の")[:, :132] != _ink("骨国")[:, :132]).any()
 
 
-def test_decomposed_korean_is_drawn_composed() -> None:
+def test_decomposed_korean_is_drawn_composed():
     assert text.clean("\u1112\u1161\u11ab") == "한"
     assert (_ink("\u1112\u1161\u11ab\u1100\u1173\u11af") == _ink("한글")).all()
 
 
-def test_letter_without_font_becomes_its_code_point() -> None:
-    drawn = "".join(run.text for run in text.runs("a\ue123\ue124b", BARE))
-    assert drawn == "a[U+E123 E124]b"
-    assert "".join(run.text for run in text.runs("\ud800", BARE)) == "[U+D800]"
+def test_letter_without_font_becomes_its_code_point():
+    for line, drawn in (("a\ue123\ue124b", "a[U+E123 E124]b"), ("\ud800", "[U+D800]")):
+        assert "".join(run.text for run in text.runs(line, BARE)) == drawn
+    assert text.runs("cat", Fonts(system=False, bundled=False)) == []
 
 
 @pytest.mark.skipif(Fonts(bundled=False).face("A") is None, reason="this machine has no font of its own")
-def test_font_folders_are_searched_without_fontconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_font_folders_are_searched_without_fontconfig(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     face = Fonts(bundled=False).face("A")
-    assert face is not None
     assert has_glyph(face, "A")
     assert not has_glyph(face, MISSING)
 
 
-def test_no_font_at_all_draws_nothing() -> None:
-    assert text.runs("cat", Fonts(system=False, bundled=False)) == []
-
-
 @pytest.mark.parametrize("line", LABELS)
 @pytest.mark.parametrize("shaping", [True, False])
-def test_every_label_has_faces_for_its_letters(line: str, shaping: bool) -> None:
+def test_every_label_has_faces_for_its_letters(line, shaping):
     for run in text.runs(line, text.standard_fonts(), shaping):
         assert Path(run.face.path).is_file()
         assert load_font(run.face, 16, shaping).getlength(run.text) >= 0
@@ -139,13 +114,13 @@ def test_every_label_has_faces_for_its_letters(line: str, shaping: bool) -> None
 
 @pytest.mark.parametrize("line", LABELS)
 @pytest.mark.parametrize("room", [20.0, 70.0, 180.0])
-def test_shortened_and_wrapped_lines_fit(line: str, room: float) -> None:
+def test_shortened_and_wrapped_lines_fit(line, room):
     assert text.width(text.shorten(line, 16, room), 16) <= room
     for part, place in zip(text.wrap(line, 16, (room, room * 2)), (room, room * 2), strict=False):
         assert text.width(part, 16) <= place or len(text.clusters(part)) == 1
 
 
-def test_shorten_removes_only_the_middle() -> None:
+def test_shorten_removes_only_the_middle():
     assert text.shorten("cat", 16, 200) == "cat"
     short = text.shorten("Staffordshire bull terrier", 16, 120)
     head, tail = short.split("…")
@@ -154,14 +129,19 @@ def test_shorten_removes_only_the_middle() -> None:
     assert text.width(short, 16) > 100
 
 
-def test_wrap_breaks_between_words() -> None:
-    lines = text.wrap("golden retriever", 16, (90.0, 90.0))
-    assert lines == ("golden", "retriever")
-    assert text.wrap("cat", 16, (90.0, 90.0)) == ("cat",)
-    assert text.wrap("aquarium_fish", 16, (90.0, 90.0)) == ("aquarium_", "fish")
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [
+        ("golden retriever", ("golden", "retriever")),
+        ("cat", ("cat",)),
+        ("aquarium_fish", ("aquarium_", "fish")),
+    ],
+)
+def test_wrap_breaks_between_words(line, lines):
+    assert text.wrap(line, 16, (90.0, 90.0)) == lines
 
 
-def test_write_ends_at_the_width_of_the_line() -> None:
+def test_write_ends_at_the_width_of_the_line():
     ink = np.flatnonzero(_ink("고양이 cat").any(0))
     assert ink.min() >= 98
     assert ink.max() <= 100 + text.width("고양이 cat", 32) + 2
@@ -171,20 +151,28 @@ def _order(line: str) -> str:
     return "".join(run.text for run in text.runs(line, text.standard_fonts(), shaping=False))
 
 
-@pytest.mark.skipif(text.standard_fonts().face("ק") is None, reason="no font on this machine has Hebrew letters")
-def test_right_to_left_text_is_in_reading_order() -> None:
-    assert _order("אבג") == "גבא"
-    assert _order("אב cat גד") == "דג cat בא"
-    assert _order("cat אב dog") == "cat בא dog"
-    assert _order("אב 12") == "12 בא"
-    assert _order("אב (גד)") == "(דג) בא"
+needs_hebrew = pytest.mark.skipif(text.standard_fonts().face("ק") is None, reason="no font here has Hebrew letters")
 
 
-@pytest.mark.skipif(text.standard_fonts().face("ק") is None, reason="no font on this machine has Hebrew letters")
+@needs_hebrew
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("אבג", "גבא"),
+        ("אב cat גד", "דג cat בא"),
+        ("cat אב dog", "cat בא dog"),
+        ("אב 12", "12 בא"),
+        ("אב (גד)", "(דג) בא"),
+    ],
+)
+def test_right_to_left_text_is_in_reading_order(line, shown):
+    assert _order(line) == shown
+
+
+@needs_hebrew
 @pytest.mark.skipif(not text.can_shape(), reason="this Pillow has no libraqm")
-def test_shaped_and_unshaped_hebrew_look_the_same() -> None:
+def test_shaped_and_unshaped_hebrew_look_the_same():
     face = text.standard_fonts().face("ק")
-    assert face is not None
     shaped, plain = Image.new("L", (300, 60)), Image.new("L", (300, 60))
     run = text.runs("חתול", text.standard_fonts())[0]
     ImageDraw.Draw(shaped).text((9, 40), run.text, 255, load_font(face, 24), anchor="ls", direction="rtl")
@@ -192,19 +180,9 @@ def test_shaped_and_unshaped_hebrew_look_the_same() -> None:
     assert np.abs(np.asarray(shaped, int) - np.asarray(plain, int)).mean() < 2
 
 
-def test_excessive_marks_are_removed() -> None:
+def test_clean_removes_control_characters_and_excessive_marks():
     assert len(text.clean("x" + "\u0332" * 200)) == 1 + text.MOST_MARKS
-
-
-def test_control_and_override_characters_are_not_drawn() -> None:
     assert text.clean("a\x1b[31m\u202eb\u2066\nc") == "a [31mb c"
-
-
-def test_picture_modules_import_neither_pillow_nor_fonts() -> None:
-    names = "tl.views.pictures.grid, tl.views.pictures.text, tl.views.pictures.show"
-    code = f"import sys, {names}; print('PIL' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "False"
 
 
 SCRIPTS = ("고양이와 개", "猫", "ネコ", "кошка", "Übergröße", "γάτα")
@@ -222,7 +200,7 @@ def drawn(line, families):
 
 
 @pytest.mark.parametrize("line", SCRIPTS)
-def test_lettering_draws_every_script_in_matplotlib(line: str):
+def test_lettering_draws_every_script_in_matplotlib(line):
     # a missing letter would be a warning, which is an error here
     families = lettering(line)
     ink = drawn(line, families)
@@ -236,10 +214,10 @@ def test_matplotlib_alone_lacks_korean():
         drawn("고양이", [MATPLOTLIB_FONT])
 
 
-def test_lettering_follows_the_language_of_han_letters():
-    assert lettering("고양이 直")[0].endswith("KR")
-    assert lettering("ネコ 直")[0].endswith("JP")
-    assert lettering("直")[0].endswith("SC")
+@pytest.mark.parametrize(("line", "language"), [("고양이 直", "KR"), ("ネコ 直", "JP"), ("直", "SC")])
+def test_lettering_follows_the_language_of_han_letters(line, language):
+    assert lettering(line)[0].endswith(language)
+    assert lettering("🐈 cat")[0] == lettering()[0]  # spaces are those of the Latin font
 
 
 def test_lettering_registers_each_font_file_once():
@@ -252,10 +230,6 @@ def test_lettering_registers_each_font_file_once():
     assert first[-1] == MATPLOTLIB_FONT
 
 
-def test_lettering_takes_spaces_from_the_latin_font():
-    assert lettering("🐈 cat")[0] == lettering()[0]
-
-
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
@@ -266,16 +240,16 @@ def test_lettering_takes_spaces_from_the_latin_font():
         ("\u202egnp", "gnp"),
     ],
 )
-def test_legible_lines_can_be_drawn(line: str, shown: str):
+def test_legible_lines_can_be_drawn(line, shown):
     assert legible(line) == shown
     assert drawn(legible(line), lettering(legible(line))).any()
 
 
-def test_lettering_changes_no_setting_of_matplotlib():
+def test_pictures_import_nothing_heavy_and_change_no_setting_of_matplotlib():
     code = """
 import sys
-import tl.views.pictures.charts, tl.views.pictures.text
-assert "matplotlib" not in sys.modules
+import tl.views.pictures.charts, tl.views.pictures.grid, tl.views.pictures.show, tl.views.pictures.text
+assert not {"matplotlib", "PIL"} & set(sys.modules)
 import matplotlib
 names = set(matplotlib.rcParams) - {"backend"}  # reading it chooses a backend
 before = {name: matplotlib.rcParams[name] for name in names}

@@ -16,7 +16,6 @@ from tl.evaluation.predictions import predict
 from tl.learning.head import Head
 from tl.networks.backbones import backbone
 from tl.prediction.evaluation import Evaluation
-from tl.runs.comparison import Comparison
 from tl.runs.run import Run
 from tl.views.terminal.evaluation import comparison_table, lines, timing_lines, timing_table
 
@@ -44,7 +43,7 @@ def text_of(made: Evaluation, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_lines_have_metrics_classes_and_pairs(capsys: pytest.CaptureFixture[str]):
+def test_lines_have_metrics_classes_and_pairs(capsys):
     text = " ".join(text_of(evaluation(("cat", "dog"), 6), capsys).split())
     assert "left out 1 image trained on" in text
     assert "accuracy 90.0% (95% CI 79.9–95.3) on 60 images" in text
@@ -55,25 +54,25 @@ def test_lines_have_metrics_classes_and_pairs(capsys: pytest.CaptureFixture[str]
     assert "against" in text
 
 
-def test_lines_show_the_balanced_accuracy_of_uneven_classes(capsys: pytest.CaptureFixture[str]):
+def test_lines_show_the_balanced_accuracy_of_uneven_classes(capsys):
     text = text_of(evaluation(("cat", "dog"), 0, 50, rare=2), capsys)
     assert "accuracy    100.0% (95% CI 92.9–100.0) on 50 images" in text
     assert "balanced    accuracy 100.0% (95% CI 66.9–100.0)" in text
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_lines_warn_of_images_trained_on(capsys: pytest.CaptureFixture[str]):
+def test_lines_warn_of_images_trained_on(capsys):
     text = text_of(replace(evaluation(("cat", "dog"), 0, 80), trained_on=64), capsys)
     assert "            64 of them trained on: accuracy on new images will be lower" in text.splitlines()
     assert "will be lower" not in text_of(evaluation(("cat", "dog"), 0), capsys)
 
 
-def test_lines_name_the_part_of_the_run(capsys: pytest.CaptureFixture[str]):
+def test_lines_name_the_part_of_the_run(capsys):
     made = replace(evaluation(("cat", "dog"), 0, 50), held_out="validation")
     assert "on 50 validation images" in text_of(made, capsys)
 
 
-def test_lines_show_the_weakest_of_many_classes(capsys: pytest.CaptureFixture[str]):
+def test_lines_show_the_weakest_of_many_classes(capsys):
     text = text_of(evaluation(tuple(f"class {at:02}" for at in range(20)), 3), capsys)
     assert "top-5" in text
     shown = [line.split()[1] for line in text.splitlines() if line.strip().startswith("class ")]
@@ -81,7 +80,7 @@ def test_lines_show_the_weakest_of_many_classes(capsys: pytest.CaptureFixture[st
     assert shown[:3] == ["00", "01", "02"]
 
 
-def test_lines_say_when_no_class_is_confused(capsys: pytest.CaptureFixture[str]):
+def test_lines_say_when_no_class_is_confused(capsys):
     assert "none: all images are classified correctly" in text_of(evaluation(("cat", "dog"), 0), capsys)
 
 
@@ -94,7 +93,7 @@ def test_lines_say_when_no_class_is_confused(capsys: pytest.CaptureFixture[str])
         ("고" * 60, "아" * 60),
     ],
 )
-def test_lines_fit_80_columns_with_any_name(classes: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
+def test_lines_fit_80_columns_with_any_name(classes, capsys):
     text = text_of(evaluation(classes, 6, name="n" * 200), capsys)
     table = [line for line in text.splitlines() if line.endswith(" 30")]
     assert len(table) == 2
@@ -104,7 +103,7 @@ def test_lines_fit_80_columns_with_any_name(classes: tuple[str, ...], capsys: py
 
 
 @pytest.mark.parametrize("scale", [0.001, 1.0, 10.0])
-def test_timing_table_fits_80_columns(scale: float):
+def test_timing_table_fits_80_columns(scale):
     rows = timing_table(timing(scale=scale, sizes=(1, 4, 16, 1024))).splitlines()
     assert {len(row) for row in rows} == {len(rows[0])}
     assert len(rows[0]) <= 80
@@ -123,7 +122,7 @@ def test_timing_lines_name_processes_and_engine_settings():
 
 @every_case
 @pytest.mark.parametrize("width", [72, 80, 120])
-def test_comparison_table_fits_the_terminal(case: Comparison, width: int):
+def test_comparison_table_fits_the_terminal(case, width):
     lines = comparison_table(case, width).split("\n")
     assert max(map(cell_len, lines)) <= width
     assert all(line.isprintable() for line in lines)
