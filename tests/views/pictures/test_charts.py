@@ -12,7 +12,6 @@ from PIL import Image
 from support.figures import assert_legible, ticks
 from support.runs import RATE, write_tuned_run
 from support.timings import timing
-from tl.engines.timing import Timing
 from tl.errors import RunError
 from tl.learning.loop import Epoch, RangeTest
 from tl.runs.folder import read_history, write_gradients, write_history
@@ -34,9 +33,7 @@ LONG = "20261122-071317-" + "고양이와-개-" * 12
 
 
 def page_of(folder: Path) -> Any:
-    history = read_history(folder)
-    assert history is not None
-    return learning_curves(history)
+    return learning_curves(read_history(folder))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +47,7 @@ def page_of(folder: Path) -> Any:
     ],
     ids=["one", "three", "three hundred", "nothing held out", "long words"],
 )
-def test_learning_curves_are_legible(tmp_path: Path, name: str, epochs: int, choice: dict[str, Any]):
+def test_learning_curves_are_legible(tmp_path, name, epochs, choice):
     assert_legible(page_of(write_tuned_run(tmp_path / name, epochs, **choice)), fewest=15)
 
 
@@ -58,12 +55,12 @@ def test_learning_curves_are_legible(tmp_path: Path, name: str, epochs: int, cho
     ("epochs", "labels"),
     [(1, ["0", "1"]), (3, ["0", "1", "2", "3"]), (300, ["0", "50", "100", "150", "200", "250", "300"])],
 )
-def test_learning_curves_count_epochs_in_whole_numbers(tmp_path: Path, epochs: int, labels: list[str]):
+def test_learning_curves_count_epochs_in_whole_numbers(tmp_path, epochs, labels):
     page = page_of(write_tuned_run(tmp_path / "run", epochs))
     assert [ticks(axes.xaxis) for axes in page.axes] == [labels] * 3
 
 
-def test_learning_curves_show_a_single_epoch(tmp_path: Path):
+def test_learning_curves_show_a_single_epoch(tmp_path):
     save_figure(page_of(write_tuned_run(tmp_path / "run", 1)), tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
@@ -73,10 +70,9 @@ def test_learning_curves_show_a_single_epoch(tmp_path: Path):
     assert (edge == 255).all()
 
 
-def test_learning_curves_show_the_history(tmp_path: Path):
+def test_learning_curves_show_the_history(tmp_path):
     folder = write_tuned_run(tmp_path / "run", 4, test=TEST)
     history = read_history(folder)
-    assert history is not None
     losses, top1, rates, test = page_of(folder).axes
     training, held_out, circle = (line.get_xydata() for line in losses.lines)
     assert training[:, 1].tolist() == history.epochs["loss"].tolist()
@@ -91,41 +87,37 @@ def test_learning_curves_show_the_history(tmp_path: Path):
     assert all("e-" in label for label in ticks(rates.yaxis)[1:])
 
 
-def test_learning_curves_title_names_run_and_verdict(tmp_path: Path):
-    for kept, said in (
-        (True, "The tuned network is kept: "),
-        (False, "No better on validation, so only the head"),
-    ):
-        page = page_of(write_tuned_run(tmp_path / f"고양이-{kept}", 2, kept=kept))
-        first, second, _ = (text.get_text() for text in page.texts)
-        assert first == f"Fine-tuning 고양이-{kept}"
-        assert second.startswith(said)
-        assert page.texts[0].get_fontfamily()[0].endswith("KR")
+@pytest.mark.parametrize(
+    ("kept", "verdict"), [(True, "The tuned network is kept: "), (False, "No better on validation, so only the head")]
+)
+def test_learning_curves_title_names_run_and_verdict(tmp_path, kept, verdict):
+    page = page_of(write_tuned_run(tmp_path / "고양이 a$^{b$ \\frac{", 2, kept=kept))  # a name is no formula
+    page.canvas.draw()
+    first, second, _ = (text.get_text() for text in page.texts)
+    assert first == "Fine-tuning 고양이 a$^{b$ \\frac{"
+    assert second.startswith(verdict)
+    assert page.texts[0].get_fontfamily()[0].endswith("KR")
 
 
-def test_learning_curves_take_no_name_for_a_formula(tmp_path: Path):
-    page_of(write_tuned_run(tmp_path / "a$^{b$ \\frac{", 1)).canvas.draw()
-
-
-def test_learning_curves_have_two_panels_without_held_out_images(tmp_path: Path):
+def test_learning_curves_have_two_panels_without_held_out_images(tmp_path):
     losses, rates = page_of(write_tuned_run(tmp_path / "run", 3, held_out=False)).axes
     assert len(losses.lines) == 1
     assert losses.get_legend() is None
     assert rates.get_title(loc="left") == "Learning rate"
 
 
-def test_learning_curves_use_a_log_scale_for_losses_far_apart(tmp_path: Path):
-    for spread, scale in ((8.0, "linear"), (100.0, "log"), (1e9, "log")):
-        losses = page_of(write_tuned_run(tmp_path / f"{spread:g}", 6, spread=spread)).axes[0]
-        assert losses.get_yscale() == scale
-        assert 3 <= len(ticks(losses.yaxis)) <= 10
+@pytest.mark.parametrize(("spread", "scale"), [(8.0, "linear"), (100.0, "log"), (1e9, "log")])
+def test_learning_curves_use_a_log_scale_for_losses_far_apart(tmp_path, spread, scale):
+    losses = page_of(write_tuned_run(tmp_path / "run", 6, spread=spread)).axes[0]
+    assert losses.get_yscale() == scale
+    assert 3 <= len(ticks(losses.yaxis)) <= 10
 
 
-def test_learning_curves_keep_accuracy_between_0_and_100(tmp_path: Path):
-    for share, low, high in ((1.0, 98.5, 100), (0.0, 0, 1.5)):
-        folder = write_tuned_run(tmp_path / f"{share}", 1)
-        write_history(folder, [Epoch(1, 12, 0.0, 0.5, 0.5, share, 1.0)], None)
-        assert page_of(folder).axes[1].get_ylim() == (low, high)
+@pytest.mark.parametrize(("accuracy", "limits"), [(1.0, (98.5, 100)), (0.0, (0, 1.5))])
+def test_learning_curves_keep_accuracy_between_0_and_100(tmp_path, accuracy, limits):
+    folder = write_tuned_run(tmp_path / "run", 1)
+    write_history(folder, [Epoch(1, 12, 0.0, 0.5, 0.5, accuracy, 1.0)], None)
+    assert page_of(folder).axes[1].get_ylim() == limits
 
 
 @pytest.mark.parametrize(
@@ -137,11 +129,11 @@ def test_learning_curves_keep_accuracy_between_0_and_100(tmp_path: Path):
     ],
     ids=["usual", "one batch, long name", "many batches"],
 )
-def test_timing_chart_is_legible(case: Timing):
+def test_timing_chart_is_legible(case):
     assert_legible(timing_chart(case))
 
 
-def test_save_timing_chart_writes_a_png(tmp_path: Path):
+def test_save_timing_chart_writes_a_png(tmp_path):
     save_timing_chart(timing(), tmp_path / "bench.png")
     with Image.open(tmp_path / "bench.png") as picture:
         assert picture.format == "PNG"
@@ -182,11 +174,11 @@ def gradients_page(folder: Path) -> Any:
         ([0.1], "there is only one layer"),
     ],
 )
-def test_gradient_verdict(gradients: list[float], expected: str):
+def test_gradient_verdict(gradients, expected):
     assert gradient_verdict(np.array(gradients)) == expected
 
 
-def test_gradients_figure_has_both_times_with_verdicts(tmp_path: Path):
+def test_gradients_figure_has_both_times_with_verdicts(tmp_path):
     folder = gradients_run(tmp_path / "vgg16-cifar-scratch", FALLING, [0.0] * 12 + [0.1])
     page = gradients_page(folder)
     assert [line.get_text() for line in page.texts] == [
@@ -209,7 +201,7 @@ def test_gradients_figure_has_both_times_with_verdicts(tmp_path: Path):
     ("count", "layer"),
     [(1, "head"), (5, "c"), (16, "block1_conv"), (54, "conv2_block1_"), (161, "a_layer_with_a_very_long_name_" * 3)],
 )
-def test_gradients_figure_is_legible(tmp_path: Path, count: int, layer: str):
+def test_gradients_figure_is_legible(tmp_path, count, layer):
     values = [10.0 ** (at % 5 - 9) for at in range(count)]
     page = gradients_page(gradients_run(tmp_path / ("고양이-" * 24), values, values[::-1], layer))
     assert_legible(page, fewest=8)
@@ -218,7 +210,7 @@ def test_gradients_figure_is_legible(tmp_path: Path, count: int, layer: str):
     assert names[-1].endswith(str(count - 1))
 
 
-def test_save_gradients_writes_only_the_picture(tmp_path: Path):
+def test_save_gradients_writes_only_the_picture(tmp_path):
     folder = gradients_run(tmp_path / "run", FALLING, FALLING[::-1])
     table = (folder / "gradients.csv").read_bytes()
     save_gradients(folder)
@@ -230,18 +222,18 @@ def test_save_gradients_writes_only_the_picture(tmp_path: Path):
     assert sorted(path.name for path in folder.iterdir()) == ["gradients.csv", "gradients.png"]
 
 
-def test_gradients_figure_without_after_has_one_line(tmp_path: Path):
-    page = gradients_page(gradients_run(tmp_path / "run", FALLING))
-    assert len(page.axes[0].lines) == 1
-    assert [text.get_text() for text in page.axes[0].get_legend().get_texts()] == ["before training"]
+def test_gradients_figure_without_after_has_one_line(tmp_path):
+    (axes,) = gradients_page(gradients_run(tmp_path / "run", FALLING)).axes
+    assert len(axes.lines) == 1
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before training"]
 
 
-def test_layer_names_are_not_formulas_and_may_be_in_any_script(tmp_path: Path):
+def test_layer_names_are_not_formulas_and_may_be_in_any_script(tmp_path):
     gradients_page(gradients_run(tmp_path / "a$^{b$", [0.1, 0.2], layer="고양이$x^{2$"))
     gradients_page(gradients_run(tmp_path / "nothing-finite", [float("nan")] * 3))
 
 
-def test_save_gradients_without_a_table_writes_nothing(tmp_path: Path):
+def test_save_gradients_without_a_table_writes_nothing(tmp_path):
     save_gradients(tmp_path)
     (tmp_path / "gradients.csv").write_text("layer,before,after\n")
     save_gradients(tmp_path)
@@ -259,7 +251,7 @@ def test_save_gradients_without_a_table_writes_nothing(tmp_path: Path):
     ],
     ids=["no number", "negative", "no layer", "not text", "a giant name"],
 )
-def test_save_gradients_names_a_damaged_table(tmp_path: Path, table: bytes):
+def test_save_gradients_names_a_damaged_table(tmp_path, table):
     (tmp_path / "gradients.csv").write_bytes(table)
     with pytest.raises(RunError, match=r"gradients\.csv is damaged .*: train the network again") as caught:
         save_gradients(tmp_path)
