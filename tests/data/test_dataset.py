@@ -12,7 +12,7 @@ def samples(*rows: tuple[str, str | None]) -> list[Sample]:
     return [Sample(Path(name), name, label) for name, label in rows]
 
 
-def test_without_keeps_the_reasons_and_renumbers_classes() -> None:
+def test_without_keeps_the_reasons_and_renumbers_classes():
     rows = samples(("a", "ant"), ("b", "bee"), ("c", "cat"), ("d", None), ("e", "cat"))
     data = assemble(rows, source="x", name="x", root=None, skipped=[Skipped("z", "zero")], notes=["first"])
     less = data.without({1: "truncated JPEG", 2: "empty file"})
@@ -25,16 +25,14 @@ def test_without_keeps_the_reasons_and_renumbers_classes() -> None:
     assert data.names == ("a", "b", "c", "d", "e")
 
 
-def test_without_all_images_is_empty() -> None:
+def test_without_all_images_is_empty():
     data = assemble(samples(("a", "ant"), ("b", "bee")), source="x", name="x", root=None)
     none = data.without({0: "empty file", 1: "empty file"})
-    assert none.names == ()
-    assert none.labels.shape == (0,)
-    assert none.class_names == ()
+    assert (none.names, none.class_names, none.labels.shape) == ((), (), (0,))
     assert data.without({}).labels.tolist() == [0, 1]
 
 
-def test_assemble_checks_classes_only_where_labelled() -> None:
+def test_assemble_checks_classes_only_where_labelled():
     with pytest.raises(DataError, match=r"^no images in x$"):
         assemble([], source="x", name="x", root=None, labelled=False)
     with pytest.raises(DataError, match="one class only, 'ant'"):
@@ -42,16 +40,9 @@ def test_assemble_checks_classes_only_where_labelled() -> None:
     assert assemble(samples(("a", None)), source="x", name="x", root=None, labelled=False).labels.tolist() == [-1]
 
 
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("dogs-vs-cats", "dogs-vs-cats"),
-        ("a b/c", "a-b-c"),
-        ("..", "data"),
-        ("", "data"),
-        ("고양이", "고양이"),
-        ("x" * 99, "x" * 40),
-    ],
-)
-def test_short_name_suits_a_file_system(text: str, name: str) -> None:
+@pytest.mark.parametrize(("text", "name"), [
+    ("dogs-vs-cats", "dogs-vs-cats"), ("a b/c", "a-b-c"), ("..", "data"), ("", "data"), ("고양이", "고양이"),
+    ("x" * 99, "x" * 40),
+])  # fmt: skip
+def test_short_name_suits_a_file_system(text, name):
     assert short_name(text) == name

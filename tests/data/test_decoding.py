@@ -42,7 +42,7 @@ def a_scan_each(pixels: np.ndarray = PIXELS) -> tuple[bytes, list[bytes]]:
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 @pytest.mark.parametrize("at_least", [None, 16])
 @pytest.mark.parametrize("missing", [1, 2])
-def test_jpeg_without_end_marker_is_accepted(options: dict[str, object], at_least: int | None, missing: int) -> None:
+def test_jpeg_without_end_marker_is_accepted(options, at_least, missing):
     content = jpeg(**options)
     assert content.endswith(b"\xff\xd9")
     taken = images.decode(content[:-missing], at_least)
@@ -50,7 +50,7 @@ def test_jpeg_without_end_marker_is_accepted(options: dict[str, object], at_leas
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
-def test_jpeg_cut_before_its_end_is_refused(options: dict[str, object]) -> None:
+def test_jpeg_cut_before_its_end_is_refused(options):
     content = jpeg(**options)
     cuts = [len(content) - n for n in range(3, 60)] + list(range(650, len(content) - 60, 41))
     cuts += [at for at in range(650, len(content)) if content[at : at + 2] in (b"\xff\xda", b"\xff\xc4")]
@@ -59,7 +59,7 @@ def test_jpeg_cut_before_its_end_is_refused(options: dict[str, object]) -> None:
             images.decode(content[:cut])
 
 
-def test_progressive_jpeg_cut_between_scans_is_refused() -> None:
+def test_progressive_jpeg_cut_between_scans_is_refused():
     import simplejpeg
 
     content = jpeg(progressive=True)
@@ -70,7 +70,7 @@ def test_progressive_jpeg_cut_between_scans_is_refused() -> None:
         images.decode(cut)
 
 
-def test_jpeg_with_a_scan_for_each_colour_needs_them_all() -> None:
+def test_jpeg_with_a_scan_for_each_colour_needs_them_all():
     head, scans = a_scan_each()
     whole = images.decode(head + b"".join(scans) + b"\xff\xd9")
     assert len(np.unique(whole.std(axis=2) > 20)) == 2  # it has colours
@@ -79,7 +79,7 @@ def test_jpeg_with_a_scan_for_each_colour_needs_them_all() -> None:
         images.decode(head + b"".join(scans[:2]))
 
 
-def test_lacks_only_its_end_is_false_for_other_content() -> None:
+def test_lacks_only_its_end_is_false_for_other_content():
     content = jpeg()
     assert lacks_only_its_end(content[:-2])
     assert not lacks_only_its_end(content)

@@ -189,7 +189,7 @@ def test_pipe_called_jpg_is_skipped(tmp_path):
     assert load(tmp_path).skipped == (Skipped("cat/pipe.jpg", "not a file"),)
 
 
-def test_shared_photos_are_loaded(photos: Path):
+def test_shared_photos_are_loaded(photos):
     data = load(photos)
     assert data.class_names == ("Cat", "Dog")
     assert len(data.names) == 502
@@ -217,5 +217,5 @@ def test_nesting_warning_names_a_data_set_inside(tmp_path):
         ("train/cat/x/a.jpg", "train/cat/y/a.jpg", "train/dog/x/b.jpg", "train/dog/y/b.jpg", "val/dog/x/c.jpg"),
     ],
 )
-def test_nesting_warning_ignores_classes_with_deeper_folders(files: tuple[str, ...], tmp_path: Path):
+def test_nesting_warning_ignores_classes_with_deeper_folders(files, tmp_path):
     assert nesting_warning(load(put(tmp_path, *files))) == ""

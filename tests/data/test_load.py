@@ -11,34 +11,28 @@ import pytest
 
 from support.data_sets import put
 from support.known_data import cifar_folder
+from tl.data.dataset import Skipped
 from tl.data.images import read
 from tl.data.load import load
 from tl.errors import DataError, ImageError, UsageError
 
 
-def test_load_recognises_each_kind_of_source(tmp_path: Path) -> None:
+def test_load_recognises_each_kind_of_source(tmp_path):
     put(tmp_path, "photos/cat/a.jpg", "photos/dog/b.jpg")
     (tmp_path / "photos.csv").write_text("path,label\nphotos/cat/a.jpg,cat\nphotos/dog/b.jpg,dog\n")
     assert load(tmp_path / "photos").names == ("cat/a.jpg", "dog/b.jpg")
     assert load(str(tmp_path / "photos") + "/").name == "photos"
     assert load(tmp_path / "photos.csv").names == ("photos/cat/a.jpg", "photos/dog/b.jpg")
     assert load(cifar_folder(tmp_path / "cifar")).name == "cifar100"
+    with pytest.raises(DataError, match="is a file, but not a table"):
+        load(tmp_path / "photos" / "cat" / "a.jpg")
 
 
-def test_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_folders_are_expanded_and_come_before_known_names(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    put(tmp_path, "photos/cat/a.jpg", "photos/dog/b.jpg")
-    assert load("~/photos").class_names == ("cat", "dog")
-
-
-def test_current_folder_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(put(tmp_path / "pets", "cat/a.jpg", "dog/b.jpg"))
-    assert load(".").name == "pets"
-
-
-def test_existing_folder_takes_precedence_over_a_known_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    put(tmp_path, "dogs-vs-cats/cat/a.jpg", "dogs-vs-cats/dog/b.jpg")
+    assert load(".").name == load("~/pets").name == "pets"
+    monkeypatch.chdir(put(tmp_path, "dogs-vs-cats/cat/a.jpg", "dogs-vs-cats/dog/b.jpg"))
     assert load("dogs-vs-cats").class_names == ("cat", "dog")
 
 
@@ -51,9 +45,7 @@ def test_existing_folder_takes_precedence_over_a_known_name(tmp_path: Path, monk
     ("~nosuchuser/data", "no such folder or table"),
     ("https://example.org/data.zip", "no such folder or table"),
 ])  # fmt: skip
-def test_missing_source_is_a_data_error_with_a_hint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, hint: str
-) -> None:
+def test_missing_source_is_a_data_error_with_a_hint(tmp_path, monkeypatch, text, hint):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError) as caught:
         load(text)
@@ -61,53 +53,38 @@ def test_missing_source_is_a_data_error_with_a_hint(
     assert "\n" not in str(caught.value)
 
 
-def test_file_that_is_no_data_set_is_a_data_error(tmp_path: Path) -> None:
-    put(tmp_path, "cat.jpg")
-    with pytest.raises(DataError, match="is a file, but not a table"):
-        load(tmp_path / "cat.jpg")
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that other users may enter, unlike pytest's own; removed afterwards."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
 @contextmanager
-def unprivileged() -> Iterator[None]:
-    """Root may read everything: for the length of the block, be somebody else."""
+def unprivileged() -> Iterator[Path]:
+    """Root may read everything: for the length of the block, be somebody else, with a folder that others may enter."""
     if os.name != "posix":
         pytest.skip("needs POSIX permissions")
     before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        if before == 0:
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(before)
 
 
-def test_unreadable_files_and_folders_are_errors(open_folder: Path) -> None:
-    put(open_folder, "data/cat/a.jpg", "data/dog/b.jpg", "data/horse/c.jpg")
-    shut = [open_folder / "data" / "horse", open_folder / "data" / "cat" / "a.jpg"]
-    for path in shut:
-        path.chmod(0)
-    with unprivileged():
-        data = load(open_folder / "data")
+def test_unreadable_files_and_folders_are_errors():
+    with unprivileged() as folder:
+        put(folder, "data/cat/a.jpg", "data/dog/b.jpg", "data/horse/c.jpg")
+        horse, cat = folder / "data" / "horse", folder / "data" / "cat" / "a.jpg"
+        horse.chmod(0)
+        cat.chmod(0)
+        data = load(folder / "data")
         with pytest.raises(ImageError, match=r"^cannot be read: permission denied$"):
             read(data.images[0])
         with pytest.raises(DataError, match=r"folder '.*horse' cannot be read: permission denied"):
-            load(open_folder / "data" / "horse")
-    for path in shut:
-        path.chmod(0o755)
-    assert [(skipped.path, skipped.reason) for skipped in data.skipped] == [
-        ("horse", "folder cannot be read: permission denied")
-    ]
+            load(horse)
+        horse.chmod(0o755)
+    assert data.skipped == (Skipped("horse", "folder cannot be read: permission denied"),)
 
 
-def test_lists_of_paths_and_arrays_are_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_of_paths_and_arrays_are_data_sets(tmp_path, monkeypatch):
     monkeypatch.chdir(put(tmp_path, "a.jpg", "b.jpg"))
     pixels = np.zeros((4, 5, 3), np.uint8)
     files = load([("a.jpg", "cat"), (Path("./b.jpg"), "dog"), ("gone.jpg", "cat")])
@@ -124,7 +101,7 @@ def test_lists_of_paths_and_arrays_are_data_sets(tmp_path: Path, monkeypatch: py
     assert load([pixels, (pixels,)], labelled=False).labels.tolist() == [-1, -1]
 
 
-def test_data_frames_are_data_sets(tmp_path: Path) -> None:
+def test_data_frames_are_data_sets(tmp_path):
     pandas = pytest.importorskip("pandas")
     put(tmp_path, "a.jpg", "b.jpg")
     paths = [str(tmp_path / "a.jpg"), tmp_path / "b.jpg", np.zeros((4, 5, 3), np.uint8)]
@@ -151,6 +128,6 @@ def test_data_frames_are_data_sets(tmp_path: Path) -> None:
         ([(b"1", "cat"), (b"2", "dog", "holdout")], DataError, "list of images, entry 2: no such split: 'holdout'"),
     ],
 )
-def test_data_in_memory_that_is_no_data_set(source: object, kind: type[Exception], message: str) -> None:
+def test_data_in_memory_that_is_no_data_set(source, kind, message):
     with pytest.raises(kind, match=message):
         load(source)

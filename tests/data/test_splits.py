@@ -158,7 +158,7 @@ def test_images_without_labels_are_left_out():
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
-def test_validation_fraction_is_between_0_and_1(fraction: float):
+def test_validation_fraction_is_between_0_and_1(fraction):
     with pytest.raises(DataError, match="must be between 0 and 1"):
         split(*dataset(*plain()), validation=fraction)
 
@@ -260,7 +260,7 @@ def test_own_split_loses_only_identical_files():
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_grouped_split_keeps_groups_whole_and_every_class_on_each_side(draw: st.DataObject):
+def test_grouped_split_keeps_groups_whole_and_every_class_on_each_side(draw):
     classes = draw.draw(st.integers(2, 4))
     single = draw.draw(st.integers(3, 12))
     labels = np.array([at % classes for at in range(classes * single)])
@@ -317,7 +317,7 @@ def test_groups_are_places_in_the_path_or_matches():
     assert groups_by(data, "photos/", "(x)") == [""] * 8
 
 
-def test_groups_are_a_column_of_the_table(tmp_path: Path):
+def test_groups_are_a_column_of_the_table(tmp_path):
     write(tmp_path, dict(IMAGES))
     rows = [f"{name};{name.split('/')[0]};patient {place % 3}" for place, name in enumerate(IMAGES)]
     table = tmp_path / "photos.csv"
@@ -331,6 +331,6 @@ def test_groups_are_a_column_of_the_table(tmp_path: Path):
 @pytest.mark.parametrize(
     ("group_by", "message"), [("patient", "not a table"), ("(p", "regular expression"), (r"\(p\)", "no group")]
 )
-def test_group_by_that_fits_nothing_is_refused(group_by: str, message: str):
+def test_group_by_that_fits_nothing_is_refused(group_by, message):
     with pytest.raises(UsageError, match=message):
         groups_by(in_memory(IMAGES), "photos/", group_by)

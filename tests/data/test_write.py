@@ -29,7 +29,7 @@ def sample(name: str, label: str | None = "cat", part: str | None = None) -> Sam
         ("개/1.jpg", "개", None, "개/1.jpg"),
     ],
 )
-def test_path_of_a_sample(name: str, label: str, part: str | None, place: str):
+def test_path_of_a_sample(name, label, part, place):
     assert output_paths([sample(name, label, part)]) == [place]
 
 
@@ -51,7 +51,7 @@ def test_class_folders_are_named_like_their_classes_and_differ():
 
 
 @given(some.lists(some.tuples(some.text(max_size=300), some.text(max_size=300)), max_size=5))
-def test_paths_of_any_names_stay_inside_and_differ(rows: list[tuple[str, str]]):
+def test_paths_of_any_names_stay_inside_and_differ(rows):
     paths = output_paths([sample(name.replace("\0", ""), label) for name, label in rows])
     assert len({path.casefold() for path in paths}) == len(rows)
     for path in paths:

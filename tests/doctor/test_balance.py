@@ -1,7 +1,5 @@
 """Counts per class, the findings about them, and the statistics of a data set."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -52,11 +50,11 @@ BALANCE = {
 
 
 @pytest.mark.parametrize(("classes", "expected"), BALANCE.values(), ids=BALANCE)
-def test_balance_findings(classes: list[ClassCount], expected: list[tuple[str, str, str]]):
+def test_balance_findings(classes, expected):
     assert [(each.kind, each.severity, each.evidence) for each in balance_findings(classes)] == expected
 
 
-def test_dataset_stats_count_readable_broken_and_identical_images(tmp_path: Path):
+def test_dataset_stats_count_readable_broken_and_identical_images(tmp_path):
     files = {f"{part}/{label}/{at}.png": photo(at) for part in ("train", "val") for label in "ab" for at in range(2)}
     images = load(
         write(tmp_path / "photos", files | {"train/a/broken.jpg": b"\xff\xd8\xff", "train/b/9.png": photo(9)})

@@ -35,7 +35,7 @@ def test_two_labels_outrank_a_leak_and_a_leak_outranks_a_duplicate():
     ],
     ids=["leak of the default split", "two labels of near copies"],
 )
-def test_uncertain_duplicates_are_warnings(copy: Copy, parts: list[str], own_split: bool, evidence: str):
+def test_uncertain_duplicates_are_warnings(copy, parts, own_split, evidence):
     (finding,) = duplicate_findings(dataset(IMAGES), [copy], parts, own_split=own_split)
     assert finding.severity == "warning"
     assert evidence in finding.evidence

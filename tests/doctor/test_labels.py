@@ -1,7 +1,5 @@
 """Flipped labels are found and ranked first, correct labels are left alone, and cleanlab agrees."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,6 @@ from support.data_sets import dataset, photo
 from tl.data.load import load
 from tl.doctor.labels import held_out_probabilities, label_errors, label_findings, suspect_labels
 from tl.errors import DataError
-from tl.networks.weights import Weights
 from tl.progress import Progress
 from tl.workflows.data_check import check, measure
 
@@ -66,7 +63,7 @@ def test_copies_are_held_out_together():
 
 
 @pytest.mark.parametrize("copies", [1, 8])
-def test_classes_with_few_distinct_photos_are_ignored(copies: int):
+def test_classes_with_few_distinct_photos_are_ignored(copies):
     features, labels, _, _ = four_clouds(count=60, flips=0)
     labels[:copies] = CLASSES
     groups = np.r_[np.zeros(copies, np.int64), np.arange(copies, 60)]
@@ -74,14 +71,8 @@ def test_classes_with_few_distinct_photos_are_ignored(copies: int):
     assert all(each.row >= copies and each.looks_like != CLASSES for each in suspects)
 
 
-def test_at_least_two_classes_need_enough_photos():
-    features, _, _, _ = four_clouds()
-    with pytest.raises(DataError, match="at least two classes need 5 distinct photos"):
-        suspect_labels(features[:4], np.array([0, 0, 1, 1]), 2, np.arange(4))
-
-
 @pytest.mark.parametrize("labels", [np.arange(200) % 2, (np.arange(200) % 20 == 0).astype(np.int64)])
-def test_indistinguishable_classes_are_an_error(labels: np.ndarray):
+def test_indistinguishable_classes_are_an_error(labels):
     features = np.random.default_rng(0).random((200, 30)).astype(np.float32)
     with pytest.raises(DataError, match="a balanced accuracy of .*, chance is 50%"):
         suspect_labels(features, labels, 2, np.arange(200))
@@ -89,18 +80,11 @@ def test_indistinguishable_classes_are_an_error(labels: np.ndarray):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("few", [8, 12, 40])
-def test_small_classes_are_judged_like_large_ones(few: int, seed: int):
+def test_small_classes_are_judged_like_large_ones(few, seed):
     features, labels, flipped = two_uneven_clouds(200, few, seed)
     suspects = suspect_labels(features, labels, 2, np.arange(len(labels)))
     assert {each.row for each in suspects} == flipped
     assert all(each.is_sure for each in suspects)
-
-
-def test_held_out_probabilities_sum_to_one_and_predict_the_label():
-    features, labels, _, _ = four_clouds()
-    probabilities = held_out_probabilities(features, labels, CLASSES, np.arange(400), seed=0)
-    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    assert (probabilities.argmax(axis=1) == labels).mean() > 0.9
 
 
 def test_label_findings_name_the_right_files_after_broken_ones():
@@ -128,16 +112,17 @@ def cleanlab_errors(labels: np.ndarray, probabilities: np.ndarray) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("spread", [0.5, 1.5, 3.0])
-def test_label_errors_are_those_of_cleanlab(spread: float, seed: int):
+def test_label_errors_are_those_of_cleanlab(spread, seed):
     features, labels, _, _ = four_clouds(flips=30, seed=seed, spread=spread)
     probabilities = held_out_probabilities(features, labels, CLASSES, np.arange(400), seed=0).astype(np.float64)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert label_errors(labels, probabilities).tolist() == cleanlab_errors(labels, probabilities)
 
 
 @pytest.mark.weights
 @pytest.mark.photos
 @pytest.mark.slow
-def test_label_errors_of_real_photos_are_those_of_cleanlab(photos: Path, imagenet: Weights):
+def test_label_errors_of_real_photos_are_those_of_cleanlab(photos, imagenet):
     images = load(photos)
     features = measure(images, "resnet50", progress=Progress()).features
     for flips in (0, 10, 100):
@@ -152,7 +137,7 @@ def test_label_errors_of_real_photos_are_those_of_cleanlab(photos: Path, imagene
 @pytest.mark.weights
 @pytest.mark.photos
 @pytest.mark.slow
-def test_wrong_labels_among_few_dogs_and_many_cats(photos: Path, imagenet: Weights, tmp_path: Path):
+def test_wrong_labels_among_few_dogs_and_many_cats(photos, imagenet, tmp_path):
     cats, dogs = (sorted((photos / label).glob("*.jpg")) for label in ("Cat", "Dog"))
     wrong = [(cats[0], "dog"), (cats[1], "dog"), (dogs[2], "cat"), (dogs[3], "cat")]
     for file, label in [(file, "cat") for file in cats[2:122]] + [(file, "dog") for file in dogs[4:24]] + wrong:

@@ -1,7 +1,5 @@
 """Photos that show next to nothing, and photos unlike all others."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
@@ -40,7 +38,7 @@ def test_blank_dark_bright_and_blurred_photos():
 
 
 @pytest.mark.parametrize(("count", "outliers"), [(300, slice(17, 18)), (900, slice(100, 108))])
-def test_distant_photos_even_with_copies(count: int, outliers: slice):
+def test_distant_photos_even_with_copies(count, outliers):
     rows = [row for row, _, _ in distant(two_clouds(count, outliers))]
     expected = list(range(count))[outliers]
     assert sorted(rows[: len(expected)]) == expected
@@ -52,7 +50,7 @@ def test_few_photos_have_no_outliers():
     assert distant(np.zeros((0, 8), np.float32)) == []
 
 
-def test_the_fix_of_an_outlier_is_to_look_at_it(tmp_path: Path):
+def test_the_fix_of_an_outlier_is_to_look_at_it(tmp_path):
     files = {f"{label}/{at:02}.png": photo(at) for label in ("cat", "dog") for at in range(20)}
     images = load(write(tmp_path / "photos", files))
     findings = outlier_findings(images, measure_images(images.images), two_clouds(40, slice(25, 26)), np.arange(40))

@@ -1,7 +1,6 @@
 """Classes that size, format, border or mean colour alone predict."""
 
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,16 +20,15 @@ def findings(images: Dataset) -> list[Finding]:
 
 
 def classes(*labels: str) -> dict[str, Image.Image]:
-    return {
-        f"{label}/{at:02}.png": photo(100 * number + at, 60, 60)
-        for number, label in enumerate(labels)
-        for at in range(24)
-    }
+    numbers = {f"{label}/{at:02}.png": 100 * order + at for order, label in enumerate(labels) for at in range(24)}
+    return {name: photo(number, 60, 60) for name, number in numbers.items()}
 
 
 def test_classes_without_shortcuts():
     assert findings(dataset(classes("cat", "dog"))) == []
     assert findings(dataset(classes("cat", "dog", "horse"))) == []
+    few = {f"{label}/{at}.png": photo(at, 40 + 20 * (label == "b"), 40) for label in "ab" for at in range(5)}
+    assert findings(dataset(few)) == []
 
 
 @pytest.mark.parametrize(
@@ -41,11 +39,9 @@ def test_classes_without_shortcuts():
         ("mean colour", lambda image: ImageEnhance.Brightness(image).enhance(0.5)),
     ],
 )
-def test_a_property_that_predicts_the_class(name: str, change):
+def test_a_property_that_predicts_the_class(name, change):
     images = {file: change(image) if file.startswith("dog") else image for file, image in classes("cat", "dog").items()}
-    (finding,) = [
-        each for each in findings(dataset(images)) if f"the {name} alone predicts the class:" in each.evidence
-    ]
+    (finding,) = [each for each in findings(dataset(images)) if f"the {name} alone predicts the" in each.evidence]
     assert finding.severity == "warning"
     assert finding.evidence.endswith("chance 50.0%")
     assert finding.score > 0.7
@@ -60,7 +56,7 @@ def test_a_property_that_predicts_one_class_of_many():
     assert evidence == ["the size alone predicts class dog: recall 100%, precision 100%"]
 
 
-def test_a_format_that_predicts_the_class(tmp_path: Path):
+def test_a_format_that_predicts_the_class(tmp_path):
     files: dict[str, Image.Image | bytes] = {}
     for name, image in classes("cat", "dog").items():
         content = BytesIO()
@@ -68,8 +64,3 @@ def test_a_format_that_predicts_the_class(tmp_path: Path):
         files[name.replace(".png", ".jpg") if name.startswith("dog") else name] = content.getvalue()
     (finding,) = findings(load(write(tmp_path / "photos", files)))
     assert finding.evidence.startswith("the format alone predicts the class: balanced accuracy 100.0% (95% CI ")
-
-
-def test_few_photos_show_no_shortcuts():
-    images = {f"{label}/{at}.png": photo(at, 40 + 20 * (label == "b"), 40) for label in "ab" for at in range(5)}
-    assert findings(dataset(images)) == []

@@ -32,29 +32,28 @@ def parts(dataset: Dataset) -> dict[str, str | None]:
     return {"/".join(name.split("/")[-2:]): part for name, part in zip(dataset.names, dataset.parts, strict=True)}
 
 
-def test_split_keeps_resized_copies_together(animals: Path, tmp_path: Path):
+def test_split_keeps_resized_copies_together(animals, tmp_path):
     result = split(animals, out=tmp_path / "s.csv", val=0.2, test=0.2, backbone=TINY, weights="none")
-    assert result.counts == {
-        "train": {"cat": 12, "dog": 6},
-        "validation": {"cat": 4, "dog": 2},
-        "test": {"cat": 4, "dog": 2},
-    }
+    few = {"cat": 4, "dog": 2}
+    assert result.counts == {"train": {"cat": 12, "dog": 6}, "validation": few, "test": few}
     assert result.copies == 15
     assert "<td>dog</td><td>6</td><td>2</td><td>2</td>" in result._repr_html_()
     part = parts(load(tmp_path / "s.csv"))
     assert all(part[name] == part[name.replace(".png", "m.png")] for name in part if "m" not in name)
 
 
-def test_split_keeps_identical_files_together(animals: Path, tmp_path: Path):
+def test_split_keeps_identical_files_together_and_leaves_out_broken_ones(animals, tmp_path):
     for at in range(10):
         (animals / "cat" / f"{at:02}m.png").write_bytes((animals / "cat" / f"{at:02}.png").read_bytes())
+    (animals / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     result = split(animals, out=tmp_path / "s.csv", near_duplicates=False, val=0.25)  # 5 of 20: half a pair too many
-    assert result.copies == 10
+    assert (result.copies, result.left_out) == (10, {"cat/broken.jpg": "damaged JPEG"})
     part = parts(load(tmp_path / "s.csv"))
+    assert len(part) == 30
     assert all(part[f"cat/{at:02}.png"] == part[f"cat/{at:02}m.png"] for at in range(10))
 
 
-def test_split_keeps_groups_of_several_classes_together(tmp_path: Path):
+def test_split_keeps_groups_of_several_classes_together(tmp_path):
     files = {f"{label}/p{at % 10}_{at}.png": photo(100 * (label == "b") + at) for label in "ab" for at in range(30)}
     folder = write(tmp_path / "d", files)
     result = split(folder, out=tmp_path / "s.csv", near_duplicates=False, group_by=r"(p\d)_", val=0.3)
@@ -66,7 +65,7 @@ def test_split_keeps_groups_of_several_classes_together(tmp_path: Path):
     assert result.counts["validation"] == {"a": 9, "b": 9}
 
 
-def test_split_writes_the_same_to_folders_and_tables(animals: Path, tmp_path: Path):
+def test_split_writes_the_same_to_folders_and_tables(animals, tmp_path):
     for out, seed in (("s.csv", 3), ("folders", 3), ("other.csv", 4)):
         split(animals, out=tmp_path / out, near_duplicates=False, seed=seed)
     assert parts(load(tmp_path / "folders")) == parts(load(tmp_path / "s.csv"))
@@ -75,7 +74,7 @@ def test_split_writes_the_same_to_folders_and_tables(animals: Path, tmp_path: Pa
     assert copy.read_bytes() in {(animals / label / "00.png").read_bytes() for label in ("cat", "dog")}
 
 
-def test_split_without_copies_and_groups_is_that_of_training(animals: Path, tmp_path: Path):
+def test_split_without_copies_and_groups_is_that_of_training(animals, tmp_path):
     split(animals, out=tmp_path / "s.csv", near_duplicates=False, seed=7)
     dataset = load(animals)
     trained = training_split(dataset, measure_images(dataset.images).fingerprints, seed=7)
@@ -83,20 +82,13 @@ def test_split_without_copies_and_groups_is_that_of_training(animals: Path, tmp_
     assert {name for name, part in parts(load(tmp_path / "s.csv")).items() if part == "validation"} == held_out
 
 
-def test_split_of_a_list_of_images(animals: Path, tmp_path: Path):
+def test_split_of_a_list_of_images(animals, tmp_path):
     rows = [(path, path.parent.name) for path in sorted(animals.rglob("*.png"))]
     result = split(rows, out=tmp_path / "s.csv", near_duplicates=False)
     assert result.counts == {"train": {"cat": 16, "dog": 8}, "validation": {"cat": 4, "dog": 2}}
 
 
-def test_split_leaves_out_broken_files(animals: Path, tmp_path: Path):
-    (animals / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    result = split(animals, out=tmp_path / "s.csv", near_duplicates=False)
-    assert result.left_out == {"cat/broken.jpg": "damaged JPEG"}
-    assert "cat/broken.jpg" not in parts(load(tmp_path / "s.csv"))
-
-
-def test_split_ignores_an_existing_split_with_a_note(tmp_path: Path):
+def test_split_ignores_an_existing_split_with_a_note(tmp_path):
     files = {
         f"{part}/{label}/{at}.png": photo(at + 10 * (label == "a") + 20 * (part == "val"))
         for part in ("train", "val")
@@ -110,13 +102,13 @@ def test_split_ignores_an_existing_split_with_a_note(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("val", "test"), [(0, 0), (0.5, 0.5), (-0.1, 0.5), (1.0, 0), (float("nan"), 0)])
-def test_split_refuses_impossible_fractions(animals: Path, tmp_path: Path, val: float, test: float):
+def test_split_refuses_impossible_fractions(animals, tmp_path, val, test):
     with pytest.raises(UsageError, match="below 1|from 0 to 1"):
         split(animals, out=tmp_path / "s.csv", near_duplicates=False, val=val, test=test)
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_split_refuses_classes_with_too_few_photos(tmp_path: Path):
+def test_split_refuses_classes_with_too_few_photos(tmp_path):
     folder = write(tmp_path / "d", {"a/1.png": photo(1), "a/2.png": photo(2), "b/1.png": photo(3), "b/2.png": photo(4)})
     split(folder, out=tmp_path / "s.csv", near_duplicates=False, val=0.9)
     assert Counter(load(tmp_path / "s.csv").parts) == {"train": 2, "validation": 2}
@@ -124,7 +116,7 @@ def test_split_refuses_classes_with_too_few_photos(tmp_path: Path):
         split(folder, out=tmp_path / "t.csv", near_duplicates=False, test=0.3)
 
 
-def test_split_command(animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_split_command(animals, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network = ("--backbone", TINY, "--weights", "none", "--test", "0.2")
     done = CliRunner().invoke(command, ["split", str(animals), "--out", "s.csv", *network])
