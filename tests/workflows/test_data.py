@@ -12,10 +12,9 @@ from support.data_sets import photo, write
 from support.known_data import photos_zip, serve
 from support.known_data import site as site
 from support.session import TINY
-from tl.data import convert, get
 from tl.data.load import load
 from tl.errors import DataError, DownloadError, UsageError
-from tl.workflows.data import list_known
+from tl.workflows.data import convert, get, list_known
 
 
 @pytest.fixture
