@@ -1,11 +1,14 @@
-"""The structure: imports run one way, heavy libraries stay out of light paths, the export list is what it says."""
+"""The structure: imports run one way, heavy libraries stay out of light paths, a command leads to all behind it."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
 import tl
@@ -40,6 +43,10 @@ LAYERS = [
     "commands",
     "__main__",
 ]
+# The settings, the environment of child processes, and what the terminal can draw.
+ENVIRONMENT = {"settings.py", "files.py", "views/pictures/show.py"}
+# Modules that run as processes of their own.
+CHILDREN = {"data/video.py", "engines/autotune.py", "engines/trunk.py", "service/decoder.py", "service/child.py"}
 HEAVY = {
     "sklearn",
     "threadpoolctl",
@@ -161,3 +168,91 @@ def test_the_package_has_no_assert_and_no_bare_except():
             if isinstance(node, ast.Assert) or bare:
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert found == []
+
+
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def test_functions_are_at_most_50_lines_long():
+    too_long = [
+        f"{path.relative_to(ROOT)}:{function.name} has {length} lines"
+        for path in modules()
+        for function in functions(path)
+        if (length := (function.end_lineno or 0) - function.lineno + 1) > 50
+    ]
+    assert too_long == []
+
+
+def test_class_names_are_unique():
+    classes: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: where for name, where in classes.items() if len(where) > 1} == {}
+
+
+def test_a_file_name_repeats_only_for_one_subject_in_several_layers():
+    """`predict.py` is a command, a workflow and a route; among the parts each name stands once."""
+    parts: dict[str, list[str]] = {}
+    for path in modules():
+        layer = path.relative_to(ROOT / "tl").parts[0]
+        if layer not in ("commands", "workflows", "service", "views") and path.name != "__init__.py":
+            parts.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    # A runtime has an engine and an exporter of its name.
+    assert {name for name, where in parts.items() if len(where) > 1} <= {"openvino.py"}
+
+
+def leaf_commands() -> list[tuple[str, ...]]:
+    from tl.commands.main import COMMANDS, cli
+
+    leaves: list[tuple[str, ...]] = []
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        leaves += [(name, sub) for sub in command.commands] if isinstance(command, click.Group) else [(name,)]
+    return leaves
+
+
+@pytest.mark.parametrize("words", leaf_commands(), ids=" ".join)
+def test_a_command_leads_to_its_workflow_its_function_and_its_test(words: tuple[str, ...]):
+    function: Any = tl
+    for word in words:
+        function = getattr(function, word)
+    assert callable(function), f"tl.{'.'.join(words)} is no function"
+    assert (ROOT / "tl" / "commands" / f"{words[0]}.py").is_file()
+    if words[0] == "cache":  # a part, whose functions they are
+        return
+    names = {"_".join(words), words[0]}
+    assert any((ROOT / "tl" / "workflows" / f"{name}.py").is_file() for name in names)
+    assert any((ROOT / "tests" / "workflows" / f"test_{name}.py").is_file() for name in names)
+
+
+def _reads(path: Path) -> set[str]:
+    """The names `module.attribute` that a module uses."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def test_only_commands_and_child_processes_read_the_command_line():
+    readers = {str(path.relative_to(ROOT / "tl")) for path in modules() if "sys.argv" in _reads(path)}
+    assert {name for name in readers if not name.startswith("commands/")} <= CHILDREN
+
+
+def test_the_environment_is_read_in_one_place():
+    """Others may set a variable for a library that they load (`os.environ.setdefault`)."""
+    reading = re.compile(r"os\.getenv|os\.environ(?!\.setdefault|\[\"\w+\"\] = )")
+    readers = {str(path.relative_to(ROOT / "tl")) for path in modules() if reading.search(path.read_text("utf-8"))}
+    assert readers <= ENVIRONMENT
+
+
+def test_library_code_does_not_print():
+    printing = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo")
+        if path.relative_to(ROOT / "tl").parts[0] != "commands" and str(path.relative_to(ROOT / "tl")) not in CHILDREN
+    ]
+    assert printing == []

@@ -49,7 +49,7 @@ def _click_option(cls: type, name: str, spec: Spec, default: Any) -> Callable[[C
         type=converter,
         default=None if default is dataclasses.MISSING else default,
         required=default is dataclasses.MISSING,
-        show_default=",".join(map(str, default)) if repeated and shown else shown,
+        show_default=shown,
         metavar=spec.metavar or None,
         help=help_text,
     )
