@@ -5,7 +5,7 @@ import pytest
 from tl.learning.augment import LEVELS
 from tl.learning.rules import class_weights, tuning_rule, unfreeze_rule
 from tl.options import check
-from tl.runs.options import OPTIMIZERS, UNFREEZE, FinetuneOptions
+from tl.runs.finetune_options import OPTIMIZERS, UNFREEZE, FinetuneOptions
 
 SIZES = [2, 10, 40, 199, 200, 500, 1999, 2000, 19_999, 20_000, 50_000, 10**7]
 

@@ -21,7 +21,7 @@ from support.session import ROOT, TINY, draw_shapes
 from tl.errors import DataError, RunError, UsageError
 from tl.learning.trainer import Trainer
 from tl.networks.backbones import backbone
-from tl.runs.options import FinetuneOptions
+from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.run import load_run
 from tl.workflows.finetune_backbone import random_head, trains_from_scratch
 

@@ -9,7 +9,7 @@ import click
 
 from tl.commands.options import json_option, missing_data, quiet_option, workflow_options
 from tl.progress import Progress
-from tl.runs.options import FinetuneOptions, read_options
+from tl.runs.finetune_options import FinetuneOptions, read_options
 
 _UNEVEN = 2  # times as many images as the smallest class: then accuracy says little about the smallest
 _WITH_RESUME = {"out", "budget", "as_json", "quiet", "resume"}

@@ -11,7 +11,7 @@ from tl.data.dataset import Dataset, Labels, Sample
 from tl.data.decoding import SUFFIXES
 from tl.data.image_stats import ImageStats
 from tl.data.near_duplicates import Copy, find_copies, group_copies
-from tl.doctor.files import file_findings, same_class
+from tl.doctor.faulty_files import file_findings, same_class
 from tl.doctor.labels import Suspect, suspect_labels
 from tl.errors import DataError
 from tl.linalg import Floats

@@ -13,8 +13,8 @@ from typing import Any
 
 from tl.errors import RunError, StorageError, TLError, UsageError
 from tl.files import locked
+from tl.runs.finetune_options import FinetuneOptions, read_options
 from tl.runs.folder import RUNS, lock_file, partial_folder, point_latest
-from tl.runs.options import FinetuneOptions, read_options
 from tl.runs.summary import DiskUsage, MetricValue, RunSummary, disk_usage, summarize
 from tl.text import count
 

@@ -14,8 +14,8 @@ import numpy as np
 from tl.data.dataset import PARTS
 from tl.errors import RunError, UsageError
 from tl.evaluation.metrics import McNemar, mcnemar
+from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import damaged_run, find_run
-from tl.runs.options import FinetuneOptions
 from tl.runs.run import Run, load_run
 
 Scalar = str | int | float | bool | None

@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from tl.errors import BackboneError, UsageError
 from tl.networks.backbones import backbone as find_backbone
 from tl.options import check, json_schema, typed
+from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import is_taken
-from tl.runs.options import FinetuneOptions
 from tl.service import store
 from tl.service.child import EVENTS, LOG, last_event, read_events
 from tl.service.database import Database

@@ -19,7 +19,7 @@ import numpy as np
 from tl.data.dataset import Dataset, clean, short_name
 from tl.data.load import load
 from tl.doctor.balance import balance_findings, class_counts
-from tl.doctor.files import name_findings
+from tl.doctor.faulty_files import name_findings
 from tl.doctor.findings import rank
 from tl.errors import DataError, ServiceError
 from tl.service.archives import Unpacked

@@ -28,8 +28,8 @@ from tl.runs.comparison import (
     Comparison,
     write_comparison,
 )
+from tl.runs.finetune_options import UNFREEZE, FinetuneOptions
 from tl.runs.folder import RUNS, claim_folder, new_folder
-from tl.runs.options import UNFREEZE, FinetuneOptions
 from tl.runs.run import Run
 from tl.views.pages.comparison import page
 from tl.views.pictures.charts import save_gradients

@@ -16,7 +16,7 @@ from tl.data.near_duplicates import NearPairs, find_copies, find_near_pairs, fin
 from tl.data.splits import Split, groups_by, split
 from tl.doctor.balance import balance_findings, class_counts
 from tl.doctor.duplicates import duplicate_findings, group_findings
-from tl.doctor.files import file_findings, name_findings
+from tl.doctor.faulty_files import file_findings, name_findings
 from tl.doctor.findings import Diagnosis, Finding, rank
 from tl.doctor.labels import label_findings
 from tl.doctor.outliers import outlier_findings

@@ -32,6 +32,7 @@ from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import resolve
 from tl.options import check, keywords, write_toml
 from tl.progress import Progress
+from tl.runs.finetune_options import FinetuneOptions, read_options
 from tl.runs.folder import (
     CHECKPOINT,
     RUNS,
@@ -49,7 +50,6 @@ from tl.runs.folder import (
     write_predictions,
     write_split,
 )
-from tl.runs.options import FinetuneOptions, read_options
 from tl.runs.run import Run, describe_backbone, load_run, write_run
 from tl.text import count
 from tl.workflows.data_check import quick_check
@@ -194,16 +194,8 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         trunk, predictions = tuning.trunk, tuning.predictions
     else:
         trunk = cached_trunk(setup.backbone, setup.weights, check=False)  # checked when the engine was opened
-    return Trained(
-        dataset,
-        features.fingerprints,
-        images,
-        trunk,
-        predictions=predictions,
-        precision=precision,
-        head_fit=fitted,
-        tuning=tuning,
-    )
+    trained = (dataset, features.fingerprints, images, trunk)
+    return Trained(*trained, predictions=predictions, precision=precision, head_fit=fitted, tuning=tuning)
 
 
 def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:

@@ -31,8 +31,8 @@ from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights, pretrained, sha256_of
 from tl.options import flag, seconds
 from tl.progress import Progress
+from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import CHECKPOINT
-from tl.runs.options import FinetuneOptions
 from tl.text import count, interval, percent
 
 _REFERENCE_IMAGES = 2000  # training images that the unknown check of a tuned network is fitted on

@@ -12,7 +12,7 @@ from PIL import Image
 from support.session import TINY
 from tl.commands.finetune import command
 from tl.errors import DataError, StorageError, UsageError
-from tl.runs.options import FinetuneOptions
+from tl.runs.finetune_options import FinetuneOptions
 from tl.views.pictures import augmented
 from tl.views.pictures.augmented import OTHER, OWN, draw
 from tl.views.pictures.grid import MOUNT, PAGE

@@ -17,7 +17,7 @@ from tl.features.activations import MARGIN
 from tl.learning.augment import Augment, augmenter, describe_augmentation
 from tl.learning.rules import tuning_rule, unfreeze_rule
 from tl.networks.backbones import Recipe
-from tl.runs.options import FinetuneOptions
+from tl.runs.finetune_options import FinetuneOptions
 from tl.views.pictures import text
 from tl.views.pictures.grid import INK, MOST_PIXELS, MOUNT, PAGE, QUIET, SMALLEST_TILE, Colour
 

@@ -7,7 +7,7 @@ import pytest
 from support.session import ROOT
 from tl.errors import UsageError
 from tl.options import check, write_toml
-from tl.runs.options import FinetuneOptions, read_options
+from tl.runs.finetune_options import FinetuneOptions, read_options
 
 OTHER = FinetuneOptions(
     data="my photos/\"a\" 'b' ü\\c",

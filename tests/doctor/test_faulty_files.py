@@ -11,7 +11,7 @@ from PIL import Image
 from support.data_sets import dataset, photo, write
 from tl.data.image_stats import measure_images
 from tl.data.load import load
-from tl.doctor.files import file_findings, name_findings
+from tl.doctor.faulty_files import file_findings, name_findings
 from tl.doctor.findings import Finding
 
 TINY = photo(0, 8, 8)
