@@ -4,6 +4,7 @@ import csv
 import json
 import multiprocessing
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,14 @@ def record(name: str) -> Record:
 
 
 def append(path: Path, form: str, names: list[str]) -> None:
-    rows = RowFile(path, form, FAILED)
-    for name in names:
-        rows.write(record(name))
-    rows.close()
+    with closing(RowFile(path, form, FAILED)) as rows:
+        for name in names:
+            rows.write(record(name))
 
 
 def names_in(path: Path, form: str) -> list[str]:
-    rows = RowFile(path, form, FAILED)
-    try:
+    with closing(RowFile(path, form, FAILED)) as rows:
         return [row["path"] for row in rows.records()]
-    finally:
-        rows.close()
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
@@ -202,7 +199,7 @@ def test_existing_file_is_refused_without_resume(tmp_path: Path, run: Run) -> No
         add(out, "csv", run, ["a"], resume=False)
 
 
-def test_rows_of_another_run_or_with_other_columns_are_not_mixed(tmp_path: Path, run: Run) -> None:
+def test_unfinished_rows_of_another_run_or_with_other_columns_are_refused(tmp_path: Path, run: Run) -> None:
     out = tmp_path / "rows.csv"
     add(out, "csv", run, ["a"], stop=True)
     other = replace(run, manifest={**run.manifest, "files": {"head.npz": "0"}})
@@ -210,9 +207,15 @@ def test_rows_of_another_run_or_with_other_columns_are_not_mixed(tmp_path: Path,
         add(out, "csv", other, ["a"])
     with pytest.raises(RunError, match="was begun with run"), open_rows(out, "csv", FAILED, run, resume=True):
         pass
-    add(out, "csv", run, ["a"])
+
+
+@pytest.mark.parametrize("columns", [FAILED, Columns(2)])
+@pytest.mark.parametrize("form", FORMATS)
+def test_complete_file_with_other_columns_is_left_unchanged(tmp_path: Path, form: str, columns, run: Run) -> None:
+    out = tmp_path / f"rows.{form}"
+    add(out, form, run, ["a"])
     before = out.read_bytes()
-    with pytest.raises(StorageError, match="other columns"), open_rows(out, "csv", FAILED, run, resume=True):
+    with pytest.raises(StorageError, match="other columns"), open_rows(out, form, columns, run, resume=True):
         pass
     assert sorted(tmp_path.iterdir()) == [out]
     assert out.read_bytes() == before

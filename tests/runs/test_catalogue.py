@@ -9,14 +9,7 @@ from filelock import FileLock
 
 from support.runs import accuracy, copy_run, write_manifest
 from tl.errors import RunError, StorageError, UsageError
-from tl.runs.catalogue import (
-    find_all_but_best,
-    find_removals,
-    is_being_written,
-    list_runs,
-    newest_run,
-    remove,
-)
+from tl.runs.catalogue import find_all_but_best, find_removals, is_being_written, list_runs, newest_run, remove
 from tl.runs.folder import partial_folder
 from tl.runs.summary import summarize
 from tl.workflows.runs import plan_removal
@@ -39,13 +32,23 @@ def interrupted(folder, text='data = "shapes"\nbackbone = "lenet5"\n'):
     return scratch
 
 
-def test_missing_folder_runs_is_empty(tmp_path, monkeypatch, runs):
-    monkeypatch.chdir(tmp_path)
+def test_list_runs_needs_a_folder_of_runs(tiny_run, tmp_path, runs):
     assert list_runs() == []
     runs.rmdir()
     assert list_runs() == []
+    with pytest.raises(RunError, match="is a run itself: `tl runs show"):
+        list_runs(tiny_run)
     with pytest.raises(RunError, match="elsewhere cannot be read"):
         list_runs(tmp_path / "elsewhere")
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def comparison(folder):
+    folder.mkdir()
+    (folder / "comparison.json").write_text("{}")
 
 
 def test_list_runs_describes_a_run(tiny_run, runs):
@@ -59,12 +62,10 @@ def test_list_runs_describes_a_run(tiny_run, runs):
     assert (one.top1.value, one.top1.low) == (validation["top1"], validation["top1_interval"][0])
     assert one.as_dict()["top1_interval"] == validation["top1_interval"]
     assert json.loads(json.dumps(one.as_dict()))["created"].startswith(manifest["created"][:19])
-
-
-def test_list_runs_prefers_test_metrics(tiny_run, runs):
-    copy_run(tiny_run, runs / "a", metrics__test=accuracy(0.25, 8))
-    (one,) = list_runs(runs)
-    assert (one.part, one.top1.value, one.count) == ("test", 0.25, 8)
+    comparison(runs / "side")
+    copy_run(tiny_run, runs / "side" / "lenet5-scratch", metrics__test=accuracy(0.25, 8))
+    _, other = list_runs(runs, sort="name")
+    assert (other.name, other.part, other.top1.value, other.count) == ("side/lenet5-scratch", "test", 0.25, 8)
 
 
 def test_list_runs_sorts(tiny_run, runs):
@@ -86,15 +87,9 @@ def test_newest_run_follows_latest(tiny_run, runs):
     assert len(list_runs(runs)) == 2
 
 
-def test_list_runs_includes_runs_of_comparisons(tiny_run, runs):
-    (runs / "side").mkdir()
-    (runs / "side" / "comparison.json").write_text("{}")
-    copy_run(tiny_run, runs / "side" / "lenet5-scratch")
-    assert [one.name for one in list_runs(runs)] == ["side/lenet5-scratch"]
-
-
 def test_list_runs_shows_the_state_of_incomplete_runs(runs):
-    interrupted(runs / "a")
+    interrupted(runs / "새 a")
+    (runs / ".새 a.lock").touch()  # left by a killed process
     interrupted(runs / "b", None)
     interrupted(runs / "c", "epochs = ")
     interrupted(runs / "d", "x = " + "[" * 100_000)
@@ -102,24 +97,12 @@ def test_list_runs_shows_the_state_of_incomplete_runs(runs):
     with FileLock(runs / ".e.lock"):
         assert is_being_written(runs / "e")
         found = {one.name: one for one in list_runs(runs, sort="name")}
-    states = {name: one.state for name, one in found.items()}
-    unfinished = "unfinished"
-    expected = {"a": "interrupted", "b": unfinished, "c": unfinished, "d": unfinished, "e": "being written"}
-    assert states == expected
-    assert (found["a"].backbone, found["a"].data, found["a"].weights) == ("lenet5", "shapes", "imagenet")
-    assert f"`tl finetune --resume --out {runs / 'a'}`" in found["a"].note
+    states = [found[name].state for name in ("새 a", *"bcde")]
+    assert states == ["interrupted", "unfinished", "unfinished", "unfinished", "being written"]
+    first = found["새 a"]
+    assert (first.backbone, first.data, first.weights) == ("lenet5", "shapes", "imagenet")
+    assert f"`tl finetune --resume --out '{runs / '새 a'}'`" in first.note
     assert "is not TOML" in found["c"].note
-
-
-def test_resume_command_is_quoted_for_the_shell(runs):
-    interrupted(runs / "새 run")
-    [note] = [one.note for one in list_runs(runs) if one.name == "새 run"]
-    assert f"`tl finetune --resume --out '{runs / '새 run'}'`" in note
-
-
-def test_lock_left_by_a_killed_process_does_not_count(runs):
-    (runs / ".a.lock").touch()
-    assert not is_being_written(runs / "a")
 
 
 def test_list_runs_explains_damaged_runs(tiny_run, runs):
@@ -138,13 +121,18 @@ def test_list_runs_explains_damaged_runs(tiny_run, runs):
     notes = {one.name: one.note for one in list_runs(runs)}
     assert sorted(notes) == list("abcdefg")
     assert {one.state for one in list_runs(runs)} == {"damaged"}
-    assert notes["a"].startswith("is damaged (trunk.bin is missing): train it again")
-    assert "manifest.json cannot be read" in notes["b"]
-    assert "BadZipFile" in notes["c"]
-    assert "manifest.json is missing" in notes["d"]
-    assert "head.npz is missing" in notes["e"]
-    assert "upgrade tl" in notes["f"]
-    assert "manifest.json cannot be read" in notes["g"]
+    reasons = {
+        "a": "is damaged (trunk.bin is missing): train it again",
+        "b": "manifest.json cannot be read",
+        "c": "BadZipFile",
+        "d": "manifest.json is missing",
+        "e": "head.npz is missing",
+        "f": "upgrade tl",
+        "g": "manifest.json cannot be read",
+    }
+    assert [name for name, reason in reasons.items() if reason not in notes[name]] == []
+    remove(find_removals(sorted(notes)))
+    assert listing(runs) == ["loop", "notes"]
 
 
 HOSTILE = {
@@ -170,26 +158,15 @@ def test_invalid_manifest_is_damaged(tiny_run, runs, way):
     folder = copy_run(tiny_run, runs / "a")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("digest")
+    *parents, last = way.split("__")
     for value in HOSTILE[way]:
-        *parents, last = way.split("__")
-        told = json.loads(json.dumps(manifest))
-        target = told[parents[0]] if parents else told
-        target[last] = value
-        write_manifest(folder, told)
+        (manifest[parents[0]] if parents else manifest)[last] = value
+        write_manifest(folder, manifest)
         (one,) = list_runs(runs)
         assert one.state == "damaged", value
         assert "\n" not in one.note
         with pytest.raises(RunError, match="damaged"):
             summarize(folder)
-
-
-def test_list_runs_refuses_a_run(tiny_run):
-    with pytest.raises(RunError, match="is a run itself: `tl runs show"):
-        list_runs(tiny_run)
-
-
-def listing(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_remove_deletes_a_run_and_moves_latest(tiny_run, runs):
@@ -202,24 +179,9 @@ def test_remove_deletes_a_run_and_moves_latest(tiny_run, runs):
     remove([chosen])
     assert listing(runs) == ["a", "b", "latest"]
     assert (runs / "latest").readlink().name == "b"
-    remove(find_removals(["a"]))
-    assert (runs / "latest").readlink().name == "b"
-    remove(find_removals([runs / "b"]))
-    assert listing(runs) == []
-
-
-def test_latest_does_not_move_to_a_damaged_run(tiny_run, runs):
-    for name in "abc":
-        copy_run(tiny_run, runs / name)
-    (runs / "b" / "head.npz").write_bytes(b"")
-    (runs / "latest").symlink_to("c")
-    remove(find_removals(["c"]))
-    assert (runs / "latest").readlink().name == "a"
-
-
-def test_find_removals_ignores_repeated_names(tiny_run, runs):
-    copy_run(tiny_run, runs / "a")
-    assert len(find_removals(["a", "runs/a", runs / "a"])) == 1
+    (runs / "a" / "head.npz").write_bytes(b"")  # `latest` does not move to a damaged run
+    remove(find_removals(["b", "runs/b", runs / "b"]))
+    assert listing(runs) == ["a"]
 
 
 def test_find_removals_refuses_what_is_not_a_run(tiny_run, runs):
@@ -269,15 +231,12 @@ def test_run_being_written_is_not_removed(tiny_run, runs):
 
 
 def test_interrupted_runs_are_removed(runs):
-    for name, file in (("a", "run.toml"), ("b", None)):
-        partial_folder(runs / name).mkdir()
-        (runs / f".{name}.lock").touch()
-        if file:
-            (partial_folder(runs / name) / file).touch()
-    (partial_folder(runs / "c") / "lenet5").mkdir(parents=True)
-    (partial_folder(runs / "c") / "lenet5" / "manifest.json").touch()
-    (partial_folder(runs / "d")).mkdir()
-    (partial_folder(runs / "d") / "letters.txt").touch()
+    for name in ("a/run.toml", "c/lenet5/manifest.json", "d/letters.txt"):
+        path = partial_folder(runs / name[0]) / name[2:]
+        path.parent.mkdir(parents=True)
+        path.touch()
+    partial_folder(runs / "b").mkdir()
+    (runs / ".b.lock").touch()
     chosen = find_removals(["a", "runs/b", "c"])
     assert [one.kind for one in chosen] == ["interrupted run", "interrupted run", "interrupted comparison"]
     remove(chosen)
@@ -286,16 +245,8 @@ def test_interrupted_runs_are_removed(runs):
         find_removals(["d"])
 
 
-def test_damaged_runs_are_removed(tiny_run, runs):
-    (copy_run(tiny_run, runs / "a") / "manifest.json").unlink()
-    (copy_run(tiny_run, runs / "b") / "manifest.json").write_text("{" * 10)
-    remove(find_removals(["a", "b"]))
-    assert listing(runs) == []
-
-
 def test_comparison_is_removed_as_a_whole(tiny_run, runs):
-    (runs / "side").mkdir()
-    (runs / "side" / "comparison.json").write_text("{}")
+    comparison(runs / "side")
     for name in ("lenet5", "vgg16"):
         copy_run(tiny_run, runs / "side" / name)
     with pytest.raises(RunError, match="part of the comparison runs/side: remove the whole comparison"):
@@ -334,22 +285,13 @@ def test_remove_names_a_folder_without_permission(tiny_run, runs, monkeypatch):
 
 
 def test_find_all_but_best_keeps_the_best_of_each_data_set(tiny_run, runs):
-    for name, data, share, day in (
-        ("a", "pets", 0.5, 1),
-        ("b", "pets", 0.75, 2),
-        ("c", "pets", 0.75, 3),
-        ("d", "cars", 0.1, 4),
-    ):
-        made = f"2026-01-0{day}T00:00:00+00:00"
-        copy_run(tiny_run, runs / name, data__name=data, metrics__validation=accuracy(share), created=made)
+    for day, (data, top1) in enumerate([("pets", 0.5), ("pets", 0.75), ("pets", 0.75), ("cars", 0.1)], 1):
+        created = f"2026-01-0{day}T00:00:00+00:00"
+        changes = {"data__name": data, "metrics__validation": accuracy(top1), "created": created}
+        copy_run(tiny_run, runs / ".abcd"[day], **changes)
     (copy_run(tiny_run, runs / "e") / "head.npz").unlink()
 
-    def goes(*given):
-        return sorted(one.folder.name for one in find_all_but_best(*given))
-
-    assert goes(1) == ["a", "b"]
-    assert goes(2) == ["a"]
-    assert goes(1, ["a", "b"]) == ["a"]
-    assert goes(3) == []
+    for arguments, expected in (((1,), "ab"), ((2,), "a"), ((1, ["a", "b"]), "a"), ((3,), "")):
+        assert sorted(one.folder.name for one in find_all_but_best(*arguments)) == list(expected)
     with pytest.raises(UsageError, match="--keep-best 0: give a number of at least 1"):
         plan_removal(keep_best=0)

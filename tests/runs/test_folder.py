@@ -3,16 +3,25 @@
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from support.runs import RATE, write_tuned_run
+from support.runs import RATE, fine_tuning, write_tuned_run
 from tl.errors import RunError, StorageError
 from tl.learning.loop import RangeTest
-from tl.runs.folder import CHECKPOINT, claim_folder, find_interrupted, find_run, is_taken, partial_folder, read_history
+from tl.runs.folder import (
+    CHECKPOINT,
+    History,
+    claim_folder,
+    find_interrupted,
+    find_run,
+    is_taken,
+    partial_folder,
+    read_history,
+)
 
 
 @pytest.fixture
@@ -27,14 +36,9 @@ def run(home):
     return home / "runs" / "a"
 
 
-def interrupt(run, *files):
+def interrupt(run, *files, resume=False):
     """Leave a run as an exception in the middle of its training leaves it, with these files written."""
-    with pytest.raises(KeyboardInterrupt):
-        write_until_interrupted(run, files)
-
-
-def write_until_interrupted(run, files):
-    with claim_folder(run) as scratch:
+    with suppress(KeyboardInterrupt), claim_folder(run, resume=resume) as scratch:
         for name in files:
             (scratch / name).write_text(name)
         raise KeyboardInterrupt
@@ -45,31 +49,20 @@ def test_claimed_folder_appears_when_it_is_complete(run):
         (scratch / "x").touch()
         assert not run.exists()
         assert is_taken(run)
+        with pytest.raises(RunError, match="a is being written by another process: wait"), claim_folder(run):
+            pass
     assert (run / "x").exists()
     assert is_taken(run)
     assert not partial_folder(run).exists()
     assert (run.parent / "latest" / "x").exists()
     assert sorted(path.name for path in run.parent.iterdir()) == ["a", "latest"]
-
-
-def test_folder_written_by_another_process_is_refused(run):
-    with (
-        claim_folder(run),
-        pytest.raises(RunError, match="a is being written by another process: wait"),
-        claim_folder(run),
-    ):
-        pass
-
-
-def test_existing_folder_is_refused(run):
-    with claim_folder(run):
-        pass
     for resume in (False, True):
-        with (
-            pytest.raises(RunError, match="a exists already: give another name with --out"),
-            claim_folder(run, resume=resume),
-        ):
+        taken = pytest.raises(RunError, match="a exists already: give another name with --out")
+        with taken, claim_folder(run, resume=resume):
             pass
+    unwritable = pytest.raises(StorageError, match=r"x/a cannot be written: .*give another --out")
+    with unwritable, claim_folder(run / "x" / "a"):
+        pass
 
 
 def test_interruption_without_checkpoint_leaves_nothing(run):
@@ -93,6 +86,7 @@ def test_checkpoint_is_kept_and_not_overwritten(run):
 
 def test_checkpoint_is_resumed(run):
     interrupt(run, "run.toml", CHECKPOINT)
+    interrupt(run, resume=True)
     with claim_folder(run, resume=True) as scratch:
         assert scratch == partial_folder(run)
         assert (scratch / CHECKPOINT).exists()
@@ -102,13 +96,6 @@ def test_checkpoint_is_resumed(run):
     assert os.readlink(run.parent / "latest") == "a"
 
 
-def test_second_interruption_keeps_the_checkpoint(run):
-    interrupt(run, "run.toml", CHECKPOINT)
-    with pytest.raises(ZeroDivisionError), claim_folder(run, resume=True):
-        1 / 0  # noqa: B018
-    assert (partial_folder(run) / CHECKPOINT).exists()
-
-
 def test_remains_of_a_killed_process_are_cleared(run):
     partial_folder(run).mkdir(parents=True)
     (partial_folder(run) / "half-written").touch()
@@ -116,15 +103,6 @@ def test_remains_of_a_killed_process_are_cleared(run):
     with claim_folder(run) as scratch:
         assert list(scratch.iterdir()) == []
     assert list(run.iterdir()) == []
-
-
-def test_unwritable_folder_is_named(home):
-    (home / "file").touch()
-    with (
-        pytest.raises(StorageError, match=r"file/a cannot be written: .*give another --out"),
-        claim_folder(home / "file/a"),
-    ):
-        pass
 
 
 def test_find_interrupted_takes_the_newest(home, run):
@@ -140,20 +118,11 @@ def test_find_interrupted_takes_the_newest(home, run):
     with claim_folder(run.with_name("c"), resume=True) as scratch:
         (scratch / CHECKPOINT).unlink()
     assert find_interrupted().resolve() == run.with_name("b")
-
-
-def test_find_interrupted_by_path(home):
     interrupt(home / "elsewhere" / "x.y", "run.toml", CHECKPOINT)
     assert find_interrupted(home / "elsewhere" / "x.y") == home / "elsewhere" / "x.y"
-    with pytest.raises(RunError, match="no interrupted run 'x.y' here or in runs/: start it without --resume"):
-        find_interrupted("x.y")
-
-
-def test_complete_run_is_not_interrupted(run):
-    with claim_folder(run) as scratch:
-        (scratch / "run.toml").touch()
-    with pytest.raises(RunError, match="no interrupted run 'a'"):
-        find_interrupted("a")
+    for name in ("x.y", "c"):  # one elsewhere, and a complete one
+        with pytest.raises(RunError, match=f"no interrupted run '{name}' here or in runs/: start it without --resume"):
+            find_interrupted(name)
 
 
 def test_find_run_ignores_interrupted_runs(run):
@@ -164,16 +133,15 @@ def test_find_run_ignores_interrupted_runs(run):
         find_run("a")
 
 
-def change(folder: Path, **changes: Any) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["metrics"]["fine-tuning"] |= changes
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+def read(folder: Path) -> History:
+    history = read_history(folder)
+    assert history is not None
+    return history
 
 
 def test_read_history(tmp_path: Path):
     tested = RangeTest((1e-7, 1e-5, 1e-3), (1.0, 0.5, 3.0), 1e-6)
-    history = read_history(write_tuned_run(tmp_path / "run", 5, test=tested, kept=False, stopped="the time is up"))
-    assert history is not None
+    history = read(write_tuned_run(tmp_path / "run", 5, test=tested, kept=False, stopped="the time is up"))
     assert history.name == "run"
     assert history.epochs["step"].tolist() == [12, 24, 36, 48, 60]
     assert history.ends.tolist() == [1, 2, 3, 4, 5]
@@ -184,23 +152,16 @@ def test_read_history(tmp_path: Path):
     assert history.verdict == f"No better on validation, so only the head is kept: {figures}"
     plan = "Trained: the last stage of the backbone, 60 steps of 32 images, adamw, augmentation light"
     assert history.plan == f"{plan}; stopped early: the time is up"
-    kept = read_history(write_tuned_run(tmp_path / "kept", 1))
-    assert kept is not None
+    kept = read(write_tuned_run(tmp_path / "kept", 1, held_out=False, test=RangeTest((), (), 1e-7)))
+    assert (kept.best, kept.test) == (None, None)
+    assert np.isnan(kept.epochs["held_out_top1"]).all()
     assert kept.verdict == f"The tuned network is kept: {figures}"
-
-
-def test_history_without_held_out_images_has_no_best_epoch(tmp_path: Path):
-    history = read_history(write_tuned_run(tmp_path / "run", 3, held_out=False))
-    assert history is not None
-    assert history.best is None
-    assert np.isnan(history.epochs["held_out_top1"]).all()
 
 
 @pytest.mark.parametrize("choice", [{}, {"planned": 9}, {"planned": 9, "last_step": 31}])
 def test_schedule_matches_the_recorded_rates(tmp_path: Path, choice: dict[str, int]):
     """Of a whole training, one stopped early, and one that a budget made shorter, whose rate came down to 0."""
-    history = read_history(write_tuned_run(tmp_path / "run", 3, **choice))
-    assert history is not None
+    history = read(write_tuned_run(tmp_path / "run", 3, **choice))
     planned = history.schedule()
     assert planned is not None
     epochs, rates = planned
@@ -211,22 +172,20 @@ def test_schedule_matches_the_recorded_rates(tmp_path: Path, choice: dict[str, i
 
 
 def test_long_schedule_is_thinned(tmp_path: Path):
-    history = read_history(write_tuned_run(tmp_path / "run", 300, per_epoch=100))
-    assert history is not None
-    planned = history.schedule()
+    planned = read(write_tuned_run(tmp_path / "run", 300, per_epoch=100)).schedule()
     assert planned is not None
-    assert len(planned[0]) == 2000
-    assert planned[0][-1] == 300
+    assert (len(planned[0]), planned[0][-1]) == (2000, 300)
 
 
-def test_schedule_is_none_for_other_rates(tmp_path: Path):
-    folder = write_tuned_run(tmp_path / "run", 3)
-    text = (folder / "history.csv").read_text().splitlines()
-    cells = text[2].split(",")
-    (folder / "history.csv").write_text("\n".join([*text[:2], ",".join([*cells[:2], "1.5e-4", *cells[3:]]), text[3]]))
-    history = read_history(folder)
-    assert history is not None
-    assert history.schedule() is None
+HEADER = "epoch,step,learning_rate,loss,held_out_log_loss,held_out_top1,seconds\n"
+
+
+def test_other_rates_have_no_schedule_and_infinite_losses_are_gaps(tmp_path: Path):
+    folder = write_tuned_run(tmp_path / "run", 2)
+    (folder / "history.csv").write_text(HEADER + "1,12,1e-4,inf,nan,nan,1\n2,24,1.5e-4,0.5,inf,1,1\n")
+    history = read(folder)
+    assert np.isnan(history.epochs["loss"]).tolist() == [True, False]
+    assert (history.best, history.schedule()) == (None, None)
 
 
 def test_no_fine_tuning_has_no_history(tmp_path: Path):
@@ -237,66 +196,30 @@ def test_no_fine_tuning_has_no_history(tmp_path: Path):
     assert read_history(write_tuned_run(tmp_path / "diverged-at-once", 0, stopped="step 1 diverged")) is None
 
 
-def test_range_test_without_rows_is_none(tmp_path: Path):
-    history = read_history(write_tuned_run(tmp_path / "run", 2, test=RangeTest((), (), 1e-7)))
-    assert history is not None
-    assert history.test is None
-
-
-HEADER = "epoch,step,learning_rate,loss,held_out_log_loss,held_out_top1,seconds\n"
+RULE = {"learning_rate": -1, "warmup": 0.1, "epochs": 1, "batch": 1, "optimizer": "", "augment": ""}
+DAMAGES = ({"rule": {}}, {"rule": RULE}, {"unfreeze": "everything"}, {"tuned": []}, {"steps": "many"})
+TUNED = fine_tuning(2, 24, kept=True, stopped="")
 
 
 @pytest.mark.parametrize(
-    "table",
+    ("name", "text"),
     [
-        "strength,held_out_log_loss\n1,2\n",
-        HEADER + "1,12,1e-4,one,nan,nan,1\n",
-        HEADER + "0,0,1e-4,1,nan,nan,1\n",
-        HEADER + "1,nan,1e-4,1,nan,nan,1\n",
-        HEADER + "1,12,1e-4,1,nan,nan,1\n2,12,1e-4,1,nan,nan,1\n",
-        HEADER + "1,12\n",
-        HEADER + "\xff\x00",
-        HEADER + "1,12,1e-4,1,nan,nan," + "9" * 10_000_000,
+        ("history.csv", "strength,held_out_log_loss\n1,2\n"),
+        ("history.csv", HEADER + "1,12,1e-4,one,nan,nan,1\n"),
+        ("history.csv", HEADER + "0,0,1e-4,1,nan,nan,1\n"),
+        ("history.csv", HEADER + "1,nan,1e-4,1,nan,nan,1\n"),
+        ("history.csv", HEADER + "1,12,1e-4,1,nan,nan,1\n2,12,1e-4,1,nan,nan,1\n"),
+        ("history.csv", HEADER + "1,12\n"),
+        ("history.csv", HEADER + "\xff\x00"),
+        ("history.csv", HEADER + "1,12,1e-4,1,nan,nan," + "9" * 10_000_000),
+        *(("manifest.json", text) for text in ("", "[]", "{", '{"metrics": 1}', "[" * 100_000)),
+        *(("manifest.json", json.dumps({"metrics": {"fine-tuning": TUNED | damage}})) for damage in DAMAGES),
     ],
 )
-def test_damaged_history_is_named(tmp_path: Path, table: str):
+def test_damaged_file_is_named(tmp_path: Path, name: str, text: str):
     folder = write_tuned_run(tmp_path / "run", 2)
-    (folder / "history.csv").write_bytes(table.encode("latin-1"))
+    (folder / name).write_bytes(text.encode("latin-1"))
     with pytest.raises(RunError, match=r"run is damaged \(its history cannot be read.*: train it again") as caught:
         read_history(folder)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"rule": {}},
-        {"rule": {"learning_rate": -1, "warmup": 0.1, "epochs": 1, "batch": 1, "optimizer": "", "augment": ""}},
-        {"unfreeze": "everything"},
-        {"tuned": []},
-        {"steps": "many"},
-    ],
-)
-def test_damaged_fine_tuning_in_the_manifest_is_named(tmp_path: Path, damage: dict[str, Any]):
-    folder = write_tuned_run(tmp_path / "run", 2)
-    change(folder, **damage)
-    with pytest.raises(RunError, match="is damaged"):
-        read_history(folder)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"metrics": 1}', "[" * 100_000])
-def test_damaged_manifest_is_named(tmp_path: Path, text: str):
-    folder = write_tuned_run(tmp_path / "run", 2)
-    (folder / "manifest.json").write_text(text)
-    with pytest.raises(RunError, match="is damaged"):
-        read_history(folder)
-
-
-def test_infinite_losses_are_gaps(tmp_path: Path):
-    folder = write_tuned_run(tmp_path / "run", 2)
-    (folder / "history.csv").write_text(HEADER + "1,12,1e-4,inf,nan,nan,1\n2,24,1e-4,0.5,inf,1,1\n")
-    history = read_history(folder)
-    assert history is not None
-    assert np.isnan(history.epochs["loss"]).tolist() == [True, False]
-    assert history.best is None

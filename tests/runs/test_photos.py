@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from support.recorder import Recorder
 from support.runs import copy_run
 from tl.errors import DataError
 from tl.progress import Progress
@@ -75,42 +76,22 @@ def test_missing_images_are_counted_and_replaced(moved: Run, here: Path):
     Image.new("RGB", (30, 30)).save(here / "other.png")
     part = RunImages(moved, str(here), Progress()).held_out(None)
     assert (len(part.images), part.missing) == (2, 2)
+    recorder = Recorder()
+    held_out(load_run(copy_run(moved.folder, here.parent / "run", options__data=str(here))), recorder)
+    assert recorder.lines[1] == "warning: 2 more validation images of run are missing or have changed"
     gone = next(name for name in _validation(moved) if name.startswith("noise"))
     (here / "noise" / Path(gone).name).unlink()
     assert len(RunImages(moved, str(here), Progress()).held_out(1).images) == 1
 
 
-class Heard(Progress):
-    """Records the log and the warnings."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def log(self, topic: str, text: str) -> None:
-        """Record it."""
-        self.said.append(f"{topic}: {text}")
-
-    def warn(self, text: str) -> None:
-        """Record it."""
-        self.said.append(text)
-
-
 def test_held_out_is_a_data_set_with_the_classes_of_the_run(tiny_run: Path):
-    heard = Heard()
-    own = held_out(load_run(tiny_run), heard)
+    recorder = Recorder()
+    own = held_out(load_run(tiny_run), recorder)
     assert own.dataset.class_names == ("noise", "stripes")
     assert [own.dataset.class_names[at] for at in own.dataset.labels] == ["noise", "noise", "stripes", "stripes"]
-    assert heard.said == [f"data: the 4 validation images of {load_run(tiny_run).name}, in {own.where}"]
+    assert recorder.lines == [f"data: the 4 validation images of {load_run(tiny_run).name}, in {own.where}"]
     with pytest.raises(DataError, match="has no test images: choose another part"):
-        held_out(load_run(tiny_run), heard, "test")
-
-
-def test_held_out_warns_of_missing_images(tiny_run: Path, here: Path, tmp_path: Path):
-    shutil.rmtree(here / "stripes")
-    Image.new("RGB", (30, 30)).save(here / "other.png")
-    heard = Heard()
-    held_out(load_run(copy_run(tiny_run, tmp_path / "run", options__data=str(here))), heard)
-    assert heard.said[1] == "2 more validation images of run are missing or have changed"
+        held_out(load_run(tiny_run), recorder, "test")
 
 
 @pytest.mark.parametrize("where", ["gone/", ""])

@@ -15,6 +15,11 @@ from tl.runs.folder import write_history
 def copy_run(source: Path, folder: Path, **changes: Any) -> Path:
     """A copy of a run; a change names a value of its manifest by its path, as in `options__epochs=3`."""
     shutil.copytree(source, folder)
+    return change_run(folder, **changes)
+
+
+def change_run(folder: Path, **changes: Any) -> Path:
+    """Change the manifest of a run in place, with a digest that matches."""
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest.pop("digest")
     for path, value in changes.items():
