@@ -11,16 +11,14 @@ from PIL import Image
 
 from support.session import TINY
 from tl.commands.finetune import command
-from tl.errors import DataError, StorageError, UsageError
+from tl.errors import DataError, StorageError
 from tl.runs.finetune_options import FinetuneOptions
 from tl.views.pictures import augmented
-from tl.views.pictures.augmented import OTHER, OWN, draw
-from tl.views.pictures.grid import MOUNT, PAGE
+from tl.views.pictures.augmented import OTHER, OWN, TILE, draw
+from tl.views.pictures.grid import PAGE
 from tl.workflows.finetune import draw_augmented
 
-DATA = Path(__file__).resolve().parents[3] / "data"
 NAMES = ("cat", "dog")
-TILE = 100
 
 
 def colours(count, side=20):
@@ -45,16 +43,19 @@ def count_of(picture, colour):
     return int((np.asarray(picture) == colour).all(axis=-1).sum())
 
 
+def picture_of(images, labels, augment, names=NAMES, **options):
+    return draw(images, labels, augment, names, **{"title": "", "summary": ""} | options)
+
+
 def test_draw_shows_each_image_and_every_step():
     def brighter(images, labels, step):
         return np.asarray(images, np.float32) + 10 * step, labels
 
-    picture = draw(colours(4), [0, 1, 0, 1], brighter, NAMES, rows=3, steps=(1, 2), tile_size=TILE)
+    picture = picture_of(colours(3), [0, 1, 0], brighter, steps=(1, 2))
     for red in (0, 20, 40):
         for step in (0, 1, 2):
             colour = np.array([red, 90, 90]) + 10 * step
             assert TILE**2 <= count_of(picture, colour) <= TILE**2 + 20, colour
-    assert count_of(picture, (60, 90, 90)) == 0  # in the batch, but not among the rows
 
 
 def test_draw_augments_all_images_as_one_batch():
@@ -64,71 +65,34 @@ def test_draw_augments_all_images_as_one_batch():
         seen.append((images.shape, images.dtype, labels.tolist(), step))
         return images, labels
 
-    draw(colours(3, side=50), [1, 0, 1], record, NAMES, rows=1, steps=(4, 9), tile_size=TILE, image_size=32)
+    picture_of(colours(3, side=50), [1, 0, 1], record, steps=(4, 9))
     assert seen == [((3, 50, 50, 3), np.uint8, [[0, 1], [1, 0], [0, 1]], step) for step in (4, 9)]
-    seen.clear()
-    uneven = [colours(1, side=50)[0], colours(1, side=70)[0][:40]]
-    draw(uneven, [0, 1], record, NAMES, steps=(0,), tile_size=TILE, image_size=32)
-    assert seen[0][0] == (2, 32, 32, 3)
 
 
-def test_draw_shows_the_whole_original():
-    wide = np.full((30, 90, 3), 10, np.uint8)
-    picture = draw([wide], [0], unchanged, NAMES, tile_size=90, steps=(0,), image_size=32)
-    assert count_of(picture, MOUNT) >= 2 * 30 * 90 * 0.95
-
-
-def test_draw_writes_the_proportions_of_mixed_labels(monkeypatch):
-    written = []
-    monkeypatch.setattr(
-        augmented, "_write_proportion", lambda canvas, corner, percent, label, size: written.append((percent, *label))
-    )
-    picture = draw(colours(2), [0, 1], halves, NAMES, steps=(0,), tile_size=TILE)
-    assert written == [("75%", "cat", OWN), ("25%", "dog", OTHER), ("75%", "dog", OWN), ("25%", "cat", OTHER)]
+def test_draw_shows_the_proportions_of_mixed_labels():
+    picture = picture_of(colours(2), [0, 1], halves, steps=(0,))
     own, other = count_of(picture, OWN), count_of(picture, OTHER)
-    assert abs(own / (own + other) - 0.75) < 0.02
+    assert abs(own / (own + other) - 0.75) < 0.04  # two dots of one size beside the bars
 
 
 def test_mixed_images_of_one_class_have_a_whole_label():
-    picture = draw(colours(3), [0, 0, 1], halves, NAMES, rows=2, steps=(0,), tile_size=TILE)
+    picture = picture_of(colours(3), [0, 0, 1], halves, steps=(0,))
     own, other = count_of(picture, OWN), count_of(picture, OTHER)
-    assert own > 5 * other > 0  # row 1: three quarters and a quarter, row 2: whole
+    assert 5 * other > own > 2 * other > 0  # row 1 is whole, the others are three quarters and a quarter
 
 
 def test_images_that_are_not_mixed_have_no_proportions():
-    picture = draw(colours(2), [0, 1], unchanged, NAMES, tile_size=TILE)
+    picture = picture_of(colours(2), [0, 1], unchanged)
     assert count_of(picture, OWN) == count_of(picture, OTHER) == 0
 
 
 def test_names_in_any_script_stay_in_their_columns():
     names = ("кошка домашняя короткошёрстная", "小狗" * 20, "قطة")
-    picture = draw(
-        colours(3), [0, 1, 2], halves, names, title="猫と犬", summary="x " * 400, steps=(0, 1), tile_size=TILE
-    )
+    picture = picture_of(colours(3), [0, 1, 2], halves, names, title="猫と犬", summary="x " * 400, steps=(0, 1))
     page = np.asarray(picture)
     assert (page[:, -8:] == PAGE).all()
-    gap = augmented._Measures(TILE)
-    assert (page[-40:, gap.left(1) - 8 : gap.left(1)] == PAGE).all()
-
-
-def test_draw_without_images_says_so():
-    picture = draw([], [], unchanged, NAMES, title="nothing")
-    assert picture.height < 150
-    assert count_of(picture, PAGE) < picture.width * picture.height
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rows": 0}, "at least 1 row of 1 step"),
-        ({"steps": ()}, "at least 1 row of 1 step"),
-        ({"tile_size": 10}, "at least 1 row of 1 step"),
-        ({"tile_size": 9000}, "million pixels"),
-    ],
-)
-def test_draw_refuses_empty_and_too_large_pictures(options, message):
-    with pytest.raises(UsageError, match=message):
-        draw(colours(2), [0, 1], unchanged, NAMES, **options)
+    second = augmented._left(1)
+    assert (page[-40:, second - 8 : second] == PAGE).all()
 
 
 def samples(monkeypatch: pytest.MonkeyPatch, folder: Path, **options):
