@@ -32,8 +32,8 @@ from tl.runs.finetune_options import UNFREEZE, FinetuneOptions
 from tl.runs.folder import RUNS, claim_folder, new_folder
 from tl.runs.run import Run
 from tl.views.pages.comparison import page
-from tl.views.pictures.charts import save_gradients
-from tl.views.pictures.comparison import grid, save_chart
+from tl.views.pictures.charts import save_figure, save_gradients
+from tl.views.pictures.comparison import chart, grid
 from tl.workflows.finetune import train
 
 _TIMED_BATCH, _TIMED_SECONDS = 16, 0.5
@@ -217,7 +217,7 @@ def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: 
     def pixels(name: str) -> NDArray[np.uint8]:
         return decode(read(images[name]), _GRID_SIDE)
 
-    save_chart(comparison, folder / "comparison.png")
+    save_figure(chart(comparison), folder / "comparison.png")
     png = BytesIO()
     grid(comparison, pixels).save(png, "PNG")
     (folder / "grid.png").write_bytes(png.getvalue())

@@ -9,24 +9,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.errors import TLError, UsageError
+from tl.errors import TLError
 from tl.runs.comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison
 from tl.text import count, one_line, percent
 from tl.views.pictures import charts, text
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.charts import RULE, WIDTH, blank_figure, colour_code, save_figure
+from tl.views.pictures.charts import RULE, WIDTH, blank_figure, colour_code
 from tl.views.pictures.charts import write as write_line
 from tl.views.pictures.grid import (
     COLOURS,
     INK,
     LEGEND,
-    MOST_PIXELS,
     MOUNT,
     PAGE,
     QUIET,
@@ -71,25 +69,20 @@ def grid(comparison: Comparison, read: ReadImage, rows: int = 8) -> "Image":
     """Draw every network's prediction for the same images: where they disagree, then all wrong and all correct.
 
     `read` gives the image of a path as RGB uint8 [height, width, 3]; one for which it raises a TLError is drawn as
-    missing. The same comparison gives the same picture. Raises UsageError for less than a row, or too many of them.
+    missing. The same comparison gives the same picture.
     """
     from PIL import Image, ImageDraw
 
-    if rows < 1:
-        raise UsageError(f"a grid of {rows} rows cannot be drawn: show at least 1 image")
     sections, networks = choose(comparison.photos, rows), comparison.ranked
     cell = _cell_width(networks, [image for section in sections for image in section.images])
     width = max(2 * MARGIN + FIRST + len(networks) * (cell + GAP), 640)
     header = _grid_header(comparison, width, cell)
     body = sum(LINE + 2 * GAP + len(section.images) * (SIDE + GAP) for section in sections)
-    height = header.height + (body or 2 * LINE) + MARGIN
-    if width * height > MOST_PIXELS:
-        raise UsageError(f"{rows} images for {len(networks)} networks make a picture too large to look at: show fewer")
-    page = Image.new("RGB", (width, height), PAGE)
+    page = Image.new("RGB", (width, header.height + (body or 2 * LINE) + MARGIN), PAGE)
     page.paste(header, (0, 0))
     canvas, top = ImageDraw.Draw(page), header.height
     if not sections:
-        text.write(canvas, MARGIN, top + LINE, "no images to show", LETTER, QUIET)
+        text.write(canvas, MARGIN, top + LINE, "no images to show", size=LETTER, colour=QUIET)
     for section in sections:
         _write_section_title(canvas, top, section, comparison.count, width)
         top += LINE + 2 * GAP
@@ -120,20 +113,15 @@ def choose(images: Sequence[ComparedImage], rows: int) -> list[ImageSection]:
 
 def _disagreed(images: Sequence[ComparedImage]) -> list[ComparedImage]:
     """Images that some classify correctly; each pattern of who does once before any comes again, even ones first."""
-    chosen = [image for image in images if 0 < sum(image.correct) < len(image.answers)]
+    chosen = [image for image in images if len(set(image.correct)) == 2]
     chosen.sort(key=lambda image: (image.correct, *_order(image)))
     placed = [(place, image) for _, same in groupby(chosen, attrgetter("correct")) for place, image in enumerate(same)]
-    placed.sort(key=lambda item: (item[0], -_evenness(item[1]), *_order(item[1])))
+    placed.sort(key=lambda item: (item[0], abs(2 * sum(item[1].correct) - len(item[1].answers)), *_order(item[1])))
     return [image for _, image in placed]
 
 
 def _agreed(images: Sequence[ComparedImage], correct: bool) -> list[ComparedImage]:
     return sorted((image for image in images if image.answers and set(image.correct) == {correct}), key=_order)
-
-
-def _evenness(image: ComparedImage) -> int:
-    correct = sum(image.correct)
-    return correct * (len(image.answers) - correct)
 
 
 def _order(image: ComparedImage) -> tuple[int, float, str]:
@@ -161,9 +149,9 @@ def _grid_header(comparison: Comparison, width: int, cell: int) -> "Image":
     header = Image.new("RGB", (width, top + lines * LINE + notes * SMALL_LINE + GAP), PAGE)
     canvas = ImageDraw.Draw(header)
     title = f"What each network predicts for {subject(comparison)}"
-    text.write(canvas, MARGIN, MARGIN + LARGE, text.shorten(title, LARGE, room), LARGE, INK)
+    text.write(canvas, MARGIN, MARGIN + LARGE, text.shorten(title, LARGE, room), size=LARGE, colour=INK)
     _write_grid_legend(header, canvas, MARGIN + LARGE + LINE + GAP)
-    text.write(canvas, MARGIN, top + LINE * 0.8, "image, true label", LETTER, QUIET)
+    text.write(canvas, MARGIN, top + LINE * 0.8, "image, true label", size=LETTER, colour=QUIET)
     for at, (entry, name) in enumerate(zip(comparison.ranked, names, strict=True)):
         _write_network(canvas, _left(at, cell), top, entry, name)
     canvas.line((MARGIN, header.height - 1, width - MARGIN, header.height - 1), fill=MOUNT, width=2)
@@ -174,17 +162,22 @@ def _write_grid_legend(header: "Image", canvas: "ImageDraw", baseline: int) -> N
     x: float = MARGIN
     for verdict in ("correct", "wrong"):
         draw_sign(header, verdict, round(x), round(baseline - LETTER * 0.87), LETTER, COLOURS[verdict])
-        x = text.write(canvas, x + LETTER * 1.35, baseline, LEGEND[verdict], LETTER, COLOURS[verdict]) + 2 * GAP
+        x = (
+            text.write(canvas, x + LETTER * 1.35, baseline, LEGEND[verdict], size=LETTER, colour=COLOURS[verdict])
+            + 2 * GAP
+        )
     canvas.rectangle((x, baseline - 8, x + 40, baseline - 8 + BAR - 1), fill=QUIET)
-    text.write(canvas, x + 40 + PAD, baseline, "confidence", LETTER, QUIET)
+    text.write(canvas, x + 40 + PAD, baseline, "confidence", size=LETTER, colour=QUIET)
 
 
 def _write_network(canvas: "ImageDraw", left: int, top: int, entry: ComparedNetwork, name: Sequence[str]) -> None:
     for line in name:
-        text.write(canvas, left, top + LINE * 0.8, line, LETTER, INK)
+        text.write(canvas, left, top + LINE * 0.8, line, size=LETTER, colour=INK)
         top += LINE
-    text.write(canvas, left, top + SMALL_LINE * 0.7, f"{percent(entry.top1.value)} {entry.weights}", SMALL, QUIET)
-    text.write(canvas, left, top + SMALL_LINE * 1.65, doubt(entry), SMALL, COLOURS["wrong"])
+    text.write(
+        canvas, left, top + SMALL_LINE * 0.7, f"{percent(entry.top1.value)} {entry.weights}", size=SMALL, colour=QUIET
+    )
+    text.write(canvas, left, top + SMALL_LINE * 1.65, doubt(entry), size=SMALL, colour=COLOURS["wrong"])
 
 
 def _left(column: int, cell: int) -> int:
@@ -195,32 +188,30 @@ def _write_section_title(canvas: "ImageDraw", top: int, section: ImageSection, t
     title = f"{section.title}: {section.count:,} of {count(total, 'image')}"
     if section.count > len(section.images):
         title += f", {len(section.images):,} shown"
-    text.write(canvas, MARGIN, top + GAP + LINE * 0.75, text.shorten(title, LETTER, width - 2 * MARGIN), LETTER, QUIET)
+    text.write(
+        canvas,
+        MARGIN,
+        top + GAP + LINE * 0.75,
+        text.shorten(title, LETTER, width - 2 * MARGIN),
+        size=LETTER,
+        colour=QUIET,
+    )
 
 
 def _draw_image(page: "Image", canvas: "ImageDraw", top: int, image: ComparedImage, read: ReadImage) -> None:
     canvas.rectangle((MARGIN, top, MARGIN + SIDE - 1, top + SIDE - 1), fill=MOUNT)
-    fitted = _read_scaled(image.path, read)
-    if fitted is None:
-        no_picture(page, MARGIN + SIDE // 2, top + SIDE // 2, SIDE // 3, QUIET)
-    else:
+    try:
+        fitted = scale_to_square(read(image.path), SIDE)
         page.paste(fitted, (MARGIN + (SIDE - fitted.width) // 2, top + (SIDE - fitted.height) // 2))
+    except TLError:
+        no_picture(page, MARGIN + SIDE // 2, top + SIDE // 2, SIDE // 3, QUIET)
     left, room = MARGIN + SIDE + PAD, float(TRUTH - PAD)
     baseline = top + LINE * 0.8
     for line in text.wrap(image.truth, LETTER, (room,) * 4):
-        text.write(canvas, left, baseline, line, LETTER, INK)
+        text.write(canvas, left, baseline, line, size=LETTER, colour=INK)
         baseline += LINE
     name = text.shorten(image.path, SMALL, room)
-    text.write(canvas, left, top + SIDE - SMALL * 0.4, name, SMALL, QUIET)
-
-
-def _read_scaled(path: str, read: ReadImage) -> "Image | None":
-    """The image scaled to its square; None where it cannot be read."""
-    try:
-        pixels = read(path)
-    except TLError:
-        return None
-    return scale_to_square(pixels, SIDE) if pixels.size else None
+    text.write(canvas, left, top + SIDE - SMALL * 0.4, name, size=SMALL, colour=QUIET)
 
 
 def _card(answer: ComparedPrediction, correct: bool, width: int) -> "Image":
@@ -234,9 +225,9 @@ def _card(answer: ComparedPrediction, correct: bool, width: int) -> "Image":
     sign, room = LETTER * 1.4, float(width - 2 * PAD)
     baseline = PAD + LETTER * 0.9
     for number, line in enumerate(text.wrap(answer.label, LETTER, (room - sign, room, room))):
-        text.write(canvas, PAD + (0 if number else sign), baseline, line, LETTER, colour)
+        text.write(canvas, PAD + (0 if number else sign), baseline, line, size=LETTER, colour=colour)
         baseline += LINE
-    text.write(canvas, PAD, SIDE - BAR - PAD, confidence_text(answer.confidence), LETTER, colour)
+    text.write(canvas, PAD, SIDE - BAR - PAD, confidence_text(answer.confidence), size=LETTER, colour=colour)
     long = round(width * min(max(answer.confidence, 0.0), 1.0)) if math.isfinite(answer.confidence) else 0
     if long:
         canvas.rectangle((0, SIDE - BAR, long - 1, SIDE - 1), fill=colour)
@@ -269,11 +260,6 @@ def chart(comparison: Comparison) -> "Figure":
         _write_left_out(page, end + SCALE + ROW * (at + 0.5), row)
     _write_chart_legend(page, axes, comparison)
     return page
-
-
-def save_chart(comparison: Comparison, path: Path) -> None:
-    """Write the chart as a PNG, whole or not at all. Raises StorageError."""
-    save_figure(chart(comparison), path)
 
 
 def _write_chart_header(page: Any, comparison: Comparison) -> None:
@@ -341,26 +327,27 @@ def limits(comparison: Comparison) -> tuple[float, float]:
 
 
 def _draw_point(axes: Any, at: int, entry: ComparedNetwork) -> None:
-    _, colour, sign = KINDS[entry.scratch]
-    style = {"clip_on": False, "zorder": 3, "color": colour_code(colour)}
+    marker = _marker(entry.scratch)
+    style = {"clip_on": False, "zorder": 3, "color": marker["color"]}
     axes.plot([100 * entry.top1.low, 100 * entry.top1.high], [at, at], linewidth=2.4, solid_capstyle="butt", **style)
-    point = {"marker": sign, "markersize": 7, "markeredgewidth": 1.8, "markerfacecolor": _fill(entry.scratch)}
-    axes.plot([100 * entry.top1.value], [at], **point, **style)
+    axes.plot([100 * entry.top1.value], [at], **(marker | style))
 
 
-def _fill(scratch: bool) -> str:
-    return "white" if scratch else colour_code(OWN)
+def _marker(scratch: bool) -> dict[str, Any]:
+    """How the points of networks from random or from pretrained weights are drawn."""
+    _, colour, sign = KINDS[scratch]
+    fill = "white" if scratch else colour_code(OWN)
+    size = {"markersize": 7, "markeredgewidth": 1.8}
+    return {"color": colour_code(colour), "marker": sign, "markerfacecolor": fill} | size
 
 
 def _write_chart_legend(page: Any, axes: Any, comparison: Comparison) -> None:
     from matplotlib.lines import Line2D
 
     handles = []
-    for scratch, (name, colour, sign) in KINDS.items():
+    for scratch, (name, _, _) in KINDS.items():
         if any(entry.scratch == scratch for entry in comparison.ranked):
-            style: dict[str, Any] = {"markerfacecolor": _fill(scratch), "markeredgewidth": 1.8}
-            style["color"] = colour_code(colour)
-            handles.append(Line2D([], [], linewidth=2, marker=sign, markersize=7, label=name, **style))
+            handles.append(Line2D([], [], linewidth=2, label=name, **_marker(scratch)))
     majority = comparison.majority
     left, right = axes.get_xlim()
     if majority is not None and left < 100 * majority < right:
@@ -370,5 +357,4 @@ def _write_chart_legend(page: Any, axes: Any, comparison: Comparison) -> None:
     tight = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "columnspacing": 1.6, "handlelength": 2.2}
     place = (charts.MARGIN / WIDTH, 1 - 1.16 / page.get_size_inches()[1])
     words = {"labelcolor": colour_code(INK), "prop": {"family": lettering(), "size": charts.SMALL}}
-    if handles:
-        page.legend(handles=handles, loc="lower left", bbox_to_anchor=place, ncols=3, **tight, **words)
+    page.legend(handles=handles, loc="lower left", bbox_to_anchor=place, ncols=3, **tight, **words)
