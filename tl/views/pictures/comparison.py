@@ -161,11 +161,10 @@ def _grid_header(comparison: Comparison, width: int, cell: int) -> "Image":
 def _write_grid_legend(header: "Image", canvas: "ImageDraw", baseline: int) -> None:
     x: float = MARGIN
     for verdict in ("correct", "wrong"):
-        draw_sign(header, verdict, round(x), round(baseline - LETTER * 0.87), LETTER, COLOURS[verdict])
-        x = (
-            text.write(canvas, x + LETTER * 1.35, baseline, LEGEND[verdict], size=LETTER, colour=COLOURS[verdict])
-            + 2 * GAP
-        )
+        colour = COLOURS[verdict]
+        draw_sign(header, verdict, round(x), round(baseline - LETTER * 0.87), size=LETTER, colour=colour)
+        end = text.write(canvas, x + LETTER * 1.35, baseline, LEGEND[verdict], size=LETTER, colour=colour)
+        x = end + 2 * GAP
     canvas.rectangle((x, baseline - 8, x + 40, baseline - 8 + BAR - 1), fill=QUIET)
     text.write(canvas, x + 40 + PAD, baseline, "confidence", size=LETTER, colour=QUIET)
 
@@ -174,9 +173,8 @@ def _write_network(canvas: "ImageDraw", left: int, top: int, entry: ComparedNetw
     for line in name:
         text.write(canvas, left, top + LINE * 0.8, line, size=LETTER, colour=INK)
         top += LINE
-    text.write(
-        canvas, left, top + SMALL_LINE * 0.7, f"{percent(entry.top1.value)} {entry.weights}", size=SMALL, colour=QUIET
-    )
+    accuracy = f"{percent(entry.top1.value)} {entry.weights}"
+    text.write(canvas, left, top + SMALL_LINE * 0.7, accuracy, size=SMALL, colour=QUIET)
     text.write(canvas, left, top + SMALL_LINE * 1.65, doubt(entry), size=SMALL, colour=COLOURS["wrong"])
 
 
@@ -204,7 +202,7 @@ def _draw_image(page: "Image", canvas: "ImageDraw", top: int, image: ComparedIma
         fitted = scale_to_square(read(image.path), SIDE)
         page.paste(fitted, (MARGIN + (SIDE - fitted.width) // 2, top + (SIDE - fitted.height) // 2))
     except TLError:
-        no_picture(page, MARGIN + SIDE // 2, top + SIDE // 2, SIDE // 3, QUIET)
+        no_picture(page, MARGIN + SIDE // 2, top + SIDE // 2, size=SIDE // 3, colour=QUIET)
     left, room = MARGIN + SIDE + PAD, float(TRUTH - PAD)
     baseline = top + LINE * 0.8
     for line in text.wrap(image.truth, LETTER, (room,) * 4):
@@ -221,7 +219,7 @@ def _card(answer: ComparedPrediction, correct: bool, width: int) -> "Image":
     colour = COLOURS[verdict]
     card = Image.new("RGB", (width, SIDE), TINTS[verdict])
     canvas = ImageDraw.Draw(card)
-    draw_sign(card, verdict, PAD, PAD + 1, LETTER, colour)
+    draw_sign(card, verdict, PAD, PAD + 1, size=LETTER, colour=colour)
     sign, room = LETTER * 1.4, float(width - 2 * PAD)
     baseline = PAD + LETTER * 0.9
     for number, line in enumerate(text.wrap(answer.label, LETTER, (room - sign, room, room))):
