@@ -35,13 +35,13 @@ class Subject:
     data: str
     command: str = ""
 
-    def compose(self, *, gradcam: bool = False) -> str:
+    def compose(self) -> str:
         """The page."""
-        return compose(self._read(), self.folder, gradcam=gradcam)
+        return compose(self._read(), self.folder)
 
     def write(self) -> Path:
         """Write the page into the folder."""
-        return write_report(self._read(), self.folder, gradcam=False)
+        return write_report(self._read(), self.folder)
 
     def predictions(self) -> PredictionTable:
         """What the report reads from predictions.csv."""
@@ -115,7 +115,7 @@ def run(folder: Path, classes: Sequence[str]) -> Run:
         "options": {"data": "photos/pets", "backbone": "resnet50", "epochs": None},
         "versions": {"tl": "0.1.0", "numpy": "2.0"},
         "command": ["/usr/bin/tl", "finetune", "photos/my pets"],
-        "files": {},
+        "files": {"trunk.bin": "0"},
     }
     head = Head(np.zeros((network.features, len(classes)), np.float32), np.zeros(len(classes), np.float32), 1.25)
     return Run(folder=folder, classes=tuple(classes), backbone=network, head=head, unknown=None, manifest=manifest)

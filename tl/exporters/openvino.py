@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,9 @@ def write(job: ExportJob) -> None:
     openvino.serialize(whole, job.path)
 
 
-def load(path: Path, precision: str = "f32") -> Classify:
-    """The network, run by OpenVINO on the CPU, in that precision ("auto": the CPU's own)."""
-    network = OpenVINOEngine(path, "", precision).network
+def load(path: Path) -> Classify:
+    """The network, run by OpenVINO on the CPU in f32."""
+    network = OpenVINOEngine(path, "", "f32").network
     return lambda images: np.asarray(network([images])[0], np.float32)
 
 
@@ -57,7 +58,7 @@ def _resize(photos: Any, recipe: Recipe) -> Any:
     from openvino import opset13 as ops
 
     shape, size = ops.shape_of(photos, "i32"), recipe.image_size
-    by = resize_matrices(_Operators, _side(shape, 1), _side(shape, 2), recipe)
+    by = resize_matrices(_OPERATORS, _side(shape, 1), _side(shape, 2), recipe)
     lines = ops.reshape(ops.convert(photos, "f32"), _integers([0, 0, -1]), True)  # [n, height, width * 3]
     fewer = ops.matmul(by.rows.node, lines, False, False)
     width = ops.gather(shape, _integers([2]), _integers(0))
@@ -85,76 +86,58 @@ def _integers(value: Any) -> Any:
     return ops.constant(value, np.int32)
 
 
+def _operator(name: str) -> Callable[["_Value", Any], "_Value"]:
+    """An operator of OpenVINO for two tensors, or a tensor and plain numbers of its type."""
+
+    def apply(value: "_Value", other: Any) -> "_Value":
+        from openvino import opset13 as ops
+
+        if not isinstance(other, _Value):
+            other = _Value(ops.constant(np.asarray(other), value.node.get_element_type()))
+        return _Value(getattr(ops, name)(value.node, other.node))
+
+    return apply
+
+
 class _Value:
     """A tensor that can be combined with plain numbers of its own type."""
 
     def __init__(self, node: Any) -> None:
         self.node = node
 
-    def __add__(self, other: Any) -> "_Value":
-        return _apply("add", self, other)
-
-    def __sub__(self, other: Any) -> "_Value":
-        return _apply("subtract", self, other)
+    __add__ = __radd__ = _operator("add")
+    __sub__ = _operator("subtract")
+    __mul__ = __rmul__ = _operator("multiply")
+    __truediv__ = _operator("divide")
 
     def __rsub__(self, other: Any) -> "_Value":
-        return _Value(_constant(other, self)) - self
-
-    def __mul__(self, other: Any) -> "_Value":
-        return _apply("multiply", self, other)
-
-    def __truediv__(self, other: Any) -> "_Value":
-        return _apply("divide", self, other)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
+        difference: _Value = self * -1 + other
+        return difference
 
 
-class _Operators:
-    """Functions of `keras.ops` in OpenVINO; only numbers that are not negative are divided."""
-
-    @staticmethod
-    def cast(value: _Value, kind: str) -> _Value:
-        from openvino import opset13 as ops
-
-        return _Value(ops.convert(value.node, {"float32": "f32", "int32": "i32"}[kind]))
-
-    @staticmethod
-    def absolute(value: _Value) -> _Value:
-        from openvino import opset13 as ops
-
-        return _Value(ops.absolute(value.node))
-
-    @staticmethod
-    def where(condition: _Value, first: _Value, second: _Value) -> _Value:
-        from openvino import opset13 as ops
-
-        return _Value(ops.select(condition.node, first.node, second.node))
-
-
-def _operator(name: str) -> Callable[[_Value, Any], _Value]:
-    return lambda value, other: _apply(name, value, other)
-
-
-for _name, _there in {
-    "minimum": "minimum",
-    "maximum": "maximum",
-    "equal": "equal",
-    "greater": "greater",
-    "greater_equal": "greater_equal",
-    "logical_and": "logical_and",
-    "floor_divide": "divide",
-}.items():
-    setattr(_Operators, _name, staticmethod(_operator(_there)))
-
-
-def _apply(name: str, value: _Value, other: Any) -> _Value:
+def _cast(value: _Value, kind: str) -> _Value:
     from openvino import opset13 as ops
 
-    return _Value(getattr(ops, name)(value.node, _constant(other, value)))
+    return _Value(ops.convert(value.node, {"float32": "f32", "int32": "i32"}[kind]))
 
 
-def _constant(value: Any, like: _Value) -> Any:
+def _absolute(value: _Value) -> _Value:
     from openvino import opset13 as ops
 
-    return value.node if isinstance(value, _Value) else ops.constant(np.asarray(value), like.node.get_element_type())
+    return _Value(ops.absolute(value.node))
+
+
+def _where(condition: _Value, first: _Value, second: _Value) -> _Value:
+    from openvino import opset13 as ops
+
+    return _Value(ops.select(condition.node, first.node, second.node))
+
+
+_OPERATORS = SimpleNamespace(
+    cast=_cast,
+    absolute=_absolute,
+    where=_where,
+    floor_divide=_operator("divide"),  # only numbers that are not negative are divided
+    **{name: _operator(name) for name in ("minimum", "maximum", "equal", "greater", "greater_equal", "logical_and")},
+)
+"""Functions of `keras.ops` in OpenVINO."""

@@ -23,8 +23,8 @@ from tl.views.pages.report import MOST_BYTES
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "고양이", "x" * 300, "{{ 7 * 7 }}")
 
 
-def page(subject: Subject, *, gradcam: bool = False) -> Reader:
-    reader = Reader(subject.compose(gradcam=gradcam))
+def page(subject: Subject) -> Reader:
+    reader = Reader(subject.compose())
     reader.words = re.sub(r"\s+", " ", reader.words)
     return reader
 
@@ -308,7 +308,7 @@ def test_report_of_very_many_classes_has_no_matrix(tmp_path):
 def test_report_explains_the_worst_errors_with_the_runs_own_network(tmp_path, tiny_run, shapes):
     run, dataset = load_run(tiny_run), load(str(shapes))
     subject = report_folder(tmp_path, run.classes, 12, names=list(dataset.names[:12]), wrong=0.3)
-    reader = page(replace(subject, run=run, dataset=dataset), gradcam=True)
+    reader = page(replace(subject, run=run, dataset=dataset))
     heatmaps = [tag for tag in reader.all("img") if str(tag["alt"]).startswith("The same with the evidence for")]
     assert len(heatmaps) == 4
     assert len({tag["src"] for tag in heatmaps}) == 4
@@ -316,8 +316,6 @@ def test_report_explains_the_worst_errors_with_the_runs_own_network(tmp_path, ti
 
 
 def test_report_without_the_network_says_why_there_are_no_heat_maps(tmp_path):
-    subject = report_folder(tmp_path)
-    damaged = replace(subject.run, manifest={**subject.run.manifest, "files": {"trunk.bin": "0"}})
-    words = page(replace(subject, run=damaged), gradcam=True).words
+    words = page(report_folder(tmp_path)).words
     assert "The heat maps are missing" in words
     assert "trunk.bin cannot be read" in words

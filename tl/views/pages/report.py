@@ -69,22 +69,22 @@ def damage_as_error(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def write_report(data: ReportData, folder: Path, *, gradcam: bool = True) -> Path:
-    """Write `report.html` into a folder, whole or not at all; with `gradcam`, heat maps of the worst errors.
+def write_report(data: ReportData, folder: Path) -> Path:
+    """Write `report.html` into a folder, whole or not at all.
 
     Raises RunError when the data is damaged, StorageError when the page cannot be written.
     """
     target = folder / "report.html"
-    write_text(target, compose(data, folder, gradcam=gradcam), hint="free some space or correct its permissions")
+    write_text(target, compose(data, folder), hint="free some space or correct its permissions")
     return target
 
 
-def compose(data: ReportData, folder: Path, *, gradcam: bool = True) -> str:
+def compose(data: ReportData, folder: Path) -> str:
     """The page; `folder` is named where the data is damaged."""
     table = data.predictions
     with ThreadPoolExecutor(1) as pool:  # the network is loaded and explains while metrics and images are prepared
         worst, explainer = examples.worst(table).tolist(), None
-        if gradcam and worst:
+        if worst:
             explainer = pool.submit(examples.open_explainer, data.run, checked=data.checked)
         with damage_as_error(folder):
             matrix = charts.confusion_matrix(table)
@@ -119,7 +119,7 @@ def _head(data: ReportData) -> Values:
         "title": f"{run.backbone.name} on {short_name(Path(data.data).name or data.data)}",
         "run_name": short_name(run.name, 300),
         "kind": _kind(metrics),
-        "trained_on": _trained_on(metrics),
+        "trained_on": int(metrics.get("trained_on") or 0),  # old evaluations do not record it
         "created": one_line(str(run.manifest.get("created", ""))).replace("T", " "),
         "headline": scores.headline(metrics, table),
         "part": part,
@@ -135,14 +135,10 @@ def _head(data: ReportData) -> Values:
 def _kind(metrics: Mapping[str, Any]) -> str:
     if headline_part(metrics) != "evaluation":
         return "Run"
-    if metrics.get("trained_on") is None:
+    trained_on = metrics.get("trained_on")
+    if trained_on is None:
         return "Evaluation"
-    return "Evaluation, training images included" if _trained_on(metrics) else "Evaluation on images not trained on"
-
-
-def _trained_on(metrics: Mapping[str, Any]) -> int:
-    """How many of the images were trained on; old evaluations do not record it."""
-    return int(metrics.get("trained_on") or 0)
+    return "Evaluation, training images included" if trained_on else "Evaluation on images not trained on"
 
 
 def _metrics(data: ReportData, matrix: NDArray[np.int64]) -> Values:

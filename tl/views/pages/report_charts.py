@@ -36,11 +36,7 @@ def reliability_diagram(name: str, title: str, figures: Mapping[str, Any]) -> Dr
         raise ValueError("a reliability diagram's edges do not match its bins")
     columns = zip(itertools.pairwise(edges), counts, figures["confidence"], figures["accuracy"], strict=True)
     most = max([1, *counts])
-    bins = [
-        _bin(ends, images, float(confidence), float(accuracy), most=most)
-        for ends, images, confidence, accuracy in columns
-        if images
-    ]
+    bins = [_bin(ends, images, *map(float, means), most=most) for ends, images, *means in columns if images]
     error = figures.get("error")
     summary = f"calibration error {percent(None if error is None else float(error))}, {count(sum(counts), 'image')}"
     return {"name": name, "title": title, "summary": summary, "bins": bins}
@@ -193,11 +189,7 @@ def matrix_layers(counts: Counts) -> list[Drawing]:
 
 def sparse_matrix(counts: Counts) -> list[list[int]]:
     """Row by row the columns and counts that are not zero, one after the other, for the script of the page."""
-    rows = []
-    for row in counts:
-        columns = np.flatnonzero(row)
-        rows.append(np.stack([columns, row[columns]], axis=1).ravel().tolist())
-    return rows
+    return [[value for at in np.flatnonzero(row).tolist() for value in (at, int(row[at]))] for row in counts]
 
 
 def _fractions(counts: Counts) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.images import Content, ImageLike, decode, fingerprint, read
+from tl.data.images import ImageLike, decode, fingerprint, read
 from tl.errors import ImageError, TLError
 from tl.evaluation.metrics import ConfusedClasses, most_confused
 from tl.runs.run import Run, check_run
@@ -33,7 +33,8 @@ def gallery(table: PredictionTable) -> Labels:
 
     Of too many wrong ones each class gives its worst first; of correct ones each class gives some.
     """
-    ranks = np.array([_random_rank(name) for name in table.names], dtype=np.uint64)
+    digests = [hashlib.sha256(name.encode("utf-8", "replace")).digest()[:8] for name in table.names]
+    ranks = np.array([int.from_bytes(digest) for digest in digests], np.uint64)  # random, and the same every time
     wrong = _by_turns(np.flatnonzero(~table.correct), table.truth, table.truth_confidence)[:MOST_WRONG]
     correct = _by_turns(np.flatnonzero(table.correct), table.truth, ranks)[:MOST_CORRECT]
     unknown = np.flatnonzero(table.unknown)
@@ -80,11 +81,6 @@ def _by_turns(rows: Labels, classes: Labels, rank: NDArray[np.generic]) -> Label
     starts = np.searchsorted(classes[order], classes[order], side="left")
     turn = np.arange(len(order)) - starts
     return order[np.lexsort((rank[order], turn))]
-
-
-def _random_rank(name: str) -> int:
-    """A random number that is the same for a name in every run."""
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "replace")).digest()[:8])
 
 
 # thumbnails
@@ -137,40 +133,30 @@ class Thumbnails:
     def image(self, name: str, side: int = 512) -> Pixels | None:
         """The image itself, RGB uint8 `[height, width, 3]`, not shrunk below `side`; None where it cannot be read."""
         try:
-            content = self._read(name)
-            return None if content is None else decode(content, side)
-        except ImageError:
+            content = read(self._images[name])
+            same = self._sha256.get(name) in (None, fingerprint(content).hex())
+            return decode(content, side) if same else None
+        except (KeyError, ImageError):
             return None
 
     def _make(self, name: str) -> Thumbnail | None:
         image = self.image(name, SIDE)
         return None if image is None else thumbnail(image)
 
-    def _read(self, name: str) -> Content | None:
-        image = self._images.get(name)
-        if image is None:
-            return None
-        content = read(image)
-        return content if self._sha256.get(name) in (None, fingerprint(content).hex()) else None
-
 
 def thumbnail(image: Pixels, side: int = SIDE) -> Thumbnail:
     """An RGB uint8 image `[height, width, 3]` as a thumbnail with no side longer than `side` pixels."""
     import cv2
+    import simplejpeg
 
     scale = side / max(image.shape[:2])
     if scale < 1:
         size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     height, width = image.shape[:2]
-    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(_jpeg(image)).decode('ascii')}", width, height)
-
-
-def _jpeg(image: Pixels) -> bytes:
-    import simplejpeg
-
-    quality, subsampling = (92, "444") if max(image.shape[:2]) <= _SMALL else (_QUALITY, "420")
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", subsampling))
+    quality, subsampling = (92, "444") if max(height, width) <= _SMALL else (_QUALITY, "420")
+    jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", subsampling)
+    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}", width, height)
 
 
 def fitting(thumbnails: Sequence[Thumbnail | None], budget: int) -> int:
@@ -214,11 +200,11 @@ def explain(
     explainer: "Future[Explainer] | None",
 ) -> tuple[list[tuple[dict[str, Any], Thumbnail | None, Thumbnail | None]], str]:
     """Tile, image and heat map of the images at these rows, and why some have no heat map, or nothing."""
+    from tl.views.pictures.explain import overlay
+
     images = [thumbnails.image(table.names[row]) for row in rows]
     ready, reason = None, ""
-    if explainer is None:
-        reason = "they were not computed" if rows else ""
-    elif any(image is not None for image in images):
+    if explainer is not None and any(image is not None for image in images):
         try:
             ready = explainer.result()
         except TLError as error:
@@ -228,7 +214,8 @@ def explain(
         heat = None
         if ready is not None and image is not None:
             try:
-                heat = _heatmap(ready, run, image, int(table.predicted[row]))
+                (explanation,) = ready.explain([image], [int(table.predicted[row])])
+                heat = thumbnail(overlay(image, explanation, run.backbone.recipe), HEATMAP_SIDE)
             except TLError as error:
                 reason = str(error)
         photo = None if image is None else thumbnail(image, HEATMAP_SIDE)
@@ -246,10 +233,3 @@ def open_explainer(run: Run, *, checked: bool = False) -> "Explainer":
     if not checked:
         check_run(run)
     return Explainer(run.trunk, run.backbone.recipe, run.head, precision="auto")
-
-
-def _heatmap(explainer: "Explainer", run: Run, image: Pixels, label: int) -> Thumbnail:
-    from tl.views.pictures.explain import overlay
-
-    (explanation,) = explainer.explain([image], [label])
-    return thumbnail(overlay(image, explanation, run.backbone.recipe), HEATMAP_SIDE)

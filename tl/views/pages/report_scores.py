@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.evaluation.metrics import Proportion, beats_majority, proportion
+from tl.evaluation.metrics import beats_majority, proportion
 from tl.evaluation.predictions import Predictions
 from tl.text import NONE, count, interval, percent, shorten
 
@@ -208,11 +208,8 @@ def _count_classes(table: PredictionTable) -> dict[str, Any]:
     for at, name in enumerate(table.classes):
         both = int(support[at] + predicted[at])
         per_class[name] = {"support": int(support[at]), "f1": 2 * int(hits[at]) / both if both else None}
-        per_class[name] |= _figures("precision", proportion(int(hits[at]), int(predicted[at])))
-        per_class[name] |= _figures("recall", proportion(int(hits[at]), int(support[at])))
+        for key, images in (("precision", predicted[at]), ("recall", support[at])):
+            figure = proportion(int(hits[at]), int(images))
+            value = None if math.isnan(figure.value) else figure.value
+            per_class[name] |= {key: value, f"{key}_interval": [figure.low, figure.high]}
     return per_class
-
-
-def _figures(name: str, figure: Proportion) -> dict[str, Any]:
-    value = None if math.isnan(figure.value) else figure.value
-    return {name: value, f"{name}_interval": [figure.low, figure.high]}
