@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -157,13 +156,8 @@ class FeatureCache:
     def __enter__(self) -> "FeatureCache":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         _ENVIRONMENTS.leave(self._environment)
-
-    def get(self, key: bytes) -> Vector | None:
-        """The vector of a key, or None."""
-        (found,) = self.find([key])
-        return None if found is None else found.vector
 
     def find(self, keys: Sequence[bytes]) -> list[Stored | None]:
         """The cached vectors of keys, looked up at once."""
@@ -178,35 +172,27 @@ class FeatureCache:
 
     def put(self, rows: Sequence[tuple[bytes, Vector]]) -> None:
         """Write rows in one transaction: all of them or none. Raises CacheError when the disk is full."""
-        import lmdb
-
-        try:
-            held = self.info()
-            if held.bytes > self._limit:
-                self._make_room(round(held.rows * (1 - _KEPT * self._limit / held.bytes)))
-            with self._store.begin(write=True) as change:
-                for key, vector in rows:
-                    self._write(change, key, vector)
-        except lmdb.Error as error:
-            raise CacheError(
-                f"features cannot be kept in {self._folder} ({error}); free space there or set TL_CACHE_DIR"
-            ) from error
+        held = self.info()
+        if held.bytes > self._limit:
+            surplus = round(held.rows * (1 - _KEPT * self._limit / held.bytes))
+            with self._writing() as change:
+                cursor = change.cursor(db=self._used)
+                oldest = [bytes(stamp) for _, stamp in zip(range(surplus), cursor.iternext(values=False), strict=False)]
+                for stamp in oldest:
+                    change.delete(stamp, db=self._used)
+                    change.delete(stamp[4:], db=self._rows)
+        with self._writing() as change:
+            for key, vector in rows:
+                self._write(change, key, vector)
 
     def touch(self, keys: Sequence[bytes]) -> None:
         """Mark rows as used today, so that they are removed last."""
-        import lmdb
-
         today = _today()
-        try:
-            with self._store.begin(write=True) as change:
-                for key in keys:
-                    row = change.get(key, db=self._rows)
-                    if row is not None and _HEAD.unpack_from(row)[1] != today:
-                        self._write(change, key, np.frombuffer(row, np.float32, offset=_HEAD.size))
-        except lmdb.Error as error:
-            raise CacheError(
-                f"the feature cache {self._folder} cannot be used ({error}); `tl cache clear` helps"
-            ) from error
+        with self._writing() as change:
+            for key in keys:
+                row = change.get(key, db=self._rows)
+                if row is not None and _HEAD.unpack_from(row)[1] != today:
+                    self._write(change, key, np.frombuffer(row, np.float32, offset=_HEAD.size))
 
     def info(self) -> CacheInfo:
         """Rows and bytes in the cache."""
@@ -224,13 +210,18 @@ class FeatureCache:
         change.put(key, _HEAD.pack(zlib.crc32(body), today) + body, db=self._rows)
         change.put(_stamp(today, key), b"", db=self._used)
 
-    def _make_room(self, surplus: int) -> None:
-        with self._store.begin(write=True) as change:
-            cursor = change.cursor(db=self._used)
-            oldest = [bytes(stamp) for _, stamp in zip(range(surplus), cursor.iternext(values=False), strict=False)]
-            for stamp in oldest:
-                change.delete(stamp, db=self._used)
-                change.delete(stamp[4:], db=self._rows)
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
+        """A transaction that is written as a whole or not at all. Raises CacheError."""
+        import lmdb
+
+        try:
+            with self._store.begin(write=True) as change:
+                yield change
+        except lmdb.Error as error:
+            raise CacheError(
+                f"features cannot be kept in {self._folder} ({error}); free space there or set TL_CACHE_DIR"
+            ) from error
 
 
 def open_cache(where: Settings | None = None) -> FeatureCache:

@@ -18,17 +18,12 @@ PARTS = ("train", "validation", "test")
 
 Labels = NDArray[np.int64]
 
+# What folders and table entries may be called for each part.
 ALIASES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
-"""What folders and table entries may be called for each part."""
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,7 @@ SUFFIXES = {
 }
 """The file endings of each supported format, the usual one first."""
 
-HEAD = 64
-"""How many of the first bytes identify the format."""
-
+HEAD = 64  # how many of the first bytes identify the format
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -120,12 +118,8 @@ def _missing_bits(scan: bytes) -> dict[tuple[int, int], int]:
     return {(component, k): bits & 15 for component in scan[1:-3:2] for k in _COEFFICIENTS if first <= k <= last}
 
 
-MAX_PIXELS = 178_956_970
-"""Half a gigabyte of RGB: the limit of Pillow as well."""
-
-MAX_SCANS = 500
-"""A malicious progressive JPEG has thousands of scans of few bytes; real ones have about ten."""
-
+MAX_PIXELS = 178_956_970  # half a gigabyte of RGB: the limit of Pillow as well
+MAX_SCANS = 500  # a malicious progressive JPEG has thousands of scans of few bytes; real ones have about ten
 _COMMON = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # what Pillow reads by itself, tried one after the other
 _DISPLAY_NAMES = {"WEBP": "WebP", "HEIF": "HEIC"}
 

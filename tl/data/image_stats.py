@@ -26,18 +26,10 @@ from tl.progress import Progress
 Row = NDArray[Any]
 Bits = NDArray[np.float32]
 
-SIDE = 32
-"""Side of the small grey copies in pixels: enough to lay one over another, 50 MB for 50,000."""
-
-DETAIL = 128
-"""Pixels of the short side at which contrast and sharpness are measured: large JPEGs are decoded by half."""
-
-VERSION = 1
-"""Raised when the same pixels come to give other statistics, so that the old ones are not used."""
-
-BITS = 64
-"""Bits of a perceptual hash."""
-
+SIDE = 32  # side of the small grey copies in pixels: enough to lay one over another, 50 MB for 50,000
+DETAIL = 128  # pixels of the short side at which contrast and sharpness are measured: large JPEGs are decoded by half
+VERSION = 1  # raised when the same pixels come to give other statistics, so that the old ones are not used
+BITS = 64  # bits of a perceptual hash
 _SPACE = namespace(f"looks {VERSION}/images {IMAGES_VERSION}")
 _CHUNK = 64  # images that one thread measures before the next
 _MAX_HELD = 16 << 20  # bytes of them that are held in memory meanwhile

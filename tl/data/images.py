@@ -16,8 +16,7 @@ from tl.data import decoding
 from tl.data.decoding import SUFFIXES
 from tl.errors import ImageError, UsageError
 
-Content = bytes | NDArray[np.uint8]
-"""The bytes of an image file, or an RGB array [height, width, 3]."""
+Content = bytes | NDArray[np.uint8]  # the bytes of an image file, or an RGB array [height, width, 3]
 
 
 class Source(Protocol):
@@ -59,12 +58,8 @@ IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix i
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})
 """The endings of video files, in lower case."""
 
-MAX_BYTES = 1 << 29
-"""Larger files are not read at all: 512 MB."""
-
-VERSION = 3
-"""Raised when the same bytes come to give other pixels, so that nothing computed from the old ones is used."""
-
+MAX_BYTES = 1 << 29  # larger files are not read at all: 512 MB
+VERSION = 3  # raised when the same bytes come to give other pixels, so that nothing computed from the old ones is used
 _CROP = 7 / 8  # of the short side, 224 of 256: what ImageNet networks are usually evaluated on
 
 

@@ -47,9 +47,7 @@ ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[np.uint8] | Im
 
 ImageInputs: TypeAlias = "ImageInput | Iterable[ImageInput]"
 
-TIMEOUT = 10.0
-"""Seconds to wait for a server's answer."""
-
+TIMEOUT = 10.0  # seconds to wait for a server's answer
 _TOTAL_SECONDS = 60.0
 _MAX_DOWNLOAD = 50 * 10**6
 _MAX_REDIRECTS = 5

@@ -7,15 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from tl.data.dataset import Dataset, Skipped
+from tl.data.dataset import Dataset
 from tl.data.folders import load_folder
 from tl.data.known import KNOWN, is_cifar, load_cifar, resolve
 from tl.data.tables import DELIMITERS, load_rows, load_table
 from tl.data.tfrecord import is_tfrecord, load_tfrecord
 from tl.errors import DataError, UsageError
 from tl.progress import Progress
-
-__all__ = ["Data", "Dataset", "Skipped", "is_in_memory", "load"]
 
 Data: TypeAlias = "str | os.PathLike[str] | Iterable[Any] | Dataset | Any"
 """A path (folder, table, TFRecord, CIFAR-100), the name of a known data set, a list of (image, label) or (image, label,

@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,7 @@ from tl.files import atomic_write, locked, remove
 from tl.progress import Progress
 from tl.settings import settings
 
-Values = Mapping[str, bytes | int]
-"""One value a feature: bytes, or a whole number of 64 bits."""
-
+Values = Mapping[str, bytes | int]  # one value a feature: bytes, or a whole number of 64 bits
 _NAME = re.compile(r".*\.tfrecords?(-\d{5}-of-\d{5})?", re.IGNORECASE | re.DOTALL)
 _LAYOUT = 1  # raised when the same records come to be unpacked otherwise
 _SHARD = 128 << 20  # bytes of images in a file: enough to read in one go, few enough to spread over machines
@@ -189,49 +186,33 @@ def _unpacked(shards: list[Path], folder: Path, progress: Progress) -> tuple[lis
 
 
 def _unpack(shards: list[Path], folder: Path, progress: Progress) -> None:
+    """Write the images of records as files of a folder, and what is known of them to index.json."""
     remove(folder)
     with (
         atomic_write(folder, hint="free some space, or set TL_CACHE_DIR") as scratch,
         progress.task("unpack", None, "photos") as task,
     ):
         scratch.mkdir()
-        index = _Index(scratch)
-        for shard in shards:
-            for values in read_records(shard):
-                index.add(shard, values)
-                task.advance()
-        index.write()
-
-
-@dataclass
-class _Index:
-    """The images of records as files of a folder, and what index.json says of them."""
-
-    folder: Path
-    images: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
-
-    def add(self, shard: Path, values: Values) -> None:
-        """Keep the image of one record."""
-        number = len(self.names)
-        name = _text(values.get("image/filename"))[:400]
-        if not name or name in self.names:
-            name = f"{clean(shard.name)}/{number:06d}"
-        self.names.add(name)
-        content = values.get("image/encoded", values.get("image"))
-        if not isinstance(content, bytes):
-            self.skipped.append((name, "the record has no image/encoded"))
-            return
-        file = f"{number // 1000:04d}/{number:07d}"
-        (self.folder / file).parent.mkdir(exist_ok=True)
-        (self.folder / file).write_bytes(content)
-        self.images.append((file, name, _label(values), part_of(re.split(r"[-.]", shard.name)[0])))
-
-    def write(self) -> None:
-        """Write index.json."""
-        content = json.dumps({"images": self.images, "skipped": self.skipped}, ensure_ascii=False)
-        (self.folder / "index.json").write_text(content, encoding="utf-8")
+        images: list[tuple[str, str, str | None, str | None]] = []
+        skipped: list[tuple[str, str]] = []
+        names: set[str] = set()
+        for shard, values in ((path, row) for path in shards for row in read_records(path)):
+            number = len(names)
+            name = _text(values.get("image/filename"))[:400]
+            if not name or name in names:
+                name = f"{clean(shard.name)}/{number:06d}"
+            names.add(name)
+            content = values.get("image/encoded", values.get("image"))
+            if isinstance(content, bytes):
+                file = f"{number // 1000:04d}/{number:07d}"
+                (scratch / file).parent.mkdir(exist_ok=True)
+                (scratch / file).write_bytes(content)
+                images.append((file, name, _label(values), part_of(re.split(r"[-.]", shard.name)[0])))
+            else:
+                skipped.append((name, "the record has no image/encoded"))
+            task.advance()
+        index = json.dumps({"images": images, "skipped": skipped}, ensure_ascii=False)
+        (scratch / "index.json").write_text(index, encoding="utf-8")
 
 
 def _text(value: bytes | int | None) -> str:

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 Frame: TypeAlias = "NDArray[np.uint8] | UnreadableImage"
 
-SECONDS = 60
-"""How long a decoder may work at one frame."""
+SECONDS = 60  # how long a decoder may work at one frame
 
 # FFmpeg also reads lists of further files and addresses, whatever they are called: only what is video itself is let in.
 _STARTS = (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11")

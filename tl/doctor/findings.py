@@ -10,8 +10,7 @@ from typing import Any
 from tl.data.dataset import Dataset, part_of
 from tl.text import html_table
 
-SEVERITIES = ("error", "warning", "note")
-"""From what invalidates a result to what is merely good to know."""
+SEVERITIES = ("error", "warning", "note")  # from what invalidates a result to what is merely good to know
 
 
 @dataclass(frozen=True)

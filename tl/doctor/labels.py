@@ -90,7 +90,13 @@ def suspect_labels(features: Floats, labels: Labels, classes: int, groups: Label
     own = np.searchsorted(judged, labels[kept])
     rows = features if len(kept) == len(labels) else features[kept]
     probabilities = held_out_probabilities(rows, own, len(judged), groups[kept], seed=seed)
-    _check_skill(own, probabilities)
+    accuracy, chance = compute_metrics(probabilities, own).balanced_accuracy, 1 / len(judged)
+    if accuracy.low < chance + _MIN_SKILL * (1 - chance):
+        raise DataError(
+            f"labels: a classifier on these features has a balanced accuracy of {percent(accuracy.value, 0)}"
+            f" (95% CI from {percent(accuracy.low, 0)}), chance is {percent(chance, 0)}; add photos, or try another"
+            " --backbone"
+        )
     order, sure = _ranked(own, probabilities)
     return [
         Suspect(
@@ -103,16 +109,6 @@ def suspect_labels(features: Floats, labels: Labels, classes: int, groups: Label
         )
         for at in order
     ]
-
-
-def _check_skill(labels: Labels, probabilities: Floats) -> None:
-    accuracy, chance = compute_metrics(probabilities, labels).balanced_accuracy, 1 / probabilities.shape[1]
-    if accuracy.low < chance + _MIN_SKILL * (1 - chance):
-        raise DataError(
-            f"labels: a classifier on these features has a balanced accuracy of {percent(accuracy.value, 0)}"
-            f" (95% CI from {percent(accuracy.low, 0)}), chance is {percent(chance, 0)}; add photos, or try another"
-            " --backbone"
-        )
 
 
 def held_out_probabilities(features: Floats, labels: Labels, classes: int, groups: Labels, *, seed: int) -> Floats:

@@ -17,9 +17,7 @@ from tl.errors import DataError
 from tl.linalg import Floats
 from tl.text import percent
 
-KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class-names")
-"""What is fixed by default."""
-
+KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class-names")  # what is fixed by default
 _PRIORITY = ("test", "validation", "train")  # a photo in several parts stays in the first of these
 
 

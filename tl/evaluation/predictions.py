@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.load import Dataset
+from tl.data.dataset import Dataset
 from tl.data.splits import Split
 from tl.evaluation.metrics import Metrics, compute_metrics
 from tl.learning.calibration import Calibration, calibration

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.data.dataset import Dataset
 from tl.data.images import ImageLike, decode, fingerprint, fit, read
-from tl.data.load import Dataset, load
+from tl.data.load import load
 from tl.errors import DataError, DownloadError, ImageError
 from tl.progress import Progress
 from tl.runs.folder import damaged_run

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import usable_cache
+from tl.data.dataset import Dataset
 from tl.data.images import ImageLike, decode, read
-from tl.data.load import Dataset, load
+from tl.data.load import load
 from tl.errors import DataError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
 from tl.evaluation.predictions import Predictions
