@@ -47,9 +47,12 @@ def test_the_python_example_works(imagenet, home):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=home, check=False)
     assert done.returncode == 0, done.stderr
-    label, confidence = done.stdout.split()
+    accuracy, prediction, shape = done.stdout.splitlines()
+    label, confidence = prediction.split()
     assert label == "cat"
     assert 0.5 < float(confidence) <= 1
+    assert 0.9 < float(accuracy) <= 1
+    assert shape == "(2, 2)"
 
 
 def test_every_option_that_the_readme_names_exists(tl):

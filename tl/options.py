@@ -77,7 +77,9 @@ def precision_option() -> Any:
 
 def threads_option() -> Any:
     """The field `threads: int | None` of a workflow that runs a network."""
-    return option(None, "CPU threads of the engine.", low=1, high=1024, unit="threads", default_text="all cores")
+    return option(
+        None, "CPU threads of the engine.", low=1, high=1024, unit="threads", default_text="all cores", metavar="N"
+    )
 
 
 def specs(cls: type) -> dict[str, Spec]:
