@@ -96,6 +96,11 @@ def shown(page: Any) -> list[dict[str, str]]:
     return found
 
 
+def show_all(page: Any) -> None:
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_text("30 of 30 images").wait_for()
+
+
 def test_filter_shows_matching_images(visit):
     page = visit()
     assert len(shown(page)) == 30
@@ -107,8 +112,7 @@ def test_filter_shows_matching_images(visit):
     page.get_by_label("Predicted class").select_option("1")
     assert shown(page) == []
     assert page.locator("#shown").inner_text() == "No image on this page matches."
-    page.get_by_role("button", name="Show all").click()
-    page.get_by_text("30 of 30 images").wait_for()
+    show_all(page)
     page.get_by_label("Confidence from").fill("70")
     page.get_by_label("Confidence to").fill("80")
     found = shown(page)
@@ -116,8 +120,7 @@ def test_filter_shows_matching_images(visit):
     assert all(70 <= float(tile["c"]) <= 80 for tile in found)
     page.get_by_label("Confidence from").fill("90")  # beyond the other end: the two are taken as they stand
     assert all(80 <= float(tile["c"]) <= 90 for tile in shown(page))
-    page.get_by_role("button", name="Show all").click()
-    page.get_by_text("30 of 30 images").wait_for()
+    show_all(page)
     page.get_by_label("Result").select_option("unknown")
     assert {tile["u"] for tile in shown(page)} == {"1"}
 

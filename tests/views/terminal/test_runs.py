@@ -101,7 +101,7 @@ def test_list_fits_the_width(home, width):
 def test_show_lists_the_facts(home):
     shown = run("show")
     assert shown.startswith("run          runs/plain, created ")
-    for topic in (
+    for topic in [
         "data",
         "split",
         "network",
@@ -112,12 +112,11 @@ def test_show_lists_the_facts(home):
         "seconds",
         "versions",
         "files",
-    ):
+    ]:
         assert f"\n{topic} " in shown
     assert "shapes: 24 images, 2 classes (noise 12, stripes 12)" in shown
     assert len(shown.splitlines()) <= 24
-    about = summarize("plain")
-    assert about.sha256[:12] in shown
+    assert summarize("plain").sha256[:12] in shown
     assert "last of the backbone, 1 step: kept" in run("show", "tuned")
     assert "options      unfreeze last" in run("show", "tuned")
 
