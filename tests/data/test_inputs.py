@@ -2,7 +2,6 @@
 
 import glob
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -175,16 +174,12 @@ def test_standard_input_that_cannot_be_read_is_a_data_error(here):
 
 
 def test_broken_table_that_a_pattern_matches_does_not_stop_the_others(here):
-    (here / "odd").mkdir()
+    put(here, "odd/a.png", "odd/z.png")
     (here / "odd" / "notes.csv").write_text("name,price\nx,1\n")
-    for name in ("a.png", "z.png"):
-        shutil.copy(here / "photos" / "a.png", here / "odd" / name)
     inputs = list(read_inputs("odd/*"))
     assert [one.name for one in inputs] == ["odd/a.png", "odd/notes.csv", "odd/z.png"]
     with pytest.raises(ImageError, match="path"):
         read(inputs[1].image)
-    with pytest.raises(DataError):
-        list(read_inputs("odd/notes.csv"))
 
 
 def test_single_file_is_one_image_file_and_nothing_else(here):
@@ -239,54 +234,34 @@ def test_files_are_read_without_importing_http():
     assert done.stdout == "[]\n"
 
 
+ANSWERS: dict[str, tuple[int, bytes, dict[str, str]]] = {
+    "photo": (200, b"bytes of a photo", {}),
+    "big": (200, b"x" * 10_000, {}),  # says nothing of its size
+    "torn": (200, b"half", {"Content-Length": "8"}),
+    "loop": (302, b"", {"Location": "/loop"}),
+    "moved": (301, b"", {"Location": "photo?now"}),
+    "file": (302, b"", {"Location": "file:///etc/passwd"}),
+    "drops": (200, b"x" * 40, {}),
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers by the path of the request."""
 
     def do_GET(self) -> None:
-        getattr(self, f"give_{self.path.partition('?')[0].strip('/')}", self.give_nothing)()
-
-    def send(self, code: int, body: bytes = b"", **headers: object) -> None:
+        path = self.path.partition("?")[0].strip("/")
+        if path == "silence":
+            time.sleep(1)
+        code, body, headers = ANSWERS.get(path, (404, b"", {}))
         self.send_response(code)
-        for header, value in ({"Content_Length": len(body)} | headers).items():
-            self.send_header(header.replace("_", "-"), str(value))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
-
-    def give_photo(self) -> None:
-        self.send(200, b"bytes of a photo")
-
-    def give_nothing(self) -> None:
-        self.send(404)
-
-    def give_big(self) -> None:
-        """Says nothing of its size."""
-        self.send_response(200)
-        self.end_headers()
-        for _ in range(100):
-            self.wfile.write(b"x" * 100)
-
-    def give_torn(self) -> None:
-        self.send(200, b"half", Content_Length=8)
-
-    def give_loop(self) -> None:
-        self.send(302, Location="/loop")
-
-    def give_moved(self) -> None:
-        self.send(301, Location="photo?now")
-
-    def give_file(self) -> None:
-        self.send(302, Location="file:///etc/passwd")
-
-    def give_silence(self) -> None:
-        time.sleep(1)
-
-    def give_drops(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        for _ in range(40):
-            self.wfile.write(b"x")
-            self.wfile.flush()
+        while path == "drops" and body:
+            self.wfile.write(body[:1])
+            body = body[1:]
             time.sleep(0.05)
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -303,15 +278,13 @@ def url() -> Iterator[str]:
 
 
 def reason(address: str, **limits: Any) -> str:
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(ImageError, match=r"\A[^\n]+\Z") as caught:
         download_image(address, **limits)
-    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_addresses_are_downloaded_and_redirections_followed(url):
-    assert Address(url + "photo?a=%20b é").read() == b"bytes of a photo"
-    assert Address(url + "moved").read() == b"bytes of a photo"
+    assert Address(url + "photo?a=%20b é").read() == Address(url + "moved").read() == b"bytes of a photo"
     with pytest.raises(ImageError, match="offline"):
         Address(url, offline=True).read()
 

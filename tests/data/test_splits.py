@@ -17,10 +17,6 @@ from tl.data.splits import check_counts, grouped_split, groups_by, split
 from tl.errors import DataError, UsageError
 
 
-def fingerprint(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
-
-
 def dataset(*rows: tuple[str, str] | tuple[str, str, str | None]) -> tuple[Dataset, list[bytes]]:
     """Rows of content, label[, part]."""
     samples = [
@@ -28,7 +24,7 @@ def dataset(*rows: tuple[str, str] | tuple[str, str, str | None]) -> tuple[Datas
         for i, row in enumerate(rows)
     ]
     data = assemble(samples, source="rows", name="rows", root=None, labelled=False)
-    return data, [fingerprint(row[0]) for row in rows]
+    return data, [hashlib.sha256(row[0].encode()).digest() for row in rows]
 
 
 def plain(cats: int = 50, dogs: int = 30) -> list[tuple[str, str]]:
@@ -42,11 +38,8 @@ def contents(rows: list[tuple[str, str]], indices: np.ndarray) -> set[str]:
 def test_split_holds_out_a_fifth_of_every_class():
     data, fingerprints = dataset(*plain())
     result = split(data, fingerprints)
-    assert len(result.train) == 64
-    assert [int((data.labels[result.validation] == label).sum()) for label in (0, 1)] == [10, 6]
-    assert result.test.size == 0
-    assert result.seed == 0
-    assert result.notes == ()
+    assert np.bincount(data.labels[result.validation]).tolist() == [10, 6]
+    assert (result.test.size, result.seed, result.notes) == (0, 0, ())
     for indices in (result.train, result.validation, result.test):
         assert indices.dtype == np.int64
         assert (np.diff(indices) > 0).all()
@@ -92,13 +85,6 @@ def test_split_notes_an_image_in_two_classes():
         assert result.notes[0] == (
             "1 image is in more than one class, such as 'cat/021.png' and 'dog/020.png': check them"
         )
-
-
-def test_split_leaves_an_image_of_each_class_on_each_side():
-    for fraction in (0.01, 0.99):
-        result = split(*dataset(*plain(2, 3)), validation=fraction)
-        assert len(result.train) >= 2
-        assert len(result.validation) >= 2
 
 
 def parsed(text: str) -> list[tuple[str, ...]]:
@@ -219,7 +205,7 @@ PART = st.sampled_from([None, "train", "validation", "test"])
 @given(
     rows=st.lists(st.tuples(st.integers(0, 15), st.sampled_from("abc"), PART), min_size=1, max_size=60),
     parts=st.booleans(),
-    fraction=st.floats(0.05, 0.95),
+    fraction=st.floats(0.01, 0.99),
     seed=st.integers(0, 5),
 )
 def test_no_image_is_on_two_sides(rows, parts, fraction, seed):
@@ -233,6 +219,8 @@ def test_no_image_is_on_two_sides(rows, parts, fraction, seed):
     assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
     assert set(data.labels[result.train]) == set(range(len(data.class_names)))
     assert len(result.validation) > 0
+    if not any(part in ("validation", "test") for part in data.parts):
+        assert set(data.labels[result.validation]) == set(range(len(data.class_names)))
     # no image is lost: what takes no part is a copy of one that is checked with
     left_out = set(range(len(fingerprints))) - set(result.train) - set(result.validation) - set(result.test)
     assert {fingerprints[i] for i in left_out} <= sides[1] | sides[2]
@@ -262,8 +250,7 @@ def test_own_split_loses_only_identical_files():
 @given(st.data())
 def test_grouped_split_keeps_groups_whole_and_every_class_on_each_side(draw):
     classes = draw.draw(st.integers(2, 4))
-    single = draw.draw(st.integers(3, 12))
-    labels = np.array([at % classes for at in range(classes * single)])
+    labels = np.arange(classes * draw.draw(st.integers(3, 12))) % classes
     groups = np.arange(len(labels))
     tied = draw.draw(st.lists(st.integers(0, len(labels) - 1), max_size=len(labels) // 3))
     for at in tied:
@@ -293,8 +280,7 @@ def test_grouped_split_takes_groups_that_bring_the_fraction_nearer():
 
 def test_grouped_split_does_not_depend_on_the_order_of_files():
     draw = np.random.default_rng(0)
-    labels, groups = np.arange(40) % 2, np.arange(40) // 2 * 2 + np.arange(40) % 2
-    groups = np.unique(groups, return_inverse=True)[1]
+    labels, groups = np.arange(40) % 2, np.arange(40)
     fingerprints = [draw.bytes(8) for _ in range(40)]
     first = grouped_split(labels, groups, fingerprints, ["a", "b"], {"validation": 0.2}, 0)
     order = draw.permutation(40)

@@ -102,7 +102,7 @@ def test_class_names_that_differ_in_meaning(names):
 
 
 def test_classes_are_merged_into_the_largest():
-    (finding,) = name_findings(dataset({"cats/1.png": TINY, "Cat/1.png": TINY, "Cat/2.png": TINY, "dog/1.png": TINY}))
+    (finding,) = name_findings(dataset(dict.fromkeys(("cats/1.png", "Cat/1.png", "Cat/2.png", "dog/1.png"), TINY)))
     assert finding.fix == "if they are one class, move all their photos to Cat"
 
 

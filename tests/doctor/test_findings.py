@@ -15,13 +15,8 @@ def diagnosis(*findings: Finding) -> Diagnosis:
 
 
 def test_rank_is_by_severity_then_score_then_name():
-    ranked = [
-        finding("x", "error", 0.1),
-        finding("x", "warning", 0.9, "c"),
-        finding("x", "warning", 0.5, "a"),
-        finding("x", "warning", 0.5, "b"),
-        finding("x", "note", 1.0),
-    ]
+    rows = [("error", 0.1, "a"), ("warning", 0.9, "c"), ("warning", 0.5, "a"), ("warning", 0.5, "b"), ("note", 1, "a")]
+    ranked = [finding("x", *row) for row in rows]
     assert list(rank(reversed(ranked))) == ranked
 
 
@@ -34,9 +29,8 @@ def test_kinds_are_in_the_order_of_their_worst_finding():
 
 
 def test_reaches_a_severity_or_worse():
-    for severity, reached in (("error", True), ("warning", True), ("note", False)):
-        assert diagnosis(finding("a", severity, 1)).reaches("warning") == reached
-    assert not diagnosis(finding("a", "warning", 1)).reaches("error")
+    reached = [diagnosis(finding("a", severity, 1)).reaches("warning") for severity in ("error", "warning", "note")]
+    assert reached == [True, True, False]
     assert not diagnosis().reaches("note")
 
 

@@ -29,12 +29,9 @@ def test_blank_dark_bright_and_blurred_photos():
         }
     )
     findings = outlier_findings(images, measure_images(images.images), np.ones((6, 4), np.float32), np.arange(6))
-    assert {each.files[0]: (each.kind, each.severity) for each in findings} == {
-        "a/blank.png": ("blank", "warning"),
-        "a/blurred.png": ("blurred", "warning"),
-        "a/bright.png": ("too bright", "warning"),
-        "a/dark.png": ("too dark", "warning"),
-    }
+    kinds = {"blank": "blank", "blurred": "blurred", "bright": "too bright", "dark": "too dark"}
+    assert {each.files[0]: each.kind for each in findings} == {f"a/{name}.png": kind for name, kind in kinds.items()}
+    assert {each.severity for each in findings} == {"warning"}
 
 
 @pytest.mark.parametrize(("count", "outliers"), [(300, slice(17, 18)), (900, slice(100, 108))])

@@ -149,7 +149,8 @@ def _scan_parts(scan: _Scan, folders: list[Path]) -> None:
 
 
 def _scan_class(scan: _Scan, folder: Path, part: str | None) -> None:
-    if folder.is_symlink() and _leads_back(folder, scan.root):
+    target, home = folder.resolve(), scan.root.resolve()
+    if folder.is_symlink() and (target == home or home in target.parents or target in home.parents):
         return scan.skip(folder, "a link back into the data set")
     label, before = clean(folder.name), len(scan.samples)
     for file in _walk(scan, folder):
@@ -180,11 +181,6 @@ def _walk(scan: _Scan, top: Path) -> Iterator[Path]:
 def _list(folder: Path) -> tuple[list[Path], list[Path]]:
     entries = sorted((e for e in folder.iterdir() if not is_ignored(e.name)), key=lambda e: clean(e.name))
     return [e for e in entries if e.is_dir()], [e for e in entries if not e.is_dir()]
-
-
-def _leads_back(link: Path, root: Path) -> bool:
-    target, home = link.resolve(), root.resolve()
-    return target == home or home in target.parents or target in home.parents
 
 
 def is_ignored(name: str) -> bool:

@@ -87,20 +87,17 @@ def _read_file(path: Path) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError("not a file")
             # No more is requested than may come, since memory is allocated for it: for 512 MB that takes 0.1 ms.
-            return _read_all(file, min(status.st_size, MAX_BYTES) + 1)
+            most = min(status.st_size, MAX_BYTES) + 1
+            content = os.read(file, most)
+            while len(content) < most and (more := os.read(file, most - len(content))):  # it may come in pieces
+                content += more
+            return content
         finally:
             os.close(file)
     except OSError as error:
         raise ImageError(f"cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
     except ValueError:
         raise ImageError("cannot be read: not a file name") from None
-
-
-def _read_all(file: int, most: int) -> bytes:
-    content = os.read(file, most)
-    while len(content) < most and (more := os.read(file, most - len(content))):  # the system returns it in pieces
-        content += more
-    return content
 
 
 def as_image(item: Any) -> ImageLike:

@@ -96,7 +96,12 @@ def _load(rows: Iterable[_Row], *, source: str, name: str, root: Path, labelled:
         seen.add((image, row.label))
         samples.append(Sample(root / image, shown, row.label or None, part))
     if not samples:
-        raise DataError(_why_nothing(source, skipped, root))
+        if not skipped:
+            raise DataError(f"{source} has no rows")
+        raise DataError(
+            f"none of the {len(skipped)} rows of {source} can be used"
+            f" (first: {skipped[0].path!r}, {skipped[0].reason}); paths are relative to {str(root)!r}"
+        )
     all_files = all(isinstance(sample.image, Path) for sample in samples)
     return assemble(
         samples, source=source, name=name, root=root if all_files else None, skipped=skipped, labelled=labelled
@@ -217,12 +222,3 @@ def _part(source: str, row: _Row) -> str | None:
     if row.split and part is None:
         raise DataError(f"{source}, {row.where}: no such split: {row.split!r}; there are {', '.join(ALIASES)}")
     return part
-
-
-def _why_nothing(source: str, skipped: Sequence[Skipped], root: Path) -> str:
-    if not skipped:
-        return f"{source} has no rows"
-    return (
-        f"none of the {len(skipped)} rows of {source} can be used"
-        f" (first: {skipped[0].path!r}, {skipped[0].reason}); paths are relative to {str(root)!r}"
-    )
