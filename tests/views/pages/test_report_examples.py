@@ -108,6 +108,5 @@ def test_thumbnails_skip_another_image_of_the_same_name(tmp_path):
 def test_fitting_counts_the_thumbnails_within_a_budget():
     thumbnails = [thumbnail(np.zeros((40, 40, 3), np.uint8)) for _ in range(5)]
     size = len(thumbnails[0].uri)
-    assert fitting(thumbnails, 3 * size) == 3
-    assert fitting(thumbnails, 3 * size - 1) == 2
+    assert [fitting(thumbnails, budget) for budget in (3 * size, 3 * size - 1)] == [3, 2]
     assert fitting([None, *thumbnails, None], 99 * size) == 7

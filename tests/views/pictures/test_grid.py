@@ -50,12 +50,7 @@ def _card(tile: Tile, size: int = 224) -> Pixels:
 
 @pytest.mark.parametrize(
     ("label", "truth", "verdict"),
-    [
-        ("cat", "cat", "correct"),
-        ("dog", "cat", "wrong"),
-        ("cat", None, "unknown"),
-        ("", "cat", "unknown"),
-    ],
+    [("cat", "cat", "correct"), ("dog", "cat", "wrong"), ("cat", None, "unknown"), ("", "cat", "unknown")],
 )
 def test_strip_caption_and_sign_have_the_colour_of_the_verdict(label, truth, verdict):
     card = _card(_tile(label, truth, name=""))
@@ -190,12 +185,10 @@ def test_text_stays_in_its_tile_and_shows_the_confidence(label, size):
 
 
 def test_columns_are_at_most_the_number_of_tiles():
-    assert draw_grid([_tile()] * 3).width == 3 * 224 + 2 * 16 + 2 * 16
-    assert draw_grid([_tile()] * 7).width == 5 * 224 + 4 * 16 + 2 * 16
-    assert draw_grid([_tile()] * 7, columns=2).width == 2 * 224 + 16 + 2 * 16
-    rows = [draw_grid([_tile()] * count).height for count in (5, 6, 10, 11)]
-    assert rows[1] == rows[2]
-    assert rows[0] < rows[1] < rows[3]
+    for count, options, columns in ((3, {}, 3), (7, {}, 5), (7, {"columns": 2}, 2)):
+        assert draw_grid([_tile()] * count, **options).width == columns * (224 + 16) + 16
+    five, six, ten, eleven = (draw_grid([_tile()] * count).height for count in (5, 6, 10, 11))
+    assert five < six == ten < eleven
 
 
 def test_rows_fill_from_left_to_right():
@@ -274,11 +267,3 @@ def test_read_only_and_mirrored_arrays_are_drawn():
     view = pixels[:, ::-1]
     view.setflags(write=False)
     assert np.abs(_square(view)[:, ::-1].astype(int) - _square(pixels)).max() <= 3
-
-
-@pytest.mark.photos
-def test_real_photos_are_drawn(photos):
-    paths = sorted(photos.rglob("*.jpg"))[:6]
-    tiles = [Tile(np.asarray(Image.open(path).convert("RGB")), "cat", 0.9, "cat", path.name) for path in paths]
-    picture = draw_grid(tiles, columns=3, title="cats")
-    assert picture.size[0] == 3 * 224 + 4 * 16
