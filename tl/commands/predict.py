@@ -77,22 +77,30 @@ def _print_result(options: PredictOptions, result: "PredictResult") -> None:
 @contextmanager
 def printer(form: str | None, *, errors_only: bool = False) -> Iterator["OnPrediction"]:
     """A function that prints each prediction in a format, or only the errors on standard error."""
+    from tl.prediction.rows import csv_line, json_line
+
+    first = True
+
+    def print_row(prediction: "Prediction", columns: "Columns") -> None:
+        nonlocal first
+        record = columns.record(prediction)
+        if form == "csv":
+            text = (csv_line(columns.names) if first else b"") + csv_line(columns.cells(record))
+        elif form == "json":
+            text = (b"[\n" if first else b",\n") + json_line(record).rstrip(b"\n")
+        else:
+            text = json_line(record)
+        click.echo(text, nl=False)
+        first = False
+
     if errors_only:
         yield _print_error
-    elif form == "json":
-        opening = "[\n"
-
-        def print_item(prediction: "Prediction", columns: "Columns") -> None:
-            nonlocal opening
-            click.echo(opening.encode() + _json(prediction, columns).rstrip(b"\n"), nl=False)
-            opening = ",\n"
-
-        yield print_item
-        click.echo("[]" if opening == "[\n" else "\n]")
-    elif form == "csv":
-        yield _csv_printer()
+    elif form in (None, "table"):
+        yield _print_line
     else:
-        yield _print_json if form == "jsonl" else _print_line
+        yield print_row
+        if form == "json":
+            click.echo("[]" if first else "\n]")
 
 
 def _print_line(prediction: "Prediction", _: "Columns") -> None:
@@ -130,27 +138,3 @@ def print_error(name: str, error: str) -> None:
 def _print_error(prediction: "Prediction", _: "Columns") -> None:
     if prediction.error:
         print_error(prediction.name, prediction.error)
-
-
-def _print_json(prediction: "Prediction", columns: "Columns") -> None:
-    click.echo(_json(prediction, columns), nl=False)
-
-
-def _json(prediction: "Prediction", columns: "Columns") -> bytes:
-    from tl.prediction.rows import json_line
-
-    return json_line(columns.record(prediction))
-
-
-def _csv_printer() -> "OnPrediction":
-    from tl.prediction.rows import csv_line
-
-    header = True
-
-    def print_row(prediction: "Prediction", columns: "Columns") -> None:
-        nonlocal header
-        line = csv_line(columns.cells(columns.record(prediction)))
-        click.echo(csv_line(columns.names) + line if header else line, nl=False)
-        header = False
-
-    return print_row

@@ -37,7 +37,7 @@ class Sorter:
 
     def put(self, prediction: Prediction, file: Path) -> str:
         """Sort a file. Returns "", or why it could not be sorted. Raises StorageError where nothing can be written."""
-        source = _resolve_folder(file)
+        source = Path(os.path.realpath(file.parent)) / file.name  # a link to it must work from anywhere
         if self._real in source.parents:
             return f"is inside {str(self._out)!r}, where the sorted files go"
         folder = self._out / (UNKNOWN if prediction.unknown else self._folders[prediction.label])
@@ -131,11 +131,6 @@ def check_outside(out: Path, images: Sequence[str]) -> None:
             raise UsageError(f"--by-class {str(out)!r} is inside {name!r}, whose files are sorted: give another folder")
         if target in folder.parents:
             raise UsageError(f"{name!r} is inside --by-class {str(out)!r}, where the sorted files go: give another")
-
-
-def _resolve_folder(file: Path) -> Path:
-    """The file in its real folder: a link to it must work from anywhere."""
-    return Path(os.path.realpath(file.parent)) / file.name
 
 
 def _limit_name(name: str) -> str:

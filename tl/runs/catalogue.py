@@ -14,7 +14,7 @@ from typing import Any
 from tl.errors import RunError, StorageError, TLError, UsageError
 from tl.files import locked
 from tl.runs.finetune_options import FinetuneOptions, read_options
-from tl.runs.folder import RUNS, lock_file, partial_folder, point_latest
+from tl.runs.folder import RUNS, lock_file, newest_run, partial_folder, point_latest
 from tl.runs.summary import DiskUsage, MetricValue, RunSummary, disk_usage, summarize
 from tl.text import count
 
@@ -90,15 +90,6 @@ def list_runs(folder: str | Path = RUNS, *, sort: str = "created") -> list[Liste
 
 def _accuracy(run: ListedRun) -> float:
     return -1.0 if run.top1 is None else run.top1.value
-
-
-def newest_run(root: Path) -> Path | None:
-    """The run that commands use by default: the target of `latest`, else the one written last."""
-    latest = root / "latest"
-    if latest.is_symlink() and (latest / "manifest.json").is_file():
-        return root / latest.resolve().name
-    complete = [path for path in root.glob("[!.]*/manifest.json") if path.is_file()]
-    return max(complete, key=lambda path: path.stat().st_mtime).parent if complete else None
 
 
 def is_being_written(folder: Path) -> bool:

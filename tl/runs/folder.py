@@ -124,7 +124,10 @@ def find_interrupted(run: str | Path | None = None) -> Path:
 def find_run(run: str | Path | None) -> Path:
     """The folder of a run: a path, a name in `runs/`, or None for the newest. Raises RunError when there is none."""
     if run is None:
-        return _newest()
+        newest = newest_run(RUNS)
+        if newest is None:
+            raise RunError(f"no run in {RUNS.resolve()}: train one with `tl finetune DATA`, or give one with --run")
+        return newest.resolve()
     places = (Path(run), RUNS / run)
     for folder in places:
         if _exists(folder / "manifest.json", Path.is_file):
@@ -139,20 +142,34 @@ def damaged_run(folder: Path, reason: str) -> RunError:
     return RunError(f"{folder} is damaged ({reason}): train it again with `tl finetune`, or copy it whole")
 
 
+def read_table(folder: Path, name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The cells in these columns of a run's table. Raises RunError where it is missing or damaged."""
+    path = folder / name
+    if not path.is_file():
+        raise damaged_run(folder, f"{name} is missing")
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = [tuple(row[column] for column in columns) for row in csv.DictReader(stream)]
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise damaged_run(folder, f"{name} cannot be read") from error
+    if any(None in row for row in rows):
+        raise damaged_run(folder, f"{name} is cut short")
+    return rows
+
+
+def newest_run(root: Path) -> Path | None:
+    """The run that commands use by default: the target of `latest`, else the one written last."""
+    latest = root / "latest"
+    if latest.is_symlink() and (latest / "manifest.json").is_file():
+        return root / os.readlink(latest)
+    complete = [path for path in root.glob("[!.]*/manifest.json") if path.is_file()]
+    return max(complete, key=lambda path: path.stat().st_mtime).parent if complete else None
+
+
 def _exists(path: Path, check: Any) -> bool:
     with suppress(OSError, ValueError):  # a name that is too long, or has a zero byte
         return bool(check(path))
     return False
-
-
-def _newest() -> Path:
-    latest = RUNS / "latest"
-    if (latest / "manifest.json").is_file():
-        return latest.resolve()
-    complete = sorted(RUNS.glob("[!.]*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    if not complete:
-        raise RunError(f"no run in {RUNS.resolve()}: train one with `tl finetune DATA`, or give one with --run")
-    return complete[-1].parent
 
 
 def _prepare(scratch: Path, folder: Path, resume: bool) -> None:

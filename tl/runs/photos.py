@@ -1,8 +1,7 @@
 """Find the images that a run was trained or validated on, by name and by sha256."""
 
-import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,7 @@ from tl.data.images import ImageLike, decode, fingerprint, fit, read
 from tl.data.load import load
 from tl.errors import DataError, DownloadError, ImageError
 from tl.progress import Progress
-from tl.runs.folder import damaged_run
+from tl.runs.folder import read_table
 from tl.runs.run import Run
 
 Pixels = NDArray[np.uint8]
@@ -64,7 +63,8 @@ class RunImages:
 
     def __init__(self, run: Run, data: str | None, progress: Progress, hint: str = _HINT) -> None:
         self._run, self.where, self._hint = run, data if data is not None else _recorded_path(run), hint
-        self._rows = tuple(_rows(run))
+        table = read_table(run.folder, "split.csv", ("path", "label", "split", "sha256"))
+        self._rows = [_SplitRow(*row) for row in table]
         if not self.where:
             raise DataError(f"{run.name} has no record of where its images are: {hint}")
         try:
@@ -164,15 +164,6 @@ def _recorded_path(run: Run) -> str:
     if not path or os.path.isabs(path) or not os.path.exists(beside):
         return path
     return path if os.path.exists(path) and os.path.samefile(path, beside) else os.path.normpath(beside)
-
-
-def _rows(run: Run) -> Iterator[_SplitRow]:
-    try:
-        with (run.folder / "split.csv").open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                yield _SplitRow(row["path"], row["label"], row["split"], row["sha256"])
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise damaged_run(run.folder, "split.csv cannot be read") from error
 
 
 def _evenly_spaced_first(rows: Sequence[_SplitRow], count: int) -> list[_SplitRow]:

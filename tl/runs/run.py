@@ -1,12 +1,11 @@
 """Write and read a run: a trained classifier in a folder, without pickle, checked by sha256."""
 
-import csv
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -20,8 +19,8 @@ from tl.learning.head import Head
 from tl.learning.unknown import Unknown, most_references
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
 from tl.networks.weights import Weights
-from tl.runs.folder import damaged_run, find_run
-from tl.text import count, interval, listed, percent
+from tl.runs.folder import damaged_run, find_run, read_table
+from tl.text import count, html_table, interval, listed, percent
 
 FORMAT = 1
 TUNED = "trunk.weights.h5"
@@ -46,9 +45,6 @@ class Run:
         return f"<Run {self.name}: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
-        """A small table for notebooks."""
-        import html
-
         rows = [
             ("run", self.name),
             ("backbone", self.backbone.name),
@@ -56,8 +52,7 @@ class Run:
             *((f"{part} accuracy", accuracy) for part, accuracy in self._accuracies()),
             ("folder", str(self.folder)),
         ]
-        cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
-        return f"<table>{''.join(cells)}</table>"
+        return html_table(rows)
 
     def _accuracies(self) -> Iterator[tuple[str, str]]:
         """The part and the accuracy with its interval, of the parts that were evaluated."""
@@ -156,21 +151,10 @@ def trunk_key(run: Run) -> str:
     return content_key(files["trunk.xml"], files["trunk.bin"], run.backbone.recipe)
 
 
-def describe_backbone(backbone: Backbone) -> dict[str, Any]:
-    """A backbone as the manifest has it."""
-    return asdict(backbone)
-
-
 def trained_on(run: Run) -> frozenset[str]:
     """The sha256 of every image that the run was trained on."""
-    try:
-        with (run.folder / "split.csv").open(encoding="utf-8", newline="") as stream:
-            rows = csv.reader(stream)
-            header = next(rows, [])
-            part, sha256 = header.index("split"), header.index("sha256")
-            return frozenset(row[sha256] for row in rows if row[part] == "train")
-    except (OSError, IndexError, ValueError, csv.Error) as error:
-        raise damaged_run(run.folder, "split.csv cannot be read") from error
+    rows = read_table(run.folder, "split.csv", ("split", "sha256"))
+    return frozenset(sha256 for part, sha256 in rows if part == "train")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

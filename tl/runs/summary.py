@@ -1,9 +1,8 @@
 """Summarize a run from its folder, and compare runs: options, data, results."""
 
-import csv
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from tl.data.dataset import PARTS
 from tl.errors import RunError, UsageError
 from tl.evaluation.metrics import McNemar, mcnemar
 from tl.runs.finetune_options import FinetuneOptions
-from tl.runs.folder import damaged_run, find_run
+from tl.runs.folder import damaged_run, find_run, read_table
 from tl.runs.run import Run, load_run
 
 Scalar = str | int | float | bool | None
@@ -150,7 +149,12 @@ def disk_usage(*roots: Path) -> DiskUsage:
     """The disk usage of folders; a file with several names counts once, links are not followed."""
     seen: set[tuple[int, int]] = set()
     own = shared = files = 0
-    for status in _file_statuses(roots):
+    paths = (Path(folder, name) for root in roots for folder, _, names in os.walk(root) for name in names)
+    for path in paths:
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue  # the run is being written or removed
         files += 1
         if (status.st_dev, status.st_ino) in seen:
             continue
@@ -158,16 +162,6 @@ def disk_usage(*roots: Path) -> DiskUsage:
         own += status.st_size if status.st_nlink == 1 else 0
         shared += status.st_size if status.st_nlink > 1 else 0
     return DiskUsage(own, shared, files)
-
-
-def _file_statuses(roots: Iterable[Path]) -> Iterator[os.stat_result]:
-    for root in roots:
-        for folder, _, names in os.walk(root):
-            for name in names:
-                try:
-                    yield os.lstat(os.path.join(folder, name))
-                except FileNotFoundError:
-                    continue  # the run is being written or removed
 
 
 def _summary(run: Run) -> RunSummary:
@@ -257,9 +251,7 @@ def _number(value: Any) -> float:
 def _scalar(value: Any) -> Scalar:
     if value is None or isinstance(value, (str, bool)):
         return value
-    _number(value)
-    number: int | float = value
-    return number
+    return value if isinstance(value, int) else _number(value)
 
 
 Rows = dict[str, tuple[Scalar, ...]]
@@ -371,7 +363,11 @@ def _options(about: RunSummary) -> dict[str, Scalar]:
 
 
 def _network(about: RunSummary) -> dict[str, Scalar]:
-    recipe = {name: _text(value) for name, value in about.recipe.items() if name != "image_size"}
+    recipe = {
+        name: ", ".join(f"{number:g}" for number in value) if isinstance(value, tuple) else value
+        for name, value in about.recipe.items()
+        if name != "image_size"
+    }
     return {
         "backbone": about.backbone,
         "pixels": about.recipe["image_size"],
@@ -380,10 +376,6 @@ def _network(about: RunSummary) -> dict[str, Scalar]:
         "precision": about.precision,
         **recipe,
     }
-
-
-def _text(value: Any) -> Scalar:
-    return ", ".join(f"{number:g}" for number in value) if isinstance(value, tuple) else value
 
 
 def _data(about: RunSummary) -> dict[str, Scalar]:
@@ -438,30 +430,14 @@ def _pair(images: Sequence[_RunImages], index: int) -> RunPair:
 
 
 def _run_images(about: RunSummary) -> _RunImages:
-    sha256_of, trained = {}, set()
-    for row in _table(about, "split.csv", ("path", "split", "sha256")):
-        sha256_of[row["path"]] = row["sha256"]
-        if row["split"] == "train":
-            trained.add(row["sha256"])
+    split = read_table(about.folder, "split.csv", ("path", "split", "sha256"))
+    sha256_of = {path: sha256 for path, _, sha256 in split}
+    trained = frozenset(sha256 for _, part, sha256 in split if part == "train")
     predicted: dict[str, tuple[str, bool]] = {}
-    for row in _table(about, "predictions.csv", ("path", "label", "predicted")):
-        sha256 = sha256_of.get(row["path"])
+    for path, truth, best in read_table(about.folder, "predictions.csv", ("path", "label", "predicted")):
+        sha256 = sha256_of.get(path)
         if sha256 is None:
-            raise damaged_run(about.folder, f"predictions.csv names {row['path'][:80]!r}, which is not in split.csv")
-        label = row["label"] if predicted.get(sha256, (row["label"],))[0] == row["label"] else ""
-        predicted[sha256] = label, row["label"] == row["predicted"]
-    return _RunImages(frozenset(trained), predicted, frozenset(sha256_of.values()))
-
-
-def _table(about: RunSummary, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
-    path = about.folder / name
-    if not path.is_file():
-        raise damaged_run(about.folder, f"{name} is missing")
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = [{column: row[column] for column in columns} for row in csv.DictReader(stream)]
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise damaged_run(about.folder, f"{name} cannot be read") from error
-    if any(value is None for row in rows for value in row.values()):
-        raise damaged_run(about.folder, f"{name} is cut short")
-    return rows
+            raise damaged_run(about.folder, f"predictions.csv names {path[:80]!r}, which is not in split.csv")
+        label = truth if predicted.get(sha256, (truth,))[0] == truth else ""
+        predicted[sha256] = label, truth == best
+    return _RunImages(trained, predicted, frozenset(sha256_of.values()))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tl.errors import EngineError, RunError, TLError
 from tl.prediction.predictor import Predictor
-from tl.runs.catalogue import newest_run
+from tl.runs.folder import newest_run
 from tl.runs.run import Run, load_run
 from tl.service.batching import Batcher, Session, Verdict, sessions, warm_up
 from tl.service.database import Database, register

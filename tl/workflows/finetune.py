@@ -50,7 +50,7 @@ from tl.runs.folder import (
     write_predictions,
     write_split,
 )
-from tl.runs.run import Run, describe_backbone, load_run, write_run
+from tl.runs.run import Run, load_run, write_run
 from tl.text import count
 from tl.workflows.data_check import quick_check
 from tl.workflows.finetune_backbone import (
@@ -309,7 +309,7 @@ def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(trained.dataset.class_names),
-        "backbone": describe_backbone(setup.backbone),
+        "backbone": asdict(setup.backbone),
         "weights": {"choice": weights.choice, "source": weights.source, "sha256": weights.sha256, "seed": weights.seed},
         "engine": {"name": options.engine, "precision": trained.precision},
         "data": describe_data(trained.dataset, trained.split),

@@ -26,7 +26,7 @@ from tl.runs.photos import held_out
 from tl.runs.run import Run, load_run, trained_on
 from tl.text import listed
 from tl.views.pictures.explain import overlay
-from tl.views.pictures.grid import Tile, draw_grid
+from tl.views.pictures.grid import Tile, draw_grid, scale_to_square
 from tl.views.pictures.show import save_png
 
 if TYPE_CHECKING:
@@ -296,17 +296,11 @@ def _tile(entry: GridImage, recipe: Recipe | None) -> Tile:
 
 def _pixels(image: ImageLike) -> NDArray[np.uint8]:
     """The image no larger than a tile, so that a hundred large ones fit in memory; grey where it cannot be read."""
-    import cv2
-
     try:
         pixels = decode(read(image), _TILE)
     except ImageError:
         return np.full((_TILE, _TILE, 3), 200, np.uint8)
-    scale = _TILE / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    width, height = (max(1, round(side * scale)) for side in pixels.shape[1::-1])
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return pixels if max(pixels.shape[:2]) <= _TILE else np.asarray(scale_to_square(pixels, _TILE))
 
 
 def _random_order(seed: int, name: str) -> bytes:

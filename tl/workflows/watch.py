@@ -110,12 +110,6 @@ def _check(folder: Path, options: WatchOptions) -> str:
     return form
 
 
-@dataclass
-class _Candidate:
-    stamp: Stamp
-    since: float
-
-
 class Arrivals:
     """The images in a folder and below that are not `is_done`, each once it has not changed for `settle` seconds.
 
@@ -135,7 +129,7 @@ class Arrivals:
     ) -> None:
         self._folder, self._is_done = folder, is_done
         self._settle, self._interval = settle, interval
-        self._waiting: dict[str, _Candidate] = {}
+        self._waiting: dict[str, tuple[Stamp, float]] = {}  # with the time since when they have been unchanged
         self._events: SimpleQueue[str] = SimpleQueue()
         self._progress, self._poll = progress, poll
         self._identity = self._read_identity()
@@ -213,11 +207,11 @@ class Arrivals:
             self._waiting.pop(name, None)
             return
         earlier = self._waiting.get(name)
-        if earlier is None or earlier.stamp != stamp:
+        if earlier is None or earlier[0] != stamp:
             # A file that was written long ago is complete, unless the clock of another machine is wrong.
             age = time.time() - stamp[1] / 1e9
             since = time.monotonic() - (self._settle if age > 60 and earlier is None else 0)
-            self._waiting[name] = _Candidate(stamp, since)
+            self._waiting[name] = stamp, since
 
     def _is_hidden(self, name: str) -> bool:
         parts = Path(name).parts[len(self._folder.parts) : -1]
@@ -225,7 +219,7 @@ class Arrivals:
 
     def _unchanged(self) -> list[str]:
         now = time.monotonic()
-        return [name for name, candidate in self._waiting.items() if now - candidate.since >= self._settle]
+        return [name for name, (_, since) in self._waiting.items() if now - since >= self._settle]
 
     def _settled(self) -> list[tuple[str, Stamp]]:
         unchanged = self._unchanged()
@@ -233,7 +227,7 @@ class Arrivals:
             self._update(name)  # which starts waiting anew if the file has changed
         ready = set(self._unchanged())
         names = sorted(name for name in unchanged if name in ready)
-        return [(name, self._waiting.pop(name).stamp) for name in names[:_GROUP]]
+        return [(name, self._waiting.pop(name)[0]) for name in names[:_GROUP]]
 
     def _start_observer(self) -> Any:
         try:

@@ -177,7 +177,7 @@ def draw_grid(
     width = _width(columns, size)
     header = _header(tiles, title, summary, width, size)
     height = header.height + sum(tile_size + size.strip + caption + size.gap for caption in heights)
-    _check_size(len(tiles), width, height, tile_size)
+    _check_size(width, height, f"{len(tiles)} images of {tile_size} px", "show fewer images, or smaller ones")
     page = Image.new("RGB", (width, height), PAGE)
     page.paste(header, (0, 0))
     top = header.height
@@ -214,11 +214,11 @@ def _draw_empty(reason: str, title: str, summary: str, columns: int, size: Measu
     return page
 
 
-def _check_size(images: int, width: int, height: int, tile_size: int) -> None:
+def _check_size(width: int, height: int, contents: str, advice: str) -> None:
     if width * height > MOST_PIXELS:
         raise UsageError(
-            f"{images} images of {tile_size} px make a picture of {width} x {height} pixels; at most"
-            f" {MOST_PIXELS // 1_000_000} million pixels can be viewed: show fewer images, or smaller ones"
+            f"{contents} make a picture of {width} x {height} pixels; at most"
+            f" {MOST_PIXELS // 1_000_000} million pixels can be viewed: {advice}"
         )
 
 
@@ -355,11 +355,8 @@ def draw_search(result: SearchResult, *, title: str = "Most similar images") -> 
     heights = [-(-len(answer.matches) // columns) * (_TILE + _CAPTION + _GAP) + _GAP for answer in result.answers]
     top = _LARGE * 2 + _LETTER * 2 + _GAP
     height = top + sum(heights)
-    if width * height > MOST_PIXELS:
-        raise UsageError(
-            f"{len(result.answers)} searches for {most} images make a picture of {width} x {height} pixels; at most"
-            f" {MOST_PIXELS // 1_000_000} million pixels can be viewed: give fewer images, or a smaller --count"
-        )
+    contents = f"{len(result.answers)} searches for {most} images"
+    _check_size(width, height, contents, "give fewer images, or a smaller --count")
     page = Image.new("RGB", (width, height), PAGE)
     canvas = ImageDraw.Draw(page)
     room = float(width - 2 * _GAP)

@@ -52,7 +52,9 @@ def show(
     stream = sys.stdout if stream is None else stream
     env = os.environ if env is None else env
     picture = path.read_bytes()
-    desktop = _has_desktop(env, system)
+    desktop = bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"))
+    if system in ("darwin", "win32"):
+        desktop = "SSH_CONNECTION" not in env  # the desktop is on that machine, the user is elsewhere
     protocol = _protocol(env, desktop) if stream.isatty() else ""
     if protocol:
         stream.write(_kitty(picture, env) if protocol == "kitty" else _iterm(picture, env))
@@ -95,12 +97,6 @@ def _cells(picture: bytes, env: Mapping[str, str]) -> int:
     columns = env.get("COLUMNS", "")
     limit = int(columns) if columns.isdecimal() else shutil.get_terminal_size().columns
     return max(1, min(limit, -(-across // CELL_PIXELS)))
-
-
-def _has_desktop(env: Mapping[str, str], system: str) -> bool:
-    if system in ("darwin", "win32"):
-        return "SSH_CONNECTION" not in env  # the desktop is on that machine, the user is elsewhere
-    return bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"))
 
 
 def _open(path: Path, env: Mapping[str, str], system: str) -> bool:

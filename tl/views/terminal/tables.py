@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterable, Sequence
 
-from tl.text import one_line
+from tl.text import listed, one_line
 
 
 def printable(text: str) -> str:
@@ -49,8 +49,7 @@ def shortened(text: str, width: int) -> str:
 
 def names(words: Sequence[str], most: int) -> str:
     """The first names, each shortened, and how many more there are: `a, b and 3 more`."""
-    more = f" and {len(words) - most:,} more" if len(words) > most else ""
-    return ", ".join(shortened(word, 24) for word in words[:most]) + more
+    return listed([shortened(word, 24) for word in words], most)
 
 
 def columns(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
