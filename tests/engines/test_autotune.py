@@ -69,13 +69,13 @@ def opener(run: Path):
 
 
 def test_recall_finds_only_its_network_and_machine(where):
-    assert recall("key", "machine", where) is None
-    remember("key", "machine", RESULT, where)
-    remember("other", "machine", AutotuneResult(DEFAULT, 1.0, 1.0), where)
-    assert recall("key", "machine", where) == FAST
-    assert recall("other", "machine", where) == DEFAULT
-    assert recall("key", "another machine", where) is None
-    assert recall("another", "machine", where) is None
+    assert recall("key", "machine") is None
+    remember("key", "machine", RESULT)
+    remember("other", "machine", AutotuneResult(DEFAULT, 1.0, 1.0))
+    assert recall("key", "machine") == FAST
+    assert recall("other", "machine") == DEFAULT
+    assert recall("key", "another machine") is None
+    assert recall("another", "machine") is None
     assert [path.name for path in choices_file(where).parent.iterdir()] == ["choices.json"]
 
 
@@ -83,12 +83,12 @@ def test_remember_drops_the_oldest_entries(where):
     file = choices_file(where)
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({f"entry {at}": {"batch": 16} for at in range(MAX_ENTRIES)}))
-    remember("key", "machine", RESULT, where)
+    remember("key", "machine", RESULT)
     kept = json.loads(file.read_text())
     assert len(kept) == MAX_ENTRIES
     assert "entry 0" not in kept
     assert "entry 1" in kept
-    assert recall("key", "machine", where) == FAST
+    assert recall("key", "machine") == FAST
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\ufffd", "[" * 100_000, '{"a": 1}'])
@@ -96,28 +96,28 @@ def test_recall_ignores_a_damaged_file_and_remember_replaces_it(where, text):
     file = choices_file(where)
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    assert recall("key", "machine", where) is None
-    remember("key", "machine", RESULT, where)
-    assert recall("key", "machine", where) == FAST
+    assert recall("key", "machine") is None
+    remember("key", "machine", RESULT)
+    assert recall("key", "machine") == FAST
 
 
 @pytest.mark.parametrize(
     "damage", [{"batch": 0}, {"batch": None}, {"batch": 10**9}, {"streams": "2"}, {"threads": -1}, {"streams": True}]
 )
 def test_recall_ignores_an_invalid_entry(where, damage):
-    remember("key", "machine", RESULT, where)
+    remember("key", "machine", RESULT)
     file = choices_file(where)
     ((name, entry),) = json.loads(file.read_text()).items()
     file.write_text(json.dumps({name: entry | damage}))
-    assert recall("key", "machine", where) is None
+    assert recall("key", "machine") is None
     file.write_text(json.dumps({name: [1]}))
-    assert recall("key", "machine", where) is None
+    assert recall("key", "machine") is None
 
 
 def test_remember_names_a_cache_that_cannot_be_written(where):
     where.cache_dir.write_text("a file in its place")
     with pytest.raises(StorageError, match="TL_CACHE_DIR"):
-        remember("key", "machine", RESULT, where)
+        remember("key", "machine", RESULT)
 
 
 def test_engine_uses_the_remembered_options(where, tiny_run):

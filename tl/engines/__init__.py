@@ -42,18 +42,12 @@ def open_engine(
 
 
 def open_named(
-    name: str,
-    *,
-    weights: str = "imagenet",
-    engine: str = "auto",
-    precision: str = "auto",
-    offline: bool = False,
-    progress: Progress,
+    name: str, *, weights: str = "imagenet", offline: bool = False, progress: Progress
 ) -> tuple[Engine, Backbone]:
     """The engine and the backbone of that name; downloads its weights if necessary and allowed."""
     network = backbone(name)
     resolved = resolve(network, weights, offline=offline, progress=progress)
-    return open_engine(network, resolved, engine=engine, precision=precision, progress=progress), network
+    return open_engine(network, resolved, progress=progress), network
 
 
 def uses_tensorflow(engine: str) -> bool:

@@ -31,7 +31,7 @@ import numpy as np
 from tl.engines.engine import Engine, Photos
 from tl.errors import EngineError
 from tl.files import atomic_write, child_environment
-from tl.settings import Settings, settings
+from tl.settings import settings
 from tl.text import count
 
 MIN_PHOTOS, MIN_SECONDS = 800, 5.0  # after which measuring pays
@@ -60,12 +60,9 @@ class InferenceOptions:
         return {name: value for name, value in values.items() if value is not None}
 
     def __str__(self) -> str:
-        parts = [
-            f"batches of {self.batch}",
-            "streams set by OpenVINO" if self.streams is None else count(self.streams, "stream"),
-            *([] if self.threads is None else [count(self.threads, "thread")]),
-        ]
-        return ", ".join(parts)
+        streams = "streams set by OpenVINO" if self.streams is None else count(self.streams, "stream")
+        threads = "" if self.threads is None else f", {count(self.threads, 'thread')}"
+        return f"batches of {self.batch}, {streams}{threads}"
 
 
 DEFAULT = InferenceOptions()
@@ -85,14 +82,14 @@ class AutotuneResult:
         return f"{self.options}: {self.rate:.0f} photos/s, default {self.default_rate:.0f}"
 
 
-def recall(key: str, machine: str, where: Settings | None = None) -> InferenceOptions | None:
+def recall(key: str, machine: str) -> InferenceOptions | None:
     """The options measured for the engine `key` on this machine; None if there are none or they cannot be read."""
-    return _parse(_read(_file(where)).get(_name(key, machine)))
+    return _parse(_read(_file()).get(_name(key, machine)))
 
 
-def remember(key: str, machine: str, result: AutotuneResult, where: Settings | None = None) -> None:
+def remember(key: str, machine: str, result: AutotuneResult) -> None:
     """Save a result, whole or not at all. Raises StorageError."""
-    file, name = _file(where), _name(key, machine)
+    file, name = _file(), _name(key, machine)
     entries = {other: entry for other, entry in _read(file).items() if other != name}
     rates = {"rate": result.rate, "default_rate": result.default_rate}
     entries[name] = asdict(result.options) | rates | {"network": key, "machine": machine}
@@ -107,11 +104,10 @@ def pays(photos: int, seconds: float) -> bool:
 
 def measure(xml: Path, precision: str) -> AutotuneResult:
     """Measure the options of an OpenVINO network in a child process. Raises EngineError."""
-    request = json.dumps({"xml": str(xml.resolve()), "precision": precision, "seconds": BUDGET})
     try:
         child = subprocess.run(
             [sys.executable, "-m", "tl.engines.openvino"],
-            input=request,
+            input=json.dumps({"xml": str(xml.resolve()), "precision": precision, "seconds": BUDGET}),
             capture_output=True,
             text=True,
             env=child_environment(),
@@ -119,15 +115,14 @@ def measure(xml: Path, precision: str) -> AutotuneResult:
             check=False,
         )
         reply = json.loads(child.stdout)
-        options, rates = _parse(reply), (float(reply["rate"]), float(reply["default_rate"]))
+        options = _parse(reply)
+        if options is None:
+            raise ValueError(child.stdout)
+        return AutotuneResult(options, float(reply["rate"]), float(reply["default_rate"]))
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
-        raise EngineError(_FAILED) from error
-    if options is None:
-        raise EngineError(_FAILED)
-    return AutotuneResult(options, *rates)
-
-
-_FAILED = "the fastest batch size, streams and threads could not be measured: continuing with the defaults"
+        raise EngineError(
+            "the fastest batch size, streams and threads could not be measured: continuing with the defaults"
+        ) from error
 
 
 def serve_request(open_engine: Callable[[Path, str, InferenceOptions], Any]) -> None:
@@ -238,8 +233,8 @@ def cores() -> int:
     return min(len(ids) or cpus(), cpus())
 
 
-def _file(where: Settings | None) -> Path:
-    return (where or settings()).cache_dir / "trunks" / "choices.json"
+def _file() -> Path:
+    return settings().cache_dir / "trunks" / "choices.json"
 
 
 def _name(key: str, machine: str) -> str:

@@ -85,7 +85,7 @@ class OpenVINOEngine:
 
     def tune(self) -> AutotuneResult:
         """Measure the fastest options on this machine, use and remember them. Raises EngineError, StorageError."""
-        self._untuned = False
+        self._untuned = False  # even if measuring fails
         result = measure(self._xml, self.precision)
         self.use(result.options)
         remember(self.key, self.machine, result)
@@ -100,14 +100,12 @@ class OpenVINOEngine:
         """The compiled network, compiled at first use: if all features are cached, never."""
         with self._engine_errors():
             hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision}
-            model = vars(self).pop("_model", None) or self._read()
+            model = self._model
+            del self._model  # the compiled network does not need it
             return self._core.compile_model(model, "CPU", hints | self.options.properties)
 
     @cached_property
     def _model(self) -> Any:
-        return self._read()
-
-    def _read(self) -> Any:
         with self._xml.open("rb") as file:  # OpenVINO would try the formats of other frameworks on anything else
             if not file.read(64).lstrip().startswith(b"<?xml"):
                 raise RuntimeError("it is not an OpenVINO network")
@@ -142,18 +140,18 @@ class OpenVINOEngine:
         idle: list[Any] = []
         try:
             for tag, photos in batches:
-                if len(photos) and self._pays_to_tune(len(photos)):
-                    while running:
-                        yield self._finish(*running.popleft(), idle)
-                    self._tune_aloud()
-                    idle = []  # requests of the old network
-                if not len(photos):
-                    running.append((tag, None))
-                else:
-                    idle = idle or self._requests()
+                request = None
+                if len(photos):
+                    if self._pays_to_tune(len(photos)):
+                        while running:
+                            yield self._finish(*running.popleft(), idle)
+                        self._tune_aloud()
+                        idle = []  # requests of the old network
+                    # One more than run at once, so that no stream waits while the caller uses a result.
+                    idle = idle or [self.network.create_infer_request() for _ in range(self.at_once + 1)]
                     request = idle.pop()
                     request.start_async({0: photos})
-                    running.append((tag, request))
+                running.append((tag, request))
                 while running and (not idle or running[0][1] is None):
                     yield self._finish(*running.popleft(), idle)
             while running:
@@ -162,10 +160,6 @@ class OpenVINOEngine:
             for _, request in running:
                 if request is not None:
                     request.wait()
-
-    def _requests(self) -> list[Any]:
-        # One more than run at once, so that no stream waits while the caller uses a result.
-        return [self.network.create_infer_request() for _ in range(self.at_once + 1)]
 
     def _pays_to_tune(self, more: int) -> bool:
         now = time.monotonic()

@@ -56,11 +56,10 @@ def training_devices(precision: str = "auto") -> Devices:
 
     Raises EngineError for a precision that this machine cannot train in.
     """
-    tf = tensorflow()
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        enable_memory_growth(gpu)
+    gpus = available_gpus()
     if gpus:
+        import tensorflow as tf
+
         names = tuple(f"GPU:{at}" for at in range(len(tf.config.list_logical_devices("GPU"))))
         return Devices(names, True, gpu_precision(gpus) if precision == "auto" else precision)
     supported = has_bf16()
@@ -100,12 +99,14 @@ def muted_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-def enable_memory_growth(gpu: Any) -> None:
-    """Let TensorFlow allocate the memory of a GPU as needed instead of all at once."""
-    import tensorflow as tf
-
-    with suppress(RuntimeError):  # too late: TensorFlow has initialized the GPU
-        tf.config.experimental.set_memory_growth(gpu, True)
+def available_gpus() -> list[Any]:
+    """The GPUs, whose memory TensorFlow allocates as needed instead of all at once."""
+    tf = tensorflow()
+    gpus: list[Any] = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        with suppress(RuntimeError):  # too late: TensorFlow has initialized the GPU
+            tf.config.experimental.set_memory_growth(gpu, True)
+    return gpus
 
 
 def gpu_precision(gpus: list[Any]) -> str:
@@ -136,9 +137,7 @@ class TensorFlowEngine:
     def __init__(
         self, backbone: Backbone, weights: Weights, precision: str = "auto", unfreeze: str | None = None
     ) -> None:
-        gpus = tensorflow().config.list_physical_devices("GPU")
-        for gpu in gpus:
-            enable_memory_growth(gpu)
+        gpus = available_gpus()
         if precision == "auto":
             precision = gpu_precision(gpus) if gpus else "f32"
         self.precision = precision
@@ -149,10 +148,7 @@ class TensorFlowEngine:
     def run(self, batches: Iterable[tuple[Tag, Photos]]) -> Iterator[tuple[Tag, Vectors]]:
         """Photos to features, in order; the caller decodes the next batch while this one is computed."""
         for tag, photos in batches:
-            if len(photos):
-                yield tag, self.run_one(photos)
-            else:
-                yield tag, np.zeros((0, 0), np.float32)
+            yield tag, self.run_one(photos) if len(photos) else np.zeros((0, 0), np.float32)
 
     def run_one(self, photos: Photos) -> Vectors:
         """Features `[n, features]` of photos, padded to the traced batch size so that it is not traced again."""

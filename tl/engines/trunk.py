@@ -59,16 +59,15 @@ def cached_trunk(
         return trunk
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_suffix(".lock"), busy=EngineError(f"{folder} is in use by another process")):
+        with locked(folder.with_suffix(".lock")):
             trunk = _read(folder, key)  # another process may have converted it meanwhile
             if trunk is not None and is_intact(trunk):
                 return trunk
             shutil.rmtree(folder, ignore_errors=True)
             return convert(backbone, weights, folder, unfreeze=unfreeze, progress=progress)
     except OSError as error:
-        raise StorageError(
-            f"cannot write the network to {folder.parent}: {error.strerror}; set TL_CACHE_DIR"
-        ) from error
+        where_to = f"cannot write the network to {folder.parent}: {error.strerror}"
+        raise StorageError(f"{where_to}; set TL_CACHE_DIR") from error
 
 
 def content_key(xml_sha256: str, bin_sha256: str, recipe: Recipe) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +54,10 @@ class Features:
     seconds: float
 
 
+_Item = TypeVar("_Item")
 _Indexed = tuple[int, ImageLike]
 _Prepared = tuple[FeatureRow, Photos | None]
 """A row with its photo if its features are still to be computed."""
-_Work = Callable[[Sequence[_Indexed]], list[_Prepared]]
 
 
 def stream(
@@ -175,8 +176,7 @@ class _CacheWriter:
         try:
             if new:
                 self._cache.put(new)
-            used = [self._used.popleft() for _ in range(len(self._used))]
-            if used:
+            if used := _drain(self._used):
                 self._cache.touch(used)
         except CacheError as error:
             self._cache = None
@@ -200,18 +200,19 @@ def _prepare(tasks: Sequence[_Indexed], recipe: Recipe, store: _CacheWriter) -> 
             continue
         content, (content_hash, vector) = contents.pop(index), lookups[index]
         row = FeatureRow(index, content_hash, vector, cached=vector is not None)
-        prepared.append((row, None) if row.cached else _decode(row, content, recipe))
+        photo = None
+        try:
+            if not row.cached:
+                photo = fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)
+        except ImageError as error:
+            row = FeatureRow(index, b"", None, str(error))
+        prepared.append((row, photo))
     return prepared
 
 
-def _decode(row: FeatureRow, content: Content, recipe: Recipe) -> _Prepared:
-    try:
-        return row, fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)
-    except ImageError as error:
-        return FeatureRow(row.index, b"", None, str(error)), None
-
-
-def _ahead(work: _Work, tasks: Iterable[_Indexed], window: Callable[[], int]) -> Generator[_Prepared]:
+def _ahead(
+    work: Callable[[Sequence[_Indexed]], list[_Prepared]], tasks: Iterable[_Indexed], window: Callable[[], int]
+) -> Generator[_Prepared]:
     """The results of `work` in order, computed in threads at most `window()` images ahead.
 
     A task is one image, or many while all are cached: handing over costs more than a lookup. If the caller stops early,
@@ -264,5 +265,5 @@ def _allocate(shape: tuple[int, int]) -> NDArray[np.float32]:
         return np.memmap(file, np.float32, "w+", shape=shape)
 
 
-def _drain(ready: deque[FeatureRow]) -> list[FeatureRow]:
-    return [ready.popleft() for _ in range(len(ready))]
+def _drain(ready: deque[_Item]) -> list[_Item]:
+    return [ready.popleft() for _ in range(len(ready))]  # threads may append meanwhile

@@ -107,10 +107,9 @@ def _from_path(backbone: Backbone, choice: str) -> Weights:
 
 def _download(backbone: Backbone, choice: str, where: Settings, *, offline: bool, progress: Progress | None) -> Weights:
     path = _cache_path(backbone, choice, where)
-    busy = WeightsError(f"{path} is in use by another process: try again later")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_suffix(".lock"), busy=busy):
+        with locked(path.with_suffix(".lock")):
             weights = cached(backbone, choice, where)  # another process may have downloaded them meanwhile
             return weights or _try_sources(backbone, choice, path, offline=offline, progress=progress or Progress())
     except OSError as error:
@@ -249,9 +248,9 @@ def _load(model: Any, backbone: Backbone, weights: Weights, path: Path) -> None:
 def _is_official(backbone: Backbone, weights: Weights, path: Path) -> bool:
     """Whether these are Keras Applications' ImageNet weights, by whatever name."""
     official = OFFICIAL_FILES.get(backbone.name)
-    if official is None:
-        return False
-    return weights.choice == "imagenet" or (bool(official.checksum) and _matches(path, official.checksum))
+    return official is not None and (
+        weights.choice == "imagenet" or bool(official.checksum and _matches(path, official.checksum))
+    )
 
 
 def _rescaled(backbone: Backbone, checkpoint: Checkpoint) -> Checkpoint:

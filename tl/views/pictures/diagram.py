@@ -220,14 +220,8 @@ _LONGEST_NAME = 180.0
 _LANE = 9.0  # room for a skip past a row; two that overlap have one each
 _MOST_COLUMNS = 5
 _PAPER = (190.0, 277.0)  # A4 without margins, in millimetres
-_LEGEND_WORDS = {
-    "convolution": "convolution",
-    "pooling": "pooling",
-    "dense": "dense",
-    "gate": "squeeze and excitation",
-    "cell": "cell: its layers",
-    "other": "other",
-}
+_KINDS = ("convolution", "pooling", "dense", "gate", "cell", "other", "skip")
+_KIND_TEXTS = {"gate": "squeeze and excitation", "cell": "cell: its layers", "skip": "skip connection"}
 
 
 @dataclass(frozen=True)
@@ -411,15 +405,14 @@ def _legend(page: SVGPage, network: Architecture, y: float) -> float:
     """Explain the colours that are used; returns the width of the legend."""
     x = _MARGIN
     used = set(_kinds(network.items))
-    for kind, text in _LEGEND_WORDS.items():
-        if kind in used:
+    for kind in (kind for kind in _KINDS if kind in used):
+        if kind == "skip":
+            page.line([(x, y), (x + 18, y)], "skip")
+        else:
             page.box(kind, (x, y - 6, 18, 12), 3)
-            page.text(x + 24, y, text, "muted", anchor="start", size="small")
-            x += 24 + width(text, "small") + 18
-    if "skip" in used:
-        page.line([(x, y), (x + 18, y)], "skip")
-        page.text(x + 24, y, "skip connection", "muted", anchor="start", size="small")
-        x += 24 + width("skip connection", "small") + 18
+        text = _KIND_TEXTS.get(kind, kind)
+        page.text(x + 24, y, text, "muted", anchor="start", size="small")
+        x += 24 + width(text, "small") + 18
     return x - 18 - _MARGIN
 
 

@@ -71,7 +71,13 @@ def merge_repeats(items: Chain) -> Chain:
         repeats = [(_times(items, at, period), period) for period in range(1, _LONGEST_PERIOD + 1)]
         times, period = max(repeats, key=lambda pair: (pair[0] * pair[1] if pair[0] > 1 else 0, -pair[1]))
         if times > 1:
-            merged.append(_repeat(items[at : at + times * period], times))
+            repeated, body = items[at : at + times * period], items[at : at + period]
+            layers = tuple(name for item in repeated for name in item.layers)
+            parameters = sum(item.parameters for item in repeated)
+            name, shape = _range(repeated[0].name, repeated[-1].name), repeated[-1].shape
+            merged.append(
+                Repeat(times, merge_repeats(body), layers=layers, name=name, shape=shape, parameters=parameters)
+            )
             at += times * period
         else:
             merged.append(items[at])
@@ -97,14 +103,6 @@ def _alike(some: Chain, others: Chain) -> bool:
     if [(_pattern(item), item.shape[:-1]) for item in some] != [(_pattern(item), size) for item in others]:
         return False
     return len(some) == 1 or [item.parameters for item in some] == [item.parameters for item in others]
-
-
-def _repeat(items: Chain, times: int) -> Repeat:
-    body = items[: len(items) // times]
-    layers = tuple(name for item in items for name in item.layers)
-    parameters = sum(item.parameters for item in items)
-    name, shape = _range(items[0].name, items[-1].name), items[-1].shape
-    return Repeat(times, merge_repeats(body), layers=layers, name=name, shape=shape, parameters=parameters)
 
 
 def _pattern(item: Item) -> tuple[Any, ...]:
@@ -251,7 +249,9 @@ def architecture(model: Any, name: str = "") -> Architecture:
     nodes: list[_Node] = []
     _add(nodes, model, f"{model.name}_", producer={}, counted=set())
     if {getattr(node.layer, "data_format", None) for node in nodes} == {None, "channels_first"}:
-        nodes = [replace(node, shape=_channels_last(node.shape)) for node in nodes]
+        nodes = [
+            replace(node, shape=(*node.shape[1:], node.shape[0])) if len(node.shape) == 3 else node for node in nodes
+        ]
     items = merge_repeats(_chain(nodes, 0, range(1, len(nodes))))
     total = sum(item.parameters for item in items)
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
@@ -277,10 +277,6 @@ def _add(nodes: list[_Node], model: Any, prefix: str, *, producer: dict[int, int
         parameters = sum(math.prod(weight.shape) for weight in weights)
         name, shape = layer.name.removeprefix(prefix), outputs[0].shape[1:]
         nodes.append(_Node(layer, name, label(layer), sources, shape=shape, parameters=parameters))
-
-
-def _channels_last(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
 
 
 def _chain(nodes: list[_Node], entry: int, members: Sequence[int]) -> Chain:
@@ -439,9 +435,8 @@ def _own_name(node: _Node) -> str:
 
 def _summary(inside: Sequence[_Node], name: str) -> dict[str, Any]:
     """The fields that all items have, for an item of these nodes."""
-    layers = tuple(node.layer.name for node in inside)
     return {
-        "layers": layers,
+        "layers": tuple(node.layer.name for node in inside),
         "name": name,
         "shape": inside[-1].shape,
         "parameters": sum(node.parameters for node in inside),

@@ -75,22 +75,19 @@ def layer_table(model: Any) -> LayerTable:
     for call in graph(model):
         shapes.setdefault(id(call.operation), tuple(call.output_tensors[0].shape[1:]))
     counted: set[int] = set()
-    rows = [_row(layer, shapes[id(layer)], counted) for layer in model.layers]
+    rows: list[LayerRow] = []
+    for layer in model.layers:
+        sizes = {id(weight): math.prod(weight.shape) for weight in layer.weights if id(weight) not in counted}
+        counted.update(sizes)  # layers may share weights
+        trainable = sum(sizes.get(id(weight), 0) for weight in layer.trainable_weights)
+        kind = type(layer).__name__
+        rows.append(LayerRow(layer.name, kind, shapes[id(layer)], sum(sizes.values()), trainable=trainable))
     return LayerTable(model.name, tuple(rows))
 
 
 def shape_text(shape: Sequence[int | None]) -> str:
     """A shape as text, such as 224×224×3."""
     return "×".join("?" if size is None else f"{size:,}" if len(shape) == 1 else str(size) for size in shape)
-
-
-def _row(layer: Any, output: tuple[int | None, ...], counted: set[int]) -> LayerRow:
-    weights = [weight for weight in layer.weights if id(weight) not in counted]  # layers may share weights
-    counted.update(map(id, weights))
-    trainable_ids = {id(weight) for weight in layer.trainable_weights}
-    parameters = sum(math.prod(weight.shape) for weight in weights)
-    trainable = sum(math.prod(weight.shape) for weight in weights if id(weight) in trainable_ids)
-    return LayerRow(layer.name, type(layer).__name__, output, parameters, trainable=trainable)
 
 
 def _line(row: tuple[str, str, str, str], widths: tuple[int, ...]) -> str:
