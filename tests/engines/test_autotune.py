@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tl
+from support.recorder import Recorder
 from support.session import TINY
 from tl.engines import autotune
 from tl.engines.autotune import (
@@ -25,39 +26,22 @@ from tl.engines.autotune import (
     remember,
 )
 from tl.engines.openvino import OpenVINOEngine
+from tl.engines.trunk import cached_trunk
 from tl.errors import EngineError, StorageError, UsageError
 from tl.features.extract import extract
 from tl.networks.backbones import backbone
 from tl.prediction.predictor import Predictor
-from tl.progress import Progress
 from tl.runs.run import load_run
-from tl.settings import Settings
 
 FAST = InferenceOptions(8, 1, 2)
 RESULT = AutotuneResult(FAST, 120.0, 100.0)
 
 
 @pytest.fixture
-def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A cache in which nothing is recall."""
+def choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of remembered options in an empty cache."""
     monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path / "cache"))
-    return Settings(tmp_path / "cache", 10**9, True, tmp_path)
-
-
-class Log(Progress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.warnings: list[str] = []
-
-    def log(self, topic: str, text: str) -> None:
-        self.lines.append(f"{topic}: {text}")
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-
-def choices_file(where: Settings) -> Path:
-    return where.cache_dir / "trunks" / "choices.json"
+    return tmp_path / "cache" / "trunks" / "choices.json"
 
 
 def opened(run: Path, **options) -> OpenVINOEngine:
@@ -68,7 +52,7 @@ def opener(run: Path):
     return lambda options: opened(run, options=options)
 
 
-def test_recall_finds_only_its_network_and_machine(where):
+def test_recall_finds_only_its_network_and_machine(choices):
     assert recall("key", "machine") is None
     remember("key", "machine", RESULT)
     remember("other", "machine", AutotuneResult(DEFAULT, 1.0, 1.0))
@@ -76,15 +60,14 @@ def test_recall_finds_only_its_network_and_machine(where):
     assert recall("other", "machine") == DEFAULT
     assert recall("key", "another machine") is None
     assert recall("another", "machine") is None
-    assert [path.name for path in choices_file(where).parent.iterdir()] == ["choices.json"]
+    assert [path.name for path in choices.parent.iterdir()] == ["choices.json"]
 
 
-def test_remember_drops_the_oldest_entries(where):
-    file = choices_file(where)
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({f"entry {at}": {"batch": 16} for at in range(MAX_ENTRIES)}))
+def test_remember_drops_the_oldest_entries(choices):
+    choices.parent.mkdir(parents=True)
+    choices.write_text(json.dumps({f"entry {at}": {"batch": 16} for at in range(MAX_ENTRIES)}))
     remember("key", "machine", RESULT)
-    kept = json.loads(file.read_text())
+    kept = json.loads(choices.read_text())
     assert len(kept) == MAX_ENTRIES
     assert "entry 0" not in kept
     assert "entry 1" in kept
@@ -92,10 +75,9 @@ def test_remember_drops_the_oldest_entries(where):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\ufffd", "[" * 100_000, '{"a": 1}'])
-def test_recall_ignores_a_damaged_file_and_remember_replaces_it(where, text):
-    file = choices_file(where)
-    file.parent.mkdir(parents=True)
-    file.write_text(text)
+def test_recall_ignores_a_damaged_file_and_remember_replaces_it(choices, text):
+    choices.parent.mkdir(parents=True)
+    choices.write_text(text)
     assert recall("key", "machine") is None
     remember("key", "machine", RESULT)
     assert recall("key", "machine") == FAST
@@ -104,36 +86,35 @@ def test_recall_ignores_a_damaged_file_and_remember_replaces_it(where, text):
 @pytest.mark.parametrize(
     "damage", [{"batch": 0}, {"batch": None}, {"batch": 10**9}, {"streams": "2"}, {"threads": -1}, {"streams": True}]
 )
-def test_recall_ignores_an_invalid_entry(where, damage):
+def test_recall_ignores_an_invalid_entry(choices, damage):
     remember("key", "machine", RESULT)
-    file = choices_file(where)
-    ((name, entry),) = json.loads(file.read_text()).items()
-    file.write_text(json.dumps({name: entry | damage}))
+    ((name, entry),) = json.loads(choices.read_text()).items()
+    choices.write_text(json.dumps({name: entry | damage}))
     assert recall("key", "machine") is None
-    file.write_text(json.dumps({name: [1]}))
+    choices.write_text(json.dumps({name: [1]}))
     assert recall("key", "machine") is None
 
 
-def test_remember_names_a_cache_that_cannot_be_written(where):
-    where.cache_dir.write_text("a file in its place")
+def test_remember_names_a_cache_that_cannot_be_written(choices):
+    choices.parents[1].write_text("a file in its place")
     with pytest.raises(StorageError, match="TL_CACHE_DIR"):
         remember("key", "machine", RESULT)
 
 
-def test_engine_uses_the_remembered_options(where, tiny_run):
+def test_engine_uses_the_remembered_options(choices, tiny_run):
     engine = opened(tiny_run)
     assert (engine.options, engine.batch) == (DEFAULT, 16)
     remember(engine.key, "another processor, 2 CPUs", RESULT)
     assert opened(tiny_run).options == DEFAULT
     remember(engine.key, engine.machine, RESULT)
-    log = Log()
+    log = Recorder()
     again = opened(tiny_run, progress=log)
     assert (again.options, again.batch) == (FAST, 8)
     assert again.network.get_property("NUM_STREAMS") == 1
     assert log.lines == ["engine: batches of 8, 1 stream, 2 threads, as measured on this machine"]
 
 
-def test_threads_override_the_remembered_options(where, tiny_run, monkeypatch):
+def test_threads_override_the_remembered_options(choices, tiny_run, monkeypatch):
     monkeypatch.setattr(autotune, "MIN_PHOTOS", 0)
     monkeypatch.setattr(autotune, "MIN_SECONDS", -1.0)
     predictor = Predictor(load_run(tiny_run), precision="f32")
@@ -146,7 +127,7 @@ def test_threads_override_the_remembered_options(where, tiny_run, monkeypatch):
     assert engine.options == InferenceOptions(threads=1)  # nor is anything measured
 
 
-def test_engine_measures_once_after_enough_photos(where, tiny_run, shapes, monkeypatch):
+def test_engine_measures_once_after_enough_photos(choices, tiny_run, shapes, monkeypatch):
     files = sorted(shapes.rglob("*.png"))
     recipe = backbone("mobilenetv3small").recipe
     expected = extract(files, opened(tiny_run), recipe, None).values
@@ -163,7 +144,7 @@ def test_engine_measures_once_after_enough_photos(where, tiny_run, shapes, monke
     extract(files * 3, opened(tiny_run), recipe, None)
     assert calls == []  # too few
     monkeypatch.setattr(autotune, "MIN_PHOTOS", 30)
-    log, sizes = Log(), []
+    log, sizes = Recorder(), []
     engine = opened(tiny_run, progress=log)
     finish = engine._finish
     monkeypatch.setattr(engine, "_finish", lambda tag, *rest: (sizes.append(len(tag)), finish(tag, *rest))[1])
@@ -179,18 +160,18 @@ def test_engine_measures_once_after_enough_photos(where, tiny_run, shapes, monke
     assert calls == ["f32"]  # recall
 
 
-def test_engine_warns_once_and_continues_if_measuring_fails(where, tiny_run, shapes, monkeypatch):
+def test_engine_warns_once_and_continues_if_measuring_fails(choices, tiny_run, shapes, monkeypatch):
     monkeypatch.setattr(autotune, "MIN_PHOTOS", 0)
     monkeypatch.setattr(autotune, "MIN_SECONDS", -1.0)
     monkeypatch.setattr(autotune.sys, "executable", "/nowhere/python")
-    log = Log()
+    log = Recorder()
     engine = opened(tiny_run, progress=log)
     found = extract(sorted(shapes.rglob("*.png")), engine, backbone("mobilenetv3small").recipe, None)
     assert len(found.values) == 24
-    assert log.warnings == [
-        "the fastest batch size, streams and threads could not be measured: continuing with the defaults"
+    assert log.lines == [
+        "warning: the fastest batch size, streams and threads could not be measured: continuing with the defaults"
     ]
-    assert not choices_file(where).exists()
+    assert not choices.exists()
 
 
 def test_measure_runs_in_a_child_process(tiny_run, tmp_path, monkeypatch):
@@ -203,32 +184,17 @@ def test_measure_runs_in_a_child_process(tiny_run, tmp_path, monkeypatch):
         measure(tmp_path / "broken.xml", "f32")
 
 
-@pytest.mark.parametrize("precision", ["f32", "auto"])
-def test_options_do_not_change_the_features(tiny_run, precision):
-    photos = np.random.default_rng(1).integers(0, 256, (32, 224, 224, 3), np.uint8)
-    rows = {}
-    for options in (DEFAULT, InferenceOptions(8, 1, 1), InferenceOptions(32, 2, 2), InferenceOptions(4, 1, 2)):
-        engine = OpenVINOEngine(tiny_run / "trunk.xml", "key", precision, options=options)
-        batches = [(at, photos[at : at + options.batch]) for at in range(0, 32, options.batch)]
-        rows[options] = np.concatenate(
-            [vectors for _, vectors in sorted(engine.run(batches), key=lambda item: item[0])]
-        )
-    for options, found in rows.items():
-        assert np.array_equal(found, rows[DEFAULT]), options
-
-
-def test_options_do_not_change_the_features_of_resnet50(imagenet):
-    from tl.engines.trunk import cached_trunk
-
-    trunk = cached_trunk(backbone("resnet50"), imagenet)
+@pytest.mark.parametrize(("network", "precision"), [("tiny_run", "f32"), ("tiny_run", "auto"), ("imagenet", "auto")])
+def test_options_do_not_change_the_features(network, precision, request):
+    source = request.getfixturevalue(network)
+    xml = source / "trunk.xml" if network == "tiny_run" else cached_trunk(backbone("resnet50"), source).xml
     photos = np.random.default_rng(1).integers(0, 256, (8, 224, 224, 3), np.uint8)
     rows = []
     for options in (DEFAULT, InferenceOptions(8, 1, 1), InferenceOptions(2, 2, 2), InferenceOptions(3, 1, 2)):
-        engine = OpenVINOEngine(trunk.xml, "key", options=options)
-        rows.append(
-            np.concatenate([engine.run_one(photos[at : at + options.batch]) for at in range(0, 8, options.batch)])
-        )
-    assert all(np.array_equal(found, rows[0]) for found in rows)
+        engine = OpenVINOEngine(xml, "key", precision, options=options)
+        batches = [(at, photos[at : at + options.batch]) for at in range(0, 8, options.batch)]
+        rows.append(np.concatenate([vectors for _, vectors in sorted(engine.run(batches), key=lambda item: item[0])]))
+    assert all(np.array_equal(row, rows[0]) for row in rows)
 
 
 def test_finetune_and_evaluate_use_the_threads_option(
@@ -255,28 +221,19 @@ def test_finetune_and_evaluate_use_the_threads_option(
         tl.finetune(shapes, out=tmp_path / "none", **options | {"threads": 0})
 
 
-def fake_rates(monkeypatch: pytest.MonkeyPatch, rates: dict[InferenceOptions, float]) -> None:
-    """These rates, and 90 for all other options."""
+@pytest.mark.parametrize(("faster", "winner"), [(120.0, InferenceOptions(32)), (104.0, DEFAULT)])
+def test_fastest_takes_a_clear_winner(tiny_run, monkeypatch, faster, winner):
+    rates = {DEFAULT: 100.0, InferenceOptions(32): faster}
     monkeypatch.setattr(autotune, "rate", lambda engine, *_: rates.get(engine.options, 90.0))
-
-
-def test_fastest_takes_a_clear_winner(tiny_run, monkeypatch):
-    fake_rates(monkeypatch, {DEFAULT: 100.0, InferenceOptions(32): 120.0})
-    found = fastest(opener(tiny_run), 30)
-    assert (found.options, found.rate, found.default_rate) == (InferenceOptions(32), 120.0, 100.0)
+    assert fastest(opener(tiny_run), 30) == AutotuneResult(winner, rates[winner], 100.0)
 
 
 def test_fastest_tries_batches_with_the_best_streams(tiny_run, monkeypatch):
     one = next(arrangements(opened(tiny_run, options=DEFAULT)))
     best = InferenceOptions(8, one.streams, one.threads)
-    fake_rates(monkeypatch, {DEFAULT: 100.0, one: 110.0, best: 130.0})
+    rates = {DEFAULT: 100.0, one: 110.0, best: 130.0}
+    monkeypatch.setattr(autotune, "rate", lambda engine, *_: rates.get(engine.options, 90.0))
     assert fastest(opener(tiny_run), 30).options == best
-
-
-def test_fastest_keeps_the_default_for_a_small_gain(tiny_run, monkeypatch):
-    fake_rates(monkeypatch, {DEFAULT: 100.0, InferenceOptions(32): 104.0})
-    found = fastest(opener(tiny_run), 30)
-    assert (found.options, found.rate) == (DEFAULT, 100.0)
 
 
 def test_fastest_keeps_the_default_for_a_single_fast_trial(tiny_run, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from support.session import ROOT
 from tl.engines import tensorflow as devices
-from tl.engines.tensorflow import Devices, gpu_precision, has_bf16, training_devices
+from tl.engines.tensorflow import Devices, has_bf16, training_devices
 from tl.errors import EngineError
 
 # In a process of its own, because TensorFlow fixes the number of devices when it starts.
@@ -101,10 +101,6 @@ def test_two_devices_train_as_one():
     assert done.stdout.strip().endswith("alike"), done.stderr[-3000:]
 
 
-def test_one_device_has_the_default_strategy():
-    assert Devices(("CPU:0",), gpu=False, precision="f32").strategy().num_replicas_in_sync == 1
-
-
 @pytest.mark.parametrize(
     ("gpu", "precision", "policy"),
     [
@@ -139,77 +135,55 @@ def test_graph_rewriting_is_for_cpus_and_ends_with_the_block(gpu, precision, exp
     assert not rewritten()
 
 
-@pytest.fixture
-def processor(monkeypatch):
-    """A machine without GPUs, whose processor supports bf16 if the list is not empty."""
+@pytest.mark.parametrize(
+    ("able", "precision", "expected"),
+    [
+        *((True, "auto", "bf16"), (True, "bf16", "bf16"), (True, "f32", "f32"), (True, "f16", None)),
+        *((False, "auto", "f32"), (False, "bf16", None), (False, "f16", None)),
+    ],
+)
+def test_training_devices_without_a_gpu(monkeypatch, able, precision, expected):
     import tensorflow as tf
 
-    supported = []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
-    monkeypatch.setattr(devices, "has_bf16", lambda: bool(supported))
-    return supported
-
-
-def test_training_devices_use_bf16_if_supported(processor):
-    processor.append("able")
-    assert training_devices() == Devices(("CPU:0",), gpu=False, precision="bf16")
-    assert training_devices("bf16").precision == "bf16"
-    assert training_devices("f32").precision == "f32"
-
-
-def test_training_devices_use_f32_otherwise(processor):
-    assert training_devices() == Devices(("CPU:0",), gpu=False, precision="f32")
-    for precision in ("bf16", "f16"):
+    monkeypatch.setattr(devices, "has_bf16", lambda: able)
+    if expected:
+        assert training_devices(precision) == Devices(("CPU:0",), gpu=False, precision=expected)
+        assert training_devices(precision).strategy().num_replicas_in_sync == 1
+    else:
         with pytest.raises(EngineError, match=f"this processor does not train in {precision}: choose auto or f32"):
             training_devices(precision)
 
 
-def test_training_devices_refuse_f16_on_a_cpu(processor):
-    processor.append("able")
-    with pytest.raises(EngineError, match="does not train in f16"):
-        training_devices("f16")
-
-
-@pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "f16")])
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "f16"), ((6, 1), "f32"), (None, "f32")]
+)
 def test_training_devices_use_all_gpus(monkeypatch, capability, expected):
     import tensorflow as tf
 
     grown = []
+    details = {"compute_capability": capability} if capability else {}
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["first", "second"])
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["first", "second"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda card, on: grown.append((card, on)))
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda card: {"compute_capability": capability})
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda card: details)
     assert training_devices() == Devices(("GPU:0", "GPU:1"), gpu=True, precision=expected)
     assert grown == [("first", True), ("second", True)]
     assert training_devices("f32").precision == "f32"
 
 
 @pytest.mark.parametrize(
-    ("details", "expected"),
-    [({"compute_capability": (7, 0)}, "f16"), ({"compute_capability": (6, 1)}, "f32"), ({}, "f32")],
-)
-def test_gpu_precision_depends_on_compute_capability(monkeypatch, details, expected):
-    import tensorflow as tf
-
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda card: details)
-    assert gpu_precision(["card"]) == expected
-
-
-@pytest.mark.parametrize(
     ("flags", "able"),
-    [("fpu avx2 amx_bf16 amx_tile", True), ("fpu avx512_bf16", True), ("fpu avx512f", False), ("", False)],
+    [("fpu avx2 amx_bf16 amx_tile", True), ("fpu avx512_bf16", True), ("fpu avx512f", False), (None, False)],
 )
 def test_has_bf16_reads_the_flags_of_the_processor(monkeypatch, flags, able):
-    monkeypatch.setattr(devices.Path, "read_text", lambda self, **how: f"processor : 0\nflags : {flags}\n")
+    def read_text(self, **options):
+        if flags is None:
+            raise FileNotFoundError  # as on systems other than Linux
+        return f"processor : 0\nflags : {flags}\n"
+
+    monkeypatch.setattr(devices.Path, "read_text", read_text)
     assert has_bf16() == able
-
-
-def test_has_bf16_is_false_on_other_systems(monkeypatch):
-    def missing(self, **how):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(devices.Path, "read_text", missing)
-    assert not has_bf16()
 
 
 def test_training_devices_refuse_another_backend(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from tl.data.images import decode, fit, read
 from tl.errors import DataError, EngineError, StorageError
-from tl.features.activations import MARGIN, affordable_views, photos, store
+from tl.features.activations import MARGIN, affordable_views, store
 from tl.networks.backbones import Recipe
 from tl.progress import Progress
 from tl.settings import Settings
@@ -79,7 +79,10 @@ def test_store_keeps_views_in_order(images, where):
         calls.append((number, batch))
         return batch[:, :32, :32] // 2 + 10 * np.uint8(number)
 
-    stored = store(images, Corners(), RECIPE, (2, 4, 3), views=3, transform=transform, where=where)
+    report = Counting()
+    options = {"views": 3, "transform": transform, "progress": report, "where": where}
+    stored = store(images, Corners(), RECIPE, (2, 4, 3), **options)
+    assert (report.total, report.done) == (21, 21)
     assert [number for number, _ in calls] == [0, 1, 2]
     side = round(MARGIN * 32)
     larger = np.concatenate([batch for _, batch in calls])
@@ -87,21 +90,6 @@ def test_store_keeps_views_in_order(images, where):
     assert np.array_equal(stored[0], corner(np.stack([squared(image) for image in images])))
     augmented = np.concatenate([batch[:, :32, :32] // 2 + 10 * np.uint8(number) for number, batch in calls])
     assert np.array_equal(stored[1:].reshape(14, 2, 4, 3), corner(augmented))
-
-
-def test_store_reports_progress(images, where):
-    report = Counting()
-    store(
-        images,
-        Corners(),
-        RECIPE,
-        (2, 4, 3),
-        views=2,
-        transform=lambda batch, _: batch[:, :32, :32],
-        progress=report,
-        where=where,
-    )
-    assert (report.total, report.done) == (14, 14)
 
 
 class Counting(Progress):
@@ -172,13 +160,6 @@ def test_affordable_views_fit_the_limit(where, views, images, activations, expec
 def test_affordable_views_leave_half_of_the_disk(where, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 10**7))
     assert affordable_views(4, 100, 12_500, where) == 2
-
-
-def test_photos_are_in_order(images):
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(3) as pool:
-        assert np.array_equal(photos(images, 40, RECIPE, pool), [squared(image, 40) for image in images])
 
 
 def test_store_names_an_image_that_disappeared(images, where, tmp_path):

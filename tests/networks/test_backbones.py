@@ -45,16 +45,8 @@ def test_official_files_are_those_that_keras_downloads(applications, monkeypatch
         raise Download(fname, origin, options.get("file_hash"))
 
     monkeypatch.setattr(file_utils, "get_file", get_file)
-    for name in [
-        "VGG16",
-        "ResNet50",
-        "ResNet152V2",
-        "MobileNetV2",
-        "EfficientNetB0",
-        "ConvNeXtTiny",
-        "DenseNet121",
-        "Xception",
-    ]:
+    names = "VGG16 ResNet50 ResNet152V2 MobileNetV2 EfficientNetB0 ConvNeXtTiny DenseNet121 Xception"
+    for name in names.split():
         size = backbone(name).recipe.image_size
         with pytest.raises(Download) as download:
             getattr(applications, name)(include_top=False, weights="imagenet", input_shape=(size, size, 3))

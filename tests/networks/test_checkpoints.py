@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tl.errors import StorageError, WeightsError
+from tl.errors import WeightsError
 from tl.networks.checkpoints import Checkpoint, assign, is_keras3, open_hdf5, read_h5, write_h5
 
 # Keras and TensorFlow before they follow NumPy 2's `__array__`.
@@ -59,18 +59,10 @@ def path(tmp_path: Path) -> Path:
 
 def test_read_returns_what_was_written(path: Path) -> None:
     checkpoint = _checkpoint()
-    write_h5(checkpoint, path)
-    assert _same(read_h5(path), checkpoint)
+    write_h5({**checkpoint, "relu": []}, path)
+    assert _same(read_h5(path), checkpoint)  # without the layer that has no weights
+    assert not is_keras3(path)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-
-
-def test_write_does_not_change_an_open_file(path: Path) -> None:
-    write_h5(_checkpoint(), path)
-    before = path.read_bytes()
-    with path.open("rb") as reader:
-        write_h5(_checkpoint(filters=5), path)
-        assert reader.read() == before
-    assert read_h5(path)["conv"][0].shape == (3, 3, 3, 5)
 
 
 def test_write_splits_long_lists_of_names(path: Path) -> None:
@@ -103,39 +95,24 @@ def test_is_keras3_is_false_for_other_files(path: Path) -> None:
     assert not is_keras3(path)
     path.write_bytes(b"no HDF5")
     assert not is_keras3(path)
-    write_h5(_checkpoint(), path)
-    assert not is_keras3(path)
 
 
-def test_read_leaves_out_layers_without_weights(path: Path) -> None:
-    write_h5({**_checkpoint(), "relu": []}, path)
-    assert list(read_h5(path)) == NAMES
-
-
-@pytest.mark.parametrize("names", [[b"bn", b"bn"], [b"bn", b"gone"], [1.0], [b"../bn"]])
+@pytest.mark.parametrize("names", [[b"bn", b"bn"], [b"bn", b"gone"], [1.0], [b"../bn"], [b"two\nlines"], [b"\xff\xfe"]])
 def test_read_refuses_damaged_layer_names(path: Path, names: list[object]) -> None:
     write_h5(_checkpoint(), path)
     with h5py.File(path, "r+") as file:
         file.attrs["layer_names"] = names
-    with pytest.raises(WeightsError, match="damaged"):
+    with pytest.raises(WeightsError, match="damaged|cannot be read"):
         read_h5(path)
 
 
 def test_read_refuses_a_layer_in_another_file(path: Path) -> None:
     write_h5(_checkpoint(), path)
-    other = path.with_name("other.h5")
-    write_h5(_checkpoint(), other)
     with h5py.File(path, "r+") as file:
         del file["bn"]
-        file["bn"] = h5py.ExternalLink(str(other), "/bn")
+        file["bn"] = h5py.ExternalLink("other.h5", "/bn")
     with pytest.raises(WeightsError, match="is a link"):
         read_h5(path)
-
-
-def test_write_names_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"weights\.h5' cannot be written"):
-        write_h5(_checkpoint(), tmp_path / "file" / "weights.h5")
 
 
 def test_write_keeps_the_old_file_on_a_full_disk(path: Path) -> None:
@@ -161,20 +138,15 @@ except StorageError as error:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_assign_sets_every_variable() -> None:
+@pytest.mark.parametrize("trainable", [True, False])
+def test_assign_sets_every_variable(trainable: bool) -> None:
     model, checkpoint = _network(), _checkpoint()
+    model.trainable = trainable
     assign(model, checkpoint, source="a.h5")
     conv, bn = model.get_layer("conv"), model.get_layer("bn")
     variables = [conv.kernel, conv.bias, bn.gamma, bn.beta, bn.moving_mean, bn.moving_variance]
     arrays = [*checkpoint["conv"], *checkpoint["bn"]]
     assert all(map(np.array_equal, map(np.array, variables), arrays))
-
-
-def test_assign_works_for_frozen_layers() -> None:
-    model, checkpoint = _network(), _checkpoint()
-    model.trainable = False
-    assign(model, checkpoint, source="a.h5")
-    assert all(map(np.array_equal, _weights(model), _flat(checkpoint)))
 
 
 @pytest.mark.parametrize(
@@ -194,12 +166,6 @@ def test_assign_matches_by_name_or_order_and_ignores_a_top(top: bool, checkpoint
     assert all(map(np.array_equal, _weights(model), expected if top else expected[:6]))
 
 
-def _changed(**changes: list[np.ndarray] | None) -> Checkpoint:
-    """The checkpoint with other arrays for some layers, or without them."""
-    changed = {**_checkpoint(), **{name: arrays for name, arrays in changes.items() if arrays is not None}}
-    return {name: arrays for name, arrays in changed.items() if name not in changes or changes[name] is not None}
-
-
 ANOTHER, FOR_SMALL = "weights of another network: a.h5 has ", "; give a file made for small"
 
 
@@ -211,20 +177,23 @@ ANOTHER, FOR_SMALL = "weights of another network: a.h5 has ", "; give a file mad
             f"{ANOTHER}block1_conv1 (3, 3, 3, 64) where small needs conv (3, 3, 3, 2){FOR_SMALL}",
         ),
         (
-            _changed(predictions=[np.zeros((2, 5), np.float32), np.zeros(6, np.float32)]),
+            {**_checkpoint(), "predictions": [np.zeros((2, 5), np.float32), np.zeros(6, np.float32)]},
             f"{ANOTHER}predictions (6,) where small needs predictions (5,){FOR_SMALL}",
         ),
         (
-            _changed(conv=[np.zeros((3, 3, 3, 2), np.float32)]),
+            {**_checkpoint(), "conv": [np.zeros((3, 3, 3, 2), np.float32)]},
             f"{ANOTHER}conv [(3, 3, 3, 2)] where small needs conv [(3, 3, 3, 2), (2,)]{FOR_SMALL}",
         ),
-        (_changed(predictions=None), f"{ANOTHER}2 layers with weights where small needs 3{FOR_SMALL}"),
         (
-            _changed(**{f"more{index}": [np.zeros(1, np.float32)] for index in range(4)}),
+            {name: _checkpoint()[name] for name in NAMES[:2]},
+            f"{ANOTHER}2 layers with weights where small needs 3{FOR_SMALL}",
+        ),
+        (
+            _checkpoint() | {f"more{index}": [np.zeros(1, np.float32)] for index in range(4)},
             f"{ANOTHER}7 layers with weights where small needs 3{FOR_SMALL}",
         ),
         (
-            _changed(bn=[np.full(2, np.nan, np.float32)] * 4),
+            {**_checkpoint(), "bn": [np.full(2, np.nan, np.float32)] * 4},
             "a.h5 is damaged: bn has values that are not finite; fetch or save it again",
         ),
     ],
@@ -302,23 +271,6 @@ def test_open_hdf5_takes_a_stream(path: Path) -> None:
         assert file.array(file.root, "x").tolist() == [0, 1, 2, 3]
 
 
-def test_external_links_are_refused(path: Path, secret: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["group"] = h5py.ExternalLink(str(secret), "/group")
-        file["there"] = h5py.ExternalLink("no such file", "/group/x")
-        file.create_group("real")["x"] = h5py.ExternalLink(str(secret), "/group/x")
-    _read_refused(path, "is a link")
-    _read_refused(path, "is a link", "real/x")
-    _read_refused(path, "is a link", "there")
-
-
-def test_soft_links_are_refused(path: Path, secret: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["out"] = h5py.ExternalLink(str(secret), "/group")
-        file.create_group("group")["x"] = h5py.SoftLink("/out/x")
-    _read_refused(path, "is a link")
-
-
 def test_external_storage_is_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "raw").write_bytes(bytes(12))
     with h5py.File(path, "w") as file:
@@ -351,11 +303,20 @@ def test_an_array_with_two_names_counts_twice(path: Path) -> None:
             reader.array(reader.root, "y")
 
 
-@pytest.mark.parametrize("value", ["text", np.array([b"a"]), np.array([1j]), h5py.Empty("f4")])
-def test_other_types_are_refused(path: Path, value: object) -> None:
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        (h5py.ExternalLink("secret.h5", "/group/x"), "is a link"),
+        (h5py.ExternalLink("no such file", "/group/x"), "is a link"),
+        (h5py.SoftLink("/other"), "is a link"),
+        *((value, "not weights") for value in ("text", np.array([b"a"]), np.array([1j]), h5py.Empty("f4"))),
+    ],
+)
+def test_links_and_other_types_are_refused(path: Path, secret: Path, value: object, match: str) -> None:
     with h5py.File(path, "w") as file:
-        file["group/x"] = value
-    _read_refused(path, "not weights")
+        file["other"] = np.zeros(2)
+        file.create_group("group")["x"] = value
+    _read_refused(path, match)
 
 
 @pytest.mark.parametrize("name", ["group", "group/y", "group/x/y", "group//x", "/group/x", "./group/x", ""])
@@ -365,10 +326,11 @@ def test_wrong_paths_are_refused(path: Path, name: str) -> None:
     _read_refused(path, "damaged", name)
 
 
-@pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
-def test_other_files_are_refused(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    _read_refused(path, "cannot be read as HDF5")
+@pytest.mark.parametrize("content", [None, b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
+def test_missing_and_other_files_are_refused(path: Path, content: bytes | None) -> None:
+    if content is not None:
+        path.write_bytes(content)
+    _read_refused(path, "does not exist" if content is None else "cannot be read as HDF5")
 
 
 def test_truncated_file_is_refused(path: Path) -> None:
@@ -376,10 +338,6 @@ def test_truncated_file_is_refused(path: Path) -> None:
         file["group/x"] = np.zeros(10_000)
     path.write_bytes(path.read_bytes()[:5_000])
     _read_refused(path, "cannot be read as HDF5")
-
-
-def test_open_hdf5_names_a_missing_file(path: Path) -> None:
-    _read_refused(path, "does not exist")
 
 
 def test_names_may_be_split(path: Path) -> None:
@@ -395,11 +353,3 @@ def test_names_may_be_split(path: Path) -> None:
         assert reader.names(reader.root, "cut") == ["a", "b"]
         assert reader.names(reader.root, "none") == []
         assert reader.names(reader.root, "absent") == []
-
-
-@pytest.mark.parametrize("value", [[1.0, 2.0], [b"two\nlines"], [b"\xff\xfe"]])
-def test_invalid_names_are_refused(path: Path, value: object) -> None:
-    with h5py.File(path, "w") as file:
-        file.attrs["names"] = value
-    with pytest.raises(WeightsError), open_hdf5(path, str(path)) as reader:
-        reader.names(reader.root, "names")

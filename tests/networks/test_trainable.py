@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -127,65 +128,36 @@ def test_folded_weights_can_be_saved_and_loaded(name: str, tmp_path: Path) -> No
 
 
 _ELSEWHERE = """
-import sys
-import numpy as np, keras
+import keras
 keras.config.set_image_data_format("channels_first")
 from support.networks import *
-from tl.networks.stages import stages
-from tl.networks.trainable import above, below, fold
-folder = sys.argv[1]
+from tl.networks.trainable import fold
 assert keras.backend.backend() == "openvino"
-for name in sys.argv[2:]:
-    pixels = np.load(f"{folder}/{name}-pixels.npy").transpose(0, 3, 1, 2)
-    model = random_network(name, seed=3)
-    folded = fold(model)
-    cut = stages(folded)[-2].layer
-    found = outputs(above(folded, cut), outputs(below(folded, cut), pixels))
-    here = difference(found, outputs(model, pixels))
-    folded.load_weights(f"{folder}/{name}.weights.h5")
-    loaded = difference(outputs(folded, pixels), np.load(f"{folder}/{name}.npy"))
-    print("compared", name, len(normalizations(folded)), here, loaded)
-layers = keras.layers
-for layer in [
-    layers.Conv2D(6, 3, groups=2, use_bias=False),
-    layers.DepthwiseConv2D(3, depth_multiplier=3),
-    layers.SeparableConv2D(6, 3, depth_multiplier=2, use_bias=False),
+layers, models = keras.layers, [random_network("MobileNetV2")]
+for axis, layer in [
+    (1, layers.Conv2D(6, 3, groups=2, use_bias=False)),
+    (1, layers.DepthwiseConv2D(3, depth_multiplier=3)),
+    (1, layers.SeparableConv2D(6, 3, depth_multiplier=2, use_bias=False)),
+    (-1, layers.Conv2D(6, 3)),
 ]:
-    model = chain(layer, layers.BatchNormalization(axis=1), shape=(4, 8, 8))
+    models.append(chain(layer, layers.BatchNormalization(axis=axis), shape=(4, 8, 8)))
+for model in models:
     randomize(model, 1)
     pixels, folded = random_pixels(model), fold(model)
-    error = difference(outputs(folded, pixels), outputs(model, pixels))
-    print("compared", layer.name, len(normalizations(folded)), error)
-across = chain(layers.Conv2D(6, 3), layers.BatchNormalization(axis=-1), shape=(4, 8, 8))
-print("left", len(normalizations(fold(across))))
+    print(len(normalizations(folded)), difference(outputs(folded, pixels), outputs(model, pixels)))
 """
 
 
 @pytest.mark.slow
 def test_fold_works_with_channels_first_on_openvino(tmp_path: Path) -> None:
-    """Folded and cut there, with the weights of the network folded by TensorFlow."""
-    names = ["ResNet50V2", "MobileNetV2"]
-    for name in names:
-        folded = fold(random_network(name))
-        pixels = random_pixels(folded)
-        folded.save_weights(tmp_path / f"{name}.weights.h5")
-        np.save(tmp_path / f"{name}.npy", outputs(folded, pixels))
-        np.save(tmp_path / f"{name}-pixels.npy", pixels)
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "openvino",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-    }
-    command = [sys.executable, "-c", _ELSEWHERE, str(tmp_path), *names]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "KERAS_BACKEND": "openvino", "PYTHONPATH": path}
+    command = [sys.executable, "-c", _ELSEWHERE]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
-    compared = {line[1]: line[2:] for line in lines if line[0] == "compared"}
-    assert [*compared] == [*names, "conv2d", "depthwise_conv2d", "separable_conv2d"]
-    for name, (left, *differences) in compared.items():
-        assert int(left) == LEFT.get(name, 0)
-        assert all(float(value) < TOLERANCE for value in differences), (name, differences)
-    assert lines[-1] == ["left", "1"]
+    assert [left for left, _ in lines] == ["0", "0", "0", "0", "1"]
+    assert all(float(found) < TOLERANCE for _, found in lines)
 
 
 def _graphs() -> dict[str, tuple[Callable[[Any], Any], int]]:
@@ -226,6 +198,11 @@ def _graphs() -> dict[str, tuple[Callable[[Any], Any], int]]:
     def nested(kl: Any) -> Any:
         return chain(chain(kl.Conv2D(4, 3), kl.ReLU()), kl.Conv2D(6, 3), kl.BatchNormalization())
 
+    def sequential(kl: Any) -> Any:
+        import keras
+
+        return keras.Sequential([keras.Input((8, 8, 3)), kl.Conv2D(4, 3), kl.BatchNormalization(), kl.ReLU()])
+
     def before_bn(*layers: Callable[[Any], Any], **options: Any) -> Callable[[Any], Any]:
         return lambda kl: chain(*(layer(kl) for layer in layers), kl.BatchNormalization(**options))
 
@@ -253,6 +230,7 @@ def _graphs() -> dict[str, tuple[Callable[[Any], Any], int]]:
         "operations": (operations, 0),
         "regularized": (before_bn(lambda kl: kl.Conv2D(6, 3, **penalty)), 0),
         "nested without BatchNorm": (nested, 0),
+        "sequential": (sequential, 0),
     }
 
 
@@ -300,17 +278,6 @@ def test_fold_computes_in_float32() -> None:
     assert folded.outputs[0].dtype == "float32"
 
 
-def test_fold_takes_a_sequential_model() -> None:
-    import keras
-
-    layers = keras.layers
-    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()])
-    randomize(model, 1)
-    folded = fold(model)
-    assert normalizations(folded) == []
-    assert difference(outputs(folded, random_pixels(model)), outputs(model, random_pixels(model))) < TOLERANCE
-
-
 def test_fold_refuses_batchnorm_in_a_nested_model() -> None:
     import keras
 
@@ -340,31 +307,9 @@ def test_below_and_above_name_the_reason_for_a_wrong_cut() -> None:
 
 
 @pytest.fixture(scope="module")
-def networks():
-    """Networks by name, each built once."""
-    return {}
-
-
-@pytest.fixture
-def network(request, networks):
-    """A folded network on small images, with statistics and betas that are not zero."""
-    if request.param not in networks:
-        networks[request.param] = small_network(request.param)
-    return networks[request.param]
-
-
-def small_network(name):
-    import keras
-
-    keras.utils.set_random_seed(1)
-    make = getattr(keras.applications, name)
-    model = make(include_top=False, weights=None, pooling="avg", input_shape=(SIZE, SIZE, 3))
-    draw = np.random.default_rng(1)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.moving_mean.assign(draw.uniform(-0.5, 0.5, layer.moving_mean.shape))
-            layer.beta.assign(draw.uniform(-0.5, 0.5, layer.beta.shape))
-    return fold(model)
+def network():
+    """Folded networks on small images by name, each built once."""
+    return cache(lambda name: fold(random_network(name, size=SIZE)))
 
 
 def pixels(count: int = 2) -> np.ndarray:
@@ -378,94 +323,66 @@ def assert_close(found, expected) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "unfreeze"),
+    ("name", "unfreeze"),
     [
-        ("ResNet50", "last"),
-        ("ResNet50", "half"),
-        ("VGG16", "last"),
-        ("VGG16", "all"),
-        ("MobileNetV2", "last"),
-        ("MobileNetV2", "all"),
+        *(("ResNet50", unfreeze) for unfreeze in ("last", "half")),
+        *((name, unfreeze) for name in ("VGG16", "MobileNetV2") for unfreeze in ("last", "all")),
         ("DenseNet121", "last"),
     ],
-    indirect=["network"],
 )
-def test_upper_part_of_lower_part_is_the_network(network, unfreeze):
-    layer = cut_for(network, unfreeze)
-    stored = pixels() if layer is None else lower_part(network, layer)(pixels(), training=False)
-    upper = upper_part(network, layer)
+def test_upper_part_of_lower_part_is_the_network(network, name, unfreeze):
+    model = network(name)
+    layer = cut_for(model, unfreeze)
+    stored = pixels() if layer is None else lower_part(model, layer)(pixels(), training=False)
+    upper = upper_part(model, layer)
     assert upper.input_shape == (None, *stored.shape[1:])
-    assert_close(upper(stored, training=False), network(pixels(), training=False))
+    assert_close(upper(stored, training=False), model(pixels(), training=False))
 
 
-@pytest.mark.parametrize("network", ["ResNet50", "MobileNetV2"], indirect=True)
-def test_upper_part_shares_weights_with_the_network(network):
-    layer = cut_for(network, "last")
-    upper = upper_part(network, layer)
-    own = {id(variable) for variable in network.trainable_variables}
-    assert {id(variable) for variable in upper.trainable_variables} <= own
-    expected = above(network, layer).trainable_variables
+@pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2"])
+def test_upper_part_shares_weights_with_the_network(name):
+    model = fold(random_network(name, size=SIZE))
+    layer = cut_for(model, "last")
+    upper = upper_part(model, layer)
+    expected = above(model, layer).trainable_variables
     assert {id(variable) for variable in upper.trainable_variables} == {id(variable) for variable in expected}
-    before = np.asarray(network(pixels(), training=False))
-    kept = [np.array(variable) for variable in expected]
-    try:
-        for variable in upper.trainable_variables:
-            variable.assign(variable * 1.1 + 0.01)
-        after = network(pixels(), training=False)
-        assert np.abs(np.asarray(after) - before).max() > 1e-3 * np.abs(before).max()
-        assert_close(upper(lower_part(network, layer)(pixels(), training=False), training=False), after)
-    finally:
-        for variable, array in zip(expected, kept, strict=True):
-            variable.assign(array)
+    before = np.asarray(model(pixels(), training=False))
+    for variable in upper.trainable_variables:
+        variable.assign(variable * 1.1 + 0.01)
+    after = model(pixels(), training=False)
+    assert np.abs(np.asarray(after) - before).max() > 1e-3 * np.abs(before).max()
+    assert_close(upper(lower_part(model, layer)(pixels(), training=False), training=False), after)
 
 
-@pytest.mark.parametrize("network", ["ResNet50", "MobileNetV2"], indirect=True)
-def test_upper_part_has_gradients(network):
-    import tensorflow as tf
-
-    layer = cut_for(network, "last")
-    upper = upper_part(network, layer)
-    stored = lower_part(network, layer)(pixels(), training=False)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(upper(stored, training=False) ** 2)
-    gradients = tape.gradient(loss, [variable.value for variable in upper.trainable_variables])
-    assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)
-    assert sum(bool(np.any(gradient)) for gradient in gradients) > 0.9 * len(gradients)
-
-
-@pytest.mark.parametrize("network", ["ResNet50", "DenseNet121"], indirect=True)
-def test_depths_cover_all_trainable_variables(network):
-    names = {variable.path.split("/")[0] for variable in upper_part(network, None).trainable_variables}
-    deep = depths(network)
+@pytest.mark.parametrize("name", ["ResNet50", "DenseNet121"])
+def test_depths_cover_all_trainable_variables(network, name):
+    names = {variable.path.split("/")[0] for variable in upper_part(network(name), None).trainable_variables}
+    deep = depths(network(name))
     assert names <= deep.keys()
     assert {deep[name] for name in names} == set(range(5))
 
 
-@pytest.mark.parametrize("network", ["ResNet50"], indirect=True)
 def test_lower_part_leaves_out_what_the_stride_skips(network):
-    layer = cut_for(network, "last")
-    assert network.get_layer(layer).output.shape[1:] == (5, 5, 1024)
-    assert read_stride(network, layer) == 2
-    assert lower_part(network, layer).output_shape == (None, 3, 3, 1024)
-    assert read_stride(network, None) == 1
-    assert read_stride(network, "pool1_pool") == 1  # its readers have no stride
-    whole = np.asarray(below(network, layer)(pixels(), training=False))
-    assert_close(lower_part(network, layer)(pixels(), training=False), whole[:, ::2, ::2])
+    model = network("ResNet50")
+    layer = cut_for(model, "last")
+    assert model.get_layer(layer).output.shape[1:] == (5, 5, 1024)
+    assert read_stride(model, layer) == 2
+    assert lower_part(model, layer).output_shape == (None, 3, 3, 1024)
+    assert read_stride(model, None) == 1
+    assert read_stride(model, "pool1_pool") == 1  # its readers have no stride
+    whole = np.asarray(below(model, layer)(pixels(), training=False))
+    assert_close(lower_part(model, layer)(pixels(), training=False), whole[:, ::2, ::2])
+    for other in (network("VGG16"), network("DenseNet121")):
+        assert read_stride(other, cut_for(other, "last")) == 1
 
 
-@pytest.mark.parametrize("network", ["ResNet50"], indirect=True)
 def test_upper_part_computes_pointwise_convolutions_as_products(network):
     import keras
 
-    kinds = upper_part(network, cut_for(network, "last")).layers
+    kinds = upper_part(network("ResNet50"), cut_for(network("ResNet50"), "last")).layers
     convolutions = [layer for layer in kinds if isinstance(layer, keras.layers.Conv2D)]
     assert [layer.kernel_size for layer in convolutions] == [(3, 3)] * 3
     assert sum(type(layer).__name__ == "Pointwise" for layer in kinds) == 7
-
-
-@pytest.mark.parametrize("network", ["VGG16", "DenseNet121"], indirect=True)
-def test_read_stride_is_1_for_other_readers(network):
-    assert read_stride(network, cut_for(network, "last")) == 1
 
 
 def test_read_stride_is_1_for_different_strides():
@@ -498,10 +415,10 @@ def test_upper_part_keeps_activation_and_bias():
     assert_close(upper(photos), model(photos))
 
 
-@pytest.mark.parametrize("network", ["VGG16"], indirect=True)
 def test_frozen_part_belongs_to_the_folded_network(network):
-    frozen = frozen_part(network, "last")
+    model = network("VGG16")
+    frozen = frozen_part(model, "last")
     assert frozen.output_shape == (None, 4, 4, 512)
-    assert_close(frozen(pixels(), training=False), lower_part(network, "block4_pool")(pixels(), training=False))
+    assert_close(frozen(pixels(), training=False), lower_part(model, "block4_pool")(pixels(), training=False))
     with pytest.raises(UsageError, match="vgg16 has no frozen part with --unfreeze all"):
-        frozen_part(network, "all")
+        frozen_part(model, "all")

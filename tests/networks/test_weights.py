@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from support.networks import recognized
 from tl.classifier import load
-from tl.data.images import decode, fit, read
 from tl.engines.tensorflow import preprocess
 from tl.errors import WeightsError
 from tl.networks import weights
@@ -23,7 +23,6 @@ from tl.networks.weights import Weights, build, cached, resolve, verify
 from tl.settings import Settings
 
 BODY = b"weights of vgg16 " * 1000
-CATS, DOGS = range(281, 286), range(151, 269)  # ImageNet's five domestic cats and its 118 breeds of dogs
 
 
 @pytest.fixture
@@ -152,22 +151,9 @@ def test_build_refuses_a_keras3_file_of_another_network(tmp_path):
 def test_resnet50_recognizes_cats_and_dogs(imagenet, photos):
     entry = backbone("resnet50")
     model = build(entry, imagenet, include_top=True)
-    top1, top5 = 0, 0
-    for label, classes in (("Cat", CATS), ("Dog", DOGS)):
-        paths = sorted((photos / label).iterdir())[:20]
-        pixels = np.stack([fit(decode(read(path), 224), 224) for path in paths]).astype(np.float32)
-        ranked = np.argsort(-np.asarray(model(preprocess(pixels, entry.recipe))), axis=1)
-        top1 += sum(int(row[0]) in classes for row in ranked)
-        top5 += sum(any(int(index) in classes for index in row[:5]) for row in ranked)
-    assert top1 >= 32  # of 40; a random network reaches 2
-    assert top5 >= 36
-
-
-@pytest.mark.weights
-def test_keras_reads_the_downloaded_file_by_itself(imagenet):
-    import keras
-
-    assert keras.applications.ResNet50(weights=str(imagenet.path)).count_params() == 25_636_712
+    for top, least in ((1, 0.8), (5, 0.9)):  # a random network reaches 0.05
+        shares = recognized(lambda pixels: np.asarray(model(preprocess(pixels, entry.recipe))), photos, 20, top=top)
+        assert sum(shares) / 2 >= least
 
 
 @pytest.mark.weights

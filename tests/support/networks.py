@@ -1,19 +1,24 @@
 """Small Keras networks with weights far from the identity, and how their outputs differ."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tl.data.images import decode, fit, read
 
-def random_network(name: str, seed: int = 1) -> Any:
+CATS, DOGS = range(281, 286), range(151, 269)  # ImageNet's five domestic cats and its 118 breeds of dogs
+
+
+def random_network(name: str, seed: int = 1, size: int | None = None) -> Any:
     """A network on small images, of Keras Applications or EfficientNet-Lite0."""
     import keras
 
     from tl.networks.zoo.efficientnet_lite import efficientnet_lite0
 
     keras.utils.set_random_seed(seed)
-    size = 96 if name == "InceptionV3" else 64
+    size = size or (96 if name == "InceptionV3" else 64)
     first = keras.config.image_data_format() == "channels_first"
     make = efficientnet_lite0 if name == "efficientnet_lite0" else getattr(keras.applications, name)
     model = make(
@@ -54,6 +59,19 @@ def outputs(model: Any, pixels: np.ndarray) -> np.ndarray:
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
     """The largest difference, relative to the largest expected value."""
     return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def recognized(
+    predict: Callable[[np.ndarray], np.ndarray], photos: Path, count: int = 12, *, top: int = 5
+) -> tuple[float, float]:
+    """The shares of photos of cats and of dogs with a cat and a dog among the `top` most probable ImageNet classes."""
+    shares = []
+    for animal, classes in (("Cat", CATS), ("Dog", DOGS)):
+        paths = sorted((photos / animal).iterdir())[:count]
+        pixels = np.stack([fit(decode(read(path), 224), 224) for path in paths]).astype(np.float32)
+        ranked = np.argsort(-predict(pixels), axis=1)[:, :top]
+        shares.append(float(np.isin(ranked, list(classes)).any(axis=1).mean()))
+    return shares[0], shares[1]
 
 
 def normalizations(model: Any) -> list[Any]:

@@ -1,36 +1,19 @@
 """`tl model` and `tl.model`: the layer table, and a drawing on request."""
 
 import json
-import os
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from support.session import ROOT
 from tl.commands.model import command
 from tl.errors import BackboneError, StorageError, UsageError
 from tl.workflows.model import model
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`tl model` in a process of its own, which chooses Keras' backend."""
-    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    return subprocess.run(
-        [sys.executable, "-c", "from tl.commands.model import command; command()", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
-        check=False,
-    )
-
-
-def test_command_prints_the_table_and_writes_nothing(tmp_path: Path):
-    done = run(tmp_path, "ResNet50", "--classes", "100")
+def test_command_prints_the_table_and_writes_nothing(tmp_path, tl_process):
+    done = tl_process("model", "ResNet50", "--classes", "100", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -39,9 +22,9 @@ def test_command_prints_the_table_and_writes_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_command_draws_and_prints_json(tmp_path: Path):
+def test_command_draws_and_prints_json(tmp_path, tl_process):
     target = tmp_path / "drawings" / "net.svg"
-    done = run(tmp_path, "vgg19", "--json", "--svg", str(target))
+    done = tl_process("model", "vgg19", "--json", "--svg", target, cwd=tmp_path)
     summary = json.loads(done.stdout)
     assert (summary["name"], summary["parameters"], summary["svg"]) == ("vgg19", 143_667_240, str(target))
     assert sum(layer["parameters"] for layer in summary["layers"]) == summary["trainable"] == 143_667_240

@@ -42,7 +42,7 @@ BATCH = 16  # larger batches are rarely faster on two to eight cores, smaller on
 BATCHES = (8, 32)
 TRIAL_SECONDS = 0.25
 DUELS = 3
-_MAXIMA = {"batch": 1024, "streams": 1024, "threads": 1024}
+_MAXIMUM = 1024  # of each option in the file
 
 
 @dataclass(frozen=True)
@@ -253,9 +253,9 @@ def _parse(entry: object) -> InferenceOptions | None:
     """The options of an entry from the file, which may hold anything."""
     if not isinstance(entry, Mapping):
         return None
-    values: dict[str, Any] = {name: entry.get(name) for name in _MAXIMA}
-    for name, largest in _MAXIMA.items():
-        optional = values[name] is None and name != "batch"
-        if not optional and (type(values[name]) is not int or not 1 <= values[name] <= largest):
+    values: dict[str, Any] = {name: entry.get(name) for name in ("batch", "streams", "threads")}
+    for name, value in values.items():
+        optional = value is None and name != "batch"
+        if not optional and (type(value) is not int or not 1 <= value <= _MAXIMUM):
             return None
     return InferenceOptions(**values)

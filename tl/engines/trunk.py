@@ -54,14 +54,14 @@ def cached_trunk(
     """
     key = trunk_key(backbone, weights, unfreeze)
     folder = (where or settings()).cache_dir / "trunks" / f"{backbone.name}-{key[:16]}"
-    trunk = _read(folder, key)
-    if trunk is not None and (not check or is_intact(trunk)):
+    trunk = _read(folder, key, check=check)
+    if trunk is not None:
         return trunk
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_suffix(".lock")):
             trunk = _read(folder, key)  # another process may have converted it meanwhile
-            if trunk is not None and is_intact(trunk):
+            if trunk is not None:
                 return trunk
             shutil.rmtree(folder, ignore_errors=True)
             return convert(backbone, weights, folder, unfreeze=unfreeze, progress=progress)
@@ -76,11 +76,6 @@ def content_key(xml_sha256: str, bin_sha256: str, recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def is_intact(trunk: Trunk) -> bool:
-    """Whether both files are as written: runs share them by hard link, and a run's copy may be edited in place."""
-    return (sha256_of(trunk.xml), sha256_of(trunk.bin)) == (trunk.xml_sha256, trunk.bin_sha256)
-
-
 def trunk_key(backbone: Backbone, weights: Weights, unfreeze: str | None = None) -> str:
     """Identifies what a trunk's outputs depend on: network, weights, recipe, conversion, and where it ends."""
     parts = {"backbone": asdict(backbone), "weights": weights.sha256, "conversion": CONVERSION}
@@ -92,14 +87,18 @@ def trunk_key(backbone: Backbone, weights: Weights, unfreeze: str | None = None)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _read(folder: Path, key: str) -> Trunk | None:
+def _read(folder: Path, key: str, *, check: bool = True) -> Trunk | None:
+    """The trunk in a folder; with `check` only if both files are as written: runs share them by hard link."""
     try:
         entry = json.loads((folder / "trunk.json").read_text())
         files = folder / "trunk.xml", folder / "trunk.bin"
         trunk = Trunk(*files, entry["xml"], entry["bin"], key=entry["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return trunk if trunk.key == key and trunk.xml.is_file() and trunk.bin.is_file() else None
+    if trunk.key != key or not trunk.xml.is_file() or not trunk.bin.is_file():
+        return None
+    intact = not check or (sha256_of(trunk.xml), sha256_of(trunk.bin)) == (trunk.xml_sha256, trunk.bin_sha256)
+    return trunk if intact else None
 
 
 def convert(
@@ -123,7 +122,7 @@ def convert(
             _convert_in_child(backbone, weights, unfreeze, scratch)
         sha256 = {part: sha256_of(scratch / f"trunk.{part}") for part in ("xml", "bin")}
         (scratch / "trunk.json").write_text(json.dumps({**sha256, "key": key}))
-    trunk = _read(folder, key)
+    trunk = _read(folder, key, check=False)
     if trunk is None:
         raise EngineError(f"{backbone.name} was converted, but {folder} cannot be read; try --engine tensorflow")
     return trunk

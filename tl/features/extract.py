@@ -185,22 +185,15 @@ class _CacheWriter:
 
 def _prepare(tasks: Sequence[_Indexed], recipe: Recipe, store: _CacheWriter) -> list[_Prepared]:
     contents: dict[int, Content] = {}
-    errors: dict[int, str] = {}
+    prepared: list[_Prepared] = []
     for index, image in tasks:
         try:
             contents[index] = read(image)
         except ImageError as error:
-            errors[index] = str(error)
+            prepared.append((FeatureRow(index, b"", None, str(error)), None))
     hashes = [fingerprint(content) for content in contents.values()]
-    lookups = dict(zip(contents, zip(hashes, store.find(hashes), strict=True), strict=True))
-    prepared: list[_Prepared] = []
-    for index, _ in tasks:
-        if index in errors:
-            prepared.append((FeatureRow(index, b"", None, errors[index]), None))
-            continue
-        content, (content_hash, vector) = contents.pop(index), lookups[index]
-        row = FeatureRow(index, content_hash, vector, cached=vector is not None)
-        photo = None
+    for (index, content), content_hash, vector in zip(contents.items(), hashes, store.find(hashes), strict=True):
+        row, photo = FeatureRow(index, content_hash, vector, cached=vector is not None), None
         try:
             if not row.cached:
                 photo = fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)

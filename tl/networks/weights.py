@@ -166,9 +166,8 @@ def _from_package(backbone: Backbone, choice: str, path: Path, progress: Progres
 def verify(weights: Weights) -> None:
     """Compare the file with its recorded sha256; raises WeightsError if it has changed."""
     if weights.path is not None and sha256_of(weights.path) != weights.sha256:
-        raise WeightsError(
-            f"{weights.path} is damaged: its sha256 is not {weights.sha256[:16]}…; delete it and run again"
-        )
+        expected = weights.sha256[:16]
+        raise WeightsError(f"{weights.path} is damaged: its sha256 is not {expected}…; delete it and run again")
 
 
 def sha256_of(path: Path) -> str:

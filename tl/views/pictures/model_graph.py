@@ -171,18 +171,9 @@ def label(layer: Any) -> Label:
     if name in _CONVOLUTIONS:
         return Label(_convolution(layer, _CONVOLUTIONS[name]), "convolution", _activation(layer))
     if name in _POOLS:
-        return Label(f"{_sides(layer.pool_size)} {_POOLS[name]}{_stride(layer)}", "pooling")
+        return Label(f"{'×'.join(map(str, layer.pool_size))} {_POOLS[name]}{_stride(layer)}", "pooling")
     if name == "Dense":
         return Label(f"dense {layer.units:,}", "dense", _activation(layer))
-    return _remark(layer, name)
-
-
-def words(name: str) -> str:
-    """`ZeroPadding2D` as `zero padding`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("2D")).lower()
-
-
-def _remark(layer: Any, name: str) -> Label:
     if name == "ReLU":
         return Label(f"ReLU{layer.max_value:g}" if layer.max_value is not None else "ReLU", "note")
     if name == "Activation":
@@ -192,7 +183,12 @@ def _remark(layer: Any, name: str) -> Label:
         return Label("drop path", "note")  # without its rate, which differs from block to block
     if name.endswith("Dropout"):
         return Label(f"dropout {layer.rate:.2g}", "note")
-    return Label(words(name), "other")
+    return Label(_words(name), "other")
+
+
+def _words(name: str) -> str:
+    """`ZeroPadding2D` as `zero padding`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("2D")).lower()
 
 
 def _convolution(layer: Any, kind: str) -> str:
@@ -202,21 +198,17 @@ def _convolution(layer: Any, kind: str) -> str:
     filters = "" if kind == "depthwise" else f", {layer.filters:,}"
     grouped = f", {groups} groups" if groups > 1 else ""
     dilation = f", dilated {layer.dilation_rate[0]}" if max(layer.dilation_rate) > 1 else ""
-    return f"{_sides(layer.kernel_size)} {kind}{filters}{grouped}{_stride(layer)}{dilation}"
+    return f"{'×'.join(map(str, layer.kernel_size))} {kind}{filters}{grouped}{_stride(layer)}{dilation}"
 
 
 def _activation(layer: Any) -> tuple[str, ...]:
-    name = getattr(layer.activation, "__name__", words(type(layer.activation).__name__))
+    name = getattr(layer.activation, "__name__", _words(type(layer.activation).__name__))
     return () if name == "linear" else (_ACTIVATIONS.get(name, name),)
 
 
 def _stride(layer: Any) -> str:
     strides = layer.strides if isinstance(layer.strides, tuple | list) else (layer.strides,)
     return f", /{strides[0]}" if max(strides) > 1 else ""
-
-
-def _sides(sides: Any) -> str:
-    return "×".join(map(str, sides))
 
 
 @dataclass(frozen=True)
@@ -379,7 +371,10 @@ def _steps(parts: list["_Node | Item"]) -> Chain:
                 items.append(_step(waiting))
             items.append(part)
             waiting = []
-        elif part.label.kind == "hidden" or (part.label.kind == "note" and (waiting or not _takes(items, part))):
+            continue
+        # Normalization after a join begins the next block (ECCV 2016).
+        begins = not items or (isinstance(items[-1], Junction) and part.label.text in ("BN", "LN"))
+        if part.label.kind == "hidden" or (part.label.kind == "note" and (waiting or begins)):
             waiting.append(part)
         elif part.label.kind == "note":
             items[-1] = _with(items[-1], [part])
@@ -389,11 +384,6 @@ def _steps(parts: list["_Node | Item"]) -> Chain:
     if waiting:
         items[-1:] = [_with(items[-1], waiting)] if items else [_step(waiting)]
     return tuple(items)
-
-
-def _takes(items: list[Item], note: _Node) -> bool:
-    """Whether a note belongs to the last item: normalization after a join begins the next block (ECCV 2016)."""
-    return bool(items) and not (isinstance(items[-1], Junction) and note.label.text in ("BN", "LN"))
 
 
 def _step(inside: list[_Node]) -> LayerStep:
