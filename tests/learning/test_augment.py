@@ -11,7 +11,7 @@ import pytest
 
 from tl.errors import UsageError
 from tl.learning import augment as augment_module
-from tl.learning.augment import LEVELS, augmenter, describe_augmentation
+from tl.learning.augment import augmenter, describe_augmentation
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, CLASSES = 32, 4
@@ -70,7 +70,7 @@ def test_none_resizes_images_of_another_size():
 
 
 @pytest.mark.parametrize("level", CHANGING)
-def test_a_step_does_not_depend_on_earlier_ones(level: str):
+def test_a_step_does_not_depend_on_earlier_ones(level):
     images, labels = batch()
     long_used, fresh = (augmenter(level, SIZE, CLASSES, seed=5) for _ in range(2))
     before = [run(long_used, images, labels, step) for step in (0, 7, 3)]
@@ -82,7 +82,7 @@ def test_a_step_does_not_depend_on_earlier_ones(level: str):
 
 
 @pytest.mark.parametrize("level", CHANGING)
-def test_parallel_pipeline_agrees_with_single_calls(level: str):
+def test_parallel_pipeline_agrees_with_single_calls(level):
     import tensorflow as tf
 
     images, labels = batch()
@@ -123,7 +123,7 @@ def test_about_half_of_the_images_are_flipped():
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 60), (40, 40)])
-def test_crops_stay_within_scale_and_aspect(height: int, width: int):
+def test_crops_stay_within_scale_and_aspect(height, width):
     count = 300
     changed, _ = run(augmenter("light", SIZE, CLASSES, seed=2), ramps(count, height, width), batch(count)[1], 0)
     columns, rows = changed[:, 0, :, 0], changed[:, :, 0, 1]
@@ -131,42 +131,31 @@ def test_crops_stay_within_scale_and_aspect(height: int, width: int):
     down = (rows[:, -1] - rows[:, 0]) / (SIZE - 1) * SIZE / height
     area, aspect = across * down, across / down
     slack = 0.02  # the edges of the image hold back what would reach half a pixel beyond them
-    assert area.min() > 0.5 - slack
-    assert area.max() < 1 + slack
-    assert aspect.min() > 3 / 4 - slack
-    assert aspect.max() < 4 / 3 + slack
-    assert area.max() - area.min() > 0.4
-    assert aspect.max() - aspect.min() > 0.5
+    for values, low, high, least in ((area, 0.5, 1, 0.4), (aspect, 3 / 4, 4 / 3, 0.5)):
+        assert low - slack < values.min() < values.max() < high + slack
+        assert np.ptp(values) > least
     assert abs(np.log(aspect).mean()) < 0.05  # wide as often as tall
     lefts = np.minimum(columns[:, 0], columns[:, -1])
-    assert lefts.max() - lefts.min() > 0.15 * width
+    assert np.ptp(lefts) > 0.15 * width
 
 
-def test_crops_have_no_black_border():
+def test_crops_have_no_black_border_and_large_images_are_averaged():
+    augment = augmenter("light", SIZE, CLASSES, seed=3)
     white = np.full((300, 37, 45, 3), 255, np.uint8)
-    changed, _ = run(augmenter("light", SIZE, CLASSES, seed=3), white, batch(300)[1], 0)
-    assert changed.min() > 254.9
-
-
-def test_large_images_are_averaged():
+    assert run(augment, white, batch(300)[1], 0)[0].min() > 254.9
     stripes = np.zeros((4, 256, 256, 3), np.uint8)
     stripes[:, :, ::2] = 255
-    changed, _ = run(augmenter("light", SIZE, CLASSES, seed=3), stripes, batch(4)[1], 0)
-    assert np.allclose(changed, 127.5, atol=2)
-
-
-def test_uint8_and_float_images_give_the_same():
-    images, labels = batch()
-    augment = augmenter("strong", SIZE, CLASSES, seed=1)
-    assert np.allclose(run(augment, images, labels, 2)[0], run(augment, images.astype(np.float32), labels, 2)[0])
+    assert np.allclose(run(augment, stripes, batch(4)[1], 0)[0], 127.5, atol=2)
 
 
 @pytest.mark.parametrize(("level", "mixes"), [("light", True), ("strong", False)])
-def test_labels_are_unchanged_without_mixing(level: str, mixes: bool):
+def test_labels_are_unchanged_without_mixing(level, mixes):
     images, labels = batch()
     augment = augmenter(level, SIZE, CLASSES, seed=1, mixes=mixes)
     for step in range(4):
-        assert np.array_equal(run(augment, images, labels, step)[1], labels)
+        changed, mixed = run(augment, images, labels, step)
+        assert np.array_equal(mixed, labels)
+        assert np.allclose(changed, run(augment, images.astype(np.float32), labels, step)[0])
 
 
 def test_values_stay_within_0_and_255():
@@ -181,9 +170,10 @@ def test_values_stay_within_0_and_255():
         assert changed.max() <= 255.001
         assert np.allclose(mixed.sum(axis=1), 1, atol=1e-6)
         assert (np.count_nonzero(mixed > 1e-6, axis=1) == 2).any()
+    assert np.array_equal(run(augment, images[:1], labels[:1], 0)[1], labels[:1])  # mixed with itself
 
 
-def test_mixed_labels_match_the_proportions_of_pixels(monkeypatch: pytest.MonkeyPatch):
+def test_mixed_labels_match_the_proportions_of_pixels(monkeypatch):
     monkeypatch.setattr(augment_module, "OPERATIONS", 0)
     count = 24
     augment = augmenter("strong", SIZE, count, seed=1)
@@ -208,14 +198,8 @@ def test_mixed_labels_match_the_proportions_of_pixels(monkeypatch: pytest.Monkey
     assert np.max(pasted) > 0.9
 
 
-def test_single_image_is_mixed_with_itself():
-    images, labels = batch(1)
-    _, mixed = run(augmenter("strong", SIZE, CLASSES, seed=1), images, labels, 0)
-    assert np.array_equal(mixed, labels)
-
-
 @pytest.mark.parametrize("at", range(11))
-def test_operation_depends_on_magnitude_and_takes_an_empty_batch(at: int):
+def test_operation_depends_on_magnitude_and_takes_an_empty_batch(at):
     import tensorflow as tf
 
     operation = augment_module._operations()[at]
@@ -244,10 +228,8 @@ def test_equalise_agrees_with_opencv():
 
 
 def test_augmenter_refuses_an_unknown_level():
-    with pytest.raises(UsageError, match="'heavy'") as refused:
+    with pytest.raises(UsageError, match="^--augment 'heavy': choose none, light, strong$"):
         augmenter("heavy", SIZE, CLASSES, seed=1)
-    assert all(level in str(refused.value) for level in LEVELS)
-    assert "\n" not in str(refused.value)
 
 
 def test_describe_augmentation():

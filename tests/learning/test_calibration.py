@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from tl.learning.calibration import BINS, calibration, fit_temperature, log_loss, reliability, softmax
 
 
-def sample(count: int, classes: int, scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def sample(count, classes, scale, seed=0):
     """Labels sample from the softmax of logits, and those logits times `scale`: their temperature is `scale`."""
     draw = np.random.default_rng(seed)
     logits = draw.normal(size=(count, classes)) * 2

@@ -9,7 +9,7 @@ from tl.learning.calibration import log_loss, softmax
 from tl.learning.head import assign_folds, fit_head
 
 
-def clouds(images: int, features: int, classes: int, *, spread: float = 1.0, seed: int = 0):
+def clouds(images, features, classes, *, spread=1.0, seed=0):
     draw = np.random.default_rng(seed)
     labels = np.arange(images) % classes
     centres = draw.normal(size=(classes, features)) * spread

@@ -40,7 +40,7 @@ def test_schedule_of_few_steps_and_after_the_last():
 def test_range_test_chooses_a_tenth_of_the_best_rate():
     tried = []
 
-    def loss_at(rate: float) -> float:
+    def loss_at(rate):
         tried.append(rate)
         return 1 + (math.log10(rate) + 3) ** 2 / 20  # least at 1e-3
 
@@ -64,7 +64,7 @@ def test_range_test_tries_all_rates_while_the_loss_is_stable():
 def test_range_test_ends_when_the_loss_explodes(burst):
     rates = []
 
-    def loss_at(rate: float) -> float:
+    def loss_at(rate):
         rates.append(rate)
         return 1 - 0.01 * len(rates) if rate < 1e-2 else burst
 

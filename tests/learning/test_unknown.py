@@ -9,7 +9,7 @@ from tl.errors import UsageError
 from tl.learning.unknown import fit_unknown
 
 
-def training_images(count: int, classes: int = 2, features: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def training_images(count, classes=2, features=64, seed=0):
     """Features as of training_images: positive, each class around a centre that is the same for every seed."""
     centres = np.random.default_rng(1000).gamma(1, size=(classes, features))
     draw = np.random.default_rng(seed)
@@ -18,7 +18,7 @@ def training_images(count: int, classes: int = 2, features: int = 64, seed: int 
     return values.astype(np.float32), labels
 
 
-def foreign_images(count: int, features: int = 64) -> np.ndarray:
+def foreign_images(count, features=64):
     return np.random.default_rng(7).gamma(1, size=(count, features)).astype(np.float32)
 
 
@@ -104,19 +104,11 @@ def test_degenerate_features():
 
 
 def test_references_include_rare_classes():
-    values, labels = training_images(5000, 2)
+    values, labels = training_images(5000)
     rare = foreign_images(1)[0] * np.random.default_rng(3).lognormal(0, 0.3, (12, 64)).astype(np.float32)
     unknown = fit_unknown(np.concatenate([values, rare]), np.concatenate([labels, np.full(12, 2)]), 3)
     assert len(unknown.references) == 512
     assert unknown.is_unknown(rare).sum() <= 1
-
-
-def test_fit_unknown_is_deterministic():
-    values, labels = training_images(1500)
-    first, again, other = (fit_unknown(values, labels, 2, seed=seed) for seed in (3, 3, 4))
-    assert np.array_equal(first.references, again.references)
-    assert first.threshold == again.threshold
-    assert not np.array_equal(first.references, other.references)
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 2, math.nan])

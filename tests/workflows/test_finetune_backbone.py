@@ -18,11 +18,11 @@ import pytest
 import tl as library
 from support.recorder import Recorder
 from support.session import ROOT, TINY, draw_shapes
-from tl.errors import DataError, RunError, UsageError
+from tl.errors import DataError, UsageError
 from tl.learning.trainer import Trainer
 from tl.networks.backbones import backbone
 from tl.runs.finetune_options import FinetuneOptions
-from tl.runs.run import load_run
+from tl.runs.run import Run, load_run
 from tl.workflows.finetune_backbone import random_head, trains_from_scratch
 
 TUNE = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "last", "epochs": 2, "batch": 8}
@@ -31,6 +31,23 @@ TUNE = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "last", "epochs
 def history(run: Path) -> list[dict[str, str]]:
     with (run / "history.csv").open() as stream:
         return list(csv.DictReader(stream))
+
+
+def subset(shapes: Path, folder: Path, noise: int, stripes: int) -> Path:
+    """The first images of each class."""
+    for label, count in (("noise", noise), ("stripes", stripes)):
+        (folder / label).mkdir(parents=True)
+        for path in sorted((shapes / label).iterdir())[:count]:
+            shutil.copy(path, folder / label)
+    return folder
+
+
+def assert_engines_agree(run: Run, photos: list[Path], tolerance: float) -> None:
+    shares = []
+    for engine in ("openvino", "tensorflow"):
+        answers = library.load(run.folder, engine=engine, precision="f32").predict(photos, top=3)
+        shares.append([[dict(answer.top)[name] for name in run.classes] for answer in answers])
+    assert np.abs(np.array(shares[0]) - np.array(shares[1])).max() < tolerance
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +75,16 @@ def test_tuned_run_has_its_curves_and_no_scratch_files(uninterrupted):
     assert ("trunk.weights.h5" in names) == figures["kept"]
 
 
-def test_log_says_what_is_trained_and_which_network_is_kept(uninterrupted):
-    _, recorder = uninterrupted
+def test_run_has_the_more_accurate_network_and_the_log_says_which(uninterrupted):
+    run, recorder = uninterrupted
+    figures = run.manifest["metrics"]["fine-tuning"]
+    better = figures["tuned" if figures["kept"] else "head_only"]["validation"]
+    assert run.manifest["metrics"]["validation"] == better
+    assert figures["kept"] == (figures["comparison"]["gained"] > figures["comparison"]["lost"])
     assert "fine-tuning: last of the backbone on 20 images" in recorder.text
     assert "epoch 1: loss" in recorder.text
     assert "McNemar" in recorder.text or "no difference" in recorder.text
     assert re.search("is kept$", recorder.lines[-1]), recorder.lines[-1]
-
-
-def test_run_has_the_more_accurate_network(uninterrupted):
-    run, _ = uninterrupted
-    figures = run.manifest["metrics"]["fine-tuning"]
-    better = figures["tuned" if figures["kept"] else "head_only"]["validation"]
-    assert run.manifest["metrics"]["validation"] == better
-    gained, lost = figures["comparison"]["gained"], figures["comparison"]["lost"]
-    assert figures["kept"] == (gained > lost)
 
 
 def test_run_toml_reproduces_the_run(uninterrupted, tl, tmp_path):
@@ -109,16 +121,11 @@ def test_resume_after_a_kill_gives_the_same_result(uninterrupted, shapes, tl, tm
     assert ours["tuned"]["validation"]["log_loss"] == pytest.approx(theirs["tuned"]["validation"]["log_loss"], rel=0.02)
 
 
-def test_resume_without_an_interrupted_run_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match="no interrupted run"):
-        library.finetune(resume=True)
-
-
-def test_resume_refuses_other_options(tl, tmp_path):
-    done = tl("finetune", "--resume", "--epochs", "5", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "leave out --epochs" in done.stderr
+def test_resume_refuses_other_options_and_needs_an_interrupted_run(tl, tmp_path):
+    for more, code, message in ((["--epochs", "5"], 2, "leave out --epochs"), ([], 1, "no interrupted run")):
+        done = tl("finetune", "--resume", *more, cwd=tmp_path)
+        assert done.returncode == code
+        assert message in done.stderr
 
 
 def test_diverged_training_is_logged_and_the_head_is_kept(shapes, tmp_path):
@@ -174,43 +181,22 @@ def test_unfreeze_all_trains_the_whole_network(shapes, tmp_path, uninterrupted):
 
 
 def test_unfreeze_auto_trains_the_head_alone_on_few_images(tmp_path, shapes):
-    few = tmp_path / "few"
-    for path in sorted(shapes.rglob("*.png")):
-        if int(path.stem) < 6:
-            (few / path.parent.name).mkdir(parents=True, exist_ok=True)
-            (few / path.parent.name / path.name).write_bytes(path.read_bytes())
-    recorder = Recorder()
-    run = library.finetune(
-        few, out=tmp_path / "run", progress=recorder, **TUNE | {"unfreeze": "auto", "backbone": TINY}
-    )
+    recorder, few = Recorder(), subset(shapes, tmp_path / "few", 6, 6)
+    options = TUNE | {"unfreeze": "auto", "backbone": TINY}
+    run = library.finetune(few, out=tmp_path / "run", progress=recorder, **options)
     assert "auto: none" in recorder.text
+    assert "--epochs, --batch have no effect on the head alone" in recorder.text
     assert "fine-tuning" not in run.manifest["metrics"]
-
-
-def test_options_without_effect_on_the_head_are_warned_about(shapes, tmp_path):
-    recorder = Recorder()
-    few = tmp_path / "few"
-    for path in sorted(shapes.rglob("*.png")):
-        if int(path.stem) < 5:
-            (few / path.parent.name).mkdir(parents=True, exist_ok=True)
-            (few / path.parent.name / path.name).write_bytes(path.read_bytes())
-    library.finetune(few, out=tmp_path / "run", progress=recorder, backbone=TINY, weights="none", epochs=3, lr=0.1)
-    assert "--epochs, --lr have no effect on the head alone" in recorder.text
 
 
 @pytest.mark.parametrize(
     ("balance", "said"), [("auto", "loss weights"), ("sampling", "sampled equally often"), ("none", "")]
 )
 def test_uneven_classes_are_balanced(balance, said, shapes, tmp_path):
-    uneven = tmp_path / "uneven"
-    for path in sorted(shapes.rglob("*.png")):
-        if path.parent.name == "noise" or int(path.stem) < 4:
-            (uneven / path.parent.name).mkdir(parents=True, exist_ok=True)
-            (uneven / path.parent.name / path.name).write_bytes(path.read_bytes())
-    recorder = Recorder()
+    recorder, uneven = Recorder(), subset(shapes, tmp_path / "uneven", 12, 4)
     library.finetune(uneven, out=tmp_path / "run", progress=recorder, balance=balance, **TUNE | {"epochs": 1})
     assert said in recorder.text
-    assert ("classes have 3 to 9 images" in recorder.text or "classes have" in recorder.text) == bool(said)
+    assert ("classes have" in recorder.text) == bool(said)
 
 
 def test_stored_activations_keep_to_their_limit(shapes, tmp_path, monkeypatch):
@@ -238,25 +224,18 @@ def test_kept_network_predicts_the_same_on_both_engines(cifar_tar, tmp_path):
                 seen[label] = seen.get(label, 0) + 1
                 (data / label).mkdir(parents=True, exist_ok=True)
                 (data / label / Path(member.name).name).write_bytes(archive.extractfile(member).read())
-    run = library.finetune(
-        data,
-        backbone="efficientnet-lite0",
-        out=tmp_path / "run",
-        image_size=64,
-        unfreeze="all",
-        lr=5e-4,
-        epochs=8,
-        seed=1,
-    )
+    options = {
+        "backbone": "efficientnet-lite0",
+        "image_size": 64,
+        "unfreeze": "all",
+        "lr": 5e-4,
+        "epochs": 8,
+        "seed": 1,
+    }
+    run = library.finetune(data, out=tmp_path / "run", **options)
     assert run.manifest["metrics"]["fine-tuning"]["kept"]
     assert (run.folder / "trunk.weights.h5").is_file()
-    photos = sorted(data.rglob("*.png"))[::10]
-    shares = []
-    for engine in ("openvino", "tensorflow"):
-        answers = library.load(run.folder, engine=engine, precision="f32").predict(photos, top=3)
-        shares.append([[dict(answer.top)[name] for name in run.classes] for answer in answers])
-    assert np.abs(np.array(shares[0]) - np.array(shares[1])).max() < 2e-3
-    stored = {}
+    assert_engines_agree(run, sorted(data.rglob("*.png"))[::10], 2e-3)
     with (run.folder / "predictions.csv").open() as stream:
         stored = {Path(row["path"]).name: row for row in csv.DictReader(stream)}
     again = library.load(run.folder).predict([path for path in sorted(data.rglob("*.png")) if path.name in stored])
@@ -274,7 +253,7 @@ def test_image_deleted_during_training_is_named(shapes, tmp_path, monkeypatch):
         return original(self, inputs, labels, rate)
 
     monkeypatch.setattr(Trainer, "step", step)
-    everything = TUNE | {"unfreeze": "all", "epochs": 50, "augment": "none", "val": 0.2}
+    everything = TUNE | {"unfreeze": "all", "epochs": 50, "augment": "none"}
     with pytest.raises(DataError, match=r"\.png can no longer be read"):
         library.finetune(data, out=tmp_path / "run", **everything)
 
@@ -288,24 +267,15 @@ def trained(tmp_path_factory):
     return library.finetune(many, out=folder / "run", progress=recorder, **options), recorder
 
 
-def test_network_learns_from_random_weights(trained):
+def test_network_learns_from_random_weights(trained, shapes):
     run, recorder = trained
+    assert_engines_agree(run, sorted(shapes.rglob("*.png"))[::5], 1e-3)
     assert run.manifest["metrics"]["validation"]["top1"] >= 0.8
     losses = [float(row["loss"]) for row in history(run.folder)]
     assert losses[-1] < 0.5 * losses[0]
     assert "training: from random weights on 64 images" in recorder.text
     assert "did not learn" not in recorder.text
     assert run.manifest["metrics"]["fine-tuning"]["trained_parameters"] == 61_156 + 84 * 2 + 2
-
-
-def test_network_from_scratch_predicts_the_same_on_both_engines(trained, shapes):
-    run, _ = trained
-    photos = sorted(shapes.rglob("*.png"))[::5]
-    shares = []
-    for engine in ("openvino", "tensorflow"):
-        answers = library.load(run.folder, engine=engine, precision="f32").predict(photos)
-        shares.append([[dict(answer.top)[name] for name in run.classes] for answer in answers])
-    assert np.abs(np.array(shares[0]) - np.array(shares[1])).max() < 1e-3
 
 
 def test_gradients_of_layers_are_recorded_from_scratch(trained):
@@ -354,8 +324,7 @@ def test_trains_from_scratch(weights, unfreeze, network, expected):
 
 
 def test_random_head_is_small_and_seeded():
-    head = random_head(84, 100, seed=3)
-    assert head.kernel.shape == (84, 100)
-    assert 0.1 < np.abs(head.kernel).max() < (6 / 184) ** 0.5 + 1e-6
-    assert (head.kernel == random_head(84, 100, seed=3).kernel).all()
-    assert (head.kernel != random_head(84, 100, seed=4).kernel).any()
+    kernel, again, other = (random_head(84, 100, seed=seed).kernel for seed in (3, 3, 4))
+    assert 0.1 < np.abs(kernel).max() < (6 / 184) ** 0.5 + 1e-6
+    assert (kernel == again).all()
+    assert (kernel != other).any()

@@ -10,6 +10,7 @@ import click
 from tl.commands.options import json_option, missing_data, quiet_option, workflow_options
 from tl.progress import Progress
 from tl.runs.finetune_options import FinetuneOptions, read_options
+from tl.text import interval, percent
 
 _UNEVEN = 2  # times as many images as the smallest class: then accuracy says little about the smallest
 _WITH_RESUME = {"out", "budget", "as_json", "quiet", "resume"}
@@ -105,7 +106,5 @@ def _log_metrics(part: str, metrics: dict[str, Any], progress: Progress) -> None
 
 
 def _with_interval(metrics: dict[str, Any], name: str) -> str:
-    from tl.text import interval, percent
-
     low, high = metrics[f"{name}_interval"]
     return f"{percent(metrics[name])} ({interval(low, high)})"

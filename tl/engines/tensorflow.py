@@ -169,18 +169,26 @@ def preprocess(pixels: Any, recipe: Recipe) -> Any:
     return (pixels - np.array(recipe.mean, np.float32)) / np.array(recipe.std, np.float32)
 
 
-def _traced(backbone: Backbone, weights: Weights, policy: str, unfreeze: str | None, *, xla: bool) -> Any:
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Build layers with this policy inside a block."""
     import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _traced(backbone: Backbone, weights: Weights, policy: str, unfreeze: str | None, *, xla: bool) -> Any:
     import tensorflow as tf
 
     verify(weights)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
+    with dtype_policy(policy):
         model = build(backbone, weights)
         model = frozen_part(model, unfreeze) if unfreeze else model
-    finally:
-        keras.config.set_dtype_policy(before)
 
     @tf.function(jit_compile=xla)  # type: ignore[untyped-decorator]
     def features(photos: Any) -> Any:

@@ -49,10 +49,27 @@ class Explainer:
     """
 
     def __init__(self, trunk: Path, recipe: Recipe, head: Head, *, precision: str = "f32") -> None:
+        from tl.engines.openvino import OpenVINOEngine
+
         self._recipe, self._head = recipe, head
-        self._network = _Network(trunk, precision)
-        if self._network.shape != (recipe.image_size, len(head.kernel)):
-            side, features = self._network.shape
+        options = {"PERFORMANCE_HINT": "LATENCY"}
+        precision = OpenVINOEngine(trunk, "", precision).precision  # resolves names, loads OpenVINO the fast way
+        import openvino
+
+        core = openvino.Core()
+        try:
+            model = core.read_model(trunk)
+            side, features = _shape(model)
+            tensor, self._channels, self._plain = _last_map(model, trunk)
+            both = openvino.Model([model.get_results()[0].input_value(0), tensor], model.get_parameters())
+            self._whole = core.compile_model(both, "CPU", options | {"INFERENCE_PRECISION_HINT": precision})
+            if not self._plain:
+                above = _above(model, tensor)
+                self._above = core.compile_model(above, "CPU", options | {"INFERENCE_PRECISION_HINT": "f32"})
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise EngineError(f"{trunk} cannot be run by OpenVINO ({reason[:160]}); train the run again") from error
+        if (side, features) != (recipe.image_size, len(head.kernel)):
             raise EngineError(
                 f"{trunk} computes {features} features of images of {side} px, its run has {len(head.kernel)} of "
                 f"{recipe.image_size} px: train the run again"
@@ -72,50 +89,19 @@ class Explainer:
     def _one(self, image: ImageLike, label: int | None) -> Explanation:
         size = self._recipe.image_size
         pixels = fit(decode(read(image), size), size, self._recipe.resize)
-        features, maps = self._network.run(pixels)
+        outputs = self._whole([pixels[None]]).to_tuple()
+        features = outputs[0][0].astype(np.float32)
+        maps = np.moveaxis(outputs[1], self._channels, 1)[0].astype(np.float32)
         probabilities = self._head.probabilities(features[None])[0]
         label = int(np.argmax(probabilities)) if label is None else int(label)
-        slopes = self._network.slopes(maps, self._head.kernel[:, label])
+        slopes = self._slopes(maps, self._head.kernel[:, label])
         heat = np.maximum(np.einsum("chw,c->hw", maps.astype(np.float64), slopes), 0)
         most = heat.max()
         heat = (heat / most if most > 0 else heat).astype(np.float32)
         return Explanation(heat, label, float(probabilities[label]), features)
 
-
-class _Network:
-    """A trunk, cut at its last feature map, which is returned with channels first."""
-
-    def __init__(self, trunk: Path, precision: str) -> None:
-        from tl.engines.openvino import OpenVINOEngine
-
-        options = {"PERFORMANCE_HINT": "LATENCY"}
-        precision = OpenVINOEngine(trunk, "", precision).precision  # resolves names, loads OpenVINO the fast way
-        import openvino
-
-        core = openvino.Core()
-        try:
-            whole = core.read_model(trunk)
-            self.shape = _shape(whole)
-            cut = _last_map(whole, trunk)
-            self._channels, self._plain = cut.channels, cut.plain
-            ends = [whole.get_results()[0].input_value(0), cut.tensor]
-            both = openvino.Model(ends, whole.get_parameters())
-            self._whole = core.compile_model(both, "CPU", options | {"INFERENCE_PRECISION_HINT": precision})
-            self._above: Any = None
-            if not cut.plain:
-                above = _above(core.read_model(trunk), trunk)
-                self._above = core.compile_model(above, "CPU", options | {"INFERENCE_PRECISION_HINT": "f32"})
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].strip()
-            raise EngineError(f"{trunk} cannot be run by OpenVINO ({reason[:160]}); train the run again") from error
-
-    def run(self, pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        """Features `[features]` and the last feature map `[channels, rows, columns]` of an image `[size, size, 3]`."""
-        features, maps = self._whole([pixels[None]]).to_tuple()
-        return features[0].astype(np.float32), np.moveaxis(maps, self._channels, 1)[0].astype(np.float32)
-
-    def slopes(self, maps: Floats, weights: Floats) -> NDArray[np.float64]:
-        """The mean gradient of `weights @ features` over all positions, for each channel."""
+    def _slopes(self, maps: Floats, weights: Floats) -> NDArray[np.float64]:
+        """The mean gradient of `weights @ features` over all positions of maps `[channels, rows, columns]`."""
         positions = maps[0].size
         if self._plain:
             exact: NDArray[np.float64] = weights.astype(np.float64) / positions
@@ -126,25 +112,16 @@ class _Network:
         rises = []
         for start in range(0, len(maps), _ROWS):
             moved = np.arange(start, min(start + _ROWS, len(maps)))
-            up, down = (self._features(maps, moved, by) for by in (step, -step))
+            up, down = (self._moved_features(maps, moved, by) for by in (step, -step))
             rises.append((up.astype(np.float64) - down) @ weights)
         slopes: NDArray[np.float64] = np.concatenate(rises) / (2 * float(step) * positions)
         return slopes
 
-    def _features(self, maps: Floats, moved: NDArray[np.int64], by: np.float32) -> Floats:
+    def _moved_features(self, maps: Floats, moved: NDArray[np.int64], by: np.float32) -> Floats:
         rows = np.repeat(maps[None], len(moved), axis=0)
         rows[np.arange(len(moved)), moved] += by
         features: Floats = self._above([np.ascontiguousarray(np.moveaxis(rows, 1, self._channels))])[0]
         return features
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """The last feature map: a tensor of the graph, its axis of channels, and whether its mean is the features."""
-
-    tensor: Any
-    channels: int
-    plain: bool
 
 
 def _shape(model: Any) -> tuple[int, int]:
@@ -155,7 +132,8 @@ def _shape(model: Any) -> tuple[int, int]:
     return int(shapes[0][1].get_length()), int(shapes[1][1].get_length())
 
 
-def _last_map(model: Any, trunk: Path) -> _Cut:
+def _last_map(model: Any, trunk: Path) -> tuple[Any, int, bool]:
+    """The last feature map, its axis of channels, and whether its mean is the features."""
     for tensor in _bottlenecks(model):
         channels = _channel_axis(tensor)
         if channels is None:
@@ -163,16 +141,15 @@ def _last_map(model: Any, trunk: Path) -> _Cut:
         spatial = [axis for axis in (1, 2, 3) if axis != channels]
         sides = [tensor.get_partial_shape()[axis] for axis in spatial]
         if all(side.is_static and side.get_length() > 1 for side in sides):
-            return _Cut(tensor, channels, _is_mean(model, tensor, spatial))
+            return tensor, channels, _is_mean(model, tensor, spatial)
     raise EngineError(f"{trunk} has no feature map to explain an image with: choose another backbone")
 
 
-def _above(model: Any, trunk: Path) -> Any:
-    """The part of the network above its last feature map, as a model."""
+def _above(model: Any, tensor: Any) -> Any:
+    """Cut the network at its last feature map; returns the part above."""
     import openvino
     from openvino import opset8
 
-    tensor = _last_map(model, trunk).tensor
     maps = opset8.parameter(tensor.get_partial_shape(), np.float32)
     for reader in tensor.get_target_inputs():
         reader.replace_source_output(maps.output(0))
@@ -182,11 +159,13 @@ def _above(model: Any, trunk: Path) -> Any:
 def _bottlenecks(model: Any) -> Iterator[Any]:
     """The tensors on every path from image to features, from the last to the first."""
     order = {node.get_name(): at for at, node in enumerate(model.get_ordered_ops())}
-    moving = set()
+    moving: set[str] = set()
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "Parameter" or any(name in moving for name in map(_source_name, node.inputs())):
+        sources = [tensor.get_node().get_name() for tensor in node.input_values()]
+        if node.get_type_name() == "Parameter" or not moving.isdisjoint(sources):
             moving.add(node.get_name())
-    frontier = {_key(tensor): tensor for tensor in [model.get_results()[0].input_value(0)]}
+    tensor = model.get_results()[0].input_value(0)
+    frontier = {_key(tensor): tensor}
     while frontier:
         if len(frontier) == 1:
             yield next(iter(frontier.values()))
@@ -240,7 +219,3 @@ def _alike(source: Any, tensor: Any) -> bool:
 
 def _key(tensor: Any) -> tuple[str, int]:
     return tensor.get_node().get_name(), tensor.get_index()
-
-
-def _source_name(end: Any) -> str:
-    return str(end.get_source_output().get_node().get_name())

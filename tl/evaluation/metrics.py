@@ -32,22 +32,19 @@ _HARDLY = 0.2  # of the way from the majority-class baseline to 1; whatever lear
 
 
 @dataclass(frozen=True)
-class Proportion:
-    """A fraction `value` of `count` images, with its 95% Wilson interval."""
-
-    value: float
-    low: float
-    high: float
-    count: int
-
-
-@dataclass(frozen=True)
 class Estimate:
     """A metric with its 95% interval."""
 
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Proportion(Estimate):
+    """A fraction `value` of `count` images, with its 95% Wilson interval."""
+
+    count: int
 
 
 def proportion(hits: int, count: int) -> Proportion:
@@ -100,7 +97,7 @@ class ClassMetrics:
         """The form of the JSON output; null where there is no value."""
         plain: dict[str, object] = {"support": self.support}
         for name in ("precision", "recall", "f1"):
-            metric: Proportion | Estimate = getattr(self, name)
+            metric: Estimate = getattr(self, name)
             plain[name] = None if math.isnan(metric.value) else metric.value
             plain[f"{name}_interval"] = [metric.low, metric.high]
         return plain
@@ -135,13 +132,12 @@ class Metrics:
 
     def as_dict(self) -> dict[str, object]:
         """The form of metrics.json."""
-        plain: dict[str, object] = {"top1": self.top1.value, "top1_interval": [self.top1.low, self.top1.high]}
-        if self.top5 is not None:
-            plain |= {"top5": self.top5.value, "top5_interval": [self.top5.low, self.top5.high]}
-        plain |= {"log_loss": self.log_loss, "log_loss_interval": list(self.log_loss_interval), "count": self.count}
-        for name in ("brier", "calibration_error", "balanced_accuracy", "macro_f1"):
-            estimate: Estimate = getattr(self, name)
-            plain |= {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
+        loss, interval = self.log_loss, list(self.log_loss_interval)
+        plain: dict[str, object] = {"log_loss": loss, "log_loss_interval": interval, "count": self.count}
+        for name in ("top1", "top5", "brier", "calibration_error", "balanced_accuracy", "macro_f1"):
+            estimate: Estimate | None = getattr(self, name)
+            if estimate is not None:
+                plain |= {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
         return plain | {"class_photos": list(self.class_photos)}
 
     def details(self, class_names: Sequence[str]) -> dict[str, object]:

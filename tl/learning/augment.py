@@ -51,7 +51,10 @@ def augmenter(level: str, image_size: int, classes: int, *, seed: int, mixes: bo
         images = tf.ensure_shape(tf.convert_to_tensor(images), (None, None, None, 3))
         labels = tf.ensure_shape(tf.cast(labels, tf.float32), (None, classes))
         if level == "none":
-            return _fit(images, image_size), labels
+            if images.shape[1:3] != (image_size, image_size):
+                resized = tf.image.resize(images, (image_size, image_size), antialias=True)
+                images = tf.clip_by_value(resized, 0.0, 255.0)
+            return tf.cast(images, tf.float32), labels
         root = tf.stack([tf.constant(seed % 2**63, tf.int64), tf.cast(step, tf.int64)])
         crop, change, mix = tf.unstack(tf.random.split(root, 3, alg=_PHILOX))
         images = _crop(images, image_size, crop)
@@ -64,20 +67,14 @@ def augmenter(level: str, image_size: int, classes: int, *, seed: int, mixes: bo
     return cast(Augment, tf.autograph.experimental.do_not_convert(augment))  # none of its Python needs rewriting
 
 
-def _fit(images: Any, size: int) -> Any:
-    import tensorflow as tf
-
-    if images.shape[1:3] != (size, size):
-        images = tf.clip_by_value(tf.image.resize(images, (size, size), antialias=True), 0.0, 255.0)
-    return tf.cast(images, tf.float32)
-
-
 def _crop(images: Any, size: int, seed: Any) -> Any:
     # RandomCropAndResize of keras-cv loops over single images; the TensorFlow operation behind it takes the batch, and
     # flips it at no cost when the left and right of a box are swapped.
     import tensorflow as tf
 
-    images = _reduce(images, 2 * size)
+    # Linear interpolation skips pixels when it shrinks by more than half: larger images are averaged first.
+    if None in images.shape[1:3] or max(images.shape[1:3]) > 2 * size:
+        images = tf.image.resize(images, tf.minimum(tf.shape(images)[1:3], 2 * size), "area")
     count, height, width = tf.unstack(tf.shape(images)[:3])
     area, aspect, top, left, mirror = tf.unstack(_uniform(seed, (5, count)))
     area = AREA[0] + area * (AREA[1] - AREA[0])
@@ -85,22 +82,10 @@ def _crop(images: Any, size: int, seed: Any) -> Any:
     first_row, last_row = _sample_range(tf.minimum(1.0, tf.sqrt(area / aspect)), top, height, size)
     first_column, last_column = _sample_range(tf.minimum(1.0, tf.sqrt(area * aspect)), left, width, size)
     mirrored = mirror < 0.5
-    first_column, last_column = (
-        tf.where(mirrored, last_column, first_column),
-        tf.where(mirrored, first_column, last_column),
-    )
-    boxes = tf.stack([first_row, first_column, last_row, last_column], axis=1)
+    left_end = tf.where(mirrored, last_column, first_column)
+    right_end = tf.where(mirrored, first_column, last_column)
+    boxes = tf.stack([first_row, left_end, last_row, right_end], axis=1)
     return tf.image.crop_and_resize(images, boxes, tf.range(count), (size, size))
-
-
-def _reduce(images: Any, most: int) -> Any:
-    # Linear interpolation skips pixels when it shrinks by more than half: larger images are averaged first.
-    import tensorflow as tf
-
-    height, width = images.shape[1:3]
-    if height is not None and width is not None and max(height, width) <= most:
-        return images
-    return tf.image.resize(images, tf.minimum(tf.shape(images)[1:3], most), "area")
 
 
 def _sample_range(share: Any, offset: Any, length: Any, size: int) -> tuple[Any, Any]:
@@ -156,11 +141,8 @@ def _operations() -> list[_Operation]:
     def each(magnitude: Any) -> Any:
         return tf.reshape(magnitude, (-1, 1, 1, 1))
 
-    def sheared(images: Any, x: Any, y: Any) -> Any:
-        return shear.augment_images(images, {"shear_x": x, "shear_y": y})
-
     def shifted(images: Any, x: Any, y: Any) -> Any:
-        return shift.augment_images(images, {"width_translations": x, "height_translations": y})
+        return shift.augment_images(images, {"width_translations": x[:, None], "height_translations": y[:, None]})
 
     return [
         lambda images, _: stretch.augment_images(images),
@@ -173,10 +155,10 @@ def _operations() -> list[_Operation]:
         lambda images, by: contrast.augment_images(images, 1.0 + 0.9 * each(by)),
         lambda images, by: brightness.augment_images(images, 255.0 * 0.5 * each(by)),
         lambda images, by: rotation.augment_images(images, {"angles": by * math.radians(30)}),
-        lambda images, by: sheared(images, 0.3 * by[:, None], None),
-        lambda images, by: sheared(images, None, 0.3 * by[:, None]),
-        lambda images, by: shifted(images, 0.45 * by[:, None], 0.0 * by[:, None]),
-        lambda images, by: shifted(images, 0.0 * by[:, None], 0.45 * by[:, None]),
+        lambda images, by: shear.augment_images(images, {"shear_x": 0.3 * by[:, None], "shear_y": None}),
+        lambda images, by: shear.augment_images(images, {"shear_x": None, "shear_y": 0.3 * by[:, None]}),
+        lambda images, by: shifted(images, 0.45 * by, 0.0 * by),
+        lambda images, by: shifted(images, 0.0 * by, 0.45 * by),
     ]
 
 
@@ -226,20 +208,15 @@ def _cutmix(images: Any, others: Any, share: Any, centre: Any) -> tuple[Any, Any
     import tensorflow as tf
 
     height, width = images.shape[1:3]
-    half = 0.5 * tf.sqrt(1.0 - share)
-    rows, columns = (
-        _between(middle - half, middle + half, length)
-        for middle, length in zip(tf.unstack(centre), (height, width), strict=True)
-    )
+    half = 0.5 * tf.sqrt(1.0 - share)[:, None]
+
+    def within(middle: Any, length: int) -> Any:
+        distances = (tf.range(length, dtype=tf.float32) + 0.5) / length - middle[:, None]
+        return (distances >= -half) & (distances < half)
+
+    rows, columns = within(centre[0], height), within(centre[1], width)
     inside = rows[:, :, None, None] & columns[:, None, :, None]
     return tf.where(inside, others, images), 1.0 - tf.reduce_mean(tf.cast(inside, tf.float32), axis=(1, 2, 3))
-
-
-def _between(low: Any, high: Any, length: int) -> Any:
-    import tensorflow as tf
-
-    centres = (tf.range(length, dtype=tf.float32) + 0.5) / length
-    return (centres >= low[:, None]) & (centres < high[:, None])
 
 
 def _beta(seed: Any, count: Any, alpha: float) -> Any:

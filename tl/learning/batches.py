@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,9 @@ from tl.learning.head import Floats, Labels
 from tl.networks.backbones import Recipe
 
 
-class Feed(Protocol):
-    """A source of batches: `load` reads what is stored, `finish` turns it into the network's input."""
-
-    def load(self, indices: Labels, step: int, *, training: bool) -> NDArray[Any]:
-        """Load the images at `indices`; the result depends on the arguments alone."""
-
-    def finish(self, inputs: Any, labels: Any, step: Any, *, training: bool) -> tuple[Any, Any]:
-        """Turn TensorFlow tensors of loaded images and their labels into what the network takes."""
-
-
 @dataclass(frozen=True)
 class ActivationFeed:
-    """Stored activations `[views, n, height, width, channels]`; training takes a random view of each image.
+    """Batches of stored activations `[views, n, height, width, channels]`; training takes a random view of each image.
 
     `mixup` mixes each image with another of its batch, and their labels (Manifold Mixup: Verma et al. 2019): it is both
     parameters of the Beta distribution of the proportion, one for a whole batch; 0 turns it off.
@@ -83,6 +73,11 @@ class ImageFeed:
             inputs, labels = self.augment(inputs, labels, step)
         inputs = tf.ensure_shape(tf.cast(inputs, tf.float32), (None, size, size, 3))
         return preprocess(inputs, self.recipe), labels
+
+
+Feed = ActivationFeed | ImageFeed
+"""A source of batches: `load` reads the images at `indices`, which depends on its arguments alone, and `finish` turns
+TensorFlow tensors of them and their labels into what the network takes."""
 
 
 @dataclass(frozen=True)

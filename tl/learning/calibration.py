@@ -117,7 +117,8 @@ def calibration(logits: Floats, labels: Labels, temperature: float) -> Calibrati
     """The effect of a temperature on logits `[n, classes]` and labels `[n]`, best of images it was not fitted on."""
     scaled = logits / np.float32(temperature)
     before, after = reliability(softmax(logits), labels), reliability(softmax(scaled), labels)
-    return Calibration(temperature, before, after, log_loss(logits, labels), log_loss(scaled, labels))
+    losses = {"log_loss_before": log_loss(logits, labels), "log_loss_after": log_loss(scaled, labels)}
+    return Calibration(temperature, before, after, **losses)
 
 
 def _shifted(logits: Floats, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

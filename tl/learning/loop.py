@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -284,13 +285,14 @@ class TrainingLoop:
         loss, accuracy = self.trainer.evaluate(data)
         epoch = -(-self.step // self.order.steps)
         mean = self._loss_sum / max(1, self._loss_count)
-        self.history.append(Epoch(epoch, self.step, rate, mean, loss, accuracy, round(self._seconds(), 3)))
+        row = {"held_out_log_loss": loss, "held_out_top1": accuracy}
+        self.history.append(Epoch(epoch, self.step, rate, mean, **row, seconds=round(self._seconds(), 3)))
         held_out_figures = f", held-out log-loss {loss:.4f}, accuracy {percent(accuracy)}" if monitored else ""
         left = (self.total - self.step) * self.order.batch / self.speed if self.speed else 0.0
         ahead = f", {datetime.timedelta(seconds=round(left))} left" if left else ""
         self.progress.log(f"epoch {epoch}", f"loss {mean:.4f}{held_out_figures}{ahead}")
         self._loss_sum, self._loss_count = 0.0, 0
-        held_out = {"held_out_log_loss": loss, "held_out_top1": accuracy} if monitored else {}
+        held_out = row if monitored else {}
         epochs = {"epoch": epoch, "epochs": self.rule.epochs}
         self.progress.metrics(self.step, {**epochs, "loss": mean, "learning_rate": rate, **held_out})
         if self.listener and held_out:
@@ -367,10 +369,8 @@ def tensorboard_listener(folder: Path | None) -> Iterator[Listener | None]:
     if folder is None:
         yield None
         return
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError as error:
-        raise UsageError("--tensorboard needs TensorBoard: pip install 'tl[tensorboard]'") from error
+    if find_spec("tensorboard") is None:
+        raise UsageError("--tensorboard needs TensorBoard: pip install 'tl[tensorboard]'")
     import tensorflow as tf
 
     writer = tf.summary.create_file_writer(str(folder))

@@ -64,6 +64,7 @@ class Trainer:
         self.optimizer = _optimizer(rule, self.trained, depth, 1.0 / strategy.num_replicas_in_sync)
         self._outer = keras.optimizers.LossScaleOptimizer(self.optimizer) if devices.policy == "mixed_float16" else None
         (self._outer or self.optimizer).build(self.trained)
+        self._variables = [*self.network.variables, *(self._outer or self.optimizer).variables]
         # XLA fuses the dozen passes over the weights that AdamW, clipping and averaging take into one.
         single = strategy.num_replicas_in_sync == 1 and self._outer is None
         self._update = tf.function(self._apply, jit_compile=True) if single else self._apply
@@ -152,20 +153,17 @@ class Trainer:
 
     def state(self) -> Arrays:
         """Everything that the next step depends on."""
-        return [np.array(variable) for variable in self._state()]
+        return [np.array(variable) for variable in self._variables]
 
     def set_state(self, arrays: Arrays) -> None:
         """Restore a state."""
-        for variable, array in zip(self._state(), arrays, strict=True):
+        for variable, array in zip(self._variables, arrays, strict=True):
             variable.assign(array)
 
     def head(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The head's current kernel `[features, classes]` and bias `[classes]`."""
         kernel, bias = self._dense.get_weights()
         return kernel, bias
-
-    def _state(self) -> list[Any]:
-        return [*self.network.variables, *(self._outer or self.optimizer).variables]
 
     def _replicated(self, inputs: Any, labels: Any) -> Any:
         tf, strategy = self._tf, self._strategy

@@ -6,9 +6,8 @@ in training, with BatchNorm folded into its convolutions.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from tl.engines import open_engine
 from tl.engines.engine import Photos
-from tl.engines.tensorflow import Devices, training_devices
+from tl.engines.tensorflow import Devices, dtype_policy, training_devices
 from tl.errors import BackboneError, UsageError
 from tl.features.activations import affordable_views, store
 from tl.learning.augment import augmenter
@@ -56,6 +55,8 @@ def tune(job: TuningJob, folder: Path, progress: Progress, listener: Listener | 
 
     Raises BackboneError for a network that cannot be cut.
     """
+    from tl.networks.trainable import fold
+
     started = time.monotonic()
     devices = training_devices(job.precision)
     with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool, devices.graph_rewriting():
@@ -72,7 +73,8 @@ def tune(job: TuningJob, folder: Path, progress: Progress, listener: Listener | 
         trainer.set_weights(loop.best)
         if job.scratch:
             loop.record_gradients()
-        _fold(model, job).save_weights(folder / "trunk.weights.h5")
+            model = fold(model)  # training from scratch needs BatchNorm itself
+        model.save_weights(folder / "trunk.weights.h5")
     kernel, bias = trainer.head()
     return Tuned(
         weights=folder / "trunk.weights.h5",
@@ -99,7 +101,7 @@ def _build(job: TuningJob, devices: Devices) -> tuple[Any, Any, dict[str, int], 
 
     keras.utils.set_random_seed(job.seed)
     if job.scratch:
-        with _dtype_policy(devices.policy):
+        with dtype_policy(devices.policy):
             model = build(job.backbone, job.weights)
         return model, upper_part(model, None), {}, None
     model = fold(build(job.backbone, job.weights), policy=devices.policy)
@@ -108,25 +110,6 @@ def _build(job: TuningJob, devices: Devices) -> tuple[Any, Any, dict[str, int], 
         raise BackboneError(f"{job.backbone.name} has one stage: train it with --unfreeze all")
     upper = upper_part(model, layer)
     return model, upper, depths(model), None if layer is None else tuple(upper.input_shape[1:])
-
-
-def _fold(model: Any, job: TuningJob) -> Any:
-    """The network as runs keep it, with BatchNorm folded; training from scratch needs BatchNorm itself."""
-    from tl.networks.trainable import fold
-
-    return fold(model) if job.scratch else model
-
-
-@contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    import keras
-
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _feed(
@@ -148,13 +131,7 @@ def _feed(
     if views < planned:
         progress.log("", f"{views} of {planned} augmented views per image fit on the disk")
     engine = open_engine(
-        job.backbone,
-        job.weights,
-        engine=job.engine,
-        precision="auto",
-        unfreeze=job.unfreeze,
-        threads=job.threads,
-        progress=progress,
+        job.backbone, job.weights, engine=job.engine, unfreeze=job.unfreeze, threads=job.threads, progress=progress
     )
     started = time.monotonic()
     activations = store(job.images, engine, recipe, shape, views=views, transform=_transform(job), progress=progress)
@@ -173,7 +150,6 @@ def _transform(job: TuningJob) -> Callable[[Photos, int], Photos]:
 
     def transform(images: Photos, number: int) -> Photos:
         pixels, _ = augment(images, np.ones((len(images), 1), np.float32), number)
-        rounded: Photos = np.clip(np.rint(np.asarray(pixels)), 0, 255).astype(np.uint8)
-        return rounded
+        return np.clip(np.rint(np.asarray(pixels, np.float32)), 0, 255).astype(np.uint8)
 
     return transform

@@ -5,13 +5,14 @@ import importlib
 import shlex
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tl import __version__
 from tl.cache import usable_cache
@@ -152,40 +153,32 @@ class Trained:
 def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     """Features, split, head, calibration and unknown check; then the backbone, if the options ask for it."""
     options, progress = setup.options, setup.progress
+    network, weights = setup.backbone, setup.weights
     engine = open_engine(
-        setup.backbone,
-        setup.weights,
-        engine=options.engine,
-        precision=options.precision,
-        threads=options.threads,
-        progress=progress,
+        network, weights, engine=options.engine, precision=options.precision, threads=options.threads, progress=progress
     )
     clock.lap("network")
-    features = _extract(setup, dataset, engine)
+    with usable_cache(progress) if options.cache else nullcontext() as cache:
+        features = extract(dataset.images, engine, network.recipe, cache, progress=progress)
     clock.lap("features")
-    log_features(features, engine, progress)
+    _log_features(features, engine, progress)
     precision = engine.precision
     del engine  # frees the memory of the compiled network for fitting the head
-    dataset = without_unreadable(dataset, features.failures, progress)
+    dataset = _without_unreadable(dataset, features.failures, progress)
     images, fingerprints = _split(setup, dataset, features.fingerprints)
-    if setup.weights.choice != "none":  # features of a random network say nothing about the images
+    if weights.choice != "none":  # features of a random network say nothing about the images
         warning = quick_check(dataset, features.values, images, options.data)
         if warning:
             progress.warn(warning)
-    of_train = features.values[images.train]
-    fitted = fit_head(
-        of_train,
-        dataset.labels[images.train],
-        len(dataset.class_names),
-        fingerprints=[fingerprints[at] for at in images.train],
-        seed=options.seed,
-        progress=progress,
-    )
+    of_train, labels = features.values[images.train], dataset.labels[images.train]
+    of_originals = [fingerprints[at] for at in images.train]
+    classes = len(dataset.class_names)
+    fitted = fit_head(of_train, labels, classes, fingerprints=of_originals, seed=options.seed, progress=progress)
     clock.lap("head")
     unknown = fit_unknown_of(dataset, images.train, of_train, options)
     indices, parts = held_out_images(images)
     predictions = predict(fitted.head, features.values[indices], dataset, indices, parts=parts, unknown=unknown)
-    log_head(fitted, predictions, progress)
+    _log_head(fitted, predictions, progress)
     inputs = TuningInputs(dataset, fingerprints, images, fitted.head, features=features.values, predictions=predictions)
     tuning = tune_backbone(setup, inputs)
     if tuning is not None:
@@ -193,29 +186,24 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     if tuning is not None and tuning.kept:
         trunk, predictions = tuning.trunk, tuning.predictions
     else:
-        trunk = cached_trunk(setup.backbone, setup.weights, check=False)  # checked when the engine was opened
-    trained = (dataset, features.fingerprints, images, trunk)
-    return Trained(*trained, predictions=predictions, precision=precision, head_fit=fitted, tuning=tuning)
+        trunk = cached_trunk(network, weights, check=False)  # checked when the engine was opened
+    own = features.fingerprints
+    return Trained(
+        dataset, own, images, trunk, predictions=predictions, precision=precision, head_fit=fitted, tuning=tuning
+    )
 
 
 def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     """Split, then train the whole network from random weights."""
     scanned = scan(dataset.images, setup.backbone.recipe, progress=setup.progress)
-    dataset = without_unreadable(dataset, scanned.failures, setup.progress)
+    dataset = _without_unreadable(dataset, scanned.failures, setup.progress)
     images, fingerprints = _split(setup, dataset, scanned.fingerprints)
     clock.lap("reading")
     head = random_head(setup.backbone.features, len(dataset.class_names), setup.options.seed)
     tuning = train_from_scratch(setup, TuningInputs(dataset, fingerprints, images, head))
     clock.lap("training")
-    return Trained(
-        dataset,
-        scanned.fingerprints,
-        images,
-        tuning.trunk,
-        predictions=tuning.predictions,
-        precision=setup.options.precision,
-        tuning=tuning,
-    )
+    own, predictions, precision = scanned.fingerprints, tuning.predictions, setup.options.precision
+    return Trained(dataset, own, images, tuning.trunk, predictions=predictions, precision=precision, tuning=tuning)
 
 
 def _stored_options(options: FinetuneOptions, folder: Path) -> FinetuneOptions:
@@ -234,9 +222,8 @@ def _with_data(options: FinetuneOptions, data: "Data | None") -> FinetuneOptions
 
 def _backbone(options: FinetuneOptions) -> Backbone:
     network = backbone(options.backbone)
-    if options.image_size is None:
-        return network
-    return replace(network, recipe=replace(network.recipe, image_size=options.image_size))
+    size = options.image_size or network.recipe.image_size
+    return replace(network, recipe=replace(network.recipe, image_size=size))
 
 
 @contextmanager
@@ -245,18 +232,12 @@ def _resume_hint(scratch: Path, folder: Path, progress: Progress) -> Iterator[No
         yield
     except BaseException:
         if (scratch / CHECKPOINT).exists():
-            progress.warn(
-                f"a checkpoint was kept: continue with `tl finetune --resume --out {shlex.quote(str(folder))}`"
-            )
+            command = f"tl finetune --resume --out {shlex.quote(str(folder))}"
+            progress.warn(f"a checkpoint was kept: continue with `{command}`")
         raise
 
 
-def _extract(setup: Setup, dataset: Dataset, engine: Engine) -> Features:
-    with usable_cache(setup.progress) if setup.options.cache else nullcontext() as cache:
-        return extract(dataset.images, engine, setup.backbone.recipe, cache, progress=setup.progress)
-
-
-def without_unreadable(dataset: Dataset, failures: Mapping[int, str], progress: Progress) -> Dataset:
+def _without_unreadable(dataset: Dataset, failures: Mapping[int, str], progress: Progress) -> Dataset:
     """The data set without the images that could not be read, which are logged. Raises DataError if none is left."""
     if not failures:
         return dataset
@@ -305,7 +286,8 @@ def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> 
 
 
 def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
-    options, weights, fitted = setup.options, setup.weights, trained.head_fit
+    options, weights, fitted, predictions = setup.options, setup.weights, trained.head_fit, trained.predictions
+    head = {"strength": fitted.l2 if fitted else None, "folds": fitted.folds if fitted else None}
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(trained.dataset.class_names),
@@ -313,12 +295,7 @@ def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
         "weights": {"choice": weights.choice, "source": weights.source, "sha256": weights.sha256, "seed": weights.seed},
         "engine": {"name": options.engine, "precision": trained.precision},
         "data": describe_data(trained.dataset, trained.split),
-        "head": {
-            "strength": fitted.l2 if fitted is not None else None,
-            "folds": fitted.folds if fitted is not None else None,
-            "temperature": trained.predictions.head.temperature,
-            "fitted_on": trained.predictions.fitted_on,
-        },
+        "head": head | {"temperature": predictions.head.temperature, "fitted_on": predictions.fitted_on},
         "options": {name: utf8(value) for name, value in asdict(options).items()},
         "versions": {"tl": __version__, **{name: version(name) for name in _LIBRARIES}},
         "command": [utf8(word) for word in shlex.split(command)],
@@ -326,7 +303,7 @@ def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
 
 
 class Clock:
-    """Seconds of each phase; `started` is a time of `time.monotonic`."""
+    """Seconds of each phase."""
 
     def __init__(self) -> None:
         self.started = self._last = time.monotonic()
@@ -345,8 +322,7 @@ class Clock:
 
 def log_data(dataset: Dataset, progress: Progress) -> None:
     """Log how many images of which classes there are, and which files were skipped."""
-    counts = Counter(dataset.labels.tolist())
-    per_class = [counts[at] for at in range(len(dataset.class_names))]
+    per_class = np.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
     if len(per_class) <= _MOST_CLASSES:
         each = ", ".join(f"{name} {images:,}" for name, images in zip(dataset.class_names, per_class, strict=True))
     else:
@@ -369,8 +345,7 @@ def log_skipped(reasons: Mapping[str, str], progress: Progress) -> None:
         progress.warn(f"skipped {len(reasons) - _MOST_NAMED:,} more; the run's skipped.csv lists all")
 
 
-def log_features(features: Features, engine: Engine, progress: Progress) -> None:
-    """Log how many features were computed, how fast, and on which engine."""
+def _log_features(features: Features, engine: Engine, progress: Progress) -> None:
     computed = len(features.kept) - features.cached
     rate = f", {computed / features.seconds:.0f} images/s" if computed else ""
     cached = f"{features.cached:,} from the cache, " if features.cached else ""
@@ -378,8 +353,7 @@ def log_features(features: Features, engine: Engine, progress: Progress) -> None
     progress.log("features", f"{cached}{seconds} ({engine.name} {engine.precision})")
 
 
-def log_head(fitted: HeadFit, predictions: Predictions, progress: Progress) -> None:
-    """Log how the head was fitted, calibrated, and prepared to recognise unknown images."""
+def _log_head(fitted: HeadFit, predictions: Predictions, progress: Progress) -> None:
     chosen = f"L2 {fitted.l2:.2g}, best of {len(fitted.trials)} on held-out training images"
     progress.log("head", f"softmax regression, {chosen}")
     progress.log("calibration", f"temperature {fitted.head.temperature:.2f}")

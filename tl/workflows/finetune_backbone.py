@@ -2,7 +2,6 @@
 
 import math
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import CHECKPOINT
 from tl.text import count, interval, percent
 
-_REFERENCE_IMAGES = 2000  # training images that the unknown check of a tuned network is fitted on
+_REFERENCE_IMAGES = 2000  # training images for a tuned network's unknown check: enough for a rate of 0.1%
 _RESERVE = 4.0  # seconds of a budget for writing the run
 _TUNED = "tuned"  # folder of the converted network inside the run, until its files are linked
 _TUNING_ONLY = ("epochs", "batch", "lr", "optimizer", "weight_decay", "label_smoothing", "augment", "budget")
@@ -116,7 +115,10 @@ def tune_backbone(setup: Setup, inputs: TuningInputs) -> TuningResult | None:
         unfreeze = unfreeze_rule(images, classes, gpu=has_gpu())
         progress.log("fine-tuning", f"auto: {unfreeze} of the backbone, for {count(images, 'training image')}")
     if unfreeze == "none":
-        _warn_unused(options, progress)
+        unused = [flag(name) for name in _TUNING_ONLY if getattr(options, name) is not None]
+        if unused:
+            verb = "has" if len(unused) == 1 else "have"
+            progress.warn(f"{', '.join(unused)} {verb} no effect on the head alone: add --unfreeze last, half or all")
         return None
     rule = override(tuning_rule(images, unfreeze), options)
     tuned = _train(setup, inputs, unfreeze, rule)
@@ -222,8 +224,7 @@ def _balance(
     dataset: Dataset, train: NDArray[np.int64], choice: str, progress: Progress
 ) -> tuple[tuple[float, ...] | None, bool]:
     """Weights of the classes, and whether images are sampled so that all classes are equally frequent."""
-    counts = Counter(dataset.labels[train].tolist())
-    per_class = tuple(max(1, counts[at]) for at in range(len(dataset.class_names)))
+    per_class = tuple(np.bincount(dataset.labels[train], minlength=len(dataset.class_names)).clip(1).tolist())
     uneven = f"classes have {spread(per_class)} images"
     weights = class_weights(per_class)
     if choice == "sampling":
@@ -240,7 +241,7 @@ def _deadline(setup: Setup, inputs: TuningInputs) -> float:
     if setup.options.budget is None:
         return math.inf
     split = inputs.split
-    images = len(split.validation) + len(split.test) + len(_reference_images(setup.options, split))
+    images = len(split.validation) + len(split.test) + min(len(split.train), _REFERENCE_IMAGES)
     return setup.started + seconds(setup.options.budget) - _RESERVE - images / 30
 
 
@@ -251,7 +252,8 @@ def _predict_tuned(setup: Setup, inputs: TuningInputs, tuned: Tuned) -> tuple[Tr
     shutil.rmtree(setup.folder / _TUNED, ignore_errors=True)
     trunk = convert(setup.backbone, weights, setup.folder / _TUNED, progress=setup.progress)
     indices, parts = held_out_images(inputs.split)
-    references = _reference_images(options, inputs.split)
+    shuffled = np.random.default_rng(options.seed).permutation(inputs.split.train)
+    references = np.sort(shuffled[: _REFERENCE_IMAGES if options.unknown_rate else 0])
     images = [dataset.images[at] for at in np.concatenate([indices, references])]
     features = extract(images, _engine(setup, weights, trunk), recipe, None, progress=setup.progress)
     if len(features.kept) != len(images):
@@ -262,14 +264,6 @@ def _predict_tuned(setup: Setup, inputs: TuningInputs, tuned: Tuned) -> tuple[Tr
     temperature = fit_temperature(tuned.head.logits(values[rows]), dataset.labels[inputs.split.validation])
     head = replace(tuned.head, temperature=temperature)
     return trunk, predict(head, values, dataset, indices, parts=parts, unknown=unknown, fitted_on=VALIDATION)
-
-
-def _reference_images(options: FinetuneOptions, split: Split) -> NDArray[np.int64]:
-    """Indices of training images for the unknown check: as many as a false-alarm rate of 0.1% needs."""
-    if not options.unknown_rate:
-        return split.train[:0]
-    shuffled = np.random.default_rng(options.seed).permutation(split.train)
-    return np.sort(shuffled[:_REFERENCE_IMAGES])
 
 
 def fit_unknown_of(
@@ -324,13 +318,6 @@ def _log_plan(what: str, rule: TuningRule, images: tuple[int, int], progress: Pr
     progress.log("", f"{rate}, {schedule}, augmentation {rule.augment}{smoothing}")
 
 
-def _warn_unused(options: FinetuneOptions, progress: Progress) -> None:
-    unused = [flag(name) for name in _TUNING_ONLY if getattr(options, name) is not None]
-    if unused:
-        verb = "has" if len(unused) == 1 else "have"
-        progress.warn(f"{', '.join(unused)} {verb} no effect on the head alone: add --unfreeze last, half or all")
-
-
 def _warn_if_not_learned(name: str, metrics: Metrics, progress: Progress) -> None:
     top1, majority = metrics.top1, metrics.class_photos[1] / metrics.count
     learned = beats_majority(top1.low, top1.high, majority)
@@ -338,8 +325,7 @@ def _warn_if_not_learned(name: str, metrics: Metrics, progress: Progress) -> Non
         return
     accuracy = f"accuracy {percent(top1.value)} ({interval(top1.low, top1.high)})"
     images = count(metrics.count, "validation image")
-    figures = f"{accuracy} on {images}, the largest class alone gives {percent(majority)}"
+    verdict, file = f"{name} did not learn", "gradients.csv has the gradient of each layer"
     if learned is None:
-        progress.warn(f"too few images to tell whether {name} learned: {figures}; history.csv has its loss by epoch")
-    else:
-        progress.warn(f"{name} did not learn: {figures}; gradients.csv has the gradient of each layer")
+        verdict, file = f"too few images to tell whether {name} learned", "history.csv has its loss by epoch"
+    progress.warn(f"{verdict}: {accuracy} on {images}, the largest class alone gives {percent(majority)}; {file}")
