@@ -1,10 +1,10 @@
 """A client of `tl serve`: predictions, explanations, data sets, jobs and their events."""
 
+import io
 import json
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -19,6 +19,7 @@ _CONNECT = 10.0  # seconds
 _MAX_IMAGES, _MAX_BYTES = 64, 48 << 20  # of one request; the service's default limits are no lower
 _MIN_SIDE = 640  # pixels: frames of a video are not shrunk below what any network takes
 _BYTES = "application/octet-stream"
+_Upload = tuple[str, bytes, str]  # name, content, and why it cannot be read
 _NO_PREDICTION: dict[str, Any] = {"label": None, "confidence": None, "unknown": None, "top": []}
 
 
@@ -65,7 +66,7 @@ class Client:
         rows: list[dict[str, Any]] = []
         refusal: _Refused | None = None
         for group in _groups(read_inputs(images, min_side=_MIN_SIDE)):
-            usable = [("image", (image.name, image.content, _BYTES)) for image in group if not image.error]
+            usable = [("image", (name, content, _BYTES)) for name, content, reason in group if not reason]
             error, predictions = "", iter(())
             try:
                 if usable:
@@ -74,10 +75,10 @@ class Client:
                 if caught.status != 422:
                     raise
                 refusal, error = caught, str(caught)
-            for image in group:
-                reason = image.error or error
+            for name, _, reason in group:
+                reason = reason or error
                 row = _NO_PREDICTION | {"error": reason} if reason else dict(next(predictions))
-                rows.append(row | {"name": image.name})
+                rows.append(row | {"name": name})
         if refusal is not None and all(row["error"] for row in rows):
             raise refusal
         return rows
@@ -87,10 +88,10 @@ class Client:
         images = [one for group in _groups(read_inputs(image, min_side=_MIN_SIDE)) for one in group]
         if len(images) != 1:
             raise ServiceError(f"{len(images)} images: give one at a time")
-        [upload] = images
-        if upload.error:
-            raise ServiceError(f"{upload.name} cannot be sent: {upload.error}")
-        fields = [("image", (upload.name, upload.content, _BYTES))]
+        [(name, content, reason)] = images
+        if reason:
+            raise ServiceError(f"{name} cannot be sent: {reason}")
+        fields = [("image", (name, content, _BYTES))]
         return bytes(self._call("POST", "/v1/explain", {"run": run, "label": label}, fields=fields).data)
 
     def runs(self) -> list[dict[str, Any]]:
@@ -138,15 +139,12 @@ class Client:
         """Name and content of each event of a job, from its start until it has ended."""
         response = self._call("GET", f"/v1/jobs/{quote(job, safe='')}/events", preload_content=False)
         try:
-            name, content = "", ""
-            for line in _lines(response):
+            name = ""
+            for line in io.TextIOWrapper(response, encoding="utf-8", errors="replace"):
                 if line.startswith("event:"):
                     name = line[6:].strip()
-                elif line.startswith("data:"):
-                    content += line[5:].strip()
-                elif not line and content:
-                    yield name, json.loads(content)
-                    name, content = "", ""
+                elif line.startswith("data:"):  # the service sends one line of JSON for each event
+                    yield name, json.loads(line[5:])
         finally:
             response.release_conn()
             response.close()
@@ -170,9 +168,8 @@ class Client:
             try:
                 response = self._pool.request(method, address, **options)
             except urllib3.exceptions.HTTPError as error:
-                raise ServiceError(
-                    f"{self._url} cannot be reached ({_reason(error)}): is `tl serve` running?"
-                ) from error
+                reason = str(getattr(error, "reason", None) or error).rsplit(": ", 1)[-1][:160]
+                raise ServiceError(f"{self._url} cannot be reached ({reason}): is `tl serve` running?") from error
             attempts -= 1
             wait = response.headers.get("Retry-After", "")
             if response.status == 429 and attempts and wait.isdecimal() and float(wait) <= _MAX_WAIT:
@@ -184,40 +181,23 @@ class Client:
             return response
 
 
-@dataclass(frozen=True)
-class _Upload:
-    """An image to send, or why it cannot be read."""
-
-    name: str
-    content: bytes
-    error: str = ""
-
-
 def _groups(inputs: Iterator[Input]) -> Iterator[list[_Upload]]:
     """Read images and group them into requests."""
     group: list[_Upload] = []
     size = 0
     for name, image in inputs:
         try:
-            content = read(image)
-            upload = _Upload(name, content if isinstance(content, bytes) else encode_png(content))
+            pixels, reason = read(image), ""
+            content = pixels if isinstance(pixels, bytes) else encode_png(pixels)
         except ImageError as error:
-            upload = _Upload(name, b"", str(error))
-        if group and (len(group) == _MAX_IMAGES or size + len(upload.content) > _MAX_BYTES):
+            content, reason = b"", str(error)
+        if group and (len(group) == _MAX_IMAGES or size + len(content) > _MAX_BYTES):
             yield group
             group, size = [], 0
-        group.append(upload)
-        size += len(upload.content)
+        group.append((name, content, reason))
+        size += len(content)
     if group:
         yield group
-
-
-def _lines(response: Any) -> Iterator[str]:
-    rest = b""
-    for chunk in response.stream(1 << 16):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line.rstrip(b"\r").decode("utf-8", "replace")
 
 
 def _detail(response: Any) -> str:
@@ -225,7 +205,3 @@ def _detail(response: Any) -> str:
         return str(json.loads(response.data)["detail"])
     except (ValueError, KeyError, TypeError):
         return str(response.reason)
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error).rsplit(": ", 1)[-1][:160]

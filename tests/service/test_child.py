@@ -13,7 +13,7 @@ def events_in(path: Path) -> list[dict[str, object]]:
 def test_job_progress_writes_events_and_prints_log_lines(tmp_path, capsys):
     path = tmp_path / "events"
     progress = JobProgress(path)
-    progress.attempt(1, resumed=False)
+    progress.write("attempt", attempt=1, resumed=False)
     progress.log("data", "고양이")
     progress.warn("careful")
     with progress.task("features", 10, "images") as task:
@@ -21,7 +21,6 @@ def test_job_progress_writes_events_and_prints_log_lines(tmp_path, capsys):
         task.advance(2)
         task.advance(2)
     progress.metrics(3, {"loss": float("nan"), "learning_rate": 0.1})
-    progress.close()
     events = events_in(path)
     assert events[:4] == [
         {"event": "attempt", "attempt": 1, "resumed": False},
@@ -42,7 +41,6 @@ def test_job_progress_thins_out_steps_but_not_epochs(tmp_path):
             task.advance()
             if step % 1000 == 0:
                 progress.metrics(step, {"loss": 1.0, "epoch": step // 1000})
-    progress.close()
     events = events_in(tmp_path / "events")
     assert sum("epoch" in event for event in events) == 10
     assert len(events) < 40
@@ -68,8 +66,6 @@ def test_read_events_continues_from_an_offset_and_skips_incomplete_lines(tmp_pat
     with path.open("ab") as file:
         file.write(b'[1]\n{"event": 3}\nnull\n\xff\n')
     assert [event["topic"] for _, event in read_events(path)[0]] == ["a", "b"]
-    first.close()
-    again.close()
 
 
 def test_read_events_reads_long_files_in_pieces(tmp_path):

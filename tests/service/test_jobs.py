@@ -270,7 +270,6 @@ def test_event_stream_ends_with_the_job_and_can_be_resumed(database, monkeypatch
     resumed = "".join(stream(database, job, lambda *_: None, start=int(number.removeprefix("id: "))))
     assert "event: say" not in resumed
     assert "event: figures" in resumed
-    progress.close()
 
 
 def test_event_stream_sends_heartbeats_and_ends_with_the_server(database, monkeypatch):

@@ -84,11 +84,14 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits, stopped: Callable
         scratch.mkdir(parents=True)
         with archive.open("rb") as file:
             kind = kind_of(file)
-            members = read_zip(file, limits) if kind == "zip" else read_tar(file, kind, limits)
-            unpacker = _Unpacker(scratch, limits, archive.stat().st_size, stopped)
-            unpacker.write(members)
+            packed = archive.stat().st_size
+            unpacker = _Unpacker(scratch, limits, packed, stopped)
+            unpacker.write(read_zip(file, limits, packed) if kind == "zip" else read_tar(file, kind, limits, packed))
         if not unpacker.images:
-            raise DataError(f"the archive has no images ({unpacker.reasons()}): put them into one folder per class")
+            reasons = "; ".join(f"{count:,} × {reason}" for reason, count in unpacker.left_out.most_common(3))
+            raise DataError(
+                f"the archive has no images ({reasons or 'it is empty'}): put them into one folder per class"
+            )
         os.rename(scratch, folder)
     except OSError as error:
         raise StorageError(f"the archive cannot be unpacked ({(error.strerror or str(error)).lower()})") from error
@@ -122,11 +125,6 @@ class _Unpacker:
                 self.left_out[reason] += 1
             else:
                 self._write_file(member, self._path(parts))
-
-    def reasons(self) -> str:
-        """Why there are no images."""
-        reasons = "; ".join(f"{count:,} × {reason}" for reason, count in self.left_out.most_common(3))
-        return reasons or "it is empty"
 
     def _path(self, parts: tuple[str, ...]) -> Path:
         """Where to write a member: under a safe name that nothing else has."""
@@ -253,27 +251,22 @@ def damage_as_data_error() -> Iterator[None]:
     """Raise what reading a damaged archive raises as a DataError."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # EINVAL: a seek to before the beginning
+    except (OSError, *_DAMAGE) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a seek before the start
             raise  # the disk's fault, not the archive's
-        raise _damaged(error) from error
-    except _DAMAGE as error:
-        raise _damaged(error) from error
+        reason = str(error)[:100] or type(error).__name__
+        raise DataError(f"the archive is damaged ({reason}): pack it again") from error
 
 
-def _damaged(error: Exception) -> DataError:
-    return DataError(f"the archive is damaged ({str(error)[:100] or type(error).__name__}): pack it again")
-
-
-def read_zip(file: IO[bytes], limits: ArchiveLimits) -> Iterator[Member]:
-    """The members of a zip; everything that its directory claims is checked before the first one.
+def read_zip(file: IO[bytes], limits: ArchiveLimits, packed: int) -> Iterator[Member]:
+    """The members of a zip of `packed` bytes; everything that its directory claims is checked before the first one.
 
     Raises DataError for what is damaged, encrypted, a link, or beyond the limits.
     """
     with damage_as_data_error(), ZipFile(_BoundedDirectory(file, limits)) as archive:
         infos = archive.infolist()
         names = _zip_names(infos)
-        _check_directory(infos, names, limits, packed=_size(file))
+        _check_directory(infos, names, limits, packed=packed)
         for info, name in zip(infos, names, strict=True):
             yield Member(name, info.is_dir() or name.endswith("\\"), partial(archive.open, info))
 
@@ -317,13 +310,13 @@ def _zip_names(infos: list[ZipInfo]) -> list[str]:
     return [raw[at].decode(encoding) if at in raw else info.orig_filename for at, info in enumerate(infos)]
 
 
-def read_tar(file: IO[bytes], kind: str, limits: ArchiveLimits) -> Iterator[Member]:
-    """The members of a tar, as they are read; `kind` as from `kind_of`.
+def read_tar(file: IO[bytes], kind: str, limits: ArchiveLimits, packed: int) -> Iterator[Member]:
+    """The members of a tar of `packed` bytes, as they are read; `kind` as from `kind_of`.
 
     Raises DataError for what is damaged, a link, a device, or beyond the limits.
     """
     with damage_as_data_error():
-        bounded = _BoundedTar(_decompressed(file, kind), limits, packed=_size(file))
+        bounded = _BoundedTar(_decompressed(file, kind), limits, packed=packed)
         with tarfile.open(fileobj=bounded, mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
             bounded.allow(0)
             while (member := archive.next()) is not None:
@@ -332,12 +325,12 @@ def read_tar(file: IO[bytes], kind: str, limits: ArchiveLimits) -> Iterator[Memb
                 name = raw.decode(guess_encoding([raw]))
                 member_parts(name)
                 if not (member.isreg() or member.isdir()) or member.issparse():
-                    raise DataError(f"the archive contains {name!r}, {_type_of(member)}: only files are allowed")
+                    raise DataError(f"the archive contains {name!r}, a link or a device: only files are allowed")
                 _check_member(name, member.size, limits)
                 if len(archive.pax_headers) > 100:
                     raise DataError("the archive has more than 100 global headers")
                 bounded.allow(member.size)
-                yield Member(name, member.isdir(), partial(_extract, archive, member))
+                yield Member(name, member.isdir(), partial(archive.extractfile, member))  # type: ignore[arg-type]
 
 
 class _BoundedTar(io.RawIOBase):
@@ -370,11 +363,7 @@ class _XzReader(io.RawIOBase):
     """Decompresses xz in bounded memory, whatever dictionary size the file asks for."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._start()
-
-    def _start(self) -> None:
-        self._decompressor = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+        self._file, self._decompressor = file, lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
 
     def readable(self) -> bool:
         return True
@@ -385,7 +374,7 @@ class _XzReader(io.RawIOBase):
                 rest = self._decompressor.unused_data.lstrip(b"\0") or self._file.read(1 << 16).lstrip(b"\0")
                 if not rest:
                     return 0
-                self._start()
+                self._decompressor = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
             else:
                 rest = self._file.read(1 << 16) if self._decompressor.needs_input else b""
                 if not rest and self._decompressor.needs_input:
@@ -402,20 +391,3 @@ def _decompressed(file: IO[bytes], kind: str) -> IO[bytes]:
     if kind == "bz2":
         return bz2.BZ2File(file)
     return io.BufferedReader(_XzReader(file)) if kind == "xz" else file
-
-
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    content = archive.extractfile(member)
-    return content if content is not None else io.BytesIO()
-
-
-def _type_of(member: tarfile.TarInfo) -> str:
-    if member.issym() or member.islnk():
-        return "a link"
-    return "a device" if member.isdev() else "a special file"
-
-
-def _size(file: IO[bytes]) -> int:
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    return size

@@ -41,7 +41,9 @@ def main() -> None:
     """Do what the order in the folder says; exit code 0, or 1 with the error in the folder's outcome."""
     folder = Path(sys.argv[1])
     threading.Thread(target=_end_with_worker, daemon=True).start()
-    _lower_priority()
+    with suppress(OSError):  # predictions run first, and the kernel kills training first when memory runs out
+        os.nice(5)
+        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
     order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
     progress = JobProgress(folder / EVENTS)
     busy = ServiceError(f"{folder} is in use by another process")
@@ -70,7 +72,7 @@ def _finetune(order: dict[str, Any], progress: "JobProgress") -> None:
     if (run / "manifest.json").is_file():
         return  # an earlier attempt finished, but the worker was killed before it noticed
     resume = (partial_folder(run) / CHECKPOINT).is_file()
-    progress.attempt(order["attempt"], resumed=resume)
+    progress.write("attempt", attempt=order["attempt"], resumed=resume)
     words = [word for name, value in order["options"].items() for word in (f"--{name.replace('_', '-')}", str(value))]
     command = shlex.join(["tl", "finetune", order["data"], *words])
     options = {"budget": order["options"].get("budget")} if resume else order["options"]
@@ -80,7 +82,7 @@ def _finetune(order: dict[str, Any], progress: "JobProgress") -> None:
 def _check(folder: Path, order: dict[str, Any], progress: "JobProgress") -> None:
     from tl.workflows.data_check import check
 
-    progress.attempt(order["attempt"], resumed=False)
+    progress.write("attempt", attempt=order["attempt"], resumed=False)
     command = shlex.join(["tl", "data", "check", order["data"]])
     diagnosis = check(order["data"], out=folder / PAGE, command=command, progress=progress, **order["options"])
     write_json(folder / FINDINGS, diagnosis.as_dict())
@@ -93,14 +95,6 @@ def _end_with_worker() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _lower_priority() -> None:
-    """Let predictions run first, and let the kernel kill training first when memory runs out."""
-    with suppress(OSError):
-        os.nice(5)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
-
-
 class JobProgress(Progress):
     """Writes events to a file, and log lines and warnings to standard output as well."""
 
@@ -111,21 +105,11 @@ class JobProgress(Progress):
         if os.fstat(self._file).st_size:
             os.write(self._file, b"\n")  # ends the line that an earlier process was killed in
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
-
-    def attempt(self, number: int, *, resumed: bool) -> None:
-        """Record the start of an attempt."""
-        self.write("attempt", attempt=number, resumed=resumed)
-
     def log(self, topic: str, text: str) -> None:
-        """Record a line of the log."""
         print(f"{topic:<12}{text}", flush=True)
         self.write("say", topic=topic, text=text[:_MAX_TEXT])
 
     def warn(self, text: str) -> None:
-        """Record a warning."""
         print(f"{'note':<12}{text}", flush=True)
         self.write("warn", text=text[:_MAX_TEXT])
 
@@ -197,9 +181,10 @@ def read_events(path: Path, start: int = 0, most: int = 1 << 20) -> tuple[list[t
     events = []
     for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
         offset += len(line)
-        event = _parse(line)
-        if event is not None:
-            events.append((offset, event))
+        with suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict) and isinstance(event.get("event"), str):
+                events.append((offset, event))
     return events, offset
 
 
@@ -211,14 +196,6 @@ def last_event(path: Path, event: str, most: int = 1 << 16) -> dict[str, Any] | 
         return None
     events, _ = read_events(path, start, most)
     return next((one for _, one in reversed(events) if one["event"] == event), None)
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
 if __name__ == "__main__":

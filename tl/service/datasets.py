@@ -3,31 +3,35 @@
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, WithJsonSchema
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from tl.errors import BackboneError, StorageError
+from tl.errors import BackboneError, StorageError, UsageError
 from tl.networks.backbones import backbone as find_backbone
+from tl.options import check, json_schema, typed
 from tl.service import store
 from tl.service.archives import unpack
 from tl.service.child import EVENTS, FINDINGS, PAGE, last_event
 from tl.service.database import Database
 from tl.service.keys import Key
 from tl.service.options import TrainingLimits
-from tl.service.problems import Problem, documented
+from tl.service.problems import BINARY, Problem, documented, file_body
 from tl.service.security import needs
 from tl.service.state import ServiceState, state_of
 from tl.service.store import ConflictError, StoredDataset
+from tl.text import shorten
+from tl.workflows.data_check import CheckOptions
 
 train = needs("train")
 router = APIRouter(tags=["data sets"], dependencies=[Depends(train)], responses=documented(404, 409, 507))
@@ -35,39 +39,30 @@ router = APIRouter(tags=["data sets"], dependencies=[Depends(train)], responses=
 Id = Annotated[str, InPath(pattern="^[0-9a-f]{16}$")]
 Trainer = Annotated[Key, Depends(train)]
 _MAX_JSON = 1 << 26  # bytes of a file that is read whole
-_PIECE = 1 << 20  # bytes of an upload that are written at once
-_MAX_FIELD, _MAX_HEADER, _MAX_PARTS = 4096, 8192, 16  # of a form
+_MAX_FIELD, _MAX_FIELDS = 4096, 16  # bytes, and number in a form
+_WEIGHTS = ("imagenet", "bsds500", "none")  # not a file of the server
+_LOCAL = ("out", "page", "group_by", "val", "seed", "download", "offline")
 _ENDINGS = (".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar")
 # The page contains its pictures and styles, and no script.
 _PAGE_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_FORM_SCHEMA = {
-    "type": "object",
-    "required": ["file"],
-    "properties": {"file": _BINARY["schema"], "name": {"type": "string"}},
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "A zip or tar (.gz, .bz2, .xz) with one folder per class: the body, or a form's `file`.",
-        "content": {
-            "application/zip": _BINARY,
-            "application/x-tar": _BINARY,
-            "application/octet-stream": _BINARY,
-            "multipart/form-data": {"schema": _FORM_SCHEMA},
-        },
-    }
-}
+_BODY = file_body(
+    "A zip or tar (.gz, .bz2, .xz) with one folder per class: the body, or a form's `file`.",
+    *("application/zip", "application/x-tar", "application/octet-stream"),
+    file=BINARY,
+    name={"type": "string"},
+)
 
 
-class CheckRequest(BaseModel):
-    """The network whose features are compared."""
+def options_schema(options: type, *, leave_out: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON schema of a workflow's options for clients, who may not name files of the server."""
+    schema = json_schema(options, leave_out=leave_out)
+    schema["properties"]["weights"]["enum"] = list(_WEIGHTS)
+    return schema
 
-    model_config = ConfigDict(extra="forbid")
 
-    backbone: str = "resnet50"
-    weights: Literal["imagenet", "bsds500", "none"] = "imagenet"
+_CHECK_SCHEMA = options_schema(CheckOptions, leave_out=_LOCAL)
+CheckRequest = Annotated[dict[str, Any], WithJsonSchema(_CHECK_SCHEMA)]
 
 
 class FindingReply(BaseModel):
@@ -162,15 +157,11 @@ def start_check(request: Request, dataset: Id, key: Trainer, options: CheckReque
     """Start a check of a data set."""
     state = state_of(request)
     _find(request, dataset)
-    options = options or CheckRequest()
-    try:
-        find_backbone(options.backbone)
-    except BackboneError as error:
-        raise Problem(422, str(error)) from error
+    checked = check_options(CheckOptions, _CHECK_SCHEMA, options or {})
     if _check_state(state.database, dataset).state in ("queued", "running"):
         raise Problem(409, "this data set is already being checked")
     most = state.options.training.waiting
-    store.add_job(state.database, "check", dataset, options.model_dump(), owner=key.name, most=most)
+    store.add_job(state.database, "check", dataset, checked, owner=key.name, most=most)
     return _check_response(_check_reply(state.database, dataset, 0), dataset)
 
 
@@ -262,133 +253,57 @@ def _check_disk(folder: Path, limits: TrainingLimits, size: int = 0) -> None:
 
 async def _receive(request: Request, path: Path, limits: TrainingLimits) -> str:
     """Write the archive in the body to `path`; returns its name, or "". `BodyLimits` limits its size and time."""
-    receiver = Receiver(path, request.headers.get("content-type", ""))
-    piece = bytearray()
 
-    def write() -> None:
-        receiver.feed(bytes(piece))
-        piece.clear()
-        _check_disk(path.parent, limits)
-
-    try:
+    async def chunks() -> AsyncGenerator[bytes, None]:
         async for chunk in request.stream():
-            piece += chunk
-            if len(piece) >= _PIECE or not chunk:  # the last chunk is empty
-                await to_thread.run_sync(write)
-        receiver.finish()
+            _check_disk(path.parent, limits)
+            yield chunk
+
+    name = ""
+    try:
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            name = await _UploadForm(request, chunks(), path).receive()
+        else:
+            with path.open("xb") as file:
+                async for chunk in chunks():
+                    await to_thread.run_sync(file.write, chunk)
     except ClientDisconnect as error:
         raise Problem(400, "the client disconnected") from error
+    except MultiPartException as error:
+        raise Problem(400, f"the form cannot be read ({error.message[:100]}): send one file, and its name") from error
     except OSError as error:
         raise StorageError(f"the archive cannot be stored ({(error.strerror or '').lower()})") from error
-    finally:
-        receiver.close()
-    return receiver.name
+    if not path.is_file() or not path.stat().st_size:
+        raise Problem(400, "no archive was sent: send one as the body, or as the field `file` of a form")
+    return name
 
 
-class Receiver:
-    """Writes an upload to `path`: the body itself, or the one file of a form.
+class _UploadForm(MultiPartParser):
+    """Writes the one file of a form to `path`, where Starlette's own parser would spool it to /tmp."""
 
-    `name` is the form's field `name`, or the name of its file without its ending, or "". A form is parsed here,
-    because Starlette's parser spools to /tmp, and python-multipart's `FormParser` keeps fields of any size in memory.
-    """
+    def __init__(self, request: Request, chunks: AsyncGenerator[bytes, None], path: Path) -> None:
+        super().__init__(request.headers, chunks, max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD)
+        self._path, self._ended = path, False
 
-    def __init__(self, path: Path, content_type: str) -> None:
-        self.name = ""
-        self._form_ended = self._in_file = False
-        self._written = self._parts = self._files = 0
-        self._field, self._text, self._disposition = "", b"", b""
-        self._header = [b"", b""]  # name and value
-        self._parser = self._form_parser(content_type) if content_type.lower().startswith("multipart/") else None
-        self._file = path.open("xb")
+    async def receive(self) -> str:
+        """The form's field `name`, or the name of its file without its ending. Raises MultiPartException."""
+        form = await self.parse()
+        await form.close()
+        if not self._ended:
+            raise MultiPartException("it is incomplete")
+        files = [stem(part.filename or "") for _, part in form.multi_items() if not isinstance(part, str)]
+        name = form.get("name")
+        return name if isinstance(name, str) and name else "".join(files)
 
-    def feed(self, content: bytes) -> None:
-        """Take the next piece of the body. Raises Problem 400 for a malformed form."""
-        from python_multipart.exceptions import FormParserError
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        if (upload := self._current_part.file) is not None:
+            upload.file.close()
+            upload.file = self._path.open("xb")
+            self._files_to_close_on_error.append(upload.file)  # type: ignore[arg-type]
 
-        if self._parser is None:
-            self._write(content)
-            return
-        try:
-            self._parser.write(content)
-        except FormParserError as error:
-            raise Problem(400, f"the form cannot be read ({str(error)[:100]})") from error
-
-    def finish(self) -> None:
-        """Close the file. Raises Problem 400 for an empty or incomplete upload."""
-        if self._parser is not None and not self._form_ended:
-            raise Problem(400, "the form is incomplete")
-        self.close()
-        if not self._written:
-            raise Problem(400, "no archive was sent: send one as the body, or as the field `file` of a form")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _write(self, content: bytes) -> None:
-        self._written += len(content)
-        self._file.write(content)
-
-    def _form_parser(self, content_type: str) -> Any:
-        from python_multipart.multipart import MultipartParser, parse_options_header
-
-        self._parse_options = parse_options_header
-        boundary = parse_options_header(content_type)[1].get(b"boundary")
-        if not boundary:
-            raise Problem(400, "the form has no boundary: let your HTTP client set the Content-Type")
-        callbacks: Any = {
-            "on_part_begin": self._begin_part,
-            "on_header_field": lambda data, start, end: self._add_header(0, data[start:end]),
-            "on_header_value": lambda data, start, end: self._add_header(1, data[start:end]),
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._end_headers,
-            "on_part_data": lambda data, start, end: self._add_data(data[start:end]),
-            "on_part_end": self._end_part,
-            "on_end": self._end_form,
-        }
-        return MultipartParser(boundary, callbacks)
-
-    def _begin_part(self) -> None:
-        self._parts += 1
-        if self._parts > _MAX_PARTS:
-            raise Problem(400, f"the form has more than {_MAX_PARTS} parts: send one file, and its name")
-        self._in_file, self._field, self._text, self._disposition = False, "", b"", b""
-
-    def _add_header(self, which: int, content: bytes) -> None:
-        self._header[which] += content
-        if len(self._header[which]) > _MAX_HEADER:
-            raise Problem(400, f"the form has a header longer than {_MAX_HEADER} bytes")
-
-    def _end_header(self) -> None:
-        if self._header[0].lower() == b"content-disposition":
-            self._disposition = self._header[1]
-        self._header = [b"", b""]
-
-    def _end_headers(self) -> None:
-        options: dict[bytes, Any] = self._parse_options(self._disposition)[1]
-        self._field = options.get(b"name", b"").decode("utf-8", "replace")
-        if b"filename" not in options:
-            return
-        self._in_file = True
-        self._files += 1
-        if self._files > 1:
-            raise Problem(400, "the form has more than one file: pack them into one archive")
-        self.name = self.name or stem(options[b"filename"].decode("utf-8", "replace"))
-
-    def _add_data(self, content: bytes) -> None:
-        if self._in_file:
-            self._write(content)
-            return
-        self._text += content
-        if len(self._text) > _MAX_FIELD:
-            raise Problem(400, f"the form's field {self._field[:40]!r} is longer than {_MAX_FIELD} bytes")
-
-    def _end_part(self) -> None:
-        if not self._in_file and self._field == "name":
-            self.name = self._text.decode("utf-8", "replace")
-
-    def _end_form(self) -> None:
-        self._form_ended = True
+    def on_end(self) -> None:
+        self._ended = True
 
 
 def stem(file: str) -> str:
@@ -396,6 +311,23 @@ def stem(file: str) -> str:
     name = file.replace("\\", "/").rpartition("/")[2]
     ending = next((ending for ending in _ENDINGS if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)]
+
+
+def check_options(cls: Any, schema: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The options that were set, with the backbone's full name. Raises Problem 422 for invalid ones."""
+    options = {}
+    try:
+        for name, value in values.items():
+            if name not in schema["properties"]:
+                raise UsageError(f"there is no option {name!r}: choose from {', '.join(schema['properties'])}")
+            if value is not None:
+                options[name] = typed(cls, name, value, name)
+        if options.get("weights", "none") not in _WEIGHTS:
+            raise UsageError(f"weights {options['weights']!r}: choose {', '.join(_WEIGHTS)}")
+        check(cls(**options))
+        return options | {"backbone": find_backbone(options.get("backbone", cls.backbone)).name}
+    except (UsageError, BackboneError, OverflowError) as error:
+        raise Problem(422, f"options: {shorten(str(error), 500)}") from error
 
 
 def _find(request: Request, dataset: str) -> StoredDataset:

@@ -22,19 +22,14 @@ from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from tl.errors import BackboneError, UsageError
-from tl.networks.backbones import backbone as find_backbone
-from tl.options import check, json_schema, typed
 from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import is_taken
 from tl.service import store
 from tl.service.child import EVENTS, LOG, last_event, read_events
-from tl.service.database import Database
-from tl.service.datasets import Trainer, iso_time, read_json, train
+from tl.service.datasets import Trainer, check_options, iso_time, options_schema, read_json, train
 from tl.service.problems import Problem, documented
 from tl.service.state import ServiceState, state_of
 from tl.service.store import ENDED, ConflictError, Job, StoredDataset
-from tl.text import shorten
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(train)], responses=documented(404, 409))
 
@@ -44,10 +39,8 @@ _UNPRINTABLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\n\t\x20-\x7e\u00a0-\U0010ff
 _POLL = 0.4  # seconds
 _HEARTBEAT = 15.0  # seconds
 _MAX_LISTENERS = 100
-_WEIGHTS = ("imagenet", "bsds500", "none")  # not a file of the server
 _LOCAL = ("data", "out", "tensorboard", "engine", "precision", "threads", "cache", "download", "offline")
-_OPTIONS = json_schema(FinetuneOptions, leave_out=_LOCAL)
-_OPTIONS["properties"]["weights"]["enum"] = list(_WEIGHTS)
+_SCHEMA = options_schema(FinetuneOptions, leave_out=_LOCAL)
 _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -57,7 +50,7 @@ class JobRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     dataset: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-    options: Annotated[dict[str, Any], WithJsonSchema(_OPTIONS)] = {}
+    options: Annotated[dict[str, Any], WithJsonSchema(_SCHEMA)] = {}
     run: Annotated[str, Field(pattern=r"^\w[\w.-]{0,79}$")] | None = None
 
 
@@ -113,7 +106,7 @@ def start_job(request: Request, job_request: JobRequest, key: Trainer) -> JSONRe
     stored = store.get_dataset(state.database, job_request.dataset)
     if stored is None:
         raise Problem(422, f"there is no data set {job_request.dataset}: GET /v1/datasets lists all data sets")
-    options = _check_options(job_request.options)
+    options = check_options(FinetuneOptions, _SCHEMA, job_request.options)
     most = state.options.training.waiting
     for run in _run_names(job_request, options["backbone"], stored):
         if run == "latest" or is_taken(state.options.root / run):
@@ -138,23 +131,20 @@ def list_jobs(
 @router.get("/v1/jobs/{job}", summary="Show one job", response_model=JobReply)
 def show_job(request: Request, job: Id) -> JobReply:
     """A job: its progress, and its result once it has ended."""
-    return _reply(state_of(request), _find(request, job))
+    return _reply(state_of(request), _find(state_of(request), job))
 
 
 @router.post("/v1/jobs/{job}/cancel", summary="Cancel a job", response_model=JobReply)
 def cancel_job(request: Request, job: Id) -> JobReply:
     """Cancel a job; what it has written is removed. A job that has ended stays as it is."""
-    _find(request, job)
-    cancelled = store.cancel_job(state_of(request).database, job)
-    if cancelled is None:
-        raise Problem(404, f"there is no job {job}")
-    return _reply(state_of(request), cancelled)
+    _find(state_of(request), job)
+    return _reply(state_of(request), store.cancel_job(state_of(request).database, job) or _find(state_of(request), job))
 
 
 @router.get("/v1/jobs/{job}/logs", summary="Read the log of a job", response_class=PlainTextResponse)
 def read_log(request: Request, job: Id, offset: Annotated[int, Query(ge=0)] = 0) -> PlainTextResponse:
     """The output of its processes from byte `offset` on; `X-Next-Offset` is the offset of the next request."""
-    path = store.job_folder(state_of(request).database, _find(request, job).id) / LOG
+    path = store.job_folder(state_of(request).database, _find(state_of(request), job).id) / LOG
     try:
         with path.open("rb") as file:
             file.seek(offset)
@@ -175,7 +165,7 @@ async def watch_job(
     request: Request, job: Id, last_event_id: Annotated[str, Header(max_length=40)] = ""
 ) -> StreamingResponse:
     """The events of a job, from the start or from `Last-Event-ID` on, until it has ended."""
-    await to_thread.run_sync(_find, request, job)
+    await to_thread.run_sync(_find, state_of(request), job)
     state = state_of(request)
     if state.listeners >= _MAX_LISTENERS:
         raise Problem(429, "too many clients are watching jobs: try again soon", {"Retry-After": "10"})
@@ -211,33 +201,13 @@ async def _event_stream(state: ServiceState, job: str, start: int) -> AsyncItera
 
 
 def _read_job(state: ServiceState, job: str, start: int) -> tuple[JobReply, list[tuple[int, dict[str, Any]]], int]:
-    stored = store.get_job(state.database, job)
-    if stored is None:
-        raise Problem(404, f"there is no job {job}")
-    reply = _reply(state, stored)
+    reply = _reply(state, _find(state, job))
     return reply, *read_events(store.job_folder(state.database, job) / EVENTS, start)
 
 
 def _event(name: str, content: dict[str, Any], number: int | None = None) -> bytes:
     head = f"event: {name}\n" if number is None else f"id: {number}\nevent: {name}\n"
     return (head + f"data: {json.dumps(content, ensure_ascii=False)}\n\n").encode("utf-8", "replace")
-
-
-def _check_options(values: dict[str, Any]) -> dict[str, Any]:
-    """The options that were set, with the backbone's full name. Raises Problem 422 for invalid ones."""
-    options = {}
-    try:
-        for name, value in values.items():
-            if name not in _OPTIONS["properties"]:
-                raise UsageError(f"there is no option {name!r}: choose from {', '.join(_OPTIONS['properties'])}")
-            if value is not None:
-                options[name] = typed(FinetuneOptions, name, value, name)
-        if options.get("weights", "none") not in _WEIGHTS:
-            raise UsageError(f"weights {options['weights']!r}: choose {', '.join(_WEIGHTS)}")
-        check(FinetuneOptions(**options))
-        return options | {"backbone": find_backbone(options.get("backbone", FinetuneOptions.backbone)).name}
-    except (UsageError, BackboneError, OverflowError) as error:
-        raise Problem(422, f"options: {shorten(str(error), 500)}") from error
 
 
 def _run_names(job_request: JobRequest, backbone: str, stored: StoredDataset) -> Iterator[str]:
@@ -250,15 +220,15 @@ def _run_names(job_request: JobRequest, backbone: str, stored: StoredDataset) ->
     yield from (f"{stem}-{number}" for number in range(2, 1000))
 
 
-def _find(request: Request, job: str) -> Job:
-    stored = store.get_job(state_of(request).database, job)
+def _find(state: ServiceState, job: str) -> Job:
+    stored = store.get_job(state.database, job)
     if stored is None or stored.kind != "finetune":
         raise Problem(404, f"there is no job {job}: GET /v1/jobs lists all jobs")
     return stored
 
 
 def _reply(state: ServiceState, job: Job) -> JobReply:
-    database: Database = state.database
+    database = state.database
     dataset = store.get_dataset(database, job.dataset)
     fields = vars(job) | {
         "dataset": {"id": job.dataset, "name": dataset.name if dataset is not None else ""},

@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tl.errors import EngineError, RunError, TLError
+from tl.errors import RunError, TLError
 from tl.prediction.predictor import Predictor
 from tl.runs.folder import newest_run
 from tl.runs.run import Run, load_run
-from tl.service.batching import Batcher, Session, Verdict, sessions, warm_up
+from tl.service.batching import Batcher, Session, sessions, warm_up
 from tl.service.database import Database, register
 from tl.service.monitoring import ServiceMetrics
 from tl.service.options import ServeOptions
@@ -37,18 +34,12 @@ class Model:
 
     def __init__(self, name: str, run: Run, predictor: Predictor, version: tuple[str, float]) -> None:
         self.name, self.run, self.predictor, self.version = name, run, predictor, version
-        self.batcher: Batcher | None = None
+        self.batcher: Batcher  # set by `Models.open`
         self.decoding = 0
         self.users = 0
         self.idle = asyncio.Event()
         self.explain_lock = asyncio.Lock()
         self._explainer: Explainer | None = None
-
-    async def predict(self, image: NDArray[np.uint8], deadline: float) -> Verdict:
-        """The verdict on an image that fits the network. Raises TimeoutError, EngineError."""
-        if self.batcher is None:
-            raise EngineError(f"{self.run.name} is not served yet")
-        return await self.batcher.submit(image, deadline)
 
     def explainer(self) -> "Explainer":
         """The run's Grad-CAM explainer, created at first use; only for the holder of `explain_lock`."""
@@ -77,9 +68,9 @@ class Models:
         """
         for name in self.fixed:
             await self.open(name)
-        activated = await asyncio.to_thread(self._stored_default)
+        activated = await asyncio.to_thread(self._database.select, "SELECT run FROM serving")
         try:
-            self.default = activated or self.default
+            self.default = str(activated[0]["run"]) if activated else self.default
             if self.default not in self._models:
                 await self.open(self.default)
         except TLError as error:
@@ -134,7 +125,7 @@ class Models:
         """Make a run the default, also after a restart. Raises as `open` does."""
         model = self._models.get(name) or await self.open(name)
         previous, self.default = self.default, name
-        await asyncio.to_thread(self._store_default, name)
+        await asyncio.to_thread(self._database.execute, "INSERT OR REPLACE INTO serving VALUES (1, ?)", name)
         if previous != name and previous not in self.fixed and previous in self._models:
             self._retire(self._models.pop(previous))
         return model
@@ -203,14 +194,6 @@ class Models:
         while model.users:
             model.idle.clear()
             await model.idle.wait()
-        if model.batcher is not None:
-            await asyncio.to_thread(model.batcher.close)
+        await asyncio.to_thread(model.batcher.close)
         await asyncio.to_thread(gc.collect)  # its parts refer to each other, and take hundreds of megabytes
         _LOG.info("run closed", extra={"run": model.run.name})
-
-    def _stored_default(self) -> str | None:
-        rows = self._database.select("SELECT run FROM serving")
-        return str(rows[0]["run"]) if rows else None
-
-    def _store_default(self, name: str) -> None:
-        self._database.execute("INSERT OR REPLACE INTO serving VALUES (1, ?)", name)

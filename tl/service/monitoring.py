@@ -7,7 +7,6 @@ the response repeats it.
 import csv
 import json
 import logging
-import math
 import re
 import secrets
 import sys
@@ -16,21 +15,20 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl.prediction.predictor import Prediction
 from tl.runs.run import Run
 
-_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
+Floats = NDArray[np.float64]
+
+_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _TOKEN = re.compile(r"tl_[A-Za-z0-9_-]{20,}")
-_RECORD_FIELDS = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {
-    "message",
-    "asctime",
-    "color_message",
-    "taskName",
-}
+_RECORD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message", "taskName"}
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _MAX_PATH = 200  # characters
 _POLLED = ("/healthz", "/readyz", "/metrics")  # requested by machines every few seconds, so not logged
@@ -75,7 +73,8 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        request_id = _request_id(scope)
+        sent_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent_id if _ID.fullmatch(sent_id) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 500
 
@@ -111,12 +110,7 @@ class RequestLog:
         _LOG.info("request", extra=entry)
 
 
-def _request_id(scope: Scope) -> str:
-    header = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return header.decode() if _ID.fullmatch(header) else secrets.token_hex(8)
-
-
-BINS = 10  # of the confidence histograms
+_BINS = 10  # of the confidence histograms
 _MEMORY = 1000  # predictions after which an older one counts for 1/e
 _MIN_PREDICTIONS = 50  # before drift is reported
 _LATENCY = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -151,7 +145,7 @@ class ServiceMetrics:
 
     def add_run(self, run: Run) -> None:
         """Start to watch the confidences of a run."""
-        self._recent.setdefault(run.name, _RecentPredictions(validation_confidences(run)))
+        self._recent.setdefault(run.name, _RecentPredictions(_validation_confidences(run)))
 
     def record_batch(self, run: str, size: int, seconds: float) -> None:
         """Record that the engine computed a batch."""
@@ -170,32 +164,30 @@ class _RecentPredictions:
     """Moving averages over a run's latest predictions, and the confidences of its validation images."""
 
     def __init__(self, reference: Sequence[float]) -> None:
-        self.reference = histogram(reference)
+        self.reference = _histogram(reference) / max(1, len(reference))
         self.reference_mean = sum(reference) / len(reference) if reference else None
-        self.recent = [0.0] * BINS
+        self.recent = np.zeros(_BINS)
         self.count = 0
         self.mean = self.unknown = 0.0
 
     def add(self, prediction: Prediction) -> None:
         self.count += 1
         step = max(1 / self.count, 1 / _MEMORY)
-        self.recent = [fraction * (1 - step) for fraction in self.recent]
-        self.recent[_bin(prediction.confidence)] += step
+        self.recent += step * (_histogram([prediction.confidence]) - self.recent)
         self.mean += step * (prediction.confidence - self.mean)
         self.unknown += step * (prediction.unknown - self.unknown)
 
     def export(self, metrics: ServiceMetrics, run: str) -> None:
         if self.reference_mean is not None:
             metrics.confidence.labels(run, "validation").set(self.reference_mean)
-        if not self.count:
-            return
-        metrics.confidence.labels(run, "late").set(self.mean)
-        metrics.unknown.labels(run).set(self.unknown)
-        if self.reference and self.count >= _MIN_PREDICTIONS:
-            metrics.drift.labels(run).set(population_stability_index(self.reference, self.recent))
+        if self.count:
+            metrics.confidence.labels(run, "late").set(self.mean)
+            metrics.unknown.labels(run).set(self.unknown)
+        if self.reference_mean is not None and self.count >= _MIN_PREDICTIONS:
+            metrics.drift.labels(run).set(_population_stability_index(self.reference, self.recent))
 
 
-def validation_confidences(run: Run) -> list[float]:
+def _validation_confidences(run: Run) -> list[float]:
     """The confidences of a run's validation images; empty where its predictions.csv cannot be read."""
     try:
         with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
@@ -205,19 +197,12 @@ def validation_confidences(run: Run) -> list[float]:
     return [value for value in confidences if 0 <= value <= 1]
 
 
-def histogram(confidences: Sequence[float]) -> list[float]:
-    """The fraction of confidences in each tenth of 0 to 1; empty for none."""
-    counts = [0] * BINS
-    for value in confidences:
-        counts[_bin(value)] += 1
-    return [count / len(confidences) for count in counts] if confidences else []
-
-
-def population_stability_index(before: Sequence[float], now: Sequence[float]) -> float:
+def _population_stability_index(before: Floats, now: Floats) -> float:
     """How far two histograms differ: below 0.1 they are alike, above 0.25 they are not."""
-    pairs = [(max(old, _MIN_FRACTION), max(new, _MIN_FRACTION)) for old, new in zip(before, now, strict=True)]
-    return sum((new - old) * math.log(new / old) for old, new in pairs)
+    old, new = np.maximum(before, _MIN_FRACTION), np.maximum(now, _MIN_FRACTION)
+    return float(((new - old) * np.log(new / old)).sum())
 
 
-def _bin(confidence: float) -> int:
-    return min(BINS - 1, max(0, int(confidence * BINS)))
+def _histogram(confidences: Sequence[float]) -> Floats:
+    """The number of confidences in each tenth of 0 to 1."""
+    return np.histogram(np.clip(confidences, 0, 1), _BINS, (0, 1))[0].astype(np.float64)

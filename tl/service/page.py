@@ -128,11 +128,7 @@ class Links:
 async def report_link(request: Request, name: runs.Name) -> Link:
     """A link to the report for a browser: for one visit, within a minute."""
 
-    async def page(visit: Request) -> FileResponse:
-        return await runs.report(visit, name)
-
-    await page(request)  # raises now what would fail later
-    return Link(url=f"/opened/{request.app.state.links.add(page)}")
+    return await _link(request, lambda visit: runs.report(visit, name))
 
 
 @router.post(
@@ -146,10 +142,11 @@ async def report_link(request: Request, name: runs.Name) -> Link:
 async def check_link(request: Request, dataset: datasets.Id) -> Link:
     """A link to the page of the check for a browser: for one visit, within a minute."""
 
-    async def page(visit: Request) -> FileResponse:
-        return await run_in_threadpool(datasets.check_page, visit, dataset)
+    return await _link(request, lambda visit: run_in_threadpool(datasets.check_page, visit, dataset))
 
-    await page(request)
+
+async def _link(request: Request, page: Page) -> Link:
+    await page(request)  # raises now what would fail later
     return Link(url=f"/opened/{request.app.state.links.add(page)}")
 
 

@@ -18,7 +18,7 @@ from starlette.datastructures import UploadFile
 from tl.errors import ImageError
 from tl.prediction.predictor import Prediction
 from tl.service.models import Model
-from tl.service.problems import Problem, documented
+from tl.service.problems import BINARY, Problem, documented, file_body
 from tl.service.security import needs
 from tl.service.state import ServiceState, state_of
 
@@ -35,18 +35,8 @@ _HOW_TO_SEND = "send one image as the body, or a form with files"
 _PNG: dict[int | str, dict[str, Any]] = {
     200: {"description": "The image with the heat map over it", "content": {"image/png": {}}}
 }
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_FORM = {
-    "type": "object",
-    "required": ["image"],
-    "properties": {"image": {"type": "array", "items": _BINARY["schema"]}},
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": _FORM}, "application/octet-stream": _BINARY, "image/*": _BINARY},
-    }
-}
+_IMAGES = {"type": "array", "items": BINARY}
+_BODY = file_body("One image, or a form with several.", "application/octet-stream", "image/*", image=_IMAGES)
 
 
 class LabelReply(BaseModel):
@@ -104,13 +94,14 @@ async def predict(
             for prediction in predictions:
                 state.metrics.record(model.run.name, prediction)
     if all(prediction.error for prediction in predictions):
-        raise Problem(422, _all_failed(predictions))
-    reply = {
-        "run": model.run.name,
-        "milliseconds": round((time.monotonic() - started) * 1000, 2),
-        "predictions": [_row(prediction) for prediction in predictions],
-    }
-    return JSONResponse(reply)
+        errors = [f"{one.name}: {one.error}" if one.name else str(one.error) for one in predictions[:5]]
+        subject = "the image cannot" if len(predictions) == 1 else "none of the images can"
+        raise Problem(422, f"{subject} be used: {'; '.join(errors)}")
+    milliseconds = round((time.monotonic() - started) * 1000, 2)
+    rows = [prediction.as_dict() for prediction in predictions]
+    for row in rows:
+        row["name"] = row.pop("path")
+    return JSONResponse({"run": model.run.name, "milliseconds": milliseconds, "predictions": rows})
 
 
 @router.post(
@@ -150,7 +141,7 @@ async def _predict_one(state: ServiceState, model: Model, upload: Upload, *, top
         return Prediction(name, "", 0.0, (), str(error))
     finally:
         model.decoding -= 1
-    probabilities, is_unknown = await model.predict(pixels, deadline)
+    probabilities, is_unknown = await model.batcher.submit(pixels, deadline)
     return model.predictor.ranked(name, probabilities, is_unknown, top)
 
 
@@ -178,17 +169,6 @@ def _heatmap(pixels: NDArray[np.uint8], model: Model, label: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(overlay(pixels, explanation, model.run.backbone.recipe)).save(stream, "PNG", compress_level=3)
     return stream.getvalue()
-
-
-def _row(prediction: Prediction) -> dict[str, Any]:
-    row = prediction.as_dict()
-    return {"name": row.pop("path"), **row}
-
-
-def _all_failed(predictions: list[Prediction]) -> str:
-    errors = [f"{one.name}: {one.error}" if one.name else str(one.error) for one in predictions[:5]]
-    subject = "the image cannot" if len(predictions) == 1 else "none of the images can"
-    return f"{subject} be used: {'; '.join(errors)}"
 
 
 @contextmanager

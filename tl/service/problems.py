@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from tl.errors import DataError, ImageError, RunError, ServiceError, StorageError, TLError, UsageError
 
@@ -16,18 +17,14 @@ MEDIA_TYPE = "application/problem+json"
 _STATUS = {UsageError: 400, ImageError: 422, DataError: 422, RunError: 422, StorageError: 507, ServiceError: 503}
 _ALWAYS = (400, 401, 403, 408, 413, 421, 422, 429, 503)
 _MAX_FAULTS = 5  # of one request that are named
+_KINDS = {"type": "string", "title": "string", "status": "integer", "detail": "string", "request_id": "string"}
 _SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "request_id": {"type": "string"},
-    },
+    "properties": {name: {"type": kind} for name, kind in _KINDS.items()},
 }
 
+BINARY = {"type": "string", "format": "binary"}
 Responses = dict[int | str, dict[str, Any]]
 """The `responses` of a route, as FastAPI takes them."""
 
@@ -39,6 +36,13 @@ def documented(*statuses: int) -> Responses:
         status: {"description": http.HTTPStatus(status).phrase, "content": content}
         for status in sorted({*_ALWAYS, *statuses})
     }
+
+
+def file_body(description: str, *kinds: str, **fields: dict[str, Any]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that takes a file as its body, or a form whose first field is one."""
+    form = {"type": "object", "required": [next(iter(fields))], "properties": fields}
+    content = {kind: {"schema": BINARY} for kind in kinds} | {"multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
 class Problem(ServiceError):
@@ -67,30 +71,29 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _request_id(request: Request) -> str:
-    return str(request.scope.get("state", {}).get("request_id", ""))
+def request_id_of(scope: Scope) -> str:
+    """The id of a request in the log."""
+    return str(scope.get("state", {}).get("request_id", ""))
 
 
-async def _expected(request: Request, error: Exception) -> Response:
+async def _expected(request: Request, error: Any) -> Response:
+    request_id = request_id_of(request.scope)
     if isinstance(error, Problem):
-        return problem_response(error.status, str(error), _request_id(request), error.headers)
+        return problem_response(error.status, str(error), request_id, error.headers)
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
-    return problem_response(status, str(error), _request_id(request))
+    return problem_response(status, str(error), request_id)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        return await _unexpected(request, error)
-    return problem_response(error.status_code, str(error.detail), _request_id(request), error.headers)
+async def _refused(request: Request, error: Any) -> Response:
+    return problem_response(error.status_code, str(error.detail), request_id_of(request.scope), error.headers)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    faults = error.errors() if isinstance(error, RequestValidationError) else []
-    details = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in faults[:_MAX_FAULTS]]
-    return problem_response(422, "; ".join(details) or "the request cannot be read", _request_id(request))
+async def _invalid(request: Request, error: Any) -> Response:
+    details = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:_MAX_FAULTS]]
+    return problem_response(422, "; ".join(details) or "the request cannot be read", request_id_of(request.scope))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    request_id = _request_id(request)
+    request_id = request_id_of(request.scope)
     logging.getLogger("tl.service").error("internal error", exc_info=error, extra={"request_id": request_id})
     return problem_response(500, "internal error: the log has the details under this request id", request_id)

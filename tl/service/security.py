@@ -14,19 +14,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Request, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl.service.database import Database
 from tl.service.keys import Key, find_key, list_keys
 from tl.service.options import LOOPBACK, ServeOptions
-from tl.service.problems import Problem, problem_response
+from tl.service.problems import Problem, problem_response, request_id_of
 from tl.text import size as size_text
 
 LOCAL = Key(id=0, name="local", role="admin", prefix="", created=0.0)
@@ -176,52 +175,28 @@ class OriginCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refuse(scope)) is not None:
-            await problem_response(*refusal, request_id=_request_id(scope))(scope, receive, send)
+            await problem_response(*refusal, request_id=request_id_of(scope))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
     def _refuse(self, scope: Scope) -> tuple[int, str] | None:
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_known(hosts[0]):
             return 421, "unknown host name: use the service's address, or start it with --allow-host NAME"
-        origin = _header(scope, b"origin").decode("latin-1")
-        if origin and not _same_origin(origin, hosts[0]):
+        origin = headers.get("origin")
+        if origin and origin.lower() not in (f"http://{hosts[0]}".lower(), f"https://{hosts[0]}".lower()):
             return 403, "a page of another origin may not use this service"
+        # A link that somebody followed from another site shows the page to them and to nobody else.
+        is_visit = scope["method"] in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
         # "none": somebody typed the address
-        if _header(scope, b"sec-fetch-site", b"none") not in (b"same-origin", b"none") and not _is_visit(scope):
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not is_visit:
             return 403, "a page of another site may not use this service"
         return None
 
     def _is_known(self, host: str) -> bool:
-        name = _host_name(host)
+        name = (host[1:].partition("]")[0] if host.startswith("[") else host.rpartition(":")[0] or host).lower()
         return name in self._names or (self._any_address and _is_address(name))
-
-
-def _header(scope: Scope, name: bytes, default: bytes = b"") -> bytes:
-    return next((value for key, value in scope["headers"] if key == name), default)
-
-
-def _request_id(scope: Scope) -> str:
-    return str(scope.get("state", {}).get("request_id", ""))
-
-
-def _is_visit(scope: Scope) -> bool:
-    """Whether somebody followed a link from another site, which shows the page to them and to nobody else."""
-    return scope["method"] in ("GET", "HEAD") and _header(scope, b"sec-fetch-mode") == b"navigate"
-
-
-def _same_origin(origin: str, host: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
-
-
-def _host_name(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.rpartition(":")[0].lower() if ":" in host else host.lower()
 
 
 def _is_address(name: str) -> bool:
@@ -230,10 +205,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-_PREDICTIONS = ("/v1/predict", "/v1/explain")
-_UPLOADS = "/v1/datasets"
 
 
 class BodyLimits:
@@ -258,20 +229,21 @@ class BodyLimits:
             await send(message)
 
         try:
-            body.check_length(_header(scope, b"content-length"))
+            length = Headers(scope=scope).get("content-length", "")
+            body.check(int(length) if length.isascii() and length.isdecimal() else 0)
             await self._app(scope, body.receive, send_and_note)
         except HTTPException as error:  # of a route that reads its body outside of the application's error handlers
             if started:
                 raise
-            response = problem_response(error.status_code, error.detail, _request_id(scope), error.headers)
+            response = problem_response(error.status_code, error.detail, request_id_of(scope), error.headers)
             await response(scope, receive, send)
 
     def _limits(self, path: str) -> tuple[int, float, float]:
         """Bytes, seconds, and seconds of a pause."""
         limits, training = self._options.limits, self._options.training
-        if path in _PREDICTIONS:
+        if path in ("/v1/predict", "/v1/explain"):
             return limits.body, limits.body_seconds, limits.idle_seconds
-        if path.startswith(_UPLOADS):
+        if path.startswith("/v1/datasets"):
             return training.upload_bytes, training.upload_seconds, training.idle_seconds
         return limits.json, limits.body_seconds, limits.idle_seconds
 
@@ -283,10 +255,6 @@ class _LimitedBody:
         self._received = 0
         self._complete = False
 
-    def check_length(self, header: bytes) -> None:
-        if header.isdigit():
-            self._check(int(header))
-
     async def receive(self) -> Message:
         if self._complete:
             return await self._receive()  # a disconnect, which may be waited for
@@ -297,9 +265,9 @@ class _LimitedBody:
             raise HTTPException(408, "the body was sent too slowly", {"Connection": "close"}) from None
         self._received += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
-        self._check(self._received)
+        self.check(self._received)
         return message
 
-    def _check(self, size: int) -> None:
+    def check(self, size: int) -> None:
         if size > self._size:
             raise HTTPException(413, f"the body is larger than {size_text(self._size)}", {"Connection": "close"})

@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -55,7 +55,7 @@ async def readyz(request: Request) -> dict[str, str]:
     "/metrics",
     dependencies=[Depends(needs("predict"))],
     response_class=Response,
-    summary="ServiceMetrics for Prometheus",
+    summary="Metrics for Prometheus",
     responses=_METRICS | documented(),
 )
 async def metrics(request: Request) -> Response:
@@ -76,7 +76,7 @@ def create_app(options: ServeOptions, database: Database) -> FastAPI:
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
         openapi_url="/v1/openapi.json",
-        lifespan=_lifespan(options),
+        lifespan=_lifespan,
         separate_input_output_schemas=False,
     )
     app.state.startup_error = None
@@ -99,34 +99,31 @@ def create_app(options: ServeOptions, database: Database) -> FastAPI:
     return app
 
 
-def _lifespan(options: ServeOptions) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        state: ServiceState = app.state.service
-        worker = watcher = None
-        try:
-            await asyncio.to_thread(store.tidy, state.database)
-            await asyncio.gather(state.decoders.start(), state.models.start())
-            if options.jobs:
-                worker = Worker(state.database, options.root, options.training)
-                worker.start()
-            watcher = asyncio.create_task(_watch(state))
-            state.ready = True
-            yield
-        except TLError as error:
-            app.state.startup_error = error
-            raise
-        finally:
-            state.ready = False
-            if watcher is not None:
-                watcher.cancel()
-            await state.models.close()
-            state.decoders.close()
-            if worker is not None:
-                await asyncio.to_thread(worker.stop)
-            state.database.close()
-
-    return lifespan
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state: ServiceState = app.state.service
+    worker = watcher = None
+    try:
+        await asyncio.to_thread(store.tidy, state.database)
+        await asyncio.gather(state.decoders.start(), state.models.start())
+        if state.options.jobs:
+            worker = Worker(state.database, state.options.root, state.options.training)
+            worker.start()
+        watcher = asyncio.create_task(_watch(state))
+        state.ready = True
+        yield
+    except TLError as error:
+        app.state.startup_error = error
+        raise
+    finally:
+        state.ready = False
+        if watcher is not None:
+            watcher.cancel()
+        await state.models.close()
+        state.decoders.close()
+        if worker is not None:
+            await asyncio.to_thread(worker.stop)
+        state.database.close()
 
 
 async def _watch(state: ServiceState) -> None:
@@ -246,7 +243,6 @@ def limited_protocol(header_seconds: float, most: int) -> type[HttpToolsProtocol
             super().connection_lost(exc)
 
         def on_message_begin(self) -> None:
-            self._stop_timer()
             self._start_timer()
             super().on_message_begin()
 
@@ -255,6 +251,7 @@ def limited_protocol(header_seconds: float, most: int) -> type[HttpToolsProtocol
             super().on_headers_complete()
 
         def _start_timer(self) -> None:
+            self._stop_timer()
             self._timer = self.loop.call_later(header_seconds, self._time_out)
 
         def _stop_timer(self) -> None:
