@@ -4,35 +4,27 @@ import io
 import json
 import shutil
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 import tl
+from support.cli import run_here
 from support.data_sets import write_video
 from support.live_service import LONG, Live
 from support.session import TINY
-from tl.commands.main import cli
 from tl.errors import ServiceError
-from tl.service.database import Database
-from tl.service.keys import add_key
 
 
 @pytest.fixture(scope="module")
-def served(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, str, str]]:
-    home = tmp_path_factory.mktemp("served")
-    database = Database(home / "state")
-    predict, admin = add_key(database, "a", "predict"), add_key(database, "b", "admin")
-    live = Live(home, runs=[str(tiny_run)])
-    yield live, predict, admin
+def served(tiny_run, tmp_path_factory):
+    live = Live(tmp_path_factory.mktemp("served"), keys=True, runs=[str(tiny_run)])
+    yield live
     live.stop()
 
 
 def test_predict_and_explain_take_paths_and_bytes(served, shapes):
-    client = tl.Client(served[0].address, served[1])
+    client = tl.Client(served.address, served.keys["predict"])
     stripes, noise = shapes / "stripes" / "00.png", shapes / "noise" / "00.png"
     [alone] = client.predict(stripes)
     assert alone["label"] == "stripes"
@@ -47,35 +39,31 @@ def test_predict_and_explain_take_paths_and_bytes(served, shapes):
 
 
 def test_runs_are_listed_and_activated(served, tiny_run):
-    client = tl.Client(served[0].address + "/", served[2])
+    client = tl.Client(served.address + "/", served.keys["admin"])
     [run] = [run for run in client.runs() if run["default"]]
     assert run["name"] == tiny_run.name
-    assert client.datasets() == []
-    assert client.jobs() == []
-    with pytest.raises(ServiceError, match="404"):
-        client.activate("nothing")
-    with pytest.raises(ServiceError, match="404"):
-        client.job("0" * 16)
-    with pytest.raises(ServiceError, match="422"):
-        client.finetune("0" * 16)
+    assert client.datasets() == client.jobs() == []
+    for method, status in ((client.activate, 404), (client.job, 404), (client.finetune, 422), (client.cancel, 404)):
+        with pytest.raises(ServiceError, match=str(status)):
+            method("0" * 16)
     with pytest.raises(ServiceError, match="404"):
         next(client.events("0" * 16))
 
 
 def test_errors_are_one_line(served, tmp_path):
-    live, predict, _ = served
+    predict = served.keys["predict"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
     wrong = [
         (lambda: tl.Client("127.0.0.1:8000"), "not an address"),
         (lambda: tl.Client(nobody).runs(), "cannot be reached"),
-        (lambda: tl.Client(live.address).runs(), "401: a key is needed"),
-        (lambda: tl.Client(live.address, "tl_wrong").runs(), "401"),
-        (lambda: tl.Client(live.address, predict).jobs(), "403"),
-        (lambda: tl.Client(live.address, predict).predict(b"text"), "422: the image cannot be used"),
-        (lambda: tl.Client(live.address, predict).upload(tmp_path / "none.zip"), "none.zip cannot be sent"),
-        (lambda: tl.Client(live.address.replace("http", "https"), predict).runs(), "cannot be reached"),
+        (lambda: tl.Client(served.address).runs(), "401: a key is needed"),
+        (lambda: tl.Client(served.address, "tl_wrong").runs(), "401"),
+        (lambda: tl.Client(served.address, predict).jobs(), "403"),
+        (lambda: tl.Client(served.address, predict).predict(b"text"), "422: the image cannot be used"),
+        (lambda: tl.Client(served.address, predict).upload(tmp_path / "none.zip"), "none.zip cannot be sent"),
+        (lambda: tl.Client(served.address.replace("http", "https"), predict).runs(), "cannot be reached"),
     ]
     for call, message in wrong:
         with pytest.raises(ServiceError, match=message) as caught:
@@ -85,11 +73,10 @@ def test_errors_are_one_line(served, tmp_path):
 
 
 def test_from_upload_to_prediction(shapes, tmp_path):
-    admin = add_key(Database(tmp_path / "state"), "a", "admin")
     archive = shutil.make_archive(str(tmp_path / "photos"), "zip", shapes)
-    live = Live(tmp_path, jobs=True)
+    live = Live(tmp_path, keys=True, jobs=True)
     try:
-        client = tl.Client(live.address, admin)
+        client = tl.Client(live.address, live.keys["admin"])
         stored = client.upload(archive, name="photos.zip", check=False)
         assert [one["id"] for one in client.datasets()] == [stored["id"]]
         job = client.finetune(stored["id"], run="mine", backbone=TINY, weights="none")["id"]
@@ -117,7 +104,7 @@ def test_inputs_have_the_same_names_everywhere(served, tiny_run, shapes, tmp_pat
     (tmp_path / "broken.png").write_text("text")
     write_video(tmp_path / "clip.avi", frames=5)
     inputs = ["noise/01.png", "noise", "noise/*0.png", "table.csv", "clip.avi", "broken.png", "gone.png"]
-    found = [row["name"] for row in tl.Client(served[0].address, served[1]).predict(inputs)]
+    found = [row["name"] for row in tl.Client(served.address, served.keys["predict"]).predict(inputs)]
     assert len(found) == 19
     classifier = tl.load(tiny_run)
     assert [one.name for one in classifier.predict(inputs)] == found
@@ -126,8 +113,7 @@ def test_inputs_have_the_same_names_everywhere(served, tiny_run, shapes, tmp_pat
     search = ["search", *usable, "--in", "noise", "--run", tiny_run, "--json"]
     explain = ["explain", *inputs, "--run", tiny_run, "--json"]
     predict = ["predict", *inputs, "--run", tiny_run, "--format", "json"]
-    runner = CliRunner()
-    assert [row["path"] for row in json.loads(runner.invoke(cli, list(map(str, predict))).stdout)] == found
-    assert [row["path"] for row in json.loads(runner.invoke(cli, list(map(str, explain))).stdout)] == found
-    answers = json.loads(runner.invoke(cli, list(map(str, search))).stdout)["answers"]
+    for command in (predict, explain):
+        assert [row["path"] for row in json.loads(run_here(*command, cwd=tmp_path).stdout)] == found
+    answers = json.loads(run_here(*search, cwd=tmp_path).stdout)["answers"]
     assert [row["query"] for row in answers] == found[:-2]

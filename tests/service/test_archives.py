@@ -11,6 +11,7 @@ import tarfile
 import tracemalloc
 import zipfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,8 @@ def test_unpack_guesses_the_encoding_of_names_in_a_zip(tmp_path, encoding):
 
 
 def test_unpack_guesses_the_encoding_of_names_in_a_tar(tmp_path):
-    unpack(
-        tarred(tmp_path / "a", {"강아지/1.png": PNG}, encoding="cp949", format=tarfile.GNU_FORMAT),
-        tmp_path / "out",
-        LIMITS,
-    )
+    archive = tarred(tmp_path / "a", {"강아지/1.png": PNG}, encoding="cp949", format=tarfile.GNU_FORMAT)
+    unpack(archive, tmp_path / "out", LIMITS)
     assert files_in(tmp_path / "out") == ["강아지/1.png"]
 
 
@@ -88,30 +86,30 @@ def test_an_attack_is_refused_and_leaves_nothing(tmp_path, name):
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
     assert list(home.iterdir()) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "home"]
+    assert sorted(os.listdir(tmp_path)) == ["archive", "home"]
+
+
+def peak_memory(archive, folder):
+    tracemalloc.start()
+    with suppress(DataError):
+        unpack(archive, folder, LIMITS)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
 
 
 @pytest.mark.parametrize(
     "name", ["tar of a long name", "tar sparse map", "tar.bz2 bomb", "tar.xz dictionary", "zip of too many"]
 )
 def test_an_attack_takes_little_memory(tmp_path, name):
-    archive = ATTACKS[name](tmp_path / "archive")
-    tracemalloc.start()
-    with pytest.raises(DataError):
-        unpack(archive, tmp_path / "out", LIMITS)
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert most < 16_000_000
+    assert peak_memory(ATTACKS[name](tmp_path / "archive"), tmp_path / "out") < 16_000_000
 
 
 def test_a_large_tar_is_streamed(tmp_path):
-    draw = os.urandom(1 << 20)
-    archive = tarred(tmp_path / "a", {f"cat/{at}.png": draw * 3 for at in range(15)}, "w:gz", compresslevel=1)
-    tracemalloc.start()
-    unpack(archive, tmp_path / "out", ArchiveLimits(spare=0))
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert most < 8_000_000
+    files = {f"cat/{at}.png": os.urandom(1 << 20) * 3 for at in range(15)}
+    archive = tarred(tmp_path / "a", files, "w:gz", compresslevel=1)
+    assert peak_memory(archive, tmp_path / "out") < 8_000_000
+    assert len(files_in(tmp_path / "out")) == 15
 
 
 def test_a_full_disk_leaves_nothing(tmp_path):
@@ -145,11 +143,8 @@ def test_unpack_stops_when_cancelled_or_late(tmp_path):
 @pytest.mark.parametrize("kind", ["zip", "tar", "gz", "bz2", "xz"])
 def test_damaged_archives_never_write_outside_their_folder(tmp_path, kind):
     files = GOOD | {"cat/lang-고양이.png": os.urandom(3000), "x" * 120 + "/1.png": PNG}
-    archive = (
-        zipped(tmp_path / "a", files)
-        if kind == "zip"
-        else tarred(tmp_path / "a", files, f"w:{kind.replace('tar', '')}")
-    )
+    make = zipped if kind == "zip" else partial(tarred, mode=f"w:{kind.removeprefix('tar')}")
+    archive = make(tmp_path / "a", files)
     home = tmp_path / "home"
     home.mkdir()
     content, draw = archive.read_bytes(), random.Random(len(kind))

@@ -3,8 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,18 +10,18 @@ import pytest
 from tl.errors import EngineError
 from tl.service.batching import Batcher
 
-IMAGE = np.zeros((4, 4, 3), np.uint8)
+pytestmark = pytest.mark.anyio
 
 
 class Engine:
     """A session that waits for `gate` and remembers its batches; an image's features are its first pixel."""
 
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.sizes: list[int] = []
-        self.started = threading.Event()
+    def __init__(self):
+        self.gate, self.started = threading.Event(), threading.Event()
+        self.sizes = []
+        self.expected = 0
 
-    def __call__(self, images: Any) -> Any:
+    def __call__(self, images):
         self.sizes.append(len(images))
         self.started.set()
         assert self.gate.wait(10)
@@ -32,102 +30,86 @@ class Engine:
         return images[:, 0, 0, :1].astype(np.float32)
 
 
-def judge(vectors: Any) -> Any:
-    return vectors, vectors[:, 0] > 100
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
 
 
-def make_batcher(engine: Engine, *, expected: Callable[[], int] = lambda: 0, window: float = 0.0) -> Batcher:
-    return Batcher([engine], judge, most=16, window=window, expected=expected, on_batch=lambda size, seconds: None)
+@pytest.fixture
+def engine():
+    return Engine()
 
 
-def image(value: int) -> Any:
-    return np.full((4, 4, 3), value, np.uint8)
+@pytest.fixture(params=[0.0])
+async def submit(engine, request):
+    """Submit an image of one value to a batcher: `submit(7)`."""
+    batcher = Batcher(
+        [engine],
+        lambda vectors: (vectors, vectors[:, 0] > 100),
+        most=16,
+        window=request.param,
+        expected=lambda: engine.expected,
+        on_batch=lambda size, seconds: None,
+    )
+
+    def submit(value, seconds=10.0):
+        return batcher.submit(np.full((4, 4, 3), value, np.uint8), time.monotonic() + seconds)
+
+    submit.close = batcher.close
+    yield submit
+    await asyncio.to_thread(batcher.close)
 
 
-def soon() -> float:
-    return time.monotonic() + 10
+async def test_batches_have_powers_of_two_and_each_image_gets_its_own_verdict(engine, submit):
+    first = submit(0)
+    await asyncio.to_thread(engine.started.wait)
+    others = [submit(at) for at in range(1, 28)]
+    engine.gate.set()
+    answers = await asyncio.gather(first, *others)
+    assert [float(probabilities[0]) for probabilities, _ in answers] == list(range(28))
+    assert engine.sizes == [1, 16, 8, 2, 1]
 
 
-def test_batches_have_powers_of_two_and_each_image_gets_its_own_verdict():
-    async def main() -> None:
-        engine = Engine()
-        batcher = make_batcher(engine)
-        first = batcher.submit(image(0), soon())
-        await asyncio.to_thread(engine.started.wait)
-        others = [batcher.submit(image(at), soon()) for at in range(1, 28)]
-        engine.gate.set()
-        answers = await asyncio.gather(first, *others)
-        assert [float(probabilities[0]) for probabilities, _ in answers] == list(range(28))
-        assert engine.sizes == [1, 16, 8, 2, 1]
-        await asyncio.to_thread(batcher.close)
-
-    asyncio.run(main())
+async def test_cancelled_and_late_images_are_never_computed(engine, submit):
+    first = submit(0)
+    await asyncio.to_thread(engine.started.wait)
+    cancelled, late, wanted = submit(1), submit(1, 0.01), submit(1)
+    cancelled.cancel()
+    await asyncio.sleep(0.05)
+    engine.gate.set()
+    assert (await wanted)[1] is False
+    with pytest.raises(TimeoutError):
+        await late
+    await first
+    assert sum(engine.sizes) == 2
 
 
-def test_cancelled_and_late_images_are_never_computed():
-    async def main() -> None:
-        engine = Engine()
-        batcher = make_batcher(engine)
-        first = batcher.submit(image(0), soon())
-        await asyncio.to_thread(engine.started.wait)
-        cancelled, late, wanted = (
-            batcher.submit(image(1), until) for until in (soon(), time.monotonic() + 0.01, soon())
-        )
-        cancelled.cancel()
-        await asyncio.sleep(0.05)
-        engine.gate.set()
-        assert (await wanted)[1] is False
-        with pytest.raises(TimeoutError):
-            await late
-        await first
-        assert sum(engine.sizes) == 2
-        await asyncio.to_thread(batcher.close)
-
-    asyncio.run(main())
+async def test_a_failed_batch_raises_and_the_next_one_is_computed(engine, submit):
+    engine.gate.set()
+    with pytest.raises(EngineError, match="broken"):
+        await submit(255)
+    assert (await submit(101))[1] is True
+    await asyncio.to_thread(submit.close)
+    with pytest.raises(EngineError, match="no longer"):
+        submit(0)
 
 
-def test_a_failed_batch_raises_and_the_next_one_is_computed():
-    async def main() -> None:
-        engine = Engine()
-        engine.gate.set()
-        batcher = make_batcher(engine)
-        with pytest.raises(EngineError, match="broken"):
-            await batcher.submit(image(255), soon())
-        assert (await batcher.submit(image(101), soon()))[1] is True
-        await asyncio.to_thread(batcher.close)
-        with pytest.raises(EngineError, match="no longer"):
-            batcher.submit(IMAGE, soon())
-
-    asyncio.run(main())
+@pytest.mark.parametrize("submit", [10.0], indirect=True)
+async def test_the_batcher_waits_only_while_more_images_are_expected(engine, submit):
+    engine.gate.set()
+    await submit(0)
+    engine.expected = 1
+    one = submit(0)
+    await asyncio.sleep(0.05)
+    engine.expected = 0
+    await asyncio.gather(one, submit(0))
+    assert engine.sizes == [1, 2]
 
 
-def test_the_batcher_waits_only_while_more_images_are_expected():
-    async def main() -> None:
-        coming = [0]
-        engine = Engine()
-        engine.gate.set()
-        batcher = make_batcher(engine, expected=lambda: coming[0], window=10)
-        await batcher.submit(IMAGE, soon())
-        coming[0] = 1
-        one = batcher.submit(IMAGE, soon())
-        await asyncio.sleep(0.05)
-        coming[0] = 0
-        await asyncio.gather(one, batcher.submit(IMAGE, soon()))
-        assert engine.sizes == [1, 2]
-        await asyncio.to_thread(batcher.close)
-
-    asyncio.run(main())
-
-
-def test_close_finishes_submitted_images():
-    async def main() -> None:
-        engine = Engine()
-        batcher = make_batcher(engine)
-        futures = [batcher.submit(image(at), soon()) for at in range(5)]
-        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
-        await asyncio.sleep(0.05)
-        engine.gate.set()
-        assert len(await asyncio.gather(*futures)) == 5
-        await closing
-
-    asyncio.run(main())
+async def test_close_finishes_submitted_images(engine, submit):
+    futures = [submit(at) for at in range(5)]
+    closing = asyncio.create_task(asyncio.to_thread(submit.close))
+    await asyncio.sleep(0.05)
+    engine.gate.set()
+    assert len(await asyncio.gather(*futures)) == 5
+    await closing

@@ -11,10 +11,6 @@ from typing import Any
 
 import pytest
 
-from support.hostile import zipped
-from support.live_service import Live
-from tl.service.database import Database
-from tl.service.keys import ROLES, add_key
 from views.pages.test_report_browser import CONTRAST
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
@@ -54,33 +50,18 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live(serve, tiny_run, tmp_path_factory):
     home = tmp_path_factory.mktemp("browsed")
     shutil.copytree(tiny_run, home / "runs" / tiny_run.name)
-    served = Live(home, jobs=True, deadline=60)
-    yield served
-    assert served.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def guarded(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, dict[str, str]]]:
-    """A server that wants keys, and one of each role."""
-    home = tmp_path_factory.mktemp("guarded")
-    shutil.copytree(tiny_run, home / "runs" / tiny_run.name)
-    database = Database(home / "state")
-    tokens = {role: add_key(database, f"{role} key", role) for role in ROLES}
-    database.close()
-    served = Live(home, jobs=False)
-    yield served, tokens
-    assert served.stop() == 0
+    return serve(home, jobs=True, deadline=60)
 
 
 @pytest.fixture
-def visit(browser: Any, live: Live) -> Iterator[Open]:
+def visit(browser, live):
     """Open the page; at the end no error may have been logged or requested from elsewhere."""
     contexts, complaints, requests, addresses = [], [], [], {live.address}
 
-    def go(view: str = "", width: int = 1280, scheme: str = "light", locale: str = "en-US", **more: Any) -> Any:
+    def go(view: str = "", width: int = 1280, scheme: str = "light", locale: str = "en-US", **more) -> Any:
         address = more.pop("address", live.address)
         addresses.add(address)
         looks = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "locale": locale}
@@ -102,7 +83,7 @@ def visit(browser: Any, live: Live) -> Iterator[Open]:
 
 
 @pytest.fixture(scope="module")
-def sorted_photos(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sorted_photos(shapes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of class folders, in which one photo lies wrong, one is broken, and one has no class."""
     folder = tmp_path_factory.mktemp("sorted") / "mine"
     for name in ("stripes", "noise"):
@@ -117,7 +98,7 @@ def sorted_photos(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def until(page: Any, condition: str, timeout: float = 30_000) -> None:
+def until(page, condition, timeout: float = 30_000) -> None:
     """Wait until a script returns true; the policy of the page forbids Playwright's own way to wait."""
     deadline = time.monotonic() + timeout / 1000
     while not page.evaluate(condition):
@@ -125,19 +106,42 @@ def until(page: Any, condition: str, timeout: float = 30_000) -> None:
         page.wait_for_timeout(50)
 
 
-def tiles(page: Any) -> dict[str, str]:
+def tiles(page) -> dict[str, str]:
     """The verdict of each tile by the name of its photo."""
     script = "all => all.map((one) => [one.querySelector('.path').textContent, one.className.replace('tile ', '')])"
     return dict(page.eval_on_selector_all(".tile", script))
 
 
-def classified(page: Any, folder: Path, count: int) -> None:
-    page.set_input_files("#folder", str(folder))
-    until(page, f"document.querySelectorAll('.tile:not(.waiting)').length === {count}")
-    page.locator("#asking").wait_for(state="hidden")
+def show(page, view):
+    page.evaluate(f"location.hash = '#{view}'")
+    page.locator(f"#view-{view}").wait_for()
+    page.wait_for_timeout(400)
 
 
-def test_dropped_photos_get_labels_without_verdict(visit: Open, shapes: Path):
+@pytest.fixture
+def classified(visit, sorted_photos):
+    """Open the page and classify the sorted photos."""
+
+    def classify(**options):
+        page = visit(**options)
+        page.set_input_files("#folder", str(sorted_photos))
+        until(page, "document.querySelectorAll('.tile:not(.waiting)').length === 11")
+        page.locator("#asking").wait_for(state="hidden")
+        return page
+
+    return classify
+
+
+def fill_in_training(page, epochs):
+    page.get_by_label("Network", exact=True).select_option("simple-cnn")
+    page.get_by_label("Layers to train").select_option("all")
+    page.get_by_text("More options").click()
+    page.get_by_label("Initial weights").select_option("none")
+    page.get_by_role("spinbutton", name="Epochs").fill(str(epochs))
+    page.get_by_label("Image size in pixels").fill("32")
+
+
+def test_dropped_photos_get_labels_without_verdict(visit, shapes):
     page = visit()
     page.get_by_role("heading", name="What is in these photos?").wait_for()
     page.keyboard.press("Tab")
@@ -153,9 +157,8 @@ def test_dropped_photos_get_labels_without_verdict(visit: Open, shapes: Path):
     assert "No true labels yet" in page.inner_text("#score")
 
 
-def test_folders_mark_right_and_wrong(visit: Open, sorted_photos: Path):
-    page = visit()
-    classified(page, sorted_photos, 11)
+def test_folders_mark_right_and_wrong(classified):
+    page = classified()
     verdicts = tiles(page)
     assert verdicts.pop("lies-wrong.png") == "wrong"
     assert verdicts.pop("broken.png") == "error"
@@ -181,9 +184,8 @@ def test_folders_mark_right_and_wrong(visit: Open, sorted_photos: Path):
     assert tiles(page) == {"lies-wrong.png": "wrong"}
 
 
-def test_a_photo_opens_with_its_heat_map_and_takes_a_true_label(visit: Open, sorted_photos: Path):
-    page = visit()
-    classified(page, sorted_photos, 11)
+def test_a_photo_opens_with_its_heat_map_and_takes_a_true_label(classified):
+    page = classified()
     page.locator(".tile.wrong").click()
     dialog = page.get_by_role("dialog", name="lies-wrong.png")
     assert [text.split("\n")[0] for text in dialog.locator(".share").all_inner_texts()] == ["noise", "stripes"]
@@ -208,9 +210,8 @@ def test_a_photo_opens_with_its_heat_map_and_takes_a_true_label(visit: Open, sor
     assert "null" not in dialog.inner_text()
 
 
-def test_arrow_keys_move_between_photos(visit: Open, sorted_photos: Path):
-    page = visit()
-    classified(page, sorted_photos, 11)
+def test_arrow_keys_move_between_photos(classified):
+    page = classified()
     page.locator("#clear").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.parentElement === document.querySelector('#tiles').children[0]")
@@ -229,9 +230,8 @@ def test_arrow_keys_move_between_photos(visit: Open, sorted_photos: Path):
     assert page.evaluate("document.activeElement.parentElement === document.querySelector('#tiles').lastChild")
 
 
-def test_selected_photos_get_one_label(visit: Open, sorted_photos: Path):
-    page = visit()
-    classified(page, sorted_photos, 11)
+def test_selected_photos_get_one_label(classified):
+    page = classified()
     page.get_by_role("button", name="Select", exact=True).click()
     page.locator(".tile.open").click()
     page.locator(".tile.wrong").click()
@@ -243,9 +243,8 @@ def test_selected_photos_get_one_label(visit: Open, sorted_photos: Path):
     page.get_by_text("11 photos selected").wait_for()
 
 
-def test_save_as_csv(visit: Open, sorted_photos: Path, live: Live, tiny_run: Path):
-    page = visit()
-    classified(page, sorted_photos, 11)
+def test_save_as_csv(classified, live, tiny_run):
+    page = classified()
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as CSV").click()
     lines = Path(saved.value.path()).read_text(encoding="utf-8-sig").splitlines()
@@ -256,11 +255,11 @@ def test_save_as_csv(visit: Open, sorted_photos: Path, live: Live, tiny_run: Pat
     assert any(line.startswith("mine/somewhere/=unsorted.png") for line in lines)
 
 
-def test_the_page_waits_for_a_busy_service(visit: Open, sorted_photos: Path):
+def test_the_page_waits_for_a_busy_service(visit, sorted_photos):
     page = visit()
     refusals = []
 
-    def busy(route: Any) -> None:
+    def busy(route) -> None:
         if len(refusals) < 2:
             refusals.append(route.request.url)
             body = {"type": "about:blank", "title": "Too Many Requests", "status": 429, "detail": "full"}
@@ -277,7 +276,7 @@ def test_the_page_waits_for_a_busy_service(visit: Open, sorted_photos: Path):
     assert page.locator(".tile.right").count() == 8
 
 
-def test_waiting_photos_can_be_cancelled(visit: Open, sorted_photos: Path):
+def test_waiting_photos_can_be_cancelled(visit, sorted_photos):
     page = visit()
     page.route("**/v1/predict*", lambda route: None)  # never answered
     page.set_input_files("#folder", str(sorted_photos))
@@ -288,11 +287,11 @@ def test_waiting_photos_can_be_cancelled(visit: Open, sorted_photos: Path):
 
 
 @pytest.mark.slow
-def test_thousands_of_photos_are_sent_in_small_batches(visit: Open, shapes: Path):
+def test_thousands_of_photos_are_sent_in_small_batches(visit, shapes):
     page = visit()
     sizes = []
 
-    def answer(route: Any) -> None:
+    def answer(route) -> None:
         count = route.request.post_data_buffer.count(b'name="image"')
         sizes.append(count)
         one = {"label": "noise", "confidence": 0.9, "unknown": False, "top": [], "error": None}
@@ -311,11 +310,10 @@ def test_thousands_of_photos_are_sent_in_small_batches(visit: Open, shapes: Path
 
 
 @pytest.mark.slow
-def test_train_from_an_archive_to_an_active_run(visit: Open, live: Live, shapes: Path, tmp_path: Path):
-    files = {path.relative_to(shapes).as_posix(): path.read_bytes() for path in shapes.rglob("*.png")}
-    archive = zipped(tmp_path / "my shapes.zip", files)
+def test_train_from_an_archive_to_an_active_run(visit, live, shapes, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "my shapes"), "zip", shapes)
     page = visit("#train")
-    page.set_input_files("#archive", str(archive))
+    page.set_input_files("#archive", archive)
     page.get_by_text("my shapes uploaded: 24 photos.").wait_for()
     assert page.locator("#dataset-about .shares .name").all_inner_texts() == ["noise", "stripes"]
     page.locator(".finding").first.wait_for(timeout=120_000)
@@ -324,14 +322,9 @@ def test_train_from_an_archive_to_an_active_run(visit: Open, live: Live, shapes:
         page.get_by_role("button", name="Open with pictures").click()
     opened.value.get_by_role("heading").first.wait_for()
 
-    page.get_by_label("Network", exact=True).select_option("simple-cnn")
     assert page.get_by_label("Time limit").is_disabled()
-    page.get_by_label("Layers to train").select_option("all")
+    fill_in_training(page, epochs=6)
     assert page.get_by_label("Time limit").is_enabled()
-    page.get_by_text("More options").click()
-    page.get_by_label("Initial weights").select_option("none")
-    page.get_by_role("spinbutton", name="Epochs").fill("6")
-    page.get_by_label("Image size in pixels").fill("32")
     page.get_by_label("Name of the run").fill("from-the-page")
     page.get_by_role("button", name="Fine-tune").click()
     page.locator(".plot path.train").wait_for(timeout=120_000)
@@ -359,21 +352,17 @@ def test_train_from_an_archive_to_an_active_run(visit: Open, live: Live, shapes:
     tiny.locator(".badge").wait_for()
     page.get_by_role("button", name="Follow the newest run").click()
     run.locator(".badge").wait_for()
-    tiny.get_by_role("button", name="Use this run").click()
+    tiny.get_by_role("button", name="Use this run").click()  # for the tests after this one
     tiny.locator(".badge").wait_for()
 
 
-def test_a_folder_is_zipped_and_a_job_can_be_cancelled(visit: Open, shapes: Path, tmp_path: Path):
+def test_a_folder_is_zipped_and_a_job_can_be_cancelled(visit, shapes, tmp_path):
     folder = shutil.copytree(shapes, tmp_path / "두 모양")
     page = visit("#train")
     page.set_input_files("#data-folder", str(folder))
     page.get_by_text("두 모양 uploaded: 24 photos.").wait_for()
     assert page.locator("#dataset-about .shares .figure").all_inner_texts() == ["12", "12"]
-    page.get_by_label("Network", exact=True).select_option("simple-cnn")
-    page.get_by_label("Layers to train").select_option("all")
-    page.get_by_text("More options").click()
-    page.get_by_label("Initial weights").select_option("none")
-    page.get_by_role("spinbutton", name="Epochs").fill("1000")
+    fill_in_training(page, epochs=1000)
     page.get_by_role("button", name="Fine-tune").click()
     job = page.locator(".job").first
     job.get_by_role("button", name="Cancel this training").click()
@@ -384,7 +373,7 @@ def test_a_folder_is_zipped_and_a_job_can_be_cancelled(visit: Open, shapes: Path
     until(page, "!document.querySelector('#dataset-about').textContent.includes('두 모양')")
 
 
-def test_invalid_archives_are_refused_in_one_sentence(visit: Open, tmp_path: Path):
+def test_invalid_archives_are_refused_in_one_sentence(visit, tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"PK no")
     page = visit("#train")
     page.get_by_role("heading", name="1. Data set").wait_for()
@@ -399,7 +388,7 @@ def test_invalid_archives_are_refused_in_one_sentence(visit: Open, tmp_path: Pat
     page.get_by_text("This is neither a zip or tar archive nor a folder of photos.").wait_for()
 
 
-def test_the_language_follows_the_browser_and_is_remembered(visit: Open):
+def test_the_language_follows_the_browser_and_is_remembered(visit):
     page = visit(locale="ko-KR")
     page.get_by_role("heading", name="이 사진에 무엇이 있나요?").wait_for()
     assert page.evaluate("document.documentElement.lang") == "ko"
@@ -414,8 +403,9 @@ def test_the_language_follows_the_browser_and_is_remembered(visit: Open):
     assert page.title() == "모델 · tl"
 
 
-def test_a_key_is_asked_for_and_limits_the_page(visit: Open, guarded: tuple[Live, dict[str, str]], shapes: Path):
-    served, tokens = guarded
+def test_a_key_is_asked_for_and_limits_the_page(visit, serve, tiny_run, shapes):
+    served = serve(keys=True, runs=[str(tiny_run)])
+    tokens = served.keys
     page = visit(address=served.address)
     dialog = page.get_by_role("dialog", name="This service needs a key")
     dialog.get_by_label("Key").fill("tl_wrong")
@@ -439,14 +429,11 @@ def test_a_key_is_asked_for_and_limits_the_page(visit: Open, guarded: tuple[Live
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_of_every_text(visit: Open, sorted_photos: Path, scheme: str):
-    page = visit(scheme=scheme)
-    classified(page, sorted_photos, 11)
+def test_contrast_of_every_text(classified, scheme):
+    page = classified(scheme=scheme)
     page.get_by_role("button", name="Select", exact=True).click()
     for view in ("photos", "train", "runs"):
-        page.evaluate(f"location.hash = '#{view}'")
-        page.locator(f"#view-{view}").wait_for()
-        page.wait_for_timeout(400)
+        show(page, view)
         ratio, text = page.evaluate(CONTRAST)
         assert ratio >= 4.5, (view, text)
     page.evaluate("location.hash = '#photos'")
@@ -459,14 +446,11 @@ def test_contrast_of_every_text(visit: Open, sorted_photos: Path, scheme: str):
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
-def test_no_overflow_on_a_phone(visit: Open, sorted_photos: Path, locale: str):
-    page = visit(width=320, locale=locale)
-    classified(page, sorted_photos, 11)
+def test_no_overflow_on_a_phone(classified, locale):
+    page = classified(width=320, locale=locale)
     page.locator("#select").click()
     for view in ("photos", "train", "runs"):
-        page.evaluate(f"location.hash = '#{view}'")
-        page.locator(f"#view-{view}").wait_for()
-        page.wait_for_timeout(300)
+        show(page, view)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
         assert page.evaluate(BEYOND, 320) == [], view
     page.evaluate("location.hash = '#photos'")
@@ -475,12 +459,10 @@ def test_no_overflow_on_a_phone(visit: Open, sorted_photos: Path, locale: str):
     assert page.evaluate(BEYOND, 320) == []
 
 
-def test_focus_is_visible_and_every_control_has_a_name(visit: Open, sorted_photos: Path):
-    page = visit()
-    classified(page, sorted_photos, 11)
+def test_focus_is_visible_and_every_control_has_a_name(classified):
+    page = classified()
     for view in ("photos", "train", "runs"):
-        page.evaluate(f"location.hash = '#{view}'")
-        page.wait_for_timeout(300)
+        show(page, view)
         page.locator("#skip").focus()
         stops = []
         for _ in range(60):
@@ -492,12 +474,12 @@ def test_focus_is_visible_and_every_control_has_a_name(visit: Open, sorted_photo
         assert [stop for stop in stops[:-1] if not stop[2] or stop[3] == "none"] == []
 
 
-def test_without_javascript(visit: Open):
+def test_without_javascript(visit):
     page = visit(java_script_enabled=False)
     assert "curl -F image=@photo.jpg" in page.locator("noscript").inner_text()
 
 
-def test_an_unavailable_service_is_reported(visit: Open, sorted_photos: Path):
+def test_an_unavailable_service_is_reported(visit, sorted_photos):
     page = visit()
     page.get_by_role("heading", name="What is in these photos?").wait_for()
     page.route("**/v1/runs", lambda route: route.fulfill(status=503, json={"detail": "starting or stopping"}))

@@ -1,36 +1,35 @@
 """Tests of tl/service/datasets.py over HTTP: uploads that become data sets, and those that are refused."""
 
-import http.client
 import os
 import socket
-import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from support.hostile import ATTACKS, GOOD, PNG, tarred, zipped
-from support.live_service import Live
+from support.live_service import until
+
+HEAD = b"POST /v1/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\nPK\3\4"
+FORM = "multipart/form-data; boundary=b"
+FIELD = b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\n'
+FILE = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\nPK'
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Live]:
+def served(serve):
     limits = {"upload_bytes": 3_000_000, "uploads": 2, "idle_seconds": 3.0}
-    archive = {"unpacked": 40_000_000, "member": 20_000_000}
-    live = Live(tmp_path_factory.mktemp("home"), training=limits, archive=archive)
-    yield live
-    live.stop()
+    return serve(training=limits, archive={"unpacked": 40_000_000, "member": 20_000_000})
 
 
-def leftovers(served: Live) -> list[str]:
-    return os.listdir(served.home / "state" / "incoming") if (served.home / "state" / "incoming").exists() else []
+def entries(served, name):
+    folder = served.home / "state" / name
+    return os.listdir(folder) if folder.exists() else []
 
 
-def dataset_count(served: Live) -> int:
-    folder = served.home / "state" / "datasets"
-    return len(os.listdir(folder)) if folder.exists() else 0
+def connect(served, size=1_000_000):
+    client = socket.create_connection(("127.0.0.1", served.port), 10)
+    client.sendall(HEAD % size)
+    return client
 
 
 def test_upload_a_zip_as_the_body(served, tmp_path):
@@ -38,132 +37,96 @@ def test_upload_a_zip_as_the_body(served, tmp_path):
     reply = served.client.post("/v1/datasets", params={"name": "내 사진들", "check": False}, content=body)
     assert reply.status_code == 201, reply.text
     stored = reply.json()
-    assert reply.headers["location"] == f"/v1/datasets/{stored['id']}"
+    path = f"/v1/datasets/{stored['id']}"
+    assert reply.headers["location"] == path
     assert (stored["name"], stored["images"]) == ("내 사진들", 4)
     assert stored["classes"] == [{"name": "cat", "images": 2}, {"name": "dog", "images": 2}]
     assert stored["left_out"] == {"an archive in the archive": 1, "not an image": 1}
     assert [finding["kind"] for finding in stored["findings"]] == ["few photos", "few photos"]
     assert stored["check"] == {"state": "none", "error": "", "job": ""}
-    assert served.client.get(f"/v1/datasets/{stored['id']}").json() == stored
-    assert stored in served.client.get("/v1/datasets").json()["datasets"]
-    assert served.client.get(f"/v1/datasets/{stored['id']}/check").status_code == 404
-    assert leftovers(served) == []
-    assert served.client.delete(f"/v1/datasets/{stored['id']}").status_code == 204
-    assert served.client.get(f"/v1/datasets/{stored['id']}").status_code == 404
-    assert not (served.home / "state" / "datasets" / stored["id"]).exists()
+    assert served.get(path) == stored
+    assert stored in served.get("/v1/datasets")["datasets"]
+    assert served.client.get(f"{path}/check").status_code == 404
+    assert served.client.delete(path).status_code == 204
+    assert served.client.get(path).status_code == 404
+    assert entries(served, "incoming") == []
+    assert stored["id"] not in entries(served, "datasets")
 
 
-@pytest.mark.parametrize("with_name", [True, False])
-def test_upload_a_tar_as_the_file_of_a_form(served, tmp_path, with_name):
+@pytest.mark.parametrize(("fields", "name"), [({"name": "dogs & cats", "other": "x"}, "dogs & cats"), ({}, "the pets")])
+def test_upload_a_tar_as_the_file_of_a_form(served, tmp_path, fields, name):
     body = tarred(tmp_path / "a", GOOD | {"dog/3.png": PNG + os.urandom(900_000)}, "w:gz").read_bytes()
-    fields = {"name": "dogs & cats", "other": "x"} if with_name else {}
-    reply = served.client.post(
-        "/v1/datasets", params={"check": False}, files={"file": ("the pets.tar.gz", body)}, data=fields
-    )
+    files = {"file": ("the pets.tar.gz", body)}
+    reply = served.client.post("/v1/datasets", params={"check": False}, files=files, data=fields)
     assert reply.status_code == 201, reply.text
-    assert reply.json()["name"] == ("dogs & cats" if with_name else "the pets")
-    assert reply.json()["images"] == 5
+    assert (reply.json()["name"], reply.json()["images"]) == (name, 5)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", ["zip up", "zip bomb", "tar link", "tar of a long name", "tar.bz2 bomb", "text"])
 def test_an_attack_is_answered_with_4xx(served, tmp_path, name):
-    body = ATTACKS[name](tmp_path / "archive").read_bytes()
-    before = dataset_count(served)
-    reply = served.client.post("/v1/datasets", content=body)
+    before = entries(served, "datasets")
+    reply = served.client.post("/v1/datasets", content=ATTACKS[name](tmp_path / "archive").read_bytes())
     assert 400 <= reply.status_code < 500, reply.text
     assert reply.headers["content-type"].startswith("application/problem+json")
-    assert (dataset_count(served), leftovers(served)) == (before, [])
+    assert (entries(served, "datasets"), entries(served, "incoming")) == (before, [])
     assert served.client.get("/healthz").status_code == 200
 
 
-def test_an_archive_without_classes_is_refused(served, tmp_path):
-    for files, message in (({"cat/1.png": PNG}, "one class"), ({"1.png": PNG, "2.png": PNG}, "class folders")):
-        reply = served.client.post("/v1/datasets", content=zipped(tmp_path / "a", files).read_bytes())
-        assert reply.status_code == 422
-        assert message in reply.json()["detail"]
-        assert str(served.home) not in reply.json()["detail"]
-    assert leftovers(served) == []
+@pytest.mark.parametrize(
+    ("files", "message"), [({"cat/1.png": PNG}, "one class"), ({"1.png": PNG, "2.png": PNG}, "class folders")]
+)
+def test_an_archive_without_classes_is_refused(served, tmp_path, files, message):
+    reply = served.client.post("/v1/datasets", content=zipped(tmp_path / "a", files).read_bytes())
+    assert reply.status_code == 422
+    assert message in reply.json()["detail"]
+    assert str(served.home) not in reply.json()["detail"]
+    assert entries(served, "incoming") == []
 
 
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
         ("multipart/form-data", b"x"),
-        ("multipart/form-data; boundary=b", b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n"),
-        (
-            "multipart/form-data; boundary=b",
-            b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nPK',
-        ),
-        (
-            "multipart/form-data; boundary=b",
-            b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\nonly\r\n--b--\r\n',
-        ),
-        (
-            "multipart/form-data; boundary=b",
-            b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\n' + b"n" * 9000 + b"\r\n--b--\r\n",
-        ),
-        ("multipart/form-data; boundary=b", b"--b\r\nX: " + b"h" * 90_000 + b"\r\n\r\nx\r\n--b--\r\n"),
-        (
-            "multipart/form-data; boundary=b",
-            2 * b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\nPK\r\n' + b"--b--\r\n",
-        ),
-        (
-            "multipart/form-data; boundary=b",
-            50 * b'--b\r\nContent-Disposition: form-data; name="f"\r\n\r\nx\r\n'
-            + b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nPK\r\n--b--\r\n',
-        ),
+        (FORM, b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n"),
+        (FORM, FILE),
+        (FORM, FILE + b"\r\n"),
+        (FORM, FIELD + b"only\r\n--b--\r\n"),
+        pytest.param(FORM, FIELD + b"n" * 9000 + b"\r\n--b--\r\n", id="long field"),
+        pytest.param(FORM, b"--b\r\nX: " + b"h" * 90_000 + b"\r\n\r\nx\r\n--b--\r\n", id="long header"),
+        pytest.param(FORM, b"--b\r\n" + b"X: h\r\n" * 90 + b"\r\nx\r\n--b--\r\n", id="many headers"),
+        pytest.param(FORM, 2 * (FILE + b"\r\n") + b"--b--\r\n", id="two files"),
+        pytest.param(FORM, 50 * (FIELD + b"x\r\n") + FILE + b"\r\n--b--\r\n", id="many fields"),
         ("application/zip", b""),
     ],
 )
 def test_broken_forms_are_refused(served, kind, body):
     reply = served.client.post("/v1/datasets", content=body, headers={"Content-Type": kind})
     assert reply.status_code == 400, reply.text
-    assert leftovers(served) == []
+    assert entries(served, "incoming") == []
 
 
 def test_a_too_large_upload_is_refused_by_its_length_and_by_its_bytes(served):
-    address = urlsplit(str(served.client.base_url))
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5)
-    connection.putrequest("POST", "/v1/datasets")
-    connection.putheader("Content-Length", str(10**12))
-    connection.endheaders()
-    assert connection.getresponse().status == 413  # before any of it came
-    connection.close()
-
-    def endless() -> Iterator[bytes]:
-        for _ in range(40):
-            yield b"PK\3\4" + bytes(100_000)
-
-    reply = served.client.post("/v1/datasets", content=endless())
+    with connect(served, 10**12) as client:
+        assert b" 413 " in client.recv(1000)
+    reply = served.client.post("/v1/datasets", content=iter([b"PK\3\4" + bytes(100_000)] * 40))
     assert reply.status_code == 413
-    assert leftovers(served) == []
+    assert entries(served, "incoming") == []
 
 
 def test_a_slow_or_disconnected_client_leaves_nothing(served):
-    address = urlsplit(str(served.client.base_url))
-    head = b"POST /v1/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\nPK\3\4"
-    with socket.create_connection((address.hostname, address.port), 10) as slow:
-        slow.sendall(head)
+    with connect(served) as slow:
         assert b" 408 " in slow.recv(1000)
     for _ in range(3):
-        with socket.create_connection((address.hostname, address.port)) as gone:
-            gone.sendall(head)
-    deadline = time.monotonic() + 5
-    while leftovers(served):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        connect(served).close()
+    until(lambda: not entries(served, "incoming"), 5)
 
 
 def test_too_many_uploads_get_a_429(served):
-    address = urlsplit(str(served.client.base_url))
-    head = b"POST /v1/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\nPK\3\4"
-    time.sleep(0.5)  # for the end of those before
+    until(lambda: not entries(served, "incoming"), 5)
     with ExitStack() as held:
         for _ in range(2):
-            held.enter_context(socket.create_connection((address.hostname, address.port))).sendall(head)
-        deadline = time.monotonic() + 2
-        while len(leftovers(served)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+            held.enter_context(connect(served))
+        until(lambda: len(entries(served, "incoming")) == 2, 5)
         reply = served.client.post("/v1/datasets", content=b"x")
         assert (reply.status_code, reply.headers["retry-after"]) == (429, "10")
 

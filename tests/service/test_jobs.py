@@ -2,18 +2,14 @@
 
 import asyncio
 import json
+import shutil
 import signal
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import httpx
 import pytest
 
-from support.hostile import zipped
-from support.live_service import LONG, Live, is_gone
+from support.live_service import LONG, Live, is_gone, until
 from support.session import TINY
 from tl.service import jobs, store
 from tl.service.child import EVENTS, JobProgress
@@ -23,52 +19,49 @@ from tl.service.options import ServeOptions
 HEAD = {"backbone": TINY, "weights": "none"}
 
 
-def upload(served: Live, shapes: Path, folder: Path) -> str:
-    files = {path.relative_to(shapes).as_posix(): path.read_bytes() for path in shapes.rglob("*.png")}
-    body = zipped(folder / "a.zip", files).read_bytes()
-    reply = served.client.post("/v1/datasets", params={"name": "shapes", "check": False}, content=body)
+def upload(served, shapes):
+    archive = shutil.make_archive(str(served.home / "a"), "zip", shapes)
+    reply = served.client.post(
+        "/v1/datasets", params={"name": "shapes", "check": False}, content=Path(archive).read_bytes()
+    )
     assert reply.status_code == 201, reply.text
-    return str(reply.json()["id"])
+    return reply.json()["id"]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, shapes: Path, cache_dir: Path) -> Iterator[Live]:
-    live = Live(tmp_path_factory.mktemp("home"), jobs=True)
-    live.dataset = upload(live, shapes, live.home)  # type: ignore[attr-defined]
-    yield live
-    live.stop()
+def served(serve, shapes):
+    live = serve(jobs=True)
+    live.dataset = upload(live, shapes)
+    return live
 
 
-def start(served: Live, options: dict[str, Any], **more: Any) -> dict[str, Any]:
+def start(served, options, **more):
     reply = served.client.post("/v1/jobs", json={"dataset": served.dataset, "options": options, **more})
     assert reply.status_code == 201, reply.text
     assert reply.headers["location"] == f"/v1/jobs/{reply.json()['id']}"
-    job: dict[str, Any] = reply.json()
-    return job
+    return reply.json()
 
 
-def events(served: Live, job: str, last: str = "") -> list[tuple[str, str, dict[str, Any]]]:
-    found = []
+def events(served, job, last=""):
+    """Name, id and content of each event."""
     headers = {"Last-Event-ID": last} if last else {}
     with served.client.stream("GET", f"/v1/jobs/{job}/events", headers=headers) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
-        event: dict[str, str] = {}
+        fields = {}
         for line in reply.iter_lines():
-            if line:
-                name, _, value = line.partition(": ")
-                event[name] = value
-                continue
-            if "event" in event:
-                found.append((event["event"], event.get("id", ""), json.loads(event["data"])))
-            event = {}
-    return found
+            name, _, value = line.partition(": ")
+            fields[name] = value
+            if not line:
+                if "event" in fields:
+                    yield fields["event"], fields.get("id", ""), json.loads(fields["data"])
+                fields = {}
 
 
 def test_a_job_becomes_a_run(served):
     job = start(served, HEAD, run="first-shapes")
     assert job["dataset"] == {"id": served.dataset, "name": "shapes"}
     assert (job["run"], job["options"], job["result"]) == ("first-shapes", HEAD, None)
-    stream = events(served, job["id"])
+    stream = list(events(served, job["id"]))
     assert stream[0][0] == "state"
     assert [name for name, _, _ in stream].count("end") == 1
     name, _, end = stream[-1]
@@ -116,14 +109,9 @@ def test_a_running_job_streams_its_curve_and_can_be_cancelled(served):
     job = start(served, LONG)
     waiting = start(served, LONG)
     assert waiting["ahead"] == 1
-    seen = []
-    with served.client.stream("GET", f"/v1/jobs/{job['id']}/events") as reply:
-        for line in reply.iter_lines():
-            if line.startswith("data: ") and '"loss"' in line:
-                seen.append(json.loads(line[6:]))
-            if sum("epoch" in one for one in seen) >= 2:
-                break
-    last = [one for one in seen if "epoch" in one][-1]
+    curve = (event for _, _, event in events(served, job["id"]) if "epoch" in event)
+    next(curve)
+    last = next(curve)
     assert last["epochs"] == 10_000
     assert last["loss"] > 0
     assert last["step"] >= 2
@@ -182,39 +170,28 @@ def test_an_invalid_last_event_id_starts_from_the_beginning(served):
     job = start(served, LONG)["id"]
     served.client.post(f"/v1/jobs/{job}/cancel")
     for last in ("99999999999999999999", "-5", "x", "7"):
-        assert events(served, job, last=last)[-1][0] == "end"
+        assert list(events(served, job, last=last))[-1][0] == "end"
 
 
 @pytest.mark.slow
-def test_a_killed_server_loses_nothing(tmp_path, shapes):
+def test_a_killed_server_loses_nothing(serve, tmp_path, shapes):
     first = Live(tmp_path, jobs=True)
-    first.dataset = upload(first, shapes, tmp_path)
-    job = start(first, LONG)
     try:
-        first.until(f"/v1/jobs/{job['id']}", {"running"})
-        while not list((tmp_path / "runs").glob(".*.partial/checkpoint.npz")):
-            assert first.process.poll() is None
-            assert first.client.get(f"/v1/jobs/{job['id']}").json()["state"] in ("queued", "running")
+        first.dataset = upload(first, shapes)
+        job = start(first, LONG)["id"]
+        until(lambda: list((tmp_path / "runs").glob(".*.partial/checkpoint.npz")), 120)
         [child] = first.children("tl.service.child")
         leftover = tmp_path / "state" / "incoming" / "half"
         leftover.mkdir()
     finally:
         first.stop(signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while not is_gone(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    second = Live(tmp_path, jobs=True)
-    try:
-        assert not leftover.exists()
-        with second.client.stream("GET", f"/v1/jobs/{job['id']}/events") as reply:
-            line = next(line for line in reply.iter_lines() if line.startswith('data: {"attempt": 2'))
-        assert json.loads(line[6:])["resumed"] is True
-        assert second.client.get(f"/v1/jobs/{job['id']}").json()["attempt"] == 2
-    finally:
-        second.stop()
-    with pytest.raises(httpx.HTTPError):
-        httpx.get(f"{second.client.base_url}/healthz")
+    until(lambda: is_gone(child))
+    second = serve(tmp_path, jobs=True)
+    assert not leftover.exists()
+    again = next(event for name, _, event in events(second, job) if name == "attempt" and event["attempt"] == 2)
+    assert again["resumed"] is True
+    assert second.get(f"/v1/jobs/{job}")["attempt"] == 2
+    second.stop_cleanly()  # with the job running
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +9,12 @@ import pytest
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from support.live_service import Live, problem
+from support.live_service import problem
 from tl.prediction.predictor import Predictor
 from tl.runs.run import load_run
 
 
-@pytest.fixture(scope="module")
-def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    served = Live(tmp_path_factory.mktemp("served"), runs=[str(tiny_run)])
-    yield served
-    assert served.stop() == 0
-
-
-def test_predictions_equal_those_of_the_library(live: Live, tiny_run: Path, shapes: Path):
+def test_predictions_equal_those_of_the_library(live, tiny_run, shapes):
     images = [shapes / "stripes" / "03.png", shapes / "noise" / "04.png"]
     expected = Predictor(load_run(tiny_run), engine="openvino").predict(images)
     for image, prediction in zip(images, expected, strict=True):
@@ -40,7 +32,7 @@ def test_predictions_equal_those_of_the_library(live: Live, tiny_run: Path, shap
 
 
 @pytest.mark.parametrize("kind", ["HEIF", "AVIF", "WEBP"])
-def test_formats_of_phones_are_decoded(live: Live, shapes: Path, kind: str):
+def test_formats_of_phones_are_decoded(live, shapes, kind):
     register_heif_opener()
     photo = io.BytesIO()
     Image.open(shapes / "stripes" / "03.png").save(photo, kind, quality=95)
@@ -48,7 +40,7 @@ def test_formats_of_phones_are_decoded(live: Live, shapes: Path, kind: str):
     assert (got["label"], got["error"]) == ("stripes", None)
 
 
-def test_a_form_of_several_images_is_answered_in_order(live: Live, shapes: Path):
+def test_a_form_of_several_images_is_answered_in_order(live, shapes):
     files = [shapes / "stripes" / "01.png", shapes / "noise" / "01.png", shapes / "stripes" / "02.png"]
     parts = [("image", (path.name, path.read_bytes(), "image/png")) for path in files]
     parts.insert(1, ("other", ("broken.png", b"\x89PNG\r\n\x1a\nbroken", "image/png")))
@@ -61,14 +53,14 @@ def test_a_form_of_several_images_is_answered_in_order(live: Live, shapes: Path)
     assert all(len(one["top"]) == 1 for one in body if not one["error"])
 
 
-def test_a_request_can_name_the_run(live: Live, tiny_run: Path, shapes: Path):
+def test_a_request_can_name_the_run(live, tiny_run, shapes):
     content = (shapes / "noise" / "00.png").read_bytes()
     assert live.post(content, f"/v1/predict?run={tiny_run.name}").status == 200
     assert problem(live.post(content, "/v1/predict?run=other"))["status"] == 404
     assert problem(live.post(content, "/v1/predict?run=../../etc"))["status"] == 404
 
 
-def test_a_missed_deadline_is_a_504(live: Live, shapes: Path):
+def test_a_missed_deadline_is_a_504(live, shapes):
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (3000, 3000, 3), np.uint8)).save(buffer, "PNG")
     body = problem(live.post(buffer.getvalue(), "/v1/predict?deadline_ms=1"))
@@ -76,36 +68,33 @@ def test_a_missed_deadline_is_a_504(live: Live, shapes: Path):
     assert live.post((shapes / "noise" / "00.png").read_bytes()).status == 200
 
 
-def test_explain_returns_a_png(live: Live, shapes: Path):
+def test_explain_returns_a_png(live, shapes):
     content = (shapes / "stripes" / "00.png").read_bytes()
-    for path in ("/v1/explain", "/v1/explain?label=noise&side=32"):
-        response = live.post(content, path)
+    top = live.post(content).json()["predictions"][0]["top"]
+    probabilities = {one["label"]: one["confidence"] for one in top}
+    for query, size in (("", (50, 40)), ("?label=noise&side=32", (32, 26))):
+        response = live.post(content, f"/v1/explain{query}")
         assert response.status == 200, response.data
         assert response.headers["Content-Type"] == "image/png"
         with Image.open(io.BytesIO(response.data)) as picture:
-            assert picture.size == ((50, 40) if "side" not in path else (32, 26))
-        probabilities = {
-            one["label"]: one["confidence"] for one in live.post(content, "/v1/predict").json()["predictions"][0]["top"]
-        }
-        assert float(response.headers["X-Confidence"]) == pytest.approx(
-            probabilities[response.headers["X-Label"]], abs=2e-6
-        )
+            assert picture.size == size
+        expected = probabilities[response.headers["X-Label"]]
+        assert float(response.headers["X-Confidence"]) == pytest.approx(expected, abs=2e-6)
     assert problem(live.post(content, "/v1/explain?label=dragon"))["status"] == 422
     assert problem(live.post(b"no image", "/v1/explain"))["status"] == 422
 
 
-def test_runs_are_listed_with_the_default(live: Live, tiny_run: Path):
-    body = json.loads(live.request("GET", "/v1/runs").data)
+def test_runs_are_listed_with_the_default(live, tiny_run):
+    body = live.get("/v1/runs")
     assert body["default"] == tiny_run.name
     [run] = [run for run in body["runs"] if run["name"] == tiny_run.name]
     assert run["served"]
     assert run["default"]
-    one = json.loads(live.request("GET", f"/v1/runs/{tiny_run.name}").data)
-    assert one["labels"] == ["noise", "stripes"]
+    assert live.get(f"/v1/runs/{tiny_run.name}")["labels"] == ["noise", "stripes"]
     assert problem(live.request("GET", "/v1/runs/nothing"))["status"] == 404
 
 
-def test_reports_are_sandboxed(live: Live, tiny_run: Path):
+def test_reports_are_sandboxed(live, tiny_run):
     response = live.request("GET", f"/v1/runs/{tiny_run.name}/report")
     assert response.status == 200
     assert response.data == (tiny_run / "report.html").read_bytes()
@@ -115,7 +104,7 @@ def test_reports_are_sandboxed(live: Live, tiny_run: Path):
     assert "connect-src" not in policy  # so that default-src 'none' stands
 
 
-def test_the_server_does_not_load_tensorflow(live: Live):
+def test_the_server_does_not_load_tensorflow(live):
     maps = Path(f"/proc/{live.process.pid}/maps").read_text()
     assert "openvino" in maps
     assert "tensorflow" not in maps

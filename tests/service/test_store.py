@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -53,11 +54,10 @@ def test_add_dataset_uses_its_name(database, shapes, name, stored_name, folder):
 
 
 def test_add_dataset_describes_parts_and_imbalance(database, shapes, tmp_path):
-    for part, count in (("train", 12), ("val", 4)):
-        for label in ("noise", "stripes"):
-            (tmp_path / "photos" / part / label).mkdir(parents=True)
-            for file in sorted((shapes / label).iterdir())[: count if label == "noise" else 2]:
-                shutil.copy(file, tmp_path / "photos" / part / label)
+    for folder, count in (("train/noise", 12), ("train/stripes", 2), ("val/noise", 4), ("val/stripes", 2)):
+        shutil.copytree(shapes / Path(folder).name, tmp_path / "photos" / folder)
+        for at in range(count, 12):
+            (tmp_path / "photos" / folder / f"{at:02}.png").unlink()
     stored = store.add_dataset(database, tmp_path / "photos", "p", UNPACKED)
     assert stored.about["parts"] == {"train": 14, "validation": 6}
     assert stored.about["findings"][0]["severity"] == "warning"

@@ -5,7 +5,9 @@ import gzip
 import io
 import lzma
 import random
+import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -51,8 +53,7 @@ def _zip_twice(path: Path) -> Path:
     with zipfile.ZipFile(zipped(path, GOOD), "a") as archive:
         archive.writestr("cat/9.png", PNG)
         archive.writestr("cat/8.png", b"other")
-    path.write_bytes(path.read_bytes().replace(b"cat/8.png", b"cat/9.png"))
-    return path
+    return _write(path, path.read_bytes().replace(b"cat/8.png", b"cat/9.png"))
 
 
 def _zip_of(name: str) -> Callable[[Path], Path]:
@@ -68,68 +69,37 @@ def _tar_of(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callabl
     return make
 
 
-def _zip_bomb(path: Path) -> Path:
-    return zipped(path, GOOD | {f"cat/b{at}.png": bytes(10_000_000) for at in range(10)})
-
-
 def _zip_lies(path: Path) -> Path:
     """A directory that calls a large member small."""
     content = zipped(path, GOOD | {"cat/big.png": bytes(40_000_000)}).read_bytes()
-    path.write_bytes(content.replace((40_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
-    return path
+    return _write(path, content.replace((40_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
 
 
 def _zip_overlap(path: Path) -> Path:
     """A thousand entries over the same bytes."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    kernel = bytes(1_000_000)
-    packed = packer.compress(kernel) + packer.flush()
-    local = b"PK\3\4" + _header(kernel, packed) + b"1.png" + packed
-    entries = b"".join(
-        b"PK\1\2\x14\0" + _header(kernel, packed) + bytes(10) + (0).to_bytes(4, "little") + b"1.png"
-        for _ in range(1000)
-    )
-    end = b"PK\5\6" + bytes(4) + 2 * (1000).to_bytes(2, "little")
-    end += len(entries).to_bytes(4, "little") + len(local).to_bytes(4, "little") + bytes(2)
-    path.write_bytes(local + entries + end)
-    return path
-
-
-def _header(content: bytes, packed: bytes) -> bytes:
-    sizes = b"".join(n.to_bytes(4, "little") for n in (zlib.crc32(content), len(packed), len(content)))
-    return b"\x14\0\0\0\x08\0\0\0\0\0" + sizes + (5).to_bytes(2, "little") + bytes(2)
-
-
-def _zip_many(path: Path) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for at in range(3000):
-            archive.writestr(f"cat/{at}.png", b"")
-    return path
+    content = zipped(path, {"1.png": bytes(1_000_000)}).read_bytes()
+    start, end = content.index(b"PK\1\2"), content.index(b"PK\5\6")
+    entries = content[start:end] * 1000
+    sizes = struct.pack("<4xHHII2x", 1000, 1000, len(entries), start)
+    return _write(path, content[:start] + entries + b"PK\5\6" + sizes)
 
 
 def _encrypted(path: Path) -> Path:
-    content = bytearray(zipped(path, GOOD).read_bytes())
-    at = content.index(b"PK\1\2")
-    while at >= 0:
-        content[at + 8] |= 1
-        at = content.find(b"PK\1\2", at + 4)
-    path.write_bytes(content)
-    return path
+    content = zipped(path, GOOD).read_bytes()
+    return _write(path, re.sub(b"(?<=PK\x01\x02.{4})\0", lambda _: b"\1", content, flags=re.DOTALL))
 
 
 def _tar_long_name(path: Path) -> Path:
     """A name of 50 MB, in a header that is all of the archive."""
     info = entry("././@LongLink", b"", tarfile.GNUTYPE_LONGNAME)
     info.size = 50_000_000
-    path.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + b"a" * 50_000_000, 1))
-    return path
+    return _write(path, gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + b"a" * 50_000_000, 1))
 
 
 def _tar_chain(path: Path) -> Path:
     """Headers that announce headers."""
     info = entry("././@LongLink", b"x" * 10, tarfile.GNUTYPE_LONGNAME)
-    path.write_bytes((info.tobuf(tarfile.GNU_FORMAT) + b"x" * 10 + bytes(502)) * 3000)
-    return path
+    return _write(path, (info.tobuf(tarfile.GNU_FORMAT) + b"x" * 10 + bytes(502)) * 3000)
 
 
 def _tar_sparse(path: Path, size: int = 10**12) -> Path:
@@ -155,31 +125,21 @@ def _xz_dictionary(path: Path) -> Path:
     """A dictionary of 1.5 GB for a few bytes."""
     tar = tarred(path, GOOD).read_bytes()
     content = bytearray(lzma.compress(tar, lzma.FORMAT_XZ, lzma.CHECK_NONE))
-    at = 12 + 2
-    while content[at : at + 2] != b"\x21\x01":
-        at += 1
+    at = content.index(b"\x21\x01", 12 + 2)
     content[at + 2] = 39  # 3 GiB
     size = (content[12] + 1) * 4
     content[12 + size - 4 : 12 + size] = zlib.crc32(bytes(content[12 : 12 + size - 4])).to_bytes(4, "little")
+    return _write(path, content)
+
+
+def _cut(archive: Path) -> Path:
+    content = archive.read_bytes()
+    return _write(archive, content[: len(content) * 2 // 3])
+
+
+def _write(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
-
-
-def _cut(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
-    def cut(path: Path) -> Path:
-        content = make(path).read_bytes()
-        path.write_bytes(content[: len(content) * 2 // 3])
-        return path
-
-    return cut
-
-
-def _written(content: bytes) -> Callable[[Path], Path]:
-    def make(path: Path) -> Path:
-        path.write_bytes(content)
-        return path
-
-    return make
 
 
 ATTACKS: dict[str, Callable[[Path], Path]] = {
@@ -193,39 +153,38 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     "zip link": _zip_link,
     "zip same name": _zip_twice,
     "zip same folder but for case": _zip_of("CAT/7.png"),
-    "zip bomb": _zip_bomb,
+    "zip bomb": lambda path: zipped(path, {f"cat/b{at}.png": bytes(10_000_000) for at in range(10)}),
     "zip that lies about a size": _zip_lies,
     "zip of entries over one another": _zip_overlap,
-    "zip of too many": _zip_many,
+    "zip of too many": lambda path: zipped(path, {f"cat/{at}.png": b"" for at in range(3000)}),
     "zip encrypted": _encrypted,
     "zip lzma": lambda path: zipped(path, GOOD, zipfile.ZIP_LZMA),
     "zip of a large member": lambda path: zipped(path, GOOD | {"cat/3.png": bytes(60_000_000)}),
     "zip of nothing": lambda path: zipped(path, {}),
     "zip of archives": lambda path: zipped(path, {"a.zip": zipped(path, GOOD).read_bytes(), "b.tar.gz": b"x"}),
-    "zip cut": _cut(lambda path: zipped(path, GOOD)),
+    "zip cut": lambda path: _cut(zipped(path, GOOD)),
     "tar up": _tar_of("../outside.png"),
     "tar absolute": _tar_of("/tmp/outside.png"),  # noqa: S108
     "tar link": _tar_of("cat/link.png", tarfile.SYMTYPE, "/etc/passwd"),
     "tar link to a folder": _tar_of("cat/deep", tarfile.SYMTYPE, "/tmp"),  # noqa: S108
     "tar hard link": _tar_of("cat/hard.png", tarfile.LNKTYPE, "/etc/passwd"),
     "tar device": _tar_of("cat/device.png", tarfile.CHRTYPE),
-    "tar block device": _tar_of("cat/device.png", tarfile.BLKTYPE),
     "tar pipe": _tar_of("cat/pipe.png", tarfile.FIFOTYPE),
     "tar of a long name": _tar_long_name,
     "tar of headers of headers": _tar_chain,
     "tar sparse": _tar_sparse,
     "tar sparse a little": lambda path: _tar_sparse(path, 1000),
     "tar sparse map": _tar_sparse_map,
-    "tar cut": _cut(lambda path: tarred(path, {"cat/1.png": bytes(range(256)) * 100})),
+    "tar cut": lambda path: _cut(tarred(path, {"cat/1.png": bytes(range(256)) * 100})),
     "tar.gz bomb": lambda path: tarred(path, {"cat/1.png": bytes(45_000_000), "cat/2.png": bytes(45_000_000)}, "w:gz"),
-    "tar.bz2 bomb": _written(bz2.compress(bytes(45_000_000), 9)),
+    "tar.bz2 bomb": lambda path: _write(path, bz2.compress(bytes(45_000_000), 9)),
     "tar.xz dictionary": _xz_dictionary,
-    "gz of no tar": _written(gzip.compress(b"hello" * 1000)),
-    "gz cut": _cut(lambda path: tarred(path, {"cat/1.png": bytes(range(256)) * 100}, "w:gz")),
-    "text": _written(b"hello"),
-    "nothing": _written(b""),
-    "zip's end alone": _written(b"PK\5\6" + bytes(18)),
-    "zip's beginning alone": _written(b"PK\3\4" + bytes(300)),
+    "gz of no tar": lambda path: _write(path, gzip.compress(b"hello" * 1000)),
+    "gz cut": lambda path: _cut(tarred(path, {"cat/1.png": bytes(range(256)) * 100}, "w:gz")),
+    "text": lambda path: _write(path, b"hello"),
+    "nothing": lambda path: _write(path, b""),
+    "zip's end alone": lambda path: _write(path, b"PK\5\6" + bytes(18)),
+    "zip's beginning alone": lambda path: _write(path, b"PK\3\4" + bytes(300)),
 }
 
 

@@ -7,13 +7,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import urllib3
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.session import ROOT
+from tl.service.database import Database
+from tl.service.keys import ROLES, add_key
+
 LONG = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "all", "epochs": 10_000, "image_size": 32, "batch": 8}
 """Options of a job that does not end by itself."""
 _CODE = """
@@ -40,12 +45,13 @@ serve(options=options, progress=Announce())
 
 
 class Live:
-    """A server on a free port, with runs and state in `home`. `options` are those of `ServeOptions`; `limits`,
-    `training` and `archive` are dictionaries.
+    """A server on a free port, with runs and state in `home`, and with `keys`, by role, if it wants them. `options` are
+    those of `ServeOptions`; `limits`, `training` and `archive` are dictionaries.
     """
 
-    def __init__(self, home: Path, **options: Any) -> None:
+    def __init__(self, home: Path, *, keys: bool = False, **options: Any) -> None:
         self.home = home
+        self.keys = {role: add_key(Database(home / "state"), f"{role} key", role) for role in ROLES if keys}
         given = {"root": str(home / "runs"), "state": str(home / "state"), "watch": 0.2, "jobs": False, **options}
         self.process = subprocess.Popen(
             [sys.executable, "-c", _CODE, json.dumps(given)],
@@ -75,35 +81,24 @@ class Live:
         """The response to a body."""
         return self.request("POST", path, body=content, headers={"Content-Type": kind})
 
+    def get(self, path: str) -> Any:
+        """The JSON at a path."""
+        return json.loads(self.request("GET", path).data)
+
     def until(self, path: str, states: set[str], seconds: float = 120) -> dict[str, Any]:
         """The reply of a path once its state is one of `states`."""
-        deadline = time.monotonic() + seconds
-        while True:
-            response = self.client.get(path)
-            assert response.status_code < 300, response.text
-            reply: dict[str, Any] = response.json()
-            if reply["state"] in states:
-                return reply
-            assert time.monotonic() < deadline, reply
-            time.sleep(0.2)
+        until(lambda: self.get(path)["state"] in states, seconds)
+        return dict(self.get(path))
 
-    def children(self, module: str) -> list[int]:
+    def children(self, module: str = "tl.service.decoder") -> list[int]:
         """The ids of its child processes that run a module."""
         found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                    command = (entry / "cmdline").read_bytes()
-                except OSError:
-                    continue
-                if parent == self.process.pid and module.encode() in command:
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == self.process.pid and module.encode() in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
         return found
-
-    def decoders(self) -> list[int]:
-        """The ids of its decoder processes."""
-        return self.children("tl.service.decoder")
 
     def entries(self) -> list[dict[str, Any]]:
         """The entries of its log."""
@@ -122,10 +117,23 @@ class Live:
                 stream.close()
         return code
 
+    def stop_cleanly(self) -> None:
+        """Stop it; nothing unexpected may have been logged."""
+        assert self.stop() == 0
+        bad = "\n".join(self.log if any("Traceback" in line or "internal error" in line for line in self.log) else [])
+        assert not bad, bad
+
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log.append(line.rstrip("\n"))
+        self.log.extend(line.rstrip("\n") for line in self.process.stderr)
+
+
+def until(condition: Callable[[], object], seconds: float = 90) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
 
 
 def problem(response: Any) -> dict[str, Any]:

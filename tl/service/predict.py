@@ -234,6 +234,7 @@ async def _within(seconds: float, request: Request, work: Awaitable[Result]) -> 
     For a request whose body was read.
     """
     task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it after a 504
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         async with asyncio.timeout(seconds):
