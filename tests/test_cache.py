@@ -56,7 +56,7 @@ def test_put_vectors_are_found_and_a_key_has_one_row(cache):
 
 
 def test_damaged_row_counts_as_missing(cache):
-    cache.put([(key(1), vector(1))])
+    cache.put(rows(1, 2))
     with cache._store.begin(write=True) as change:
         row = bytearray(change.get(key(1), db=cache._rows))
         row[100] ^= 1

@@ -57,15 +57,10 @@ def test_empty_class_folder_is_noted(tmp_path):
     assert (data.class_names, data.notes) == (("cat", "dog"), ("folder 'horse' is left out: it holds no images",))
 
 
-@pytest.mark.parametrize(
-    ("train", "validation", "test"),
-    [
-        ("train", "val", "test"),
-        ("Training", "VALID", "Testing"),
-        ("train", "dev", "test"),
-        ("TRAIN", "validation", "test"),
-    ],
-)
+@pytest.mark.parametrize(("train", "validation", "test"), [
+    ("train", "val", "test"), ("Training", "VALID", "Testing"), ("train", "dev", "test"),
+    ("TRAIN", "validation", "test"),
+])  # fmt: skip
 def test_split_folders_are_parts(tmp_path, train, validation, test):
     for folder in (train, validation, test):
         put(tmp_path, f"{folder}/cat/a.jpg", f"{folder}/dog/b.jpg")
@@ -77,19 +72,15 @@ def test_split_folders_are_parts(tmp_path, train, validation, test):
         assert (f"{folder} (as {part})" if folder != part else folder) in note
 
 
-@pytest.mark.parametrize(
-    ("files", "classes", "parts"),
-    [
-        (["train/cat/a.jpg", "train/dog/b.jpg"], ("cat", "dog"), ("train", "train")),
-        (["set/train/cat/a.jpg", "set/train/dog/b.jpg"], ("cat", "dog"), ("train", "train")),
-        (
-            ["set/train/cat/a.jpg", "set/train/dog/b.jpg", "set/val/cat/c.jpg"],
-            ("cat", "dog"),
-            ("train", "train", "validation"),
-        ),
-        (["train/a.jpg", "bus/b.jpg", "car/deep/c.jpg"], ("bus", "car", "train"), (None,) * 3),  # not all are parts
-    ],
-)
+TRAIN = ["train/cat/a.jpg", "train/dog/b.jpg"]
+
+
+@pytest.mark.parametrize(("files", "classes", "parts"), [
+    (TRAIN, ("cat", "dog"), ("train", "train")),
+    ([f"set/{file}" for file in TRAIN], ("cat", "dog"), ("train", "train")),
+    ([f"set/{file}" for file in (*TRAIN, "val/cat/c.jpg")], ("cat", "dog"), ("train", "train", "validation")),
+    (["train/a.jpg", "bus/b.jpg", "car/deep/c.jpg"], ("bus", "car", "train"), (None,) * 3),  # not all are parts
+])  # fmt: skip
 def test_folders_are_parts_or_classes(tmp_path, files, classes, parts):
     data = load(put(tmp_path, *files))
     assert (data.class_names, data.parts) == (classes, parts)
@@ -124,10 +115,7 @@ def test_folder_around_the_classes_is_entered(tmp_path):
         (["cat/a.txt", "dog/b.txt"], r"no images in folder .*not an image file \(.txt\)"),
         (["a.txt"], r"no images in folder .*1 other files"),
         (["train/a.jpg", "test/b.jpg"], "has split folders, but 'train' no class folders: put the images into"),
-        (
-            ["train/cat/a.jpg", "train/dog/b.jpg", "val/Cat/a.jpg", "val/dog/b.jpg"],
-            "validation has classes that train has not: 'Cat'; train has 'cat', 'dog'",
-        ),
+        ([*TRAIN, "val/Cat/a.jpg"], "validation has classes that train has not: 'Cat'; train has 'cat', 'dog'"),
     ],
 )
 def test_folders_that_are_no_data_set_are_errors_of_one_line(tmp_path, files, message):
