@@ -5,8 +5,11 @@ import hashlib
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tl.learning.loop import Epoch, RangeTest, schedule
 from tl.runs.folder import write_history
@@ -30,6 +33,15 @@ def change_run(folder: Path, **changes: Any) -> Path:
         target[last] = value
     write_manifest(folder, manifest)
     return folder
+
+
+def change_head(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Replace arrays of a run's head by those that `change` makes of all of them."""
+    path = folder / "head.npz"
+    with np.load(path) as file:
+        head = dict(file)
+    np.savez(path, **head | change(head))
+    change_run(folder, **{"files__head.npz": hashlib.sha256(path.read_bytes()).hexdigest()})
 
 
 def write_manifest(folder: Path, manifest: Any) -> None:

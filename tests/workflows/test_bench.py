@@ -91,7 +91,3 @@ def test_bench_command_names_the_wrong_option(options):
     result = CliRunner().invoke(command, options)
     assert (result.exit_code, result.stdout) == (2, "")
     assert options[0] in result.stderr
-
-
-def test_bench_help_fits_two_screens():
-    assert len(CliRunner().invoke(command, ["--help"], terminal_width=80).output.splitlines()) <= 48

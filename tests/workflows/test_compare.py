@@ -4,9 +4,7 @@ import csv
 import json
 
 import pytest
-from click.testing import CliRunner
 
-from tl.commands.compare import command
 from tl.errors import DataError, RunError, UsageError
 from tl.runs.run import load_run
 from tl.workflows.compare import compare
@@ -92,7 +90,3 @@ def test_compare_names_a_missing_data_set_before_it_trains(tmp_path, monkeypatch
     with pytest.raises(DataError, match="no such folder or table"):
         compare("nowhere", backbones=("resnet50", "lenet5"))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_compare_help_fits_two_screens():
-    assert len(CliRunner().invoke(command, ["--help"], terminal_width=80).output.splitlines()) <= 48

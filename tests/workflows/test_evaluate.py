@@ -6,17 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
-from PIL import Image
 
-from support.runs import copy_run, write_manifest
-from support.session import Tl, draw_shapes
-from tl.commands.evaluate import command
+from support.runs import change_head, copy_run
+from support.session import draw_shapes
 from tl.errors import DataError, RunError, UsageError
 from tl.prediction.evaluation import Evaluation
-from tl.runs import run as runs
 from tl.workflows.evaluate import evaluate
 
 
@@ -41,7 +36,7 @@ def trained_images(run: Path) -> list[str]:
         return [row["path"] for row in csv.DictReader(stream) if row["split"] == "train"]
 
 
-def test_evaluate_writes_metrics_and_predictions(score, fresh: Path, tmp_path: Path):
+def test_evaluate_writes_metrics_and_predictions(score, fresh, tmp_path):
     evaluation = score(fresh)
     assert evaluation.metrics.count == 12
     assert evaluation.left_out == {}
@@ -57,19 +52,19 @@ def test_evaluate_writes_metrics_and_predictions(score, fresh: Path, tmp_path: P
     assert set(metrics["evaluation"]["per_class"]) == {"noise", "stripes"}
 
 
-def test_evaluate_takes_a_list_of_labelled_images(score, fresh: Path):
+def test_evaluate_takes_a_list_of_labelled_images(score, fresh):
     rows = [(path, path.parent.name) for path in sorted(fresh.rglob("*.png"))]
     assert score(rows).metrics.top1 == score(fresh, out="folder").metrics.top1
 
 
-def test_evaluate_makes_a_new_folder_in_the_run_by_default(tiny_run: Path, fresh: Path, tmp_path: Path):
+def test_evaluate_makes_a_new_folder_in_the_run_by_default(tiny_run, fresh, tmp_path):
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     first, second = (evaluate(fresh, run=run, report=False).folder for _ in range(2))
     assert first.parent == second.parent == run / "evaluations"
     assert first != second
 
 
-def test_evaluate_leaves_out_images_trained_on(score, tiny_run: Path, shapes: Path, tmp_path: Path):
+def test_evaluate_leaves_out_images_trained_on(score, tiny_run, shapes, tmp_path):
     trained = len(trained_images(tiny_run))
     evaluation = score(shapes)
     assert evaluation.left_out == {"trained on": trained}
@@ -80,21 +75,13 @@ def test_evaluate_leaves_out_images_trained_on(score, tiny_run: Path, shapes: Pa
         assert json.loads((tmp_path / name / "metrics.json").read_text())["trained_on"] == count
 
 
-def test_evaluate_on_validation_images_repeats_the_metrics_of_the_run(score, tiny_run: Path, shapes: Path):
-    evaluation = score(shapes)
-    of_run = json.loads((tiny_run / "metrics.json").read_text())["validation"]
-    assert evaluation.metrics.top1.value == of_run["top1"]
-    assert evaluation.metrics.log_loss == pytest.approx(of_run["log_loss"], rel=1e-4)
-
-
-def test_evaluate_without_data_uses_held_out_images(
-    score, tiny_run: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_evaluate_without_data_uses_held_out_images(score, tiny_run, shapes, tmp_path, monkeypatch):
     draw_shapes(tmp_path / "data", 5, seed=9)
     monkeypatch.chdir(tmp_path)
     evaluation = score(None)
     of_run = json.loads((tiny_run / "metrics.json").read_text())["validation"]
     assert (evaluation.metrics.count, evaluation.metrics.top1.value) == (4, of_run["top1"])
+    assert evaluation.metrics.log_loss == pytest.approx(of_run["log_loss"], rel=1e-4)
     assert evaluation.left_out == {}
     metrics = json.loads(Path("out/metrics.json").read_text())
     assert (metrics["data"], metrics["held_out"]) == (str(shapes), "validation")
@@ -104,7 +91,7 @@ def test_evaluate_without_data_uses_held_out_images(
         score(None, out="none", part="train")
 
 
-def test_evaluate_refuses_data_with_nothing_but_images_trained_on(score, tiny_run: Path, shapes: Path, tmp_path: Path):
+def test_evaluate_refuses_data_with_nothing_but_images_trained_on(score, tiny_run, shapes, tmp_path):
     for name in trained_images(tiny_run):
         (tmp_path / "same" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(shapes / name, tmp_path / "same" / name)
@@ -113,7 +100,7 @@ def test_evaluate_refuses_data_with_nothing_but_images_trained_on(score, tiny_ru
     assert not (tmp_path / "out").exists()
 
 
-def test_evaluate_matches_classes_by_name(score, fresh: Path, tmp_path: Path):
+def test_evaluate_matches_classes_by_name(score, fresh, tmp_path):
     data = Path(shutil.copytree(fresh, tmp_path / "data"))
     shutil.copytree(data / "noise", data / "aardvarks")  # sorts before the others
     with pytest.raises(DataError, match=r"classes differ: only data has aardvarks: .*--allow-missing"):
@@ -121,20 +108,16 @@ def test_evaluate_matches_classes_by_name(score, fresh: Path, tmp_path: Path):
     evaluation, alone = score(data, allow_missing=True), score(fresh, out="alone")
     assert evaluation.left_out == {"of classes that the run does not know": 6}
     assert evaluation.metrics.top1 == alone.metrics.top1
-    assert evaluation.run.classes == ("noise", "stripes")
-
-
-def test_evaluate_allows_a_class_without_images_on_request(score, fresh: Path, tmp_path: Path):
-    shutil.copytree(fresh / "noise", tmp_path / "data" / "noise")
+    shutil.rmtree(data / "aardvarks")
+    shutil.rmtree(data / "stripes")
     with pytest.raises(DataError, match=r"only run .* knows stripes"):
-        score(tmp_path / "data")
-    evaluation = score(tmp_path / "data", allow_missing=True)
-    assert evaluation.metrics.count == 6
+        score(data)
+    evaluation = score(data, out="noise", allow_missing=True)
     assert [figures.support for figures in evaluation.metrics.per_class] == [6, 0]
 
 
 @pytest.mark.parametrize(("folders", "message"), [(("cats", "dogs"), "none in common"), ((), "no labels")])
-def test_evaluate_refuses_data_without_usable_labels(score, folders, message: str, fresh: Path, tmp_path: Path):
+def test_evaluate_refuses_data_without_usable_labels(score, folders, message, fresh, tmp_path):
     data = Path(shutil.copytree(fresh / "noise", tmp_path / "data"))
     for name in folders:
         shutil.copytree(fresh / "noise", data / name)
@@ -142,14 +125,10 @@ def test_evaluate_refuses_data_without_usable_labels(score, folders, message: st
         score(data, allow_missing=True)
 
 
-def test_evaluate_one_part_of_the_data(score, fresh: Path, tmp_path: Path):
+def test_evaluate_one_part_of_the_data(score, fresh, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(fresh, data / "train")
-    for label in ("noise", "stripes"):
-        (data / "test" / label).mkdir(parents=True)
-        for at in range(2):
-            pixels = np.random.default_rng(at).integers(0, 60, (30, 30, 3), np.uint8)
-            Image.fromarray(pixels).save(data / "test" / label / f"t{at}.png")
+    draw_shapes(data / "test", 2, seed=8)
     evaluation = score(data, part="test")
     assert evaluation.metrics.count == 4
     assert evaluation.left_out == {"of other parts": 12}
@@ -159,27 +138,21 @@ def test_evaluate_one_part_of_the_data(score, fresh: Path, tmp_path: Path):
         score(data, out="no", part="holdout")
 
 
-def test_evaluate_leaves_out_broken_files_and_lists_them(score, fresh: Path, tmp_path: Path):
+def test_evaluate_leaves_out_broken_files_and_lists_them(score, fresh, tmp_path):
     data = Path(shutil.copytree(fresh, tmp_path / "data"))
     (data / "noise" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n not one")
     assert score(data).metrics.count == 12
     assert "noise/broken.png" in (tmp_path / "out" / "skipped.csv").read_text()
 
 
-def test_evaluate_against_itself_shows_no_difference(score, tiny_run: Path, fresh: Path):
+def test_evaluate_against_itself_shows_no_difference(score, tiny_run, fresh):
     test = score(fresh, against=tiny_run).comparison
     assert (test.gained, test.lost, test.count) == (0, 0, 12)
 
 
-def test_evaluate_against_a_run_with_swapped_classes(score, tiny_run: Path, fresh: Path, tmp_path: Path):
+def test_evaluate_against_a_run_with_swapped_classes(score, tiny_run, fresh, tmp_path):
     rival = Path(shutil.copytree(tiny_run, tmp_path / "rival"))
-    with np.load(rival / "head.npz") as head:
-        arrays = dict(head)
-    np.savez(rival / "head.npz", **arrays | {name: arrays[name][..., ::-1].copy() for name in ("kernel", "bias")})
-    manifest = json.loads((rival / "manifest.json").read_text())
-    manifest["files"]["head.npz"] = runs._sha256(rival / "head.npz")
-    del manifest["digest"]
-    write_manifest(rival, manifest)
+    change_head(rival, lambda head: {name: head[name][..., ::-1].copy() for name in ("kernel", "bias")})
     evaluation = score(fresh, against=rival)
     correct = round(12 * evaluation.metrics.top1.value)
     assert evaluation.comparison is not None
@@ -189,7 +162,7 @@ def test_evaluate_against_a_run_with_swapped_classes(score, tiny_run: Path, fres
     assert "rival" in against["sentence"]
 
 
-def test_evaluate_against_a_run_with_other_classes(score, tiny_run: Path, fresh: Path, tmp_path: Path):
+def test_evaluate_against_a_run_with_other_classes(score, tiny_run, fresh, tmp_path):
     rival = copy_run(tiny_run, tmp_path / "rival", classes=["noise", "zebras"])
     with pytest.raises(DataError, match="only run rival knows zebras"):
         score(fresh, against=rival)
@@ -199,12 +172,7 @@ def test_evaluate_against_a_run_with_other_classes(score, tiny_run: Path, fresh:
     assert evaluation.comparison.count == 6
 
 
-def test_evaluate_names_a_missing_run(score, fresh: Path):
-    with pytest.raises(RunError, match="no run 'nowhere'"):
-        score(fresh, run="nowhere")
-
-
-def test_evaluate_does_not_touch_an_existing_folder(score, fresh: Path, tmp_path: Path):
+def test_evaluate_does_not_touch_an_existing_folder(score, fresh, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(RunError, match="exists already"):
@@ -212,9 +180,7 @@ def test_evaluate_does_not_touch_an_existing_folder(score, fresh: Path, tmp_path
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
 
 
-def test_evaluate_leaves_nothing_behind_when_it_is_interrupted(
-    score, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_evaluate_leaves_nothing_behind_when_it_is_interrupted(score, fresh, tmp_path, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -225,21 +191,19 @@ def test_evaluate_leaves_nothing_behind_when_it_is_interrupted(
 
 
 @pytest.mark.parametrize("head", [None, [], "hot", {}])
-def test_evaluate_accepts_a_manifest_without_details_of_the_head(
-    head: object, score, tiny_run: Path, fresh: Path, tmp_path: Path
-):
+def test_evaluate_accepts_a_manifest_without_details_of_the_head(head, score, tiny_run, fresh, tmp_path):
     evaluation = score(fresh, run=copy_run(tiny_run, tmp_path / "odd", head=head))
     assert evaluation.predictions.fitted_on == "training photos held out from the head"
 
 
-def test_evaluation_in_a_notebook_is_an_escaped_table(score, fresh: Path, tmp_path: Path):
+def test_evaluation_in_a_notebook_is_an_escaped_table(score, fresh, tmp_path):
     html = score(Path(shutil.copytree(fresh, tmp_path / "<b>")))._repr_html_()
     assert "<b>" not in html
     assert "&lt;b&gt;" in html
     assert "accuracy" in html
 
 
-def test_evaluate_command_prints_metrics_and_writes_a_report(tl: Tl, tiny_run: Path, fresh: Path, tmp_path: Path):
+def test_evaluate_command_prints_metrics_and_writes_a_report(tl, tiny_run, fresh, tmp_path):
     done = tl("evaluate", fresh, "--run", tiny_run, "--out", tmp_path / "out", "--against", tiny_run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for word in ("accuracy", "balanced", "log-loss", "calibration", "classes", "confused", "against", "unknown"):
@@ -250,7 +214,7 @@ def test_evaluate_command_prints_metrics_and_writes_a_report(tl: Tl, tiny_run: P
     assert "tl evaluate" in page
 
 
-def test_evaluate_command_prints_json(tl: Tl, tiny_run: Path, fresh: Path, tmp_path: Path):
+def test_evaluate_command_prints_json(tl, tiny_run, fresh, tmp_path):
     data = Path(shutil.copytree(fresh, tmp_path / "odd\udcff"))  # not UTF-8
     arguments = ("evaluate", data.name, "--run", tiny_run, "--out", "out", "--json", "--no-report")
     done = tl(*arguments, cwd=tmp_path, PYTHONIOENCODING="utf-8:strict")
@@ -258,7 +222,3 @@ def test_evaluate_command_prints_json(tl: Tl, tiny_run: Path, fresh: Path, tmp_p
     result = json.loads(done.stdout)
     assert (result["evaluation"]["count"], result["data"]) == (12, "odd?")
     assert not (tmp_path / "out" / "report.html").exists()
-
-
-def test_evaluate_help_fits_two_screens():
-    assert len(CliRunner().invoke(command, ["--help"], terminal_width=80).output.splitlines()) <= 48

@@ -85,8 +85,7 @@ def resize_model(recipe: Recipe) -> Any:
     from keras import ops
 
     photos = keras.Input((None, None, 3), dtype="uint8", name="photos")
-    sides = _side(photos[:1, :, 0, 0]), _side(photos[:1, 0, :, 0])
-    by = resize_matrices(ops, *sides, recipe)
+    by = resize_matrices(_side(photos[:1, :, 0, 0]), _side(photos[:1, 0, :, 0]), recipe)
     fewer = ops.einsum("ih,nhwc->niwc", by.rows, ops.cast(photos, "float32"))
     small = ops.round(ops.einsum("jw,niwc->nijc", by.columns, fewer))
     taller = ops.einsum("ih,nhwc->niwc", by.taller, small)
@@ -99,7 +98,7 @@ def _side(line: Any) -> "Side":
     from keras import ops
 
     ones = ops.cast(ops.ones_like(line), "int32")
-    return ops.sum(ones, axis=1, keepdims=True), ops.cumsum(ones, axis=1) - 1
+    return Side(ops, ops.sum(ones, axis=1, keepdims=True), ops.cumsum(ones, axis=1) - 1)
 
 
 def _trunk(recipe: Recipe, network: Any) -> Any:
@@ -128,9 +127,6 @@ def _head(run: Run) -> Any:
 
 _CUBIC = -0.75  # OpenCV's choice of the free parameter of Keys' cubic convolution (1981)
 
-Side = tuple[Any, Any]
-"""The length of an image's side, int32 `[1, 1]`, and its places 0, 1, 2, …, int32 `[1, length]`."""
-
 
 @dataclass(frozen=True)
 class ResizeMatrices:
@@ -146,92 +142,86 @@ class ResizeMatrices:
     wider: Any
 
 
-def resize_matrices(ops: Any, height: Side, width: Side, recipe: Recipe) -> ResizeMatrices:
-    """The matrices that resize images as `fit` does; `ops` has the functions of `keras.ops` by their names.
+@dataclass(frozen=True)
+class Side:
+    """A side of an image: its `length`, int32 `[1, 1]`, and its `places` 0, 1, 2, …, int32 `[1, length]`.
 
-    What the rule "crop" cuts off gets no weight.
+    `ops` has the functions of `keras.ops` by their names.
     """
-    size = recipe.image_size
+
+    ops: Any
+    length: Any
+    places: Any
+
+    def centre(self, seen: Any) -> "Side":
+        """The `seen` pixels in the middle."""
+        return Side(self.ops, seen, self.places - self.ops.floor_divide(self.length - seen, 2))
+
+    def is_slight(self, size: int) -> Any:
+        """Whether it is shrunk by lines: to a quarter at most."""
+        return self.ops.greater_equal(self.ops.minimum(self.length, 4 * size), self.length)
+
+    def shrink(self, size: int, slight: Any) -> Any:
+        """The matrix that shrinks it to `size` pixels, by lines where both sides are `slight`; a short one is kept."""
+        ops, target = self.ops, np.arange(size, dtype=np.int32)[:, None]
+        areas = ops.cast(self._areas(size, target), "float32") / ops.cast(self.length, "float32")
+        kept = ops.cast(ops.equal(self.places - target, 0), "float32")
+        shrunk = ops.where(slight, self._lines(size, target), areas)
+        return ops.where(ops.greater(self.length, size), shrunk, kept)
+
+    def _areas(self, size: int, target: Any) -> Any:
+        """How much of each pixel lies in each pixel of the result, in units of 1 / length."""
+        ops, length, start = self.ops, self.length, self.places * size
+        end = ops.minimum(length * (target + 1), start + size)
+        return ops.maximum(end - ops.maximum(length * target, start), 0)
+
+    def _lines(self, size: int, target: Any) -> Any:
+        """Linear interpolation; where a side is longer than two sizes, by way of half of it, rounded up."""
+        ops, length = self.ops, self.length
+        half = ops.floor_divide(length + 1, 2)
+        count = ops.where(ops.greater(length, 2 * size), half, ops.minimum(length, size))
+        centre = ops.minimum(ops.maximum(count * (2 * target + 1) - size, 0), (count - 1) * (2 * size))
+        before = ops.floor_divide(centre, 2 * size)
+        fraction = ops.cast(centre - before * (2 * size), "float32") / (2.0 * size)
+        first = self._line(count, before)
+        return first + (self._line(count, before + 1) - first) * fraction
+
+    def _line(self, count: Any, target: Any) -> Any:
+        """The weights of the two pixels around the centre of each of `count`, the outermost repeated."""
+        ops = self.ops
+        centre = self.length * (2 * target + 1) - count
+        inside = ops.minimum(ops.maximum(centre, 0), (self.length - 1) * (2 * count))
+        parts = ops.maximum(2 * count - ops.absolute(inside - self.places * (2 * count)), 0)
+        return ops.cast(parts, "float32") / ops.cast(2 * count, "float32")
+
+    def enlarge(self, size: int) -> Any:
+        """Cubic convolution of the four pixels around each centre, the outermost repeated; none where it is long."""
+        ops, places = self.ops, np.arange(size, dtype=np.int32)[None]
+        target, length = places.T, ops.minimum(self.length, size)
+        # Runtimes differ in how they divide negative numbers: the first centre is at most half a pixel outside.
+        centre = length * (2 * target + 1) + size
+        before = ops.floor_divide(centre, 2 * size) - 1
+        t = ops.cast(centre - (before + 1) * (2 * size), "float32") / (2.0 * size)
+        total: Any = 0.0
+        for offset, weight in zip((-1, 0, 1, 2), _keys(t), strict=True):
+            tap = ops.minimum(ops.maximum(before + offset, 0), length - 1)
+            total = weight * ops.cast(ops.equal(tap - places, 0), "float32") + total
+        return total
+
+
+def resize_matrices(height: Side, width: Side, recipe: Recipe) -> ResizeMatrices:
+    """The matrices that resize images as `fit` does. What the rule "crop" cuts off gets no weight."""
+    ops, size = height.ops, recipe.image_size
     if recipe.resize == "crop":
-        short = ops.minimum(height[0], width[0])
-        seen = ops.maximum(_seven_eighths(ops, short), 1)
-        height, width = _centre(ops, height, seen), _centre(ops, width, seen)
-    slight = ops.logical_and(_slight(ops, height[0], size), _slight(ops, width[0], size))
+        short = ops.minimum(height.length, width.length)
+        # 7/8 of a whole number, rounded half to even as Python's `round` does
+        odd = ops.equal(short - ops.floor_divide(short, 16) * 16, 12)
+        seen = ops.maximum(ops.floor_divide(short * 7 + 4, 8) - ops.cast(odd, "int32"), 1)
+        height, width = height.centre(seen), width.centre(seen)
+    slight = ops.logical_and(height.is_slight(size), width.is_slight(size))
     return ResizeMatrices(
-        rows=_shrink(ops, *height, size, slight),
-        columns=_shrink(ops, *width, size, slight),
-        taller=_enlarge(ops, height[0], size),
-        wider=_enlarge(ops, width[0], size),
+        height.shrink(size, slight), width.shrink(size, slight), height.enlarge(size), width.enlarge(size)
     )
-
-
-def _seven_eighths(ops: Any, short: Any) -> Any:
-    """7/8 of a whole number, rounded half to even as Python's `round` does."""
-    odd = ops.equal(short - ops.floor_divide(short, 16) * 16, 12)
-    return ops.floor_divide(short * 7 + 4, 8) - ops.cast(odd, "int32")
-
-
-def _centre(ops: Any, side: Side, seen: Any) -> Side:
-    length, places = side
-    return seen, places - ops.floor_divide(length - seen, 2)
-
-
-def _slight(ops: Any, length: Any, size: int) -> Any:
-    return ops.greater_equal(ops.minimum(length, 4 * size), length)
-
-
-def _halfway(ops: Any, length: Any, size: int) -> Any:
-    """The length of a side after the first of two steps."""
-    half = ops.floor_divide(length + 1, 2)
-    return ops.where(ops.greater(length, 2 * size), half, ops.minimum(length, size))
-
-
-def _shrink(ops: Any, length: Any, places: Any, size: int, slight: Any) -> Any:
-    target = np.arange(size, dtype=np.int32)[:, None]
-    lines = _lines(ops, length, places, size, target)
-    areas = ops.cast(_areas(ops, length, places, size, target), "float32") / ops.cast(length, "float32")
-    kept = ops.cast(ops.equal(places - target, 0), "float32")
-    return ops.where(ops.greater(length, size), ops.where(slight, lines, areas), kept)
-
-
-def _areas(ops: Any, length: Any, places: Any, size: int, target: Any) -> Any:
-    """How much of each pixel lies in each pixel of the result, in units of 1 / length."""
-    end = ops.minimum(length * (target + 1), places * size + size)
-    return ops.maximum(end - ops.maximum(length * target, places * size), 0)
-
-
-def _lines(ops: Any, length: Any, places: Any, size: int, target: Any) -> Any:
-    """Linear interpolation; where a side is longer than two sizes, by way of half of it, rounded up."""
-    count = _halfway(ops, length, size)
-    centre = ops.minimum(ops.maximum(count * (2 * target + 1) - size, 0), (count - 1) * (2 * size))
-    before = ops.floor_divide(centre, 2 * size)
-    fraction = ops.cast(centre - before * (2 * size), "float32") / (2.0 * size)
-    first = _line(ops, length, places, count, before)
-    return first + (_line(ops, length, places, count, before + 1) - first) * fraction
-
-
-def _line(ops: Any, length: Any, places: Any, count: Any, target: Any) -> Any:
-    """The weights of the two pixels around the centre of each of `count`, the outermost repeated."""
-    centre = length * (2 * target + 1) - count
-    inside = ops.minimum(ops.maximum(centre, 0), (length - 1) * (2 * count))
-    parts = ops.maximum(2 * count - ops.absolute(inside - places * (2 * count)), 0)
-    return ops.cast(parts, "float32") / ops.cast(2 * count, "float32")
-
-
-def _enlarge(ops: Any, length: Any, size: int) -> Any:
-    """Cubic convolution of the four pixels around each centre, the outermost repeated; none where the side is large."""
-    places = np.arange(size, dtype=np.int32)[None]
-    target = places.T
-    length = ops.minimum(length, size)
-    # Runtimes differ in how they divide negative numbers: the first centre is at most half a pixel before the image.
-    centre = length * (2 * target + 1) + size
-    before = ops.floor_divide(centre, 2 * size) - 1
-    t = ops.cast(centre - (before + 1) * (2 * size), "float32") / (2.0 * size)
-    total: Any = 0.0
-    for offset, weight in zip((-1, 0, 1, 2), _keys(t), strict=True):
-        tap = ops.minimum(ops.maximum(before + offset, 0), length - 1)
-        total = weight * ops.cast(ops.equal(tap - places, 0), "float32") + total
-    return total
 
 
 def _keys(t: Any) -> tuple[Any, Any, Any, Any]:

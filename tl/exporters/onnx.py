@@ -10,8 +10,6 @@ from tl.engines.tensorflow import tensorflow
 from tl.exporters.formats import Classify, ExportJob, quantize
 from tl.exporters.network import build_models, silence
 
-OPSET = 18
-
 
 def write(job: ExportJob) -> None:
     """Write the file, with the metadata in its properties.
@@ -49,7 +47,7 @@ def _convert(model: Any, name: str, shape: tuple[int | None, ...], kind: Any) ->
     import tensorflow as tf
     import tf2onnx
 
-    converted, _ = tf2onnx.convert.from_keras(model, [tf.TensorSpec(shape, kind, name=name)], opset=OPSET)
+    converted, _ = tf2onnx.convert.from_keras(model, [tf.TensorSpec(shape, kind, name=name)], opset=18)
     return converted
 
 

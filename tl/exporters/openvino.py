@@ -58,7 +58,7 @@ def _resize(photos: Any, recipe: Recipe) -> Any:
     from openvino import opset13 as ops
 
     shape, size = ops.shape_of(photos, "i32"), recipe.image_size
-    by = resize_matrices(_OPERATORS, _side(shape, 1), _side(shape, 2), recipe)
+    by = resize_matrices(_side(shape, 1), _side(shape, 2), recipe)
     lines = ops.reshape(ops.convert(photos, "f32"), _integers([0, 0, -1]), True)  # [n, height, width * 3]
     fewer = ops.matmul(by.rows.node, lines, False, False)
     width = ops.gather(shape, _integers([2]), _integers(0))
@@ -77,7 +77,8 @@ def _side(shape: Any, axis: int) -> Side:
     length = ops.gather(shape, _integers([axis]), _integers(0))
     end = ops.squeeze(length, _integers([0]))
     places = ops.range(_integers(0), end, _integers(1), "i32")
-    return _Value(ops.unsqueeze(length, _integers([0]))), _Value(ops.unsqueeze(places, _integers([0])))
+    length, places = (_Value(ops.unsqueeze(each, _integers([0]))) for each in (length, places))
+    return Side(_OPERATORS, length, places)
 
 
 def _integers(value: Any) -> Any:
@@ -115,28 +116,21 @@ class _Value:
         return difference
 
 
-def _cast(value: _Value, kind: str) -> _Value:
-    from openvino import opset13 as ops
+def _function(name: str) -> Callable[..., "_Value"]:
+    """A function of OpenVINO for tensors and settings."""
 
-    return _Value(ops.convert(value.node, {"float32": "f32", "int32": "i32"}[kind]))
+    def apply(*values: Any) -> "_Value":
+        from openvino import opset13 as ops
 
+        return _Value(getattr(ops, name)(*(each.node if isinstance(each, _Value) else each for each in values)))
 
-def _absolute(value: _Value) -> _Value:
-    from openvino import opset13 as ops
-
-    return _Value(ops.absolute(value.node))
-
-
-def _where(condition: _Value, first: _Value, second: _Value) -> _Value:
-    from openvino import opset13 as ops
-
-    return _Value(ops.select(condition.node, first.node, second.node))
+    return apply
 
 
 _OPERATORS = SimpleNamespace(
-    cast=_cast,
-    absolute=_absolute,
-    where=_where,
+    cast=lambda value, kind: _function("convert")(value, {"float32": "f32", "int32": "i32"}[kind]),
+    absolute=_function("absolute"),
+    where=_function("select"),
     floor_divide=_operator("divide"),  # only numbers that are not negative are divided
     **{name: _operator(name) for name in ("minimum", "maximum", "equal", "greater", "greater_equal", "logical_and")},
 )

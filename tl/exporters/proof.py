@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.images import decode, fit, read
-from tl.engines.engine import Engine
+from tl.engines.openvino import OpenVINOEngine
 from tl.errors import ImageError
 from tl.evaluation.metrics import Z95, McNemar, mcnemar, proportion
 from tl.exporters.formats import Classify, Pixels, Probabilities
@@ -112,17 +112,28 @@ def failure(proof: Proof, tolerance: float, int8: bool) -> str:
     return ""
 
 
-def prove(run: Run, engine: Engine, held_out: RunPart, classify: Classify, *, progress: Progress) -> Proof | None:
+def prove(
+    run: Run, engine: OpenVINOEngine, held_out: RunPart, classify: Classify, *, progress: Progress
+) -> Proof | None:
     """Compare an export, `classify`, with its run on the images of an held_out; None where none of them can be read.
 
     `engine` is the run's, in f32.
     """
-    clock = _Clock()
+    recipe, clock = run.backbone.recipe, _Clock()
+
+    def of_run(images: Pixels) -> Probabilities:
+        resized = np.stack([fit(image, recipe.image_size, recipe.resize) for image in images])
+        return run.head.probabilities(engine.run_one(resized))
+
+    pairs = []
     with progress.task("proving", len(held_out.images), "images") as task:
-        pairs = []
-        for pair in _predict_both(held_out.images, _RunPredictor(run, engine), classify, clock):
-            pairs.append(pair)
-            task.advance()
+        for batch in _batches(held_out.images, recipe.image_size):
+            pixels = np.stack([whole for _, whole, _ in batch])
+            ours, theirs = clock.time("ours", of_run, pixels), clock.time("theirs", classify, pixels)
+            for at, (photo, _, small) in enumerate(batch):
+                from_file = None if small is None else of_run(small[None])[0]
+                pairs.append(_PredictedPair(photo, ours[at], theirs[at], from_file))
+                task.advance()
     return _summarise(run, held_out, pairs, clock) if pairs else None
 
 
@@ -141,6 +152,11 @@ def _summarise(run: Run, held_out: RunPart, pairs: Sequence[_PredictedPair], clo
     per_image = differences.max(axis=1)
     labels = np.array([pair.photo.label for pair in pairs])
     our_correct, their_correct = ours.argmax(axis=1) == labels, theirs.argmax(axis=1) == labels
+    changes = []
+    for pair, our_best, their_best in zip(pairs, ours.argmax(axis=1), theirs.argmax(axis=1), strict=True):
+        if our_best != their_best:
+            confidences = float(pair.ours[our_best]), float(pair.theirs[their_best])
+            changes.append(ChangedLabel(pair.photo.name, run.classes[our_best], run.classes[their_best], *confidences))
     shrunk = [np.abs(pair.from_file - pair.theirs).max() for pair in pairs if pair.from_file is not None]
     return Proof(
         part=held_out.part,
@@ -149,9 +165,9 @@ def _summarise(run: Run, held_out: RunPart, pairs: Sequence[_PredictedPair], clo
         unreadable=len(held_out.images) - len(pairs),
         largest=float(per_image.max()),
         mean=float(differences.mean()),
-        log_odds=_relative_difference(_log_odds(ours), _log_odds(theirs)),
+        log_odds=_log_odds_difference(ours, theirs),
         worst=pairs[int(per_image.argmax())].photo.name,
-        changes=tuple(_changed_labels(run.classes, pairs)),
+        changes=tuple(changes),
         shrunk=len(shrunk),
         shrunk_largest=float(max(shrunk, default=0.0)),
         our_hits=int(our_correct.sum()),
@@ -169,37 +185,12 @@ def _log_odds(probabilities: Probabilities) -> NDArray[np.float64]:
     return logs
 
 
-def _relative_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    difference = math.sqrt(float(((ours - theirs) ** 2).mean())) / max(1.0, math.sqrt(float((ours**2).mean())))
+def _log_odds_difference(ours: Probabilities, theirs: Probabilities) -> float:
+    """How far the log-odds differ, relative to their size."""
+    our_odds, their_odds = _log_odds(ours), _log_odds(theirs)
+    size = math.sqrt(float((our_odds**2).mean()))
+    difference = math.sqrt(float(((our_odds - their_odds) ** 2).mean())) / max(1.0, size)
     return difference if math.isfinite(difference) else math.inf
-
-
-def _changed_labels(classes: Sequence[str], pairs: Sequence[_PredictedPair]) -> Iterator[ChangedLabel]:
-    for pair in pairs:
-        ours, theirs = int(pair.ours.argmax()), int(pair.theirs.argmax())
-        if ours != theirs:
-            confidences = float(pair.ours[ours]), float(pair.theirs[theirs])
-            yield ChangedLabel(pair.photo.name, classes[ours], classes[theirs], *confidences)
-
-
-class _RunPredictor:
-    """The run itself, in f32."""
-
-    def __init__(self, run: Run, engine: Any) -> None:
-        self._run, self._engine, self._recipe = run, engine, run.backbone.recipe
-
-    def classify(self, images: Pixels) -> Probabilities:
-        resized = np.stack([fit(image, self._recipe.image_size, self._recipe.resize) for image in images])
-        return self._run.head.probabilities(self._engine.run_one(resized))
-
-    def decode(self, photo: RunImage) -> tuple[Pixels, Pixels | None] | None:
-        """An image's pixels, and those that `tl predict` decodes where they are fewer; None: unreadable."""
-        try:
-            content = read(photo.image)
-            whole, small = decode(content), decode(content, self._recipe.image_size)
-        except ImageError:
-            return None
-        return whole, None if small.shape == whole.shape else small
 
 
 class _Clock:
@@ -224,33 +215,23 @@ class _Clock:
         return self._images[side] / self._seconds[side] if self._seconds[side] else 0.0
 
 
-def _predict_both(
-    photos: Sequence[RunImage], predictor: _RunPredictor, classify: Classify, clock: _Clock
-) -> Iterator[_PredictedPair]:
-    for batch in _batches(photos, predictor):
-        pixels = np.stack([whole for _, whole, _ in batch])
-        ours = clock.time("ours", predictor.classify, pixels)
-        theirs = clock.time("theirs", classify, pixels)
-        for at, (photo, _, small) in enumerate(batch):
-            from_file = None if small is None else predictor.classify(small[None])[0]
-            yield _PredictedPair(photo, ours[at], theirs[at], from_file)
+def _batches(photos: Sequence[RunImage], side: int) -> Iterator[list[tuple[RunImage, Pixels, Pixels | None]]]:
+    """Readable images of one size that follow each other, as many as fit in memory.
 
-
-_Decoded = tuple[RunImage, Pixels, Pixels | None]
-
-
-def _batches(photos: Sequence[RunImage], predictor: _RunPredictor) -> Iterator[list[_Decoded]]:
-    """Images of one size that follow each other, as many as fit in memory."""
-    batch: list[_Decoded] = []
+    Each has its pixels, and those that `tl predict` decodes for `side` where they are fewer.
+    """
+    batch: list[tuple[RunImage, Pixels, Pixels | None]] = []
     for photo in photos:
-        pixels = predictor.decode(photo)
-        if pixels is None:
+        try:
+            content = read(photo.image)
+            whole, small = decode(content), decode(content, side)
+        except ImageError:
             continue
-        full = len(batch) == _BATCH or sum(whole.size for _, whole, _ in batch) > _MOST_PIXELS
-        if batch and (full or batch[0][1].shape != pixels[0].shape):
+        full = len(batch) == _BATCH or sum(pixels.size for _, pixels, _ in batch) > _MOST_PIXELS
+        if batch and (full or batch[0][1].shape != whole.shape):
             yield batch
             batch = []
-        batch.append((photo, *pixels))
+        batch.append((photo, whole, None if small.shape == whole.shape else small))
     if batch:
         yield batch
 
@@ -261,6 +242,7 @@ _NAME = 34  # columns
 
 def lines(proof: Proof, runtime: str, tolerance: float, calibrated: int) -> Iterator[tuple[str, str]]:
     """The proof as text: topic and text of each line."""
+    images = count(proof.count, "image")
     yield "proved", f"by {runtime} on {count(proof.count, f'{proof.part} image')}, against the run in f32"
     if proof.lost or proof.unreadable:
         yield "", f"{count(proof.lost + proof.unreadable, 'more image')} missing, changed or unreadable"
@@ -271,25 +253,18 @@ def lines(proof: Proof, runtime: str, tolerance: float, calibrated: int) -> Iter
         yield "", f"{_small(proof.shrunk_largest)} from `tl predict` on {large}, which it shrinks while decoding"
     limit = "" if calibrated else f" (tolerance {100 * tolerance:g}%)"
     yield "log-odds", f"differ by {100 * proof.log_odds:.2g}% of their size{limit}"
-    yield from _label_lines(proof)
-    if calibrated:
-        yield from _int8_lines(proof, tolerance, calibrated)
-    if proof.our_rate and proof.their_rate:
-        rates = f"{proof.their_rate:.3g} images/s, tl {proof.our_rate:.3g} images/s"
-        yield "speed", f"{rates}, from pixels to probabilities"
-
-
-def _label_lines(proof: Proof) -> Iterator[tuple[str, str]]:
-    if not proof.changes:
-        yield "labels", "the same for every image"
-        return
-    yield "labels", f"{len(proof.changes):,} of {count(proof.count, 'image')} changed:"
+    yield "labels", "the same for every image" if not proof.changes else f"{len(proof.changes):,} of {images} changed:"
     for change in proof.changes[:_SHOWN]:
         name = change.photo if len(change.photo) <= _NAME else "…" + change.photo[1 - _NAME :]
         ours = f"{change.ours} {percent(change.our_confidence)}"
         yield "", f"{name}: {ours}, export {change.theirs} {percent(change.their_confidence)}"
     if len(proof.changes) > _SHOWN:
         yield "", f"and {len(proof.changes) - _SHOWN:,} more, in export.json"
+    if calibrated:
+        yield from _int8_lines(proof, tolerance, calibrated)
+    if proof.our_rate and proof.their_rate:
+        rates = f"{proof.their_rate:.3g} images/s, tl {proof.our_rate:.3g} images/s"
+        yield "speed", f"{rates}, from pixels to probabilities"
 
 
 def _int8_lines(proof: Proof, tolerance: float, calibrated: int) -> Iterator[tuple[str, str]]:

@@ -76,17 +76,14 @@ def _from_bytes(tf: Any, models: RunModels, classes: Sequence[str]) -> Any:
 def _decode(tf: Any, content: Any) -> Any:
     """The bytes of one image as RGB `[height, width, 3]`; transparent parts of a PNG become white."""
 
-    def jpeg() -> Any:
-        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
-
     def byte(at: int) -> Any:
         return tf.io.decode_raw(tf.strings.substr(content, at, 1), tf.uint8)[0]
 
     def starts(with_: bytes) -> Any:
         return tf.equal(tf.strings.substr(content, 0, len(with_)), with_)
 
-    def opaque() -> Any:
-        return tf.io.decode_png(content, channels=3)
+    def jpeg() -> Any:
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
     def transparent() -> Any:
         image = tf.cast(tf.io.decode_png(content, channels=4), tf.float32)
@@ -95,8 +92,8 @@ def _decode(tf: Any, content: Any) -> Any:
 
     def png() -> Any:
         # For grey of less than 8 bits TensorFlow returns an alpha of 1, 3 or 15 instead of 255.
-        depth, colours = byte(24), byte(25)
-        return tf.cond(tf.logical_and(depth < 8, tf.equal(colours, 0)), opaque, transparent)
+        is_grey = tf.logical_and(byte(24) < 8, tf.equal(byte(25), 0))
+        return tf.cond(is_grey, lambda: tf.io.decode_png(content, channels=3), transparent)
 
     def bmp() -> Any:
         # TensorFlow would read palette indices as grey.

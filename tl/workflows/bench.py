@@ -28,7 +28,7 @@ from tl.prediction.predictor import Predictor
 from tl.progress import Progress
 from tl.runs.photos import RunImages
 from tl.runs.run import Run, load_run
-from tl.views.pictures.charts import save_timing_chart
+from tl.views.pictures.charts import save_figure, timing_chart
 from tl.views.pictures.show import check_png_name
 
 IMAGES = 64  # at most
@@ -72,7 +72,7 @@ def bench(run: str | Path | None = None, *, options: BenchOptions, progress: Pro
         timing = _time_batches(loaded, files, options, progress)
     timing = replace(timing, photos=about, processes=tuple(processes))
     if options.out is not None:
-        save_timing_chart(timing, options.out)
+        save_figure(timing_chart(timing), options.out)
     return timing
 
 
@@ -107,9 +107,13 @@ def _time_batches(run: Run, files: Sequence[Path], options: BenchOptions, progre
             for batch in batches:
                 rows.append(_time_batch(predictor, files, batch, options.seconds))
                 task.advance()
+    if isinstance(first.engine, OpenVINOEngine):
+        machine = first.engine.machine
+    else:
+        machine = f"{platform.machine()}, {cpus()} CPUs, {first.engine.name}"
     timing = Timing(
         run=run.name,
-        machine=_machine(first),
+        machine=machine,
         engine=first.engine.name,
         photos="",
         cells=tuple(rows),
@@ -130,18 +134,15 @@ def _predictor(run: Run, options: BenchOptions, precision: str) -> Predictor:
     return Predictor(run, engine=options.engine, precision=precision, threads=options.threads)
 
 
-def _machine(predictor: Predictor) -> str:
-    """The processor, how many of its CPUs this process may use, and the engine."""
-    engine = predictor.engine
-    if isinstance(engine, OpenVINOEngine):
-        return engine.machine
-    return f"{platform.machine()}, {cpus()} CPUs, {engine.name}"
-
-
 def _time_batch(predictor: Predictor, files: Sequence[Path], batch: int, seconds: float) -> BatchTiming:
     """Measure one precision and batch size: a third of the time each for latency, our rate and the bare rate."""
-    _fix_batch(predictor, batch)
+    from tl.engines.tensorflow import TensorFlowEngine
+
     engine, side = predictor.engine, predictor.run.backbone.recipe.image_size
+    if isinstance(engine, OpenVINOEngine):
+        engine.use(replace(engine.options, batch=batch))  # which also keeps it from tuning itself meanwhile
+    elif isinstance(engine, TensorFlowEngine):
+        engine.batch = batch
     calls = _latencies(predictor, files, batch, seconds / 3)
     stream, bare = 0.0, 0.0
     for _ in range(_ROUNDS):
@@ -149,17 +150,6 @@ def _time_batch(predictor: Predictor, files: Sequence[Path], batch: int, seconds
         stream += _stream_rate(predictor, files, seconds / 3 / _ROUNDS) / _ROUNDS
     p50, p95, p99 = (float(value) for value in np.percentile(calls, (50, 95, 99)))
     return BatchTiming(engine.precision, batch, len(calls), p50=p50, p95=p95, p99=p99, rate=stream, bare=bare)
-
-
-def _fix_batch(predictor: Predictor, batch: int) -> None:
-    """Use this batch size, and keep the engine from tuning itself meanwhile."""
-    from tl.engines.tensorflow import TensorFlowEngine
-
-    engine = predictor.engine
-    if isinstance(engine, OpenVINOEngine):
-        engine.use(replace(engine.options, batch=batch))
-    elif isinstance(engine, TensorFlowEngine):
-        engine.batch = batch
 
 
 def _latencies(predictor: Predictor, files: Sequence[Path], batch: int, seconds: float) -> list[float]:

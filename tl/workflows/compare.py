@@ -37,7 +37,6 @@ from tl.views.pictures.comparison import chart, grid
 from tl.workflows.finetune import train
 
 _TIMED_BATCH, _TIMED_SECONDS = 16, 0.5
-_GRID_SIDE = 256  # pixels of a decoded image
 _SHORTEST = 20.0  # seconds for a network, however little is left of the budget
 
 
@@ -215,7 +214,7 @@ def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: 
     images = dict(zip(dataset.names, dataset.images, strict=True))
 
     def pixels(name: str) -> NDArray[np.uint8]:
-        return decode(read(images[name]), _GRID_SIDE)
+        return decode(read(images[name]), 256)
 
     save_figure(chart(comparison), folder / "comparison.png")
     png = BytesIO()

@@ -1,6 +1,7 @@
 """Evaluate a run on labelled images that it was not trained on, alone or against another run."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def evaluate(
     folder = options.out or new_folder(run.folder / "evaluations", dataset.name)
     with claim_folder(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
         dataset, features = _extract(dataset, run, options, progress)
-        unseen = _unseen(features, runs)
+        trained: frozenset[str] = frozenset().union(*(trained_on(each) for each in runs))
+        unseen = np.array([fingerprint.hex() not in trained for fingerprint in features.fingerprints], bool)
         kept = np.arange(len(unseen)) if options.include_trained else _only_unseen(unseen, source, left_out)
         predictions = _predict(run, _subset(dataset, kept), features.values[kept])
         evaluation = Evaluation(
@@ -167,12 +169,8 @@ def _extract(dataset: Dataset, run: Run, options: EvaluateOptions, progress: Pro
     engine = run_engine(
         run, options.engine, options.precision, compiled=False, threads=options.threads, progress=progress
     )
-    recipe = run.backbone.recipe
-    if options.cache:
-        with usable_cache(progress) as cache:
-            features = extract(dataset.images, engine, recipe, cache, progress=progress)
-    else:
-        features = extract(dataset.images, engine, recipe, None, progress=progress)
+    with usable_cache(progress) if options.cache else nullcontext() as cache:
+        features = extract(dataset.images, engine, run.backbone.recipe, cache, progress=progress)
     if not len(features.kept):
         raise DataError(f"none of the {len(dataset.images)} images of {dataset.name} can be read; check the files")
     if not features.failures:
@@ -181,12 +179,6 @@ def _extract(dataset: Dataset, run: Run, options: EvaluateOptions, progress: Pro
     log_skipped(failures, progress)
     skipped = dataset.skipped + tuple(Skipped(name, reason) for name, reason in failures.items())
     return replace(_subset(dataset, features.kept), skipped=skipped), features
-
-
-def _unseen(features: Features, runs: Sequence[Run]) -> NDArray[np.bool_]:
-    """Which images none of the runs was trained on `[n]`."""
-    trained: frozenset[str] = frozenset().union(*(trained_on(run) for run in runs))
-    return np.array([fingerprint.hex() not in trained for fingerprint in features.fingerprints], bool)
 
 
 def _only_unseen(unseen: NDArray[np.bool_], source: str, left_out: dict[str, int]) -> NDArray[np.int64]:

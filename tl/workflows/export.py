@@ -22,9 +22,6 @@ from tl.runs.photos import RunImages, RunPart
 from tl.runs.run import Run, check_run, load_run, trunk_key
 from tl.text import html_table, percent, size
 
-RECORD = "export.json"
-_DISK_FULL = ("No space left", "iostream error")  # as TensorFlow and OpenVINO say it
-
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -68,7 +65,7 @@ class Export:
         return {
             "format": self.format,
             "int8": self.int8,
-            "model": self.model.name if self.model.parent == self.folder else str(self.model.relative_to(self.folder)),
+            "model": str(self.model.relative_to(self.folder)),
             "bytes": self.size,
             "runtime": self.runtime,
             "calibrated_on": self.calibrated,
@@ -111,7 +108,6 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
             calibration = images.training(form.calibrated) if options.int8 else []
             with progress.task(f"writing {form.name}", None, "s"):
                 job = _write(loaded, form, scratch / form.model, calibration, progress=progress)
-            written = sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file())
             tolerance = options.tolerance
             if tolerance is None:
                 tolerance = INT8_TOLERANCE if options.int8 else TOLERANCE
@@ -120,7 +116,7 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
                 model=folder / form.model,
                 format=form.name,
                 int8=options.int8,
-                size=written,
+                size=sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file()),
                 runtime=f"{form.runtime} {version(form.runtime)}",
                 metadata=job.metadata,
                 calibrated=len(calibration),
@@ -129,7 +125,7 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
             )
             _accept(result, loaded, progress)
             text = json.dumps(result.as_dict() | {"sha256": _sha256_of_files(scratch)}, indent=1, ensure_ascii=False)
-            (scratch / RECORD).write_text(text, encoding="utf-8", errors="replace")
+            (scratch / "export.json").write_text(text, encoding="utf-8", errors="replace")
             return result
     except BaseException:
         for parent in new:  # made for this export alone, the innermost first
@@ -158,7 +154,7 @@ def _write(run: Run, form: ExportFormat, path: Path, calibration: Sequence[Pixel
     except Exception as error:
         if "KeyboardInterrupt" in str(error):  # it came while the converter was in code of ours
             raise KeyboardInterrupt from error
-        if any(words in str(error) for words in _DISK_FULL):
+        if any(words in str(error) for words in ("No space left", "iostream error")):  # of TensorFlow, OpenVINO
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise EngineError(
             f"{run.backbone.name} cannot be written as {form.name} ({type(error).__name__}: {_reason(error)}); try "

@@ -27,7 +27,7 @@ from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, 
 from tl.views.pictures.charts import learning_curves, save_figure
 from tl.workflows.grid import save_run_grid
 
-_MOST_BYTES = 1 << 30  # of predictions.csv: ten million images
+_TRIAL = ("strength", "held_out_log_loss", "held_out_top1")  # columns of strengths.csv
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def write_evaluation_report(evaluation: Evaluation, *, command: str = "") -> Pat
 
 def _read_run(run: Run, data: str | Path | None, progress: Progress) -> ReportData:
     with damage_as_error(run.folder):
-        sha256 = _read_fingerprints(run.folder)
+        sha256 = {row["path"]: row["sha256"] for row in _rows(run.folder / "split.csv")}
     source = str(data) if data is not None else _data_of(run)
     dataset = load(source, labelled=False, progress=progress) if data is not None else _load_if_there(source)
     if data is not None and dataset is not None and sha256.keys().isdisjoint(dataset.names):
@@ -107,10 +107,10 @@ def _read_evaluation(folder: Path, data: str | Path | None, progress: Progress) 
     with damage_as_error(folder):
         metrics = _read_metrics(folder)
         run_folder, source = str(metrics["run"]), str(metrics["data"])
-    run = load_run(run_folder)
     if data is None:
-        return read_report(run, folder, _load_if_there(source), source)
-    return read_report(run, folder, load(str(data), labelled=False, progress=progress), str(data))
+        return read_report(load_run(run_folder), folder, _load_if_there(source), source)
+    dataset = load(str(data), labelled=False, progress=progress)
+    return read_report(load_run(run_folder), folder, dataset, str(data))
 
 
 def read_report(
@@ -127,7 +127,7 @@ def read_report(
             data=source,
             sha256=sha256 or {},
             skipped=[Skipped(row["path"], row["reason"]) for row in _rows(folder / "skipped.csv")],
-            trials=_read_trials(folder),
+            trials=[Trial(*(float(row[name]) for name in _TRIAL)) for row in _rows(folder / "strengths.csv")],
             history=read_history(folder),
         )
 
@@ -160,11 +160,9 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _read_predictions(folder: Path, part: str, classes: tuple[str, ...]) -> PredictionTable:
-    """The rows of predictions.csv for the images of one part."""
-    path = folder / "predictions.csv"
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"predictions.csv is larger than {_MOST_BYTES >> 30} GB")
-    every = [row for row in _rows(path) if row["split"] == part]
+    """The rows of predictions.csv for the images of one part. Raises OSError where it is not there."""
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        every = [row for row in csv.DictReader(stream) if row["split"] == part]
     if any(row["path"] is None for row in every):
         raise ValueError("predictions.csv has a truncated line")
     index = {name: at for at, name in enumerate(classes)}
@@ -188,13 +186,3 @@ def _read_predictions(folder: Path, part: str, classes: tuple[str, ...]) -> Pred
         unknown=np.array([row.get("unknown") == "1" for row in rows], dtype=np.bool_),
         foreign=len(every) - len(rows),
     )
-
-
-def _read_fingerprints(folder: Path) -> dict[str, str]:
-    """The sha256 of a run's images by name."""
-    return {row["path"]: row["sha256"] for row in _rows(folder / "split.csv")}
-
-
-def _read_trials(folder: Path) -> list[Trial]:
-    columns = ("strength", "held_out_log_loss", "held_out_top1")
-    return [Trial(*(float(row[column]) for column in columns)) for row in _rows(folder / "strengths.csv")]

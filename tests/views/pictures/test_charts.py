@@ -23,7 +23,6 @@ from tl.views.pictures.charts import (
     read_gradients,
     save_figure,
     save_gradients,
-    save_timing_chart,
     timing_chart,
 )
 
@@ -131,12 +130,6 @@ def test_learning_curves_keep_accuracy_between_0_and_100(tmp_path, accuracy, lim
 )
 def test_timing_chart_is_legible(case):
     assert_legible(timing_chart(case))
-
-
-def test_save_timing_chart_writes_a_png(tmp_path):
-    save_timing_chart(timing(), tmp_path / "bench.png")
-    with Image.open(tmp_path / "bench.png") as picture:
-        assert picture.format == "PNG"
 
 
 FALLING = [10.0 ** (-7 + 0.4 * at) for at in range(13)]

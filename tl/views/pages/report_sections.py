@@ -11,7 +11,6 @@ from tl.learning.head import Trial
 from tl.text import count, one_line, percent
 from tl.views.pages.report_scores import decimal, short_name
 
-MOST_CLASSES = 2000
 RESIZES = {"stretch": "the whole image stretched to a square", "crop": "the centre of the image"}
 
 
@@ -21,16 +20,21 @@ def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[st
     parts = {"train": "training"}
     split = ", ".join(f"{int(number):,} {parts.get(part, part)}" for part, number in about["split"].items() if number)
     versions = ", ".join(f"{library} {version}" for library, version in manifest["versions"].items())
+    backbone, source = manifest["backbone"], f"{weights['choice']}, from {weights['source']}"
+    network = f"{backbone['name']}, {int(backbone['parameters']):,} parameters"
+    options = {key: value for key, value in manifest.get("options", {}).items() if value is not None and key != "data"}
+    values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in options.items()}
+    sha256 = f"sha256 {weights['sha256']}"
     images = f"{count(int(about['images']), 'image')} in {count(len(about['per_class']), 'class')}"
     lines = [
         ("Data", [data, images]),
         ("Split", [f"{split} images (seed {about['seed']})", *(str(note) for note in about["notes"])]),
-        ("Network", [_network(manifest["backbone"])]),
-        ("Weights", [_weights(weights), f"sha256 {weights['sha256']}"]),
-        ("Preprocessing", [_preprocessing(manifest["backbone"]["recipe"])]),
+        ("Network", [f"{network}, {int(backbone['features']):,} features per image"]),
+        ("Weights", [f"random (seed {weights['seed']})" if weights["choice"] == "none" else source, sha256]),
+        ("Preprocessing", [_preprocessing(backbone["recipe"])]),
         ("Head", [_head(manifest["head"])]),
         ("Engine", [f"{engine['name']}, {engine['precision']}"]),
-        ("Options", [_options(manifest.get("options", {}))]),
+        ("Options", [", ".join(f"{key} {value}" for key, value in values.items())]),
         ("Versions", [versions]),
         ("Created", [str(manifest.get("created", "")).replace("T", " ")]),
         ("Command", [command]),
@@ -57,7 +61,7 @@ def command_line(words: Any) -> str:
 
 def classes(per_class: Mapping[str, Any], evaluated: Mapping[str, int]) -> list[tuple[str, int, int]]:
     """The classes with their images in the run, and how many of them the page is about."""
-    first = itertools.islice(per_class.items(), MOST_CLASSES)
+    first = itertools.islice(per_class.items(), 2000)  # more rows would fill the page
     return [(short_name(label), int(images), evaluated.get(label, 0)) for label, images in first]
 
 
@@ -94,16 +98,6 @@ def penalties(trials: Sequence[Trial], chosen: float | None) -> list[tuple[str, 
     ]
 
 
-def _network(backbone: Mapping[str, Any]) -> str:
-    parameters, features = int(backbone["parameters"]), int(backbone["features"])
-    return f"{backbone['name']}, {parameters:,} parameters, {features:,} features per image"
-
-
-def _weights(weights: Mapping[str, Any]) -> str:
-    random = weights["choice"] == "none"
-    return f"random (seed {weights['seed']})" if random else f"{weights['choice']}, from {weights['source']}"
-
-
 def _preprocessing(recipe: Mapping[str, Any]) -> str:
     order = "BGR" if recipe["bgr"] else "RGB"
     mean, std = (", ".join(f"{float(value):g}" for value in recipe[key]) for key in ("mean", "std"))
@@ -118,10 +112,3 @@ def _head(head: Mapping[str, Any]) -> str:
         return f"trained with the network; {temperature}"
     folds = f", chosen on {count(int(head['folds']), 'held-out fold')}" if head.get("folds") else ""
     return f"softmax regression, L2 {float(head['strength']):.2g}{folds}; {temperature}"
-
-
-def _options(options: Mapping[str, Any]) -> str:
-    values = {key: value for key, value in options.items() if value is not None and key != "data"}
-    return ", ".join(
-        f"{key} {str(value).lower() if isinstance(value, bool) else value}" for key, value in values.items()
-    )

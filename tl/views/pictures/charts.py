@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,15 +112,15 @@ def learning_curves(history: History) -> "Figure":
     """The losses, the held-out accuracy, the learning rate, and how the rate was chosen."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    panels = _panels(history)
+    held_out = [] if history.best is None else [_draw_accuracy]
+    panels = [_draw_losses, *held_out, _draw_rates, *([] if history.test is None else [_draw_test])]
     rows = (len(panels) + 1) // 2
     height = _HEADER + rows * _ROW
     room = (0.006, 0.01, 0.984, 1 - _HEADER / height - 0.01)
     page = blank_figure(height, layout=ConstrainedLayoutEngine(rect=room, wspace=0.05, hspace=0.06))
-    title = (0.37, LARGE, INK, f"Fine-tuning {history.name}")
-    below = ((0.65, SMALL + 0.5, INK, history.verdict), (0.87, SMALL + 0.5, QUIET, history.plan))
-    for down, points, colour, line in (title, *below):
-        write(page, MARGIN, down, line, points=points, colour=colour, room=WIDTH - 0.4)
+    write(page, MARGIN, 0.37, f"Fine-tuning {history.name}", points=LARGE, colour=INK, room=_WHOLE)
+    write(page, MARGIN, 0.65, history.verdict, points=SMALL + 0.5, colour=INK, room=_WHOLE)
+    write(page, MARGIN, 0.87, history.plan, points=SMALL + 0.5, colour=QUIET, room=_WHOLE)
     grid = page.add_gridspec(rows, 2)
     # of three panels the first, the losses, is as high as the other two
     three = [grid[:, 0], grid[0, 1], grid[-1, 1]]
@@ -130,11 +130,6 @@ def learning_curves(history: History) -> "Figure":
         style_axes(axes)
         panel(axes, history)
     return page
-
-
-def _panels(history: History) -> list[Callable[[Any, History], None]]:
-    held_out = [] if history.best is None else [_draw_accuracy]
-    return [_draw_losses, *held_out, _draw_rates, *([] if history.test is None else [_draw_test])]
 
 
 def _title_epochs(axes: Any, history: History, title: str, note: str) -> None:
@@ -378,11 +373,6 @@ def _draw_gradients(axes: Any, gradients: Gradients) -> None:
 _TOP, _PANEL, _PROCESS = 1.75, 2.75, 0.24  # inches: above the panels, of a panel, of a process
 _LEFT, _BETWEEN = 0.65, 0.85
 _STYLES: tuple[tuple[Colour, str], ...] = ((OWN, "o"), (OTHER, "s"), (INK, "^"), (QUIET, "D"))
-
-
-def save_timing_chart(timing: Timing, path: Path) -> None:
-    """Write the chart as a PNG, whole or not at all. Raises StorageError."""
-    save_figure(timing_chart(timing), path)
 
 
 def timing_chart(timing: Timing) -> "Figure":

@@ -252,10 +252,14 @@ def chart(comparison: Comparison) -> "Figure":
     axes = page.add_axes((LEFT / WIDTH, 1 - end / height, (RIGHT - LEFT) / WIDTH, ROW * ranked / height))
     _frame(axes, comparison)
     for at, (entry, row) in enumerate(zip(comparison.ranked, cells[:ranked], strict=True)):
-        _write_row(page, HEADER + ROW * (at + 0.5), row, doubt(entry))
+        base = _write_name(page, HEADER + ROW * (at + 0.5), row, doubt(entry))
+        for x, figure in zip(ENDS, row.figures, strict=True):
+            write_line(page, x, base, figure, points=charts.SMALL + 0.5, colour=INK, align="right")
         _draw_point(axes, at, entry)
     for at, row in enumerate(cells[ranked:]):
-        _write_left_out(page, end + SCALE + ROW * (at + 0.5), row)
+        base = _write_name(page, end + SCALE + ROW * (at + 0.5), row, f"left out ({row.weights})")
+        reason, room = row.note.removeprefix("left out: "), WIDTH - LEFT - charts.MARGIN
+        write_line(page, LEFT, base, reason, colour=INK, room=room)
     _write_chart_legend(page, axes, comparison)
     return page
 
@@ -273,17 +277,6 @@ def _write_chart_header(page: Any, comparison: Comparison) -> None:
         write_line(page, x, down - 0.16, above, colour=QUIET, align="right")
         write_line(page, x, down, below, colour=QUIET, align="right")
     write_line(page, charts.MARGIN, down, "network", colour=QUIET)
-
-
-def _write_row(page: Any, middle: float, row: NetworkRow, note: str) -> None:
-    base = _write_name(page, middle, row, note)
-    for x, figure in zip(ENDS, row.figures, strict=True):
-        write_line(page, x, base, figure, points=charts.SMALL + 0.5, colour=INK, align="right")
-
-
-def _write_left_out(page: Any, middle: float, row: NetworkRow) -> None:
-    base = _write_name(page, middle, row, f"left out ({row.weights})")
-    write_line(page, LEFT, base, row.note.removeprefix("left out: "), colour=INK, room=WIDTH - LEFT - charts.MARGIN)
 
 
 def _write_name(page: Any, middle: float, row: NetworkRow, note: str) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl.engines.timing import Timing
-from tl.evaluation.metrics import ClassMetrics, Estimate, Metrics, Proportion, confusion, most_confused
+from tl.evaluation.metrics import Estimate, Proportion, confusion, most_confused
 from tl.prediction.evaluation import Evaluation
 from tl.runs.comparison import ComparedNetwork, Comparison
 from tl.text import NONE, count, interval, number, one_line, percent
@@ -31,7 +31,12 @@ def lines(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         yield "", f"{evaluation.trained_on:,} of them trained on: accuracy on new images will be lower"
     if metrics.top5 is not None:
         yield "top-5", _estimate(metrics.top5)
-    yield from _other_metrics(metrics)
+    low, high = metrics.log_loss_interval
+    yield "balanced", f"accuracy {_estimate(metrics.balanced_accuracy)}"
+    yield "macro F1", _estimate(metrics.macro_f1)
+    yield "log-loss", f"{metrics.log_loss:.3f} (95% CI {low:.3f}–{high:.3f})"
+    yield "Brier score", _decimal(metrics.brier)
+    yield "calibration", f"expected calibration error {_decimal(metrics.calibration_error)}"
     if predictions.unknown is not None:
         unlike = int(predictions.is_unknown.sum())
         verb = "is" if unlike == 1 else "are"
@@ -43,15 +48,6 @@ def lines(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         yield "against", evaluation.comparison.sentence(*names)
 
 
-def _other_metrics(metrics: Metrics) -> Iterator[tuple[str, str]]:
-    low, high = metrics.log_loss_interval
-    yield "balanced", f"accuracy {_estimate(metrics.balanced_accuracy)}"
-    yield "macro F1", _estimate(metrics.macro_f1)
-    yield "log-loss", f"{metrics.log_loss:.3f} (95% CI {low:.3f}–{high:.3f})"
-    yield "Brier score", _decimal(metrics.brier)
-    yield "calibration", f"expected calibration error {_decimal(metrics.calibration_error)}"
-
-
 def _classes(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     classes = zip(evaluation.run.classes, evaluation.metrics.per_class, strict=True)
     present = [item for item in classes if item[1].support]
@@ -60,12 +56,8 @@ def _classes(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield "weakest" if many else "classes", f"{'':<{_CLASS_NAME}}recall precision     F1 images"
     for name, figures in weakest if many else present:
-        yield "", _class_row(name, figures)
-
-
-def _class_row(name: str, figures: ClassMetrics) -> str:
-    recall, precision, f1 = (percent(value.value) for value in (figures.recall, figures.precision, figures.f1))
-    return f"{padded(_short(name), _CLASS_NAME)}{recall:>6}{precision:>10}{f1:>7}{figures.support:>7,}"
+        recall, precision, f1 = (percent(value.value) for value in (figures.recall, figures.precision, figures.f1))
+        yield "", f"{padded(_short(name), _CLASS_NAME)}{recall:>6}{precision:>10}{f1:>7}{figures.support:>7,}"
 
 
 def _confused(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
@@ -215,17 +207,13 @@ def _row(entry: ComparedNetwork, *, best: bool) -> NetworkRow:
     figures = (
         percent(top1.value).rstrip("%"),
         f"{100 * top1.low:.1f}–{100 * top1.high:.1f}",
-        "best" if best else _p_value(entry.p_value),
+        "best" if best else "<0.001" if entry.p_value < 0.001 else f"{entry.p_value:.3f}",
         number(entry.parameters / 1e6),
         _whole(entry.seconds),
         _whole(entry.speed),
         number(entry.size / 1e6),
     )
     return NetworkRow(one_line(entry.name), entry.weights, figures, one_line(note))
-
-
-def _p_value(p_value: float) -> str:
-    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _whole(value: float) -> str:
