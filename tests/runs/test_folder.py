@@ -11,16 +11,18 @@ import pytest
 
 from support.runs import RATE, fine_tuning, write_tuned_run
 from tl.errors import RunError, StorageError
-from tl.learning.loop import RangeTest
+from tl.learning.loop import Epoch, RangeTest
 from tl.runs.folder import (
     CHECKPOINT,
     History,
     claim_folder,
     find_interrupted,
     find_run,
+    history_of,
     is_taken,
     partial_folder,
     read_history,
+    write_history,
 )
 
 
@@ -186,6 +188,21 @@ def test_other_rates_have_no_schedule_and_infinite_losses_are_gaps(tmp_path: Pat
     history = read(folder)
     assert np.isnan(history.epochs["loss"]).tolist() == [True, False]
     assert (history.best, history.schedule()) == (None, None)
+
+
+def test_history_of_a_training_is_the_one_in_its_folder(tmp_path: Path):
+    folder = write_tuned_run(tmp_path / "run", 2)
+    epochs = [Epoch(1, 12, 1e-4, np.inf, np.nan, np.nan, 1.0), Epoch(2, 24, 1.5e-4, 0.5, 0.4, 0.75, 1.0)]
+    tested = RangeTest((1e-6, 1e-5), (1.0, 0.5), 1e-5)
+    write_history(folder, epochs, tested)
+    tuning = json.loads((folder / "manifest.json").read_text())["metrics"]["fine-tuning"]
+    history, expected = vars(history_of("run", tuning, epochs, tested)), vars(read(folder))
+    for table in ("epochs", "test"):
+        ours, theirs = history.pop(table), expected.pop(table)
+        for name, column in theirs.items():
+            np.testing.assert_array_equal(ours[name], column)
+    assert history == expected
+    assert history_of("run", tuning, [], None) is None
 
 
 def test_no_fine_tuning_has_no_history(tmp_path: Path):

@@ -17,10 +17,11 @@ from tl.progress import Progress
 from tl.runs.run import load_run, trunk_key
 from tl.workflows.bench import IMAGES, bench, sample_images
 
+MEASURED = ("--batch", "1,3", "--precision", "f32", "--seconds", "0.3")
+
 
 def test_bench_prints_draws_and_remembers(tl, tiny_run, tmp_path):
-    options = ("--batch", "1,3", "--precision", "f32", "--seconds", "0.3")
-    done = tl("bench", tiny_run, *options, "--out", tmp_path / "bench.png", "--remember")
+    done = tl("bench", tiny_run, *MEASURED, "--out", tmp_path / "bench.png", "--remember")
     assert done.returncode == 0, done.stderr
     assert max(len(line) for line in done.stdout.splitlines() if str(tmp_path) not in line) <= 80
     for word in (*timing().table()[0], "validation images", "remembered"):
@@ -32,7 +33,7 @@ def test_bench_prints_draws_and_remembers(tl, tiny_run, tmp_path):
 
 
 def test_bench_json_has_plausible_figures(tl, tiny_run):
-    done = tl("bench", tiny_run, "--batch", "1,3", "--precision", "f32", "--seconds", "0.3", "--threads", "1", "--json")
+    done = tl("bench", tiny_run, *MEASURED, "--threads", "1", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [(row["precision"], row["batch"]) for row in result["cells"]] == [("f32", 1), ("f32", 3)]

@@ -37,6 +37,8 @@ def test_compare_writes_an_entry_and_a_run_for_each_network(compared, imagenet):
     assert entries["lenet5"]["scratch"]
     assert entries["lenet5"]["parameters"] == 61_156 + 84 * 2 + 2
     assert (folder / entries["lenet5"]["folder"] / "gradients.png").is_file()
+    splits = [(folder / name / "split.csv").read_text() for name in ("efficientnet-lite0", "lenet5-scratch")]
+    assert splits[0] == splits[1]
 
 
 @pytest.mark.weights
@@ -50,13 +52,6 @@ def test_compare_prints_a_table_and_writes_files(compared, imagenet):
         rows = list(csv.DictReader(stream))
     assert [row["name"] for row in rows][-1] == "vgg19"
     assert float(rows[0]["p_value"]) == 1.0
-
-
-@pytest.mark.weights
-def test_compare_uses_the_same_split_for_all_networks(compared, imagenet):
-    _, folder = compared
-    splits = [(folder / name / "split.csv").read_text() for name in ("efficientnet-lite0", "lenet5-scratch")]
-    assert splits[0] == splits[1]
 
 
 def test_compare_does_not_become_the_latest_run(shapes, tmp_path):

@@ -22,22 +22,18 @@ def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
-def test_finetune_leaves_a_report_and_a_grid(tiny_run: Path):
+def test_report_from_the_folder_is_the_one_that_finetune_left(tiny_run, tmp_path):
     page = text_of(tiny_run / "report.html")
     metrics = json.loads((tiny_run / "metrics.json").read_text())["validation"]
     assert f"{100 * metrics['top1']:.1f}%" in page
     assert "data:image/jpeg" in page
     assert (tiny_run / "grid.png").is_file()
-
-
-def test_report_from_the_folder_is_the_one_that_finetune_left(tiny_run: Path, tmp_path: Path):
     copy = Path(shutil.copytree(tiny_run, tmp_path / tiny_run.name))
-    old = text_of(copy / "report.html")
     (copy / "report.html").unlink()
-    assert text_of(report(copy)) == old
+    assert text_of(report(copy)) == page
 
 
-def test_report_does_not_show_other_images_of_the_same_names(tiny_run: Path, shapes: Path, tmp_path: Path):
+def test_report_does_not_show_other_images_of_the_same_names(tiny_run, shapes, tmp_path):
     copy, other = (Path(shutil.copytree(source, tmp_path / source.name)) for source in (tiny_run, shapes))
     for path in other.rglob("*.png"):
         Image.fromarray(np.full((40, 50, 3), 128, np.uint8)).save(path)
@@ -46,7 +42,7 @@ def test_report_does_not_show_other_images_of_the_same_names(tiny_run: Path, sha
     assert "The images cannot be read from here" in page
 
 
-def test_report_refuses_data_without_the_runs_images_and_keeps_the_old_page(tiny_run: Path, tmp_path: Path):
+def test_report_refuses_data_without_the_runs_images_and_keeps_the_old_page(tiny_run, tmp_path):
     copy = Path(shutil.copytree(tiny_run, tmp_path / "copy"))
     other = draw_shapes(tmp_path / "other", 2, seed=3)
     for path in other.rglob("*.png"):
@@ -58,7 +54,7 @@ def test_report_refuses_data_without_the_runs_images_and_keeps_the_old_page(tiny
 
 
 @pytest.mark.parametrize("options", [None, [], "data", {}, {"data": None}])
-def test_report_of_a_manifest_that_does_not_name_its_data(options: object, tiny_run: Path, tmp_path: Path):
+def test_report_of_a_manifest_that_does_not_name_its_data(options, tiny_run, tmp_path):
     run = copy_run(tiny_run, tmp_path / "odd", options=options)
     if isinstance(options, dict):
         assert "The images cannot be read from here" in text_of(report(run))
@@ -67,7 +63,7 @@ def test_report_of_a_manifest_that_does_not_name_its_data(options: object, tiny_
             report(run)
 
 
-def test_report_command_finds_a_run_by_name(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_report_command_finds_a_run_by_name(tiny_run, tmp_path, monkeypatch):
     copy = Path(shutil.copytree(tiny_run, tmp_path / "runs" / "mine"))
     (copy / "report.html").unlink()
     monkeypatch.chdir(tmp_path)
@@ -78,7 +74,7 @@ def test_report_command_finds_a_run_by_name(tiny_run: Path, tmp_path: Path, monk
         report("mine", data=tmp_path / "nowhere")
 
 
-def test_report_of_an_evaluation(tiny_run: Path, tmp_path: Path):
+def test_report_of_an_evaluation(tiny_run, tmp_path):
     data = draw_shapes(tmp_path / "images", 2, seed=8)
     evaluation = evaluate(data, run=tiny_run, out=tmp_path / "out", report=False)
     assert not (tmp_path / "out" / "report.html").exists()
