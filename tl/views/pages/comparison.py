@@ -12,13 +12,15 @@ from tl.views.terminal.evaluation import TESTS, not_learned_note, rows, subject,
 def page(comparison: Comparison, chart_png: bytes, grid_png: bytes) -> str:
     """The page, for light and dark, narrow and wide screens, and screen readers; the pictures are PNG files."""
     top5 = any(entry.top5 is not None for entry in comparison.ranked)
+    accuracy = [("accuracy", "%"), ("95% CI", "%"), *([("top-5", "%")] if top5 else [])]
+    costs = [("parameters", ""), ("training", "seconds"), ("speed", "images/s"), ("size", "MB")]
     values = {
         "title": f"Networks compared on {subject(comparison)}",
         "verdict": _verdict(comparison),
         "summary": summary(comparison),
         "tests": TESTS,
         "note": not_learned_note(comparison),
-        "headings": _headings(top5),
+        "headings": [("network", ""), ("weights", ""), *accuracy, ("p vs best", ""), *costs],
         "lines": _table_rows(comparison, top5),
         "chart": base64.b64encode(chart_png).decode("ascii"),
         "grid": base64.b64encode(grid_png).decode("ascii"),
@@ -26,12 +28,6 @@ def page(comparison: Comparison, chart_png: bytes, grid_png: bytes) -> str:
         "command": one_line(comparison.command),
     }
     return render("comparison.html.jinja", values, style="comparison.css")
-
-
-def _headings(top5: bool) -> list[tuple[str, str]]:
-    accuracy = [("accuracy", "%"), ("95% CI", "%"), *([("top-5", "%")] if top5 else [])]
-    costs = [("parameters", ""), ("training", "seconds"), ("speed", "images/s"), ("size", "MB")]
-    return [("network", ""), ("weights", ""), *accuracy, ("p vs best", ""), *costs]
 
 
 def _table_rows(comparison: Comparison, top5: bool) -> list[dict[str, Any]]:

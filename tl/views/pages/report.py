@@ -90,7 +90,7 @@ def compose(data: ReportData, folder: Path) -> str:
             matrix = charts.confusion_matrix(table)
             values = _head(data) | _metrics(data, matrix) | _calibration(data) | _run_details(data)
         thumbnails = Thumbnails(data.dataset, data.sha256)
-        errors = pool.submit(examples.explain, data.run, table, worst, thumbnails, explainer=explainer)
+        errors = pool.submit(examples.explain, data.run, table, rows=worst, thumbnails=thumbnails, explainer=explainer)
         values |= _examples(table, thumbnails, matrix)
         values["errors"], values["not_explained"] = errors.result()
     values["explained"] = any(heat is not None for _, _, heat in values["errors"])

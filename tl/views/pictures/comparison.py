@@ -84,10 +84,10 @@ def grid(comparison: Comparison, read: ReadImage, rows: int = 8) -> "Image":
     if not sections:
         text.write(canvas, MARGIN, top + LINE, "no images to show", size=LETTER, colour=QUIET)
     for section in sections:
-        _write_section_title(canvas, top, section, comparison.count, width)
+        _write_section_title(canvas, top, section, total=comparison.count, width=width)
         top += LINE + 2 * GAP
         for image in section.images:
-            _draw_image(page, canvas, top, image, read)
+            _draw_image(page, canvas, top, image=image, read=read)
             for at, (answer, correct) in enumerate(zip(image.answers, image.correct, strict=True)):
                 page.paste(_card(answer, correct, cell), (_left(at, cell), top))
             top += SIDE + GAP
@@ -153,7 +153,7 @@ def _grid_header(comparison: Comparison, width: int, cell: int) -> "Image":
     _write_grid_legend(header, canvas, MARGIN + LARGE + LINE + GAP)
     text.write(canvas, MARGIN, top + LINE * 0.8, "image, true label", size=LETTER, colour=QUIET)
     for at, (entry, name) in enumerate(zip(comparison.ranked, names, strict=True)):
-        _write_network(canvas, _left(at, cell), top, entry, name)
+        _write_network(canvas, _left(at, cell), top, entry=entry, name=name)
     canvas.line((MARGIN, header.height - 1, width - MARGIN, header.height - 1), fill=MOUNT, width=2)
     return header
 
