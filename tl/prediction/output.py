@@ -14,15 +14,14 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl.errors import RunError, StorageError, TLError, UsageError
 from tl.files import atomic_write, locked
 from tl.prediction.rows import (
-    Cell,
     Columns,
     Record,
     csv_line,
@@ -44,23 +43,16 @@ _APPENDED = ("jsonl", "csv")  # formats that can be written row by row
 _CONTINUE = "the rows written so far are kept, continue with --resume"
 
 
-class TableColumns(Protocol):
-    """The names of a table's columns, and the cells of a record."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The column names."""
-
-    def cells(self, record: Record) -> list[Cell]:
-        """The cells of a record, one a column."""
-
-
 class RowFile:
     """A file of JSON Lines or CSV that rows are appended to, each passed to the system at once."""
 
-    def __init__(self, path: Path, form: str, columns: TableColumns, *, skip: int = 0) -> None:
-        """`skip` is the number of lines at the start that are not rows. Raises StorageError for an unusable file."""
+    def __init__(self, path: Path, form: str, columns: Columns | None, *, skip: int = 0) -> None:
+        """`skip` is the number of lines at the start that are not rows. Without `columns` they are path and error.
+
+        Raises StorageError for an unusable file.
+        """
         self._path, self._is_csv, self._columns, self._skip = path, form == "csv", columns, skip
+        self._header = csv_line(("path", "error") if columns is None else columns.names)
         with storage_errors(path):
             if path.exists():
                 self._check_start()  # before a cut could damage a file that is not ours
@@ -83,9 +75,10 @@ class RowFile:
 
     def write(self, record: Record) -> None:
         """Append a row."""
-        line = csv_line(self._columns.cells(record)) if self._is_csv else json_line(record)
+        cells = [record["path"], record["error"]] if self._columns is None else self._columns.cells(record)
+        line = csv_line(cells) if self._is_csv else json_line(record)
         if self._needs_header:
-            line = csv_line(self._columns.names) + line
+            line = self._header + line
         self._needs_header = False
         with storage_errors(self._path):
             self._cut()
@@ -97,7 +90,7 @@ class RowFile:
         """Write everything to disk; an empty table still gets its header."""
         with storage_errors(self._path):
             if self._needs_header:
-                self._file.write(csv_line(self._columns.names))
+                self._file.write(self._header)
             os.fsync(self._file.fileno())
             self._file.close()
 
@@ -108,7 +101,7 @@ class RowFile:
         self._end = -1
 
     def _check_start(self) -> None:
-        expected = csv_line(self._columns.names) if self._is_csv else b'{"run"' if self._skip else b'{"path"'
+        expected = self._header if self._is_csv else b'{"run"' if self._skip else b'{"path"'
         with self._path.open("rb") as file:
             start = file.read(len(expected))
         if not expected.startswith(start):
@@ -336,14 +329,6 @@ def _read_complete(out: Path, form: str, columns: Columns) -> Iterator[Record]:
         raise StorageError(f"{str(out)!r} does not contain rows of tl: give another --out") from None
 
 
-@dataclass(frozen=True)
-class _FailureColumns:
-    names: tuple[str, ...] = ("path", "error")
-
-    def cells(self, record: Record) -> list[Cell]:
-        return [record[name] for name in self.names]
-
-
 class FailureTable:
     """A CSV file of images that failed, created with the first failure; a later call continues it."""
 
@@ -366,7 +351,7 @@ class FailureTable:
 
     def _open(self) -> RowFile:
         if self._rows is None:
-            self._rows = RowFile(self._path, "csv", _FailureColumns())
+            self._rows = RowFile(self._path, "csv", None)
             for record in self._rows.records():
                 self._done.add(record["path"], failed=True)
         return self._rows

@@ -130,7 +130,8 @@ def write_parquet(path: Path, records: Iterable[Record], columns: Columns) -> No
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
-    schema = pyarrow.schema([(name, _parquet_type(name, pyarrow)) for name in columns.names])
+    types = {"confidence": "float", "unknown": "bool", "bytes": "int64", "modified": "int64"}
+    schema = pyarrow.schema([(name, types.get(name.partition("_")[0], "string")) for name in columns.names])
     rows = ([_utf8(cell) for cell in columns.cells(record)] for record in records)
     with ParquetWriter(path, schema, compression="zstd") as writer:
         while batch := list(islice(rows, _BATCH)):
@@ -151,14 +152,6 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Record]:
             yield from columns.records(row for batch in file.iter_batches(_BATCH) for row in batch.to_pylist())
     except pyarrow.ArrowException as error:
         raise StorageError(f"{str(path)!r} is not a valid Parquet file: remove it, or give another --out") from error
-
-
-def _parquet_type(column: str, pyarrow: Any) -> Any:
-    if column.startswith("confidence"):
-        return pyarrow.float32()
-    if column == "unknown":
-        return pyarrow.bool_()
-    return pyarrow.int64() if column in ("bytes", "modified") else pyarrow.string()
 
 
 def _utf8(cell: Cell) -> Cell:

@@ -106,14 +106,11 @@ def is_being_written(folder: Path) -> bool:
 
 def _subfolders(root: Path) -> list[Path]:
     try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and not _is_link_to_sibling(path))
+        paths = [path for path in root.iterdir() if path.is_dir()]
+        # without links, such as `latest`, to a run beside them
+        return sorted(path for path in paths if not path.is_symlink() or path.resolve().parent != root.resolve())
     except OSError as error:
         raise RunError(f"{root} cannot be read ({error.strerror}): give a folder of runs") from error
-
-
-def _is_link_to_sibling(path: Path) -> bool:
-    """Whether it is a link, such as `latest`, to a run beside it."""
-    return path.is_symlink() and path.resolve().parent == path.parent.resolve()
 
 
 def _runs_at(root: Path, path: Path) -> list[ListedRun]:
@@ -266,13 +263,12 @@ def _is_single(run: ListedRun, root: Path) -> bool:
 
 def _remove(removal: Removal) -> None:
     removed = _removed_folder(removal.folder)
-    for piece in (path for path in removal.pieces if path != removed):
+    for piece in removal.pieces:
         if removed.exists():
             shutil.rmtree(removed)  # left by a removal that was killed
-        os.rename(piece, removed)
-        shutil.rmtree(removed)
-    if removed.exists():
-        shutil.rmtree(removed)
+        if piece != removed:
+            os.rename(piece, removed)
+            shutil.rmtree(removed)
 
 
 def _find_folder(run: str | Path, root: Path) -> Path:

@@ -168,9 +168,8 @@ def _recorded_path(run: Run) -> str:
 
 def _evenly_spaced_first(rows: Sequence[_SplitRow], count: int) -> list[_SplitRow]:
     """All rows: first `count` evenly spaced ones, then the others."""
-    first = [index * len(rows) // count for index in range(count)] if count else []
-    chosen = set(first)
-    return [rows[index] for index in (*first, *(index for index in range(len(rows)) if index not in chosen))]
+    first = [index * len(rows) // count for index in range(count)]
+    return [rows[index] for index in dict.fromkeys([*first, *range(len(rows))])]
 
 
 def _sha256(image: ImageLike) -> str:

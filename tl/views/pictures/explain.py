@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tl.evaluation.gradcam import Explanation
 from tl.networks.backbones import Recipe
 from tl.views.pictures import text
-from tl.views.pictures.grid import INK, MOUNT, PAGE, QUIET, confidence_text
+from tl.views.pictures.grid import INK, MOUNT, PAGE, QUIET, confidence_text, scale_to_square
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -95,12 +95,7 @@ def _seen(image: Pixels, recipe: Recipe) -> tuple[slice, slice]:
 
 def reduce(image: Pixels) -> Pixels:
     """The image with a longer side of `SIDE` pixels."""
-    import cv2
-
-    height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8)
+    return np.asarray(scale_to_square(image, SIDE), np.uint8)
 
 
 def draw_heatmaps(heatmaps: Iterable[Heatmap], title: str = "") -> "Image":

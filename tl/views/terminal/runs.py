@@ -9,7 +9,6 @@ from pathlib import Path
 from tl.runs.catalogue import ListedRun, Removal
 from tl.runs.summary import (
     MetricValue,
-    PartMetrics,
     Rows,
     RunDifference,
     RunPair,
@@ -160,7 +159,8 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     if summary.tuning is not None:
         yield "fine-tuning", _tuning(summary)
     for name, part in summary.parts.items():
-        yield name, _part(part)
+        metrics = (f"{METRIC_NAMES.get(name, name)} {metric_text(name, value)}" for name, value in part.figures.items())
+        yield name, f"{count(part.count, 'image')}: {', '.join(metrics)}"
     if not summary.parts:
         yield "validation", "no images were held out"
     yield "seconds", ", ".join(f"{name} {number(spent)}" for name, spent in summary.seconds.items())
@@ -215,11 +215,6 @@ def _tuning(summary: RunSummary) -> str:
             text += f", {part} accuracy {percent(before.top1.value)} to {percent(after.top1.value)}"
     p_value = "" if tuning.comparison is None else f" (McNemar's p {tuning.comparison.p_value:.2g})"
     return f"{text}{p_value}: {'kept' if tuning.kept else 'not kept, only the head is used'}"
-
-
-def _part(part: PartMetrics) -> str:
-    metrics = (f"{METRIC_NAMES.get(name, name)} {metric_text(name, value)}" for name, value in part.figures.items())
-    return f"{count(part.count, 'image')}: {', '.join(metrics)}"
 
 
 def difference_text(difference: RunDifference, width: int = 80) -> str:
