@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,6 +179,11 @@ def _check(options: PredictOptions, images: list[Any]) -> None:
         raise UsageError("no images: give a file, a folder, a pattern, a table, a video or an address")
     if options.resume and options.out is None:
         raise UsageError("--resume continues a file of rows: give its name with --out")
+    check_outputs(options, typed_names(images))
+
+
+def check_outputs(options: LabelOptions, images: Sequence[str]) -> None:
+    """Raises UsageError where `out` or `by_class` cannot be written, or is inside a folder of images."""
     if options.out is not None:
         from tl.prediction.output import check_output_file
 
@@ -186,6 +191,6 @@ def _check(options: PredictOptions, images: list[Any]) -> None:
     if options.by_class is not None:
         from tl.prediction.sort import ERRORS, check_outside
 
-        check_outside(options.by_class, typed_names(images))
+        check_outside(options.by_class, images)
         if options.out is not None and os.path.realpath(options.out) == os.path.realpath(options.by_class / ERRORS):
             raise UsageError(f"--out {str(options.out)!r} is where --by-class lists failures: give another name")

@@ -22,7 +22,7 @@ from tl.options import keywords, option
 from tl.prediction.rows import Columns, row_format
 from tl.progress import Progress
 from tl.runs.run import load_run
-from tl.workflows.predict import LabelOptions, OnPrediction, PredictResult, file_sorter, open_predictor
+from tl.workflows.predict import LabelOptions, OnPrediction, PredictResult, check_outputs, file_sorter, open_predictor
 
 # What writes rows is imported where it is needed, as in tl.workflows.predict.
 
@@ -57,7 +57,12 @@ def watch(
     DataError when the folder is gone.
     """
     folder, progress, stop, result = Path(folder), progress or Progress(), stop or Event(), PredictResult()
-    form = _check(folder, options)
+    form = row_format(options.out, options.format)
+    if form == "parquet" or (form == "json" and options.out is not None):
+        raise UsageError(f"{form} files must be finished, and watching does not end: write jsonl or csv")
+    if not folder.is_dir():
+        raise DataError(f"no folder {str(folder)!r} to watch: give the folder where images arrive")
+    check_outputs(options, [str(folder)])
     run = load_run(options.run)
     columns = Columns(min(options.top, len(run.classes)), options.sha256)
     stamped = replace(columns, stamped=True)
@@ -90,24 +95,6 @@ def watch(
                 if on_prediction is not None:
                     on_prediction(prediction, columns)
     return result
-
-
-def _check(folder: Path, options: WatchOptions) -> str:
-    """The format of the rows. Raises a TLError for options that cannot be used."""
-    form = row_format(options.out, options.format)
-    if form == "parquet" or (form == "json" and options.out is not None):
-        raise UsageError(f"{form} files must be finished, and watching does not end: write jsonl or csv")
-    if options.out is not None:
-        from tl.prediction.output import check_output_file
-
-        check_output_file(options.out)
-    if not folder.is_dir():
-        raise DataError(f"no folder {str(folder)!r} to watch: give the folder where images arrive")
-    if options.by_class is not None:
-        from tl.prediction.sort import check_outside
-
-        check_outside(options.by_class, [str(folder)])
-    return form
 
 
 class Arrivals:
