@@ -57,12 +57,7 @@ def watch(
     DataError when the folder is gone.
     """
     folder, progress, stop, result = Path(folder), progress or Progress(), stop or Event(), PredictResult()
-    form = row_format(options.out, options.format)
-    if form == "parquet" or (form == "json" and options.out is not None):
-        raise UsageError(f"{form} files must be finished, and watching does not end: write jsonl or csv")
-    if not folder.is_dir():
-        raise DataError(f"no folder {str(folder)!r} to watch: give the folder where images arrive")
-    check_outputs(options, [str(folder)])
+    form = _check(folder, options)
     run = load_run(options.run)
     columns = Columns(min(options.top, len(run.classes)), options.sha256)
     stamped = replace(columns, stamped=True)
@@ -95,6 +90,17 @@ def watch(
                 if on_prediction is not None:
                     on_prediction(prediction, columns)
     return result
+
+
+def _check(folder: Path, options: WatchOptions) -> str:
+    """The format of the rows. Raises a TLError for options that cannot be used."""
+    form = row_format(options.out, options.format)
+    if form == "parquet" or (form == "json" and options.out is not None):
+        raise UsageError(f"{form} files must be finished, and watching does not end: write jsonl or csv")
+    if not folder.is_dir():
+        raise DataError(f"no folder {str(folder)!r} to watch: give the folder where images arrive")
+    check_outputs(options, [str(folder)])
+    return form
 
 
 class Arrivals:
