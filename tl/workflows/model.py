@@ -11,7 +11,7 @@ from tl.networks.weights import builder
 from tl.options import keywords, option
 from tl.views.pictures.diagram import draw
 from tl.views.pictures.model_graph import Architecture, architecture
-from tl.views.terminal.layers import LayerTable, layer_table
+from tl.views.terminal.tables import LayerTable, layer_table
 
 
 @dataclass(frozen=True)

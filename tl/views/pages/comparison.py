@@ -5,7 +5,7 @@ from typing import Any
 
 from tl.runs.comparison import ComparedNetwork, Comparison
 from tl.text import NONE, count, one_line, percent
-from tl.views.pages.template import render
+from tl.views.pages import render
 from tl.views.terminal.evaluation import TESTS, not_learned_note, rows, subject, summary
 
 

@@ -9,8 +9,8 @@ from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError
 from tl.files import write_text
 from tl.text import one_line
+from tl.views.pages import render
 from tl.views.pages.report_examples import thumbnail
-from tl.views.pages.template import render
 from tl.views.terminal.data import TITLES, is_command, printable_fix, summary, verdict
 
 _MAX_FINDINGS = 24  # of a kind

@@ -18,13 +18,13 @@ from tl.learning.head import Trial
 from tl.runs.folder import History
 from tl.runs.run import Run
 from tl.text import count, one_line
+from tl.views.pages import render
 from tl.views.pages import report_charts as charts
 from tl.views.pages import report_examples as examples
 from tl.views.pages import report_scores as scores
 from tl.views.pages import report_sections as sections
 from tl.views.pages.report_examples import Thumbnails, tile
 from tl.views.pages.report_scores import PHRASES, PredictionTable, decimal, headline_part, short_name
-from tl.views.pages.template import render
 
 MOST_BYTES = 5_000_000  # of the page
 _MOST_SKIPPED = 300  # files that are named

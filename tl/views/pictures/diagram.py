@@ -13,7 +13,7 @@ from itertools import groupby
 
 from tl.views.pictures.model_graph import Architecture, Chain, Item, Junction, LayerStep, Repeat
 from tl.views.pictures.svg import Area, SVGPage, shorten_to, width
-from tl.views.terminal.layers import shape_text
+from tl.views.terminal.tables import shape_text
 
 GAP = 14.0  # between consecutive parts, room for an arrowhead
 _BOX, _PAD, _PARTS_LANE, _FORK, _JOIN = 22.0, 10.0, 14.0, 8.0, 18.0

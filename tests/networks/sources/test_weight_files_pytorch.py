@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tl.errors import WeightsError
-from tl.networks.sources.torch_pickle import read
+from tl.networks.sources.weight_files import read_state_dict
 
 # The opcodes that torch.save writes, by hand, because PyTorch is not installed.
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -59,7 +59,7 @@ def test_read_keeps_names_shapes_and_values() -> None:
         "a.bias": tensor(storage("2", 3), (3,), (1,)),
         "count": tensor(storage("3", 1, "LongStorage"), (), ()),
     }
-    found = read(saved(entries, {"1": NUMBERS, "2": NUMBERS[5:8], "3": np.array([7], "<i8")}), "a.pth")
+    found = read_state_dict(saved(entries, {"1": NUMBERS, "2": NUMBERS[5:8], "3": np.array([7], "<i8")}), "a.pth")
     assert list(found) == list(entries)
     assert np.array_equal(found["a.weight"], NUMBERS.reshape(2, 3, 4))
     assert found["a.weight"].dtype == np.float32
@@ -75,11 +75,11 @@ def test_read_keeps_names_shapes_and_values() -> None:
 def test_read_refuses_other_names_and_runs_nothing(name: str, tmp_path: Path) -> None:
     call = b"c" + name.encode() + b"\n" + several(text(f"touch {tmp_path}/ran")) + b"R"
     with pytest.raises(WeightsError, match=f"it uses {name}".replace("\n", ".")):
-        read(saved({"x": call}, {}), "a.pth")
+        read_state_dict(saved({"x": call}, {}), "a.pth")
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", pickle.dumps({"x": 1}), pickle.dumps(1, 2), b"PK\x03\x04"])
 def test_read_names_a_file_that_is_no_state_dict(content: bytes) -> None:
     with pytest.raises(WeightsError, match=r"a\.pth cannot be read as a PyTorch state dict"):
-        read(content, "a.pth")
+        read_state_dict(content, "a.pth")

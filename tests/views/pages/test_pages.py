@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment
 
-from tl.views.pages.template import environment
+from tl.views.pages import environment
 
 PAGE = "<p>{{ name }}</p>"
 

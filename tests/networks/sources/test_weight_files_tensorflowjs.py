@@ -13,7 +13,7 @@ from support.networks import recognized
 from support.session import Packaged
 from tl.errors import WeightsError
 from tl.networks.checkpoints import read_h5, write_h5
-from tl.networks.sources.tfjs import read_resnet50
+from tl.networks.sources.weight_files import read_resnet50
 
 SHARDS = ("package/ResNet50/one.bin", "package/ResNet50/two.bin")
 
