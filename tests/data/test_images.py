@@ -119,8 +119,7 @@ def test_sixteen_bits_are_scaled_not_clipped():
 
 
 @pytest.mark.parametrize(
-    ("pixels", "reason"),
-    [(np.float32(0.5), "floating-point pixels are"), (np.int32(1 << 20), "32-bit pixels are")],
+    ("pixels", "reason"), [(np.float32(0.5), "floating-point pixels are"), (np.int32(1 << 20), "32-bit pixels are")]
 )
 def test_unsupported_pixel_types_are_refused(pixels, reason):
     content = data(Image.fromarray(np.full((4, 4), pixels)), "TIFF")

@@ -123,8 +123,7 @@ def rewritten():
 
 
 @pytest.mark.parametrize(
-    ("gpu", "precision", "expected"),
-    [(False, "bf16", True), (False, "f32", False), (True, "bf16", False)],
+    ("gpu", "precision", "expected"), [(False, "bf16", True), (False, "f32", False), (True, "bf16", False)]
 )
 def test_graph_rewriting_is_for_cpus_and_ends_with_the_block(gpu, precision, expected):
     with Devices(("X:0",), gpu, precision).graph_rewriting():

@@ -33,11 +33,7 @@ NETWORKS = [
 LEFT = {"ResNet50V2": 17, "DenseNet121": 62}
 # The published numbers less four arrays for each BatchNorm, plus a bias where there was none
 # (ResNet50 has 26,560 normalised channels and biases; MobileNetV2 has 17,056 channels and no biases).
-PARAMETERS = {
-    "VGG16": 14_714_688,
-    "ResNet50": 23_587_712 - 4 * 26_560,
-    "MobileNetV2": 2_257_984 - 3 * 17_056,
-}
+PARAMETERS = {"VGG16": 14_714_688, "ResNet50": 23_587_712 - 4 * 26_560, "MobileNetV2": 2_257_984 - 3 * 17_056}
 SIZE = 72  # its halvings are odd from the fourth on: 72, 36, 18, 9, 5, 3
 
 

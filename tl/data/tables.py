@@ -14,11 +14,7 @@ from tl.errors import DataError, UsageError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
-COLUMNS = {
-    "path": ("path", "filename", "file", "image"),
-    "label": ("label", "class"),
-    "split": ("split",),
-}
+COLUMNS = {"path": ("path", "filename", "file", "image"), "label": ("label", "class"), "split": ("split",)}
 """The names that each column may have, in any case."""
 
 

@@ -102,12 +102,7 @@ def _read(folder: Path, key: str, *, check: bool = True) -> Trunk | None:
 
 
 def convert(
-    backbone: Backbone,
-    weights: Weights,
-    folder: Path,
-    *,
-    unfreeze: str | None = None,
-    progress: Progress | None = None,
+    backbone: Backbone, weights: Weights, folder: Path, *, unfreeze: str | None = None, progress: Progress | None = None
 ) -> Trunk:
     """Convert into a folder that does not exist yet, whole or not at all.
 

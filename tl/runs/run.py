@@ -102,11 +102,7 @@ def write_run(
     _write_head(folder / "head.npz", head, unknown)
     _link(trunk.xml, folder / "trunk.xml")
     _link(trunk.bin, folder / "trunk.bin")
-    files = {
-        "head.npz": _sha256(folder / "head.npz"),
-        "trunk.xml": trunk.xml_sha256,
-        "trunk.bin": trunk.bin_sha256,
-    }
+    files = {"head.npz": _sha256(folder / "head.npz"), "trunk.xml": trunk.xml_sha256, "trunk.bin": trunk.bin_sha256}
     files |= {TUNED: _sha256(tuned)} if tuned is not None else {}
     content = {"format": FORMAT, **manifest, "files": files}
     text = json.dumps(content | {"digest": _digest(content)}, indent=1, ensure_ascii=False)

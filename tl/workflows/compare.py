@@ -21,13 +21,7 @@ from tl.networks.backbones import backbone
 from tl.options import keywords, offline_option, option, seconds
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
-from tl.runs.comparison import (
-    ComparedImage,
-    ComparedNetwork,
-    ComparedPrediction,
-    Comparison,
-    write_comparison,
-)
+from tl.runs.comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison, write_comparison
 from tl.runs.finetune_options import UNFREEZE, FinetuneOptions
 from tl.runs.folder import RUNS, claim_folder, new_folder
 from tl.runs.run import Run

@@ -57,11 +57,7 @@ class EvaluateOptions:
 
 @keywords(EvaluateOptions)
 def evaluate(
-    data: "Data | None" = None,
-    *,
-    options: EvaluateOptions,
-    command: str = "",
-    progress: Progress | None = None,
+    data: "Data | None" = None, *, options: EvaluateOptions, command: str = "", progress: Progress | None = None
 ) -> Evaluation:
     """Evaluate a run on a labelled data set; by default on the images that it held out, if they are still there.
 

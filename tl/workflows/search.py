@@ -34,11 +34,7 @@ class SearchOptions:
 
 @keywords(SearchOptions)
 def search(
-    images: ImageInputs,
-    data: str | Path,
-    *,
-    options: SearchOptions,
-    progress: Progress | None = None,
+    images: ImageInputs, data: str | Path, *, options: SearchOptions, progress: Progress | None = None
 ) -> SearchResult:
     """The images of a data set that are most similar to each of `images`; labels are not needed.
 

@@ -131,11 +131,7 @@ def test_shorten_removes_only_the_middle():
 
 @pytest.mark.parametrize(
     ("line", "lines"),
-    [
-        ("golden retriever", ("golden", "retriever")),
-        ("cat", ("cat",)),
-        ("aquarium_fish", ("aquarium_", "fish")),
-    ],
+    [("golden retriever", ("golden", "retriever")), ("cat", ("cat",)), ("aquarium_fish", ("aquarium_", "fish"))],
 )
 def test_wrap_breaks_between_words(line, lines):
     assert text.wrap(line, 16, (90.0, 90.0)) == lines

@@ -7,15 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tl.runs.catalogue import ListedRun, Removal
-from tl.runs.summary import (
-    MetricValue,
-    Rows,
-    RunDifference,
-    RunPair,
-    RunSummary,
-    changed_options,
-    disk_usage,
-)
+from tl.runs.summary import MetricValue, Rows, RunDifference, RunPair, RunSummary, changed_options, disk_usage
 from tl.text import NONE, count, number, one_line, percent, size
 from tl.views.terminal.tables import columns, cut, names, padded, shortened, width_of
 
