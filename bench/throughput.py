@@ -24,9 +24,9 @@ from tl.engines.autotune import DEFAULT
 from tl.engines.openvino import OpenVINOEngine
 from tl.networks.backbones import backbone
 from tl.networks.weights import resolve
-from tl.prediction.output import open_rows
+from tl.prediction.columns import Columns
 from tl.prediction.predictor import Predictor
-from tl.prediction.rows import Columns
+from tl.prediction.row_writer import open_rows
 from tl.runs.run import load_run
 
 KERAS = """

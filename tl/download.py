@@ -1,26 +1,30 @@
-"""Download files: verified, whole or not at all, and resumed where a connection broke."""
+"""Download files, verified and resumed where a connection broke, and single images from a URL."""
 
 import hashlib
 import os
 import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
-from tl.errors import DownloadError, StorageError, TLError
+from tl.errors import DownloadError, ImageError, StorageError, TLError
 from tl.files import locked
 from tl.progress import Progress
+from tl.text import size
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, PoolManager
 
 _CHUNK = 1 << 18
 _ATTEMPTS = 5  # how often a download is resumed when the connection breaks
 _MAX_REDIRECTS = 10
+_IMAGE_SECONDS, _IMAGE_BYTES, _IMAGE_REDIRECTS, _IMAGE_CHUNK = 60.0, 50 * 10**6, 5, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -221,4 +225,69 @@ def _reason(error: Exception) -> str:
         cause = cause.__cause__
     if isinstance(cause, OSError):
         return (cause.strerror or str(cause) or type(cause).__name__).lower()
+    return str(cause).rsplit(": ", 1)[-1].lower()
+
+
+def download_image(
+    url: str, timeout: float = 10.0, *, total: float = _IMAGE_SECONDS, most: int = _IMAGE_BYTES
+) -> bytes:
+    """Download an image of at most `most` bytes; `timeout` and `total` in seconds limit each wait and the whole.
+
+    Raises ImageError with the reason.
+    """
+    import urllib3
+
+    deadline = time.monotonic() + total
+    retries = urllib3.Retry(_IMAGE_REDIRECTS, connect=0, read=0, status=0, other=0)
+    try:
+        if urllib3.util.parse_url(url).scheme not in ("http", "https"):
+            raise ImageError("not downloaded: only http and https addresses are supported")
+        response = _pool().request(
+            "GET", url, preload_content=False, retries=retries, timeout=urllib3.Timeout(connect=timeout, read=timeout)
+        )
+        try:
+            return _receive_image(response, deadline, total, most)
+        finally:
+            response.close()
+    except urllib3.exceptions.HTTPError as error:
+        raise ImageError(f"cannot be downloaded: {_image_failure(error, timeout)}") from None
+
+
+def _receive_image(response: "BaseHTTPResponse", deadline: float, total: float, most: int) -> bytes:
+    if response.status != 200:
+        raise ImageError(f"cannot be downloaded: the server answers {response.status}")
+    content = bytearray()
+    while chunk := response.read1(_IMAGE_CHUNK):
+        content += chunk
+        if len(content) > most:
+            raise ImageError(f"not downloaded: larger than {size(most)}")
+        if time.monotonic() > deadline:
+            raise ImageError(f"cannot be downloaded: not done within {total:g} s")
+    return bytes(content)
+
+
+@cache
+def _pool() -> "PoolManager":
+    import urllib3
+
+    headers = {"User-Agent": "tl", "Accept": "image/*", "Accept-Encoding": "identity"}
+    return urllib3.PoolManager(maxsize=16, headers=headers)
+
+
+def _image_failure(error: Exception, timeout: float) -> str:
+    from urllib3 import exceptions
+
+    cause = getattr(error, "reason", None) or error
+    if isinstance(cause, exceptions.NameResolutionError):
+        return "no server has this name"
+    if isinstance(cause, exceptions.NewConnectionError) and isinstance(cause.__cause__, OSError):
+        return (cause.__cause__.strerror or "no connection").lower()
+    if isinstance(cause, exceptions.TimeoutError):
+        return f"no answer within {timeout:g} s"
+    if isinstance(cause, exceptions.ResponseError):
+        return f"more than {_IMAGE_REDIRECTS} redirections"
+    if isinstance(cause, exceptions.LocationValueError):
+        return "the address is malformed"
+    if isinstance(cause, exceptions.ProtocolError):
+        return "the connection broke"
     return str(cause).rsplit(": ", 1)[-1].lower()

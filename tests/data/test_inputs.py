@@ -19,16 +19,8 @@ from PIL import Image
 from support.data_sets import put, write_video
 from support.session import ROOT
 from tl.data.images import read
-from tl.data.inputs import (
-    Address,
-    download_image,
-    is_address,
-    is_single_file,
-    match_pattern,
-    read_inputs,
-    split_paths,
-    walk_images,
-)
+from tl.data.inputs import Address, is_address, is_single_file, match_pattern, read_inputs, split_paths, walk_images
+from tl.download import download_image
 from tl.errors import DataError, ImageError, UsageError
 
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 from tl.engines.tensorflow import Devices
 from tl.learning.batches import BatchOrder, ActivationFeed, training_batches
 from tl.learning.head import Head
-from tl.learning.rules import tuning_rule
+from tl.learning.hyperparameters import tuning_rule
 from tl.learning.trainer import Diverged, Trainer
 
 processor = tf.config.list_physical_devices("CPU")[0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tl.evaluation.metrics import mcnemar
+from tl.evaluation.significance import mcnemar
 from tl.exporters.proof import ChangedLabel, Proof, failure, lines
 
 

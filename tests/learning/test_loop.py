@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tl.learning.hyperparameters import tuning_rule
 from tl.learning.loop import HIGHEST, LOWEST, TrainingLoop, range_test, schedule
-from tl.learning.rules import tuning_rule
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(100, 0.1), (7, 0.5), (1000, 0.03), (20, 0.0)])

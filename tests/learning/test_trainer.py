@@ -14,7 +14,7 @@ from tl.engines.tensorflow import Devices
 from tl.errors import RunError, StorageError
 from tl.learning.calibration import fit_temperature
 from tl.learning.head import Head
-from tl.learning.rules import tuning_rule
+from tl.learning.hyperparameters import tuning_rule
 from tl.learning.trainer import Diverged, Trainer, load_checkpoint, save_checkpoint
 
 CLASSES, FEATURES, RATE = 3, 6, 0.05

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tl.service.child import JobProgress, last_event, read_events
+from tl.service.job_process import JobProgress, last_event, read_events
 
 
 def events_in(path: Path) -> list[dict[str, object]]:

@@ -12,8 +12,8 @@ import pytest
 from support.live_service import LONG, Live, is_gone, until
 from support.session import TINY
 from tl.service import jobs, store
-from tl.service.child import EVENTS, JobProgress
 from tl.service.database import Database
+from tl.service.job_process import EVENTS, JobProgress
 from tl.service.options import ServeOptions
 
 HEAD = {"backbone": TINY, "weights": "none"}
@@ -180,7 +180,7 @@ def test_a_killed_server_loses_nothing(serve, tmp_path, shapes):
         first.dataset = upload(first, shapes)
         job = start(first, LONG)["id"]
         until(lambda: list((tmp_path / "runs").glob(".*.partial/checkpoint.npz")), 120)
-        [child] = first.children("tl.service.child")
+        [child] = first.children("tl.service.job_process")
         leftover = tmp_path / "state" / "incoming" / "half"
         leftover.mkdir()
     finally:

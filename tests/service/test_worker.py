@@ -14,8 +14,8 @@ from support.session import TINY
 from tl.runs.run import load_run
 from tl.service import store
 from tl.service.archives import Unpacked
-from tl.service.child import EVENTS, FINDINGS, LOG, PAGE, read_events
 from tl.service.database import Database
+from tl.service.job_process import EVENTS, FINDINGS, LOG, PAGE, read_events
 from tl.service.options import TrainingLimits
 from tl.service.worker import Worker
 

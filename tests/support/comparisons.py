@@ -7,7 +7,7 @@ import pytest
 
 from tl.errors import ImageError
 from tl.evaluation.metrics import proportion
-from tl.runs.comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison
+from tl.runs.network_comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison
 
 LONG = "a-network-with-a-really-very-long-name-of-many-words"
 KOREAN = ("고양이", "강아지", "북극여우와 사막여우")

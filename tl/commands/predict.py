@@ -11,8 +11,8 @@ from tl.commands.options import quiet_option, workflow_options
 from tl.workflows.predict import PredictOptions
 
 if TYPE_CHECKING:
+    from tl.prediction.columns import Columns
     from tl.prediction.predictor import Prediction
-    from tl.prediction.rows import Columns
     from tl.workflows.predict import OnPrediction, PredictResult
 
 
@@ -77,7 +77,7 @@ def _print_result(options: PredictOptions, result: "PredictResult") -> None:
 @contextmanager
 def printer(form: str | None, *, errors_only: bool = False) -> Iterator["OnPrediction"]:
     """A function that prints each prediction in a format, or only the errors on standard error."""
-    from tl.prediction.rows import csv_line, json_line
+    from tl.prediction.columns import csv_line, json_line
 
     first = True
 

@@ -9,10 +9,8 @@ hidden files.
 import glob
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from io import BufferedIOBase, IOBase
 from itertools import chain
 from pathlib import Path, PurePath
@@ -35,11 +33,9 @@ from tl.data.images import (
 )
 from tl.errors import DataError, ImageError, UsageError
 from tl.settings import settings
-from tl.text import size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from urllib3 import BaseHTTPResponse, PoolManager
 
 ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image | Source | IOBase"
 """One source of images: text as it is typed, a path, an encoded image or an open file of one, RGB pixels
@@ -48,9 +44,6 @@ ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[np.uint8] | Im
 ImageInputs: TypeAlias = "ImageInput | Iterable[ImageInput]"
 
 TIMEOUT = 10.0  # seconds to wait for a server's answer
-_TOTAL_SECONDS = 60.0
-_MAX_DOWNLOAD = 50 * 10**6
-_MAX_REDIRECTS = 5
 _MAX_PATH = 1 << 16  # bytes of one path in a list
 _CHUNK = 1 << 16
 _TABLES = (".csv", ".tsv")
@@ -75,6 +68,8 @@ class Address:
         """Download it. Raises ImageError with the reason."""
         if self.offline:
             raise ImageError("not downloaded: offline mode")
+        from tl.download import download_image
+
         return download_image(self.url, self.timeout)
 
 
@@ -340,68 +335,3 @@ def _suffix(name: str | os.PathLike[str]) -> str:
 
 def _unreadable(where: str, error: OSError) -> DataError:
     return DataError(f"{where} cannot be read: {(error.strerror or type(error).__name__).lower()}")
-
-
-def download_image(
-    url: str, timeout: float = TIMEOUT, *, total: float = _TOTAL_SECONDS, most: int = _MAX_DOWNLOAD
-) -> bytes:
-    """Download an image of at most `most` bytes; `timeout` and `total` in seconds limit each wait and the whole.
-
-    Raises ImageError with the reason.
-    """
-    import urllib3
-
-    deadline = time.monotonic() + total
-    retries = urllib3.Retry(_MAX_REDIRECTS, connect=0, read=0, status=0, other=0)
-    try:
-        if urllib3.util.parse_url(url).scheme not in ("http", "https"):
-            raise ImageError("not downloaded: only http and https addresses are supported")
-        response = _pool().request(
-            "GET", url, preload_content=False, retries=retries, timeout=urllib3.Timeout(connect=timeout, read=timeout)
-        )
-        try:
-            return _receive(response, deadline, total, most)
-        finally:
-            response.close()
-    except urllib3.exceptions.HTTPError as error:
-        raise ImageError(f"cannot be downloaded: {_reason(error, timeout)}") from None
-
-
-def _receive(response: "BaseHTTPResponse", deadline: float, total: float, most: int) -> bytes:
-    if response.status != 200:
-        raise ImageError(f"cannot be downloaded: the server answers {response.status}")
-    content = bytearray()
-    while chunk := response.read1(_CHUNK):
-        content += chunk
-        if len(content) > most:
-            raise ImageError(f"not downloaded: larger than {size(most)}")
-        if time.monotonic() > deadline:
-            raise ImageError(f"cannot be downloaded: not done within {total:g} s")
-    return bytes(content)
-
-
-@cache
-def _pool() -> "PoolManager":
-    import urllib3
-
-    headers = {"User-Agent": "tl", "Accept": "image/*", "Accept-Encoding": "identity"}
-    return urllib3.PoolManager(maxsize=16, headers=headers)
-
-
-def _reason(error: Exception, timeout: float) -> str:
-    from urllib3 import exceptions
-
-    cause = getattr(error, "reason", None) or error
-    if isinstance(cause, exceptions.NameResolutionError):
-        return "no server has this name"
-    if isinstance(cause, exceptions.NewConnectionError) and isinstance(cause.__cause__, OSError):
-        return (cause.__cause__.strerror or "no connection").lower()
-    if isinstance(cause, exceptions.TimeoutError):
-        return f"no answer within {timeout:g} s"
-    if isinstance(cause, exceptions.ResponseError):
-        return f"more than {_MAX_REDIRECTS} redirections"
-    if isinstance(cause, exceptions.LocationValueError):
-        return "the address is malformed"
-    if isinstance(cause, exceptions.ProtocolError):
-        return "the connection broke"
-    return str(cause).rsplit(": ", 1)[-1].lower()

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tl.data.images import decode, fit, read
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import ImageError
-from tl.evaluation.metrics import Z95, McNemar, mcnemar, proportion
+from tl.evaluation.metrics import Z95, proportion
+from tl.evaluation.significance import McNemar, mcnemar
 from tl.exporters.formats import Classify, Pixels, Probabilities
 from tl.progress import Progress
 from tl.runs.photos import RunImage, RunPart

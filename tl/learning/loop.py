@@ -17,7 +17,7 @@ from tl.data.images import ImageLike
 from tl.errors import RunError, TLError, UsageError
 from tl.learning.batches import BatchOrder, Feed, training_batches, validation_batches
 from tl.learning.head import Head, Labels
-from tl.learning.rules import TuningRule
+from tl.learning.hyperparameters import TuningRule
 from tl.learning.trainer import Arrays, Diverged, Trainer, load_checkpoint, save_checkpoint
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights

@@ -21,7 +21,7 @@ from tl.errors import RunError, TLError
 from tl.files import atomic_write
 from tl.learning.calibration import fit_temperature, log_loss
 from tl.learning.head import Head
-from tl.learning.rules import TuningRule
+from tl.learning.hyperparameters import TuningRule
 
 Arrays = list[NDArray[Any]]
 

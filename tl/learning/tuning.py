@@ -22,8 +22,8 @@ from tl.features.activations import affordable_views, store
 from tl.learning.augment import augmenter
 from tl.learning.batches import ActivationFeed, Feed, ImageFeed
 from tl.learning.head import Head
+from tl.learning.hyperparameters import TuningRule
 from tl.learning.loop import Epoch, Listener, RangeTest, TrainingLoop, TuningJob
-from tl.learning.rules import TuningRule
 from tl.learning.trainer import Trainer
 from tl.progress import Progress
 from tl.text import count

@@ -35,17 +35,17 @@ caffe first block:
 lite first -:
   tl.networks.zoo.efficientnet_lite:efficientnet_lite0 1280 3413024 224
 unit first -:
-  tl.networks.zoo.classic:simple_cnn 256 300256 32
-  tl.networks.zoo.classic:lenet5 84 61156 32
-  tl.networks.zoo.classic:alexnet 4096 58281344 227
-  tl.networks.zoo.classic:googlenet 1024 5973552 224
+  tl.networks.zoo.teaching_networks:simple_cnn 256 300256 32
+  tl.networks.zoo.teaching_networks:lenet5 84 61156 32
+  tl.networks.zoo.teaching_networks:alexnet 4096 58281344 227
+  tl.networks.zoo.teaching_networks:googlenet 1024 5973552 224
 unit first block:
-  tl.networks.zoo.classic:vgg16_cifar 4096 33597248 32
-  tl.networks.zoo.classic:vgg11 4096 128766336 224
+  tl.networks.zoo.teaching_networks:vgg16_cifar 4096 33597248 32
+  tl.networks.zoo.teaching_networks:vgg11 4096 128766336 224
 unit first conv:
-  tl.networks.zoo.resnet:resnet50_cifar 2048 23561152 32
-  tl.networks.zoo.resnet:resnet18 512 11186112 224
-  tl.networks.zoo.resnet:resnet34 512 21301696 224
+  tl.networks.zoo.teaching_networks:resnet50_cifar 2048 23561152 32
+  tl.networks.zoo.teaching_networks:resnet18 512 11186112 224
+  tl.networks.zoo.teaching_networks:resnet34 512 21301696 224
 tf first -:
   MobileNet 1024 3228864 224
   MobileNetV2 1280 2257984 224

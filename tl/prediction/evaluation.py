@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tl.data.dataset import Dataset
-from tl.evaluation.metrics import Estimate, McNemar, Metrics, Proportion
+from tl.evaluation.metrics import Estimate, Metrics, Proportion
 from tl.evaluation.predictions import Predictions
+from tl.evaluation.significance import McNemar
 from tl.runs.run import Run
 from tl.text import html_table, interval, percent
 

@@ -37,7 +37,7 @@ def learning_rate(text: str) -> float | None:
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """Options of `tl finetune`. None: chosen by `tl.learning.rules` from the number of images.
+    """Options of `tl finetune`. None: chosen by `tl.learning.hyperparameters` from the number of images.
 
     `data` is the path or the name of the data set, "" where it was passed in memory.
     """

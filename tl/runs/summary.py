@@ -12,7 +12,7 @@ import numpy as np
 
 from tl.data.dataset import PARTS
 from tl.errors import RunError, UsageError
-from tl.evaluation.metrics import McNemar, mcnemar
+from tl.evaluation.significance import McNemar, mcnemar
 from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import damaged_run, find_run, read_table
 from tl.runs.run import Run, load_run

@@ -22,8 +22,8 @@ from tl.networks.backbones import backbone as find_backbone
 from tl.options import check, json_schema, typed
 from tl.service import store
 from tl.service.archives import unpack
-from tl.service.child import EVENTS, FINDINGS, PAGE, last_event
 from tl.service.database import Database
+from tl.service.job_process import EVENTS, FINDINGS, PAGE, last_event
 from tl.service.keys import Key
 from tl.service.options import TrainingLimits
 from tl.service.problems import BINARY, Problem, documented, file_body

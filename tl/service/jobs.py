@@ -2,8 +2,8 @@
 
 `GET /v1/jobs/{id}/events` is a stream of server-sent events. `state` has the job as `GET /v1/jobs/{id}` returns it, at
 the start and whenever its state changes; `say`, `warn`, `progress`, `figures` and `attempt` are the events of
-`tl.service.child`; `end` has the job again and is the last. The former have an id, from which a client that lost its
-connection continues with `Last-Event-ID`.
+`tl.service.job_process`; `end` has the job again and is the last. The former have an id, from which a client that
+lost its connection continues with `Last-Event-ID`.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import is_taken
 from tl.service import store
-from tl.service.child import EVENTS, LOG, last_event, read_events
 from tl.service.datasets import Trainer, check_options, iso_time, options_schema, read_json, train
+from tl.service.job_process import EVENTS, LOG, last_event, read_events
 from tl.service.problems import Problem, documented
 from tl.service.state import ServiceState, state_of
 from tl.service.store import ENDED, ConflictError, Job, StoredDataset

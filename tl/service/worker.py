@@ -22,8 +22,8 @@ from tl.errors import ServiceError
 from tl.files import child_environment, locked
 from tl.runs.folder import CHECKPOINT, partial_folder
 from tl.service import store
-from tl.service.child import LOG, ORDER, OUTCOME, write_json
 from tl.service.database import Database
+from tl.service.job_process import LOG, ORDER, OUTCOME, write_json
 from tl.service.options import TrainingLimits
 from tl.service.store import Job
 
@@ -138,7 +138,7 @@ class Worker:
         write_json(folder / ORDER, order)
         with (folder / LOG).open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "tl.service.child", str(folder.absolute())],
+                [sys.executable, "-m", "tl.service.job_process", str(folder.absolute())],
                 cwd=home.parent,  # so that the run names its data set without the server's folders
                 stdin=subprocess.PIPE,
                 stdout=log,

@@ -15,15 +15,16 @@ from tl.data.images import decode, read
 from tl.data.load import Data, is_in_memory, load
 from tl.engines.autotune import rate
 from tl.errors import RunError, TLError, UsageError
-from tl.evaluation.metrics import Proportion, beats_majority, mcnemar
+from tl.evaluation.metrics import Proportion
 from tl.evaluation.predictions import Predictions
+from tl.evaluation.significance import beats_majority, mcnemar
 from tl.networks.backbones import backbone
 from tl.options import keywords, offline_option, option, seconds
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
-from tl.runs.comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison, write_comparison
 from tl.runs.finetune_options import UNFREEZE, FinetuneOptions
 from tl.runs.folder import RUNS, claim_folder, new_folder
+from tl.runs.network_comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison, write_comparison
 from tl.runs.run import Run
 from tl.views.pages.comparison import page
 from tl.views.pictures.charts import save_figure, save_gradients

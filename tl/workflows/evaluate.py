@@ -12,8 +12,8 @@ from tl.cache import usable_cache
 from tl.data.dataset import PARTS, Dataset, Skipped
 from tl.data.load import Data, is_in_memory, load
 from tl.errors import DataError, UsageError
-from tl.evaluation.metrics import McNemar, mcnemar
 from tl.evaluation.predictions import HELD_OUT, Predictions, predict
+from tl.evaluation.significance import McNemar, mcnemar
 from tl.features.extract import Features, extract
 from tl.options import (
     download_option,

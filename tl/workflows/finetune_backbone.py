@@ -17,13 +17,14 @@ from tl.engines.engine import Engine
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunk import Trunk, content_key, convert
 from tl.errors import EngineError
-from tl.evaluation.metrics import McNemar, Metrics, beats_majority, mcnemar
+from tl.evaluation.metrics import Metrics
 from tl.evaluation.predictions import VALIDATION, Predictions, held_out_images, predict
+from tl.evaluation.significance import McNemar, beats_majority, mcnemar
 from tl.features.extract import extract
 from tl.learning.calibration import fit_temperature
 from tl.learning.head import Head, assign_folds, fit_head
+from tl.learning.hyperparameters import RATES, TuningRule, class_weights, scratch_rule, tuning_rule, unfreeze_rule
 from tl.learning.loop import TuningJob, tensorboard_listener
-from tl.learning.rules import RATES, TuningRule, class_weights, scratch_rule, tuning_rule, unfreeze_rule
 from tl.learning.tuning import Tuned, tune
 from tl.learning.unknown import Unknown, fit_unknown
 from tl.networks.backbones import Backbone

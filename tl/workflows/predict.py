@@ -12,8 +12,8 @@ from tl.data.images import ImageLike
 from tl.data.inputs import TIMEOUT, ImageInputs, as_list, is_single_file, read_inputs, typed_names
 from tl.errors import UsageError
 from tl.options import engine_option, keywords, option, precision_option, run_option, threads_option
+from tl.prediction.columns import FORMATS, Columns, row_format
 from tl.prediction.predictor import Prediction, Predictor
-from tl.prediction.rows import FORMATS, Columns, row_format
 from tl.progress import Progress
 from tl.runs.run import Run, load_run
 
@@ -96,7 +96,7 @@ def predict(
     with ExitStack() as stack:
         rows = None
         if options.out is not None:
-            from tl.prediction.output import open_rows
+            from tl.prediction.row_writer import open_rows
 
             rows, done = stack.enter_context(open_rows(options.out, row_form, columns, run, resume=options.resume))
             result.before, result.failed = done.rows, done.failed
@@ -139,7 +139,7 @@ def file_sorter(options: LabelOptions, run: Run, result: PredictResult) -> Itera
     if folder is None:
         yield lambda *_: None
         return
-    from tl.prediction.output import FailureTable, exclusive
+    from tl.prediction.row_writer import FailureTable, exclusive
     from tl.prediction.sort import ERRORS, Sorter
 
     sorter = Sorter(folder, run.classes, options.link)
@@ -185,7 +185,7 @@ def _check(options: PredictOptions, images: list[Any]) -> None:
 def check_outputs(options: LabelOptions, images: Sequence[str]) -> None:
     """Raises UsageError where `out` or `by_class` cannot be written, or is inside a folder of images."""
     if options.out is not None:
-        from tl.prediction.output import check_output_file
+        from tl.prediction.row_writer import check_output_file
 
         check_output_file(options.out)
     if options.by_class is not None:

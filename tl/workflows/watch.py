@@ -19,7 +19,7 @@ from tl.data.images import IMAGE_SUFFIXES
 from tl.data.inputs import walk_images
 from tl.errors import DataError, StorageError, UsageError
 from tl.options import keywords, option
-from tl.prediction.rows import Columns, row_format
+from tl.prediction.columns import Columns, row_format
 from tl.progress import Progress
 from tl.runs.run import load_run
 from tl.workflows.predict import LabelOptions, OnPrediction, PredictResult, check_outputs, file_sorter, open_predictor
@@ -65,7 +65,7 @@ def watch(
     with ExitStack() as stack:
         rows, seen = None, stack.enter_context(closing(SeenFiles()))
         if options.out is not None:
-            from tl.prediction.output import RowFile, exclusive
+            from tl.prediction.row_writer import RowFile, exclusive
 
             stack.enter_context(exclusive(options.out))
             rows = stack.enter_context(closing(RowFile(options.out, form, stamped)))
@@ -271,7 +271,7 @@ class SeenFiles:
     """The files that have a row, with their stamps, in a temporary file on disk."""
 
     def __init__(self) -> None:
-        from tl.prediction.output import temporary_table
+        from tl.prediction.row_writer import temporary_table
 
         self._store = temporary_table("name BLOB PRIMARY KEY, bytes INTEGER, modified INTEGER")
 

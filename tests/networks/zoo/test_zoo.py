@@ -12,9 +12,18 @@ import pytest
 from support.outlines import outline, registered
 from support.session import ROOT
 from tl.networks.stages import functional, graph, stages
-from tl.networks.zoo.classic import alexnet, googlenet, lenet5, simple_cnn, vgg11, vgg16_cifar
 from tl.networks.zoo.efficientnet_lite import efficientnet_lite0
-from tl.networks.zoo.resnet import resnet18, resnet34, resnet50_cifar
+from tl.networks.zoo.teaching_networks import (
+    alexnet,
+    googlenet,
+    lenet5,
+    resnet18,
+    resnet34,
+    resnet50_cifar,
+    simple_cnn,
+    vgg11,
+    vgg16_cifar,
+)
 
 # builder, pixels, classes, parameters, those not trainable, features, parameters without the top
 NETWORKS = [

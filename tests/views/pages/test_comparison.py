@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from support.comparisons import CASES, HOSTILE, REASON, comparison, every_case
 from support.html import Reader
-from tl.runs.comparison import Comparison
+from tl.runs.network_comparison import Comparison
 from tl.views.pages.comparison import page
 
 

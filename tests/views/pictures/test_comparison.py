@@ -10,7 +10,7 @@ from PIL import Image
 
 from support.comparisons import CASES, REASON, comparison, every_case, pixels
 from support.figures import assert_legible, written
-from tl.runs.comparison import ComparedPrediction, Comparison
+from tl.runs.network_comparison import ComparedPrediction, Comparison
 from tl.views.pictures.comparison import SIDE, chart, choose, grid, limits
 from tl.views.pictures.grid import COLOURS, TINTS
 

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from support.outlines import outline, registered
-from tl.networks.zoo.classic import googlenet, lenet5, vgg16_cifar
-from tl.networks.zoo.resnet import resnet18
-from tl.views.pictures.diagram import draw
+from tl.networks.zoo.teaching_networks import googlenet, lenet5, resnet18, vgg16_cifar
+from tl.views.pictures.diagram import SIZES, draw, shorten_to, width
 from tl.views.pictures.model_graph import architecture
-from tl.views.pictures.svg import SIZES, shorten_to, width
 
 SVG = "{http://www.w3.org/2000/svg}"
 BOXES = ("convolution", "pooling", "dense", "gate", "cell", "other", "join", "tag")

@@ -8,8 +8,7 @@ import pytest
 
 from support.outlines import outline, registered
 from tl.errors import BackboneError
-from tl.networks.zoo.classic import googlenet, lenet5, vgg16_cifar
-from tl.networks.zoo.resnet import resnet18, resnet50_cifar
+from tl.networks.zoo.teaching_networks import googlenet, lenet5, resnet18, resnet50_cifar, vgg16_cifar
 from tl.views.pictures.model_graph import Chain, Junction, LayerStep, Repeat, architecture, label
 
 MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")

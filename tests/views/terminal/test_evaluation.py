@@ -11,8 +11,8 @@ from support.comparisons import CASES, HOSTILE, LONG, REASON, comparison, every_
 from support.timings import timing
 from tl.commands.console import Console
 from tl.data.dataset import Dataset
-from tl.evaluation.metrics import mcnemar
 from tl.evaluation.predictions import predict
+from tl.evaluation.significance import mcnemar
 from tl.learning.head import Head
 from tl.networks.backbones import backbone
 from tl.prediction.evaluation import Evaluation

@@ -3,8 +3,7 @@
 import pytest
 
 from support.outlines import outline, registered
-from tl.networks.zoo.classic import googlenet, simple_cnn
-from tl.networks.zoo.resnet import resnet50_cifar
+from tl.networks.zoo.teaching_networks import googlenet, resnet50_cifar, simple_cnn
 from tl.views.terminal.tables import layer_table
 
 OWN = {"googlenet": googlenet, "resnet50_cifar": resnet50_cifar}

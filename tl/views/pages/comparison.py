@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from tl.runs.comparison import ComparedNetwork, Comparison
+from tl.runs.network_comparison import ComparedNetwork, Comparison
 from tl.text import NONE, count, one_line, percent
 from tl.views.pages import render
 from tl.views.terminal.evaluation import TESTS, not_learned_note, rows, subject, summary

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.evaluation.metrics import beats_majority, proportion
+from tl.evaluation.metrics import proportion
 from tl.evaluation.predictions import Predictions
+from tl.evaluation.significance import beats_majority
 from tl.text import NONE, count, interval, percent, shorten
 
 PARTS = ("evaluation", "test", "validation")  # the first that there is heads the page

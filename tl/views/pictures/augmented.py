@@ -14,7 +14,7 @@ from tl.engines.tensorflow import tensorflow
 from tl.errors import DataError, ImageError
 from tl.features.activations import MARGIN
 from tl.learning.augment import Augment, augmenter, describe_augmentation
-from tl.learning.rules import tuning_rule, unfreeze_rule
+from tl.learning.hyperparameters import tuning_rule, unfreeze_rule
 from tl.networks.backbones import Recipe
 from tl.runs.finetune_options import FinetuneOptions
 from tl.views.pictures import text

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import TLError
-from tl.runs.comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison
+from tl.runs.network_comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison
 from tl.text import count, one_line, percent
 from tl.views.pictures import charts, text
 from tl.views.pictures.augmented import OTHER, OWN

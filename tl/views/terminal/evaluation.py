@@ -11,7 +11,7 @@ from pathlib import Path
 from tl.engines.timing import Timing
 from tl.evaluation.metrics import Estimate, Proportion, confusion, most_confused
 from tl.prediction.evaluation import Evaluation
-from tl.runs.comparison import ComparedNetwork, Comparison
+from tl.runs.network_comparison import ComparedNetwork, Comparison
 from tl.text import NONE, count, interval, number, one_line, percent
 from tl.views.terminal.tables import cut, padded, shortened, width_of
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tl.errors import RunError, StorageError, UsageError
-from tl.prediction.output import DoneNames, FailureTable, RowFile, check_output_file, exclusive, open_rows
+from tl.prediction.columns import Columns, Record
 from tl.prediction.predictor import Prediction
-from tl.prediction.rows import Columns, Record
+from tl.prediction.row_writer import DoneNames, FailureTable, RowFile, check_output_file, exclusive, open_rows
 from tl.runs.run import Run, load_run
 
 FORMATS = ("jsonl", "csv", "json", "parquet")

@@ -3,7 +3,7 @@
 import pytest
 
 from tl.learning.augment import LEVELS
-from tl.learning.rules import class_weights, tuning_rule, unfreeze_rule
+from tl.learning.hyperparameters import class_weights, tuning_rule, unfreeze_rule
 from tl.options import check
 from tl.runs.finetune_options import OPTIMIZERS, UNFREEZE, FinetuneOptions
 

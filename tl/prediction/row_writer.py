@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl.errors import RunError, StorageError, TLError, UsageError
 from tl.files import atomic_write, locked
-from tl.prediction.rows import (
+from tl.prediction.columns import (
     Columns,
     Record,
     csv_line,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tl.errors import StorageError, UsageError
+from tl.prediction.columns import Columns, csv_line, json_line, load_pyarrow, read_parquet, row_format, write_parquet
 from tl.prediction.predictor import Prediction
-from tl.prediction.rows import Columns, csv_line, json_line, load_pyarrow, read_parquet, row_format, write_parquet
 
 GOOD = Prediction("a.png", "cat", 0.75, (("cat", 0.75), ("dog", 0.25)), sha256="ab" * 32, unknown=True)
 BAD = Prediction("b.png", "", 0.0, (), "empty file")
@@ -77,7 +77,7 @@ def test_row_format_refuses_contradictions(out: Path | None, chosen: str | None,
 def test_parquet_is_written_in_batches_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyarrow.parquet import ParquetFile
 
-    monkeypatch.setattr("tl.prediction.rows._BATCH", 3)
+    monkeypatch.setattr("tl.prediction.columns._BATCH", 3)
     columns = Columns(2, stamped=True)
     predictions = [Prediction(f"{n}.png", "a", 0.5, (("a", 0.5), ("b", 0.25)), unknown=n == 1) for n in range(6)]
     records = [columns.record(one, (n, n << 60)) for n, one in enumerate([*predictions, BAD])]
