@@ -46,7 +46,7 @@ LAYERS = [
 # The settings, the environment of child processes, and what the terminal can draw.
 ENVIRONMENT = {"settings.py", "files.py", "views/pictures/show.py"}
 # Modules that run as processes of their own.
-CHILDREN = {"data/video.py", "engines/autotune.py", "engines/trunk.py", "service/decoder.py", "service/child.py"}
+CHILDREN = {"data/video.py", "engines/autotune.py", "engines/trunk.py", "service/decoder.py", "service/job_process.py"}
 HEAVY = {
     "sklearn",
     "threadpoolctl",
