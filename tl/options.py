@@ -173,6 +173,9 @@ def keywords(cls: type) -> Callable[[Callable[..., Result]], Callable[..., Resul
                 given["progress"] = default_progress()
             return function(*args, options=options, **given)
 
+        call.__doc__ = f"{inspect.getdoc(function) or ''}\n\nOptions:\n" + "".join(
+            f"    {name}: {spec.help}\n" for name, spec in known.items() if name not in own
+        )
         call.__signature__ = _signature(signature, cls, own)  # type: ignore[attr-defined]
         return call
 

@@ -21,4 +21,4 @@ def test_command_and_function_have_the_same_options(name):
 def test_command_without_data_says_what_to_give(name):
     done = CliRunner().invoke(command, [name])
     assert done.exit_code == 2
-    assert "Missing argument 'DATA': give a folder with one folder of photos a class, a table" in done.stderr
+    assert "Missing argument 'DATA': give a folder with one folder of photos per class, a table" in done.stderr

@@ -32,7 +32,7 @@ def test_equal_runs_have_no_differences(pair):
     assert (only.images, only.trained, only.disputed) == (24, 0, 0)
     assert only.test.count == found.results["validation"]["count"][0].value
     assert only.test.p_value == 1
-    assert "The same in all: options, network, data, images a class, versions." in difference_text(found)
+    assert "The same in all: options, network, data, images per class, versions." in difference_text(found)
 
 
 def test_differences_are_listed_by_section(tiny_run, tmp_path):

@@ -42,16 +42,31 @@ def _click_option(cls: type, name: str, spec: Spec, default: Any) -> Callable[[C
         if default:
             declared = [f"{flag(name)}/{spec.off or '--no-' + name.replace('_', '-')}", name]
         return click.option(*declared, is_flag=True, default=default, show_default=bool(default), help=help_text)
-    shown = default is not dataclasses.MISSING and default not in (None, (), "")
-    converter: Any = CommaSeparated(_converter(kind, spec)) if repeated else _converter(kind, spec)
+    if repeated:
+        return _list_option(declared, CommaSeparated(_converter(kind, spec)), default, spec.metavar, help_text)
     return click.option(
         *declared,
-        type=converter,
+        type=_converter(kind, spec),
         default=None if default is dataclasses.MISSING else default,
         required=default is dataclasses.MISSING,
-        show_default=shown,
+        show_default=default not in (dataclasses.MISSING, None, ""),
         metavar=spec.metavar or None,
         help=help_text,
+    )
+
+
+def _list_option(
+    declared: list[str], converter: Any, default: Any, metavar: str, help_text: str
+) -> Callable[[Command], Command]:
+    """An option whose values may be separated by commas, or typed one by one."""
+
+    def join(_context: click.Context, _parameter: click.Parameter, values: Any) -> Any:
+        return tuple(item for value in values for item in value) or default
+
+    if default:
+        help_text += f"  [default: {','.join(map(str, default))}]"
+    return click.option(
+        *declared, type=converter, multiple=True, callback=join, metavar=metavar or "LIST", help=help_text
     )
 
 
@@ -65,8 +80,14 @@ def _converter(kind: type, spec: Spec) -> Any:
         is_open = spec.exclusive
         return Number(**bounds, min_open=is_open and spec.low is not None, max_open=is_open and spec.high is not None)
     if kind is int:
-        return click.INT if spec.low is None and spec.high is None else click.IntRange(**bounds)
+        return click.INT if spec.low is None and spec.high is None else Integer(**bounds)
     return click.Path(path_type=Path) if kind is Path else click.STRING
+
+
+class Integer(click.IntRange):
+    """A whole number between two others."""
+
+    name = "integer"
 
 
 class Number(click.FloatRange):
@@ -134,8 +155,8 @@ def data_argument(function: Command) -> Command:
 def missing_data(context: click.Context) -> click.UsageError:
     """The error of a command that got no data set."""
     return click.UsageError(
-        "Missing argument 'DATA': give a folder with one folder of photos a class, a table, or a known data set, such "
-        f"as `{context.command_path} photos/`",
+        "Missing argument 'DATA': give a folder with one folder of photos per class, a table, or a known data set, "
+        f"such as `{context.command_path} photos/`",
         context,
     )
 

@@ -38,7 +38,7 @@ def command(images: tuple[str, ...], quiet: bool, **options: Any) -> int:
     from tl.workflows.predict import PredictResult, predict
 
     chosen = PredictOptions(**options)
-    if not images and chosen.paths_from is None:
+    if not images and not chosen.paths_from:
         raise click.UsageError("Missing argument 'IMAGE...': a file, a folder, a pattern, a table, a video, an address")
     result = PredictResult()
     progress = Progress() if quiet or chosen.out is None else Console()

@@ -47,7 +47,7 @@ def load(
         return _load_path(path, text, labelled, cache_dir, progress)
     if text not in KNOWN:
         near = difflib.get_close_matches(text.lower(), KNOWN, n=1)
-        hint = f"give a folder with one folder of images a class, a .csv, or one of {', '.join(sorted(KNOWN))}"
+        hint = f"give a folder with one folder of images per class, a .csv, or one of {', '.join(sorted(KNOWN))}"
         raise DataError(f"no such folder or table: {text!r}; {f'did you mean {near[0]!r}?' if near else hint}")
     place = resolve(text, download_it=download, offline=offline, cache_dir=cache_dir, progress=progress)
     return dataclasses.replace(_load_path(place, text, labelled, cache_dir, progress), name=text)
@@ -84,5 +84,5 @@ def _load_path(path: Path, text: str, labelled: bool, cache_dir: Path | None, pr
         return load_table(path, labelled=labelled)
     raise DataError(
         f"{text!r} is a file, but not a table (.csv, .tsv), a .tfrecord nor the CIFAR-100 archive (.tar.gz):"
-        " give a folder with one folder of images a class"
+        " give a folder with one folder of images per class"
     )

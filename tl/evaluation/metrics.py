@@ -129,12 +129,13 @@ class Metrics:
 
     def as_dict(self) -> dict[str, object]:
         """The form of metrics.json."""
-        loss, interval = self.log_loss, list(self.log_loss_interval)
-        plain: dict[str, object] = {"log_loss": loss, "log_loss_interval": interval, "count": self.count}
-        for name in ("top1", "top5", "brier", "calibration_error", "balanced_accuracy", "macro_f1"):
-            estimate: Estimate | None = getattr(self, name)
-            if estimate is not None:
-                plain |= {name: estimate.value, f"{name}_interval": [estimate.low, estimate.high]}
+        plain: dict[str, object] = {}
+        for name in ("top1", "top5", "log_loss", "brier", "calibration_error", "balanced_accuracy", "macro_f1"):
+            value = getattr(self, name)
+            if name == "log_loss":
+                plain |= {name: value, "log_loss_interval": list(self.log_loss_interval), "count": self.count}
+            elif value is not None:
+                plain |= {name: value.value, f"{name}_interval": [value.low, value.high]}
         return plain | {"class_photos": list(self.class_photos)}
 
     def details(self, class_names: Sequence[str]) -> dict[str, object]:

@@ -44,7 +44,9 @@ class LabelOptions:
 class PredictOptions(LabelOptions):
     """The options of `tl predict`."""
 
-    paths_from: str | None = option(None, "Read paths from a file, one a line; - is standard input.", metavar="FILE")
+    paths_from: tuple[str, ...] = option(
+        (), "Read paths from a file, one per line; - is standard input.", metavar="FILE"
+    )
     every: int = option(30, "Predict every n-th frame of a video.", low=1)
     timeout: float = option(TIMEOUT, "Seconds to wait for a web address.", low=0.1, high=3600)
     resume: bool = option(False, "Continue the file given with --out.")
@@ -88,7 +90,7 @@ def predict(
     _check(options, images)
     run = load_run(options.run)
     columns = Columns(min(options.top, len(run.classes)), options.sha256)
-    lists = [] if options.paths_from is None else [options.paths_from]
+    lists = list(options.paths_from)
     predictor = open_predictor(run, options, single=not lists and is_single_file(images), progress=progress)
     items: Iterator[tuple[str, ImageLike]] = read_inputs(
         images, lists=lists, every=options.every, min_side=predictor.min_side, timeout=options.timeout
@@ -175,7 +177,7 @@ def _with_files(
 
 
 def _check(options: PredictOptions, images: list[Any]) -> None:
-    if not images and options.paths_from is None:
+    if not images and not options.paths_from:
         raise UsageError("no images: give a file, a folder, a pattern, a table, a video or an address")
     if options.resume and options.out is None:
         raise UsageError("--resume continues a file of rows: give its name with --out")

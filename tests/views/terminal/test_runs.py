@@ -148,7 +148,7 @@ def test_compare_lists_differences(home, hundred):
     lines = [line.split() for line in shown.splitlines()]
     assert ["unfreeze", "none", "last"] in lines
     assert ["A", "runs/plain"] in lines
-    assert "The same in all: network, data, images a class, versions." in shown
+    assert "The same in all: network, data, images per class, versions." in shown
     assert "A and B: B and A classify the same of" in shown
     names = ["plain", "tuned", "hundred", f"20260101-010101-resnet50-{KOREAN}"]
     shown = " ".join(run("compare", *names).split())

@@ -38,7 +38,7 @@ _NAME = 17  # the first column
 _MIN_RUN = 19  # the column of a run
 _CLASSES = 8  # classes shown whose counts differ
 _MAX_VALUE = 120  # characters
-_PER_CLASS = "images a class"
+_PER_CLASS = "images per class"
 _ROW_NAMES = {
     "weights sha256": "checksum",
     "bytes": "size",
