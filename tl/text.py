@@ -1,7 +1,7 @@
 """Numbers and names as text: plurals, percentages, sizes, shortening. English as a person writes it."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 NONE = "–"
 """Where there is no value."""
@@ -16,6 +16,12 @@ def _plural(noun: str) -> str:
     if noun.endswith(("s", "x", "ch", "sh")):
         return f"{noun}es"
     return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+
+
+def spread(counts: Collection[int]) -> str:
+    """The smallest and the largest of some counts, or the one number that they all are."""
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

@@ -19,12 +19,11 @@ def command(run: str | None, as_json: bool, quiet: bool, **options: Any) -> None
     Latency and throughput from files to labels, beside the network's own rate;
     time and memory of a whole `tl predict`. Stop other work while it runs.
     """
-    from tl.commands.console import Console, dumped
-    from tl.progress import Progress
+    from tl.commands.console import dumped, progress_for
     from tl.views.terminal.evaluation import timing_lines, timing_table
     from tl.workflows.bench import bench
 
-    progress = Progress() if as_json or quiet else Console()
+    progress = progress_for(as_json or quiet)
     timing = bench(run, options=BenchOptions(**options), progress=progress)
     if as_json:
         click.echo(dumped(timing.as_dict()))

@@ -2,6 +2,8 @@
 
 import click
 
+from tl.commands.console import Console
+
 
 @click.group("cache")
 def command() -> None:
@@ -12,7 +14,6 @@ def command() -> None:
 def info() -> None:
     """Show where the cache is, what it holds, and its limit."""
     from tl.cache import info
-    from tl.commands.console import Console
     from tl.settings import settings
     from tl.text import count, size
 
@@ -27,7 +28,6 @@ def info() -> None:
 def clear(everything: bool) -> None:
     """Delete the cached features."""
     from tl.cache import clear
-    from tl.commands.console import Console
     from tl.text import size
 
     freed = clear(all=everything)

@@ -1,7 +1,5 @@
 """The command `tl compare`."""
 
-import shlex
-import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -18,14 +16,12 @@ from tl.workflows.compare import CompareOptions
 @quiet_option
 def command(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train several networks on the same split of DATA and compare them."""
-    from tl.commands.console import Console, dumped
-    from tl.progress import Progress
+    from tl.commands.console import command_line, dumped, progress_for
     from tl.views.terminal.evaluation import comparison_table
     from tl.workflows.compare import compare
 
-    progress = Progress() if as_json or quiet else Console()
-    typed = shlex.join(["tl", *sys.argv[1:]])
-    comparison = compare(data, options=CompareOptions(**options), command=typed, progress=progress)
+    progress = progress_for(as_json or quiet)
+    comparison = compare(data, options=CompareOptions(**options), command=command_line(), progress=progress)
     if as_json:
         entries = [asdict(entry) for entry in comparison.entries]
         click.echo(dumped({"folder": str(comparison.folder), "count": comparison.count, "entries": entries}))

@@ -1,6 +1,7 @@
 """Log lines and progress bars in a terminal."""
 
 import json
+import shlex
 import shutil
 import sys
 import textwrap
@@ -45,6 +46,16 @@ class Console(Progress):
             yield _Bar(progress, bar)
 
 
+def progress_for(silent: bool) -> Progress:
+    """The console, or where it is to be silent, progress that nobody sees."""
+    return Progress() if silent else Console()
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return shlex.join(["tl", *sys.argv[1:]])
+
+
 def near(path: Path) -> Path:
     """A path relative to the working directory where it is below it, else as it is."""
     try:
@@ -72,25 +83,19 @@ class _Bar(Task):
 def _bars(unit: str, total: int | None) -> Any:
     from rich import progress
     from rich.console import Console as RichConsole
+    from rich.text import Text
+
+    class Rate(progress.ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.speed:.0f} {unit}/s" if task.speed else "", style="cyan")
 
     if unit == "B":
         rate: list[Any] = [progress.DownloadColumn(), progress.TransferSpeedColumn()] if total else []
     else:
-        rate = [progress.MofNCompleteColumn(), _rate(unit)] if total else []
+        rate = [progress.MofNCompleteColumn(), Rate()] if total else []
     left = [progress.TimeRemainingColumn()] if total else [progress.TimeElapsedColumn()]
     columns = [progress.TextColumn("{task.description:<9}"), progress.BarColumn(20), *rate, *left]
     return progress.Progress(*columns, console=RichConsole(stderr=True), transient=True)
-
-
-def _rate(unit: str) -> Any:
-    from rich.progress import ProgressColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            return Text(f"{task.speed:.0f} {unit}/s" if task.speed else "", style="cyan")
-
-    return Rate()
 
 
 def _wrapped(text: str) -> str:
@@ -99,7 +104,6 @@ def _wrapped(text: str) -> str:
 
 
 def _lines(text: str, width: int) -> list[str]:
-    """Lines of at most `width` columns (wide letters take two); longer words stay whole."""
     if text.isascii():
         return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
     from rich.cells import cell_len

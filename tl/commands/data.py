@@ -1,16 +1,14 @@
 """`tl data`: check, clean, split, measure, fetch and convert data sets."""
 
-import shlex
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from tl.commands.console import Console, dumped
+from tl.commands.console import command_line, dumped, progress_for
 from tl.commands.options import data_argument, json_option, quiet_option, workflow_options
 from tl.progress import Progress
-from tl.text import count
+from tl.text import count, spread
 from tl.workflows import data as workflows
 from tl.workflows import data_check, data_fix, data_split
 
@@ -20,10 +18,6 @@ _EXAMPLES = 3
 @click.group("data")
 def command() -> None:
     """Check, clean, split, measure, fetch and convert data sets."""
-
-
-def _progress(as_json: bool, quiet: bool = False) -> Progress:
-    return Progress() if as_json or quiet else Console()
 
 
 @command.command("check")
@@ -53,9 +47,9 @@ def check(data: str, fail_on: str, as_json: bool, quiet: bool, **options: Any) -
     from tl.views.terminal.data import diagnosis_text
     from tl.views.terminal.tables import terminal_width
 
-    progress = _progress(as_json, quiet)
-    typed = shlex.join(["tl", *sys.argv[1:]])
-    diagnosis = data_check.check(data, options=data_check.CheckOptions(**options), progress=progress, command=typed)
+    progress = progress_for(as_json or quiet)
+    chosen = data_check.CheckOptions(**options)
+    diagnosis = data_check.check(data, options=chosen, progress=progress, command=command_line())
     if as_json:
         click.echo(dumped(diagnosis.as_dict()))
     elif not quiet:
@@ -75,7 +69,7 @@ def stats(data: str, as_json: bool, **options: Any) -> None:
     from tl.views.terminal.data import stats_text
     from tl.views.terminal.tables import terminal_width
 
-    result = workflows.stats(data, options=workflows.StatsOptions(**options), progress=_progress(as_json))
+    result = workflows.stats(data, options=workflows.StatsOptions(**options), progress=progress_for(as_json))
     click.echo(dumped(result.as_dict()) if as_json else stats_text(result, terminal_width()))
 
 
@@ -98,7 +92,7 @@ def fix(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     CLEAN/undo.csv (for a table, CLEAN.undo.csv) has a line for each file: what
     was done, why, and where it came from.
     """
-    progress = _progress(as_json, quiet)
+    progress = progress_for(as_json or quiet)
     result = data_fix.fix(data, options=data_fix.FixOptions(**options), progress=progress)
     if as_json:
         click.echo(dumped(result.as_dict()))
@@ -140,7 +134,7 @@ def split(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
 
     A split that DATA already has is ignored: all its photos are split again.
     """
-    progress = _progress(as_json, quiet)
+    progress = progress_for(as_json or quiet)
     result = data_split.split(data, options=data_split.SplitOptions(**options), progress=progress)
     if as_json:
         click.echo(dumped(result.as_dict()))
@@ -152,9 +146,7 @@ def _log_split(result: data_split.SplitResult, progress: Progress) -> None:
     for note in result.notes:
         progress.warn(note)
     for part, counts in result.counts.items():
-        least, most = min(counts.values()), max(counts.values())
-        per_class = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        progress.log(part, f"{count(sum(counts.values()), 'photo')}, {per_class} per class")
+        progress.log(part, f"{count(sum(counts.values()), 'photo')}, {spread(counts.values())} per class")
     if result.copies:
         progress.log("copies", f"{result.copies:,}, each on the side of the photo that it shows")
     if result.groups:
@@ -180,7 +172,7 @@ def get(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
 
     Without NAME, list the known data sets. Nothing is downloaded twice.
     """
-    progress = _progress(as_json, quiet)
+    progress = progress_for(as_json or quiet)
     known = (
         [workflows.get(name, options=workflows.GetOptions(**options), progress=progress)]
         if name
@@ -208,7 +200,7 @@ def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     csv        a table of path,label,split that names the files where they are
     tfrecord   tf.train.Example records, in files of 128 MB by part
     """
-    progress = _progress(as_json, quiet)
+    progress = progress_for(as_json or quiet)
     result = workflows.convert(data, options=workflows.ConvertOptions(**options), progress=progress)
     if as_json:
         click.echo(dumped(result.as_dict()))

@@ -1,7 +1,5 @@
 """The command `tl evaluate`."""
 
-import shlex
-import sys
 from typing import Any
 
 import click
@@ -20,14 +18,12 @@ def command(data: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
 
     Without DATA: on the validation images of the run, or else its test images.
     """
-    from tl.commands.console import Console, dumped, near
-    from tl.progress import Progress
+    from tl.commands.console import command_line, dumped, near, progress_for
     from tl.views.terminal.evaluation import lines
     from tl.workflows.evaluate import evaluate
 
-    progress = Progress() if as_json or quiet else Console()
-    typed = shlex.join(["tl", *sys.argv[1:]])
-    evaluation = evaluate(data, options=EvaluateOptions(**options), command=typed, progress=progress)
+    progress = progress_for(as_json or quiet)
+    evaluation = evaluate(data, options=EvaluateOptions(**options), command=command_line(), progress=progress)
     if as_json:
         click.echo(dumped({"folder": str(evaluation.folder), **evaluation.as_dict()}))
         return

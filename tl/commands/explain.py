@@ -27,8 +27,7 @@ def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet
     a list with the heat of each image is printed. Exit code 1 if one cannot be
     read.
     """
-    from tl.commands.console import Console, dumped
-    from tl.progress import Progress
+    from tl.commands.console import dumped, progress_for
     from tl.text import count
     from tl.views.pictures.show import check_png_name, save_png
     from tl.workflows.explain import explain
@@ -38,7 +37,7 @@ def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet
     on_heatmap = _print_error if silent else _print
     result = explain(images, options=ExplainOptions(**options), on_heatmap=on_heatmap)
     explained = sum(not heatmap.error for heatmap in result.heatmaps)
-    progress = Progress() if silent else Console()
+    progress = progress_for(silent)
     if explained:
         save_png(result.image, out)
         progress.log("explained", f"{out}: {count(explained, 'image')}")
@@ -50,7 +49,6 @@ def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet
 
 
 def _print(heatmap: "Heatmap") -> None:
-    """`photo.jpg: cat 97.0%` for an explained image."""
     from tl.text import percent
     from tl.views.pictures.explain import NO_EVIDENCE
     from tl.views.terminal.tables import printable

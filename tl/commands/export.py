@@ -21,12 +21,11 @@ def command(run: str | None, as_json: bool, quiet: bool, **options: Any) -> None
     in its own runtime, on the validation images of the run. If it predicts anything
     else, the export fails and nothing is kept.
     """
-    from tl.commands.console import Console, dumped, near
-    from tl.progress import Progress
+    from tl.commands.console import dumped, near, progress_for
     from tl.text import size
     from tl.workflows.export import export
 
-    progress = Progress() if as_json or quiet else Console()
+    progress = progress_for(as_json or quiet)
     result = export(run, options=ExportOptions(**options), progress=progress)
     if as_json:
         click.echo(dumped({"folder": str(result.folder), **result.as_dict()}))

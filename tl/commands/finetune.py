@@ -1,7 +1,6 @@
 """The command `tl finetune`."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ _WITH_RESUME = {"out", "budget", "as_json", "quiet", "resume"}
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: str | None) -> None:
-    """Options of the file become defaults, so that typed ones override them."""
     if path is not None:
         context.default_map = read_options(Path(path))
 
@@ -40,10 +38,10 @@ def _read_config(context: click.Context, _: click.Parameter, path: str | None) -
 @quiet_option
 def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_augment: bool, **values: Any) -> None:
     """Train a classifier on DATA: class folders, a CSV of path,label[,split], cifar100 or dogs-vs-cats."""
-    from tl.commands.console import Console, dumped, near
+    from tl.commands.console import command_line, dumped, near, progress_for
     from tl.workflows.finetune import finetune
 
-    progress = Progress() if as_json or quiet else Console()
+    progress = progress_for(as_json or quiet)
     options = FinetuneOptions(**values)
     if resume:
         _refuse_other_options()
@@ -52,8 +50,7 @@ def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_aug
     elif show_augment:
         _draw_augmented(data, options, progress, as_json=as_json, quiet=quiet)
         return
-    typed = shlex.join(["tl", *sys.argv[1:]])
-    run = finetune(data, options=options, resume=resume, progress=progress, command=typed)
+    run = finetune(data, options=options, resume=resume, progress=progress, command=command_line())
     if as_json:
         click.echo(dumped({"run": str(run.folder), **run.manifest}))
         return

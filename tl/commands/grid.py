@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.commands.options import Command, json_option, quiet_option, workflow_options
 from tl.workflows.grid import GridOptions
 
 if TYPE_CHECKING:
     from tl.progress import Progress
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def picture_options(default: str | None) -> Callable[[Command], Command]:
@@ -48,14 +46,13 @@ def command(data: str | None, out: Path, show: bool, as_json: bool, quiet: bool,
     Class folders give the true labels. Without DATA, the images that the run
     held out for validation (or else for a test) are drawn, where it found them.
     """
-    from tl.commands.console import Console, dumped
-    from tl.progress import Progress
+    from tl.commands.console import dumped, progress_for
     from tl.text import count
     from tl.views.pictures.show import check_png_name, save_png
     from tl.workflows.grid import grid
 
     check_png_name(out)
-    progress = Progress() if as_json or quiet else Console()
+    progress = progress_for(as_json or quiet)
     result = grid(data, options=GridOptions(**options), progress=progress)
     save_png(result.image, out)
     shown = result.nothing or f"{len(result.shown):,} of {count(result.total, 'image')}"

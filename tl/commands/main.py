@@ -44,16 +44,13 @@ class LazyGroup(click.Group):
     """A group whose commands are modules of `tl.commands`, imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names."""
         return list(COMMANDS)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"tl.commands.{cmd_name}").command
@@ -148,7 +145,6 @@ def _unwritable_text(error: OSError) -> str:
 
 
 def _unusable_text(error: OSError) -> str:
-    """The message for a name that the system refuses, such as one that is too long or a loop of links."""
     reason = (error.strerror or type(error).__name__).lower()
     return f"{os.fsdecode(error.filename)!r} cannot be used: {reason}; give another path"
 

@@ -33,15 +33,14 @@ def command(images: tuple[str, ...], quiet: bool, **options: Any) -> int:
     tl predict clip.mp4 --every 25               clip.mp4#frame=25, …
     tl predict photos/ --by-class sorted/        sorted/cat/…, sorted/dog/…
     """
-    from tl.commands.console import Console
-    from tl.progress import Progress
+    from tl.commands.console import progress_for
     from tl.workflows.predict import PredictResult, predict
 
     chosen = PredictOptions(**options)
     if not images and not chosen.paths_from:
         raise click.UsageError("Missing argument 'IMAGE...': a file, a folder, a pattern, a table, a video, an address")
     result = PredictResult()
-    progress = Progress() if quiet or chosen.out is None else Console()
+    progress = progress_for(quiet or chosen.out is None)
     try:
         with printer(chosen.format, errors_only=quiet or chosen.out is not None) as on_prediction:
             predict(images, options=chosen, on_prediction=on_prediction, result=result, progress=progress)

@@ -15,11 +15,10 @@ from tl.workflows.report import ReportOptions
 @quiet_option
 def command(run: str | None, show: bool, quiet: bool, **options: Any) -> None:
     """Write report.html of RUN again; by default of the newest. RUN may also be the folder of an evaluation."""
-    from tl.commands.console import Console, near
-    from tl.progress import Progress
+    from tl.commands.console import near, progress_for
     from tl.workflows.report import report
 
-    progress = Progress() if quiet else Console()
+    progress = progress_for(quiet)
     page = report(run, options=ReportOptions(**options), progress=progress)
     progress.log("report", str(near(page)))
     if show:

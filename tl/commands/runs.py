@@ -4,7 +4,9 @@ from typing import Any
 
 import click
 
+from tl.commands.console import dumped
 from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.views.terminal.tables import terminal_width
 from tl.workflows.runs import ListOptions, RemoveOptions
 
 
@@ -22,9 +24,7 @@ def list_command(folder: str, as_json: bool, **options: Any) -> None:
 
     The list includes the runs of comparisons, interrupted and damaged runs.
     """
-    from tl.commands.console import dumped
     from tl.views.terminal.runs import list_text
-    from tl.views.terminal.tables import terminal_width
     from tl.workflows import runs
 
     rows = runs.list(folder, options=ListOptions(**options))
@@ -39,9 +39,7 @@ def show_command(run: str | None, as_json: bool) -> None:
 
     Without RUN, the newest one is shown.
     """
-    from tl.commands.console import dumped
     from tl.views.terminal.runs import summary_text
-    from tl.views.terminal.tables import terminal_width
     from tl.workflows import runs
 
     summary = runs.show(run)
@@ -58,9 +56,7 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
     Each later run is tested against the first (McNemar's exact test), on the
     images that both predicted and neither was trained on.
     """
-    from tl.commands.console import dumped
     from tl.views.terminal.runs import difference_text
-    from tl.views.terminal.tables import terminal_width
     from tl.workflows.runs import compare
 
     difference = compare(*runs)

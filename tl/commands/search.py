@@ -33,8 +33,7 @@ def command(
     features, at most 1. Features are cached, so a second search in the same
     data set takes no time.
     """
-    from tl.commands.console import Console, dumped
-    from tl.progress import Progress
+    from tl.commands.console import dumped, progress_for
     from tl.text import count
     from tl.views.pictures.grid import draw_search
     from tl.views.pictures.show import check_png_name, save_png
@@ -42,7 +41,7 @@ def command(
 
     if out is not None:
         check_png_name(out)
-    progress = Progress() if as_json or quiet else Console()
+    progress = progress_for(as_json or quiet)
     result = search(images, data, options=SearchOptions(**options), progress=progress)
     if as_json:
         click.echo(dumped(result.as_dict()))
@@ -60,7 +59,6 @@ def command(
 
 
 def _print_matches(answer: "SearchMatches", *, heading: bool) -> None:
-    """A line a match with similarity, label and name; with `heading`, the query's name first."""
     from tl.views.terminal.tables import padded, printable, shortened, terminal_width, width_of
 
     if heading:

@@ -27,8 +27,7 @@ def command(folder: Path, quiet: bool, **options: Any) -> None:
     tl watch inbox/ --out rows.jsonl
     tl watch inbox/ --by-class sorted/           inbox/a.jpg -> sorted/cat/a.jpg
     """
-    from tl.commands.console import Console
-    from tl.progress import Progress
+    from tl.commands.console import progress_for
     from tl.workflows.watch import watch
 
     chosen = WatchOptions(**options)
@@ -36,7 +35,7 @@ def command(folder: Path, quiet: bool, **options: Any) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     plain = chosen.out is not None or chosen.format in (None, "table")  # not rows on standard output
-    progress = Console() if plain and not quiet else Progress()
+    progress = progress_for(quiet or not plain)
     printed = None if plain else "jsonl" if chosen.format == "json" else chosen.format
     with printer(printed, errors_only=quiet) as on_prediction:
         result = watch(folder, options=chosen, stop=stop, on_prediction=on_prediction, progress=progress)

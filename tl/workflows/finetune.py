@@ -52,7 +52,7 @@ from tl.runs.folder import (
     write_split,
 )
 from tl.runs.run import Run, load_run, write_run
-from tl.text import count
+from tl.text import count, spread
 from tl.workflows.data_check import quick_check
 from tl.workflows.finetune_backbone import (
     Setup,
@@ -60,7 +60,6 @@ from tl.workflows.finetune_backbone import (
     TuningResult,
     fit_unknown_of,
     random_head,
-    spread,
     train_from_scratch,
     trains_from_scratch,
     tune_backbone,
@@ -105,7 +104,11 @@ def train(
     clock = Clock()
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # takes half a second
     folder = find_interrupted(options.out) if resume else None
-    options = _stored_options(options, folder) if folder is not None else _with_data(options, data)
+    if folder is not None:
+        stored = read_options(partial_folder(folder) / "run.toml")
+        options = FinetuneOptions(**stored | {"out": str(folder), "budget": options.budget})
+    else:
+        options = _with_data(options, data)
     check(options)
     if data is None and not options.data:
         raise UsageError(
@@ -151,7 +154,6 @@ class Trained:
 
 
 def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
-    """Features, split, head, calibration and unknown check; then the backbone, if the options ask for it."""
     options, progress = setup.options, setup.progress
     network, weights = setup.backbone, setup.weights
     engine = open_engine(
@@ -194,7 +196,6 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
 
 
 def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
-    """Split, then train the whole network from random weights."""
     scanned = scan(dataset.images, setup.backbone.recipe, progress=setup.progress)
     dataset = _without_unreadable(dataset, scanned.failures, setup.progress)
     images, fingerprints = _split(setup, dataset, scanned.fingerprints)
@@ -204,12 +205,6 @@ def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Train
     clock.lap("training")
     own, predictions, precision = scanned.fingerprints, tuning.predictions, setup.options.precision
     return Trained(dataset, own, images, tuning.trunk, predictions=predictions, precision=precision, tuning=tuning)
-
-
-def _stored_options(options: FinetuneOptions, folder: Path) -> FinetuneOptions:
-    """The options that an interrupted run was started with, and the budget of this call."""
-    stored = read_options(partial_folder(folder) / "run.toml")
-    return FinetuneOptions(**stored | {"out": str(folder), "budget": options.budget})
 
 
 def _with_data(options: FinetuneOptions, data: "Data | None") -> FinetuneOptions:
@@ -265,7 +260,6 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
 
 
 def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> None:
-    """Write the tables, metrics, network, head and manifest into the run folder."""
     folder, dataset, predictions, tuning = setup.folder, trained.dataset, trained.predictions, trained.tuning
     write_split(folder, dataset, trained.split, trained.fingerprints)
     if trained.head_fit is not None:

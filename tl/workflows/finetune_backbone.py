@@ -33,7 +33,7 @@ from tl.options import flag, seconds
 from tl.progress import Progress
 from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import CHECKPOINT
-from tl.text import count, interval, percent
+from tl.text import count, interval, percent, spread
 
 _REFERENCE_IMAGES = 2000  # training images for a tuned network's unknown check: enough for a rate of 0.1%
 _RESERVE = 4.0  # seconds of a budget for writing the run
@@ -203,7 +203,6 @@ def _train(setup: Setup, inputs: TuningInputs, unfreeze: str, rule: TuningRule, 
 
 
 def _choose_monitor(inputs: TuningInputs, rule: TuningRule, seed: int) -> NDArray[np.int64]:
-    """Indices of the training images that early stopping is decided on, chosen by content."""
     train = inputs.split.train
     if not rule.monitor:
         return train[:0]
@@ -238,7 +237,6 @@ def _balance(
 
 
 def _deadline(setup: Setup, inputs: TuningInputs) -> float:
-    """When training has to end so that the run is complete within its budget."""
     if setup.options.budget is None:
         return math.inf
     split = inputs.split
@@ -247,7 +245,6 @@ def _deadline(setup: Setup, inputs: TuningInputs) -> float:
 
 
 def _predict_tuned(setup: Setup, inputs: TuningInputs, tuned: Tuned) -> tuple[Trunk, Predictions]:
-    """Convert the trained network to the form it will predict in, calibrate it, and predict the held-out images."""
     options, dataset, recipe = setup.options, inputs.dataset, setup.backbone.recipe
     weights = Weights("tuned", tuned.weights, "this run", sha256_of(tuned.weights))
     shutil.rmtree(setup.folder / _TUNED, ignore_errors=True)
@@ -288,7 +285,6 @@ def _engine(setup: Setup, weights: Weights, trunk: Trunk) -> Engine:
 
 
 def _compare_with_head(head_only: Predictions, result: TuningResult, progress: Progress) -> TuningResult:
-    """Decide whether the tuned network is kept, on the validation images."""
     rows = result.predictions.of_part("validation")
     comparison = mcnemar(head_only.correct[rows], result.predictions.correct[rows])
     before, after = head_only.metrics["validation"], result.predictions.metrics["validation"]
@@ -300,12 +296,6 @@ def _compare_with_head(head_only: Predictions, result: TuningResult, progress: P
     accuracy = f"accuracy {percent(before.top1.value)} to {percent(after.top1.value)}"
     progress.log("", f"{accuracy}, log-loss {before.log_loss:.3f} to {after.log_loss:.3f}: {verdict}")
     return replace(result, head_only=head_only.metrics, comparison=comparison, kept=kept)
-
-
-def spread(counts: Sequence[int]) -> str:
-    """The smallest and the largest of some counts, or the one number that they all are."""
-    least, most = min(counts), max(counts)
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def _log_plan(what: str, rule: TuningRule, images: tuple[int, int], progress: Progress) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tl.runs.catalogue import ListedRun, Removal
 from tl.runs.summary import MetricValue, Rows, RunDifference, RunPair, RunSummary, changed_options, disk_usage
-from tl.text import NONE, count, number, one_line, percent, size
+from tl.text import NONE, count, listed, number, one_line, percent, size, spread
 from tl.views.terminal.tables import columns, cut, names, padded, shortened, width_of
 
 RATES = ("top1", "top5", "balanced_accuracy")  # metrics shown as percentages
@@ -164,19 +164,16 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
 
 def _files(summary: RunSummary) -> str:
     largest = sorted(summary.files.items(), key=lambda file: -file[1])
-    files = ", ".join(f"{name} {size(held)}" for name, held in largest[:_FILES])
-    more = f" and {len(largest) - _FILES:,} more" if len(largest) > _FILES else ""
+    files = listed([f"{name} {size(held)}" for name, held in largest], _FILES)
     shared = f", {size(summary.size.shared)} of it as hard links" if summary.size.shared else ""
-    return f"{files}{more}; {size(summary.size.total)} in total{shared}"
+    return f"{files}; {size(summary.size.total)} in total{shared}"
 
 
 def _classes(summary: RunSummary) -> str:
-    counts = list(summary.per_class.values())
     if len(summary.classes) <= 6:
         shown = [f"{shortened(name, 24)} {summary.per_class.get(name, 0):,}" for name in summary.classes]
         return f"{len(summary.classes)} classes ({', '.join(shown)})"
-    spread = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
-    return f"{len(summary.classes):,} classes of {spread} ({names(summary.classes, 5)})"
+    return f"{len(summary.classes):,} classes of {spread(summary.per_class.values())} ({names(summary.classes, 5)})"
 
 
 def _recipe(summary: RunSummary) -> str:
