@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 
 from tl.engines.tensorflow import tensorflow
-from tl.errors import RunError
 from tl.networks.backbones import Recipe
-from tl.networks.weights import Weights, build, resolve, verify
+from tl.networks.weights import build, verify
 from tl.progress import Progress
-from tl.runs.run import Run
+from tl.runs.run import Run, weights_of
 
 
 @dataclass(frozen=True)
@@ -56,27 +55,12 @@ def build_models(run: Run, progress: Progress) -> RunModels:
     Raises RunError where the weights it was made with are not here.
     """
     tensorflow()
-    network = build(run.backbone, _weights_of(run, progress))
+    weights = weights_of(run, "export it --to openvino, which needs none", progress)
+    if run.tuned is None:
+        verify(weights)
+    network = build(run.backbone, weights)
     network.trainable = False
     return RunModels(resize_model(run.backbone.recipe), _trunk(run.backbone.recipe, network), _head(run), network.name)
-
-
-def _weights_of(run: Run, progress: Progress) -> Weights:
-    """The weights of a run's network for Keras: its own where it was tuned, else those it was made with.
-
-    Raises RunError where those are not the same any more.
-    """
-    if run.tuned is not None:
-        return run.tuned
-    made_with, options = run.manifest["weights"], run.manifest["options"]
-    weights = resolve(run.backbone, str(options["weights"]), seed=int(made_with["seed"] or 0), progress=progress)
-    if weights.sha256 != made_with["sha256"]:
-        raise RunError(
-            f"{run.folder} was made with other {run.backbone.name} weights than are here: export it --to openvino, "
-            "which needs none"
-        )
-    verify(weights)
-    return weights
 
 
 def resize_model(recipe: Recipe) -> Any:
@@ -170,7 +154,6 @@ class Side:
         return ops.where(ops.greater(self.length, size), shrunk, kept)
 
     def _areas(self, size: int, target: Any) -> Any:
-        """How much of each pixel lies in each pixel of the result, in units of 1 / length."""
         ops, length, start = self.ops, self.length, self.places * size
         end = ops.minimum(length * (target + 1), start + size)
         return ops.maximum(end - ops.maximum(length * target, start), 0)

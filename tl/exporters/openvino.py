@@ -117,8 +117,6 @@ class _Value:
 
 
 def _function(name: str) -> Callable[..., "_Value"]:
-    """A function of OpenVINO for tensors and settings."""
-
     def apply(*values: Any) -> "_Value":
         from openvino import opset13 as ops
 

@@ -187,7 +187,6 @@ def _log_odds(probabilities: Probabilities) -> NDArray[np.float64]:
 
 
 def _log_odds_difference(ours: Probabilities, theirs: Probabilities) -> float:
-    """How far the log-odds differ, relative to their size."""
     our_odds, their_odds = _log_odds(ours), _log_odds(theirs)
     size = math.sqrt(float((our_odds**2).mean()))
     difference = math.sqrt(float(((our_odds - their_odds) ** 2).mean())) / max(1.0, size)

@@ -16,7 +16,7 @@ from tl.engines.engine import Engine, Vectors
 from tl.errors import ImageError, RunError
 from tl.features.extract import FeatureRow, stream
 from tl.progress import Progress
-from tl.runs.run import Run, check_run, trunk_key
+from tl.runs.run import Run, check_run, trunk_key, weights_of
 
 if TYPE_CHECKING:
     from tl.engines.openvino import OpenVINOEngine
@@ -179,8 +179,11 @@ def run_engine(
         checked = pool.submit(check_run, run)
         pool.submit(preload)
         check_names(engine, precision)
+        opened: Engine
         if uses_tensorflow(engine):
-            opened = _tensorflow_engine(run, precision)
+            from tl.engines.tensorflow import TensorFlowEngine
+
+            opened = TensorFlowEngine(run.backbone, weights_of(run, "use --engine openvino"), precision)
         else:
             opened = _openvino_engine(run, precision, threads, single, progress)
             if compiled:
@@ -200,20 +203,3 @@ def _openvino_engine(
     if engine.shape != (run.backbone.recipe.image_size, run.backbone.features):
         raise RunError(f"{run.folder} is damaged (trunk.xml is not the network in its manifest): train it again")
     return engine
-
-
-def _tensorflow_engine(run: Run, precision: str) -> Engine:
-    from tl.engines.tensorflow import TensorFlowEngine
-    from tl.networks.weights import resolve
-
-    if run.tuned is not None:
-        return TensorFlowEngine(run.backbone, run.tuned, precision)
-    expected = run.manifest["weights"]
-    choice = str(run.manifest["options"]["weights"])
-    weights = resolve(run.backbone, choice, seed=int(expected["seed"] or 0))
-    if weights.sha256 != expected["sha256"]:
-        raise RunError(
-            f"{run.folder} was trained with other {run.backbone.name} weights than those on this machine: use"
-            " --engine openvino"
-        )
-    return TensorFlowEngine(run.backbone, weights, precision)

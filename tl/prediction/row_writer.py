@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-_BLOCK = 1 << 20
 _APPENDED = ("jsonl", "csv")  # formats that can be written row by row
 _CONTINUE = "the rows written so far are kept, continue with --resume"
 
@@ -95,7 +94,6 @@ class RowFile:
             self._file.close()
 
     def _cut(self) -> None:
-        """Cut off what follows the last complete row, once."""
         if 0 <= self._end < self._file.tell():
             self._file.truncate(self._end)
         self._end = -1
@@ -110,7 +108,6 @@ class RowFile:
             raise ValueError
 
     def _lines(self) -> Iterator[bytes]:
-        """The lines of the complete rows."""
         left = self._end
         with self._path.open("rb") as file:
             while left > 0 and (line := file.readline(left)):
@@ -128,10 +125,9 @@ class RowFile:
 
 
 def _end_of_rows(path: Path, is_csv: bool) -> int:
-    """The offset where the last complete row ends."""
     complete = offset = quotes = 0
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+        while block := file.read(1 << 20):
             start = 0
             for line in block.splitlines(keepends=True):
                 quotes += is_csv and line.count(b'"')
@@ -314,7 +310,6 @@ def _finish(journal: Path, out: Path, form: str, columns: Columns) -> None:
 
 
 def _read_complete(out: Path, form: str, columns: Columns) -> Iterator[Record]:
-    """The rows of a complete file of JSON or Parquet."""
     if form == "parquet":
         yield from read_parquet(out, columns)
         return

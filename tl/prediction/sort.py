@@ -15,7 +15,6 @@ LINKS = ("copy", "hard", "symbolic")
 UNKNOWN = "unknown"
 ERRORS = "errors.csv"
 
-_BLOCK = 1 << 20
 _LONGEST_NAME = 230  # bytes, so that part of a sha256 can be appended
 _LONGEST_SUFFIX = 20  # bytes; what is longer is part of the name
 _SCRATCH = ".sorting.part"
@@ -95,7 +94,7 @@ class Sorter:
             digest = hashlib.sha256()
             try:
                 with scratch.open("wb") as copy:
-                    while block := file.read(_BLOCK):
+                    while block := file.read(1 << 20):
                         digest.update(block)
                         copy.write(block)
                 if digest.hexdigest() != sha256:

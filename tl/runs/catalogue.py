@@ -257,7 +257,6 @@ def remove(removals: Sequence[Removal]) -> None:
 
 
 def _is_single(run: ListedRun, root: Path) -> bool:
-    """Whether it is a folder in `root` itself, not part of a comparison and not a link."""
     return run.folder.parent == root and not run.folder.is_symlink()
 
 
@@ -272,7 +271,6 @@ def _remove(removal: Removal) -> None:
 
 
 def _find_folder(run: str | Path, root: Path) -> Path:
-    """The folder of a run, or of what is left of one."""
     places = (Path(run), root / run)
     for folder in places:
         if folder.name in ("", "..") or folder.name.startswith("."):

@@ -370,7 +370,11 @@ def _history(
     name: str, tuning: Mapping[str, Any], epochs: Mapping[str, Numbers], test: Mapping[str, Numbers] | None
 ) -> History:
     epochs, test = _drawable(epochs), _drawable(test or {})
-    _check_history(epochs, test)
+    counts = np.concatenate([epochs["epoch"], epochs["step"]])
+    if not ((counts >= 1) & (counts < 1e9)).all() or (np.diff(epochs["step"]) <= 0).any():
+        raise ValueError("history.csv has steps that do not increase")
+    if not (test.get("learning_rate", np.ones(1)) > 1e-30).all():
+        raise ValueError("learning_rates.csv has a rate that is not positive")
     rule = tuning["rule"]
     rate, warmup = float(rule["learning_rate"]), float(rule["warmup"])
     if not 1e-30 < rate < 1e30 or not 0 <= warmup <= 1:
@@ -391,14 +395,6 @@ def _read_numbers(path: Path, columns: Iterable[str]) -> dict[str, Numbers]:
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     return {name: np.array([float(row[name]) for row in rows]) for name in columns}
-
-
-def _check_history(epochs: Mapping[str, Numbers], test: Mapping[str, Numbers]) -> None:
-    counts = np.concatenate([epochs["epoch"], epochs["step"]])
-    if not ((counts >= 1) & (counts < 1e9)).all() or (np.diff(epochs["step"]) <= 0).any():
-        raise ValueError("history.csv has steps that do not increase")
-    if not (test.get("learning_rate", np.ones(1)) > 1e-30).all():
-        raise ValueError("learning_rates.csv has a rate that is not positive")
 
 
 def _plan(tuning: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Find the images that a run was trained or validated on, by name and by sha256."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -111,7 +111,8 @@ class RunImages:
         labels = {name: index for index, name in enumerate(self._run.classes)}
         images: list[RunImage] = []
         missing: list[_SplitRow] = []
-        for row in _evenly_spaced_first(rows, most):
+        evenly_spaced = [index * len(rows) // most for index in range(most)]
+        for row in (rows[index] for index in dict.fromkeys([*evenly_spaced, *range(len(rows))])):
             if len(images) == most:
                 break
             image = self._by_name.get(row.name)
@@ -123,7 +124,6 @@ class RunImages:
         return RunPart(part, tuple(images + renamed[: most - len(images)]), len(missing) - len(renamed))
 
     def _find_renamed(self, rows: Iterable[_SplitRow], labels: dict[str, int]) -> list[RunImage]:
-        """Images whose names have changed, by their content."""
         missing_rows = {row.sha256: row for row in rows if row.label in labels}
         images = []
         for image in self.dataset.images:
@@ -164,12 +164,6 @@ def _recorded_path(run: Run) -> str:
     if not path or os.path.isabs(path) or not os.path.exists(beside):
         return path
     return path if os.path.exists(path) and os.path.samefile(path, beside) else os.path.normpath(beside)
-
-
-def _evenly_spaced_first(rows: Sequence[_SplitRow], count: int) -> list[_SplitRow]:
-    """All rows: first `count` evenly spaced ones, then the others."""
-    first = [index * len(rows) // count for index in range(count)]
-    return [rows[index] for index in dict.fromkeys([*first, *range(len(rows))])]
 
 
 def _sha256(image: ImageLike) -> str:

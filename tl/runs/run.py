@@ -18,7 +18,8 @@ from tl.errors import RunError
 from tl.learning.head import Head
 from tl.learning.unknown import Unknown, most_references
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
-from tl.networks.weights import Weights
+from tl.networks.weights import Weights, resolve
+from tl.progress import Progress
 from tl.runs.folder import damaged_run, find_run, read_table
 from tl.text import count, html_table, interval, listed, percent
 
@@ -55,7 +56,6 @@ class Run:
         return html_table(rows)
 
     def _accuracies(self) -> Iterator[tuple[str, str]]:
-        """The part and the accuracy with its interval, of the parts that were evaluated."""
         for part in ("validation", "test"):
             figures = self.metrics.get(part)
             if isinstance(figures, dict) and isinstance(figures.get("top1"), float):
@@ -99,7 +99,10 @@ def write_run(
 
     `tuned` is the file of the trunk's weights in the folder, for a run that trained them.
     """
-    _write_head(folder / "head.npz", head, unknown)
+    arrays: dict[str, Any] = {"kernel": head.kernel, "bias": head.bias, "temperature": np.float64(head.temperature)}
+    if unknown is not None:
+        arrays |= {"references": unknown.references, "threshold": unknown.threshold, "rate": unknown.rate}
+    np.savez(folder / "head.npz", **arrays)
     _link(trunk.xml, folder / "trunk.xml")
     _link(trunk.bin, folder / "trunk.bin")
     files = {"head.npz": _sha256(folder / "head.npz"), "trunk.xml": trunk.xml_sha256, "trunk.bin": trunk.bin_sha256}
@@ -145,6 +148,21 @@ def trunk_key(run: Run) -> str:
     """The cache key of a run's features: the contents of its network files, as `check_run` compares them."""
     files = run.manifest["files"]
     return content_key(files["trunk.xml"], files["trunk.bin"], run.backbone.recipe)
+
+
+def weights_of(run: Run, hint: str, progress: Progress | None = None) -> Weights:
+    """The weights of a run's network for Keras: its own where it was tuned, else those it was trained with.
+
+    Raises RunError, with a `hint` of what to do, where those on this machine are others.
+    """
+    if run.tuned is not None:
+        return run.tuned
+    expected, choice = run.manifest["weights"], str(run.manifest["options"]["weights"])
+    weights = resolve(run.backbone, choice, seed=int(expected["seed"] or 0), progress=progress)
+    if weights.sha256 != expected["sha256"]:
+        name = run.backbone.name
+        raise RunError(f"{run.folder} was trained with other {name} weights than those on this machine: {hint}")
+    return weights
 
 
 def trained_on(run: Run) -> frozenset[str]:
@@ -198,13 +216,6 @@ def _backbone(about: Mapping[str, Any]) -> Backbone:
     if type(recipe.image_size) is not int or not 16 <= recipe.image_size <= 2048 or recipe.resize not in RESIZE_RULES:
         raise ValueError(f"recipe of {recipe.image_size!r} pixels, {recipe.resize!r}")
     return replace(backbone, features=int(about["features"]), recipe=recipe)
-
-
-def _write_head(path: Path, head: Head, unknown: Unknown | None) -> None:
-    arrays: dict[str, Any] = {"kernel": head.kernel, "bias": head.bias, "temperature": np.float64(head.temperature)}
-    if unknown is not None:
-        arrays |= {"references": unknown.references, "threshold": unknown.threshold, "rate": unknown.rate}
-    np.savez(path, **arrays)
 
 
 def _head(folder: Path, features: int, classes: int) -> tuple[Head, Unknown | None]:

@@ -18,7 +18,6 @@ from tl.runs.folder import damaged_run, find_run, read_table
 from tl.runs.run import Run, load_run
 
 Scalar = str | int | float | bool | None
-_READ = ("manifest.json", "head.npz")
 _MAX_MANIFEST = 1 << 26  # bytes: far more than ten thousand classes need
 _NETWORK_OPTIONS = ("out", "backbone", "weights", "image_size")
 
@@ -131,7 +130,7 @@ def summarize(folder: str | Path | None = None) -> RunSummary:
     except OSError as error:
         raise RunError(f"{folder} cannot be read ({error.strerror}): give a run's name or path") from error
     try:
-        for name in _READ:
+        for name in ("manifest.json", "head.npz"):
             if not (at / name).is_file():  # reading a pipe would block
                 raise damaged_run(at, f"{name} is missing")
         if (at / "manifest.json").stat().st_size > _MAX_MANIFEST:

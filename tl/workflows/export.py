@@ -1,7 +1,6 @@
 """Export a run to another runtime: write it, run it there, prove that it predicts the same, and only then keep it."""
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from tl.engines.openvino import OpenVINOEngine
 from tl.errors import DataError, EngineError, RunError, TLError
 from tl.exporters.formats import FORMATS, ExportFormat, ExportJob, Pixels, metadata_of
 from tl.exporters.proof import INT8_TOLERANCE, TOLERANCE, Proof, failure, lines, prove
+from tl.networks.weights import sha256_of
 from tl.options import keywords, option
 from tl.progress import Progress
 from tl.runs.folder import claim_folder
@@ -135,7 +135,6 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
 
 
 def _engine(run: Run) -> OpenVINOEngine:
-    """The engine of the run in f32, once its files are known to be those that were written."""
     check_run(run)
     engine = OpenVINOEngine(run.trunk, trunk_key(run), "f32")
     if engine.shape != (run.backbone.recipe.image_size, run.backbone.features):
@@ -182,7 +181,6 @@ def _reason(error: Exception) -> str:
 
 
 def _accept(result: Export, run: Run, progress: Progress) -> None:
-    """Log the proof; raises EngineError where it fails."""
     for topic, text in lines(result.proof, result.runtime, result.tolerance, result.calibrated):
         progress.log(topic, text)
     reason = failure(result.proof, result.tolerance, result.int8)
@@ -194,9 +192,5 @@ def _accept(result: Export, run: Run, progress: Progress) -> None:
 
 
 def _sha256_of_files(folder: Path) -> dict[str, str]:
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as stream:
-                digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return digests
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
