@@ -88,7 +88,6 @@ def _check(options: BenchOptions) -> None:
 
 
 def _time_batches(run: Run, files: Sequence[Path], options: BenchOptions, progress: Progress) -> Timing:
-    """All rows of the table: each precision with each batch size."""
     precisions = list(dict.fromkeys(options.precision or ("auto",)))
     first = _predictor(run, options, precisions[0])
     others = precisions[1:] if options.precision else ["f32"] * (first.engine.precision != "f32")
@@ -135,7 +134,6 @@ def _predictor(run: Run, options: BenchOptions, precision: str) -> Predictor:
 
 
 def _time_batch(predictor: Predictor, files: Sequence[Path], batch: int, seconds: float) -> BatchTiming:
-    """Measure one precision and batch size: a third of the time each for latency, our rate and the bare rate."""
     from tl.engines.tensorflow import TensorFlowEngine
 
     engine, side = predictor.engine, predictor.run.backbone.recipe.image_size
@@ -153,7 +151,6 @@ def _time_batch(predictor: Predictor, files: Sequence[Path], batch: int, seconds
 
 
 def _latencies(predictor: Predictor, files: Sequence[Path], batch: int, seconds: float) -> list[float]:
-    """Milliseconds of each call."""
     source = cycle(files)
     predictor.predict([next(source) for _ in range(batch)])  # the first of a size takes far longer
     calls: list[float] = []
@@ -167,7 +164,6 @@ def _latencies(predictor: Predictor, files: Sequence[Path], batch: int, seconds:
 
 
 def _stream_rate(predictor: Predictor, files: Sequence[Path], seconds: float) -> float:
-    """Images per second of one stream that lasts so long, and at least two batches."""
     least = 2 * predictor.engine.batch
     started = time.monotonic()
 

@@ -100,7 +100,6 @@ def compare(
 
 
 def _networks(options: CompareOptions) -> list[tuple[str, bool]]:
-    """The full name of each network, and whether it starts from random weights."""
     pretrained = options.backbones
     if pretrained is None:
         pretrained = () if options.scratch else ("resnet50",)
@@ -116,7 +115,6 @@ def _networks(options: CompareOptions) -> list[tuple[str, bool]]:
 def _training(
     data: str, options: CompareOptions, name: str, *, from_scratch: bool, budget: str | None, out: Path
 ) -> FinetuneOptions:
-    """The options that one network is trained with."""
     return FinetuneOptions(
         data,
         backbone=name,
@@ -135,7 +133,6 @@ def _training(
 def _train(
     dataset: Dataset, training: FinetuneOptions, command: str, progress: Progress
 ) -> tuple[ComparedNetwork, Predictions | None]:
-    """A network's entry and its predictions for held-out images; its error and None where it fails."""
     name, from_scratch = training.backbone, training.weights == "none"
     progress.log("", "")
     progress.log("compare", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
@@ -193,7 +190,6 @@ def _rank(
 
 
 def _validation_images(predictions: Predictions) -> list[tuple[str, str, ComparedPrediction]]:
-    """Path, label and prediction of each validation image."""
     dataset, classes = predictions.dataset, predictions.dataset.class_names
     images = []
     for row in predictions.of_part("validation"):
@@ -205,7 +201,6 @@ def _validation_images(predictions: Predictions) -> list[tuple[str, str, Compare
 
 
 def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: bool) -> None:
-    """Write `comparison.png`, `grid.png`, `comparison.html` and, where wanted, the gradients of each run."""
     images = dict(zip(dataset.names, dataset.images, strict=True))
 
     def pixels(name: str) -> NDArray[np.uint8]:

@@ -150,7 +150,6 @@ def convert(data: Data, *, options: ConvertOptions, progress: Progress | None = 
 def _write(
     dataset: Dataset, samples: list[Sample], scratch: Path, *, options: ConvertOptions, progress: Progress
 ) -> dict[str, str]:
-    """Write the samples; returns why each of those that were left out was."""
     if options.to == "tfrecord":
         with progress.task("writing", len(samples), "photos") as task:
             return write_tfrecord(scratch, samples, dataset.class_names, task.advance)

@@ -124,7 +124,6 @@ def _default_parts(
 
 
 def _parts(sides: Split, indices: Labels, images: int) -> Parts:
-    """The part of each image; the rows of a split are the images at `indices`."""
     parts: Parts = [None] * images
     for part in PARTS:
         for index in indices[getattr(sides, part)].tolist():

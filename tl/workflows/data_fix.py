@@ -66,8 +66,14 @@ def fix(data: Data, *, options: FixOptions, progress: Progress | None = None) ->
     Raises UsageError for an `out` that exists or is inside the data set, DataError if too little would be left, and
     StorageError if the disk is full.
     """
-    out, kinds = _checked(options, data), options.only or KINDS
-    progress = progress or Progress()
+    out = None if options.dry_run else options.out
+    if out is None and not options.dry_run:
+        raise UsageError("give a new folder or table with --out, or see what would be done with --dry-run")
+    if out is not None:
+        check_new(out, data)
+        if is_table(out):
+            check_new(undo_path(out), data)
+    progress, kinds = progress or Progress(), options.only or KINDS
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
     if out is not None and is_table(out):
         check_files(dataset)
@@ -94,18 +100,6 @@ def fix(data: Data, *, options: FixOptions, progress: Progress | None = None) ->
 def undo_path(out: Path) -> Path:
     """Where the list of changes is written: inside a folder, beside a table."""
     return out.with_name(f"{out.stem}.undo.csv") if is_table(out) else out / "undo.csv"
-
-
-def _checked(options: FixOptions, data: Data) -> Path | None:
-    """Where to write, None for a dry run. Raises UsageError."""
-    if options.dry_run:
-        return None
-    if options.out is None:
-        raise UsageError("give a new folder or table with --out, or see what would be done with --dry-run")
-    check_new(options.out, data)
-    if is_table(options.out):
-        check_new(undo_path(options.out), data)
-    return options.out
 
 
 def _write_folder(plan: Plan, out: Path, *, link: bool, progress: Progress) -> None:

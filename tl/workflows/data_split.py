@@ -1,12 +1,10 @@
 """Split a data set into training, validation and test, as a table or as folders: `tl data split`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tl.data.dataset import PARTS, Dataset
 from tl.data.image_stats import ImageStats, measure_images
@@ -84,19 +82,25 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     usable = [at for at in range(len(dataset.names)) if at not in stats.errors and dataset.labels[at] >= 0]
     if not usable:
         raise DataError(f"none of the images of {dataset.name!r} can be read: see why with tl data check")
+    first: dict[str, int] = {}
+    links = [Copy(first.setdefault(group, at), at, 0.0) for at, group in enumerate(group_of) if group]
+    units = group_copies(len(group_of), [*same, *links])  # images connected by copies or groups share a number
     present = sorted(set(dataset.labels[usable].tolist()))
     parts = grouped_split(
         labels=np.searchsorted(present, dataset.labels[usable]),
-        groups=np.unique(_units(same, group_of)[usable], return_inverse=True)[1],
+        groups=np.unique(units[usable], return_inverse=True)[1],
         fingerprints=[stats.fingerprints[at] for at in usable],
         class_names=[dataset.class_names[label] for label in present],
         fractions={"test": options.test, "validation": options.val},
         seed=options.seed,
     )
     _write(dataset, usable, parts, options=options, progress=progress)
+    counts = {part: dict.fromkeys(dataset.class_names, 0) for part in PARTS if part in parts}
+    for at, part in zip(usable, parts, strict=True):
+        counts[part][dataset.class_names[dataset.labels[at]]] += 1
     return SplitResult(
         out=options.out,
-        counts=_count(dataset, usable, parts),
+        counts=counts,
         copies=len(same),
         groups=len(set(group_of) - {""}),
         left_out={dataset.names[at]: reason for at, reason in stats.errors.items()}
@@ -127,13 +131,6 @@ def _copies(dataset: Dataset, options: SplitOptions, progress: Progress) -> tupl
     return [Copy(one, other, 1.0) for one, other in pairs if one != other], stats
 
 
-def _units(same: Sequence[Copy], group_of: Sequence[str]) -> NDArray[np.int64]:
-    """A number for each image; images connected by copies or groups, however indirectly, share it."""
-    first: dict[str, int] = {}
-    links = [Copy(first.setdefault(group, at), at, 0.0) for at, group in enumerate(group_of) if group]
-    return group_copies(len(group_of), [*same, *links])
-
-
 def _write(dataset: Dataset, usable: list[int], parts: list[str], options: SplitOptions, progress: Progress) -> None:
     samples = dataset.samples()
     chosen = [replace(samples[at], part=part) for at, part in zip(usable, parts, strict=True)]
@@ -146,10 +143,3 @@ def _write(dataset: Dataset, usable: list[int], parts: list[str], options: Split
         ]
         link = options.link and dataset.root is not None
         write_files(scratch, [sample.image for sample in chosen], output_paths(named), link=link, progress=progress)
-
-
-def _count(dataset: Dataset, usable: list[int], parts: list[str]) -> dict[str, dict[str, int]]:
-    counts = {part: dict.fromkeys(dataset.class_names, 0) for part in PARTS if part in parts}
-    for at, part in zip(usable, parts, strict=True):
-        counts[part][dataset.class_names[dataset.labels[at]]] += 1
-    return counts

@@ -161,7 +161,6 @@ def _subset(dataset: Dataset, indices: NDArray[np.int64]) -> Dataset:
 
 
 def _extract(dataset: Dataset, run: Run, options: EvaluateOptions, progress: Progress) -> tuple[Dataset, Features]:
-    """The readable images and their features."""
     engine = run_engine(
         run, options.engine, options.precision, compiled=False, threads=options.threads, progress=progress
     )
@@ -202,7 +201,6 @@ def _predict(run: Run, dataset: Dataset, features: NDArray[np.float32]) -> Predi
 
 
 def _test(predictions: Predictions, rival: Run, options: EvaluateOptions, progress: Progress) -> McNemar:
-    """McNemar's test of the rival, first, and the run that was evaluated, second, on the same images."""
     dataset = predictions.dataset
     _, features = _extract(dataset, rival, options, progress)
     if len(features.kept) != len(dataset.images):

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TILE = 224
-UNKNOWN_NOTE = "unlike all training images"
 
 
 @dataclass(frozen=True)
@@ -240,7 +239,6 @@ def _sample(dataset: Dataset, options: GridOptions) -> list[int]:
 
 
 def _predict(predictor: Predictor, dataset: Dataset, indices: Sequence[int], progress: Progress) -> list[GridImage]:
-    """Those of the images that can be read, with their predictions."""
     items = [(dataset.names[index], dataset.images[index]) for index in indices]
     with usable_cache(progress) as cache:
         stream = predictor.stream(items, cache=cache, progress=progress)
@@ -290,7 +288,7 @@ def _tile(entry: GridImage, recipe: Recipe | None) -> Tile:
     prediction, pixels = entry.prediction, _pixels(entry.image)
     if entry.explanation is not None and recipe is not None:
         pixels = overlay(pixels, entry.explanation, recipe)
-    note = UNKNOWN_NOTE if prediction.unknown else ""
+    note = "unlike all training images" if prediction.unknown else ""
     return Tile(pixels, prediction.label, prediction.confidence, entry.truth, prediction.name, note)
 
 
@@ -304,5 +302,4 @@ def _pixels(image: ImageLike) -> NDArray[np.uint8]:
 
 
 def _random_order(seed: int, name: str) -> bytes:
-    """A sort key that shuffles names the same way on every machine."""
     return hashlib.sha256(f"{seed} {name}".encode()).digest()

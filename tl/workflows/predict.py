@@ -164,7 +164,6 @@ def file_sorter(options: LabelOptions, run: Run, result: PredictResult) -> Itera
 def _with_files(
     predictor: Predictor, items: Iterable[tuple[str, ImageLike]], top: int
 ) -> Iterator[tuple[Prediction, Path | None]]:
-    """Predictions in order, each with its image file; None for an image that is not a file."""
     files: deque[Path | None] = deque()
 
     def images() -> Iterator[tuple[str, ImageLike]]:

@@ -133,7 +133,6 @@ def read_report(
 
 
 def _data_of(run: Run) -> str:
-    """What the run was made from, as it was given."""
     options = run.manifest.get("options")  # the manifest may hold anything
     return str(options.get("data") or "") if isinstance(options, dict) else ""
 
@@ -153,14 +152,12 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a table; none where it is not there."""
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as stream:
             yield from csv.DictReader(stream)
 
 
 def _read_predictions(folder: Path, part: str, classes: tuple[str, ...]) -> PredictionTable:
-    """The rows of predictions.csv for the images of one part. Raises OSError where it is not there."""
     with (folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
         every = [row for row in csv.DictReader(stream) if row["split"] == part]
     if any(row["path"] is None for row in every):

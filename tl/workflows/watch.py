@@ -93,7 +93,6 @@ def watch(
 
 
 def _check(folder: Path, options: WatchOptions) -> str:
-    """The format of the rows. Raises a TLError for options that cannot be used."""
     form = row_format(options.out, options.format)
     if form == "parquet" or (form == "json" and options.out is not None):
         raise UsageError(f"{form} files must be finished, and watching does not end: write jsonl or csv")

@@ -49,7 +49,6 @@ def _table_rows(comparison: Comparison, top5: bool) -> list[dict[str, Any]]:
 
 
 def _verdict(comparison: Comparison) -> str:
-    """The best network, and which others may be as good."""
     if not comparison.ranked:
         return "No network could be trained."
     best, *others = comparison.ranked

@@ -59,7 +59,6 @@ def _section(kind: str, findings: tuple[Finding, ...]) -> dict[str, Any]:
 
 
 def _data_url(image: ImageLike) -> str:
-    """An image as a small JPEG inside the page; "" if it cannot be decoded."""
     try:
         return thumbnail(decode(read(image), _SIDE), _SIDE).uri
     except ImageError:

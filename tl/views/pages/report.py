@@ -99,7 +99,6 @@ def compose(data: ReportData, folder: Path) -> str:
 
 
 def _within_limit(values: Values, table: PredictionTable, thumbnails: Thumbnails) -> str:
-    """The page with as large a gallery as its limit allows."""
     from markupsafe import Markup
 
     tools = {"LEVELS": charts.LEVELS, "svg": Markup}

@@ -59,7 +59,6 @@ def reliability_of(table: PredictionTable) -> dict[str, Any]:
 
 
 def _bin(ends: tuple[float, float], images: int, confidence: float, accuracy: float, *, most: int) -> Drawing:
-    """A bin in the units of the drawing, and as text."""
     wilson = proportion(round(accuracy * images), images)
     return {
         "x": _across(confidence),
@@ -107,7 +106,6 @@ def curve_drawings(history: History) -> list[tuple[str, str]]:
 
 
 def _draw_alone(figure: Any, at: int) -> tuple[str, str]:
-    """One panel of the figure."""
     for place, other in enumerate(figure.axes):
         other.set_visible(place == at)
     axes = figure.axes[at]

@@ -156,7 +156,6 @@ def class_rows(figures: Mapping[str, Any], table: PredictionTable) -> list[dict[
 
 
 def _cell(figures: Mapping[str, Any], key: str, is_fraction: bool) -> tuple[str, str]:
-    """Value and interval of a metric as text."""
     value, bounds = figures.get(key), figures.get(f"{key}_interval")
     if value is None:
         return NONE, ""
@@ -176,7 +175,6 @@ def _pair(bounds: Any) -> tuple[float, float]:
 
 
 def _support(figures: Mapping[str, Any], table: PredictionTable) -> Labels:
-    """Images of each class of the run."""
     per_class = figures.get("per_class")
     if not per_class:
         return np.bincount(table.truth, minlength=len(table.classes))

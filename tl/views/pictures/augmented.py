@@ -73,7 +73,6 @@ def draw_samples(dataset: Dataset, options: FinetuneOptions, recipe: Recipe) -> 
 def _choose_images(
     dataset: Dataset, trainable: Sequence[int], seed: int, recipe: Recipe
 ) -> tuple[list[Pixels], list[int]]:
-    """Images as training decodes them, of each class in turn, and their labels."""
     random = np.random.default_rng(seed)
     shuffled = random.permutation(trainable)
     classes = random.permutation(np.unique(dataset.labels[shuffled]))[:_SAMPLES]
@@ -139,7 +138,6 @@ def draw(
 
 
 def _left(column: int) -> int:
-    """The left edge of a column; a wider gap follows column 0, the image itself."""
     return 2 * _GAP + column * (TILE + _GAP) + (2 * _GAP if column else 0)
 
 
@@ -156,7 +154,6 @@ def _mixture(label: NDArray[np.float32], own: int, class_names: Sequence[str]) -
 
 
 def _draw_mixture(canvas: "ImageDraw", left: int, top: int, mixture: Sequence[tuple[str, float, Colour]]) -> None:
-    """A bar with the proportions of a mixed label, and a line for each class."""
     start, baseline, spot = float(left), top + _BAR + round(_LINE * 0.95), round(_SMALL * 0.6)
     for name, proportion, colour in mixture:
         end = start + proportion * TILE

@@ -92,7 +92,6 @@ def _title_axes(axes: Any, title: str, note: str, below: str) -> None:
 
 
 def _draw_legend(axes: Any, above: float) -> None:
-    """Name the lines above the right end of the axes, `above` points up."""
     from matplotlib.transforms import ScaledTranslation
 
     place = axes.transAxes + ScaledTranslation(0, above / 72, axes.figure.dpi_scale_trans)
@@ -147,7 +146,6 @@ def _line(axes: Any, history: History, y: Numbers, colour: Colour, *, sign: str,
 
 
 def _circle(axes: Any, history: History, y: Numbers) -> None:
-    """Marks the best epoch, on a line of squares or without."""
     style = {"marker": "o", "markersize": 10, "markeredgewidth": 2, "clip_on": False, "zorder": 4}
     axes.plot(
         history.ends[history.best], y[history.best], color=colour_code(OTHER), markeredgecolor=colour_code(INK), **style
@@ -168,8 +166,6 @@ def _draw_losses(axes: Any, history: History) -> None:
 
 
 def _draw_accuracy(axes: Any, history: History) -> None:
-    from matplotlib.ticker import FuncFormatter
-
     accuracy = 100 * np.clip(history.epochs["held_out_top1"], 0, 1)
     _line(axes, history, accuracy, OTHER, sign="s")
     _circle(axes, history, accuracy)
@@ -179,12 +175,10 @@ def _draw_accuracy(axes: Any, history: History) -> None:
     low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 100.0)
     spare = max(1.5, 0.15 * (high - low))
     axes.set_ylim(max(0.0, low - spare), min(100.0, high + spare))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}%"))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}%")
 
 
 def _draw_rates(axes: Any, history: History) -> None:
-    from matplotlib.ticker import FuncFormatter
-
     planned = history.schedule()
     if planned is None:
         _line(axes, history, history.epochs["learning_rate"], OWN, sign="o")
@@ -193,11 +187,11 @@ def _draw_rates(axes: Any, history: History) -> None:
     note = f"up to {_power(history.rate)} for the head and the last stage"
     _title_epochs(axes, history, "Learning rate", note)
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    axes.yaxis.set_major_formatter(lambda value, _: _power(value))
 
 
 def _draw_test(axes: Any, history: History) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     test = history.test or {}
     style = {"linewidth": 1.8, "marker": "o", "markersize": 3, "clip_on": False}
@@ -212,12 +206,12 @@ def _draw_test(axes: Any, history: History) -> None:
     decades = range(low, high + 1, max(1, (high - low) // 7))
     axes.xaxis.set_major_locator(FixedLocator([10.0**power for power in decades]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    axes.xaxis.set_major_formatter(lambda value, _: _power(value))
     _scale(axes, test["loss"])
 
 
 def _scale(axes: Any, losses: Numbers) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     seen = losses[np.isfinite(losses)]
     if len(seen) and seen.min() > 0 and seen.max() > _WIDE * seen.min():
@@ -227,7 +221,7 @@ def _scale(axes: Any, losses: Numbers) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
     elif len(seen) and seen.min() >= 0:
         axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
+    axes.yaxis.set_major_formatter(lambda value, _: _plain(value))
 
 
 def _plain(value: float) -> str:
@@ -334,7 +328,6 @@ def gradients_figure(gradients: Gradients) -> "Figure":
 
 
 def _name_layers(axes: Any, layers: Sequence[str]) -> None:
-    """Name the layers below the axis, without the name of their network."""
     axes.set_xlim(-0.5, max(len(layers), 2) - 0.5)
     step = -(-len(layers) // _MOST_NAMES)
     places = [*range(0, len(layers) - step, step), len(layers) - 1]
@@ -344,7 +337,7 @@ def _name_layers(axes: Any, layers: Sequence[str]) -> None:
 
 
 def _draw_gradients(axes: Any, gradients: Gradients) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     every = np.concatenate(list(gradients.values.values()))
     logs = np.log10(every[(every > 0) & np.isfinite(every)])
@@ -364,7 +357,7 @@ def _draw_gradients(axes: Any, gradients: Gradients) -> None:
     axes.set_ylim((floor if zeros else low) - 0.15, high + 0.05)
     axes.yaxis.set_major_locator(FixedLocator(places))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda at, _: "0" if zeros and at == floor else _power(10.0**at)))
+    axes.yaxis.set_major_formatter(lambda at, _: "0" if zeros and at == floor else _power(10.0**at))
     _draw_legend(axes, 8)
 
 
@@ -423,7 +416,6 @@ def _write_timing_header(page: Any, timing: Timing) -> None:
 
 
 def _styles(timing: Timing) -> dict[str, tuple[Colour, str]]:
-    """Colour and marker of each precision."""
     return dict(zip(dict.fromkeys(row.precision for row in timing.cells), _STYLES, strict=False))
 
 
@@ -432,7 +424,6 @@ def _batch_sizes(timing: Timing) -> list[int]:
 
 
 def _rows_of(timing: Timing, precision: str) -> tuple[list[int], list[BatchTiming]]:
-    """The rows of a precision by batch size, and where they stand on the axis."""
     sizes = _batch_sizes(timing)
     rows = sorted((row for row in timing.cells if row.precision == precision), key=lambda row: row.batch)
     return [sizes.index(row.batch) for row in rows], rows

@@ -131,7 +131,6 @@ def _order(image: ComparedImage) -> tuple[int, float, str]:
 
 
 def _cell_width(networks: Sequence[ComparedNetwork], images: Sequence[ComparedImage]) -> int:
-    """As wide as the longest name or label, within bounds."""
     labels = {answer.label for image in images for answer in image.answers}
     needed = [text.width(one_line(entry.name), LETTER) + PAD for entry in networks]
     needed += [text.width(text.clean(label), LETTER) + LETTER * 1.4 + 2 * PAD for label in labels]
@@ -186,14 +185,8 @@ def _write_section_title(canvas: "ImageDraw", top: int, section: ImageSection, t
     title = f"{section.title}: {section.count:,} of {count(total, 'image')}"
     if section.count > len(section.images):
         title += f", {len(section.images):,} shown"
-    text.write(
-        canvas,
-        MARGIN,
-        top + GAP + LINE * 0.75,
-        text.shorten(title, LETTER, width - 2 * MARGIN),
-        size=LETTER,
-        colour=QUIET,
-    )
+    title = text.shorten(title, LETTER, width - 2 * MARGIN)
+    text.write(canvas, MARGIN, top + GAP + LINE * 0.75, title, size=LETTER, colour=QUIET)
 
 
 def _draw_image(page: "Image", canvas: "ImageDraw", top: int, image: ComparedImage, read: ReadImage) -> None:
@@ -255,7 +248,10 @@ def chart(comparison: Comparison) -> "Figure":
         base = _write_name(page, HEADER + ROW * (at + 0.5), row, doubt(entry))
         for x, figure in zip(ENDS, row.figures, strict=True):
             write_line(page, x, base, figure, points=charts.SMALL + 0.5, colour=INK, align="right")
-        _draw_point(axes, at, entry)
+        marker, top1 = _marker(entry.scratch), entry.top1
+        style = {"clip_on": False, "zorder": 3, "color": marker["color"]}
+        axes.plot([100 * top1.low, 100 * top1.high], [at, at], linewidth=2.4, solid_capstyle="butt", **style)
+        axes.plot([100 * top1.value], [at], **(marker | style))
     for at, row in enumerate(cells[ranked:]):
         base = _write_name(page, end + SCALE + ROW * (at + 0.5), row, f"left out ({row.weights})")
         reason, room = row.note.removeprefix("left out: "), WIDTH - LEFT - charts.MARGIN
@@ -295,7 +291,7 @@ def _write_name(page: Any, middle: float, row: NetworkRow, note: str) -> float:
 
 
 def _frame(axes: Any, comparison: Comparison) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     axes.set_ylim(len(comparison.ranked) - 0.5, -0.5)
     axes.set_xlim(*limits(comparison))
@@ -303,7 +299,7 @@ def _frame(axes: Any, comparison: Comparison) -> None:
     axes.spines["left"].set_visible(False)
     axes.yaxis.set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}%"))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}%")
 
 
 def limits(comparison: Comparison) -> tuple[float, float]:
@@ -317,15 +313,7 @@ def limits(comparison: Comparison) -> tuple[float, float]:
     return max(0.0, min(left, right - NARROWEST)), right
 
 
-def _draw_point(axes: Any, at: int, entry: ComparedNetwork) -> None:
-    marker = _marker(entry.scratch)
-    style = {"clip_on": False, "zorder": 3, "color": marker["color"]}
-    axes.plot([100 * entry.top1.low, 100 * entry.top1.high], [at, at], linewidth=2.4, solid_capstyle="butt", **style)
-    axes.plot([100 * entry.top1.value], [at], **(marker | style))
-
-
 def _marker(scratch: bool) -> dict[str, Any]:
-    """How the points of networks from random or from pretrained weights are drawn."""
     _, colour, sign = KINDS[scratch]
     fill = "white" if scratch else colour_code(OWN)
     size = {"markersize": 7, "markeredgewidth": 1.8}

@@ -97,7 +97,11 @@ class SVGPage:
 
     def line(self, points: Sequence[tuple[float, float]], kind: str = "wire", head: bool = True) -> None:
         """A line through these points with rounded corners, and an arrowhead at its end."""
-        self._place(self._into, "path", kind, d=_rounded(points))
+        path = f"M{points[0][0]:g} {points[0][1]:g}"
+        for before, at, after in zip(points, points[1:], points[2:], strict=False):
+            start, end = _towards(at, before), _towards(at, after)
+            path += f"L{start[0]:g} {start[1]:g}Q{at[0]:g} {at[1]:g} {end[0]:g} {end[1]:g}"
+        self._place(self._into, "path", kind, d=f"{path}L{points[-1][0]:g} {points[-1][1]:g}")
         if head:
             (x, y), (fx, fy) = points[-1], points[-2]
             along = (x - fx, y - fy)
@@ -123,14 +127,6 @@ def shorten_to(text: str, room: float, size: str = "label") -> str:
         kept -= 1
         text = text[: kept // 2] + "…" + text[len(text) - (kept - kept // 2) + 1 :]
     return text
-
-
-def _rounded(points: Sequence[tuple[float, float]]) -> str:
-    path = f"M{points[0][0]:g} {points[0][1]:g}"
-    for before, at, after in zip(points, points[1:], points[2:], strict=False):
-        start, end = _towards(at, before), _towards(at, after)
-        path += f"L{start[0]:g} {start[1]:g}Q{at[0]:g} {at[1]:g} {end[0]:g} {end[1]:g}"
-    return f"{path}L{points[-1][0]:g} {points[-1][1]:g}"
 
 
 def _towards(point: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
@@ -261,7 +257,6 @@ def _framed(inner: DiagramPart, times: int) -> DiagramPart:
 
 
 def _stack(page: SVGPage, area: Area, shift: float) -> None:
-    """The edges of a second box behind the first."""
     x, y, across, down = area
     corner = [(x + across + shift, y + 2 * shift), (x + across + shift, y + down + shift)]
     page.line([*corner, (x + 2 * shift, y + down + shift)], "frame", head=False)
@@ -507,7 +502,6 @@ def _paint(page: SVGPage, column: _DiagramColumn, x: float, banded: bool) -> boo
 
 
 def _skips(page: SVGPage, column: _DiagramColumn, spine: float, tops: list[float]) -> None:
-    """The lines past a row, to rows that also read the one before the last."""
     edge = spine - max(row.part.left for row in column.rows)
     for at, row in enumerate(column.rows):
         if row.skips and at > 1:
@@ -529,7 +523,6 @@ def _bands(page: SVGPage, column: _DiagramColumn, x: float, banded: bool) -> boo
 
 
 def _connect(page: SVGPage, column: _DiagramColumn, following: _DiagramColumn, x: float) -> None:
-    """The line from the end of a column to the start of the next one."""
     start = (x + column.names + column.left, _HEADER + column.height)
     gutter = x + column.width + _GUTTER / 2
     spine = x + column.width + _GUTTER + following.names + following.left

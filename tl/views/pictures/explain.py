@@ -153,7 +153,6 @@ def _header(title: str, rows: int) -> "Image":
 
 
 def _write_legend(header: "Image", canvas: "ImageDraw", baseline: float) -> None:
-    """The colours from no heat to the most, as they appear over a medium grey image."""
     from PIL import Image
 
     end = text.write(canvas, MARGIN, baseline, "nothing", SMALL, QUIET) + GAP

@@ -56,13 +56,8 @@ def no_picture(picture: "Image", x: int, y: int, size: int, colour: Colour) -> N
     low, high = side * 0.18, side * 0.82
     pen.rounded_rectangle((side * 0.06, low, side * 0.94, high), side * 0.08, outline=255, width=thick)
     pen.ellipse((side * 0.64, side * 0.3, side * 0.76, side * 0.42), fill=255)
-    hill = [
-        (side * 0.14, side * 0.74),
-        (side * 0.38, side * 0.42),
-        (side * 0.56, side * 0.66),
-        (side * 0.66, side * 0.55),
-    ]
-    pen.line([*hill, (side * 0.86, side * 0.74)], fill=255, width=thick, joint="curve")
+    hills = ((0.14, 0.74), (0.38, 0.42), (0.56, 0.66), (0.66, 0.55), (0.86, 0.74))
+    pen.line([(side * x, side * y) for x, y in hills], fill=255, width=thick, joint="curve")
     pen.line((side * 0.04, side * 0.96, side * 0.96, side * 0.04), fill=0, width=thick * 4)
     pen.line((side * 0.04, side * 0.96, side * 0.96, side * 0.04), fill=255, width=thick)
     picture.paste(colour, (x - size // 2, y - size // 2), mask.reduce(4))
@@ -314,7 +309,9 @@ def _header(tiles: Sequence[Tile], title: str, summary: str, width: int, size: M
     for line in text.wrap(summary, size.letter, (room,) * 6):
         baseline += size.line * 1.2
         x = text.write(canvas, size.gap, baseline, line, size.letter, INK) + size.gap * 1.5
-    entries = _legend(tiles)
+    shown = {tile.verdict for tile in tiles if tile.label}
+    entries = ["correct", "wrong"] if shown & {"correct", "wrong"} else []
+    entries += ["unknown"] if "unknown" in shown else []
     lengths = [size.letter * 1.35 + text.width(LEGEND[entry], size.letter) + size.gap for entry in entries]
     if x + sum(lengths) - size.gap > size.gap + room:
         x, baseline = float(size.gap), baseline + size.line * 1.2
@@ -327,11 +324,6 @@ def _header(tiles: Sequence[Tile], title: str, summary: str, width: int, size: M
         text.write(canvas, x + size.letter * 1.35, baseline, LEGEND[entry], size.letter, COLOURS[entry])
         x += length
     return header.crop((0, 0, width, round(baseline + size.line * 0.3) + size.gap))
-
-
-def _legend(tiles: Sequence[Tile]) -> list[str]:
-    shown = {tile.verdict for tile in tiles if tile.label}
-    return (["correct", "wrong"] if shown & {"correct", "wrong"} else []) + (["unknown"] if "unknown" in shown else [])
 
 
 # the matches of a search

@@ -106,7 +106,6 @@ def _alike(some: Chain, others: Chain) -> bool:
 
 
 def _pattern(item: Item) -> tuple[Any, ...]:
-    """What two items have in common if they differ in position alone."""
     if isinstance(item, LayerStep):
         return item.text, item.before, item.notes
     if isinstance(item, Repeat):

@@ -166,7 +166,6 @@ def _fontconfig_faces(letter: str) -> list[Face]:
 
 
 def _folder_fonts() -> list[Path]:
-    """The fonts in the folders of the system, the preferred ones first."""
     from matplotlib.font_manager import findSystemFonts
 
     files = map(Path, findSystemFonts())

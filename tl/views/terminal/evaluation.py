@@ -16,7 +16,6 @@ from tl.text import NONE, count, interval, number, one_line, percent
 from tl.views.terminal.tables import cut, padded, shortened, width_of
 
 _CLASSES = 8  # in the table; of more, the weakest
-_PAIRS = 5
 _CLASS_NAME, _RUN_NAME = 34, 60  # columns
 
 
@@ -63,7 +62,7 @@ def _classes(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 def _confused(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     names, predictions = evaluation.run.classes, evaluation.predictions
     matrix = confusion(predictions.labels, predictions.probabilities.argmax(axis=1), len(names))
-    pairs = most_confused(matrix, _PAIRS)
+    pairs = most_confused(matrix, 5)
     yield "", ""
     if not pairs:
         yield "confused", "none: all images are classified correctly"

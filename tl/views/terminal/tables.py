@@ -68,15 +68,11 @@ def columns(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
     for width in widths:
         table.add_column(width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_indent(cell) + one_line(cell)) for cell in row))
+        table.add_row(*(Text(" " * min(4, len(cell) - len(cell.lstrip(" "))) + one_line(cell)) for cell in row))
     output = io.StringIO()
     total = sum(widths) + 2 * len(widths)
     Console(file=output, width=total, color_system=None, legacy_windows=False, force_terminal=False).print(table)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
-
-
-def _indent(cell: str) -> str:
-    return " " * min(4, len(cell) - len(cell.lstrip(" ")))
 
 
 def join_wrapped(parts: Sequence[str]) -> str:
