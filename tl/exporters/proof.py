@@ -197,22 +197,19 @@ class _Clock:
     """Seconds and images of each side, without the first batches, in which things are set up."""
 
     def __init__(self) -> None:
-        self._seconds = {"ours": 0.0, "theirs": 0.0}
-        self._images = {"ours": 0, "theirs": 0}
-        self._batches = {"ours": 0, "theirs": 0}
+        self._batches: dict[str, list[tuple[float, int]]] = {"ours": [], "theirs": []}
 
     def time(self, side: str, classify: Classify, images: Pixels) -> Probabilities:
         started = time.perf_counter()
         probabilities = classify(images)
-        self._batches[side] += 1
-        if self._batches[side] > _WARM_UP:
-            self._seconds[side] += time.perf_counter() - started
-            self._images[side] += len(images)
+        self._batches[side].append((time.perf_counter() - started, len(images)))
         return probabilities
 
     def rate(self, side: str) -> float:
         """Images per second; 0 where there were too few."""
-        return self._images[side] / self._seconds[side] if self._seconds[side] else 0.0
+        timed = self._batches[side][_WARM_UP:]
+        seconds = sum(lap for lap, _ in timed)
+        return sum(images for _, images in timed) / seconds if seconds else 0.0
 
 
 def _batches(photos: Sequence[RunImage], side: int) -> Iterator[list[tuple[RunImage, Pixels, Pixels | None]]]:

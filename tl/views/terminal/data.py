@@ -25,9 +25,8 @@ def stats_text(stats: DatasetStats, width: int) -> str:
     lines += _row("formats", ", ".join(f"{files:,} {name}" for name, files in stats.formats.items()), width)
     lines += [_range(name, values) for name, values in stats.percentiles.items()]
     if stats.mean_colour:
-        lines.append(
-            f"{'colour':<10}{', '.join(f'{value:.0f}' for value in stats.mean_colour)} (mean red, green, blue)"
-        )
+        colour = ", ".join(f"{value:.0f}" for value in stats.mean_colour)
+        lines.append(f"{'colour':<10}{colour} (mean red, green, blue)")
     return "\n".join([*lines, "", *_class_bars(stats, width)])
 
 
