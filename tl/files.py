@@ -13,6 +13,16 @@ _INHERITED = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG", "LC_ALL", "HOME",
 
 
 @contextmanager
+def write_errors(target: Path, hint: str) -> Iterator[None]:
+    """Turn an OSError of the block into a StorageError that names `target` and ends with `hint`."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise StorageError(f"{str(target)!r} cannot be written: {reason}; {hint}") from error
+
+
+@contextmanager
 def atomic_write(
     target: Path, *, hint: str = "free some space, or give another --out", overwrite: bool = True
 ) -> Iterator[Path]:
@@ -25,15 +35,13 @@ def atomic_write(
     target = target.absolute()
     scratch = target.with_name(f".{target.name[:100]}.{os.getpid()}.partial")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove(scratch)
-        yield scratch
-        if not overwrite and os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        os.replace(scratch, target)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise StorageError(f"{str(target)!r} cannot be written: {reason}; {hint}") from error
+        with write_errors(target, hint):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            remove(scratch)
+            yield scratch
+            if not overwrite and os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            os.replace(scratch, target)
     finally:
         remove(scratch)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl.errors import RunError, StorageError, TLError, UsageError
-from tl.files import atomic_write, locked
+from tl.files import atomic_write, locked, write_errors
 from tl.prediction.columns import (
     Columns,
     Record,
@@ -142,10 +142,8 @@ def _end_of_rows(path: Path, is_csv: bool) -> int:
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong with a file of rows into a StorageError that names the file and what to do."""
     try:
-        yield
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise StorageError(f"{str(path)!r} cannot be written: {reason}; {_CONTINUE}") from error
+        with write_errors(path, _CONTINUE):
+            yield
     except (ValueError, KeyError, OverflowError, RecursionError, csv.Error):
         raise StorageError(f"{str(path)!r} does not contain rows of tl: give another --out, or remove it") from None
 
@@ -233,12 +231,9 @@ def exclusive(out: Path) -> Iterator[None]:
     lock = out.with_name(f".{out.name}.lock")
     busy = StorageError(f"{str(out)!r} is being written by another process: wait for it, or give another name")
     with ExitStack() as stack:
-        try:
+        with write_errors(out, "give another folder"):
             out.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(lock, busy=busy, timeout=0))
-        except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise StorageError(f"{str(out)!r} cannot be written: {reason}; give another folder") from error
         stack.callback(lock.unlink, missing_ok=True)
         yield
 

@@ -3,12 +3,13 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tl.data.write import safe_name
 from tl.errors import StorageError, UsageError
+from tl.files import write_errors
 from tl.prediction.predictor import Prediction
 
 LINKS = ("copy", "hard", "symbolic")
@@ -17,6 +18,7 @@ ERRORS = "errors.csv"
 
 _LONGEST_NAME = 230  # bytes, so that part of a sha256 can be appended
 _LONGEST_SUFFIX = 20  # bytes; what is longer is part of the name
+_HINT = "free some space, or give another --by-class"
 _SCRATCH = ".sorting.part"
 
 
@@ -31,7 +33,7 @@ class Sorter:
         self._out, self._link, self._real = out, link, Path(os.path.realpath(out))
         self._folders = class_folders(classes)
         self.sorted = 0
-        with _storage_errors(out):
+        with write_errors(out, _HINT):
             out.mkdir(parents=True, exist_ok=True)
 
     def put(self, prediction: Prediction, file: Path) -> str:
@@ -40,7 +42,7 @@ class Sorter:
         if self._real in source.parents:
             return f"is inside {str(self._out)!r}, where the sorted files go"
         folder = self._out / (UNKNOWN if prediction.unknown else self._folders[prediction.label])
-        with _storage_errors(folder):
+        with write_errors(folder, _HINT):
             folder.mkdir(exist_ok=True)
         target = folder / _limit_name(file.name)
         longer = target.with_name(f"{target.stem}-{prediction.sha256[:16]}{target.suffix}")
@@ -67,7 +69,7 @@ class Sorter:
     def _create(self, source: Path, target: Path, sha256: str) -> str:
         if self._link == "copy":
             return self._copy(source, target, sha256)
-        with _storage_errors(target):
+        with write_errors(target, _HINT):
             if self._link == "symbolic":
                 target.symlink_to(source)
                 return ""
@@ -88,7 +90,7 @@ class Sorter:
             file = source.open("rb")
         except OSError as error:
             return f"cannot be read: {(error.strerror or '').lower()}"
-        with file, _storage_errors(target):
+        with file, write_errors(target, _HINT):
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return "not a file"
             digest = hashlib.sha256()
@@ -140,14 +142,3 @@ def _limit_name(name: str) -> str:
     while len(os.fsencode(stem + suffix)) > _LONGEST_NAME:
         stem = stem[:-1]
     return stem + suffix
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise StorageError(
-            f"{str(path)!r} cannot be written: {reason}; free some space, or give another --by-class"
-        ) from error
