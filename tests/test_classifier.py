@@ -1,6 +1,5 @@
 """`tl.load`: predictions, probabilities and features of images in any form."""
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,26 +17,6 @@ from tl.errors import DataError, ImageError, UsageError
 @pytest.fixture(scope="module")
 def classifier(tiny_run: Path) -> tl.Classifier:
     return tl.load(tiny_run)
-
-
-def test_predict_expands_folders_and_patterns(classifier, shapes):
-    every = [str(path) for path in sorted(shapes.rglob("*.png"))]
-    noise = [path for path in every if "/noise/" in path]
-    for folder in (str(shapes), shapes):
-        assert [prediction.name for prediction in classifier.predict(folder)] == every
-    predictions = classifier.predict(f"{shapes}/noise/*.png")
-    assert [prediction.name for prediction in predictions] == noise
-    assert {prediction.label for prediction in predictions} == {"noise"}
-    mixed = classifier.predict([shapes / "noise", np.zeros((9, 9, 3), np.uint8), every[-1]])
-    assert [prediction.name for prediction in mixed] == [*noise, str(len(noise)), every[-1]]
-    assert not any(prediction.error for prediction in mixed)
-
-
-def test_predict_takes_an_existing_name_literally(classifier, shapes, tmp_path):
-    for name in ("a[1].png", "a1.png", "b*.png", "bc.png"):
-        shutil.copy(shapes / "noise" / "00.png", tmp_path / name)
-    for name in ("a[1].png", "b*.png"):
-        assert [prediction.name for prediction in classifier.predict(tmp_path / name)] == [str(tmp_path / name)]
 
 
 def test_predict_names_what_is_not_an_image(classifier, tmp_path):

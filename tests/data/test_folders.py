@@ -177,13 +177,6 @@ def test_pipe_called_jpg_is_skipped(tmp_path):
     assert load(tmp_path).skipped == (Skipped("cat/pipe.jpg", "not a file"),)
 
 
-def test_shared_photos_are_loaded(photos):
-    data = load(photos)
-    assert data.class_names == ("Cat", "Dog")
-    assert len(data.names) == 502
-    assert data.name == "dogs-vs-cats"
-
-
 PETS, BIRDS = ("pets/cat/a.jpg", "pets/dog/b.jpg", "pets/dog/c.jpg"), ("birds/owl/a.jpg", "birds/kite/b.jpg")
 
 

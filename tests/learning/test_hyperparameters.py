@@ -14,17 +14,9 @@ SIZES = [2, 10, 40, 199, 200, 500, 1999, 2000, 19_999, 20_000, 50_000, 10**7]
 @pytest.mark.parametrize("unfreeze", ["last", "half", "all"])
 def test_tuning_rule_is_within_the_options_bounds(images, unfreeze):
     rule = tuning_rule(images, unfreeze)
-    options = FinetuneOptions(
-        unfreeze=unfreeze,
-        optimizer=rule.optimizer,
-        lr=str(rule.learning_rate),
-        weight_decay=rule.weight_decay,
-        label_smoothing=rule.label_smoothing,
-        batch=rule.batch,
-        epochs=rule.epochs,
-        augment=rule.augment,
-    )
-    check(options)
+    names = ("optimizer", "weight_decay", "label_smoothing", "batch", "epochs", "augment")
+    values = {name: getattr(rule, name) for name in names}
+    check(FinetuneOptions(unfreeze=unfreeze, lr=str(rule.learning_rate), **values))
     assert rule.optimizer in OPTIMIZERS
     assert rule.augment in LEVELS
     assert 0 < rule.stage_decay <= 1
