@@ -14,8 +14,12 @@ from tl.commands.main import run
 Completed = subprocess.CompletedProcess[str]
 
 
-def run_here(*arguments: object, cwd: Path = ROOT, stdin: str = "", **environment: str) -> Completed:
-    """`run_here("predict", path, cwd=folder)`: exit code, standard output and standard error of the command line."""
+def run_here(
+    *arguments: object, cwd: Path = ROOT, stdin: str = "", expect: int | None = None, **environment: str
+) -> Completed:
+    """`run_here("predict", path, cwd=folder)`: exit code, standard output and standard error of the command line. An
+    exit code other than the expected one is an error.
+    """
     words = [str(ROOT / "cli.py"), *map(str, arguments)]
     with CliRunner().isolation(stdin, env={"COLUMNS": "80", **environment}) as (stdout, stderr, _):
         saved, sys.argv = sys.argv, words
@@ -29,6 +33,7 @@ def run_here(*arguments: object, cwd: Path = ROOT, stdin: str = "", **environmen
         sys.stdout.flush()
         sys.stderr.flush()
         output, errors = (stream.getvalue().decode("utf-8", "replace") for stream in (stdout, stderr))
+    assert expect in (None, code), errors
     return subprocess.CompletedProcess(words, code, output, errors)
 
 

@@ -15,6 +15,12 @@ from tl.learning.loop import Epoch, RangeTest, schedule
 from tl.runs.folder import write_history
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def copy_run(source: Path, folder: Path, **changes: Any) -> Path:
     """A copy of a run; a change names a value of its manifest by its path, as in `options__epochs=3`."""
     shutil.copytree(source, folder)

@@ -21,8 +21,7 @@ MEASURED = ("--batch", "1,3", "--precision", "f32", "--seconds", "0.3")
 
 
 def test_bench_prints_draws_and_remembers(tl, tiny_run, tmp_path):
-    done = tl("bench", tiny_run, *MEASURED, "--out", tmp_path / "bench.png", "--remember")
-    assert done.returncode == 0, done.stderr
+    done = tl("bench", tiny_run, *MEASURED, "--out", tmp_path / "bench.png", "--remember", expect=0)
     assert max(len(line) for line in done.stdout.splitlines() if str(tmp_path) not in line) <= 80
     for word in (*timing().table()[0], "validation images", "remembered"):
         assert word in done.stdout
@@ -33,8 +32,7 @@ def test_bench_prints_draws_and_remembers(tl, tiny_run, tmp_path):
 
 
 def test_bench_json_has_plausible_figures(tl, tiny_run):
-    done = tl("bench", tiny_run, *MEASURED, "--threads", "1", "--json")
-    assert done.returncode == 0, done.stderr
+    done = tl("bench", tiny_run, *MEASURED, "--threads", "1", "--json", expect=0)
     result = json.loads(done.stdout)
     assert [(row["precision"], row["batch"]) for row in result["cells"]] == [("f32", 1), ("f32", 3)]
     for row in result["cells"]:

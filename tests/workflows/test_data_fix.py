@@ -1,6 +1,5 @@
 """A clean copy with its list of changes; the original is not touched."""
 
-import csv
 import hashlib
 import json
 import re
@@ -10,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from support.data_sets import write_faulty
+from support.runs import read_csv
 from support.session import ROOT, TINY
 from tl.commands.data import command
 from tl.data.load import load
@@ -33,8 +33,7 @@ def state(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 def undo_rows(path: Path, folder: Path) -> dict[str, dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return {Path(row["from"]).relative_to(folder).as_posix(): row for row in csv.DictReader(file)}
+    return {Path(row["from"]).relative_to(folder).as_posix(): row for row in read_csv(path)}
 
 
 def test_fix_writes_a_clean_folder_and_a_row_for_every_file(faulty, tmp_path):

@@ -54,8 +54,7 @@ def test_grid_lays_heatmaps_over_its_images(tiny_run: Path, shapes: Path, tl, tm
         assert entry.explanation.confidence == pytest.approx(entry.prediction.confidence, abs=0.05)
     pictures = [np.asarray(picture.image) for picture in (plain, explained)]
     assert np.abs(pictures[0][-500:].astype(int) - pictures[1][-500:]).mean() > 5  # below the title
-    done = tl("grid", shapes, "--run", tiny_run, "--explain", "--count", 4, "--columns", 2, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    tl("grid", shapes, "--run", tiny_run, "--explain", "--count", 4, "--columns", 2, cwd=tmp_path, expect=0)
     written = np.asarray(Image.open(tmp_path / "grid.png"))
     assert np.array_equal(written[-500:], pictures[1][-500:])
 
@@ -75,8 +74,7 @@ def test_image_unlike_all_training_images_is_marked_unknown(tiny_run: Path, shap
 def test_explain_command(tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     images = [shapes / "noise" / "00.png", "broken.png", shapes / "stripes" / "01.png"]
-    done = tl("explain", *images, "--run", tiny_run, cwd=tmp_path)
-    assert done.returncode == 1
+    done = tl("explain", *images, "--run", tiny_run, cwd=tmp_path, expect=1)
     assert [line.split(": ")[1].split()[0] for line in done.stdout.splitlines()[:2]] == ["noise", "stripes"]
     assert "explain.png: 2 images" in done.stdout
     assert done.stderr.startswith("broken.png: error: ")

@@ -110,8 +110,7 @@ def test_json_has_counts_and_every_image(tl, tiny_run, shapes, tmp_path):
 
 
 def test_empty_selection_is_logged_and_drawn(tl, tiny_run, shapes, tmp_path):
-    done = tl("grid", shapes, "--run", tiny_run, "--only", "wrong", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = tl("grid", shapes, "--run", tiny_run, "--only", "wrong", cwd=tmp_path, expect=0)
     assert "grid.png: no image is wrong" in done.stdout
     assert "24 of 24 correct" in done.stdout
     picture = Image.open(tmp_path / "grid.png")
@@ -152,8 +151,7 @@ def test_without_class_folders_there_is_no_truth(predictor, shapes):
 def test_command_writes_a_picture(tl, mislabelled, tiny_run, tmp_path):
     bare = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "TERM", "TERM_PROGRAM", "KITTY_WINDOW_ID"), "")
     words = ("grid", mislabelled, "--run", tiny_run, "--only", "wrong", "--columns", 2, "--show")
-    done = tl(*words, cwd=tmp_path, **bare)
-    assert done.returncode == 0, done.stderr
+    done = tl(*words, cwd=tmp_path, **bare, expect=0)
     assert "3 of 24 images" in done.stdout
     assert "grid.png" in done.stdout.splitlines()[-1]
     picture = np.asarray(Image.open(tmp_path / "grid.png").convert("RGB")).astype(int)

@@ -14,6 +14,7 @@ import pytest
 
 import tl as library
 from support.data_sets import write_video
+from support.runs import read_csv
 from support.session import ROOT
 from tl.errors import UsageError
 from tl.prediction.predictor import Predictor
@@ -46,8 +47,7 @@ def test_predict_writes_a_row_for_files_videos_and_broken_images(shapes: Path, t
         sha256=True,
         on_prediction=lambda one, columns: calls.append((one.name, len(out.read_text().splitlines()), columns.top)),
     )
-    with out.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(out)
     assert [row["path"] for row in rows] == [name for name, _, _ in calls]
     assert [lines for _, lines, _ in calls] == list(range(2, len(rows) + 2))  # the row is written before the call
     assert rows[12]["path"] == f"{clip}#frame=0"

@@ -59,10 +59,8 @@ def test_search_names_what_cannot_be_searched(animals: Path, tmp_path: Path):
 
 
 def test_command_prints_and_draws_matches(tl: Tl, animals: Path, tmp_path: Path):
-    done = tl(
-        "search", animals / "cat/2.png", "--in", animals, *OPTIONS, "--count", 3, "--out", "f/x.png", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+    words = ("search", animals / "cat/2.png", "--in", animals, *OPTIONS, "--count", 3, "--out", "f/x.png")
+    done = tl(*words, cwd=tmp_path, expect=0)
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["1.000", "cat", "cat/2.png", "identical", "bytes"]
     assert lines[3] == "picture     f/x.png"
