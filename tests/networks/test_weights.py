@@ -4,12 +4,11 @@ import csv
 import hashlib
 import json
 import random
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
+from support.known_data import site as site
 from support.networks import recognized
 from tl.classifier import load
 from tl.engines.tensorflow import preprocess
@@ -31,60 +30,45 @@ def where(tmp_path):
 
 
 @pytest.fixture
-def requests(monkeypatch):
-    """The requests to a local server in place of Keras' own, which has a file for vgg16."""
-    paths = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            paths.append(self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(BODY)))
-            self.end_headers()
-            self.wfile.write(BODY)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(official, "ROOT", f"http://127.0.0.1:{server.server_port}/")
-        file = OfficialFile("vgg16.h5", "vgg16/vgg16.h5", f"md5:{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}")
-        monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", file)
-        yield paths
-        server.shutdown()
+def remote(site, monkeypatch):
+    """The file for vgg16 on a local server in place of Keras' own."""
+    folder, url = site
+    (folder / "vgg16.h5").write_bytes(BODY)
+    checksum = f"md5:{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}"
+    monkeypatch.setattr(official, "ROOT", url)
+    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", OfficialFile("vgg16.h5", "vgg16.h5", checksum))
+    return folder / "vgg16.h5"
 
 
-def test_resolve_downloads_the_official_file_once(requests, where):
+def test_resolve_downloads_the_official_file_once(remote, where):
     first = resolve(backbone("vgg16"), where=where)
-    again = resolve(backbone("vgg16"), where=where)
-    assert requests == ["/vgg16/vgg16.h5"]
-    assert first == again
+    remote.unlink()
+    assert resolve(backbone("vgg16"), where=where) == first
     assert first.path.read_bytes() == BODY
     assert json.loads(first.path.with_suffix(".json").read_text())["sha256"] == first.sha256
 
 
-def test_resolve_prefers_the_cache_of_keras(requests, where):
+def test_resolve_prefers_the_cache_of_keras(remote, where):
     file = where.keras_dir / "models" / "vgg16.h5"
     file.parent.mkdir(parents=True)
     file.write_bytes(BODY)
     found = resolve(backbone("vgg16"), where=where)
-    assert (found.path, found.source, requests) == (file, "Keras' cache", [])
+    assert (found.path, found.source) == (file, "Keras' cache")
     file.write_bytes(BODY[:-1])
     assert cached(backbone("vgg16"), "imagenet", where) is None
 
 
-def test_resolve_keeps_no_file_with_a_wrong_checksum(requests, where, monkeypatch):
-    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", OfficialFile("vgg16.h5", "vgg16/vgg16.h5", f"md5:{'0' * 32}"))
+def test_resolve_keeps_no_file_with_a_wrong_checksum(remote, where, monkeypatch):
+    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", OfficialFile("vgg16.h5", "vgg16.h5", f"md5:{'0' * 32}"))
     with pytest.raises(WeightsError, match="cannot get imagenet weights for vgg16"):
         resolve(backbone("vgg16"), where=where)
     assert not list((where.cache_dir / "weights").glob("*.h5"))
 
 
-def test_resolve_offline_makes_no_request(requests, where):
+def test_resolve_offline_makes_no_request(remote, where, monkeypatch):
+    monkeypatch.setattr("tl.download.download", lambda *_, **__: pytest.fail("a request"))
     with pytest.raises(WeightsError, match="--offline"):
         resolve(backbone("vgg16"), offline=True, where=where)
-    assert requests == []
 
 
 def test_resolve_returns_random_weights_for_none(where):

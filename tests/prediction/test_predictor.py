@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tl.data.images import ImageLike, UnreadableImage
-from tl.errors import ImageError, UsageError
+from tl.errors import ImageError
 from tl.prediction.predictor import Predictor
 from tl.runs.run import load_run
 
@@ -59,18 +59,11 @@ def test_features_are_the_input_of_the_head(predictor, shapes, tmp_path):
         predictor.features([("gone.png", tmp_path / "gone.png")])
 
 
-def test_threads_are_passed_to_the_engine(tiny_run):
-    predictor = Predictor(load_run(tiny_run), threads=1)
-    assert predictor.engine.network.get_property("INFERENCE_NUM_THREADS") == 1  # type: ignore[attr-defined]
-
-
 def test_single_image_uses_one_stream_and_gets_the_same_prediction(predictor, shapes, tiny_run):
     photo = shapes / "noise" / "00.png"
     single = Predictor(load_run(tiny_run), single=True)
     assert single.engine.network.get_property("NUM_STREAMS") == 1  # type: ignore[attr-defined]
     assert single.predict([photo]) == predictor.predict([photo])
-    with pytest.raises(UsageError, match="threads 0: give 1 or more"):
-        Predictor(load_run(tiny_run), single=True, threads=0)
 
 
 def test_finetune_with_cached_features_does_not_load_tensorflow(shapes, tiny_run, tmp_path):

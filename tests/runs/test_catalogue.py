@@ -7,7 +7,7 @@ import shutil
 import pytest
 from filelock import FileLock
 
-from support.runs import accuracy, copy_run, write_manifest
+from support.runs import accuracy, change_run, copy_run
 from tl.errors import RunError, StorageError, UsageError
 from tl.runs.catalogue import find_all_but_best, find_removals, is_being_written, list_runs, remove
 from tl.runs.folder import newest_run, partial_folder
@@ -156,12 +156,8 @@ HOSTILE = {
 @pytest.mark.parametrize("way", HOSTILE)
 def test_invalid_manifest_is_damaged(tiny_run, runs, way):
     folder = copy_run(tiny_run, runs / "a")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest.pop("digest")
-    *parents, last = way.split("__")
     for value in HOSTILE[way]:
-        (manifest[parents[0]] if parents else manifest)[last] = value
-        write_manifest(folder, manifest)
+        change_run(folder, **{way: value})
         (one,) = list_runs(runs)
         assert one.state == "damaged", value
         assert "\n" not in one.note

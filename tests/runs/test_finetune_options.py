@@ -60,11 +60,10 @@ def test_data_that_is_not_utf8_is_written_with_question_marks(tmp_path):
     assert read_options(tmp_path / "run.toml")["data"] == "photos?"
 
 
-def test_command_has_every_option_and_its_help_fits_two_screens(tl):
+def test_command_has_every_option():
     from tl.commands.finetune import command
 
     assert {one.name for one in fields(FinetuneOptions)} <= {parameter.name for parameter in command.params}
-    assert len(tl("finetune", "--help").stdout.splitlines()) <= 46
 
 
 @pytest.mark.parametrize(

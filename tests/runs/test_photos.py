@@ -40,9 +40,7 @@ def test_held_out_finds_images_at_the_recorded_path(tiny_run: Path):
     assert all(run.classes[photo.label] == photo.name.split("/")[0] for photo in part.images)
 
 
-def test_recorded_path_works_from_any_folder(
-    tiny_run: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_recorded_path_works_from_any_folder(tiny_run, here, tmp_path, monkeypatch):
     run = load_run(copy_run(tiny_run, tmp_path / "runs" / "own", options__data="here"))
     (tmp_path / "elsewhere" / "here").mkdir(parents=True)  # another one of that name
     monkeypatch.chdir(tmp_path / "elsewhere")

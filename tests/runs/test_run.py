@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from support.runs import change_run
+from support.runs import change_head, change_run
 from support.session import ROOT, TINY
 from tl.errors import RunError
 from tl.networks.backbones import BACKBONES
@@ -108,7 +108,8 @@ def test_network_that_does_not_match_the_manifest_is_refused(copy):
 @pytest.mark.parametrize(("temperature", "scale"), [(np.inf, 1), (1e-320, 1), (1.0, 3e38), (1.0, np.nan)])
 def test_head_with_extreme_numbers_is_refused(copy, temperature, scale):
     head = load_run(copy).head
-    _with_head(copy, kernel=np.full_like(head.kernel, scale), temperature=np.float64(temperature))
+    changed = {"kernel": np.full_like(head.kernel, scale), "temperature": np.float64(temperature)}
+    change_head(copy, lambda _: changed)
     with pytest.raises(RunError, match="copied is damaged"):
         load_run(copy)
 
@@ -118,8 +119,7 @@ def test_run_with_another_network_has_its_own_cache_key(copy, tiny_run):
     (copy / "trunk.xml").unlink()  # a hard link: the others keep theirs
     (copy / "trunk.xml").write_text(text + "\n")
     digest = hashlib.sha256((copy / "trunk.xml").read_bytes()).hexdigest()
-    files = load_run(copy).manifest["files"]
-    foreign = load_run(change_run(copy, files=files | {"trunk.xml": digest}))
+    foreign = load_run(change_run(copy, **{"files__trunk.xml": digest}))
     check_run(foreign)
     assert trunk_key(foreign) != trunk_key(load_run(tiny_run))
 
@@ -144,22 +144,6 @@ def test_load_run_explains_what_is_not_a_run(tmp_path, monkeypatch):
         load_run("empty")
 
 
-def test_newest_run_is_loaded_without_latest(tiny_run, tmp_path, monkeypatch):
-    shutil.copytree(tiny_run, tmp_path / "runs" / "one")
-    monkeypatch.chdir(tmp_path)
-    assert load_run().name == "one"
-    assert load_run("one").name == "one"
-
-
-def _with_head(folder, **changed):
-    """Replace arrays in head.npz, with a matching manifest; None removes one."""
-    with np.load(folder / "head.npz") as found:
-        arrays = {name: found[name] for name in found.files} | changed
-    np.savez(folder / "head.npz", **{name: array for name, array in arrays.items() if array is not None})
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    change_run(folder, files=files | {"head.npz": hashlib.sha256((folder / "head.npz").read_bytes()).hexdigest()})
-
-
 def test_unknown_statistics_are_kept(copy, shapes):
     run = load_run(copy)
     assert run.unknown is not None
@@ -170,7 +154,7 @@ def test_unknown_statistics_are_kept(copy, shapes):
 
 
 def test_run_without_unknown_statistics_predicts_the_same(copy, shapes):
-    _with_head(copy, references=None, threshold=None, rate=None)
+    change_head(copy, lambda _: dict.fromkeys(("references", "threshold", "rate")))
     run = load_run(copy)
     assert run.unknown is None
     assert not any(answer.unknown for answer in Predictor(run).predict(sorted(shapes.rglob("*.png"))))
@@ -193,7 +177,7 @@ def test_run_without_unknown_statistics_predicts_the_same(copy, shapes):
     ids=lambda changed: "-".join(changed),
 )
 def test_invalid_arrays_are_refused(copy, changed):
-    _with_head(copy, **changed)
+    change_head(copy, lambda _: changed)
     with pytest.raises(RunError, match="copied is damaged"):
         load_run(copy)
 

@@ -37,23 +37,18 @@ def change_run(folder: Path, **changes: Any) -> Path:
         for parent in parents:
             target = target[parent]
         target[last] = value
-    write_manifest(folder, manifest)
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": digest}), encoding="utf-8")
     return folder
 
 
 def change_head(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Replace arrays of a run's head by those that `change` makes of all of them."""
+    """Replace arrays of a run's head by those that `change` makes of all of them; None removes one."""
     path = folder / "head.npz"
     with np.load(path) as file:
         head = dict(file)
-    np.savez(path, **head | change(head))
+    np.savez(path, **{name: array for name, array in (head | change(head)).items() if array is not None})
     change_run(folder, **{"files__head.npz": hashlib.sha256(path.read_bytes()).hexdigest()})
-
-
-def write_manifest(folder: Path, manifest: Any) -> None:
-    """Write the manifest with its digest."""
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": digest}), encoding="utf-8")
 
 
 def accuracy(value: float, count: int = 4) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from support.comparisons import CASES, REASON, comparison, every_case, pixels
 from support.figures import assert_legible, written
 from tl.runs.network_comparison import ComparedPrediction, Comparison
 from tl.views.pictures.comparison import SIDE, chart, choose, grid, limits
-from tl.views.pictures.grid import COLOURS, TINTS
+from tl.views.pictures.grid import TINTS
 
 
 def png(image: Image.Image) -> bytes:
@@ -76,10 +76,6 @@ def test_grid_is_green_and_red_as_often_as_correct_and_wrong():
     correct = [one for image in compared.photos for one in image.correct]
     assert cards(picture, TINTS["correct"]) == sum(correct)
     assert cards(picture, TINTS["wrong"]) == len(correct) - sum(correct)
-    values = np.asarray(picture)
-    assert (values == COLOURS["correct"]).all(axis=-1).sum() > 500
-    assert (values == COLOURS["wrong"]).all(axis=-1).sum() > 500
-    assert (values == (20, 60, 200)).all(axis=-1).sum() > 7 * SIDE * 80
 
 
 def test_grid_reads_only_the_chosen_images_and_survives_a_missing_one():
@@ -139,8 +135,6 @@ def test_chart_orders_networks_and_marks_their_weights():
         assert (points[at].get_xdata()[0], points[at].get_ydata()[0]) == (100 * entry.top1.value, at)
     assert axes.yaxis_inverted()
     assert [point.get_marker() for point in points] == ["o", "s", "s"]
-    assert points[1].get_markerfacecolor() == "white" != points[0].get_markerfacecolor()
-    assert points[0].get_color() != points[1].get_color() == points[2].get_color()
 
 
 def test_chart_shows_figures_and_notes():

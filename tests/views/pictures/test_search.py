@@ -20,16 +20,12 @@ def test_picture_contains_every_image():
     for queries, count in ((1, 1), (1, 6), (2, 7)):
         page = np.asarray(draw_search(SearchResult((answer(count),) * queries, 9, 0, "resnet50")))
         columns = (page == tile).all(axis=2)
-        assert columns.sum() == queries * (count + 1) * 176 * 88 - _hidden(queries)
+        hidden = queries * 88 * 4  # the frame around a query covers rows of its image, above and below
+        assert columns.sum() == queries * (count + 1) * 176 * 88 - hidden
     assert page.shape[1] < 1500
     bars = np.asarray(draw_search(SearchResult((answer(1, 0.25),), 9, 0, "resnet50")))
     below = bars[108 + 176 + 3, 224 : 224 + 176]
     assert int((below == (0, 92, 158)).all(axis=1).sum()) == 45
-
-
-def _hidden(queries: int) -> int:
-    """The frame around a query covers three rows of its image, above and below."""
-    return queries * 88 * 4
 
 
 def test_similarity_is_1_for_identical_bytes_only():

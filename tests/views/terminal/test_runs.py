@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from rich.cells import cell_len
 
-from support.runs import accuracy, copy_run, write_manifest, write_tables
+from support.runs import accuracy, change_head, change_run, copy_run, write_tables
 from tl.commands.runs import command
-from tl.errors import RunError, UsageError
+from tl.errors import UsageError
 from tl.runs.catalogue import list_runs
 from tl.runs.folder import partial_folder
 from tl.runs.summary import summarize
@@ -42,14 +42,9 @@ def hundred(home):
     """A run of 100 classes with long Korean names, as its folder."""
     folder = copy_run(home / "runs" / "plain", home / "runs" / "hundred")
     names = [f"{KOREAN}-{at}" for at in range(100)]
-    kernel = np.load(folder / "head.npz")["kernel"]
-    arrays = {"kernel": np.zeros((len(kernel), 100), np.float32), "bias": np.zeros(100, np.float32)}
-    np.savez(folder / "head.npz", temperature=np.float64(1), **arrays)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest.pop("digest")
-    manifest["classes"], manifest["data"]["per_class"] = names, dict.fromkeys(names, 500)
-    write_manifest(folder, manifest)
-    return folder
+    bias = np.zeros(100, np.float32)
+    change_head(folder, lambda head: {"kernel": np.zeros((len(head["kernel"]), 100), np.float32), "bias": bias})
+    return change_run(folder, classes=names, data__per_class=dict.fromkeys(names, 500))
 
 
 def run(*words, answer=None):
@@ -88,8 +83,6 @@ def test_list_of_no_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "train one with `tl finetune DATA`" in " ".join(run("list").split())
     assert json.loads(run("list", "--json")) == []
-    with pytest.raises(RunError, match="elsewhere cannot be read"):
-        run("list", "elsewhere")
 
 
 @pytest.mark.parametrize("width", [64, 80, 132])
@@ -137,12 +130,6 @@ def test_names_cannot_control_the_terminal(home):
         assert json.loads(run(*words, "--json"))
 
 
-def test_show_explains_a_missing_or_damaged_run(home):
-    for name, reason in (("broken", "head.npz is missing"), ("none", "no run 'none'"), ("x" * 300, "no run")):
-        with pytest.raises(RunError, match=reason):
-            run("show", name)
-
-
 def test_compare_lists_differences(home, hundred):
     shown = run("compare", "plain", "tuned")
     lines = [line.split() for line in shown.splitlines()]
@@ -162,8 +149,6 @@ def test_compare_says_which_is_better(home):
     write_tables(home / "runs" / "plain", [(path, sha, part, "stripes") for path, sha, part, _ in photos])
     write_tables(home / "runs" / "tuned", photos)
     assert "B is better (McNemar's exact test, p = 0.0078)" in " ".join(run("compare", "plain", "tuned").split())
-    with pytest.raises(UsageError, match="two or more different runs"):
-        run("compare", "plain")
 
 
 def test_rm_asks_first(home):
