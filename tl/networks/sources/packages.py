@@ -7,8 +7,10 @@ of each archive is pinned and checked, so its content is read without further gu
 import hashlib
 import importlib
 import io
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -111,18 +113,24 @@ def _pip(package: Package, folder: str) -> list[str]:
 
 def _run(command: list[str], package: Package, seconds: float = 1800) -> None:
     # A file, not a pipe: a client's own children would keep a pipe open after it has ended.
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+") as log:
         try:
-            client = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=seconds, check=False
-            )
+            client = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         except OSError as error:
             raise DownloadError(f"{package}: {command[0]} cannot be started ({error.strerror})") from error
+        try:
+            code = client.wait(seconds)
         except subprocess.TimeoutExpired as error:
             raise DownloadError(f"{package}: no answer from the registry within {seconds:.0f} seconds") from error
-        if client.returncode != 0:
-            output.seek(0)
-            text = output.read()
+        finally:
+            if client.poll() is None:  # kill it with everything it started
+                if hasattr(os, "killpg"):
+                    os.killpg(client.pid, signal.SIGKILL)
+                client.kill()
+                client.wait()
+        if code != 0:
+            log.seek(0)
+            text = log.read()
             reasons = re.findall(r"^(?:npm error|npm ERR!|ERROR:) +(?!code |errno |syscall )(.+)", text, re.MULTILINE)
             reason = next(iter(reasons or text.strip().splitlines()[-1:]), "no reason")
             raise DownloadError(f"{package}: {Path(command[0]).name} failed ({reason[:160]})")
