@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tl.errors import StorageError, TLError
-from tl.files import atomic_write, child_environment, free_name, locked, remove, write_text
+from tl.files import atomic_write, child_environment, locked, remove, write_text
 
 
 def test_atomic_write_replaces_a_file_and_leaves_no_scratch(tmp_path):
@@ -51,13 +51,6 @@ def test_atomic_write_without_overwrite_keeps_what_appeared_meanwhile(tmp_path, 
         write()
     assert list(tmp_path.iterdir()) == [target]
     assert folder or target.read_text() == "out"
-
-
-def test_free_name_counts_on(tmp_path):
-    assert free_name(tmp_path / "a.png") == tmp_path / "a.png"
-    (tmp_path / "a.png").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "a-2.png").touch()
-    assert free_name(tmp_path / "a.png") == tmp_path / "a-3.png"
 
 
 def test_remove_takes_files_folders_links_and_nothing(tmp_path):

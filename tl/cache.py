@@ -231,10 +231,10 @@ def open_cache(where: Settings | None = None) -> FeatureCache:
 
 
 @contextmanager
-def usable_cache(progress: Progress, where: Settings | None = None) -> Iterator[FeatureCache | None]:
+def usable_cache(progress: Progress) -> Iterator[FeatureCache | None]:
     """Open the user's feature cache; where it cannot be used, warn and return None: that only costs time."""
     try:
-        cache = open_cache(where)
+        cache = open_cache()
     except CacheError as error:
         progress.warn(f"{error}; continuing without it")
         yield None
@@ -253,12 +253,12 @@ def info(where: Settings | None = None) -> CacheInfo:
         return cache.info()
 
 
-def clear(*, all: bool = False, where: Settings | None = None) -> int:
+def clear(*, all: bool = False) -> int:
     """Delete the cached features, with `all` also weights, converted networks and data sets.
 
     Returns the bytes that the features took. Raises StorageError.
     """
-    where = where or settings()
+    where = settings()
     folder = where.cache_dir / "features"
     size = sum(path.stat().st_blocks * 512 for path in folder.glob("*.mdb")) if folder.is_dir() else 0
     try:

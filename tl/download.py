@@ -219,7 +219,6 @@ def _size(path: Path) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """Why a request failed, in a few words."""
     cause: BaseException = getattr(error, "reason", None) or error
     while not isinstance(cause, OSError) and cause.__cause__ is not None:
         cause = cause.__cause__

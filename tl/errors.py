@@ -1,18 +1,4 @@
-"""Everything that `tl` refuses, as one tree of exceptions with one-line messages.
-
-TLError                    exit code 1
-├── UsageError             exit code 2: the command cannot mean what was typed
-├── DataError              the data set as a whole cannot be used
-├── ImageError             one image cannot be decoded; the message is the reason alone
-├── BackboneError          no such backbone, or it cannot do what was asked
-├── WeightsError           pretrained weights are missing, damaged, or of another network
-├── EngineError            the network cannot be run as asked on this machine
-├── CacheError             the cache cannot be read or written
-├── RunError               a run folder is missing, damaged, too new, or in use
-├── StorageError           a file cannot be written: disk full, no permission
-├── ServiceError           the service cannot be started or reached, or refuses what was asked of it
-└── DownloadError          a file cannot be fetched: no connection, wrong checksum, --offline
-"""
+"""Everything that `tl` refuses, as one tree of exceptions with one-line messages."""
 
 
 class TLError(Exception):
@@ -22,7 +8,7 @@ class TLError(Exception):
 
 
 class UsageError(TLError):
-    """The arguments contradict each other or the input."""
+    """The command cannot mean what was typed: the arguments contradict each other or the input."""
 
     exit_code = 2
 
@@ -32,7 +18,7 @@ class DataError(TLError):
 
 
 class ImageError(TLError):
-    """One image cannot be decoded."""
+    """One image cannot be decoded; the message is the reason alone."""
 
 
 class BackboneError(TLError):
@@ -56,7 +42,7 @@ class RunError(TLError):
 
 
 class StorageError(TLError):
-    """A file cannot be written."""
+    """A file cannot be written: the disk is full, or there is no permission."""
 
 
 class ServiceError(TLError):

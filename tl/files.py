@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, names that are free, locks, and the environment of child processes."""
+"""Writing files whole or not at all, locks, and the environment of child processes."""
 
 import errno
 import os
@@ -59,15 +59,6 @@ def remove(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink()
-
-
-def free_name(path: Path) -> Path:
-    """The path itself where nothing is there, else the first of `name-2.end`, `name-3.end`, … that is free."""
-    number, free = 1, path
-    while os.path.lexists(free):
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
 
 
 @contextmanager

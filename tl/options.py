@@ -96,10 +96,8 @@ def base_type(cls: type, name: str) -> tuple[type, bool, bool]:
     plain = [member for member in members if member is not type(None)]
     repeated = typing.get_origin(plain[0]) is tuple
     kind = typing.get_args(plain[0])[0] if repeated else plain[0]
-    for wanted in (Path, str, float, int, bool):  # `str | float`: a text is converted where it is used
-        if wanted in plain:
-            kind = wanted
-            break
+    # `str | float`: a text is converted where it is used
+    kind = next((one for one in (Path, str, float, int, bool) if one in plain), kind)
     return kind, type(None) in members, repeated
 
 
@@ -112,8 +110,7 @@ def check(options: Any) -> None:
     """Raises UsageError for a value outside of an option's choices or bounds, naming the option and what is allowed."""
     for name, spec in specs(type(options)).items():
         value = getattr(options, name)
-        values = value if isinstance(value, tuple) else (value,)
-        for one in values:
+        for one in value if isinstance(value, tuple) else (value,):
             if one is not None:
                 _check_value(name, spec, one)
 
@@ -185,14 +182,9 @@ def keywords(cls: type) -> Callable[[Callable[..., Result]], Callable[..., Resul
 def _signature(signature: inspect.Signature, cls: type, own: Mapping[str, inspect.Parameter]) -> inspect.Signature:
     hints = typing.get_type_hints(cls)
     kinds = inspect.Parameter
-    defaults = {
-        entry.name: kinds.empty if entry.default is MISSING else entry.default for entry in dataclasses.fields(cls)
-    }
-    shown = [
-        kinds(name, kinds.KEYWORD_ONLY, default=defaults[name], annotation=hints[name])
-        for name in specs(cls)
-        if name not in own
-    ]
+    fields = inspect.signature(cls).parameters
+    names = [name for name in specs(cls) if name not in own]
+    shown = [fields[name].replace(kind=kinds.KEYWORD_ONLY, annotation=hints[name]) for name in names]
     first = [parameter for parameter in own.values() if parameter.kind is not kinds.KEYWORD_ONLY]
     last = [parameter for parameter in own.values() if parameter.kind is kinds.KEYWORD_ONLY]
     return signature.replace(parameters=[*first, *shown, *last])
@@ -213,7 +205,7 @@ def _no_such(where: str, name: str, known: list[str]) -> str:
     return f"{where}: no option is called {name!r}: {hint}"
 
 
-def read_toml(cls: type, path: str | Path, *, where: str = "--config", removed: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_toml(cls: type, path: str | Path, *, removed: tuple[str, ...] = ()) -> dict[str, Any]:
     """The options in a TOML file, by their names; each must exist and have its type.
 
     `removed` names options of earlier versions, which are ignored. Raises UsageError, with the nearest names, for one
@@ -225,9 +217,9 @@ def read_toml(cls: type, path: str | Path, *, where: str = "--config", removed: 
         with Path(path).open("rb") as file:
             found = tomllib.load(file)
     except OSError as error:
-        raise UsageError(f"{where} {path} cannot be read ({error.strerror}): give the path of a TOML file") from error
+        raise UsageError(f"--config {path} cannot be read ({error.strerror}): give the path of a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{where} {path} is not TOML ({error}): write lines such as backbone = 'resnet50'") from error
+        raise UsageError(f"--config {path} is not TOML ({error}): write lines such as backbone = 'resnet50'") from error
     known = [*specs(cls)]
     values: dict[str, Any] = {}
     for key, value in found.items():
@@ -235,8 +227,8 @@ def read_toml(cls: type, path: str | Path, *, where: str = "--config", removed: 
         if name in removed:
             continue
         if name not in known:
-            raise UsageError(_no_such(f"{where} {path}", key, known))
-        values[name] = typed(cls, name, value, f"{where} {path}: {key}")
+            raise UsageError(_no_such(f"--config {path}", key, known))
+        values[name] = typed(cls, name, value, f"--config {path}: {key}")
     return values
 
 
@@ -291,16 +283,12 @@ def json_schema(cls: type, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]
             entry = {"type": "array", "items": entry}
         if nullable:
             entry["type"] = [entry["type"], "null"]
-        if defaults[name] is not MISSING and defaults[name] is not None:
-            entry["default"] = (
-                defaults[name] if not isinstance(defaults[name], (tuple, Path)) else _jsonable(defaults[name])
-            )
+        default = defaults[name]
+        if default is not MISSING and default is not None:
+            plain = list(default) if isinstance(default, tuple) else default
+            entry["default"] = str(plain) if isinstance(plain, Path) else plain
         properties[name] = {**entry, "description": spec.help}
     return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def _jsonable(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else str(value)
 
 
 def seconds(text: str) -> float:

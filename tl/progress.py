@@ -45,17 +45,14 @@ class NotebookProgress(Progress):
         self._display: Any = None
 
     def log(self, topic: str, text: str) -> None:
-        """Add a line."""
         self._lines.append(f"<tr><th>{html.escape(topic)}</th><td>{html.escape(text)}</td></tr>")
         self.show()
 
     def warn(self, text: str) -> None:
-        """Add a note."""
         self.log("note", text)
 
     @contextmanager
     def task(self, name: str, total: int | None, unit: str) -> Iterator[Task]:
-        """Show a progress bar until the block ends."""
         try:
             yield _NotebookTask(self, name, total, unit)
         finally:

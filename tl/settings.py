@@ -30,13 +30,12 @@ class Settings:
 
 
 def settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process.
+    """The settings of this process. Raises UsageError for a size that cannot be read."""
+    from platformdirs import user_cache_path
 
-    Raises UsageError for a size that cannot be read.
-    """
     env = os.environ if environment is None else environment
     return Settings(
-        cache_dir=Path(env["TL_CACHE_DIR"]) if env.get("TL_CACHE_DIR") else _default_cache_dir(),
+        cache_dir=Path(env.get("TL_CACHE_DIR") or user_cache_path("tl", appauthor=False)),
         cache_limit=parse_size(env.get("TL_CACHE_LIMIT") or "10G"),
         offline=env.get("TL_OFFLINE", "") not in ("", "0"),
         keras_dir=Path(env.get("KERAS_HOME") or Path.home() / ".keras"),
@@ -51,9 +50,3 @@ def parse_size(text: str) -> int:
     if math.isinf(size):
         raise UsageError(f"size {text[:80]!r} cannot be read: give a number with K, M, G or T, such as 10G")
     return int(size)
-
-
-def _default_cache_dir() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("tl", appauthor=False)

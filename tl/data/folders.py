@@ -22,8 +22,6 @@ _HOW = "put the images into one folder a class, such as cat/ and dog/"
 
 @dataclass
 class _Scan:
-    """The images of a folder so far."""
-
     root: Path
     labelled: bool
     samples: list[Sample] = field(default_factory=list)

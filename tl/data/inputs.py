@@ -130,8 +130,6 @@ def is_address(text: str) -> bool:
 
 @dataclass(frozen=True)
 class _Reader:
-    """The options of one reading of inputs."""
-
     every: int
     min_side: int
     timeout: float
@@ -139,10 +137,7 @@ class _Reader:
     stdin: BufferedIOBase | None
 
     def source(self, item: Any) -> Iterator[Input]:
-        """The images of one source."""
-        if _is_text(item):
-            return self._text(os.fspath(item))
-        return iter([Input("", as_image(item))])
+        return self._text(os.fspath(item)) if _is_text(item) else iter([Input("", as_image(item))])
 
     def _text(self, text: str) -> Iterator[Input]:
         if text == "-":
@@ -205,16 +200,12 @@ class _Reader:
                 folders.add(str(PurePath(match)))
                 yield from _folder(match)
             elif _suffix(match) in _TABLES:
-                yield from self._matched_table(match)
+                try:
+                    yield from self._table(Path(match))
+                except DataError as error:  # the other matches are read all the same
+                    yield Input(match, UnreadableImage(str(error)))
             else:
                 yield from self._file(match)
-
-    def _matched_table(self, match: str) -> Iterator[Input]:
-        """A table that matches a pattern; one that cannot be read does not stop the other matches."""
-        try:
-            yield from self._table(Path(match))
-        except DataError as error:
-            yield Input(match, UnreadableImage(str(error)))
 
     def path_list(self, name: str) -> Iterator[Input]:
         """The images of a file of paths, one a line or separated by zero bytes; each path stands for itself."""

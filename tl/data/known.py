@@ -43,9 +43,7 @@ class Known:
     unpack: Callable[[Path, Progress], Path]
 
 
-def resolve(
-    name: str, *, download_it: bool, offline: bool, cache_dir: Path | None, progress: Progress | None = None
-) -> Path:
+def resolve(name: str, *, download_it: bool, offline: bool, cache_dir: Path | None, progress: Progress) -> Path:
     """Find the known data set `name` on this machine, or download it where `download_it`.
 
     Raises DataError when it is not here and may not be downloaded, DownloadError when it cannot be.
@@ -60,7 +58,6 @@ def resolve(
         places = ", ".join(str(path) for path in candidates) or str(folder)
         way = "it cannot be fetched offline" if offline else f"add --download to fetch it ({known.size})"
         raise DataError(f"data set {name!r} is not on this machine (looked for {places}): {way}, or {known.by_hand}")
-    progress = progress or Progress()
     archive = folder / known.url.rpartition("/")[2]
     download(known.url, archive, checksum=known.checksum, offline=offline, progress=progress, what=name)
     return known.unpack(archive, progress)
@@ -106,7 +103,7 @@ def is_cifar(path: Path) -> bool:
     return os.path.isfile(path) and path.name.lower().endswith((".tar.gz", ".tgz"))
 
 
-def load_cifar(path: Path, *, name: str = "cifar100") -> Dataset:
+def load_cifar(path: Path) -> Dataset:
     """Load a CIFAR-100 folder or archive as arrays [32, 32, 3] with the fine labels and its train and test parts.
 
     Raises DataError for anything that is not CIFAR-100.
@@ -123,7 +120,7 @@ def load_cifar(path: Path, *, name: str = "cifar100") -> Dataset:
             Sample(image, f"{part}/{index:05d}", class_names[label], part)
             for index, (image, label) in enumerate(zip(pixels, labels, strict=True))
         ]
-    return assemble(samples, source=f"CIFAR-100 in {str(path)!r}", name=name, root=None)
+    return assemble(samples, source=f"CIFAR-100 in {str(path)!r}", name="cifar100", root=None)
 
 
 def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:

@@ -104,18 +104,15 @@ def find_near_pairs(stats: ImageStats) -> NearPairs:
     return _compare(stats, indices[pairs])
 
 
-def find_copies(
-    stats: ImageStats, features: Floats, usable: NDArray[np.int64], near: NearPairs | None = None
-) -> list[Copy]:
+def find_copies(stats: ImageStats, features: Floats, usable: Labels, near: NearPairs | None = None) -> list[Copy]:
     """Find copies among the images at `usable`, whose features `[len(usable), features]` are in that order.
 
     Of byte-identical files each counts with the first of them alone, and that one with other photos. `near` are the
     near pairs, where they are known already.
     """
-    first = {stats.fingerprints[index]: index for index in reversed(usable.tolist())}
-    same = [
-        Copy(first[stats.fingerprints[at]], at, 1.0) for at in usable.tolist() if first[stats.fingerprints[at]] != at
-    ]
+    own = stats.fingerprints
+    first = {own[index]: index for index in reversed(usable.tolist())}
+    same = [Copy(first[own[at]], at, 1.0) for at in usable.tolist() if first[own[at]] != at]
     if len(usable) < 2:
         return []
     row = np.full(len(stats.fingerprints), -1)

@@ -90,8 +90,6 @@ def split(
 
 
 class _Splitter:
-    """One split in the making, and its notes."""
-
     def __init__(self, dataset: Dataset, fingerprints: Sequence[bytes], originals: Sequence[bytes], seed: int) -> None:
         self.dataset = dataset
         self.fingerprints = fingerprints

@@ -35,13 +35,8 @@ def load_table(table: Path, *, labelled: bool) -> Dataset:
     that does. Rows whose file is missing are skipped. Raises DataError for a missing column, no label where `labelled`,
     an unknown split, or when no file exists at all.
     """
-    return _load(
-        _table_rows(table, labelled),
-        source=f"table {str(table)!r}",
-        name=short_name(table.stem),
-        root=table.parent,
-        labelled=labelled,
-    )
+    source, name = f"table {str(table)!r}", short_name(table.stem)
+    return _load(_table_rows(table, labelled), source=source, name=name, root=table.parent, labelled=labelled)
 
 
 def load_rows(source: Any, *, labelled: bool) -> Dataset:
@@ -98,10 +93,8 @@ def _load(rows: Iterable[_Row], *, source: str, name: str, root: Path, labelled:
             f"none of the {len(skipped)} rows of {source} can be used"
             f" (first: {skipped[0].path!r}, {skipped[0].reason}); paths are relative to {str(root)!r}"
         )
-    all_files = all(isinstance(sample.image, Path) for sample in samples)
-    return assemble(
-        samples, source=source, name=name, root=root if all_files else None, skipped=skipped, labelled=labelled
-    )
+    files = all(isinstance(sample.image, Path) for sample in samples)
+    return assemble(samples, source=source, name=name, root=root if files else None, skipped=skipped, labelled=labelled)
 
 
 def _pairs(source: Iterable[Any], labelled: bool) -> Iterator[_Row]:
@@ -171,9 +164,7 @@ def _count_columns(header: str, delimiter: str) -> int:
 
 def _places(header: Sequence[str]) -> dict[str, int | None]:
     names = [field.strip().casefold() for field in header]
-    return {
-        key: next((names.index(alias) for alias in aliases if alias in names), None) for key, aliases in COLUMNS.items()
-    }
+    return {key: next((names.index(one) for one in aliases if one in names), None) for key, aliases in COLUMNS.items()}
 
 
 def _columns(source: str, header: Sequence[str], labelled: bool) -> Mapping[str, int | None]:

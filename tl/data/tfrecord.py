@@ -47,14 +47,8 @@ def load_tfrecord(path: Path, *, labelled: bool, cache_dir: Path | None, progres
     shards = [path] if path.is_file() else _shards(path)
     folder = (cache_dir or settings().cache_dir) / "datasets" / f"records-{_key(shards)}"
     samples, skipped = _unpacked(shards, folder, progress)
-    return assemble(
-        samples,
-        source=f"TFRecord {str(path)!r}",
-        name=short_name(path.resolve().name.split(".tfrecord")[0]),
-        root=None,
-        skipped=skipped,
-        labelled=labelled,
-    )
+    source, name = f"TFRecord {str(path)!r}", short_name(path.resolve().name.split(".tfrecord")[0])
+    return assemble(samples, source=source, name=name, root=None, skipped=skipped, labelled=labelled)
 
 
 def read_records(path: Path) -> Iterator[dict[str, bytes | int]]:
@@ -76,11 +70,9 @@ def read_records(path: Path) -> Iterator[dict[str, bytes | int]]:
             lists = {name: feature.bytes_list.value or feature.int64_list.value for name, feature in features}
             yield {name: values[0] for name, values in lists.items() if values}
     except (tf.errors.OpError, DecodeError) as error:
-        reason = "truncated or damaged" if isinstance(error, tf.errors.OpError) else "no tf.train.Example"
+        why = "truncated or damaged" if isinstance(error, tf.errors.OpError) else "no tf.train.Example"
         at = number + 1 if isinstance(error, tf.errors.OpError) else number
-        raise DataError(
-            f"TFRecord {str(path)!r}, record {at}: {reason}; write the file again, or leave it out"
-        ) from None
+        raise DataError(f"TFRecord {str(path)!r}, record {at}: {why}; write the file again, or leave it out") from None
     except OSError as error:
         raise DataError(f"TFRecord {str(path)!r} cannot be read: {(error.strerror or '').lower()}") from None
 

@@ -142,7 +142,6 @@ def _same_classes(dataset: Dataset) -> list[Finding]:
 
 
 def _normalized(name: str) -> str:
-    """A name without case, accents and punctuation."""
     letters = unicodedata.normalize("NFKD", name).casefold()
     return _SEPARATORS.sub("", "".join(letter for letter in letters if not unicodedata.combining(letter)))
 

@@ -113,8 +113,6 @@ def plan_fixes(
 
 
 class _Planner:
-    """A plan in the making."""
-
     def __init__(self, dataset: Dataset, stats: ImageStats, kinds: Collection[str]) -> None:
         self.dataset, self.stats, self.kinds = dataset, stats, kinds
         self.steps = [Step(sample, True, label=sample.label) for sample in dataset.samples()]

@@ -172,8 +172,6 @@ def _duel(trials: "_Trials", default: Any, other: Any, options: InferenceOptions
 
 
 class _Trials:
-    """Measures engines as long as there is time."""
-
     def __init__(self, seconds: float) -> None:
         self._end, self._longest = time.monotonic() + seconds, 0.0
 

@@ -80,15 +80,10 @@ class Timing:
 
     def table(self) -> list[tuple[str, ...]]:
         """The headings, then a row of text for each precision and batch size."""
-        rows = [
-            (
-                row.precision,
-                str(row.batch),
-                *(number(value) for value in (row.p50, row.p95, row.p99, row.rate, row.bare)),
-                percent(row.ratio, 0),
-            )
-            for row in self.cells
-        ]
+        rows = []
+        for row in self.cells:
+            figures = [number(value) for value in (row.p50, row.p95, row.p99, row.rate, row.bare)]
+            rows.append((row.precision, str(row.batch), *figures, percent(row.ratio, 0)))
         return [("precision", "batch", "p50 ms", "p95 ms", "p99 ms", "images/s", "engine", "ratio"), *rows]
 
     def _repr_html_(self) -> str:

@@ -150,23 +150,21 @@ class _CacheWriter:
 
     def __init__(self, cache: FeatureCache | None, engine: Engine, progress: Progress) -> None:
         self._cache, self._progress = cache, progress
-        self._namespace = namespace(f"{engine.key}/images {VERSION}")
+        self._space = namespace(f"{engine.key}/images {VERSION}")
         self._new: list[tuple[bytes, Vector]] = []
         self._used: deque[bytes] = deque()
 
     def find(self, hashes: Sequence[bytes]) -> list[Vector | None]:
         if self._cache is None:
             return [None] * len(hashes)
-        keys = [self._namespace + content_hash for content_hash in hashes]
+        keys = [self._space + content_hash for content_hash in hashes]
         rows = self._cache.find(keys)
         self._used.extend(key for key, row in zip(keys, rows, strict=True) if row is not None and not row.today)
         return [None if row is None else row.vector for row in rows]
 
     def add(self, rows: Sequence[FeatureRow]) -> None:
         if self._cache is not None:
-            self._new += [
-                (self._namespace + row.fingerprint, row.vector.copy()) for row in rows if row.vector is not None
-            ]
+            self._new += [(self._space + row.fingerprint, row.vector.copy()) for row in rows if row.vector is not None]
 
     def write(self, at_least: int = _WRITE_ROWS) -> None:
         """Write the new rows and the dates of use, if there are enough of them."""

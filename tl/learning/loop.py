@@ -154,7 +154,6 @@ class TrainingLoop:
     _errors: list[TLError] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        """Continue from the checkpoint, or start."""
         job = self.job
         self.rule = job.rule
         self._targets = np.eye(job.head.kernel.shape[1], dtype=np.float32)[job.labels]

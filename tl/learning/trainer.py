@@ -24,6 +24,7 @@ from tl.learning.head import Head
 from tl.learning.hyperparameters import TuningRule
 
 Arrays = list[NDArray[Any]]
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, zlib.error, BadZipFile)
 
 
 class Diverged(TLError):
@@ -244,16 +245,6 @@ def load_checkpoint(path: Path) -> tuple[Arrays, Arrays, dict[str, Any]] | None:
             about = json.loads(arrays["about"].tobytes())
             count = {part: sum(name.startswith(part) for name in arrays.files) for part in ("state", "best")}
             state, best = ([arrays[f"{part}{at}"] for at in range(count[part])] for part in ("state", "best"))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        RuntimeError,
-        zlib.error,
-        BadZipFile,
-    ) as error:
+    except _DAMAGE as error:
         raise RunError(f"{path} is damaged ({error}): remove it to start the training anew") from error
     return state, best, about

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import UsageError
+from tl.linalg import unit
 from tl.text import percent
 
 Floats = NDArray[np.float32]
@@ -74,7 +75,7 @@ def fit_unknown(features: Floats, labels: Labels, classes: int, *, rate: float =
     if not 0 < rate < 1:
         raise UsageError(f"--unknown-rate {rate:g}: give a false-alarm rate between 0 and 1, such as 0.01")
     order = np.random.default_rng(seed).permutation(len(features))
-    references = _scale(features[_choose_evenly(labels, order, most_references(classes))])
+    references = unit(features[_choose_evenly(labels, order, most_references(classes))])
     scores = _score_held_out(features[np.sort(order[:_SCORED])], references)
     threshold, promised = _threshold(scores, rate)
     return Unknown(references, threshold, promised)
@@ -114,16 +115,9 @@ def _threshold(scores: Floats, rate: float) -> tuple[float, float]:
     return float(scores[below - 1]), promised
 
 
-def _scale(features: Floats) -> Floats:
-    """Vectors of length 1; a zero vector stays zero."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    scaled: Floats = (features / np.maximum(lengths, np.float32(1e-12))).astype(np.float32)
-    return scaled
-
-
 def _distances(features: Floats, references: Floats) -> Floats:
     """Euclidean distances `[n, m]` of features, scaled to length 1, from the references."""
-    scaled = _scale(features)
+    scaled = unit(features)
     squares = np.sum(scaled**2, axis=1)[:, None] + np.sum(references**2, axis=1)
     distances: Floats = np.sqrt(np.maximum(squares - 2 * (scaled @ references.T), 0))
     return distances

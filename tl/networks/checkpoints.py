@@ -70,23 +70,21 @@ class HDF5Reader:
         """A dataset as float32. Raises WeightsError for anything but numbers stored in this file."""
         import h5py
 
-        dataset = self.member(group, path)
-        if not isinstance(dataset, h5py.Dataset):
+        stored = self.member(group, path)
+        if not isinstance(stored, h5py.Dataset):
             raise WeightsError(f"{self._source} is damaged: {path!r} is not an array")
-        if dataset.is_virtual or dataset.external:
+        if stored.is_virtual or stored.external:
             raise WeightsError(f"{self._source} is refused: {path!r} is stored in another file")
-        if dataset.dtype.kind not in "fiu" or dataset.shape is None or len(dataset.shape) > _MOST_DIMENSIONS:
-            raise WeightsError(
-                f"{self._source} is refused: {path!r} holds {dataset.dtype} {dataset.shape}, not weights"
-            )
+        if stored.dtype.kind not in "fiu" or stored.shape is None or len(stored.shape) > _MOST_DIMENSIONS:
+            raise WeightsError(f"{self._source} is refused: {path!r} holds {stored.dtype} {stored.shape}, not weights")
         # Without this check, a file of one kilobyte could declare arrays that fill the memory.
-        self._unread -= math.prod(dataset.shape) * dataset.dtype.itemsize
+        self._unread -= math.prod(stored.shape) * stored.dtype.itemsize
         if self._unread < 0:
             raise WeightsError(
-                f"{self._source} is refused: {path!r} {dataset.shape} is larger than the file; save it uncompressed"
+                f"{self._source} is refused: {path!r} {stored.shape} is larger than the file; save it uncompressed"
             )
         with np.errstate(over="ignore"):
-            return np.asarray(dataset[()], dtype=np.float32)
+            return np.asarray(stored[()], dtype=np.float32)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from typing import IO, Any
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from tl.data.dataset import clean
+from tl.data.folders import is_ignored
 from tl.data.images import IMAGE_SUFFIXES
 from tl.data.write import safe_name
 from tl.errors import DataError, StorageError
@@ -44,7 +45,6 @@ MIN_BOMB = 32 << 20
 _MAGIC = ((b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "gz"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz"))
 _ZIP_ENTRY = b"PK\x01\x02"
 _ZIP_UTF8, _ZIP_ENCRYPTED = 0x800, 0x1
-_HIDDEN = frozenset({"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"})
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".7z", ".rar"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -134,21 +134,18 @@ class _Unpacker:
         if len(parts) > _MAX_DEPTH:
             raise DataError(f"the archive has {len(parts)} nested folders, more than {_MAX_DEPTH}: use fewer levels")
         safe_parts = tuple(safe_name(part) for part in parts)
-        for depth in range(1, len(parts)):
-            self._check_folder(safe_parts[:depth], parts[:depth])
+        for depth in range(1, len(parts)):  # folders are classes, so no two of them may become one on any disk
+            folder = fold_name(safe_parts[:depth])
+            other = self._folders.setdefault(folder, parts[:depth])
+            if other != parts[:depth] or folder in self._files:
+                one, two = "/".join(other), "/".join(parts[:depth])
+                raise DataError(f"the archive contains {one!r} and {two!r}, one name on many disks: rename one")
         path, number = safe_parts, 2
         while (key := fold_name(path)) in self._files or key in self._folders:
             stem, suffix = os.path.splitext(safe_parts[-1])
             path, number = (*safe_parts[:-1], f"{stem}-{number}{suffix}"), number + 1
         self._files.add(key)
         return self._folder.joinpath(*path)
-
-    def _check_folder(self, safe_parts: tuple[str, ...], parts: tuple[str, ...]) -> None:
-        """Folders are classes, so no two of them may become one, on this disk or another."""
-        other = self._folders.setdefault(fold_name(safe_parts), parts)
-        if other != parts or fold_name(safe_parts) in self._files:
-            one, two = "/".join(other), "/".join(parts)
-            raise DataError(f"the archive contains {one!r} and {two!r}, one name on many disks: rename one")
 
     def _write_file(self, member: Member, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +175,7 @@ class _Unpacker:
 
 
 def _why_left_out(parts: tuple[str, ...]) -> str:
-    if any(part.startswith(".") or part.casefold() in _HIDDEN for part in parts):
+    if any(map(is_ignored, parts)):
         return "hidden"
     suffix = os.path.splitext(parts[-1])[1].lower()
     if suffix in IMAGE_SUFFIXES:

@@ -338,20 +338,12 @@ def _find(request: Request, dataset: str) -> StoredDataset:
 
 
 def _reply(database: Database, stored: StoredDataset) -> DatasetReply:
-    fields = (
-        vars(stored)
-        | stored.about
-        | {
-            "created": iso_time(stored.created),
-            "classes": [{"name": name, "images": count} for name, count in stored.about["classes"].items()],
-            "check": _check_state(database, stored.id),
-        }
-    )
-    return DatasetReply(**fields)
+    classes = [{"name": name, "images": count} for name, count in stored.about["classes"].items()]
+    own = {"created": iso_time(stored.created), "classes": classes, "check": _check_state(database, stored.id)}
+    return DatasetReply(**vars(stored) | stored.about | own)
 
 
 def _check_state(database: Database, dataset: str) -> CheckState:
-    """The state of a data set's newest check."""
     for job in store.list_jobs(database, kind="check", dataset=dataset, most=1):
         return CheckState(state=job.state, error=job.error, job=job.id)
     return CheckState(state="none")
@@ -373,10 +365,9 @@ def _check_reply(database: Database, dataset: str, most: int) -> CheckReply:
 
 
 def _check_response(reply: CheckReply, dataset: str) -> JSONResponse:
-    if reply.state in ("queued", "running"):
-        headers = {"Retry-After": "2", "Location": f"/v1/datasets/{dataset}/check"}
-        return JSONResponse(reply.model_dump(), 202, headers)
-    return JSONResponse(reply.model_dump())
+    headers = {"Retry-After": "2", "Location": f"/v1/datasets/{dataset}/check"}
+    is_active = reply.state in ("queued", "running")
+    return JSONResponse(reply.model_dump(), 202, headers) if is_active else JSONResponse(reply.model_dump())
 
 
 def read_json(path: Path) -> dict[str, Any]:

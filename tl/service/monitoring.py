@@ -51,7 +51,7 @@ class JsonFormatter(logging.Formatter):
         return _TOKEN.sub("tl_***", json.dumps(entry, ensure_ascii=False, default=str))
 
 
-def configure_logging(level: str = "INFO") -> None:
+def configure_logging() -> None:
     """Send the log of the service and of uvicorn to standard error as lines of JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
@@ -59,7 +59,7 @@ def configure_logging(level: str = "INFO") -> None:
         logger = logging.getLogger(name)
         logger.handlers = [handler] if name != "uvicorn.error" else []
         logger.propagate = name == "uvicorn.error"
-        logger.setLevel(level if name == "tl.service" else "CRITICAL")  # the rest of uvicorn's would repeat ours
+        logger.setLevel("INFO" if name == "tl.service" else "CRITICAL")  # the rest of uvicorn's would repeat ours
 
 
 class RequestLog:

@@ -127,7 +127,6 @@ class Links:
 )
 async def report_link(request: Request, name: runs.Name) -> Link:
     """A link to the report for a browser: for one visit, within a minute."""
-
     return await _link(request, lambda visit: runs.report(visit, name))
 
 
@@ -141,7 +140,6 @@ async def report_link(request: Request, name: runs.Name) -> Link:
 )
 async def check_link(request: Request, dataset: datasets.Id) -> Link:
     """A link to the page of the check for a browser: for one visit, within a minute."""
-
     return await _link(request, lambda visit: run_in_threadpool(datasets.check_page, visit, dataset))
 
 
@@ -153,8 +151,7 @@ async def _link(request: Request, page: Page) -> Link:
 @router.get("/opened/{name}", include_in_schema=False)
 async def opened(request: Request, name: Annotated[str, InPath(max_length=100)]) -> FileResponse:
     """The page behind a link."""
-    links: Links = request.app.state.links
-    page = links.take(name)
+    page = request.app.state.links.take(name)
     if page is None:
         raise Problem(404, "this link worked once, for a minute: open the report from the page again")
     response = await page(request)

@@ -87,9 +87,7 @@ async def predict(
         uploads = await _read_images(request)
         with state.models.using(run) as model, _queued(state, len(uploads)):
             deadline = time.monotonic() + seconds
-            work = asyncio.gather(
-                *(_predict_one(state, model, upload, top=top, deadline=deadline) for upload in uploads)
-            )
+            work = asyncio.gather(*(_predict_one(state, model, one, top=top, deadline=deadline) for one in uploads))
             predictions = await _within(seconds, request, work)
             for prediction in predictions:
                 state.metrics.record(model.run.name, prediction)

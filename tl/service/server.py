@@ -82,13 +82,8 @@ def create_app(options: ServeOptions, database: Database) -> FastAPI:
     app.state.startup_error = None
     app.state.guard = Guard(database, options)
     app.state.links = page.Links()
-    app.state.service = ServiceState(
-        options=options,
-        database=database,
-        metrics=metrics,
-        models=Models(options, database, metrics),
-        decoders=Decoders(options.decoders, options.limits),
-    )
+    models, decoders = Models(options, database, metrics), Decoders(options.decoders, options.limits)
+    app.state.service = ServiceState(options, database, metrics=metrics, models=models, decoders=decoders)
     problems.install(app)
     for router in (predict.router, runs.router, datasets.router, jobs.router, health, page.router):
         app.include_router(router)
@@ -127,7 +122,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _watch(state: ServiceState) -> None:
-    """Check for newer runs until cancelled."""
     while True:
         await asyncio.sleep(state.options.watch)
         try:

@@ -202,18 +202,16 @@ def list_datasets(database: Database) -> list[StoredDataset]:
 
 def remove_dataset(database: Database, stored: StoredDataset) -> None:
     """Remove a data set and its checks. Raises ConflictError while a job trains on it."""
-    of_dataset = (stored.id,)
+    own = (stored.id,)
     with database.transaction() as connection:
-        busy = connection.execute(
-            f"SELECT id FROM jobs WHERE dataset = ? AND kind = 'finetune' AND {_ACTIVE}", of_dataset
-        )
+        busy = connection.execute(f"SELECT id FROM jobs WHERE dataset = ? AND kind = 'finetune' AND {_ACTIVE}", own)
         if (job := busy.fetchone()) is not None:
             raise ConflictError(f"job {job['id']} trains on this data set: cancel it, or wait until it ends")
-        connection.execute(f"UPDATE jobs SET cancel = 1, not_before = 0 WHERE dataset = ? AND {_ACTIVE}", of_dataset)
+        connection.execute(f"UPDATE jobs SET cancel = 1, not_before = 0 WHERE dataset = ? AND {_ACTIVE}", own)
         checks = connection.execute(
-            f"DELETE FROM jobs WHERE dataset = ? AND kind = 'check' AND NOT {_ACTIVE} RETURNING id", of_dataset
+            f"DELETE FROM jobs WHERE dataset = ? AND kind = 'check' AND NOT {_ACTIVE} RETURNING id", own
         ).fetchall()
-        connection.execute("DELETE FROM datasets WHERE id = ?", of_dataset)
+        connection.execute("DELETE FROM datasets WHERE id = ?", own)
     home = dataset_folder(database, stored).parent
     trash = database.folder / "incoming" / f"removed-{stored.id}"
     trash.parent.mkdir(exist_ok=True)

@@ -128,13 +128,8 @@ class Worker:
         folder = store.job_folder(self._database, job.id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / OUTCOME).unlink(missing_ok=True)
-        order = {
-            "kind": job.kind,
-            "attempt": job.attempt,
-            "data": home.name,
-            "options": job.options,
-            "run": str(self._runs / job.run) if job.run else "",
-        }
+        run = str(self._runs / job.run) if job.run else ""
+        order = {"kind": job.kind, "attempt": job.attempt, "data": home.name, "options": job.options, "run": run}
         write_json(folder / ORDER, order)
         with (folder / LOG).open("ab") as log:
             return subprocess.Popen(
@@ -158,7 +153,6 @@ class Worker:
                 self._kill_job(running, "cancelled")
 
     def _measure(self, running: _Running) -> None:
-        """Check the progress of a job, and its limits."""
         running.measured, job = time.monotonic(), running.job
         self._record_progress(running)
         current = store.get_job(self._database, job.id)
@@ -175,7 +169,6 @@ class Worker:
         self._end(running.job, state, error)
 
     def _finish(self, running: _Running) -> None:
-        """Record how a job whose process has ended came out."""
         job, code = running.job, _kill(running.process)  # kills what is left of its process group
         store.heartbeat(self._database, [(job.id, time.monotonic() - running.counted)])
         if code == 0:

@@ -75,6 +75,7 @@ def _arrays(members: dict[str, bytes]) -> dict[str, NDArray[np.float32]]:
 
 
 _DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
+_DAMAGE = (pickle.UnpicklingError, struct.error, EOFError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class _Tensor(NamedTuple):
@@ -118,15 +119,7 @@ def read_state_dict(content: bytes, source: str) -> dict[str, NDArray[Any]]:
             storages[key] = np.frombuffer(content, dtypes[key], length, position + 8)
             position += 8 + storages[key].nbytes
         return {name: _array(tensor, storages[tensor.storage[1]]) for name, tensor in state.items()}
-    except (
-        pickle.UnpicklingError,
-        struct.error,
-        EOFError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{source} cannot be read as a PyTorch state dict ({error}); fetch it again") from error
 
 
