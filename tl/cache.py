@@ -254,10 +254,7 @@ def info(where: Settings | None = None) -> CacheInfo:
 
 
 def clear(*, all: bool = False) -> int:
-    """Delete the cached features, with `all` also weights, converted networks and data sets.
-
-    Returns the bytes that the features took. Raises StorageError.
-    """
+    """Delete the features, with `all` everything cached; returns the bytes the features took. Raises StorageError."""
     where = settings()
     folder = where.cache_dir / "features"
     size = sum(path.stat().st_blocks * 512 for path in folder.glob("*.mdb")) if folder.is_dir() else 0

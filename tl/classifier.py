@@ -46,10 +46,7 @@ class Classifier:
         return self.run.head.probabilities(self.embed(images)).astype(np.float32)
 
     def embed(self, images: ImageInputs) -> NDArray[np.float32]:
-        """The features of images as for `predict`, the input of the head: float32 `[n, features]`.
-
-        Raises ImageError for an image that cannot be read.
-        """
+        """Features `[n, features]` of images as for `predict`. Raises ImageError for one that cannot be read."""
         return self._predictor.features(list(read_inputs(images, min_side=self._predictor.min_side)))
 
     def stream(self, images: ImageInputs, *, top: int = 5, every: int = 30) -> Iterator[Prediction]:

@@ -163,10 +163,7 @@ def from_pillow(image: "Image.Image") -> NDArray[np.uint8]:
 
 
 def open_image(content: bytes) -> "Image.Image":
-    """Open an image with Pillow's parser of its format and no other; its pixels are not read yet.
-
-    Raises whatever Pillow's parsers raise on damaged bytes.
-    """
+    """Open an image with Pillow's parser of its format alone, which may raise anything; its pixels are not read yet."""
     from PIL import Image
 
     kind = format_of(content)

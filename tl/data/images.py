@@ -64,10 +64,7 @@ _CROP = 7 / 8  # of the short side, 224 of 256: what ImageNet networks are usual
 
 
 def read(image: ImageLike) -> Content:
-    """Read the bytes of a file or another source; an array is returned as it is.
-
-    Raises ImageError when there is nothing to read or it may not be read.
-    """
+    """Read the bytes of a file or other source; an array is returned as it is. Raises ImageError, also for no bytes."""
     if isinstance(image, np.ndarray):
         return image
     content = _read_file(image) if isinstance(image, Path) else image.read()
@@ -101,10 +98,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def as_image(item: Any) -> ImageLike:
-    """An image that is given in memory: an RGB array, encoded bytes, an open file, or a Pillow image.
-
-    Raises UsageError for anything else.
-    """
+    """An image in memory: RGB array, encoded bytes, open file or Pillow image. Raises UsageError for anything else."""
     if isinstance(item, np.ndarray) and item.ndim == 3 and item.dtype == np.uint8:
         return item
     if isinstance(item, bytes):

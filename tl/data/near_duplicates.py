@@ -206,9 +206,7 @@ def remove_blur(grey: NDArray[np.uint8]) -> Floats:
 
 
 def overlap(first: Floats, second: Floats) -> float:
-    """The best correlation of two images `[side, side]` without blur, of which either may be cropped from the other;
-    0 for flat ones.
-    """
+    """The best correlation of images `[side, side]` without blur, one perhaps a crop of the other; 0 if flat."""
     if min(first.std(), second.std()) < _FLAT:
         return 0.0
     both = [(first, second), (second, first)]

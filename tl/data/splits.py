@@ -35,10 +35,7 @@ class Split:
 
 
 def check_counts(dataset: Dataset, *, validation: float = 0.2) -> None:
-    """Check before any image is read whether a data set has enough images to split.
-
-    Raises DataError as `split` does.
-    """
+    """Check before any image is read whether a data set can be split. Raises DataError as `split` does."""
     _check_options(dataset, validation)
     rows = [(int(label), part) for label, part in zip(dataset.labels, dataset.parts, strict=True) if label >= 0]
     training = Counter(label for label, part in rows if part in (None, "train"))

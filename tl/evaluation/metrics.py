@@ -145,10 +145,7 @@ class Metrics:
 
 
 def compute_metrics(probabilities: NDArray[np.float32], labels: Labels, *, seed: int = 0) -> Metrics:
-    """The metrics of probabilities `[n, classes]` and labels `[n]`; `seed` is that of the bootstrap.
-
-    Raises DataError without images.
-    """
+    """Metrics of probabilities `[n, classes]` and labels `[n]`; `seed` is the bootstrap's. DataError without images."""
     count, classes = probabilities.shape
     if not count:
         raise DataError("no images to evaluate: give a data set or a part that has some")

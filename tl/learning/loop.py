@@ -361,10 +361,7 @@ class TrainingLoop:
 
 @contextmanager
 def tensorboard_listener(folder: Path | None) -> Iterator[Listener | None]:
-    """A listener that writes the metrics of each step for TensorBoard; None without a folder.
-
-    Raises UsageError where TensorBoard is not installed.
-    """
+    """A listener that writes metrics for TensorBoard; None without a folder. Raises UsageError without TensorBoard."""
     if folder is None:
         yield None
         return

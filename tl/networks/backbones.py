@@ -154,10 +154,7 @@ BACKBONES = _parse(_TABLE)
 
 
 def backbone(name: str) -> Backbone:
-    """The backbone of that name; case, hyphens and underscores do not matter.
-
-    Raises BackboneError with similar names for an unknown one.
-    """
+    """The backbone of that name in any case, hyphens or underscores. Raises BackboneError with similar names."""
     by_plain_name = {_plain(entry.name): entry for entry in BACKBONES.values()}
     if _plain(name) in by_plain_name:
         return by_plain_name[_plain(name)]

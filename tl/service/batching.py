@@ -148,12 +148,9 @@ class Batcher:
                 self._changed.wait(max(0.0, until - time.monotonic()))
             available = min(len(self._waiting), self._most)
             size = 1 << (available.bit_length() - 1) if available else 0  # another session may have taken all
-            return self._drop_late([self._waiting.popleft() for _ in range(size)])
-
-    def _drop_late(self, batch: list[_Pending]) -> list[_Pending]:
+            batch = [self._waiting.popleft() for _ in range(size)]
         now = time.monotonic()
-        late = [pending for pending in batch if pending.deadline < now]
-        if late:
+        if late := [pending for pending in batch if pending.deadline < now]:
             self._post(_fail, late, TimeoutError())
         return [pending for pending in batch if pending.deadline >= now and not pending.future.cancelled()]
 

@@ -84,10 +84,7 @@ class Models:
 
     @contextmanager
     def using(self, name: str | None = None) -> Iterator[Model]:
-        """The model of that name (None: the default), which stays open until the block ends.
-
-        Raises Problem 404 for one that is not served, 503 while none is.
-        """
+        """The model of that name (None: the default), kept open. Raises Problem 404, or 503 while none is served."""
         model = self._find(name or self.default)
         model.users += 1
         try:

@@ -227,10 +227,7 @@ async def _form_files(request: Request) -> list[Upload]:
 
 
 async def _within(seconds: float, request: Request, work: Awaitable[Result]) -> Result:
-    """The result of `work`. Raises Problem 504 after `seconds`, and 408 when the client disconnects.
-
-    For a request whose body was read.
-    """
+    """The result of `work`. Raises Problem 504 after `seconds`, 408 when the client, its body read, disconnects."""
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it after a 504
     gone = asyncio.ensure_future(_disconnected(request))

@@ -13,6 +13,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import Request, Security
@@ -196,15 +197,11 @@ class OriginCheck:
 
     def _is_known(self, host: str) -> bool:
         name = (host[1:].partition("]")[0] if host.startswith("[") else host.rpartition(":")[0] or host).lower()
-        return name in self._names or (self._any_address and _is_address(name))
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+        if self._any_address:
+            with suppress(ValueError):
+                ipaddress.ip_address(name)
+                return True
+        return name in self._names
 
 
 class BodyLimits:

@@ -153,10 +153,7 @@ def tidy(database: Database) -> None:
 def add_dataset(
     database: Database, folder: Path, name: str, unpacked: Unpacked, *, owner: str = "", most: int = 1000
 ) -> StoredDataset:
-    """Store a folder of images, which is moved, as a data set.
-
-    Raises DataError when it is none, ConflictError when `most` are stored already.
-    """
+    """Move a folder of images here as a data set. Raises DataError when it is none, ConflictError beyond `most`."""
     name = "".join(letter for letter in clean(name) if letter.isprintable()).strip()[:80] or "data"
     try:
         dataset = load(folder)
@@ -248,10 +245,7 @@ def add_job(
     owner: str = "",
     most: int = 1000,
 ) -> Job:
-    """Add a job to the end of the queue.
-
-    Raises ServiceError when `most` jobs are queued already, ConflictError when another job makes that run.
-    """
+    """Add a job to the queue. Raises ServiceError beyond `most`, ConflictError when another job makes that run."""
     values = (secrets.token_hex(8), kind, dataset, json.dumps(options, ensure_ascii=False), run, owner, time.time())
     with database.transaction() as connection:
         if connection.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'").fetchone()[0] >= most:
