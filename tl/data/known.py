@@ -43,7 +43,9 @@ class Known:
     unpack: Callable[[Path, Progress], Path]
 
 
-def resolve(name: str, *, download_it: bool, offline: bool, cache_dir: Path | None, progress: Progress) -> Path:
+def resolve(
+    name: str, *, download_it: bool, offline: bool, cache_dir: Path | None, progress: Progress | None = None
+) -> Path:
     """Find the known data set `name` on this machine, or download it where `download_it`.
 
     Raises DataError when it is not here and may not be downloaded, DownloadError when it cannot be.
@@ -58,6 +60,7 @@ def resolve(name: str, *, download_it: bool, offline: bool, cache_dir: Path | No
         places = ", ".join(str(path) for path in candidates) or str(folder)
         way = "it cannot be fetched offline" if offline else f"add --download to fetch it ({known.size})"
         raise DataError(f"data set {name!r} is not on this machine (looked for {places}): {way}, or {known.by_hand}")
+    progress = progress or Progress()
     archive = folder / known.url.rpartition("/")[2]
     download(known.url, archive, checksum=known.checksum, offline=offline, progress=progress, what=name)
     return known.unpack(archive, progress)

@@ -151,7 +151,8 @@ async def _link(request: Request, page: Page) -> Link:
 @router.get("/opened/{name}", include_in_schema=False)
 async def opened(request: Request, name: Annotated[str, InPath(max_length=100)]) -> FileResponse:
     """The page behind a link."""
-    page = request.app.state.links.take(name)
+    links: Links = request.app.state.links
+    page = links.take(name)
     if page is None:
         raise Problem(404, "this link worked once, for a minute: open the report from the page again")
     response = await page(request)
