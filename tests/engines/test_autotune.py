@@ -137,7 +137,7 @@ def test_engine_measures_once_after_enough_photos(choices, tiny_run, shapes, mon
         calls.append(precision)
         return RESULT
 
-    monkeypatch.setattr(autotune, "measure", measured)
+    monkeypatch.setattr("tl.engines.openvino.measure", measured)
     assert len(extract(files * 3, opened(tiny_run), recipe, None).values) == 72
     assert calls == []  # too few photos, and too soon
     monkeypatch.setattr(autotune, "MIN_SECONDS", 0.0)

@@ -13,8 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from tl.engines import autotune
-from tl.engines.autotune import DEFAULT, AutotuneResult, InferenceOptions
+from tl.engines.autotune import (
+    DEFAULT,
+    AutotuneResult,
+    InferenceOptions,
+    cpus,
+    measure,
+    pays,
+    recall,
+    remember,
+    serve_request,
+)
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.errors import EngineError, StorageError, UsageError
 from tl.progress import Progress
@@ -46,13 +55,13 @@ class OpenVINOEngine:
         self.key = f"{key}/openvino/{self.precision}"
         processor = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
         version = openvino.get_version().partition("-")[0]
-        self.machine = f"{processor}, {autotune.cpus()} CPUs, OpenVINO {version}"
+        self.machine = f"{processor}, {cpus()} CPUs, OpenVINO {version}"
         self._core, self._xml, self._progress = core, xml, progress or Progress()
         if threads is not None and threads < 1:
             raise UsageError(f"--threads {threads}: give 1 or more")
         if options is None and threads is not None:
             options = InferenceOptions(threads=threads)
-        recalled = None if options else autotune.recall(self.key, self.machine)
+        recalled = None if options else recall(self.key, self.machine)
         self.options = options or recalled or DEFAULT
         self._untuned, self._computed, self._started = not (options or recalled), 0, 0.0
         if recalled not in (None, DEFAULT):
@@ -77,9 +86,9 @@ class OpenVINOEngine:
     def tune(self) -> AutotuneResult:
         """Measure the fastest options on this machine, use and remember them. Raises EngineError, StorageError."""
         self._untuned = False  # even if measuring fails
-        result = autotune.measure(self._xml, self.precision)
+        result = measure(self._xml, self.precision)
         self.use(result.options)
-        autotune.remember(self.key, self.machine, result)
+        remember(self.key, self.machine, result)
         return result
 
     def compile(self) -> None:
@@ -107,7 +116,11 @@ class OpenVINOEngine:
         """Side of its photos in pixels, number of its features; zeros for a network with other inputs or outputs."""
         with self._engine_errors():
             network = self.network if "network" in vars(self) else self._model
-        return photo_shape(*network.inputs, *network.outputs)
+        ends = (*network.inputs, *network.outputs)
+        shapes = [end.partial_shape for end in ends]
+        if [len(shape) for shape in shapes] != [4, 2] or shapes[0][1].is_dynamic or shapes[1][1].is_dynamic:
+            return 0, 0
+        return int(shapes[0][1].get_length()), int(shapes[1][1].get_length())
 
     @contextmanager
     def _engine_errors(self) -> Iterator[None]:
@@ -152,7 +165,7 @@ class OpenVINOEngine:
         now = time.monotonic()
         self._started = self._started or now
         self._computed += more
-        return self._untuned and autotune.pays(self._computed, now - self._started)
+        return self._untuned and pays(self._computed, now - self._started)
 
     def _tune_aloud(self) -> None:
         try:
@@ -174,14 +187,6 @@ class OpenVINOEngine:
         """Features `[n, features]` of a few photos, at once."""
         vectors: Vectors = self.network([photos])[0]
         return vectors
-
-
-def photo_shape(*ends: Any) -> tuple[int, int]:
-    """The side of a network's photos and the number of its features; zeros unless its `ends` are one of each."""
-    shapes = [end.partial_shape for end in ends]
-    if [len(shape) for shape in shapes] != [4, 2] or shapes[0][1].is_dynamic or shapes[1][1].is_dynamic:
-        return 0, 0
-    return int(shapes[0][1].get_length()), int(shapes[1][1].get_length())
 
 
 _IMPORT_LOCK = threading.Lock()
@@ -220,4 +225,4 @@ def _open(xml: Path, precision: str, options: InferenceOptions) -> OpenVINOEngin
 
 
 if __name__ == "__main__":
-    autotune.serve_request(_open)
+    serve_request(_open)
