@@ -1,9 +1,11 @@
 """Fixtures shared by the whole suite: photos, pretrained weights, a cache of the session's own, a tiny data set."""
 
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,3 +108,16 @@ def tiny_run(tl: Tl, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("home")
     tl("finetune", shapes, "--backbone", TINY, "--weights", "none", cwd=folder, expect=0)
     return (folder / "runs" / "latest").resolve()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's Chromium; nothing is downloaded."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine: `make browser` installs it")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()

@@ -9,6 +9,8 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import numbers
+import os
 import re
 import types
 import typing
@@ -110,9 +112,21 @@ def check(options: Any) -> None:
     """Raises UsageError for a value outside of an option's choices or bounds, naming the option and what is allowed."""
     for name, spec in specs(type(options)).items():
         value = getattr(options, name)
+        kind = base_type(type(options), name)[0]
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None:
+                _check_type(name, kind, one)
                 _check_value(name, spec, one)
+
+
+def _check_type(name: str, kind: type, value: Any) -> None:
+    texts = (str, os.PathLike)
+    allowed: dict[type, tuple[type, ...]] = {
+        **{bool: (bool,), int: (numbers.Integral,), float: (numbers.Real,)},
+        **{str: (*texts, numbers.Real), Path: texts},
+    }
+    if not isinstance(value, allowed[kind]) or (isinstance(value, bool) and kind is not bool):
+        raise UsageError(f"{flag(name)} {value!r}: expected {'text' if kind in (str, Path) else kind.__name__}")
 
 
 def _check_value(name: str, spec: Spec, value: Any) -> None:
@@ -195,6 +209,8 @@ def _plain(cls: type, name: str, value: Any) -> Any:
     _, _, repeated = base_type(cls, name)
     if repeated and value is not None:
         return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if isinstance(value, numbers.Number) and hasattr(value, "item"):
+        return value.item()  # a number of NumPy's
     is_path = typing.get_type_hints(cls)[name] in (Path, Path | None)
     return Path(value) if is_path and isinstance(value, str) else value
 

@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pytest
 
 from views.pages.test_report_browser import CONTRAST
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 DROP = """([place, files]) => {
   const dropped = new DataTransfer();
   for (const [name, content] of files) {
@@ -35,18 +34,6 @@ BEYOND = """(width) => [...document.querySelectorAll("body *")].filter((at) => a
 PASSED = re.compile(r"Failed to load resource: the server responded with a status of (400|401|404|422|429|503)")
 
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The system's Chromium; nothing is downloaded."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine: `make browser` installs it")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

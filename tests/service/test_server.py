@@ -141,11 +141,13 @@ def test_missing_headers_time_out(connect, start):
 
 
 def test_slow_headers_time_out(connect):
-    client = connect()
-    with suppress(OSError):
-        for byte in b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 100:
+    client, request, sent = connect(), b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 100, 0
+    with suppress(OSError):  # the server closes the connection
+        for byte in request:
             client.sendall(bytes([byte]))
+            sent += 1
             time.sleep(0.03)
+    assert sent < len(request)
 
 
 @pytest.mark.parametrize("drip", [0.0, 0.2])

@@ -1,7 +1,6 @@
 """The report in a real browser."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 
 from support.reports import report_folder
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 NAMES = ("고양이", "<b>dog</b>", "a_class_name_without_any_space_" * 4)
 # the least contrast of a text to what is behind it, and the text: WCAG 2.2, 1.4.3
 CONTRAST = """() => {
@@ -50,18 +48,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "few": report_folder(folder / "few", NAMES, 30, wrong=0.3).write(),
         "many": report_folder(folder / "many", forty, 410, wrong=0.3).write(),
     }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The system's Chromium; nothing is downloaded."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine: `make browser` installs it")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
