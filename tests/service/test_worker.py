@@ -157,7 +157,7 @@ def test_an_expected_error_is_not_retried(home):
 
 
 def test_a_process_that_always_crashes_is_given_up(home):
-    job = home.add(HEAD | {"val": "x"})
+    job = home.add(HEAD | {"progress": 1})  # the keyword twice: a TypeError
     home.start(TrainingLimits(spare=0, attempts=2))
     ended = home.ended(job, "failed")
     assert ended.attempt == 2
