@@ -21,7 +21,7 @@ from tl.data.load import load
 from tl.engines import open_engine
 from tl.engines.engine import Engine
 from tl.features.extract import extract
-from tl.learning.head import fit_head
+from tl.learning.head_fit import fit_head
 from tl.learning.unknown import fit_unknown
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import resolve

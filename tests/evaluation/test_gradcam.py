@@ -17,7 +17,8 @@ from tl.engines import open_engine
 from tl.engines.trunk import cached_trunk
 from tl.errors import EngineError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer
-from tl.learning.head import Head, fit_head
+from tl.learning.head import Head
+from tl.learning.head_fit import fit_head
 from tl.networks.backbones import Recipe, backbone
 from tl.networks.weights import build, resolve
 

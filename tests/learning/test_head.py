@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tl.learning.calibration import log_loss, softmax
-from tl.learning.head import assign_folds, fit_head
+from tl.learning.head_fit import assign_folds, fit_head
 
 
 def clouds(images, features, classes, *, spread=1.0, seed=0):

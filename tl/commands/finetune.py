@@ -92,7 +92,9 @@ def _draw_augmented(data: str, options: FinetuneOptions, progress: Progress, *, 
 
 
 def _log_metrics(part: str, metrics: dict[str, Any], progress: Progress) -> None:
+    folds = metrics.get("folds")
     images = f"on {metrics['count']:,} {part} images"
+    images = f"on {metrics['count']:,} images, {folds}-fold cross-validation" if folds else images
     progress.log("accuracy", f"{_with_interval(metrics, 'top1')} {images}")
     if "top5" in metrics:
         progress.log("", f"top-5 accuracy {_with_interval(metrics, 'top5')}")

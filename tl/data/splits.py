@@ -34,7 +34,7 @@ class Split:
     seed: int
 
 
-def check_counts(dataset: Dataset, *, validation: float = 0.2) -> None:
+def check_counts(dataset: Dataset, *, validation: float | None = 0.2) -> None:
     """Check before any image is read whether a data set can be split. Raises DataError as `split` does."""
     _check_options(dataset, validation)
     rows = [(int(label), part) for label, part in zip(dataset.labels, dataset.parts, strict=True) if label >= 0]
@@ -42,7 +42,7 @@ def check_counts(dataset: Dataset, *, validation: float = 0.2) -> None:
     missing = [name for at, name in enumerate(dataset.class_names) if not training[at]]
     if missing:
         raise _no_training_images(missing)
-    if any(part == "validation" for _, part in rows):
+    if validation is None or any(part == "validation" for _, part in rows):
         return
     total = Counter(label for label, _ in rows)
     for at in range(len(dataset.class_names)):
@@ -55,7 +55,7 @@ def split(
     fingerprints: Sequence[bytes],
     *,
     originals: Sequence[bytes] | None = None,
-    validation: float = 0.2,
+    validation: float | None = 0.2,
     seed: int = 0,
 ) -> Split:
     """Split a data set whose images have these content hashes, stratified by class.
@@ -63,8 +63,8 @@ def split(
     Images with the same hash in `originals` (see `tl.data.near_duplicates`) stay on one side; without it only
     byte-identical ones do. Where the data set has a split of its own, it is kept, less the training images that are
     byte-identical to one that is held out. `validation` is the fraction of each class's distinct images that is held
-    out where the data set holds out none. Raises DataError for a fraction outside of (0, 1) and for a class without
-    training or validation images.
+    out where the data set holds out none; None holds out none. Raises DataError for a fraction outside of (0, 1) and
+    for a class without training or validation images.
     """
     if len(fingerprints) != len(dataset.names):
         raise ValueError(f"{len(fingerprints)} fingerprints for {len(dataset.names)} images")
@@ -73,8 +73,10 @@ def split(
     parts = splitter.own_parts() if any(part not in (None, "train") for part in dataset.parts) else {}
     train = parts.get("train", splitter.labelled)
     held_out = parts.get("validation", [])
-    if not held_out:
+    if not held_out and validation is not None:
         train, held_out = splitter.hold_out(train, validation)
+    elif not held_out:
+        splitter.note_copies(train)
     if missing := set(dataset.class_names) - set(splitter.classes(train)):
         raise _no_training_images(missing)
     return Split(
@@ -130,7 +132,7 @@ class _Splitter:
                 raise _too_few(self.dataset, label, len(distinct), "" if len(distinct) == total else "distinct ")
             distinct.sort(key=lambda original: _shuffled(self.seed, original))
             held.update(distinct[: min(max(round(len(distinct) * fraction), 1), len(distinct) - 1)])
-        self._note_copies(train, len(class_of))
+        self.note_copies(train)
         stays = [index for index in train if self.originals[index] not in held]
         return stays, [index for index in train if self.originals[index] in held]
 
@@ -142,7 +144,9 @@ class _Splitter:
             self.notes.append(f"{left_out} left out of {part}: byte-identical to one in {where}")
         return kept
 
-    def _note_copies(self, train: list[int], originals: int) -> None:
+    def note_copies(self, train: list[int]) -> None:
+        """Note how many training images are copies of others, or look like them."""
+        originals = len({self.originals[index] for index in train})
         files = len({self.fingerprints[index] for index in train})
         if files < len(train):
             copies = count(len(train) - files, "image")
@@ -174,8 +178,8 @@ def _shuffled(seed: int, fingerprint: bytes) -> bytes:
     return hashlib.sha256(f"{seed}:".encode() + fingerprint).digest()
 
 
-def _check_options(dataset: Dataset, validation: float) -> None:
-    if not 0 < validation < 1:
+def _check_options(dataset: Dataset, validation: float | None) -> None:
+    if validation is not None and not 0 < validation < 1:
         raise DataError(f"the validation fraction must be between 0 and 1, such as 0.2; got {validation:g}")
     if len(dataset.class_names) < 2:
         names = quoted(dataset.class_names) or "none"

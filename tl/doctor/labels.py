@@ -17,7 +17,7 @@ from tl.doctor.findings import Finding, FixCommands
 from tl.errors import DataError
 from tl.evaluation.metrics import compute_metrics
 from tl.learning.calibration import fit_temperature, softmax
-from tl.learning.head import assign_folds
+from tl.learning.head_fit import assign_folds
 from tl.linalg import Floats, OneThread
 from tl.text import percent
 

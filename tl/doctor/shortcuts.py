@@ -12,7 +12,7 @@ from tl.data.dataset import Dataset, Labels
 from tl.data.image_stats import ImageStats
 from tl.doctor.findings import Finding
 from tl.evaluation.metrics import Metrics, compute_metrics
-from tl.learning.head import assign_folds
+from tl.learning.head_fit import assign_folds
 from tl.linalg import Floats
 from tl.text import interval, percent
 

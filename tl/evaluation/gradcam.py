@@ -94,7 +94,7 @@ class Explainer:
         maps = np.moveaxis(outputs[1], self._channels, 1)[0].astype(np.float32)
         probabilities = self._head.probabilities(features[None])[0]
         label = int(np.argmax(probabilities)) if label is None else int(label)
-        slopes = self._slopes(maps, self._head.kernel[:, label])
+        slopes = self._slopes(maps, self._head.gradient(features, label))
         heat = np.maximum(np.einsum("chw,c->hw", maps.astype(np.float64), slopes), 0)
         most = heat.max()
         heat = (heat / most if most > 0 else heat).astype(np.float32)

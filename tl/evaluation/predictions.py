@@ -12,9 +12,11 @@ from tl.data.splits import Split
 from tl.evaluation.metrics import Metrics, compute_metrics
 from tl.learning.calibration import Calibration, calibration
 from tl.learning.head import Head
+from tl.learning.head_fit import HeadFit
 from tl.learning.unknown import Unknown
 
-HELD_OUT, VALIDATION = "training photos held out from the head", "the validation photos"
+CROSS_VALIDATED = "images held out in turn"
+HELD_OUT, VALIDATION = "training images held out from the head", "the validation images"
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,77 @@ def predict(
 
     `parts` names the part of each image; metrics are in the order of validation, test, others.
     """
-    logits, labels = head.logits(features), dataset.labels[indices]
-    probabilities = head.calibrated(logits)
+    is_unknown = np.zeros(len(features), np.bool_) if unknown is None else unknown.is_unknown(features)
+    return from_logits(
+        head,
+        head.logits(features),
+        dataset,
+        indices,
+        parts=parts,
+        is_unknown=is_unknown,
+        unknown=unknown,
+        fitted_on=fitted_on,
+    )
+
+
+def from_logits(
+    head: Head,
+    logits: NDArray[np.float32],
+    dataset: Dataset,
+    indices: NDArray[np.int64],
+    *,
+    parts: Sequence[str],
+    is_unknown: NDArray[np.bool_],
+    unknown: Unknown | None,
+    fitted_on: str = HELD_OUT,
+    folds: int = 0,
+) -> Predictions:
+    """Predictions from logits `[n, classes]`; `folds`: all but those of a test part are cross-validated."""
+    labels, probabilities = dataset.labels[indices], head.calibrated(logits)
     rows = {name: np.flatnonzero([part == name for part in parts]) for name in sorted(set(parts), reverse=True)}
-    metrics = {name: compute_metrics(probabilities[at], labels[at]) for name, at in rows.items()}
+    metrics = {
+        name: compute_metrics(probabilities[at], labels[at], folds=0 if name == "test" else folds)
+        for name, at in rows.items()
+    }
     first = next(iter(rows.values()), None)
     return Predictions(
         dataset=dataset,
         indices=indices,
         parts=tuple(parts),
         probabilities=probabilities,
-        is_unknown=np.zeros(len(features), np.bool_) if unknown is None else unknown.is_unknown(features),
+        is_unknown=is_unknown,
         metrics=metrics,
         calibration=None if first is None else calibration(logits[first], labels[first], head.temperature),
         head=head,
         unknown=unknown,
         fitted_on=fitted_on,
+    )
+
+
+def predict_held_out(
+    fitted: HeadFit, features: NDArray[np.float32], dataset: Dataset, split: Split, unknown: Unknown | None
+) -> Predictions:
+    """Predictions for the validation and test images of a split from the features `[images, features]` of all.
+
+    Without validation images those of the training images stand for them, each by heads fitted without it.
+    """
+    indices, parts = held_out_images(split)
+    if len(split.validation) or not fitted.judged.any():
+        return predict(fitted.head, features[indices], dataset, indices, parts=parts, unknown=unknown)
+    judged = split.train[fitted.judged]
+    unlike = [np.zeros(len(judged), np.bool_), np.zeros(len(indices), np.bool_)]
+    if unknown is not None:
+        unlike = [unknown.is_unknown_held_out(features[judged]), unknown.is_unknown(features[indices])]
+    return from_logits(
+        fitted.head,
+        np.concatenate([fitted.logits[fitted.judged], fitted.head.logits(features[indices])]),
+        dataset,
+        np.concatenate([judged, indices]),
+        parts=["validation"] * len(judged) + parts,
+        is_unknown=np.concatenate(unlike),
+        unknown=unknown,
+        fitted_on=CROSS_VALIDATED,
+        folds=fitted.folds,
     )
 
 

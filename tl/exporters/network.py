@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tl.engines.tensorflow import tensorflow
+from tl.learning.head import IMAGENET_LEVEL, IMAGENET_WEIGHT
 from tl.networks.backbones import Recipe
 from tl.networks.weights import build, verify
 from tl.progress import Progress
@@ -98,13 +100,40 @@ def _trunk(recipe: Recipe, network: Any) -> Any:
 
 def _head(run: Run) -> Any:
     import keras
+    from keras import ops
 
-    head = run.head
+    head, parts = run.head, []
     features = keras.Input((head.kernel.shape[0],), name="features")
-    layer = keras.layers.Dense(len(run.classes), activation="softmax", trainable=False, name="probabilities")
-    model = keras.Model(features, layer(features), name="head")
-    layer.set_weights([head.kernel / np.float32(head.temperature), head.bias / np.float32(head.temperature)])
-    return model
+    outputs = [_dense(head.kernel / np.float32(head.temperature), head.bias / np.float32(head.temperature))(features)]
+    if head.normalized_kernel is not None:
+        parts.append(_unit(ops.sign(features) * ops.sqrt(ops.absolute(features))))
+        if head.imagenet is not None:
+            scores = _dense(head.imagenet, name="imagenet")(features)
+            centred = scores - ops.mean(scores, axis=-1, keepdims=True)
+            spread = ops.sqrt(ops.mean(centred * centred, axis=-1, keepdims=True))
+            parts.append(_unit(ops.relu(centred - IMAGENET_LEVEL * spread)) * IMAGENET_WEIGHT)
+        normalized = ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+        outputs.append(_dense(head.normalized_kernel / np.float32(head.temperature), name="normalized")(normalized))
+    logits = outputs[0] + outputs[1] if len(outputs) > 1 else outputs[0]
+    probabilities = keras.layers.Softmax(name="probabilities")(logits)
+    return keras.Model(features, probabilities, name="head")
+
+
+def _dense(kernel: NDArray[np.float32], bias: NDArray[np.float32] | None = None, name: str = "logits") -> Any:
+    """A built layer with these weights."""
+    import keras
+
+    layer = keras.layers.Dense(kernel.shape[1], use_bias=bias is not None, trainable=False, name=name)
+    layer.build((None, kernel.shape[0]))
+    layer.set_weights([kernel] if bias is None else [kernel, bias])
+    return layer
+
+
+def _unit(rows: Any) -> Any:
+    """Rows scaled to length 1; a row of zeros stays."""
+    from keras import ops
+
+    return rows / ops.maximum(ops.sqrt(ops.sum(rows * rows, axis=-1, keepdims=True)), 1e-12)
 
 
 # resizing

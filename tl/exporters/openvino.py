@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tl.engines.openvino import OpenVINOEngine
 from tl.exporters.formats import Classify, ExportJob, quantize
 from tl.exporters.network import Side, resize_matrices
-from tl.learning.head import Head
+from tl.learning.head import IMAGENET_LEVEL, IMAGENET_WEIGHT, Head
 from tl.networks.backbones import Recipe
 
 
@@ -44,13 +45,32 @@ def _whole_network(trunk: Any, recipe: Recipe, head: Head) -> Any:
     for reader in start.output(0).get_target_inputs():
         reader.replace_source_output(resized.output(0))
     features = trunk.get_results()[0].input_value(0)
-    kernel = ops.constant(np.ascontiguousarray(head.kernel / np.float32(head.temperature)))
-    bias = ops.constant((head.bias / np.float32(head.temperature))[None])
-    logits = ops.add(ops.matmul(features, kernel, False, False), bias)
-    probabilities = ops.softmax(logits, 1)
+    probabilities = ops.softmax(_logits(features, head), 1)
     photos.output(0).set_names({"photos"})
     probabilities.output(0).set_names({"probabilities"})
     return Model([probabilities], [photos], "classifier")
+
+
+def _logits(features: Any, head: Head) -> Any:
+    """The calibrated logits of features `[n, features]`, as `Head` computes them."""
+    from openvino import opset13 as ops
+
+    def weights(array: NDArray[np.float32]) -> Any:
+        return ops.constant(np.ascontiguousarray(array / np.float32(head.temperature)))
+
+    logits = ops.add(ops.matmul(features, weights(head.kernel), False, False), weights(head.bias[None]))
+    if head.normalized_kernel is None:
+        return logits
+    last = _integers([1])
+    parts = [ops.normalize_l2(ops.multiply(ops.sign(features), ops.sqrt(ops.absolute(features))), last, 1e-24, "max")]
+    if head.imagenet is not None:
+        scores = ops.matmul(features, ops.constant(head.imagenet), False, False)
+        centred = ops.subtract(scores, ops.reduce_mean(scores, last, True))
+        spread = ops.sqrt(ops.reduce_mean(ops.multiply(centred, centred), last, True))
+        kept = ops.relu(ops.subtract(centred, ops.multiply(spread, np.float32(IMAGENET_LEVEL))))
+        parts.append(ops.multiply(ops.normalize_l2(kept, last, 1e-24, "max"), np.float32(IMAGENET_WEIGHT)))
+    normalized = ops.concat(parts, 1)
+    return ops.add(logits, ops.matmul(normalized, weights(head.normalized_kernel), False, False))
 
 
 def _resize(photos: Any, recipe: Recipe) -> Any:

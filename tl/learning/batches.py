@@ -12,7 +12,7 @@ from tl.data.images import ImageLike
 from tl.errors import TLError
 from tl.features.activations import MARGIN, Halves, photos
 from tl.learning.augment import Augment
-from tl.learning.head import Floats, Labels
+from tl.learning.head_fit import Floats, Labels
 from tl.networks.backbones import Recipe
 
 

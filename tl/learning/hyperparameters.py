@@ -33,8 +33,61 @@ class TuningRule:
     blend: float
 
 
+@dataclass(frozen=True)
+class HeadRule:
+    """How a head is fitted.
+
+    `folds` of the cross-validation (0: none), `shrinkages` of the covariance and L2 penalties to choose from, the
+    `iterations` of softmax regression for each, and whether it starts from LDA; the `weights` of the members to expect.
+    """
+
+    folds: int
+    shrinkages: tuple[float, ...]
+    l2_path: tuple[float, ...]
+    iterations: int
+    starts_from_lda: bool
+    weights: dict[str, float]
+
+
+HEAD_MEMBERS = ("normalized", "lda", "softmax")
+
+
+def head_rule(images: int, classes: int, kind: str = "auto") -> HeadRule:
+    """The rule for a number of distinct training images, with `kind` as `--head` has it."""
+    # Every fold takes images from each class. With more folds than images a class, the class of a held-out image would
+    # have fewer than the others, and the mixture would distrust what depends on them.
+    typical = images // classes
+    folds = 0 if typical < 2 else min(10 if images < 200 else 5 if images < 20_000 else 3, typical)
+    softmax = images >= 40 and images >= 2 * classes
+    # In units of standard deviations of logits: what few images cannot outweigh. Softmax regression needs forty images
+    # to be worth anything beside the others, LDA on features as they are ten.
+    weights = {"normalized": 1.8, "lda": 0.6 if images >= 10 and typical >= 2 else 0.0, "softmax": 0.6 * softmax}
+    if kind != "auto":
+        weights = dict.fromkeys(HEAD_MEMBERS, 2.4 if kind in ("mean", "softmax") else 1.2)
+    if kind == "mean" or images - classes < 6:
+        shrinkages: tuple[float, ...] = (1.0,)  # a scatter of so few degrees of freedom only removes what it saw
+    elif images < 40 or typical < 3:
+        shrinkages = (0.8,)  # so few images cannot choose
+    else:
+        shrinkages = (0.2, 0.35, 0.5, 0.8) if images < 10_000 else (0.1, 0.2, 0.35, 0.5)
+    # One L2 by size costs nothing beside the others, which make up for it; alone, it is chosen.
+    l2 = 1.0 if images < 1000 else 10**-0.5 if images < 5000 else 0.1 if images < 20_000 else 10**-1.5
+    return HeadRule(
+        folds=folds,
+        shrinkages=shrinkages,
+        l2_path=(1.0, 10**-0.5, 0.1, 10**-1.5, 0.01) if kind == "softmax" else (l2,),
+        iterations=100 if images < 2000 else 30 if images < 20_000 else 12,
+        starts_from_lda=images >= 10_000 and kind != "softmax",
+        weights={name: weight for name, weight in weights.items() if weight > 0},
+    )
+
+
 RATES = {"adamw": 1e-4, "sgd": 3e-3}
 """Learning rates for an optimizer other than the one the rule chooses."""
+
+
+HELD_OUT_TO_TUNE = 0.2
+"""The fraction of images held out where the backbone is trained: a network cannot be trained once for each fold."""
 
 
 def unfreeze_rule(images: int, classes: int, *, gpu: bool) -> str:

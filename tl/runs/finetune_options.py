@@ -6,6 +6,7 @@ from typing import Any
 
 from tl.errors import UsageError
 from tl.learning.augment import LEVELS
+from tl.learning.head_fit import HEADS
 from tl.options import (
     download_option,
     engine_option,
@@ -46,7 +47,16 @@ class FinetuneOptions:
     backbone: str = option("resnet50", "Network.", metavar="NAME")
     weights: str = option("imagenet", "Initial weights.", metavar="imagenet|none|FILE")
     out: str | None = option(None, "New run folder.", metavar="DIR", default_text="runs/<date>-…")
-    val: float = option(0.2, "Validation fraction.", low=0, high=1, exclusive=True, metavar="FRACTION")
+    head: str = option("auto", "Kind of head.", choices=HEADS)
+    val: float | None = option(
+        None,
+        "Fraction held out for validation.",
+        low=0,
+        high=1,
+        exclusive=True,
+        metavar="FRACTION",
+        default_text="none: all images are cross-validated",
+    )
     seed: int = option(0, "Random seed.", low=0, high=2**32 - 1, metavar="N")
     image_size: int | None = option(
         None, "Input size of the network.", low=32, high=1024, unit="pixels", metavar="PIXELS"

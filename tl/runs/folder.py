@@ -27,7 +27,7 @@ from tl.files import locked
 if TYPE_CHECKING:  # prediction needs none of them
     from tl.data.splits import Split
     from tl.evaluation.predictions import Predictions
-    from tl.learning.head import Trial
+    from tl.learning.head_fit import Trial
     from tl.learning.loop import Epoch, RangeTest
 
 Numbers = NDArray[np.float64]
@@ -38,6 +38,7 @@ CHECKPOINT = "checkpoint.npz"
 _MAX_TABLE = 10_000_000  # bytes: a hundred thousand epochs
 _MAX_STEPS = 2000  # of a schedule, more than a picture shows
 _UNFROZEN = {"last": "the last stage", "half": "the upper half", "all": "all"}
+HEAD_COLUMNS = ("head", "log_loss", "accuracy")
 _EPOCH_COLUMNS = ("epoch", "step", "learning_rate", "loss", "held_out_log_loss", "held_out_top1", "seconds")
 _PREDICTION_COLUMNS = (
     *("path", "split", "label", "predicted", "confidence", "confidence_of_label"),
@@ -212,10 +213,10 @@ def write_skipped(folder: Path, dataset: Dataset) -> None:
     _write_table(folder / "skipped.csv", ("path", "reason"), ((item.path, item.reason) for item in dataset.skipped))
 
 
-def write_l2_trials(folder: Path, trials: Iterable["Trial"]) -> None:
-    """Write strengths.csv, the held-out metrics of each L2 strength that was tried for the head."""
-    rows = ((trial.l2, trial.log_loss, trial.top1) for trial in trials)
-    _write_table(folder / "strengths.csv", ("strength", "held_out_log_loss", "held_out_top1"), rows)
+def write_head_trials(folder: Path, trials: Iterable["Trial"]) -> None:
+    """Write heads.csv, the cross-validated metrics of each candidate for the head."""
+    rows = ((trial.name, trial.log_loss, trial.top1) for trial in trials)
+    _write_table(folder / "heads.csv", HEAD_COLUMNS, rows)
 
 
 def write_history(folder: Path, epochs: Sequence["Epoch"], test: "RangeTest | None") -> None:

@@ -13,6 +13,7 @@ from tl.data.images import ImageLike, decode, fingerprint, fit, read
 from tl.data.load import load
 from tl.errors import DataError, DownloadError, ImageError
 from tl.progress import Progress
+from tl.runs.cross_validation import read_cross_validation
 from tl.runs.folder import read_table
 from tl.runs.run import Run
 
@@ -64,7 +65,12 @@ class RunImages:
     def __init__(self, run: Run, data: str | None, progress: Progress, hint: str = _HINT) -> None:
         self._run, self.where, self._hint = run, data if data is not None else _recorded_path(run), hint
         table = read_table(run.folder, "split.csv", ("path", "label", "split", "sha256"))
+        validated = read_cross_validation(run)
         self._rows = [_SplitRow(*row) for row in table]
+        if validated is not None:  # all training images that it predicted stand for images held out
+            self._rows = [
+                replace(row, part="validation") if row.sha256 in validated.row_of else row for row in self._rows
+            ]
         if not self.where:
             raise DataError(f"{run.name} has no record of where its images are: {hint}")
         try:
@@ -97,7 +103,8 @@ class RunImages:
         """The pixels of `count` training images, evenly spaced and resized. Raises DataError where none is left."""
         recipe = self._run.backbone.recipe
         images = []
-        for entry in self._find("train", count).images:
+        trained = "train" if any(row.part == "train" for row in self._rows) else "validation"
+        for entry in self._find(trained, count).images:
             with suppress(ImageError):
                 images.append(fit(decode(read(entry.image)), recipe.image_size, recipe.resize))
         if not images:

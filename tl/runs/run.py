@@ -18,12 +18,12 @@ from tl.errors import RunError
 from tl.learning.head import Head
 from tl.learning.unknown import Unknown, most_references
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
-from tl.networks.weights import Weights, resolve
+from tl.networks.weights import IMAGENET_CLASSES, Weights, resolve
 from tl.progress import Progress
 from tl.runs.folder import damaged_run, find_run, read_table
 from tl.text import count, html_table, interval, listed, percent
 
-FORMAT = 1
+FORMAT = 2  # since heads have normalised features; format 1 has none
 TUNED = "trunk.weights.h5"
 _SHOWN = 5  # class names in a repr
 _CHECKED = ("head.npz", "trunk.xml", "trunk.bin")
@@ -100,6 +100,10 @@ def write_run(
     `tuned` is the file of the trunk's weights in the folder, for a run that trained them.
     """
     arrays: dict[str, Any] = {"kernel": head.kernel, "bias": head.bias, "temperature": np.float64(head.temperature)}
+    if head.normalized_kernel is not None:
+        arrays["normalized_kernel"] = head.normalized_kernel
+    if head.imagenet is not None:
+        arrays["imagenet"] = head.imagenet.astype(np.float16)  # which it was rounded to before the head was fitted
     if unknown is not None:
         arrays |= {"references": unknown.references, "threshold": unknown.threshold, "rate": unknown.rate}
     np.savez(folder / "head.npz", **arrays)
@@ -219,20 +223,36 @@ def _backbone(about: Mapping[str, Any]) -> Backbone:
 
 
 def _head(folder: Path, features: int, classes: int) -> tuple[Head, Unknown | None]:
-    most = 4 * classes * (features + 1) + 4 * features * most_references(classes) + 8192
+    most = 4 * classes * (2 * features + IMAGENET_CLASSES + 1) + 2 * features * IMAGENET_CLASSES
+    most += 4 * features * most_references(classes) + 8192
     with ZipFile(folder / "head.npz") as archive:  # its declared size, before anything is unpacked
         if sum(member.file_size for member in archive.infolist()) > most:
             raise ValueError("head.npz is larger than its classes and features require")
     with (folder / "head.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        kernel, bias, temperature = arrays["kernel"], arrays["bias"], float(arrays["temperature"])
+        temperature = float(arrays["temperature"])
+        imagenet = arrays.get("imagenet")
+        of_normalized = features + (0 if imagenet is None else IMAGENET_CLASSES)
+        kernel, bias = _array(arrays, "kernel", (features, classes)), _array(arrays, "bias", (classes,))
+        normalized = None
+        if "normalized_kernel" in arrays:
+            normalized = _array(arrays, "normalized_kernel", (of_normalized, classes))
+        if imagenet is not None:
+            imagenet = _array(arrays, "imagenet", (features, IMAGENET_CLASSES), np.float16).astype(np.float32)
         unknown = _unknown(arrays, features) if "references" in arrays else None
-    if kernel.shape != (features, classes) or bias.shape != (classes,) or kernel.dtype != np.float32:
-        raise ValueError(f"head.npz has shape {kernel.shape}, expected {(features, classes)}")
-    if not (np.isfinite(kernel).all() and np.isfinite(bias).all() and 1e-3 < temperature < 1e3):
-        raise ValueError("head.npz has numbers that are not finite")
-    if max(np.abs(kernel).max(), np.abs(bias).max()) > 1e15:
-        raise ValueError("head.npz has numbers that are too large")
-    return Head(kernel, bias, temperature), unknown
+    if not 1e-3 < temperature < 1e3:
+        raise ValueError(f"head.npz has the temperature {temperature}")
+    return Head(kernel, bias, temperature, normalized, imagenet), unknown
+
+
+def _array(
+    arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...], dtype: type[Any] = np.float32
+) -> NDArray[Any]:
+    array = arrays[name]
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"head.npz has {name} {array.dtype} {array.shape}, expected {shape}")
+    if not np.isfinite(array).all() or float(np.abs(array).max(initial=0)) > 1e15:
+        raise ValueError(f"head.npz has numbers in {name} that are not finite or too large")
+    return array
 
 
 def _unknown(arrays: Mapping[str, NDArray[Any]], features: int) -> Unknown:

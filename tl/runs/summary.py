@@ -439,4 +439,8 @@ def _run_images(about: RunSummary) -> _RunImages:
             raise damaged_run(about.folder, f"predictions.csv names {path[:80]!r}, which is not in split.csv")
         label = truth if predicted.get(sha256, (truth,))[0] == truth else ""
         predicted[sha256] = label, truth == best
-    return _RunImages(trained, predicted, frozenset(sha256_of.values()))
+    return _RunImages(
+        trained - predicted.keys(),
+        predicted,  # a cross-validation predicts training images, too
+        frozenset(sha256_of.values()),
+    )

@@ -12,7 +12,7 @@ from tl.cache import usable_cache
 from tl.data.dataset import PARTS, Dataset, Skipped
 from tl.data.load import Data, is_in_memory, load
 from tl.errors import DataError, UsageError
-from tl.evaluation.predictions import HELD_OUT, Predictions, predict
+from tl.evaluation.predictions import HELD_OUT, Predictions, from_logits
 from tl.evaluation.significance import McNemar, mcnemar
 from tl.features.extract import Features, extract
 from tl.options import (
@@ -28,6 +28,7 @@ from tl.options import (
 from tl.prediction.evaluation import PART, Evaluation
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
+from tl.runs.cross_validation import read_cross_validation
 from tl.runs.folder import claim_folder, new_folder, write_metrics, write_predictions, write_skipped
 from tl.runs.photos import held_out
 from tl.runs.run import Run, load_run, trained_on
@@ -79,10 +80,11 @@ def evaluate(
     folder = options.out or new_folder(run.folder / "evaluations", dataset.name)
     with claim_folder(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
         dataset, features = _extract(dataset, run, options, progress)
-        trained: frozenset[str] = frozenset().union(*(trained_on(each) for each in runs))
-        unseen = np.array([fingerprint.hex() not in trained for fingerprint in features.fingerprints], bool)
+        sha256 = [fingerprint.hex() for fingerprint in features.fingerprints]
+        trained: frozenset[str] = frozenset().union(*(_only_trained_on(each) for each in runs))
+        unseen = np.array([each not in trained for each in sha256], bool)
         kept = np.arange(len(unseen)) if options.include_trained else _only_unseen(unseen, source, left_out)
-        predictions = _predict(run, _subset(dataset, kept), features.values[kept])
+        predictions = _predict(run, _subset(dataset, kept), features.values[kept], [sha256[at] for at in kept])
         evaluation = Evaluation(
             run=run,
             folder=folder,
@@ -187,16 +189,46 @@ def _only_unseen(unseen: NDArray[np.bool_], source: str, left_out: dict[str, int
     return np.flatnonzero(unseen)
 
 
-def _predict(run: Run, dataset: Dataset, features: NDArray[np.float32]) -> Predictions:
+def _only_trained_on(run: Run) -> frozenset[str]:
+    """The sha256 of the images that a run can't be judged on: trained on, and not predicted in a cross-validation."""
+    validated = read_cross_validation(run)
+    return trained_on(run) - (frozenset() if validated is None else validated.row_of.keys())
+
+
+def _logits(run: Run, features: NDArray[np.float32], sha256: Sequence[str]) -> tuple[NDArray[np.float32], int]:
+    """Logits `[n, classes]` of features, for cross-validated images those of heads fitted without them; the folds."""
+    logits, validated = run.head.logits(features), read_cross_validation(run)
+    rows = (
+        []
+        if validated is None
+        else [(at, validated.row_of[each]) for at, each in enumerate(sha256) if each in validated.row_of]
+    )
+    if validated is None or not rows:
+        return logits, 0
+    own, theirs = np.array(rows).T
+    logits[own] = validated.log_probabilities[theirs] * np.float32(run.head.temperature)
+    return logits, validated.folds
+
+
+def _predict(run: Run, dataset: Dataset, features: NDArray[np.float32], sha256: Sequence[str]) -> Predictions:
     count, head = len(dataset.images), run.manifest.get("head")  # the manifest may hold anything
-    return predict(
+    logits, folds = _logits(run, features, sha256)
+    unknown = np.zeros(count, np.bool_)
+    if run.unknown is not None:
+        seen = trained_on(run)
+        trained = np.array([each in seen for each in sha256], np.bool_)
+        unknown[trained] = run.unknown.is_unknown_held_out(features[trained])
+        unknown[~trained] = run.unknown.is_unknown(features[~trained])
+    return from_logits(
         run.head,
-        features,
+        logits,
         dataset,
         np.arange(count),
         parts=[PART] * count,
+        is_unknown=unknown,
         unknown=run.unknown,
         fitted_on=str(head.get("fitted_on", HELD_OUT)) if isinstance(head, dict) else HELD_OUT,
+        folds=folds,
     )
 
 
@@ -205,6 +237,7 @@ def _test(predictions: Predictions, rival: Run, options: EvaluateOptions, progre
     _, features = _extract(dataset, rival, options, progress)
     if len(features.kept) != len(dataset.images):
         raise DataError("an image of the data set was removed while it was evaluated: run again")
-    best = rival.head.probabilities(features.values).argmax(axis=1)
+    logits, _ = _logits(rival, features.values, [fingerprint.hex() for fingerprint in features.fingerprints])
+    best = logits.argmax(axis=1)
     correct = [rival.classes[at] == dataset.class_names[truth] for at, truth in zip(best, dataset.labels, strict=True)]
     return mcnemar(np.array(correct, bool), predictions.correct)

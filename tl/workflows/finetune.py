@@ -22,17 +22,19 @@ from tl.data.image_stats import measure_images
 from tl.data.load import Data, is_in_memory, load
 from tl.data.near_duplicates import find_originals
 from tl.data.splits import Split, check_counts, split
-from tl.engines import open_engine
+from tl.engines import has_gpu, open_engine
 from tl.engines.engine import Engine
 from tl.engines.trunk import Trunk, cached_trunk
 from tl.errors import DataError, UsageError
-from tl.evaluation.predictions import Predictions, held_out_images, predict
+from tl.evaluation.predictions import Predictions, predict_held_out
 from tl.features.extract import Features, extract, scan
-from tl.learning.head import HeadFit, fit_head
+from tl.learning.head_fit import HeadFit, fit_head
+from tl.learning.hyperparameters import HELD_OUT_TO_TUNE, unfreeze_rule
 from tl.networks.backbones import Backbone, backbone
-from tl.networks.weights import resolve
+from tl.networks.weights import imagenet_kernel, resolve
 from tl.options import check, keywords, write_toml
 from tl.progress import Progress
+from tl.runs.cross_validation import write_cross_validation
 from tl.runs.finetune_options import FinetuneOptions, read_options
 from tl.runs.folder import (
     CHECKPOINT,
@@ -45,14 +47,14 @@ from tl.runs.folder import (
     partial_folder,
     utf8,
     write_gradients,
+    write_head_trials,
     write_history,
-    write_l2_trials,
     write_metrics,
     write_predictions,
     write_split,
 )
 from tl.runs.run import Run, load_run, write_run
-from tl.text import count, spread
+from tl.text import count, percent, spread
 from tl.workflows.data_check import quick_check
 from tl.workflows.finetune_backbone import (
     Setup,
@@ -118,7 +120,8 @@ def train(
     source = options.data if data is None or (resume and options.data) else data
     dataset = load(source, download=options.download, offline=options.offline, progress=progress)
     log_data(dataset, progress)
-    check_counts(dataset, validation=options.val)
+    unfreeze, validation = _plan(options, network, dataset, progress)
+    check_counts(dataset, validation=validation)
     clock.lap("data")
     if folder is None:
         folder = Path(options.out) if options.out is not None else new_folder(RUNS, f"{network.name}-{dataset.name}")
@@ -129,7 +132,9 @@ def train(
         origin = f"random weights (seed {weights.seed})" if weights.choice == "none" else origin
         progress.log("network", f"{network.name}, {origin}")
         clock.lap("weights")
-        setup = Setup(options, network, weights, scratch, started=clock.started, progress=progress)
+        setup = Setup(
+            options, network, weights, scratch, unfreeze, validation, started=clock.started, progress=progress
+        )
         with _resume_hint(scratch, folder, progress):
             if trains_from_scratch(options, network):
                 trained = _train_from_scratch(setup, dataset, clock)
@@ -173,13 +178,19 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         if warning:
             progress.warn(warning)
     of_train, labels = features.values[images.train], dataset.labels[images.train]
-    of_originals = [fingerprints[at] for at in images.train]
-    classes = len(dataset.class_names)
-    fitted = fit_head(of_train, labels, classes, fingerprints=of_originals, seed=options.seed, progress=progress)
+    fitted = fit_head(
+        of_train,
+        labels,
+        len(dataset.class_names),
+        fingerprints=[fingerprints[at] for at in images.train],
+        imagenet=imagenet_kernel(network, weights),
+        kind=options.head,
+        seed=options.seed,
+        progress=progress,
+    )
     clock.lap("head")
     unknown = fit_unknown_of(dataset, images.train, of_train, options)
-    indices, parts = held_out_images(images)
-    predictions = predict(fitted.head, features.values[indices], dataset, indices, parts=parts, unknown=unknown)
+    predictions = predict_held_out(fitted, features.values, dataset, images, unknown)
     _log_head(fitted, predictions, progress)
     inputs = TuningInputs(dataset, fingerprints, images, fitted.head, features=features.values, predictions=predictions)
     tuning = tune_backbone(setup, inputs)
@@ -205,6 +216,26 @@ def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Train
     clock.lap("training")
     own, predictions, precision = scanned.fingerprints, tuning.predictions, setup.options.precision
     return Trained(dataset, own, images, tuning.trunk, predictions=predictions, precision=precision, tuning=tuning)
+
+
+def _plan(
+    options: FinetuneOptions, network: Backbone, dataset: Dataset, progress: Progress
+) -> tuple[str, float | None]:
+    """What of the backbone is trained, and the fraction of images to hold out: none where heads alone are judged."""
+    unfreeze = options.unfreeze
+    if trains_from_scratch(options, network):
+        unfreeze = "all"
+    elif unfreeze == "auto":
+        images, classes = int((dataset.labels >= 0).sum()), len(dataset.class_names)
+        unfreeze = unfreeze_rule(images, classes, gpu=has_gpu())
+        progress.log("fine-tuning", f"auto: {unfreeze} of the backbone, for {count(images, 'image')}")
+    if options.val is not None or unfreeze == "none":
+        return unfreeze, options.val
+    if "validation" not in dataset.parts:
+        progress.log(
+            "", f"{percent(HELD_OUT_TO_TUNE, 0)} of the images are held out to judge the trained network (--val)"
+        )
+    return unfreeze, HELD_OUT_TO_TUNE
 
 
 def _with_data(options: FinetuneOptions, data: "Data | None") -> FinetuneOptions:
@@ -251,9 +282,10 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
     with usable_cache(progress) if options.cache else nullcontext() as cache:
         stats = measure_images(dataset.images, fingerprints=fingerprints, cache=cache, progress=progress)
     groups = find_originals(stats, dataset.labels)
-    images = split(dataset, fingerprints, originals=groups.fingerprints, validation=options.val, seed=options.seed)
+    images = split(dataset, fingerprints, originals=groups.fingerprints, validation=setup.validation, seed=options.seed)
     counts = ", ".join(f"{len(getattr(images, name)):,} {name}" for name in PARTS if len(getattr(images, name)))
-    progress.log("split", f"{counts} (seed {options.seed})")
+    how = "" if len(images.validation) else ", to be cross-validated"
+    progress.log("split", f"{counts}{how} (seed {options.seed})")
     for note in (*images.notes, *groups.notes):
         progress.log("", note)
     return images, tuple(groups.fingerprints)
@@ -263,8 +295,9 @@ def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> 
     folder, dataset, predictions, tuning = setup.folder, trained.dataset, trained.predictions, trained.tuning
     write_split(folder, dataset, trained.split, trained.fingerprints)
     if trained.head_fit is not None:
-        write_l2_trials(folder, trained.head_fit.trials)
+        write_head_trials(folder, trained.head_fit.trials)
     write_predictions(folder, predictions)
+    write_cross_validation(folder, predictions, list(trained.fingerprints))
     more: dict[str, Any] = {}
     if tuning is not None:
         write_history(folder, tuning.tuned.history, tuning.tuned.range_test)
@@ -281,7 +314,10 @@ def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> 
 
 def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
     options, weights, fitted, predictions = setup.options, setup.weights, trained.head_fit, trained.predictions
-    head = {"strength": fitted.l2 if fitted else None, "folds": fitted.folds if fitted else None}
+    head: dict[str, Any] = {"strength": None, "folds": None}
+    if fitted is not None:
+        head = {"kind": options.head, "description": fitted.sentence, "members": fitted.weights}
+        head |= {"shrinkage": fitted.shrinkage, "strength": fitted.l2, "folds": fitted.folds}
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(trained.dataset.class_names),
@@ -348,9 +384,12 @@ def _log_features(features: Features, engine: Engine, progress: Progress) -> Non
 
 
 def _log_head(fitted: HeadFit, predictions: Predictions, progress: Progress) -> None:
-    chosen = f"L2 {fitted.l2:.2g}, best of {len(fitted.trials)} on held-out training images"
-    progress.log("head", f"softmax regression, {chosen}")
-    progress.log("calibration", f"temperature {fitted.head.temperature:.2f}")
+    progress.log("head", fitted.sentence)
+    unjudged = int((~fitted.judged).sum())
+    if unjudged and not fitted.folds:
+        progress.warn("one image a class says nothing about the accuracy: give other images to `tl evaluate`")
+    elif unjudged:
+        progress.warn(f"{count(unjudged, 'image')} of classes with one image or group: trained on, but not judged")
     if predictions.unknown is not None:
         progress.log("unknown", predictions.unknown.sentence)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
 from tl.data.splits import Split
-from tl.engines import has_gpu, uses_tensorflow
+from tl.engines import uses_tensorflow
 from tl.engines.engine import Engine
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunk import Trunk, content_key, convert
@@ -22,8 +22,9 @@ from tl.evaluation.predictions import VALIDATION, Predictions, held_out_images, 
 from tl.evaluation.significance import McNemar, beats_majority, mcnemar
 from tl.features.extract import extract
 from tl.learning.calibration import fit_temperature
-from tl.learning.head import Head, assign_folds, fit_head
-from tl.learning.hyperparameters import RATES, TuningRule, class_weights, scratch_rule, tuning_rule, unfreeze_rule
+from tl.learning.head import Head
+from tl.learning.head_fit import assign_folds, fit_head
+from tl.learning.hyperparameters import RATES, TuningRule, class_weights, scratch_rule, tuning_rule
 from tl.learning.loop import TuningJob, tensorboard_listener
 from tl.learning.tuning import Tuned, tune
 from tl.learning.unknown import Unknown, fit_unknown
@@ -43,12 +44,19 @@ _TUNING_ONLY = ("epochs", "batch", "lr", "optimizer", "weight_decay", "label_smo
 
 @dataclass(frozen=True)
 class Setup:
-    """What every step of a training uses: `folder` is the run folder being written, `started` a `time.monotonic()`."""
+    """What every step of a training uses.
+
+    `folder` is the run folder being written, `unfreeze` the part of the backbone that is trained ("none", "last",
+    "half" or "all"), `validation` the fraction of images to hold out (None: all are cross-validated), `started` a
+    `time.monotonic()`.
+    """
 
     options: FinetuneOptions
     backbone: Backbone
     weights: Weights
     folder: Path
+    unfreeze: str
+    validation: float | None
     started: float
     progress: Progress
 
@@ -110,21 +118,16 @@ class TuningResult:
 def tune_backbone(setup: Setup, inputs: TuningInputs) -> TuningResult | None:
     """Train the backbone from its fitted head; None where the options or the rules leave the backbone frozen."""
     options, progress = setup.options, setup.progress
-    images, classes = len(inputs.split.train), len(inputs.dataset.class_names)
-    unfreeze = options.unfreeze
-    if unfreeze == "auto":
-        unfreeze = unfreeze_rule(images, classes, gpu=has_gpu())
-        progress.log("fine-tuning", f"auto: {unfreeze} of the backbone, for {count(images, 'training image')}")
-    if unfreeze == "none":
+    if setup.unfreeze == "none":
         unused = [flag(name) for name in _TUNING_ONLY if getattr(options, name) is not None]
         if unused:
             verb = "has" if len(unused) == 1 else "have"
             progress.warn(f"{', '.join(unused)} {verb} no effect on the head alone: add --unfreeze last, half or all")
         return None
-    rule = override(tuning_rule(images, unfreeze), options)
-    tuned = _train(setup, inputs, unfreeze, rule)
+    rule = override(tuning_rule(len(inputs.split.train), setup.unfreeze), options)
+    tuned = _train(setup, inputs, setup.unfreeze, rule)
     trunk, predictions = _predict_tuned(setup, inputs, tuned)
-    result = TuningResult(unfreeze, tuned, trunk, predictions)
+    result = TuningResult(setup.unfreeze, tuned, trunk, predictions)
     return result if inputs.predictions is None else _compare_with_head(inputs.predictions, result, progress)
 
 
@@ -176,7 +179,7 @@ def _train(setup: Setup, inputs: TuningInputs, unfreeze: str, rule: TuningRule, 
     job = TuningJob(
         backbone=setup.backbone,
         weights=setup.weights,
-        head=inputs.head if scratch or not len(monitor) else _fit_head_without_monitor(inputs, train, options.seed),
+        head=_head_to_train(inputs, train, options.seed),
         images=[dataset.images[at] for at in used],
         labels=dataset.labels[used],
         train=np.arange(len(train)),
@@ -212,12 +215,13 @@ def _choose_monitor(inputs: TuningInputs, rule: TuningRule, seed: int) -> NDArra
     return chosen
 
 
-def _fit_head_without_monitor(inputs: TuningInputs, train: NDArray[np.int64], seed: int) -> Head:
+def _head_to_train(inputs: TuningInputs, train: NDArray[np.int64], seed: int) -> Head:
+    """A head on features as they are, fitted to the images that the network is trained on; random from scratch."""
     if inputs.features is None:
         return inputs.head
     labels, classes = inputs.dataset.labels[train], len(inputs.dataset.class_names)
     fingerprints = [inputs.fingerprints[at] for at in train]
-    return fit_head(inputs.features[train], labels, classes, fingerprints=fingerprints, seed=seed).head
+    return fit_head(inputs.features[train], labels, classes, fingerprints=fingerprints, kind="linear", seed=seed).head
 
 
 def _balance(

@@ -22,6 +22,7 @@ from tl.networks.backbones import Recipe
 from tl.options import keywords, option, run_option
 from tl.prediction.predictor import Prediction, Predictor
 from tl.progress import Progress
+from tl.runs.cross_validation import read_cross_validation
 from tl.runs.photos import held_out
 from tl.runs.run import Run, load_run, trained_on
 from tl.text import listed
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TILE = 224
+_TOP = 5  # classes of a prediction in the JSON form
 
 
 @dataclass(frozen=True)
@@ -243,13 +245,21 @@ def _predict(predictor: Predictor, dataset: Dataset, indices: Sequence[int], pro
     with usable_cache(progress) as cache:
         stream = predictor.stream(items, cache=cache, progress=progress)
         predictions = {indices[at]: prediction for at, prediction in stream}
-    training = trained_on(predictor.run)
+    validated, training = read_cross_validation(predictor.run), trained_on(predictor.run)
     rows = []
     for index in indices:
         prediction, label = predictions[index], int(dataset.labels[index])
         if not prediction.error:
+            row = None if validated is None else validated.row_of.get(prediction.sha256)
+            if validated is not None and row is not None:  # by heads fitted without it
+                probabilities, unknown = np.exp(validated.log_probabilities[row]), bool(validated.is_unknown[row])
+                prediction = predictor.ranked(prediction.name, probabilities, unknown, _TOP, prediction.sha256)
             truth = None if label < 0 else dataset.class_names[label]
-            rows.append(GridImage(dataset.images[index], prediction, truth, trained=prediction.sha256 in training))
+            rows.append(
+                GridImage(
+                    dataset.images[index], prediction, truth, trained=prediction.sha256 in training and row is None
+                )
+            )
     return rows
 
 

@@ -16,18 +16,17 @@ from tl.data.dataset import Dataset, Skipped
 from tl.data.load import load
 from tl.errors import DataError, DownloadError
 from tl.evaluation.predictions import Predictions
-from tl.learning.head import Trial
+from tl.learning.head_fit import Trial
 from tl.options import keywords, option
 from tl.prediction.evaluation import PART, Evaluation
 from tl.progress import Progress
-from tl.runs.folder import History, read_history
+from tl.runs.folder import HEAD_COLUMNS, History, read_history
 from tl.runs.run import Run, load_run
+from tl.text import one_line
 from tl.views.pages.report import ReportData, damage_as_error, write_report
 from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, table_of
 from tl.views.pictures.charts import learning_curves, save_figure
 from tl.workflows.grid import save_run_grid
-
-_TRIAL = ("strength", "held_out_log_loss", "held_out_top1")  # columns of strengths.csv
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,18 @@ def read_report(
             data=source,
             sha256=sha256 or {},
             skipped=[Skipped(row["path"], row["reason"]) for row in _rows(folder / "skipped.csv")],
-            trials=[Trial(*(float(row[name]) for name in _TRIAL)) for row in _rows(folder / "strengths.csv")],
+            trials=list(_read_trials(folder)),
             history=read_history(folder),
         )
+
+
+def _read_trials(folder: Path) -> Iterator[Trial]:
+    name, loss, accuracy = HEAD_COLUMNS
+    for row in _rows(folder / "heads.csv"):
+        yield Trial(one_line(row[name]), float(row[loss]), float(row[accuracy]))
+    for row in _rows(folder / "strengths.csv"):  # of format 1
+        named = f"softmax regression, L2 {float(row['strength']):.2g}"
+        yield Trial(named, float(row["held_out_log_loss"]), float(row["held_out_top1"]))
 
 
 def _data_of(run: Run) -> str:

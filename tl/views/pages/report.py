@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset, Skipped
 from tl.errors import RunError
 from tl.files import write_text
-from tl.learning.head import Trial
+from tl.learning.head_fit import Trial
 from tl.runs.folder import History
 from tl.runs.run import Run
 from tl.text import count, one_line
@@ -39,9 +39,9 @@ class ReportData:
     """What a report is made from. `metrics` are the contents of metrics.json, `predictions` those of its first part.
 
     `dataset` has the images, None where they cannot be read. `data` names it as the user did. `sha256` are the
-    fingerprints of images by name, where they may have changed. `trials` are the L2 penalties tried. `command` is the
-    command line that made the report; a run's own is used where it is empty. `checked` says that the run's files were
-    compared with their sha256 just now.
+    fingerprints of images by name, where they may have changed. `trials` are the candidates for the head. `command` is
+    the command line that made the report; a run's own is used where it is empty. `checked` says that the run's files
+    were compared with their sha256 just now.
     """
 
     run: Run
@@ -202,7 +202,7 @@ def _run_details(data: ReportData) -> Values:
         "skipped": len(data.skipped),
         "skipped_named": [(short_name(file.path), one_line(file.reason)) for file in data.skipped[:_MOST_SKIPPED]],
         "phases": sections.phases(metrics, len(table.names) if evaluated else int(about["images"])),
-        "penalties": [] if evaluated else sections.penalties(data.trials, manifest["head"]["strength"]),
+        "heads": [] if evaluated else sections.heads(data.trials),
         "history": history,
         "curves": [] if history is None else charts.curve_drawings(history),
     }

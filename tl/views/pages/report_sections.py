@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tl.learning.head import Trial
+from tl.learning.head_fit import Trial
 from tl.text import count, one_line, percent
 from tl.views.pages.report_scores import decimal, short_name
 
@@ -85,17 +85,9 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
 
 
-def penalties(trials: Sequence[Trial], chosen: float | None) -> list[tuple[str, str, str, bool]]:
-    """The L2 penalties that were tried: each with its held-out log-loss and accuracy, and whether it was chosen."""
-    return [
-        (
-            f"{trial.l2:.2g}",
-            decimal(trial.log_loss),
-            percent(trial.top1),
-            chosen is not None and math.isclose(trial.l2, chosen, rel_tol=1e-6),
-        )
-        for trial in trials[:100]
-    ]
+def heads(trials: Sequence[Trial]) -> list[tuple[str, str, str]]:
+    """The candidates for the head, each with its log-loss and accuracy on images it was not fitted on."""
+    return [(trial.name, decimal(trial.log_loss), percent(trial.top1)) for trial in trials[:100]]
 
 
 def _preprocessing(recipe: Mapping[str, Any]) -> str:
@@ -108,7 +100,8 @@ def _preprocessing(recipe: Mapping[str, Any]) -> str:
 
 def _head(head: Mapping[str, Any]) -> str:
     temperature = f"temperature {float(head['temperature']):.3f}"
+    if head.get("description"):
+        return one_line(str(head["description"]))
     if head["strength"] is None:
         return f"trained with the network; {temperature}"
-    folds = f", chosen on {count(int(head['folds']), 'held-out fold')}" if head.get("folds") else ""
-    return f"softmax regression, L2 {float(head['strength']):.2g}{folds}; {temperature}"
+    return f"softmax regression, L2 {float(head['strength']):.2g}; {temperature}"

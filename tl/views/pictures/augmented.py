@@ -14,7 +14,7 @@ from tl.engines.tensorflow import tensorflow
 from tl.errors import DataError, ImageError
 from tl.features.activations import MARGIN
 from tl.learning.augment import Augment, augmenter, describe_augmentation
-from tl.learning.hyperparameters import tuning_rule, unfreeze_rule
+from tl.learning.hyperparameters import HELD_OUT_TO_TUNE, tuning_rule, unfreeze_rule
 from tl.networks.backbones import Recipe
 from tl.runs.finetune_options import FinetuneOptions
 from tl.views.pictures import text
@@ -46,7 +46,11 @@ def draw_samples(dataset: Dataset, options: FinetuneOptions, recipe: Recipe) -> 
     Needs no network and no weights. Raises DataError if none of the chosen images can be read.
     """
     trainable = [at for at, part in enumerate(dataset.parts) if part in (None, "train")]
-    count = len(trainable) if len(trainable) < len(dataset.parts) else round(len(trainable) * (1 - options.val))
+    count = (
+        len(trainable)
+        if len(trainable) < len(dataset.parts)
+        else round(len(trainable) * (1 - (options.val or HELD_OUT_TO_TUNE)))
+    )
     unfreeze, classes = options.unfreeze, len(dataset.class_names)
     if unfreeze == "auto":
         unfreeze = unfreeze_rule(count, classes, gpu=has_gpu())

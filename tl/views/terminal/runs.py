@@ -186,7 +186,8 @@ def _recipe(summary: RunSummary) -> str:
 
 def _head(summary: RunSummary) -> str:
     l2, folds, temperature = (summary.head.get(name) for name in ("strength", "folds", "temperature"))
-    parts = [f"softmax regression, L2 {l2:.2g} by {folds} folds"] if isinstance(l2, float) else []
+    parts = [str(summary.head["description"])] if summary.head.get("description") else []
+    parts = parts or ([f"softmax regression, L2 {l2:.2g} by {folds} folds"] if isinstance(l2, float) else [])
     parts += [f"temperature {temperature:.3f}"] if isinstance(temperature, float) else []
     return ", ".join(parts)
 
