@@ -10,6 +10,7 @@ from tl.options import check, write_toml
 from tl.runs.finetune_options import FinetuneOptions, read_options
 
 OTHER = FinetuneOptions(
+    head="lda",
     data="my photos/\"a\" 'b' ü\\c",
     backbone="vgg16",
     weights="bsds500",

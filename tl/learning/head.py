@@ -56,8 +56,7 @@ class Head:
         """The gradient `[features]` of a class's logit at the features `[features]` of one image."""
         slope = self.kernel[:, label].astype(np.float64)
         if self.normalized_kernel is None:
-            gradient: Floats = slope.astype(np.float32)
-        return gradient
+            return slope.astype(np.float32)
         x, outer = features.astype(np.float64), self.normalized_kernel[:, label].astype(np.float64)
         size = np.sqrt(np.maximum(np.abs(x), 1e-6))
         slope = slope + _through_unit(np.sign(x) * size, outer[: len(x)]) / (2 * size)
@@ -68,7 +67,7 @@ class Head:
             kept = np.maximum(centred - IMAGENET_LEVEL * spread, 0)
             inner = IMAGENET_WEIGHT * _through_unit(kept, outer[len(x) :]) * (kept > 0)
             inner = inner - inner.sum() * IMAGENET_LEVEL * centred / (len(centred) * spread)
-            slope = slope + self.imagenet @ (inner - inner.mean())
+            slope += self.imagenet @ (inner - inner.mean())
         gradient: Floats = slope.astype(np.float32)
         return gradient
 

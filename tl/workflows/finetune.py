@@ -316,8 +316,8 @@ def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
     options, weights, fitted, predictions = setup.options, setup.weights, trained.head_fit, trained.predictions
     head: dict[str, Any] = {"strength": None, "folds": None}
     if fitted is not None:
-        head = {"kind": options.head, "description": fitted.sentence, "members": fitted.weights}
-        head |= {"shrinkage": fitted.shrinkage, "strength": fitted.l2, "folds": fitted.folds}
+        head = {"kind": options.head, "description": fitted.sentence, "shrinkage": fitted.shrinkage}
+        head |= {"strength": fitted.l2, "folds": fitted.folds}
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(trained.dataset.class_names),
