@@ -57,17 +57,18 @@ def dogs_vs_cats_table(target: Path) -> Path:
     return target
 
 
-def cifar_folder(target: Path, per_class: int) -> Path:
-    """The first images of each CIFAR-100 class by name, as class folders."""
+def cifar_folder(target: Path, per_class: int, seed: int = 0) -> Path:
+    """Images of each CIFAR-100 class as class folders, drawn at random: the first by name resemble each other."""
     with tarfile.open(CIFAR) as archive:
-        members = sorted((m for m in archive.getmembers() if m.name.endswith(".png")), key=lambda m: m.name)
-        seen: dict[str, int] = {}
-        for member in members:
-            label = Path(member.name).parent.name
-            seen[label] = seen.get(label, 0) + 1
-            if seen[label] <= per_class:
+        members: dict[str, list[tarfile.TarInfo]] = {}
+        for member in sorted((m for m in archive.getmembers() if m.name.endswith(".png")), key=lambda m: m.name):
+            members.setdefault(Path(member.name).parent.name, []).append(member)
+        draw = random.Random(seed)
+        chosen = {label: draw.sample(own, per_class) for label, own in sorted(members.items())}
+        for label, own in chosen.items():
+            folder = target / label
+            folder.mkdir(parents=True, exist_ok=True)
+            for member in own:
                 data = archive.extractfile(member)
-                folder = target / label
-                folder.mkdir(parents=True, exist_ok=True)
                 (folder / Path(member.name).name).write_bytes(data.read() if data else b"")
     return target

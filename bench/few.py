@@ -1,0 +1,143 @@
+"""Accuracy with few photos a class: the head that `tl finetune` fits, beside softmax regression alone.
+
+python bench/few.py dogs                     1, 2, 5, 10, 20 photos a class, tested on all other dogs-vs-cats photos
+python bench/few.py cifar                    2, 5, 20, 100 images a class of CIFAR-100, tested on 2,000 others
+python bench/few.py intervals                coverage of the 95% interval of a cross-validated accuracy (dogs)
+python bench/few.py speed                    seconds and peak memory of fitting 400 and 50,000 images
+
+Training photos are drawn at random, ten times (--draws); the figures are means with standard errors of the draws. The
+CIFAR images are 140 of each class, drawn from the training set; their features take some minutes the first time.
+"""
+
+import argparse
+import hashlib
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from paths import PHOTOS, cifar_folder
+
+from tl.cache import usable_cache
+from tl.data.load import load
+from tl.engines import open_engine
+from tl.evaluation.metrics import fold_weight, proportion
+from tl.features.extract import extract
+from tl.learning.calibration import log_loss, reliability, softmax
+from tl.learning.head_fit import HeadFit, fit_head
+from tl.networks.backbones import backbone
+from tl.networks.weights import imagenet_kernel, resolve
+from tl.progress import Progress
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+TEST = 20  # images of each CIFAR class
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("dogs", "cifar", "intervals", "speed"))
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--heads", nargs="+", default=["auto", "softmax"])
+    parser.add_argument("--no-top", action="store_true", help="without the ImageNet classifier of the backbone")
+    arguments = parser.parse_args()
+    network = backbone("resnet50")
+    weights = resolve(network)
+    top = None if arguments.no_top else imagenet_kernel(network, weights)
+    if arguments.what == "speed":
+        speed(top)
+    elif arguments.what == "intervals":
+        values, labels = features_of(PHOTOS)
+        for size in arguments.sizes or [2, 10, 30, 100]:
+            coverage(values, labels, size, arguments.draws, top)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            dogs = arguments.what == "dogs"
+            values, labels = features_of(PHOTOS if dogs else cifar_folder(Path(scratch) / "cifar100", 140))
+        for size in arguments.sizes or ([1, 2, 5, 10, 20, 200] if dogs else [2, 5, 20, 100]):
+            for head in arguments.heads:
+                accuracy(values, labels, size, head, arguments.draws, None if head == "softmax" else top)
+
+
+def features_of(folder: Path) -> tuple[Floats, Labels]:
+    """Features `[n, 2048]` of the photos in class folders, and their labels `[n]`."""
+    network, dataset = backbone("resnet50"), load(folder)
+    engine = open_engine(network, resolve(network))
+    with usable_cache(Progress()) as cache:
+        features = extract(dataset.images, engine, network.recipe, cache)
+    return features.values, dataset.labels[features.kept]
+
+
+def draws_of(labels: Labels, size: int, draws: int) -> Iterator[tuple[Labels, Labels]]:
+    """Indices of `size` training photos a class, and of the test photos: all others, or of CIFAR 20 a class."""
+    for seed in range(draws):
+        random = np.random.default_rng(seed)
+        order = [random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+        test = 0 if len(order) == 2 else TEST
+        train = [each[test : test + size] for each in order]
+        yield np.concatenate(train), np.concatenate([each[:test] if test else each[size:] for each in order])
+
+
+def fit(values: Floats, labels: Labels, head: str, top: Floats | None) -> HeadFit:
+    fingerprints = [hashlib.sha256(row.tobytes()).digest() for row in values]
+    return fit_head(values, labels, int(labels.max()) + 1, fingerprints=fingerprints, kind=head, imagenet=top)
+
+
+def accuracy(values: Floats, labels: Labels, size: int, head: str, draws: int, top: Floats | None) -> None:
+    rows = []
+    for train, test in draws_of(labels, size, draws):
+        started = time.process_time()
+        fitted = fit(values[train], labels[train], head, top).head
+        seconds = time.process_time() - started
+        logits, truth = fitted.logits(values[test]), labels[test]
+        error = reliability(softmax(logits), truth).error
+        rows.append((100 * np.mean(logits.argmax(axis=1) == truth), log_loss(logits, truth), 100 * error, seconds))
+    means, noise = np.mean(rows, axis=0), np.std(rows, axis=0) / len(rows) ** 0.5
+    print(
+        f"{size:4} a class  {head:8} accuracy {means[0]:.1f}% (se {noise[0]:.1f})  log-loss {means[1]:.3f}  "
+        f"calibration error {means[2]:.1f}%  {means[3]:.2f} s of processor",
+        flush=True,
+    )
+
+
+def coverage(values: Floats, labels: Labels, size: int, draws: int, top: Floats | None) -> None:
+    """How often the interval of the cross-validated accuracy has the accuracy of the kept head on all other photos."""
+    inside = {"corrected": 0, "Wilson": 0}
+
+    for train, test in draws_of(labels, size, draws):
+        fitted = fit(values[train], labels[train], "auto", top)
+        truth = float(np.mean(fitted.head.logits(values[test]).argmax(axis=1) == labels[test]))
+        hits = int(np.sum(fitted.logits.argmax(axis=1) == labels[train]))
+        for name, weight in (("corrected", fold_weight(fitted.folds)), ("Wilson", 1.0)):
+            estimate = proportion(hits, len(train), weight=weight)
+            inside[name] += estimate.low <= truth <= estimate.high
+
+    shares = ", ".join(f"{name} {100 * hits / draws:.0f}%" for name, hits in inside.items())
+    print(f"{size:4} a class  the interval covers the truth: {shares} of {draws} draws", flush=True)
+
+
+def speed(top: Floats | None) -> None:
+    random = np.random.default_rng(0)
+    for images, classes in ((400, 2), (50_000, 100)):
+        labels = np.arange(images) % classes
+        centres = random.gamma(0.5, size=(classes, 2048)).astype(np.float32)
+        values = random.gamma(0.5, size=(images, 2048)).astype(np.float32)
+        values += 0.3 * centres[labels]
+        started, processor = time.monotonic(), time.process_time()
+        fitted = fit(values, labels, "auto", top)
+        print(
+            f"{images:,} images, {classes} classes: {time.monotonic() - started:.1f} s, "
+            f"{time.process_time() - processor:.1f} s of processor, "
+            f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB of the process "
+            f"({fitted.sentence})",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
