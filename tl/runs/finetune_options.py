@@ -47,7 +47,7 @@ class FinetuneOptions:
     backbone: str = option("resnet50", "Network.", metavar="NAME")
     weights: str = option("imagenet", "Initial weights.", metavar="imagenet|none|FILE")
     out: str | None = option(None, "New run folder.", metavar="DIR", default_text="runs/<date>-…")
-    head: str = option("auto", "Head: auto mixes the others, as cross-validation decides; mean is nearest class mean.", choices=HEADS)
+    head: str = option("auto", "Kind of head; auto mixes the others, mean is nearest class mean.", choices=HEADS)
     val: float | None = option(
         None,
         "Fraction held out for validation.",
