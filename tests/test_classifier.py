@@ -64,7 +64,7 @@ def test_threads_of_one_process_share_the_cache(shapes, tiny_run, tmp_path):
     progress = Recorder()
 
     def train(name: str) -> tl.Run:
-        return tl.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / name, progress=progress)
+        return tl.finetune(shapes, backbone=TINY, weights="none", val=0.2, out=tmp_path / name, progress=progress)
 
     with open_cache(), ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(train, ("one", "two")))

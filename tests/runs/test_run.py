@@ -47,7 +47,7 @@ def test_damaged_file_is_detected(copy, name, damage):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"format": 2}', "copied has format 2, this version of tl reads up to 1: upgrade tl"),
+        ('{"format": 3}', "copied has format 3, this version of tl reads up to 2: upgrade tl"),
         ('{"format": 1, "classes": ["nosie", "stripes"]}', "manifest.json is not the file that was written"),
         ('{"format": ' + "[" * 100_000 + "]" * 100_000 + "}", r"manifest\.json cannot be read"),
     ],

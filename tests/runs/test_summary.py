@@ -64,7 +64,7 @@ def test_option_newer_than_a_run_has_its_default(tiny_run, tmp_path):
     options = {name: value for name, value in about.options.items() if name not in ("balance", "unfreeze")}
     second = copy_run(tiny_run, tmp_path / "b", options=options | {"unfreeze": "last"})
     assert compare_runs([first, second]).options == {"unfreeze": ("none", "last")}
-    assert changed_options(summarize(second)) == {"unfreeze": "last"}
+    assert changed_options(summarize(second)) == {"val": 0.2, "unfreeze": "last"}
 
 
 def test_mcnemar_uses_the_common_images(pair):

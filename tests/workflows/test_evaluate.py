@@ -144,7 +144,9 @@ def test_evaluate_against_itself_shows_no_difference(score, tiny_run, fresh):
 
 def test_evaluate_against_a_run_with_swapped_classes(score, tiny_run, fresh, tmp_path):
     rival = Path(shutil.copytree(tiny_run, tmp_path / "rival"))
-    change_head(rival, lambda head: {name: head[name][..., ::-1].copy() for name in ("kernel", "bias")})
+    change_head(
+        rival, lambda head: {name: head[name][..., ::-1].copy() for name in ("kernel", "bias", "normalized_kernel")}
+    )
     evaluation = score(fresh, against=rival)
     correct = round(12 * evaluation.metrics.top1.value)
     assert evaluation.comparison is not None
@@ -185,7 +187,7 @@ def test_evaluate_leaves_nothing_behind_when_it_is_interrupted(score, fresh, tmp
 @pytest.mark.parametrize("head", [None, [], "hot", {}])
 def test_evaluate_accepts_a_manifest_without_details_of_the_head(head, score, tiny_run, fresh, tmp_path):
     evaluation = score(fresh, run=copy_run(tiny_run, tmp_path / "odd", head=head))
-    assert evaluation.predictions.fitted_on == "training photos held out from the head"
+    assert evaluation.predictions.fitted_on == "training images held out from the head"
 
 
 def test_evaluation_in_a_notebook_is_an_escaped_table(score, fresh, tmp_path):

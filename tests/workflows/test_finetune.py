@@ -23,7 +23,8 @@ from support.data_sets import photo, write
 from support.recorder import Recorder
 from support.session import ROOT, TINY
 from tl.data.dataset import Dataset
-from tl.errors import DataError, UsageError
+from tl.errors import DataError, RunError, UsageError
+from tl.runs.cross_validation import read_cross_validation
 from tl.runs.run import load_run
 from tl.workflows.finetune import log_data
 
@@ -32,10 +33,10 @@ WITH = ("--backbone", TINY, "--weights", "none")
 
 def test_run_folder_is_complete(tiny_run):
     names = "grid.png head.npz manifest.json metrics.json predictions.csv report.html run.toml skipped.csv split.csv "
-    names += "strengths.csv trunk.bin trunk.xml"
+    names = names.replace("head.npz", "head.npz heads.csv") + "trunk.bin trunk.xml"
     assert sorted(path.name for path in tiny_run.iterdir()) == names.split()
     manifest = json.loads((tiny_run / "manifest.json").read_text())
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert manifest["classes"] == ["noise", "stripes"]
     assert manifest["data"]["split"] == {"train": 20, "validation": 4, "test": 0}
     assert manifest["weights"]["choice"] == "none"
@@ -57,6 +58,64 @@ def test_predictions_and_split_agree_with_the_metrics(tiny_run):
     assert {row["path"] for row in rows} == {path for path, part in split.items() if part == "validation"}
 
 
+def test_defaults_judge_every_image_by_heads_without_it(tl, validated_run, shapes, tmp_path):
+    rows = table(validated_run / "predictions.csv")
+    metrics = json.loads((validated_run / "metrics.json").read_text())["validation"]
+    assert metrics["count"] == len(rows) == 24
+    assert metrics["folds"] == 10
+    assert {row["split"] for row in table(validated_run / "split.csv")} == {"train"}
+    kept = read_cross_validation(load_run(validated_run))
+    assert len(kept.row_of) == 24
+    own = np.exp(kept.log_probabilities).max(axis=1)
+    assert sorted(own) == pytest.approx(sorted(float(row["confidence"]) for row in rows), abs=2e-3)
+    # A label that is wrong is held against the image: the heads that judge it have not seen it.
+    data = shutil.copytree(shapes, tmp_path / "data")
+    shutil.move(data / "noise" / "00.png", data / "stripes" / "wrong.png")
+    done = tl("finetune", data, *WITH, "--out", "run", cwd=tmp_path, expect=0)
+    assert "accuracy    95.8%" in done.stdout
+    wrong = [row["path"] for row in table(tmp_path / "run" / "predictions.csv") if row["label"] != row["predicted"]]
+    assert wrong == ["stripes/wrong.png"]
+
+
+def test_evaluate_and_grid_judge_training_images_by_heads_without_them(validated_run, shapes):
+    run = load_run(validated_run)
+    for data in (None, shapes):
+        evaluation = library.evaluate(data, run=validated_run)
+        assert evaluation.metrics.count == 24
+        assert evaluation.metrics.folds == 10
+        assert evaluation.metrics.log_loss == pytest.approx(run.metrics["validation"]["log_loss"], abs=2e-3)
+        assert evaluation.trained_on == 0
+        grid = library.grid(data, run=str(validated_run))
+        assert (grid.labelled, grid.trained) == (24, 0)
+        every = {round(float(row["confidence"]), 2) for row in table(validated_run / "predictions.csv")}
+        assert {round(entry.prediction.confidence, 2) for entry in grid.shown} <= every
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"log_probabilities": np.zeros((24, 3), np.float16)},
+        {"log_probabilities": np.full((24, 2), np.nan, np.float16)},
+        {"sha256": np.zeros((23, 32), np.uint8)},
+        {"folds": np.int64(1)},
+        {"is_unknown": np.zeros(10**6, bool)},
+        {"sha256": np.array([{}])},
+        None,
+    ],
+)
+def test_damaged_cross_validation_is_refused(validated_run, tmp_path, change):
+    folder = Path(shutil.copytree(validated_run, tmp_path / "run"))
+    path = folder / "cross_validation.npz"
+    if change is None:
+        path.write_bytes(path.read_bytes()[:500])
+    else:
+        with np.load(path) as file:
+            arrays = dict(file)
+        np.savez(path, **arrays | change)
+    with pytest.raises(RunError, match=r"cross_validation.npz"):
+        read_cross_validation(load_run(folder))
+
+
 def test_log_of_a_run(tl, shapes, tmp_path):
     done = tl("finetune", shapes, *WITH, cwd=tmp_path)
     assert done.returncode == 0
@@ -64,7 +123,7 @@ def test_log_of_a_run(tl, shapes, tmp_path):
     assert max(map(len, lines)) <= 80 or any("/" in line for line in lines if len(line) > 80)
     for topic in ("data", "network", "features", "split", "head", "accuracy", "run", "next"):
         assert any(line.startswith(topic + " ") for line in lines), topic
-    assert "accuracy    100.0% (95% CI 51.0–100.0) on 4 validation images\n" in done.stdout
+    assert "accuracy    100.0% (95% CI 74.7–100.0) on 24 images, 10-fold cross-validation\n" in done.stdout
     assert "balanced accuracy" not in done.stdout
 
 
@@ -72,7 +131,7 @@ def test_log_of_uneven_classes_has_the_balanced_accuracy(tl, shapes, tmp_path):
     data = shutil.copytree(shapes, tmp_path / "data")
     for file in sorted((data / "stripes").iterdir())[5:]:
         file.unlink()
-    done = tl("finetune", data, *WITH, cwd=tmp_path)
+    done = tl("finetune", data, *WITH, "--val", 0.2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     at = next(at for at, line in enumerate(lines) if line.startswith("accuracy "))
@@ -85,7 +144,7 @@ def test_class_with_one_image_is_refused_before_weights_are_fetched(shapes, tmp_
     write(data, {"spots/only.png": (shapes / "noise" / "00.png").read_bytes()})
     monkeypatch.delattr("tl.workflows.finetune.resolve")
     with pytest.raises(DataError, match="class 'spots' has 1 image; every class needs at least 2"):
-        library.finetune(data, backbone=TINY, weights="none", out=tmp_path / "run")
+        library.finetune(data, backbone=TINY, weights="none", val=0.2, out=tmp_path / "run")
     assert sorted(tmp_path.iterdir()) == [data]
 
 
@@ -118,8 +177,8 @@ def test_json_and_quiet_output(tl, shapes, tmp_path):
 
 
 def test_python_and_command_line_give_the_same_run(shapes, tmp_path, tiny_run):
-    run = library.finetune(shapes, backbone=TINY, weights="none", out=tmp_path / "run", command="tl finetune 'a b'")
-    assert run.manifest["command"] == ["tl", "finetune", "a b"]
+    run = library.finetune(shapes, backbone=TINY, weights="none", val=0.2, out=tmp_path / "run", command="a b")
+    assert run.manifest["command"] == ["a", "b"]
     assert run.head.kernel.tobytes() == load_run(tiny_run).head.kernel.tobytes()
     classifier = library.load(run.folder)
     image = next((shapes / "noise").iterdir())
@@ -231,7 +290,7 @@ def test_near_duplicates_stay_on_one_side_with_any_backbone(tl, tmp_path):
     write(tmp_path / "photos", images | changed)
     sides = []
     for more in (WITH, ("--backbone", "simple-cnn", "--weights", "none", "--epochs", "1")):
-        done = tl("finetune", "photos", *more, "--out", f"run{len(sides)}", cwd=tmp_path)
+        done = tl("finetune", "photos", *more, "--val", 0.2, "--out", f"run{len(sides)}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "30 images look like another one; copies stay on one side" in " ".join(done.stdout.split())
         sides.append({row["path"]: row["split"] for row in table(tmp_path / f"run{len(sides)}" / "split.csv")})

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.evaluation.predictions import Predictions
-from tl.runs.folder import damaged_run
+from tl.runs.folder import CROSS_VALIDATION, damaged_run
 from tl.runs.run import Run
-
-FILE = "cross_validation.npz"
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def write_cross_validation(folder: Path, predictions: Predictions, sha256: list[
     logs = np.log(np.maximum(predictions.probabilities[rows], np.float32(1e-30)))
     hashes = b"".join(sha256[at] for at in predictions.indices[rows])
     np.savez(
-        folder / FILE,
+        folder / CROSS_VALIDATION,
         folds=np.int64(folds),
         log_probabilities=logs.astype(np.float16),
         is_unknown=predictions.is_unknown[rows],
@@ -46,7 +44,7 @@ def write_cross_validation(folder: Path, predictions: Predictions, sha256: list[
 
 def read_cross_validation(run: Run) -> CrossValidation | None:
     """What the cross-validation of a run predicted; None where images were held out. RunError for a damaged file."""
-    path = run.folder / FILE
+    path = run.folder / CROSS_VALIDATION
     if not path.is_file():
         return None
     most = int(run.manifest["data"]["images"]) * (2 * len(run.classes) + 33) + 8192
@@ -62,6 +60,6 @@ def read_cross_validation(run: Run) -> CrossValidation | None:
         if hashes.shape[1:] != (32,) or hashes.dtype != np.uint8 or unknown.shape != hashes.shape[:1] or folds < 2:
             raise ValueError("its arrays do not fit together")
     except (KeyError, TypeError, ValueError, OSError, EOFError, MemoryError, BadZipFile) as error:
-        raise damaged_run(run.folder, f"{FILE}: {error}"[:200]) from error
+        raise damaged_run(run.folder, f"{CROSS_VALIDATION}: {error}"[:200]) from error
     row_of = {row.tobytes().hex(): at for at, row in enumerate(hashes)}
     return CrossValidation(folds, logs.astype(np.float32), unknown.astype(np.bool_), row_of)

@@ -34,6 +34,7 @@ Numbers = NDArray[np.float64]
 
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint.npz"
+CROSS_VALIDATION = "cross_validation.npz"
 
 _MAX_TABLE = 10_000_000  # bytes: a hundred thousand epochs
 _MAX_STEPS = 2000  # of a schedule, more than a picture shows

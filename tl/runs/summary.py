@@ -14,7 +14,7 @@ from tl.data.dataset import PARTS
 from tl.errors import RunError, UsageError
 from tl.evaluation.significance import McNemar, mcnemar
 from tl.runs.finetune_options import FinetuneOptions
-from tl.runs.folder import damaged_run, find_run, read_table
+from tl.runs.folder import CROSS_VALIDATION, damaged_run, find_run, read_table
 from tl.runs.run import Run, load_run
 
 Scalar = str | int | float | bool | None
@@ -439,8 +439,6 @@ def _run_images(about: RunSummary) -> _RunImages:
             raise damaged_run(about.folder, f"predictions.csv names {path[:80]!r}, which is not in split.csv")
         label = truth if predicted.get(sha256, (truth,))[0] == truth else ""
         predicted[sha256] = label, truth == best
-    return _RunImages(
-        trained - predicted.keys(),
-        predicted,  # a cross-validation predicts training images, too
-        frozenset(sha256_of.values()),
-    )
+    if (about.folder / CROSS_VALIDATION).is_file():  # it predicted images by heads that were not trained on them
+        trained -= predicted.keys()
+    return _RunImages(trained, predicted, frozenset(sha256_of.values()))
