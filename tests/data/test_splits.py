@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,9 +142,9 @@ def test_validation_fraction_is_between_0_and_1(fraction):
 
 @pytest.mark.parametrize(("rows", "message", "early"), [
     (
-        plain(1, 5),
-        "class 'cat' has 1 image; every class needs at least 2, one for training and one for validation: add images or"
-        " remove the class",
+        plain(1, 1),
+        "no class has two photos or groups, one for training and one for validation: add images, or train on all with"
+        " tl finetune without --val",
         True,
     ),
     (plain(5, 0), "data set 'rows' has fewer than two classes with usable images: 'cat'", True),
@@ -152,7 +153,7 @@ def test_validation_fraction_is_between_0_and_1(fraction):
         "no training images for 'dog': every class needs at least one; add images or remove the class",
         True,
     ),
-    (parsed("same:cat same:cat a:dog b:dog"), "class 'cat' has 1 distinct image;", False),
+    (parsed("same:cat same:cat b:dog"), "no class has two photos or groups", False),
     (parsed("a:cat:train b:dog:train b:dog:validation c:cat:validation"), "no training images for 'dog'", False),
     (
         parsed("a:cat:train b:dog:train c:cat:validation c:cat:test"),
@@ -169,11 +170,48 @@ def test_classes_with_too_few_images_are_refused(rows, message, early):
             check_counts(data)
 
 
-def test_class_with_one_training_image_needs_a_validation_part():
-    rows = parsed("a:cat:train x:cat:test b:dog:train c:dog:train d:dog:train")
-    with pytest.raises(DataError, match="class 'cat' has 1 training image; every class needs at least 2"):
-        check_counts(dataset(*rows)[0])
-    check_counts(dataset(*rows, ("y", "cat", "validation"))[0])
+def test_class_with_one_photo_is_trained_on():
+    data, fingerprints = dataset(*parsed("same:cat same:cat a:dog b:dog"))
+    check_counts(data)
+    result = split(data, fingerprints)
+    assert {0, 1} < set(result.train.tolist())
+    assert len(result.validation) == 1
+    assert result.notes[0] == "no validation images for 'cat': one photo or group, which is trained on"
+
+
+@pytest.mark.parametrize("validation", [0.2, 0.9])
+def test_split_keeps_groups_of_several_classes_and_their_copies_together(validation):
+    data, fingerprints = dataset(*plain(40, 20))
+    groups = tuple("" if at in (0, 40) else f"patient {at % 7}" for at in range(60))
+    originals = [fingerprints[3] if at == 0 else fingerprint for at, fingerprint in enumerate(fingerprints)]
+    for seed in range(20):
+        result = split(
+            replace(data, groups=groups), fingerprints, originals=originals, validation=validation, seed=seed
+        )
+        units = [groups[3] if at == 0 else groups[at] for at in range(60)]
+        assert not {units[at] for at in result.train} & {units[at] for at in result.validation}
+        assert set(data.labels[result.train]) == set(data.labels[result.validation]) == {0, 1}
+        assert len(result.train) + len(result.validation) == 60
+    assert result.notes == ("1 image looks like another one; copies stay on one side",)
+
+
+def test_own_split_loses_training_images_whose_group_is_held_out():
+    rows = "a:cat:train b:cat:train c:dog:train d:dog:train e:cat:validation f:dog:validation g:dog:test"
+    data, fingerprints = dataset(*parsed(rows))
+    data = replace(data, groups=("p1", "p2", "p3", "", "p2", "p4", "p4"))
+    result = split(data, fingerprints)
+    assert (result.train.tolist(), result.validation.tolist(), result.test.tolist()) == ([0, 2, 3], [4], [6])
+    assert result.notes == (
+        "1 image left out of validation: of the group of one in test",
+        "1 image left out of training: of the group of one in validation or test",
+        "no validation images for 'dog'",
+    )
+
+
+def test_dataset_without_images_keeps_the_groups_of_the_others():
+    data, _ = dataset(*plain(3, 3))
+    fewer = replace(data, groups=tuple("abcdef")).without({1: "damaged", 4: "damaged"})
+    assert fewer.groups == ("a", "c", "d", "f")
 
 
 PART = st.sampled_from([None, "train", "validation", "test"])
@@ -198,7 +236,10 @@ def test_no_image_is_on_two_sides(rows, parts, fraction, seed):
     assert set(data.labels[result.train]) == set(range(len(data.class_names)))
     assert len(result.validation) > 0
     if not any(part in ("validation", "test") for part in data.parts):
-        assert set(data.labels[result.validation]) == set(range(len(data.class_names)))
+        pairs = list(zip(fingerprints, data.labels.tolist(), strict=True))
+        labels_of = {one: {label for own, label in pairs if own == one} for one in fingerprints}
+        own = Counter(label for labels in labels_of.values() if len(labels) == 1 for label in labels)
+        assert {label for label, photos in own.items() if photos > 1} <= set(data.labels[result.validation].tolist())
     # no image is lost: what takes no part is a copy of one that is checked with
     left_out = set(range(len(fingerprints))) - set(result.train) - set(result.validation) - set(result.test)
     assert {fingerprints[i] for i in left_out} <= sides[1] | sides[2]
@@ -276,9 +317,7 @@ def test_groups_are_places_in_the_path_or_matches():
     data = in_memory(IMAGES)
     assert groups_by(data, "photos/", "0") == ["cat"] * 4 + ["dog"] * 4
     assert groups_by(data, "photos/", "-2") == ["cat"] * 4 + ["dog"] * 4
-    assert groups_by(data, "photos/", "7") == [""] * 8
     assert groups_by(data, "photos/", r"(p\d)_") == ["p1", "p1", "p2", "p2"] * 2
-    assert groups_by(data, "photos/", "(x)") == [""] * 8
 
 
 def test_groups_are_a_column_of_the_table(tmp_path):
@@ -292,8 +331,29 @@ def test_groups_are_a_column_of_the_table(tmp_path):
         groups_by(data, str(table), "doctor")
 
 
+def test_groups_are_a_column_of_a_frame(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    write(tmp_path, dict(IMAGES))
+    rows = [(str(tmp_path / name), name.split("/")[0], f"patient {at % 3}") for at, name in enumerate(IMAGES)]
+    rows[5] = (str(tmp_path / "gone.png"), "dog", "patient 2")
+    rows[6] = (np.zeros((8, 8, 3), np.uint8), "dog", None)
+    frame = pandas.DataFrame(rows, columns=["path", "label", "Patient"])
+    expected = [f"patient {at % 3}" for at in range(8) if at != 5]
+    assert groups_by(load(frame), frame, "patient") == [*expected[:5], "", expected[6]]
+    with pytest.raises(UsageError, match="the DataFrame has no column 'doctor': it has path, label, patient"):
+        groups_by(load(frame), frame, "doctor")
+
+
 @pytest.mark.parametrize(
-    ("group_by", "message"), [("patient", "not a table"), ("(p", "regular expression"), (r"\(p\)", "no group")]
+    ("group_by", "message"),
+    [
+        ("patient", "not a table"),
+        ("(p", "regular expression"),
+        (r"\(p\)", "no group"),
+        ("7", "finds no group in any image"),
+        ("(x)", "finds no group in any image"),
+        ("(p)", "puts all images into one group, 'p'"),
+    ],
 )
 def test_group_by_that_fits_nothing_is_refused(group_by, message):
     with pytest.raises(UsageError, match=message):

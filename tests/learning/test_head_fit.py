@@ -7,7 +7,7 @@ import pytest
 
 from tl.errors import DataError
 from tl.learning.calibration import log_loss, reliability, softmax
-from tl.learning.head_fit import HEADS, assign_folds, fit_head, mixture_weights
+from tl.learning.head_fit import HEADS, assign_folds, fit_head, irreplaceable, mixture_weights
 
 
 def clouds(images, features=60, classes=3, *, spread=0.35, seed=0):
@@ -157,3 +157,47 @@ def test_assign_folds_keeps_copies_together_and_ignores_the_order():
     assert sorted(np.bincount(folds[:50])) == [10, 10, 10, 10, 10]
     order = np.random.default_rng(0).permutation(50)
     assert (assign_folds(labels[order], [fingerprints[at] for at in order], 5, seed=3) == folds[:50][order]).all()
+
+
+def test_assign_folds_balances_groups_of_several_classes():
+    draw = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), draw.integers(5, 40, 20))
+    labels = draw.integers(0, 3, len(groups))
+    folds = assign_folds(labels, [bytes([group]) for group in groups], 5, seed=0)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(20))
+    for label in range(3):
+        held = np.bincount(folds[labels == label], minlength=5)
+        assert held.max() < 1.5 * held.min()
+
+
+@pytest.mark.parametrize("images", [60, 5000])  # solved in the space of the images, and of 20 features
+def test_only_group_of_a_class_is_trained_on_in_every_fold_and_never_judged(images):
+    values, labels, fingerprints = clouds(images, 20, 3, spread=0.1)
+    fingerprints = [bytes([2]) if label == 2 else own for label, own in zip(labels, fingerprints, strict=True)]
+    assert (irreplaceable(labels, fingerprints) == (labels == 2)).all()
+    fitted = fit_head(values, labels, 3, fingerprints=fingerprints)
+    assert (fitted.judged == (labels != 2)).all()
+    alone = fit_head(values[labels < 2], labels[labels < 2], 2, fingerprints=fingerprints[: (labels < 2).sum()])
+    confused = fitted.logits[labels != 2].argmax(axis=1) == 2  # by heads that know the third class
+    assert 0 < confused.mean() < 0.5
+    assert alone.folds > 1
+
+
+def test_groups_that_hold_a_class_each_leave_nothing_to_judge():
+    values, labels, _ = clouds(60, 20, 3)
+    fitted = fit_head(values, labels, 3, fingerprints=[bytes([label]) for label in labels])
+    assert (fitted.folds, fitted.judged.any()) == (0, False)
+
+
+def test_grouped_images_do_not_look_predictable_when_only_their_groups_are():
+    draw = np.random.default_rng(1)
+    groups = np.arange(200) % 20
+    values = (draw.normal(size=(20, 50))[groups] + 0.1 * draw.normal(size=(200, 50))).astype(np.float32)
+    labels = (groups % 2).astype(np.int64)
+    own = [bytes([at]) for at in range(200)]
+    accuracy = [
+        (fit_head(values, labels, 2, fingerprints=fingerprints).logits.argmax(axis=1) == labels).mean()
+        for fingerprints in (own, [bytes([group]) for group in groups])
+    ]
+    assert accuracy[0] > 0.95
+    assert accuracy[1] < 0.75

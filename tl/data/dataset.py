@@ -51,7 +51,8 @@ class Dataset:
     `name` is short and safe for a file name. `class_names` are sorted. One entry an image have `images`, `names` (posix
     paths relative to `root` where possible, "train/00012" for CIFAR), `labels` (index into `class_names`, -1 without
     one) and `parts` (one of `PARTS` where the source has a split, or None). `skipped` are the files left out, `notes`
-    what was decided for the user, a short sentence each.
+    what was decided for the user, a short sentence each. Images of one name in `groups` stay on one side of a split; ""
+    is none, and without groups it is empty.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Dataset:
     parts: tuple[str | None, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def samples(self) -> list[Sample]:
         """The samples that the data set was assembled from."""
@@ -87,6 +89,7 @@ class Dataset:
             names=tuple(self.names[index] for index in keep),
             labels=renumbered[self.labels[keep]],
             parts=tuple(self.parts[index] for index in keep),
+            groups=tuple(self.groups[index] for index in keep) if self.groups else (),
             skipped=self.skipped + tuple(Skipped(self.names[index], dropped[index]) for index in sorted(dropped)),
             notes=self.notes + tuple(f"class {name!r} is left out: none of its images can be used" for name in lost),
         )

@@ -130,14 +130,19 @@ def find_copies(stats: ImageStats, features: Floats, usable: Labels, near: NearP
     return sorted([*same, *copies.values()], key=lambda copy: (-copy.likeness, copy.first, copy.second))
 
 
-def group_copies(count: int, copies: Sequence[Copy]) -> Labels:
-    """Give each of `count` images a number `[count]`, the same for those that show one photo."""
+def group_copies(count: int, copies: Sequence[Copy], groups: Sequence[str] = ()) -> Labels:
+    """Give each of `count` images a number `[count]`, the same for those that show one photo.
+
+    Images of one name in `groups` ("" is none) have the same number, too, and so do their copies.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    ends = np.array([(copy.first, copy.second) for copy in copies], np.int64).reshape(-1, 2)
-    links = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+    first: dict[str, int] = {}
+    links = [(first.setdefault(group, at), at) for at, group in enumerate(groups) if group]
+    ends = np.array([*((copy.first, copy.second) for copy in copies), *links], np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 def find_originals(stats: ImageStats, labels: Labels, near: NearPairs | None = None) -> Originals:

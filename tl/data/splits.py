@@ -1,4 +1,4 @@
-"""Split a data set into training, validation and test images, so that copies never stand on both sides.
+"""Split a data set into training, validation and test images, so that copies and groups never stand on both sides.
 
 Which side an image goes to follows from its content and the seed alone: it is the same on any machine and in any order
 of files.
@@ -8,19 +8,19 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tl.data.dataset import PARTS, Dataset, Labels
 from tl.data.folders import nesting_warning
 from tl.data.load import Data
-from tl.data.tables import DELIMITERS, read_column
+from tl.data.near_duplicates import Copy, group_copies
+from tl.data.tables import has_columns, read_column
 from tl.errors import DataError, UsageError
 from tl.text import count, quoted
+
+GROUP_BY_HELP = "What must stay on one side of the split: a column, a place in the path, or a pattern."
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,8 @@ def check_counts(dataset: Dataset, *, validation: float | None = 0.2) -> None:
         raise _no_training_images(missing)
     if validation is None or any(part == "validation" for _, part in rows):
         return
-    total = Counter(label for label, _ in rows)
-    for at in range(len(dataset.class_names)):
-        if training[at] < 2:
-            raise _too_few(dataset, at, 1, "" if total[at] == 1 else "training ")
+    if max(training.values()) < 2:
+        raise _too_few(dataset)
 
 
 def split(
@@ -60,11 +58,12 @@ def split(
 ) -> Split:
     """Split a data set whose images have these content hashes, stratified by class.
 
-    Images with the same hash in `originals` (see `tl.data.near_duplicates`) stay on one side; without it only
-    byte-identical ones do. Where the data set has a split of its own, it is kept, less the training images that are
-    byte-identical to one that is held out. `validation` is the fraction of each class's distinct images that is held
-    out where the data set holds out none; None holds out none. Raises DataError for a fraction outside of (0, 1) and
-    for a class without training or validation images.
+    Images with the same hash in `originals` (see `tl.data.near_duplicates`) stay on one side, without it only
+    byte-identical ones, and so do the groups of the data set. Where it has a split of its own, that is kept, less the
+    training images that are byte-identical to one that is held out, or of its group. `validation` is the fraction of
+    each class that is held out where the data set holds out none; None holds out none. A class of one photo or group
+    is trained on. Raises DataError for a fraction outside of (0, 1), for a class without training images, and where
+    nothing could be held out.
     """
     if len(fingerprints) != len(dataset.names):
         raise ValueError(f"{len(fingerprints)} fingerprints for {len(dataset.names)} images")
@@ -73,12 +72,12 @@ def split(
     parts = splitter.own_parts() if any(part not in (None, "train") for part in dataset.parts) else {}
     train = parts.get("train", splitter.labelled)
     held_out = parts.get("validation", [])
+    if missing := set(dataset.class_names) - set(splitter.classes(train)):
+        raise _no_training_images(missing)
     if not held_out and validation is not None:
         train, held_out = splitter.hold_out(train, validation)
     elif not held_out:
         splitter.note_copies(train)
-    if missing := set(dataset.class_names) - set(splitter.classes(train)):
-        raise _no_training_images(missing)
     return Split(
         train=np.array(sorted(train), dtype=np.int64),
         validation=np.array(sorted(held_out), dtype=np.int64),
@@ -93,6 +92,7 @@ class _Splitter:
         self.dataset = dataset
         self.fingerprints = fingerprints
         self.originals = originals
+        self.units = unite(originals, dataset.groups)
         self.seed = seed
         self.notes: list[str] = []
         self.labelled = [index for index, label in enumerate(dataset.labels) if label >= 0]
@@ -108,7 +108,8 @@ class _Splitter:
         had_validation = bool(parts["validation"])
         parts["validation"] = self._without_copies(parts["validation"], "validation", parts["test"], "test")
         if had_validation and not parts["validation"]:
-            raise DataError(f"data set {self.dataset.name!r}: every validation image is a copy of a test image")
+            what = "a copy or of the group" if self.dataset.groups else "a copy"
+            raise DataError(f"data set {self.dataset.name!r}: every validation image is {what} of a test image")
         held_out = parts["validation"] + parts["test"]
         parts["train"] = self._without_copies(parts["train"], "training", held_out, "validation or test")
         unchecked = set(self.classes(parts["train"])) - set(self.classes(parts["validation"]))
@@ -118,30 +119,31 @@ class _Splitter:
 
     def hold_out(self, train: list[int], fraction: float) -> tuple[list[int], list[int]]:
         """Training images in two: those that stay, and `fraction` of every class for validation."""
-        class_of: dict[bytes, int] = {}
-        for index in train:
-            label = int(self.dataset.labels[index])
-            class_of[self.originals[index]] = min(label, class_of.get(self.originals[index], label))
-        members: dict[int, list[bytes]] = {label: [] for label in range(len(self.dataset.class_names))}
-        for original, label in class_of.items():
-            members[label].append(original)
-        held: set[bytes] = set()
-        for label, distinct in members.items():
-            if len(distinct) < 2:
-                total = int((self.dataset.labels == label).sum())
-                raise _too_few(self.dataset, label, len(distinct), "" if len(distinct) == total else "distinct ")
-            distinct.sort(key=lambda original: _shuffled(self.seed, original))
-            held.update(distinct[: min(max(round(len(distinct) * fraction), 1), len(distinct) - 1)])
+        units = np.unique([self.units[index] for index in train], return_inverse=True)[1]
+        sides = _assign(
+            self.dataset.labels[train], units, [self.units[index] for index in train], [fraction], self.seed
+        )
+        held_out = [index for index, side in zip(train, sides[units], strict=True) if side == 0]
+        if not held_out:
+            raise _too_few(self.dataset)
+        if single := set(self.classes(train)) - set(self.classes(held_out)):
+            self.notes.append(f"no validation images for {quoted(single)}: one photo or group, which is trained on")
         self.note_copies(train)
-        stays = [index for index in train if self.originals[index] not in held]
-        return stays, [index for index in train if self.originals[index] in held]
+        held = set(held_out)
+        return [index for index in train if index not in held], held_out
 
     def _without_copies(self, indices: list[int], part: str, others: list[int], where: str) -> list[int]:
         seen = {self.fingerprints[index] for index in others}
-        kept = [index for index in indices if self.fingerprints[index] not in seen]
-        if len(kept) < len(indices):
-            left_out = count(len(indices) - len(kept), "image")
-            self.notes.append(f"{left_out} left out of {part}: byte-identical to one in {where}")
+        distinct = [index for index in indices if self.fingerprints[index] not in seen]
+        groups = self.dataset.groups
+        seen_groups = {groups[index] for index in others} - {""} if groups else set()
+        kept = [index for index in distinct if not groups or groups[index] not in seen_groups]
+        for left_out, reason in (
+            (len(indices) - len(distinct), "byte-identical to one"),
+            (len(distinct) - len(kept), "of the group of one"),
+        ):
+            if left_out:
+                self.notes.append(f"{count(left_out, 'image')} left out of {part}: {reason} in {where}")
         return kept
 
     def note_copies(self, train: list[int]) -> None:
@@ -192,12 +194,28 @@ def _no_training_images(missing: Iterable[str]) -> DataError:
     )
 
 
-def _too_few(dataset: Dataset, label: int, images: int, which: str) -> DataError:
+def _too_few(dataset: Dataset) -> DataError:
     warning = nesting_warning(dataset)
     return DataError(
-        f"class {dataset.class_names[label]!r} has {count(images, f'{which}image')}; every class needs at least 2, one"
-        " for training and one for validation: add images or remove the class" + (f"; {warning}" if warning else "")
+        "no class has two photos or groups, one for training and one for validation: add images, or train on all with"
+        " tl finetune without --val" + (f"; {warning}" if warning else "")
     )
+
+
+def unite(originals: Sequence[bytes], groups: Sequence[str]) -> list[bytes]:
+    """One content hash `[n]` for all images that copies or groups connect: the smallest of them.
+
+    Copies have the same hash in `originals` `[n]`, a group's images the same name in `groups` `[n]`; "" is none.
+    """
+    if not groups:
+        return list(originals)
+    first: dict[bytes, int] = {}
+    copies = [Copy(first.setdefault(original, at), at, 1.0) for at, original in enumerate(originals)]
+    units = group_copies(len(originals), copies, groups).tolist()
+    least: dict[int, bytes] = {}
+    for unit, original in zip(units, originals, strict=True):
+        least[unit] = min(original, least.get(unit, original))
+    return [least[unit] for unit in units]
 
 
 def grouped_split(
@@ -221,77 +239,120 @@ def grouped_split(
             f"fractions must be at least 0, and below 1 together, such as --val 0.2 --test 0.1; got {received}"
         )
     sides = {side: fraction for side, fraction in fractions.items() if fraction > 0}
-    counts = np.zeros((int(groups.max()) + 1, len(class_names)), np.int64)  # images of each class in a group
-    np.add.at(counts, (groups, labels), 1)
-    few = [name for name, own in zip(class_names, (counts > 0).sum(axis=0), strict=True) if own <= len(sides)]
+    in_classes = Counter(label for _, label in set(zip(groups.tolist(), labels.tolist(), strict=True)))
+    few = [name for label, name in enumerate(class_names) if in_classes[label] <= len(sides)]
     if few:
         raise DataError(
             f"classes with fewer than {len(sides) + 1} distinct photos or groups, one for each side: {quoted(few)};"
             " add photos, or split into fewer sides"
         )
-    least: dict[int, bytes] = {}
-    for group, fingerprint in zip(groups.tolist(), fingerprints, strict=True):
-        least[group] = min(fingerprint, least.get(group, fingerprint))
-    order = sorted(least, key=lambda group: _shuffled(seed, least[group]))
-    side_of = np.full(len(counts), -1)
-    for number, fraction in enumerate(sides.values()):
-        remaining = len(sides) - number  # sides that still need an image of each class
-        most = counts[side_of < 0].sum(axis=0) - remaining
-        target = np.minimum(np.maximum(np.round(fraction * counts.sum(axis=0)), 1), most)
-        _fill(number, target, counts, order, side_of)
-    _check_sides(counts, side_of, class_names)
-    names = [*sides, "train"]  # -1 is the last
-    return [names[side_of[group]] for group in groups]
-
-
-def _fill(number: int, target: NDArray[np.float64], counts: Labels, order: list[int], side_of: Labels) -> None:
-    """Give groups to a side until its classes are as near to their targets as they come."""
-    held = np.zeros_like(target)
-    for group in order:
-        missing, own = target - held, counts[group]
-        # The squared distance to the targets falls: |m - c|² < |m|².
-        if side_of[group] < 0 and own @ own < 2 * (missing @ own):
-            side_of[group] = number
-            held += own
-    for label in np.flatnonzero(held == 0):  # a class with large groups alone needs one of them here
-        free = [group for group in order if side_of[group] < 0 and counts[group, label]]
-        if len(free) > 1:
-            smallest = min(free, key=lambda group: int(counts[group].sum()))
-            side_of[smallest] = number
-            held += counts[smallest]
-
-
-def _check_sides(counts: Labels, side_of: Labels, class_names: Sequence[str]) -> None:
-    for side in (-1, *range(int(side_of.max()) + 1)):
-        held = counts[side_of == side].sum(axis=0)
-        without = [name for name, images in zip(class_names, held, strict=True) if not images]
+    side_of = _assign(labels, groups, fingerprints, list(sides.values()), seed)[groups]
+    for side, purpose in [(-1, "training"), *((number, "validation or test") for number in range(len(sides)))]:
+        without = [name for label, name in enumerate(class_names) if label not in labels[side_of == side]]
         if without:
-            purpose = "training" if side < 0 else "validation or test"
             raise DataError(
                 f"groups leave no {purpose} images of {quoted(without)}: use smaller groups, another fraction or --seed"
             )
+    names = [*sides, "train"]  # -1 is the last
+    return [names[side] for side in side_of]
+
+
+def _assign(
+    labels: Labels, groups: Labels, fingerprints: Sequence[bytes], fractions: Sequence[float], seed: int
+) -> Labels:
+    """The side of each group: an index into `fractions`, or -1 for training.
+
+    Training and each side that is still to be filled keep a group of every class, as far as there are.
+    """
+    counts: list[Counter[int]] = [Counter() for _ in range(int(groups.max()) + 1)]  # images of each class in a group
+    least: dict[int, bytes] = {}
+    for label, group, fingerprint in zip(labels.tolist(), groups.tolist(), fingerprints, strict=True):
+        counts[group][label] += 1
+        least[group] = min(fingerprint, least.get(group, fingerprint))
+    order = sorted(least, key=lambda group: _shuffled(seed, least[group]))
+    groups_of: dict[int, list[int]] = defaultdict(list)
+    for group in order:
+        for label in counts[group]:
+            groups_of[label].append(group)
+    side_of = np.full(len(counts), -1)
+    for number, fraction in enumerate(fractions):
+        remaining = len(fractions) - number  # sides that still need a group of each class
+        target = {
+            label: min(
+                max(round(fraction * sum(counts[group][label] for group in own)), 1),
+                sum(counts[group][label] for group in own if side_of[group] < 0) - remaining,
+            )
+            for label, own in groups_of.items()
+        }
+        _fill(number, target, counts, groups_of, remaining=remaining, order=order, side_of=side_of)
+    return side_of
+
+
+def _fill(
+    number: int,
+    target: dict[int, int],
+    counts: Sequence[Counter[int]],
+    groups_of: dict[int, list[int]],
+    *,
+    remaining: int,
+    order: list[int],
+    side_of: Labels,
+) -> None:
+    """Give groups to a side until its classes are as near to their targets as they come."""
+    missing = dict(target)
+    left = {label: sum(side_of[group] < 0 for group in own) for label, own in groups_of.items()}
+
+    def is_free(group: int) -> bool:
+        return side_of[group] < 0 and all(left[label] > remaining for label in counts[group])
+
+    def take(group: int) -> None:
+        side_of[group] = number
+        for label, images in counts[group].items():
+            missing[label] -= images
+            left[label] -= 1
+
+    for group in order:
+        # The squared distance to the targets falls: |m - c|² < |m|².
+        nearer = sum(images * (2 * missing[label] - images) for label, images in counts[group].items()) > 0
+        if nearer and is_free(group):
+            take(group)
+    for label in sorted(groups_of):  # a class with large groups alone needs one of them here
+        if missing[label] == target[label]:
+            free = [group for group in groups_of[label] if is_free(group)]
+            if free:
+                take(min(free, key=lambda group: counts[group].total()))
+
+
+def grouped(dataset: Dataset, data: Data, group_by: str | None) -> Dataset:
+    """The data set with the groups that `group_by` says, as `groups_by` reads it; the same one without it."""
+    return replace(dataset, groups=tuple(groups_by(dataset, data, group_by))) if group_by else dataset
 
 
 def groups_by(dataset: Dataset, data: Data, group_by: str) -> list[str]:
     r"""The group of each image ("" for none): a column of the table, a place in the path, or what a pattern matches.
 
     `patient` is a column, `0` the first folder of each name (-2 the last), `(patient\d+)_` a regular expression whose
-    parenthesis is the group. Raises UsageError where none of these fits.
+    parenthesis is the group. Raises UsageError where none of these fits, and where all images or none have a group.
     """
     if re.fullmatch(r"-?\d+", group_by):
         place = int(group_by)
         parts = [name.split("/") for name in dataset.names]
-        return [part[place] if -len(part) <= place < len(part) else "" for part in parts]
-    if "(" in group_by:
-        return _groups_by_pattern(dataset, group_by)
-    table = Path(data) if isinstance(data, (str, PathLike)) else Path()
-    if table.suffix.lower() not in DELIMITERS:
+        groups = [part[place] if -len(part) <= place < len(part) else "" for part in parts]
+    elif "(" in group_by:
+        groups = _groups_by_pattern(dataset, group_by)
+    elif has_columns(data):
+        column = read_column(data, group_by)
+        groups = [column.get(name, "") for name in dataset.names]
+    else:
         raise UsageError(
             f"--group-by {group_by!r} is a column, but {dataset.name!r} is not a table: give a place in the path, such"
             r" as 0, or a pattern such as '(patient\d+)_'"
         )
-    column = read_column(table, group_by)
-    return [column.get(name, "") for name in dataset.names]
+    if len(set(groups)) < 2:
+        names = f"such as {dataset.names[0]!r}" if dataset.names else "there are none"
+        finds = f"puts all images into one group, {groups[0]!r}" if any(groups) else "finds no group in any image"
+        raise UsageError(f"--group-by {group_by!r} {finds} ({names}): give another column, place or pattern")
+    return groups
 
 
 def _groups_by_pattern(dataset: Dataset, text: str) -> list[str]:

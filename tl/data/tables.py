@@ -57,8 +57,20 @@ def read_paths(table: Path) -> Iterator[str]:
     return (str(row.image) for row in _table_rows(table, labelled=False))
 
 
-def read_column(table: Path, name: str) -> dict[str, str]:
-    """Read a column of a .csv or .tsv file, by the path of each row. Raises UsageError for one that is not there."""
+def has_columns(data: Any) -> bool:
+    """Whether data are a .csv or .tsv file, or a DataFrame."""
+    path = Path(data) if isinstance(data, (str, os.PathLike)) else Path()
+    return hasattr(data, "columns") or path.suffix.lower() in DELIMITERS
+
+
+def read_column(data: Any, name: str) -> dict[str, str]:
+    """Read a column of a .csv or .tsv file or of a DataFrame, by the name of each row's image in the data set.
+
+    Raises UsageError for a column that is not there.
+    """
+    if hasattr(data, "columns"):
+        return _frame_column(data, name)
+    table = Path(data)
     with table.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
         delimiter = _delimiter(header, DELIMITERS[table.suffix.lower()])
@@ -68,6 +80,16 @@ def read_column(table: Path, name: str) -> dict[str, str]:
         path, at = _places(names)["path"] or 0, names.index(name.casefold())
         rows = [row for row in csv.reader(file, delimiter=delimiter) if len(row) > max(at, path)]
     return {clean(_plain(_existing(table.parent, row[path].strip()))): row[at].strip() for row in rows}
+
+
+def _frame_column(frame: Any, name: str) -> dict[str, str]:
+    columns = {str(column).strip().casefold(): column for column in frame.columns}
+    if name.casefold() not in columns:
+        raise UsageError(f"the DataFrame has no column {name!r}: it has {', '.join(columns)}")
+    rows, values = _frame_rows(frame, labelled=False), list(frame[columns[name.casefold()]])
+    names = [clean(_plain(row.image)) if isinstance(row.image, str) else f"{at:05d}" for at, row in enumerate(rows)]
+    texts = ["" if value is None or value != value else str(value) for value in values]
+    return dict(zip(names, texts, strict=True))
 
 
 def _load(rows: Iterable[_Row], *, source: str, name: str, root: Path, labelled: bool) -> Dataset:

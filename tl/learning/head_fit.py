@@ -8,8 +8,9 @@ is the weighted sum of the members fitted on all images, so that it predicts as 
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ class HeadFit:
             kinds = {"normalized": "nearest class mean on normalized features", "lda": "nearest class mean"}
         else:
             kinds = {"normalized": _NAMES["normalized"], "lda": _NAMES["lda"]}
-        words = [kinds.get(name, _NAMES[name]) for name in names]
+        words = [kinds.get(name, _NAMES[name]) for name in names] or ["constant: nothing predicts held-out images"]
         numbers = [] if self.shrinkage in (None, 1) else [f"shrinkage {self.shrinkage:g}"]
         numbers += [f"L2 {self.l2:.2g}"] if self.l2 is not None and "softmax" in names else []
         judged = f"{self.folds}-fold cross-validation" if self.folds else "too few images for cross-validation"
@@ -95,17 +96,23 @@ def fit_head(
 ) -> HeadFit:
     """Fit a head to features `[n, features]` and labels `[n]` in `range(classes)`.
 
-    Images with the same fingerprint are in the same fold. `imagenet` `[features, 1000]` is the kernel of the backbone's
+    Images with the same fingerprint are in the same fold, except that all are trained on and none judged where a class
+    would have no others. `imagenet` `[features, 1000]` is the kernel of the backbone's
     ImageNet classifier, `kind` one of `HEADS`, or "linear" for one without normalised features. Raises DataError for
     features that are not finite.
     """
     if not np.isfinite(features).all():
         broken = int((~np.isfinite(features).all(axis=1)).sum())
         raise DataError(f"the backbone computes features that are not finite for {broken:,} images: try other weights")
-    distinct = len(set(zip(labels.tolist(), fingerprints, strict=True)))
-    rule = head_rule(distinct, len(np.unique(labels)), kind)
+    distinct, present = len(set(zip(labels.tolist(), fingerprints, strict=True))), len(np.unique(labels))
+    rule, of_all = head_rule(distinct, present, kind), head_rule(len(labels), present, kind)
+    # Copies and groups say no more than one image each, but they take as long.
+    rule = replace(
+        rule, folds=min(rule.folds, of_all.folds), iterations=of_all.iterations, starts_from_lda=of_all.starts_from_lda
+    )
     members = [name for name in _MEMBERS[kind] if name in rule.weights]
     folds = assign_folds(labels, fingerprints, rule.folds, seed) if rule.folds else np.full(len(labels), -1, np.int64)
+    folds[irreplaceable(labels, fingerprints)] = -1  # never held out
     progress = progress or Progress()
     # Products of a thousand rows are too small to share: a second BLAS thread doubles the processor time.
     with OneThread(now=len(features) < 1000), progress.task("fitting the head", len(members), "members") as task:
@@ -249,7 +256,7 @@ def _mixed(
         weights={name: round(float(weight), 4) for name, weight in zip(members, weights, strict=True)},
         shrinkage=next((value for name, value in parameters.items() if name != "softmax"), None),
         l2=parameters.get("softmax"),
-        folds=rule.folds,
+        folds=rule.folds if len(judges) else 0,
         logits=logits,
         judged=candidates.judged,
         trials=tuple(trials),
@@ -316,14 +323,30 @@ def mixture_weights(
 
 
 def assign_folds(labels: Labels, fingerprints: Sequence[bytes], folds: int, seed: int) -> Labels:
-    """The fold `[n]` of each image, by content: equally many per class, the same on any machine and in any order."""
+    """The fold `[n]` of each image, by content: equally many per class, the same on any machine and in any order.
+
+    Images with the same fingerprint are in the same fold. The largest such groups are placed first, each where its
+    classes have the fewest images.
+    """
     salt = seed.to_bytes(8, "big", signed=True)
-    order = sorted(range(len(labels)), key=lambda at: hashlib.sha256(salt + fingerprints[at]).digest())
+    groups: dict[bytes, Counter[int]] = {}
+    for label, fingerprint in zip(labels.tolist(), fingerprints, strict=True):
+        groups.setdefault(fingerprint, Counter())[label] += 1
+    order = sorted(groups, key=lambda one: (-groups[one].total(), hashlib.sha256(salt + one).digest()))
+    held: dict[int, list[int]] = {label: [0] * folds for label in set(labels.tolist())}
     placed: dict[bytes, int] = {}
-    count: dict[int, int] = {}
-    for at in order:
-        label = int(labels[at])
-        if fingerprints[at] not in placed:
-            placed[fingerprints[at]] = (count.get(label, 0) + label) % folds
-            count[label] = count.get(label, 0) + 1
+    for fingerprint in order:
+        own, first = groups[fingerprint], min(groups[fingerprint])
+        turns = [(first + turn) % folds for turn in range(folds)]
+        placed[fingerprint] = min(turns, key=lambda fold: sum(n * held[label][fold] for label, n in own.items()))
+        for label, images in own.items():
+            held[label][placed[fingerprint]] += images
     return np.array([placed[fingerprint] for fingerprint in fingerprints], np.int64)
+
+
+def irreplaceable(labels: Labels, fingerprints: Sequence[bytes]) -> NDArray[np.bool_]:
+    """Whether each image `[n]` is of a group that alone has a class: held out, it would leave none to learn from."""
+    pairs = set(zip(labels.tolist(), fingerprints, strict=True))
+    groups_of = Counter(label for label, _ in pairs)
+    alone = {fingerprint for label, fingerprint in pairs if groups_of[label] == 1}
+    return np.array([fingerprint in alone for fingerprint in fingerprints], np.bool_)

@@ -104,7 +104,7 @@ def covariances(
 ) -> Iterator[tuple[int, SharedCovariance]]:
     """The covariance of the images outside of each fold in turn, then of all, numbered -1.
 
-    `rows_at` returns the features `[m, width]` of images by index; `folds` `[n]` is -1 where there are none.
+    `rows_at` returns the features `[m, width]` of images by index; `folds` `[n]` is -1 for images in none.
     """
     count = int(folds.max()) + 1
     if len(labels) < _FEW * width:
@@ -113,11 +113,11 @@ def covariances(
             train = np.flatnonzero(folds != fold) if fold >= 0 else np.arange(len(labels))
             yield fold, _of_rows(rows[train], labels[train], classes)
         return
-    parts = max(count, 1)
+    parts = count + 1  # the last one is of images in no fold
     products = np.zeros((parts, width, width), np.float32)
     sums, counts = np.zeros((parts, classes, width)), np.zeros((parts, classes))
     for part in range(parts):
-        members = np.flatnonzero(folds == part) if count else np.arange(len(labels))
+        members = np.flatnonzero(folds == (part if part < count else -1))
         counts[part] = np.bincount(labels[members], minlength=classes)
         for start in range(0, len(members), ROWS):
             some = members[start : start + ROWS]

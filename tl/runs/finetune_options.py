@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tl.data.splits import GROUP_BY_HELP
 from tl.errors import UsageError
 from tl.learning.augment import LEVELS
 from tl.learning.head_fit import HEADS
@@ -57,6 +58,7 @@ class FinetuneOptions:
         metavar="FRACTION",
         default_text="none: all images are cross-validated",
     )
+    group_by: str | None = option(None, GROUP_BY_HELP, metavar="GROUPS")
     seed: int = option(0, "Random seed.", low=0, high=2**32 - 1, metavar="N")
     image_size: int | None = option(
         None, "Input size of the network.", low=32, high=1024, unit="pixels", metavar="PIXELS"

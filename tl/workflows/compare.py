@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.images import decode, read
 from tl.data.load import Data, is_in_memory, load
+from tl.data.splits import GROUP_BY_HELP, grouped
 from tl.engines.autotune import rate
 from tl.errors import RunError, TLError, UsageError
 from tl.evaluation.metrics import Proportion
@@ -52,6 +53,7 @@ class CompareOptions:
     )
     image_size: int | None = option(None, "Input side of every network.", low=32, high=1024, unit="pixels")
     val: float = option(0.2, "Fraction of each class held out for validation.", low=0, high=1, exclusive=True)
+    group_by: str | None = option(None, GROUP_BY_HELP, metavar="GROUPS")
     seed: int = option(0, "Seed of the split, which all networks share.", low=0, high=2**32 - 1)
     out: Path | None = option(None, "Folder to make.", default_text="runs/<date>-compare-<data>")
     gradients: bool = option(False, "Plot the gradients of each layer of networks trained from random weights.")
@@ -70,7 +72,7 @@ def compare(
     """
     progress = progress or Progress()
     networks = _networks(options)
-    dataset = load(data, offline=options.offline)
+    dataset = grouped(load(data, offline=options.offline), data, options.group_by)
     source = "" if is_in_memory(data) else str(data)
     folder = options.out or new_folder(RUNS, f"compare-{dataset.name}")
     deadline = time.monotonic() + seconds(options.budget) if options.budget is not None else None
@@ -125,6 +127,7 @@ def _training(
         budget=budget,
         image_size=options.image_size,
         val=options.val,
+        group_by=options.group_by,
         seed=options.seed,
         offline=options.offline,
     )

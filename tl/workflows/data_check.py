@@ -3,7 +3,7 @@
 import os
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from tl.data.dataset import PARTS, Dataset, Labels, short_name
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import NearPairs, find_copies, find_near_pairs, find_originals, group_copies
-from tl.data.splits import Split, groups_by, split
+from tl.data.splits import GROUP_BY_HELP, Split, grouped, split
 from tl.doctor.balance import balance_findings, class_counts
 from tl.doctor.duplicates import duplicate_findings, group_findings
 from tl.doctor.faulty_files import file_findings, name_findings
@@ -32,8 +32,6 @@ from tl.text import count
 from tl.views.pages.doctor import write_page
 
 Parts = list[str | None]
-
-GROUP_BY_HELP = "What must stay on one side of the split: a column, a place in the path, or a pattern."
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,9 @@ def check(data: Data, *, options: CheckOptions, progress: Progress | None = None
     started = time.monotonic()
     progress = progress or Progress()
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
-    group_of = groups_by(dataset, data, options.group_by) if options.group_by else None
+    dataset = grouped(dataset, data, options.group_by)
     measured = measure(dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress)
-    findings, notes = examine(dataset, measured, group_of=group_of, val=options.val, seed=options.seed)
+    findings, notes = examine(dataset, measured, val=options.val, seed=options.seed)
     page = (options.out or RUNS / f"check-{short_name(dataset.name)}.html") if options.page else None
     diagnosis = Diagnosis(dataset, findings, notes, seconds=time.monotonic() - started, page=page)
     if page is not None:
@@ -80,12 +78,9 @@ class Measured:
 
 
 def examine(
-    dataset: Dataset, measured: Measured, *, group_of: list[str] | None = None, val: float = 0.2, seed: int = 0
+    dataset: Dataset, measured: Measured, *, val: float = 0.2, seed: int = 0
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """The ranked findings about a data set, and notes on the checks that were skipped.
-
-    `group_of` names the group of each image that must stay on one side of the split, "" for none.
-    """
+    """The ranked findings about a data set, and notes on the checks that were skipped."""
     stats, features, usable = measured.stats, measured.features, measured.usable
     pairs = find_near_pairs(stats)
     same = find_copies(stats, features, usable, pairs)
@@ -97,8 +92,8 @@ def examine(
         parts, notes = _default_parts(dataset, measured, pairs, val=val, seed=seed)
     findings = [*file_findings(dataset, stats), *name_findings(dataset)]
     findings += duplicate_findings(dataset, same, parts, own_split=own_split)
-    if group_of is not None:
-        findings += group_findings(dataset, group_of, parts, own_split=own_split)
+    if dataset.groups:
+        findings += group_findings(dataset, dataset.groups, parts, own_split=own_split)
     if not len(usable):
         return rank(findings), (*notes, "none of the images can be read")
     labels, label_notes = label_findings(dataset, features, usable, group[usable], seed=seed)
@@ -115,7 +110,7 @@ def _default_parts(
     """The part of each image in the split that training would make, and why there is none."""
     own, shown = measured.stats.fingerprints, find_originals(measured.stats, dataset.labels, pairs).fingerprints
     fingerprints, kept_together = ([each[index] for index in measured.usable] for each in (own, shown))
-    readable = dataset.without(measured.stats.errors)
+    readable = replace(dataset.without(measured.stats.errors), groups=())  # those on two sides are reported
     try:
         default = split(readable, fingerprints, originals=kept_together, validation=val, seed=seed)
     except DataError as error:

@@ -10,14 +10,14 @@ from tl.data.dataset import PARTS, Dataset
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import Copy, find_copies, group_copies
-from tl.data.splits import grouped_split, groups_by
+from tl.data.splits import GROUP_BY_HELP, grouped, grouped_split
 from tl.data.write import check_files, check_new, is_table, output_paths, path_in_class, write_files, write_table
 from tl.errors import DataError
 from tl.files import atomic_write
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.text import html_table
-from tl.workflows.data_check import GROUP_BY_HELP, measure
+from tl.workflows.data_check import measure
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,12 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
     if is_table(options.out):
         check_files(dataset)
-    group_of = groups_by(dataset, data, options.group_by) if options.group_by else [""] * len(dataset.names)
+    dataset = grouped(dataset, data, options.group_by)
     same, stats = _copies(dataset, options, progress)
     usable = [at for at in range(len(dataset.names)) if at not in stats.errors and dataset.labels[at] >= 0]
     if not usable:
         raise DataError(f"none of the images of {dataset.name!r} can be read: see why with tl data check")
-    first: dict[str, int] = {}
-    links = [Copy(first.setdefault(group, at), at, 0.0) for at, group in enumerate(group_of) if group]
-    units = group_copies(len(group_of), [*same, *links])  # images connected by copies or groups share a number
+    units = group_copies(len(dataset.names), same, dataset.groups)
     present = sorted(set(dataset.labels[usable].tolist()))
     parts = grouped_split(
         labels=np.searchsorted(present, dataset.labels[usable]),
@@ -102,7 +100,7 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
         out=options.out,
         counts=counts,
         copies=len(same),
-        groups=len(set(group_of) - {""}),
+        groups=len(set(dataset.groups) - {""}),
         left_out={dataset.names[at]: reason for at, reason in stats.errors.items()}
         | {skipped.path: skipped.reason for skipped in dataset.skipped},
         notes=_notes(dataset),

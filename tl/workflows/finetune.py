@@ -21,7 +21,7 @@ from tl.data.folders import nesting_warning
 from tl.data.image_stats import measure_images
 from tl.data.load import Data, is_in_memory, load
 from tl.data.near_duplicates import find_originals
-from tl.data.splits import Split, check_counts, split
+from tl.data.splits import Split, check_counts, grouped, split, unite
 from tl.engines import has_gpu, open_engine
 from tl.engines.engine import Engine
 from tl.engines.trunk import Trunk, cached_trunk
@@ -119,6 +119,7 @@ def train(
     network = _backbone(options)
     source = options.data if data is None or (resume and options.data) else data
     dataset = load(source, download=options.download, offline=options.offline, progress=progress)
+    dataset = dataset if dataset.groups else grouped(dataset, source, options.group_by)
     log_data(dataset, progress)
     unfreeze, validation = _plan(options, network, dataset, progress)
     check_counts(dataset, validation=validation)
@@ -277,7 +278,7 @@ def _without_unreadable(dataset: Dataset, failures: Mapping[int, str], progress:
 
 
 def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> tuple[Split, tuple[bytes, ...]]:
-    """The split, and the fingerprint of each image's original: near-duplicates are kept on one side."""
+    """The split, and a fingerprint that near-duplicates and the images of a group share: they are on one side."""
     options, progress = setup.options, setup.progress
     with usable_cache(progress) if options.cache else nullcontext() as cache:
         stats = measure_images(dataset.images, fingerprints=fingerprints, cache=cache, progress=progress)
@@ -288,7 +289,12 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
     progress.log("split", f"{counts}{how} (seed {options.seed})")
     for note in (*images.notes, *groups.notes):
         progress.log("", note)
-    return images, tuple(groups.fingerprints)
+    if dataset.groups:
+        number, none = len(set(dataset.groups) - {""}), dataset.groups.count("")
+        without = f"; {count(none, 'image')} in none" if none else ""
+        by = f" (by {options.group_by})" if options.group_by else ""
+        progress.log("groups", f"{number:,}{by}, each on one side{without}")
+    return images, tuple(unite(groups.fingerprints, dataset.groups))
 
 
 def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> None:
@@ -387,7 +393,7 @@ def _log_head(fitted: HeadFit, predictions: Predictions, progress: Progress) -> 
     progress.log("head", fitted.sentence)
     unjudged = int((~fitted.judged).sum())
     if unjudged and not fitted.folds:
-        progress.warn("one image a class says nothing about the accuracy: give other images to `tl evaluate`")
+        progress.warn("one image or group a class says nothing about the accuracy: give others to `tl evaluate`")
     elif unjudged:
         progress.warn(f"{count(unjudged, 'image')} of classes with one image or group: trained on, but not judged")
     if predictions.unknown is not None:

@@ -23,7 +23,7 @@ from tl.evaluation.significance import McNemar, beats_majority, mcnemar
 from tl.features.extract import extract
 from tl.learning.calibration import fit_temperature
 from tl.learning.head import Head
-from tl.learning.head_fit import assign_folds, fit_head
+from tl.learning.head_fit import assign_folds, fit_head, irreplaceable
 from tl.learning.hyperparameters import RATES, TuningRule, class_weights, scratch_rule, tuning_rule
 from tl.learning.loop import TuningJob, tensorboard_listener
 from tl.learning.tuning import Tuned, tune
@@ -65,8 +65,8 @@ class Setup:
 class TuningInputs:
     """What training of the backbone starts from.
 
-    `fingerprints` identify the images by content, near-duplicates by that of their original. `predictions` are those
-    of the head alone, None from random weights.
+    `fingerprints` identify the images by content, near-duplicates and groups by that of one of them. `predictions` are
+    those of the head alone, None from random weights.
     """
 
     dataset: Dataset
@@ -211,7 +211,7 @@ def _choose_monitor(inputs: TuningInputs, rule: TuningRule, seed: int) -> NDArra
         return train[:0]
     fingerprints = [inputs.fingerprints[at] for at in train]
     folds = assign_folds(inputs.dataset.labels[train], fingerprints, round(1 / rule.monitor), seed)
-    chosen: NDArray[np.int64] = train[folds == 0]
+    chosen: NDArray[np.int64] = train[(folds == 0) & ~irreplaceable(inputs.dataset.labels[train], fingerprints)]
     return chosen
 
 
