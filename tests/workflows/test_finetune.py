@@ -23,8 +23,10 @@ from support.data_sets import photo, write
 from support.recorder import Recorder
 from support.session import ROOT, TINY
 from tl.data.dataset import Dataset
+from tl.data.splits import Split
 from tl.errors import DataError, RunError, UsageError
 from tl.runs.cross_validation import read_cross_validation
+from tl.runs.finetune_options import read_options
 from tl.runs.run import load_run
 from tl.workflows.finetune import log_data
 
@@ -139,11 +141,11 @@ def test_log_of_uneven_classes_has_the_balanced_accuracy(tl, shapes, tmp_path):
     assert lines[at + 1].strip() == "balanced accuracy 100.0% (95% CI 41.9–100.0), 1 to 2 per class"
 
 
-def test_class_with_one_image_is_refused_before_weights_are_fetched(shapes, tmp_path, monkeypatch):
-    data = shutil.copytree(shapes, tmp_path / "data")
-    write(data, {"spots/only.png": (shapes / "noise" / "00.png").read_bytes()})
+def test_holding_out_of_one_image_a_class_is_refused_before_weights_are_fetched(shapes, tmp_path, monkeypatch):
+    only = (shapes / "noise" / "00.png").read_bytes()
+    data = write(tmp_path / "data", {"noise/only.png": only, "spots/only.png": only})
     monkeypatch.delattr("tl.workflows.finetune.resolve")
-    with pytest.raises(DataError, match="class 'spots' has 1 image; every class needs at least 2"):
+    with pytest.raises(DataError, match="no class has two photos or groups, .* train on all .* without --val"):
         library.finetune(data, backbone=TINY, weights="none", val=0.2, out=tmp_path / "run")
     assert sorted(tmp_path.iterdir()) == [data]
 
@@ -315,3 +317,69 @@ def test_log_data_of_many_classes(more: int, expected: str):
 def test_unknown_option_is_refused_with_the_nearest_name(shapes):
     with pytest.raises(UsageError, match="finetune: no option is called 'epoch': did you mean epochs"):
         library.finetune(shapes, epoch=3)
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> Path:
+    """Photos of ten patients, five of each class: every patient has a colour, no class has one."""
+    colours = np.random.default_rng(3).integers(0, 256, (10, 3))
+    images = {
+        f"{'ill' if patient % 2 else 'well'}/p{patient}_{at}.png": Image.fromarray(
+            (0.8 * colours[patient] + 0.2 * np.asarray(photo(10 * patient + at))).astype(np.uint8)
+        )
+        for patient in range(10)
+        for at in range(4)
+    }
+    return write(tmp_path / "patients", images)
+
+
+def test_groups_stay_on_one_side_of_folds_and_of_the_split(tl, patients, tmp_path):
+    alone = library.finetune(patients, backbone=TINY, weights="none", out=tmp_path / "alone")
+    assert alone.metrics["validation"]["top1"] > 0.9
+    done = tl("finetune", patients, *WITH, "--group-by", r"(p\d)_", "--out", tmp_path / "grouped", "--json")
+    grouped = json.loads(done.stdout)
+    assert grouped["metrics"]["validation"]["top1"] < 0.8
+    assert grouped["metrics"]["validation"]["folds"] == 5
+    assert grouped["options"]["group_by"] == r"(p\d)_"
+    assert read_options(tmp_path / "grouped" / "run.toml")["group_by"] == r"(p\d)_"
+    done = tl("finetune", patients, *WITH, "--group-by", r"(p\d)_", "--val", "0.3", "--out", tmp_path / "held-out")
+    assert r"groups      10 (by (p\d)_), each on one side" in done.stdout
+    sides = {(row["path"][-8:-6], row["split"]) for row in table(tmp_path / "held-out" / "split.csv")}
+    assert len(sides) == 10
+    assert len({side for _, side in sides}) == 2
+
+
+def test_column_of_a_table_names_the_groups_and_compare_has_them_too(patients, tmp_path):
+    rows = [f"{path},{path.parent.name},{path.name[:2]}" for path in sorted(patients.rglob("*.png"))]
+    (tmp_path / "patients.csv").write_text("\n".join(["path,label,patient", *rows]), encoding="utf-8")
+    run = library.finetune(
+        tmp_path / "patients.csv", backbone=TINY, weights="none", group_by="patient", out=tmp_path / "run"
+    )
+    assert run.metrics["validation"]["top1"] < 0.8
+    comparison = library.compare(
+        tmp_path / "patients.csv", scratch="lenet5", epochs=1, group_by="patient", val=0.3, out=tmp_path / "comparison"
+    )
+    held_out = {photo.path.rsplit("/", 1)[1][:2] for photo in comparison.photos}
+    assert len(comparison.photos) == 4 * len(held_out)
+
+
+def test_early_stopping_watches_whole_groups_and_no_only_one_of_a_class():
+    from tl.learning.hyperparameters import tuning_rule
+    from tl.workflows.finetune_backbone import TuningInputs, _choose_monitor
+
+    labels = np.array([0, 1] * 200 + [2] * 50)
+    groups = [bytes([at // 10]) for at in range(400)] + [b"only"] * 50
+    names = tuple(f"{at}.png" for at in range(450))
+    dataset = Dataset("photos", None, ("a", "b", "c"), tuple(map(Path, names)), names, labels, (None,) * 450)
+    every = np.arange(450)
+    inputs = TuningInputs(dataset, groups, Split(every, every[:0], every[:0], (), 0), None)
+    monitor = _choose_monitor(inputs, tuning_rule(450, "last"), seed=0)
+    assert 20 <= len(monitor) <= 60
+    assert len(monitor) == 10 * len({groups[at] for at in monitor})
+    assert labels[monitor].max() == 1
+
+
+def test_table_without_such_a_column_is_refused_before_anything_is_read(shapes, tmp_path):
+    with pytest.raises(UsageError, match="'patient' is a column, but 'shapes' is not a table"):
+        library.finetune(shapes, group_by="patient", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
