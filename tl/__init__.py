@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tl.progress import Progress as Progress
     from tl.runs.run import Run as Run
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "Evaluation": "tl.prediction.evaluation:Evaluation",

@@ -16,7 +16,8 @@ from tl.workflows.evaluate import EvaluateOptions
 def command(data: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Evaluate a run on the labelled images of DATA: accuracy, calibration, weak classes.
 
-    Without DATA: on the validation images of the run, or else its test images.
+    Without DATA: on the images that the run was judged on, or else its test images.
+    Images that it was cross-validated on are judged by heads fitted without them.
     """
     from tl.commands.console import command_line, dumped, near, progress_for
     from tl.views.terminal.evaluation import lines

@@ -18,7 +18,7 @@ def command(run: str | None, as_json: bool, quiet: bool, **options: Any) -> None
 
     Resizing, normalisation, network, head and calibration are inside: uint8 RGB of
     any size goes in, calibrated probabilities come out. The export is run at once,
-    in its own runtime, on the validation images of the run. If it predicts anything
+    in its own runtime, on images that the run was judged on. If it predicts anything
     else, the export fails and nothing is kept.
     """
     from tl.commands.console import dumped, near, progress_for

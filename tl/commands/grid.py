@@ -44,7 +44,7 @@ def command(data: str | None, out: Path, show: bool, as_json: bool, quiet: bool,
     """Draw the images of DATA with their predicted labels.
 
     Class folders give the true labels. Without DATA, the images that the run
-    held out for validation (or else for a test) are drawn, where it found them.
+    was judged on (or else its test images) are drawn, where it found them.
     """
     from tl.commands.console import dumped, progress_for
     from tl.text import count

@@ -35,6 +35,12 @@ class Head:
     normalized_kernel: Floats | None = None
     imagenet: Floats | None = None
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers were fitted."""
+        extra = 0 if self.normalized_kernel is None else self.normalized_kernel.size
+        return self.kernel.size + self.bias.size + extra
+
     def logits(self, features: Floats) -> Floats:
         """Logits `[n, classes]` of features `[n, features]`."""
         scores: Floats = features @ self.kernel + self.bias

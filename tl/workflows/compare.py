@@ -19,6 +19,7 @@ from tl.errors import RunError, TLError, UsageError
 from tl.evaluation.metrics import Proportion
 from tl.evaluation.predictions import Predictions
 from tl.evaluation.significance import beats_majority, mcnemar
+from tl.learning.hyperparameters import HELD_OUT_TO_TUNE
 from tl.networks.backbones import backbone
 from tl.options import keywords, offline_option, option, seconds
 from tl.prediction.predictor import run_engine
@@ -52,7 +53,14 @@ class CompareOptions:
         None, "Total time, such as 10m, divided evenly among the networks.", parse=seconds, metavar="TIME"
     )
     image_size: int | None = option(None, "Input side of every network.", low=32, high=1024, unit="pixels")
-    val: float = option(0.2, "Fraction of each class held out for validation.", low=0, high=1, exclusive=True)
+    val: float | None = option(
+        None,
+        "Fraction of each class held out for validation.",
+        low=0,
+        high=1,
+        exclusive=True,
+        default_text="none where only heads are trained: all images are cross-validated; else 0.2",
+    )
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="GROUPS")
     seed: int = option(0, "Seed of the split, which all networks share.", low=0, high=2**32 - 1)
     out: Path | None = option(None, "Folder to make.", default_text="runs/<date>-compare-<data>")
@@ -126,7 +134,7 @@ def _training(
         epochs=options.epochs,
         budget=budget,
         image_size=options.image_size,
-        val=options.val,
+        val=options.val or (HELD_OUT_TO_TUNE if options.scratch or options.unfreeze != "none" else None),
         group_by=options.group_by,
         seed=options.seed,
         offline=options.offline,
@@ -157,7 +165,7 @@ def _entry(run: Run, name: str, from_scratch: bool) -> ComparedNetwork:
         from_scratch,
         top1,
         _proportion(validation, "top5", count) if "top5" in validation else None,
-        parameters=run.backbone.parameters + run.head.kernel.size + run.head.bias.size,
+        parameters=run.backbone.parameters + run.head.parameters,
         seconds=float(metrics["seconds"]["total"]),
         speed=rate(run_engine(run), run.backbone.recipe.image_size, _TIMED_BATCH, _TIMED_SECONDS),
         size=sum((run.folder / file).stat().st_size for file in ("trunk.xml", "trunk.bin", "head.npz")),
