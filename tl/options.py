@@ -156,12 +156,15 @@ def _bounds(spec: Spec) -> str:
     return f"{unit}of at least {spec.low:g}" if spec.low is not None else f"{unit}of at most {spec.high:g}"
 
 
-def keywords(cls: type) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+def keywords(
+    cls: type, *, inherited: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
     """Let a workflow `f(data, options, *, …)` be called as `f(data, option=value, …)` as well.
 
     The options dataclass `cls` is made from the keywords, checked, and passed as the argument `options`; `help(f)`
     lists every option with its default. A keyword that is no option raises UsageError with the nearest names.
-    A keyword argument `progress` that is missing or None becomes `tl.progress.default_progress()`.
+    A keyword argument `progress` that is missing or None becomes `tl.progress.default_progress()`. `inherited` has the
+    values of options that are no keywords, if they are not the defaults.
     """
 
     def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
@@ -176,7 +179,8 @@ def keywords(cls: type) -> Callable[[Callable[..., Result]], Callable[..., Resul
             if unknown:
                 raise UsageError(_no_such(function.__name__, unknown[0], [*own, *known]))
             if options is None:
-                options = cls(**{name: _plain(cls, name, value) for name, value in chosen.items()})
+                values = {name: _plain(cls, name, value) for name, value in chosen.items()}
+                options = cls(**{**(inherited(values) if inherited is not None else {}), **values})
             elif chosen:
                 raise UsageError(f"{function.__name__}: give options={cls.__name__}(…) or keywords, not both")
             check(options)

@@ -15,7 +15,7 @@ from support.data_sets import dataset as in_memory
 from support.data_sets import photo, write
 from tl.data.dataset import Dataset, Sample, assemble
 from tl.data.load import load
-from tl.data.splits import check_counts, grouped_split, groups_by, split
+from tl.data.splits import check_counts, check_groups, grouped, grouped_split, groups_by, split
 from tl.errors import DataError, UsageError
 
 
@@ -350,11 +350,11 @@ def test_groups_are_a_column_of_a_frame(tmp_path):
         ("patient", "not a table"),
         ("(p", "regular expression"),
         (r"\(p\)", "no group"),
-        ("7", "finds no group in any image"),
-        ("(x)", "finds no group in any image"),
+        ("7", "finds no group"),
+        ("(x)", "finds no group"),
         ("(p)", "puts all images into one group, 'p'"),
     ],
 )
 def test_group_by_that_fits_nothing_is_refused(group_by, message):
     with pytest.raises(UsageError, match=message):
-        groups_by(in_memory(IMAGES), "photos/", group_by)
+        check_groups(grouped(in_memory(IMAGES), "photos/", group_by), group_by)

@@ -8,7 +8,7 @@ import click
 
 from tl.commands.options import json_option, missing_data, quiet_option, workflow_options
 from tl.progress import Progress
-from tl.runs.finetune_options import FinetuneOptions, read_options
+from tl.runs.finetune_options import FinetuneOptions, inherited_options, read_options
 from tl.text import interval, percent
 
 _UNEVEN = 2  # times as many images as the smallest class: then accuracy says little about the smallest
@@ -42,7 +42,7 @@ def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_aug
     from tl.workflows.finetune import finetune
 
     progress = progress_for(as_json or quiet)
-    options = FinetuneOptions(**values)
+    options = FinetuneOptions(**_with_inherited(values))
     if resume:
         _refuse_other_options()
     elif data is None:
@@ -61,6 +61,13 @@ def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_aug
     progress.log("run", f"{run.folder} in {run.metrics['seconds']['total']:.1f} s")
     newest = "" if run.folder.parent.name == "runs" else f" --run {shlex.quote(str(run.folder))}"
     progress.log("next", f"tl predict{newest} PHOTO.jpg   or   tl grid{newest}")
+
+
+def _with_inherited(values: dict[str, Any]) -> dict[str, Any]:
+    """The options, with those of the run that `--from` names for what was not typed."""
+    context, unset = click.get_current_context(), click.core.ParameterSource.DEFAULT
+    chosen = {name: value for name, value in values.items() if context.get_parameter_source(name) is not unset}
+    return {**values, **inherited_options(chosen), **chosen}
 
 
 def _refuse_other_options() -> None:

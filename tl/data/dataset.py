@@ -94,6 +94,29 @@ class Dataset:
             notes=self.notes + tuple(f"class {name!r} is left out: none of its images can be used" for name in lost),
         )
 
+    def joined(self, other: "Dataset") -> "Dataset":
+        """The data set with the images of another one; classes are those of both, by name.
+
+        A name that is taken gets the name of the other data set before it.
+        """
+        taken, samples = set(self.names), self.samples()
+        for sample in other.samples():
+            name = sample.name
+            while name in taken:
+                name = f"{other.name}/{name}"
+            samples.append(dataclasses.replace(sample, name=name))
+        groups = self.groups or ("",) * len(self.names), other.groups or ("",) * len(other.names)
+        joined = assemble(
+            samples,
+            source=self.name,
+            name=self.name,
+            root=None,
+            skipped=self.skipped + other.skipped,
+            notes=self.notes + other.notes,
+            labelled=False,
+        )
+        return dataclasses.replace(joined, groups=groups[0] + groups[1] if self.groups or other.groups else ())
+
 
 def assemble(
     samples: Sequence[Sample],

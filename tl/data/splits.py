@@ -324,15 +324,26 @@ def _fill(
 
 
 def grouped(dataset: Dataset, data: Data, group_by: str | None) -> Dataset:
-    """The data set with the groups that `group_by` says, as `groups_by` reads it; the same one without it."""
+    """The data set with the groups that `group_by` says, as `groups_by` reads it; the same one without it.
+
+    Raises UsageError as `groups_by` does.
+    """
     return replace(dataset, groups=tuple(groups_by(dataset, data, group_by))) if group_by else dataset
+
+
+def check_groups(dataset: Dataset, group_by: str | None) -> None:
+    """Raise UsageError where `group_by` has put all images into one group, or none into any."""
+    if group_by and len(set(dataset.groups)) < 2:
+        names = f"such as {dataset.names[0]!r}" if dataset.names else "there are none"
+        finds = f"puts all images into one group, {dataset.groups[0]!r}" if any(dataset.groups) else "finds no group"
+        raise UsageError(f"--group-by {group_by!r} {finds} ({names}): give another column, place or pattern")
 
 
 def groups_by(dataset: Dataset, data: Data, group_by: str) -> list[str]:
     r"""The group of each image ("" for none): a column of the table, a place in the path, or what a pattern matches.
 
     `patient` is a column, `0` the first folder of each name (-2 the last), `(patient\d+)_` a regular expression whose
-    parenthesis is the group. Raises UsageError where none of these fits, and where all images or none have a group.
+    parenthesis is the group. Raises UsageError where none of these fits.
     """
     if re.fullmatch(r"-?\d+", group_by):
         place = int(group_by)
@@ -348,10 +359,6 @@ def groups_by(dataset: Dataset, data: Data, group_by: str) -> list[str]:
             f"--group-by {group_by!r} is a column, but {dataset.name!r} is not a table: give a place in the path, such"
             r" as 0, or a pattern such as '(patient\d+)_'"
         )
-    if len(set(groups)) < 2:
-        names = f"such as {dataset.names[0]!r}" if dataset.names else "there are none"
-        finds = f"puts all images into one group, {groups[0]!r}" if any(groups) else "finds no group in any image"
-        raise UsageError(f"--group-by {group_by!r} {finds} ({names}): give another column, place or pattern")
     return groups
 
 

@@ -1,5 +1,6 @@
 """The options of `tl finetune`, which a run records in its manifest and in run.toml."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tl.options import (
     seconds,
     threads_option,
 )
+from tl.runs.folder import find_run
 
 UNFREEZE = ("none", "last", "half", "all", "auto")
 BALANCE = ("auto", "none", "weights", "sampling")
@@ -47,6 +49,9 @@ class FinetuneOptions:
     data: str = option("", "Path or name of the data set.", hidden=True)
     backbone: str = option("resnet50", "Network.", metavar="NAME")
     weights: str = option("imagenet", "Initial weights.", metavar="imagenet|none|FILE")
+    from_run: str | None = option(
+        None, "Run to add DATA to; it has the photos and the options.", metavar="RUN", short="--from"
+    )
     out: str | None = option(None, "New run folder.", metavar="DIR", default_text="runs/<date>-…")
     head: str = option("auto", "Kind of head; auto mixes the others, mean is nearest class mean.", choices=HEADS)
     val: float | None = option(
@@ -93,3 +98,14 @@ class FinetuneOptions:
 def read_options(path: Path) -> dict[str, Any]:
     """The options in a run.toml or a `--config` file, by their names. Raises UsageError."""
     return read_toml(FinetuneOptions, path, removed=("views",))
+
+
+def inherited_options(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the run that the option `from_run` names, for those that are not chosen; none without one.
+
+    Raises RunError for a run that is not there.
+    """
+    if chosen.get("from_run") is None:
+        return {}
+    stored = read_options(find_run(chosen["from_run"]) / "run.toml")
+    return {name: value for name, value in stored.items() if name not in ("data", "out", "from_run", "budget")}

@@ -1,7 +1,8 @@
 """Find the images that a run was trained or validated on, by name and by sha256."""
 
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.images import ImageLike, decode, fingerprint, fit, read
 from tl.data.load import load
+from tl.data.splits import grouped
 from tl.errors import DataError, DownloadError, ImageError
 from tl.progress import Progress
 from tl.runs.cross_validation import read_cross_validation
@@ -23,11 +25,17 @@ _HINT = "give their folder with --data"
 
 @dataclass(frozen=True)
 class RunImage:
-    """An image of a run's data set, unchanged since; `label` is the index of its class in the run."""
+    """An image of a run's data set, unchanged since; `label` is the index of its class in the run.
+
+    `part` is the one that its source has, `group` its group, "" for none.
+    """
 
     name: str
     label: int
     image: ImageLike
+    sha256: str
+    part: str | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,13 +65,24 @@ class _SplitRow:
 
 
 class RunImages:
-    """The images of a run, where it read them or at `data`; `hint` ends the errors for images that are gone.
+    """The images of a run, where it read them, at `data` or in `more`; `hint` ends the errors for images that are gone.
 
     Raises DataError where nothing can be read, RunError for a damaged run.
     """
 
-    def __init__(self, run: Run, data: str | None, progress: Progress, hint: str = _HINT) -> None:
-        self._run, self.where, self._hint = run, data if data is not None else _recorded_path(run), hint
+    def __init__(
+        self,
+        run: Run,
+        data: str | None,
+        progress: Progress,
+        hint: str = _HINT,
+        *,
+        group_by: str | None = None,
+        more: Dataset | None = None,
+    ) -> None:
+        self._run, self._hint = run, hint
+        self.sources = [data] if data is not None else recorded_sources(run)
+        self.where = " and ".join(self.sources)
         table = read_table(run.folder, "split.csv", ("path", "label", "split", "sha256"))
         validated = read_cross_validation(run)
         self._rows = [_SplitRow(*row) for row in table]
@@ -71,14 +90,14 @@ class RunImages:
             self._rows = [
                 replace(row, part="validation") if row.sha256 in validated.row_of else row for row in self._rows
             ]
-        if not self.where:
+        if not self.where and more is None:
             raise DataError(f"{run.name} has no record of where its images are: {hint}")
         try:
-            self.dataset = load(self.where, labelled=False, offline=True, progress=progress)
+            self.dataset = load_sources(self.sources, progress, group_by=group_by, more=more)
         except (DataError, DownloadError) as error:
             reason = str(error).partition("; ")[0]
             raise DataError(f"the images of {run.name} cannot be read: {reason}; {hint}") from error
-        self._by_name = dict(zip(self.dataset.names, self.dataset.images, strict=True))
+        self._by_name = {name: at for at, name in enumerate(self.dataset.names)}
 
     def held_out(self, most: int | None) -> RunPart:
         """The validation images, or else the test images; at most `most`, evenly spaced.
@@ -99,6 +118,11 @@ class RunImages:
             raise DataError(f"no unchanged {part} image of {self._run.name} is at {self.where!r}; {self._hint}")
         return result
 
+    def everything(self) -> tuple[list[RunImage], int]:
+        """All images of the run, in the order of its split.csv as far as they are where they were; those missing."""
+        found = self._find(None, None)
+        return list(found.images), found.missing
+
     def training(self, count: int) -> list[Pixels]:
         """The pixels of `count` training images, evenly spaced and resized. Raises DataError where none is left."""
         recipe = self._run.backbone.recipe
@@ -111,9 +135,9 @@ class RunImages:
             raise DataError(f"no training image of {self._run.name} is at {self.where!r}; {self._hint}")
         return images
 
-    def _find(self, part: str, most: int | None) -> RunPart:
-        """At most `most` images of a part, evenly spaced; others replace those that are missing."""
-        rows = [row for row in self._rows if row.part == part]
+    def _find(self, part: str | None, most: int | None) -> RunPart:
+        """At most `most` images of a part, or of all, evenly spaced; others replace those that are missing."""
+        rows = [row for row in self._rows if part in (None, row.part)]
         most = len(rows) if most is None else min(most, len(rows))
         labels = {name: index for index, name in enumerate(self._run.classes)}
         images: list[RunImage] = []
@@ -122,22 +146,27 @@ class RunImages:
         for row in (rows[index] for index in dict.fromkeys([*evenly_spaced, *range(len(rows))])):
             if len(images) == most:
                 break
-            image = self._by_name.get(row.name)
-            if row.label in labels and image is not None and _sha256(image) == row.sha256:
-                images.append(RunImage(row.name, labels[row.label], image))
+            at = self._by_name.get(row.name)
+            if row.label in labels and at is not None and sha256_of(self.dataset.images[at]) == row.sha256:
+                images.append(self._image(row, labels, at))
             else:
                 missing.append(row)
         renamed = self._find_renamed(missing, labels) if missing and len(images) < most else []
-        return RunPart(part, tuple(images + renamed[: most - len(images)]), len(missing) - len(renamed))
+        return RunPart(part or "all", tuple(images + renamed[: most - len(images)]), len(missing) - len(renamed))
 
     def _find_renamed(self, rows: Iterable[_SplitRow], labels: dict[str, int]) -> list[RunImage]:
         missing_rows = {row.sha256: row for row in rows if row.label in labels}
         images = []
-        for image in self.dataset.images:
-            row = missing_rows.pop(_sha256(image), None) if missing_rows else None
+        for at, image in enumerate(self.dataset.images):
+            row = missing_rows.pop(sha256_of(image), None) if missing_rows else None
             if row is not None:
-                images.append(RunImage(row.name, labels[row.label], image))
+                images.append(self._image(row, labels, at))
         return images
+
+    def _image(self, row: _SplitRow, labels: dict[str, int], at: int) -> RunImage:
+        whole = self.dataset
+        group = whole.groups[at] if whole.groups else ""
+        return RunImage(row.name, labels[row.label], whole.images[at], row.sha256, whole.parts[at], group)
 
 
 def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOutData:
@@ -163,17 +192,44 @@ def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOutData:
     return HeldOutData(dataset, result.part, images.where)
 
 
-def _recorded_path(run: Run) -> str:
-    """Where a run read its images. A relative path was, as a rule, relative to the parent of the folder `runs`."""
-    options = run.manifest.get("options")
-    path = str(options.get("data", "")) if isinstance(options, dict) else ""
+def load_sources(
+    sources: Sequence[str], progress: Progress, *, group_by: str | None = None, more: Dataset | None = None
+) -> Dataset:
+    """The data sets at some places, with the groups of `group_by`, and `more` as one.
+
+    Raises DataError or DownloadError where not one of them can be read.
+    """
+    loaded: list[Dataset] = []
+    for source in sources:
+        try:
+            one = load(source, labelled=False, offline=True, progress=progress)
+        except (DataError, DownloadError):
+            if more is None and not loaded and source == sources[-1]:
+                raise
+        else:
+            loaded.append(grouped(one, source, group_by))
+    return functools.reduce(Dataset.joined, loaded if more is None else [*loaded, more])
+
+
+def recorded_sources(run: Run) -> list[str]:
+    """Where a run read its images: one place, or those of the run that it was grown from as well."""
+    options, grown = run.manifest.get("options"), run.manifest.get("from")
+    paths = [options.get("data", "")] if isinstance(options, dict) else []
+    if isinstance(grown, dict) and isinstance(grown.get("data"), list):
+        paths = grown["data"]
+    return [_where(run, str(path)) for path in paths if path]
+
+
+def _where(run: Run, path: str) -> str:
+    """Where a path of a run is. A relative one was, as a rule, relative to the parent of the folder `runs`."""
     beside = os.path.join(os.path.realpath(run.folder), os.pardir, os.pardir, path)
-    if not path or os.path.isabs(path) or not os.path.exists(beside):
+    if os.path.isabs(path) or not os.path.exists(beside):
         return path
     return path if os.path.exists(path) and os.path.samefile(path, beside) else os.path.normpath(beside)
 
 
-def _sha256(image: ImageLike) -> str:
+def sha256_of(image: ImageLike) -> str:
+    """The sha256 of an image's content as hexadecimal digits, "" for one that cannot be read."""
     try:
         return fingerprint(read(image)).hex()
     except ImageError:

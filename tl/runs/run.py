@@ -45,6 +45,9 @@ class Run:
         parts += [f"{part} accuracy {accuracy}" for part, accuracy in self._accuracies()]
         return f"<Run {self.name}: {', '.join(parts)}>"
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def _repr_html_(self) -> str:
         rows = [
             ("run", self.name),

@@ -213,7 +213,7 @@ def _part(scores: Mapping[str, Any]) -> PartMetrics:
     """The finite numbers of a part are its metrics; other entries, such as tables by class, are ignored."""
     figures = {}
     for name, value in scores.items():
-        if name == "count" or isinstance(value, bool) or not isinstance(value, (int, float)):
+        if name in ("count", "folds") or isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         if math.isfinite(value):
             low, high = scores.get(f"{name}_interval") or (None, None)

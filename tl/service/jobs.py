@@ -39,7 +39,7 @@ _UNPRINTABLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\n\t\x20-\x7e\u00a0-\U0010ff
 _POLL = 0.4  # seconds
 _HEARTBEAT = 15.0  # seconds
 _MAX_LISTENERS = 100
-_LOCAL = ("data", "out", "tensorboard", "engine", "precision", "threads", "cache", "download", "offline")
+_LOCAL = ("data", "from_run", "out", "tensorboard", "engine", "precision", "threads", "cache", "download", "offline")
 _SCHEMA = options_schema(FinetuneOptions, leave_out=_LOCAL)
 _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.images import decode, read
 from tl.data.load import Data, is_in_memory, load
-from tl.data.splits import GROUP_BY_HELP, grouped
+from tl.data.splits import GROUP_BY_HELP, check_groups, grouped
 from tl.engines.autotune import rate
 from tl.errors import RunError, TLError, UsageError
 from tl.evaluation.metrics import Proportion
@@ -81,6 +81,7 @@ def compare(
     progress = progress or Progress()
     networks = _networks(options)
     dataset = grouped(load(data, offline=options.offline), data, options.group_by)
+    check_groups(dataset, options.group_by)
     source = "" if is_in_memory(data) else str(data)
     folder = options.out or new_folder(RUNS, f"compare-{dataset.name}")
     deadline = time.monotonic() + seconds(options.budget) if options.budget is not None else None

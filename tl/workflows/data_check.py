@@ -13,7 +13,7 @@ from tl.data.dataset import PARTS, Dataset, Labels, short_name
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import NearPairs, find_copies, find_near_pairs, find_originals, group_copies
-from tl.data.splits import GROUP_BY_HELP, Split, grouped, split
+from tl.data.splits import GROUP_BY_HELP, Split, check_groups, grouped, split
 from tl.doctor.balance import balance_findings, class_counts
 from tl.doctor.duplicates import duplicate_findings, group_findings
 from tl.doctor.faulty_files import file_findings, name_findings
@@ -59,6 +59,7 @@ def check(data: Data, *, options: CheckOptions, progress: Progress | None = None
     progress = progress or Progress()
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
     dataset = grouped(dataset, data, options.group_by)
+    check_groups(dataset, options.group_by)
     measured = measure(dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress)
     findings, notes = examine(dataset, measured, val=options.val, seed=options.seed)
     page = (options.out or RUNS / f"check-{short_name(dataset.name)}.html") if options.page else None

@@ -10,7 +10,7 @@ from tl.data.dataset import PARTS, Dataset
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
 from tl.data.near_duplicates import Copy, find_copies, group_copies
-from tl.data.splits import GROUP_BY_HELP, grouped, grouped_split
+from tl.data.splits import GROUP_BY_HELP, check_groups, grouped, grouped_split
 from tl.data.write import check_files, check_new, is_table, output_paths, path_in_class, write_files, write_table
 from tl.errors import DataError
 from tl.files import atomic_write
@@ -78,6 +78,7 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     if is_table(options.out):
         check_files(dataset)
     dataset = grouped(dataset, data, options.group_by)
+    check_groups(dataset, options.group_by)
     same, stats = _copies(dataset, options, progress)
     usable = [at for at in range(len(dataset.names)) if at not in stats.errors and dataset.labels[at] >= 0]
     if not usable:

@@ -21,7 +21,7 @@ from tl.data.folders import nesting_warning
 from tl.data.image_stats import measure_images
 from tl.data.load import Data, is_in_memory, load
 from tl.data.near_duplicates import find_originals
-from tl.data.splits import Split, check_counts, grouped, split, unite
+from tl.data.splits import Split, check_counts, check_groups, grouped, split, unite
 from tl.engines import has_gpu, open_engine
 from tl.engines.engine import Engine
 from tl.engines.trunk import Trunk, cached_trunk
@@ -35,13 +35,14 @@ from tl.networks.weights import imagenet_kernel, resolve
 from tl.options import check, keywords, write_toml
 from tl.progress import Progress
 from tl.runs.cross_validation import write_cross_validation
-from tl.runs.finetune_options import FinetuneOptions, read_options
+from tl.runs.finetune_options import FinetuneOptions, inherited_options, read_options
 from tl.runs.folder import (
     CHECKPOINT,
     RUNS,
     claim_folder,
     describe_data,
     find_interrupted,
+    find_run,
     history_of,
     new_folder,
     partial_folder,
@@ -53,6 +54,7 @@ from tl.runs.folder import (
     write_predictions,
     write_split,
 )
+from tl.runs.growth import Growth, compare_answers, grow, write_changes
 from tl.runs.run import Run, load_run, write_run
 from tl.text import count, percent, spread
 from tl.workflows.data_check import quick_check
@@ -76,7 +78,7 @@ _MOST_NAMED = 5  # skipped files that are named in the log; the others are count
 _MOST_CLASSES = 6  # whose images are counted in the log one by one
 
 
-@keywords(FinetuneOptions)
+@keywords(FinetuneOptions, inherited=inherited_options)
 def finetune(
     data: "Data | None" = None,
     *,
@@ -118,8 +120,9 @@ def train(
         )
     network = _backbone(options)
     source = options.data if data is None or (resume and options.data) else data
-    dataset = load(source, download=options.download, offline=options.offline, progress=progress)
-    dataset = dataset if dataset.groups else grouped(dataset, source, options.group_by)
+    growth = grow(options, source, progress) if options.from_run else None
+    dataset = growth.dataset if growth is not None else _load(source, options, progress)
+    check_groups(dataset, options.group_by)
     log_data(dataset, progress)
     unfreeze, validation = _plan(options, network, dataset, progress)
     check_counts(dataset, validation=validation)
@@ -129,6 +132,8 @@ def train(
     with claim_folder(folder, resume=resume) as scratch:
         write_toml(options, scratch / "run.toml", leave_out=("out",))
         weights = resolve(network, options.weights, offline=options.offline, seed=options.seed, progress=progress)
+        if growth is not None and weights.sha256 != growth.run.manifest["weights"]["sha256"]:
+            progress.warn(f"other weights than those of {growth.run.name}: the features of all photos are new")
         origin = f"{weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})"
         origin = f"random weights (seed {weights.seed})" if weights.choice == "none" else origin
         progress.log("network", f"{network.name}, {origin}")
@@ -141,7 +146,7 @@ def train(
                 trained = _train_from_scratch(setup, dataset, clock)
             else:
                 trained = _train_from_head(setup, dataset, clock)
-        _write_run(setup, trained, clock, command)
+        _write_run(setup, trained, clock, command, growth=growth)
     return load_run(folder), trained
 
 
@@ -242,9 +247,16 @@ def _plan(
 def _with_data(options: FinetuneOptions, data: "Data | None") -> FinetuneOptions:
     """The options with the data set, and numbers as the texts that are recorded."""
     plain: dict[str, Any] = {name: str(value) for name in ("weights", "out", "lr") if (value := getattr(options, name))}
+    if options.from_run is not None:
+        plain["from_run"] = str(find_run(options.from_run))
     if data is not None and not options.data:
         plain["data"] = "" if is_in_memory(data) else str(data)
     return replace(options, **plain)
+
+
+def _load(source: Data, options: FinetuneOptions, progress: Progress) -> Dataset:
+    dataset = load(source, download=options.download, offline=options.offline, progress=progress)
+    return dataset if dataset.groups else grouped(dataset, source, options.group_by)
 
 
 def _backbone(options: FinetuneOptions) -> Backbone:
@@ -297,7 +309,7 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
     return images, tuple(unite(groups.fingerprints, dataset.groups))
 
 
-def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> None:
+def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str, *, growth: Growth | None) -> None:
     folder, dataset, predictions, tuning = setup.folder, trained.dataset, trained.predictions, trained.tuning
     write_split(folder, dataset, trained.split, trained.fingerprints)
     if trained.head_fit is not None:
@@ -312,10 +324,25 @@ def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str) -> 
     more["seconds"] = clock.laps()
     write_metrics(folder, predictions.as_dict() | more)
     manifest = _manifest(setup, trained, command) | {"metrics": predictions.summary() | more}
+    if growth is not None:
+        manifest["from"] = growth.as_dict() | _changes(setup, trained, growth)
     tuned = tuning.tuned.weights if tuning is not None and tuning.kept else None
     write_run(folder, predictions.head, predictions.unknown, trained.trunk, manifest=manifest, tuned=tuned)
     if tuning is not None:
         tuning.clean_up(folder)
+
+
+def _changes(setup: Setup, trained: Trained, growth: Growth) -> dict[str, Any]:
+    """Write and log which answers of the run that was grown change, and return that for the manifest."""
+    changes = compare_answers(growth.run, trained.predictions, trained.fingerprints)
+    if changes is None:
+        setup.progress.log("changes", f"no photo was predicted without training on it by {growth.run.name} and now")
+        return {}
+    write_changes(setup.folder, changes)
+    what, how_much = changes.sentences
+    setup.progress.log("changes", what)
+    setup.progress.log("", how_much)
+    return changes.as_dict()
 
 
 def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tl.options import keywords, option
 from tl.prediction.evaluation import PART, Evaluation
 from tl.progress import Progress
 from tl.runs.folder import HEAD_COLUMNS, History, read_history
+from tl.runs.photos import load_sources, recorded_sources
 from tl.runs.run import Run, load_run
 from tl.text import one_line
 from tl.views.pages.report import ReportData, damage_as_error, write_report
@@ -93,7 +94,10 @@ def _read_run(run: Run, data: str | Path | None, progress: Progress) -> ReportDa
     with damage_as_error(run.folder):
         sha256 = {row["path"]: row["sha256"] for row in _rows(run.folder / "split.csv")}
     source = str(data) if data is not None else _data_of(run)
-    dataset = load(source, labelled=False, progress=progress) if data is not None else _load_if_there(source)
+    if data is not None:
+        dataset: Dataset | None = load(source, labelled=False, progress=progress)
+    else:
+        dataset = _load_if_there(*recorded_sources(run))
     if data is not None and dataset is not None and sha256.keys().isdisjoint(dataset.names):
         raise DataError(
             f"--data {data}: none of the run's images is there under its name, such as {next(iter(sha256), '')!r}: "
@@ -145,9 +149,9 @@ def _data_of(run: Run) -> str:
     return str(options.get("data") or "") if isinstance(options, dict) else ""
 
 
-def _load_if_there(source: str) -> Dataset | None:
+def _load_if_there(*sources: str) -> Dataset | None:
     try:
-        return load(source, labelled=False) if source else None
+        return load_sources(sources, Progress()) if any(sources) else None
     except (DataError, DownloadError):
         return None
 
