@@ -64,7 +64,8 @@ def cifar_folder(target: Path, per_class: int, seed: int = 0) -> Path:
         for member in sorted((m for m in archive.getmembers() if m.name.endswith(".png")), key=lambda m: m.name):
             members.setdefault(Path(member.name).parent.name, []).append(member)
         draw = random.Random(seed)
-        chosen = {label: draw.sample(own, per_class) for label, own in sorted(members.items())}
+        # Up to 140 images a class are the first of the same draw, so that scripts share kept features.
+        chosen = {label: draw.sample(own, max(per_class, 140))[:per_class] for label, own in sorted(members.items())}
         for label, own in chosen.items():
             folder = target / label
             folder.mkdir(parents=True, exist_ok=True)
