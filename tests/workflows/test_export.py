@@ -37,11 +37,19 @@ def needs(name: str, int8: bool = False) -> None:
 
 @pytest.fixture(scope="session")
 def small_run(tl, shapes, tmp_path_factory) -> Path:
-    """A run of the simplest network, at 32 pixels, from random weights."""
+    """A run of the simplest network, at 32 pixels, from random weights, with every part that a head can have."""
     folder = tmp_path_factory.mktemp("small")
     done = tl("finetune", shapes, "--backbone", "simple-cnn", "--weights", "none", cwd=folder)
     assert done.returncode == 0, done.stderr
-    return (folder / "runs" / "latest").resolve()
+    run = (folder / "runs" / "latest").resolve()
+
+    def completed(head):
+        random, features = np.random.default_rng(0), len(head["kernel"])
+        kernel = random.normal(size=(features + 1000, head["kernel"].shape[1])).astype(np.float32)
+        return {"normalized_kernel": kernel, "imagenet": random.normal(size=(features, 1000)).astype(np.float16)}
+
+    change_head(run, completed)
+    return run
 
 
 @pytest.fixture
