@@ -27,9 +27,14 @@ from tl.errors import CacheError, StorageError
 from tl.progress import Progress
 from tl.settings import Settings, settings
 
+__all__ = ["clear", "info"]
 _ROOM = 64 << 20  # bytes of the file beyond twice the limit: removing rows takes space, too
 _PAGE = mmap.PAGESIZE
 _NEVER_WRITTEN = 64  # free pages at the end of the file that may not be there
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 @dataclass

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.inputs import ImageInputs, read_inputs
+from tl.data.load import Data
 from tl.errors import ImageError, UsageError
 from tl.prediction.predictor import Prediction, Predictor
 from tl.runs.run import Run, load_run
@@ -59,7 +60,7 @@ class Classifier:
 
     def grid(
         self,
-        data: str | Path | None = None,
+        data: "Data | None" = None,
         *,
         only: str = "all",
         sort: str = "name",

@@ -45,6 +45,11 @@ def test_only_and_sort_choose_the_images(predictor, mislabelled):
         grid(mislabelled, predictor=predictor, only="left")
 
 
+def test_a_list_of_images_and_labels_is_drawn(predictor, shapes):
+    pairs = [(shapes / "noise" / "00.png", "noise"), (shapes / "stripes" / "00.png", "noise")]
+    assert grid(pairs, predictor=predictor).summary == "1 of 2 correct"
+
+
 def test_sample_depends_on_the_seed(predictor, mislabelled):
     pictures = [grid(mislabelled, predictor=predictor, count=6, seed=seed) for seed in (0, 0, 1)]
     chosen = [[entry.prediction.name for entry in picture.shown] for picture in pictures]

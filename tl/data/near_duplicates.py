@@ -149,7 +149,7 @@ def find_originals(stats: ImageStats, labels: Labels, near: NearPairs | None = N
     copies += [Copy(one, other, overlap) for one, other, _, overlap in near if overlap >= _OVERLAP_BY_PIXELS]
     group = group_copies(len(own), copies)
     shown, alike = list(own), 0
-    for members in _groups_of_several(group):
+    for members in groups_of_several(group):
         files = {own[index] for index in members}
         if len(files) == 1:
             continue
@@ -161,7 +161,8 @@ def find_originals(stats: ImageStats, labels: Labels, near: NearPairs | None = N
     return Originals(tuple(shown), alike)
 
 
-def _groups_of_several(group: Labels) -> list[list[int]]:
+def groups_of_several(group: Labels) -> list[list[int]]:
+    """The indices that share each number, ascending, of those that several share; by number."""
     order = np.argsort(group, kind="stable")
     bounds = np.flatnonzero(np.diff(group[order])) + 1
     return [members.tolist() for members in np.split(order, bounds) if len(members) > 1]

@@ -6,7 +6,7 @@ import re
 import shutil
 import stat
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -153,13 +153,19 @@ def safe_name(name: str) -> str:
     return safe
 
 
-def class_folders(labels: Iterable[str]) -> dict[str, str]:
-    """A folder name for each class, all different, and named like the class where that is a safe name."""
-    folders: dict[str, str] = {}
+def class_folders(
+    labels: Iterable[str], *, taken: Iterable[str] = (), fold: Callable[[str], str] = str
+) -> dict[str, str]:
+    """A folder name for each class, different from all others and those `taken` after `fold`, such as `str.casefold`.
+
+    A class whose name is safe keeps it, whatever the others are called.
+    """
+    used, folders = set(taken), dict[str, str]()
     for label in sorted(set(labels), key=lambda label: (safe_name(label) != label, label)):
         name, number = safe_name(label), 2
-        while name in folders.values():
+        while fold(name) in used:
             name, number = f"{safe_name(label)}-{number}", number + 1
+        used.add(fold(name))
         folders[label] = name
     return folders
 

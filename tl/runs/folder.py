@@ -249,6 +249,7 @@ def describe_data(dataset: Dataset, split: "Split") -> dict[str, Any]:
     counts = Counter(int(label) for label in dataset.labels)
     return {
         "name": utf8(dataset.name),
+        "folder": None if dataset.root is None else utf8(str(dataset.root.absolute())),
         "images": len(dataset.images),
         "per_class": {name: counts[label] for label, name in enumerate(dataset.class_names)},
         "split": {name: len(getattr(split, name)) for name in PARTS},

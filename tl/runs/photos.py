@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import Dataset, Sample, assemble
 from tl.data.images import ImageLike, decode, fingerprint, fit, read
 from tl.data.load import load
 from tl.errors import DataError, DownloadError, ImageError
@@ -40,7 +41,7 @@ class RunPart:
 
 @dataclass(frozen=True)
 class HeldOutData:
-    """The images of one part of a run as a data set with the run's classes, and `where` they are."""
+    """The images of one part of a run as a data set with the run's classes; `where` they are, "" if in a list."""
 
     dataset: Dataset
     part: str
@@ -65,14 +66,20 @@ class RunImages:
         self._run, self.where, self._hint = run, data if data is not None else _recorded_path(run), hint
         table = read_table(run.folder, "split.csv", ("path", "label", "split", "sha256"))
         self._rows = [_SplitRow(*row) for row in table]
-        if not self.where:
-            raise DataError(f"{run.name} has no record of where its images are: {hint}")
         try:
-            self.dataset = load(self.where, labelled=False, offline=True, progress=progress)
+            dataset = load(self.where, labelled=False, offline=True, progress=progress) if self.where else None
         except (DataError, DownloadError) as error:
             reason = str(error).partition("; ")[0]
             raise DataError(f"the images of {run.name} cannot be read: {reason}; {hint}") from error
+        dataset = dataset or listed_images(run)
+        if dataset is None:
+            raise DataError(f"{run.name} has no record of where its images are: {hint}")
+        self.dataset = dataset
         self._by_name = dict(zip(self.dataset.names, self.dataset.images, strict=True))
+
+    @property
+    def _at(self) -> str:
+        return f"at {self.where!r}" if self.where else "where it was listed"
 
     def held_out(self, most: int | None) -> RunPart:
         """The validation images, or else the test images; at most `most`, evenly spaced.
@@ -90,7 +97,7 @@ class RunImages:
             raise DataError(f"{self._run.name} has no {part} images: choose another part")
         result = self._find(part, most)
         if not result.images:
-            raise DataError(f"no unchanged {part} image of {self._run.name} is at {self.where!r}; {self._hint}")
+            raise DataError(f"no unchanged {part} image of {self._run.name} is {self._at}; {self._hint}")
         return result
 
     def training(self, count: int) -> list[Pixels]:
@@ -101,7 +108,7 @@ class RunImages:
             with suppress(ImageError):
                 images.append(fit(decode(read(entry.image)), recipe.image_size, recipe.resize))
         if not images:
-            raise DataError(f"no training image of {self._run.name} is at {self.where!r}; {self._hint}")
+            raise DataError(f"no training image of {self._run.name} is {self._at}; {self._hint}")
         return images
 
     def _find(self, part: str, most: int | None) -> RunPart:
@@ -150,10 +157,26 @@ def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOutData:
         skipped=(),
         notes=(),
     )
-    progress.log("data", f"the {len(result.images):,} {result.part} images of {run.name}, in {images.where}")
+    progress.log(
+        "data", f"the {len(result.images):,} {result.part} images of {run.name}, in {images.where or 'their list'}"
+    )
     if result.missing:
         progress.warn(f"{result.missing:,} more {result.part} images of {run.name} are missing or have changed")
     return HeldOutData(dataset, result.part, images.where)
+
+
+def listed_images(run: Run) -> Dataset | None:
+    """The images of a run that was trained on a list of files or a DataFrame, where these were; None if none is there.
+
+    Relative paths start at the working folder of the training, or at the parent of the folder `runs`.
+    """
+    rows, recorded = read_table(run.folder, "split.csv", ("path", "label")), run.manifest.get("data")
+    folder = str(recorded.get("folder") or "") if isinstance(recorded, dict) else ""
+    for place in (Path(folder), run.folder.resolve().parent.parent):
+        samples = [Sample(place / name, name, label) for name, label in rows if os.path.isfile(place / name)]
+        if samples:
+            return assemble(samples, source=run.name, name="images", root=place, labelled=False)
+    return None
 
 
 def _recorded_path(run: Run) -> str:

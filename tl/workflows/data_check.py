@@ -12,7 +12,15 @@ from tl.cache import usable_cache
 from tl.data.dataset import PARTS, Dataset, Labels, short_name
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
-from tl.data.near_duplicates import NearPairs, find_copies, find_near_pairs, find_originals, group_copies
+from tl.data.near_duplicates import (
+    Copy,
+    NearPairs,
+    find_copies,
+    find_near_pairs,
+    find_originals,
+    group_copies,
+    groups_of_several,
+)
 from tl.data.splits import Split, groups_by, split
 from tl.doctor.balance import balance_findings, class_counts
 from tl.doctor.duplicates import duplicate_findings, group_findings
@@ -177,12 +185,13 @@ def quick_check(dataset: Dataset, features: Floats, sides: Split, data: Data) ->
 
 
 def _count_copies(dataset: Dataset, features: Floats, parts: Parts) -> tuple[int, int]:
-    """How many pairs with almost the same features are in two parts of the split, and how many have two labels."""
+    """How many photos, by almost the same features, are in two parts of the split, and how many have two labels."""
     if not 2 <= len(features) <= _MAX_QUICK:
         return 0, 0
     pairs = pairs_above(projected(features, 128), _NEAR)
     mean = features.mean(axis=0)
     left, right = unit(features[pairs[:, 0]] - mean), unit(features[pairs[:, 1]] - mean)
-    same = pairs[np.sum(left * right, axis=1) >= _COPY].tolist()
-    leaks = sum(parts[first] != parts[second] and None not in (parts[first], parts[second]) for first, second in same)
-    return leaks, int(sum(dataset.labels[first] != dataset.labels[second] for first, second in same))
+    same = [Copy(first, second, 1.0) for first, second in pairs[np.sum(left * right, axis=1) >= _COPY].tolist()]
+    photos = groups_of_several(group_copies(len(features), same))
+    leaks = sum(len({parts[index] for index in photo} - {None}) > 1 for photo in photos)
+    return leaks, sum(len(np.unique(dataset.labels[photo])) > 1 for photo in photos)

@@ -71,7 +71,7 @@ def evaluate(
     runs = [run] if rival is None else [run, rival]
     if data is None:
         own = held_out(run, progress, options.part)
-        source, dataset, own_part = own.where, own.dataset, own.part
+        source, dataset, own_part = own.where or own.dataset.name, own.dataset, own.part
     else:
         dataset = load(data, labelled=False, download=options.download, offline=options.offline, progress=progress)
         source, own_part = dataset.name if is_in_memory(data) else str(data), ""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tl.cache import usable_cache
 from tl.data.dataset import Dataset
 from tl.data.images import ImageLike, decode, read
-from tl.data.load import load
+from tl.data.load import Data, load
 from tl.errors import DataError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
 from tl.evaluation.predictions import Predictions
@@ -153,7 +153,7 @@ class Grid:
 
 @keywords(GridOptions)
 def grid(
-    data: str | Path | None = None,
+    data: "Data | None" = None,
     *,
     options: GridOptions,
     predictor: Predictor | None = None,
@@ -169,7 +169,7 @@ def grid(
     predictor = predictor or Predictor(load_run(options.run))
     run = predictor.run
     own = held_out(run, progress) if data is None else None
-    dataset = own.dataset if own is not None else load(str(data), labelled=False, progress=progress)
+    dataset = own.dataset if own is not None else load(data, labelled=False, progress=progress)
     _check_classes(run, dataset)
     indices = _sample(dataset, options)
     predicted = _predict(predictor, dataset, indices, progress)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tl.options import keywords, option
 from tl.prediction.evaluation import PART, Evaluation
 from tl.progress import Progress
 from tl.runs.folder import History, read_history
+from tl.runs.photos import listed_images
 from tl.runs.run import Run, load_run
 from tl.views.pages.report import ReportData, damage_as_error, write_report
 from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, table_of
@@ -94,13 +96,15 @@ def _read_run(run: Run, data: str | Path | None, progress: Progress) -> ReportDa
     with damage_as_error(run.folder):
         sha256 = {row["path"]: row["sha256"] for row in _rows(run.folder / "split.csv")}
     source = str(data) if data is not None else _data_of(run)
-    dataset = load(source, labelled=False, progress=progress) if data is not None else _load_if_there(source)
-    if data is not None and dataset is not None and sha256.keys().isdisjoint(dataset.names):
+    if data is None:
+        return read_report(run, run.folder, _load_if_there(source) if source else listed_images(run), source, sha256)
+    dataset = load(source, labelled=False, progress=progress)
+    if sha256.keys().isdisjoint(dataset.names):
         raise DataError(
             f"--data {data}: none of the run's images is there under its name, such as {next(iter(sha256), '')!r}: "
             "give the data set that the run was made with, where it is now"
         )
-    return read_report(run, run.folder, dataset, source, sha256=sha256)
+    return read_report(run, run.folder, dataset, source, sha256)
 
 
 def _read_evaluation(folder: Path, data: str | Path | None, progress: Progress) -> ReportData:
@@ -114,7 +118,7 @@ def _read_evaluation(folder: Path, data: str | Path | None, progress: Progress) 
 
 
 def read_report(
-    run: Run, folder: Path, dataset: Dataset | None, source: str, *, sha256: Mapping[str, str] | None = None
+    run: Run, folder: Path, dataset: Dataset | None, source: str, sha256: Mapping[str, str] = MappingProxyType({})
 ) -> ReportData:
     """What the tables in a folder say about a run or an evaluation. Raises RunError where they are damaged."""
     with damage_as_error(folder):
@@ -125,7 +129,7 @@ def read_report(
             predictions=_read_predictions(folder, headline_part(metrics), run.classes),
             dataset=dataset,
             data=source,
-            sha256=sha256 or {},
+            sha256=sha256,
             skipped=[Skipped(row["path"], row["reason"]) for row in _rows(folder / "skipped.csv")],
             trials=[Trial(*(float(row[name]) for name in _TRIAL)) for row in _rows(folder / "strengths.csv")],
             history=read_history(folder),

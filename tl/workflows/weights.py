@@ -1,5 +1,6 @@
 """`tl weights`: list, download and locate pretrained weights."""
 
+import builtins
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,12 @@ from tl.networks.weights import Weights, cached, pretrained, resolve
 from tl.options import keywords, offline_option, option
 from tl.progress import Progress
 from tl.settings import settings
+
+__all__ = ["get", "list", "path"]
+
+
+def __dir__() -> builtins.list[str]:
+    return __all__
 
 
 @dataclass(frozen=True)
