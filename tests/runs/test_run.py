@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.html import plain_cells
 from support.runs import change_head, change_run
 from support.session import ROOT, TINY
 from tl.errors import RunError
@@ -201,6 +202,6 @@ def test_run_repr_has_classes_and_accuracy(tiny_run):
 
 
 def test_run_as_html_escapes_names(tiny_run):
-    page = replace(load_run(tiny_run), classes=("<b>cat</b>", "dog"))._repr_html_()
+    page = plain_cells(replace(load_run(tiny_run), classes=("<b>cat</b>", "dog"))._repr_html_())
     assert "<td>2: &lt;b&gt;cat&lt;/b&gt;, dog</td>" in page
     assert "<td>validation accuracy</td><td>100.0% (95% CI 51.0–100.0)</td>" in page

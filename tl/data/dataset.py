@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tl.data.images import ImageLike
 from tl.errors import DataError
-from tl.text import quoted
+from tl.text import count, quoted
 
 PARTS = ("train", "validation", "test")
 
@@ -44,7 +44,7 @@ class Sample:
     part: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Images with their classes.
 
@@ -63,6 +63,9 @@ class Dataset:
     parts: tuple[str | None, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name}: {count(len(self.images), 'image')}, {count(len(self.class_names), 'class')}>"
 
     def samples(self) -> list[Sample]:
         """The samples that the data set was assembled from."""

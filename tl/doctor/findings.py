@@ -3,7 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -50,7 +50,7 @@ class Diagnosis:
     """
 
     dataset: Dataset
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...] = field(repr=False)
     notes: tuple[str, ...]
     seconds: float
     page: Path | None = None

@@ -27,7 +27,7 @@ _MAX_MANIFEST = 1 << 26
 _MANIFEST_KEYS = {"format", "backbone", "classes", "files"}  # other programs write files of this name, too
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ListedRun:
     """A run in a list.
 
@@ -53,6 +53,9 @@ class ListedRun:
     part: str = ""
     top1: MetricValue | None = None
     count: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<ListedRun {self.name}: {self.state}>"
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""

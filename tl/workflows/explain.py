@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class HeatmapSheet:
     """The heatmaps of some images, and the sheet that shows them."""
 
     title: str
-    heatmaps: tuple[Heatmap, ...]
+    heatmaps: tuple[Heatmap, ...] = field(repr=False)
 
     @cached_property
     def image(self) -> "Image":

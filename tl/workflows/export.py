@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,10 @@ class Export:
     int8: bool
     size: int
     runtime: str
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] = field(repr=False)
     calibrated: int
     tolerance: float
-    proof: Proof
+    proof: Proof = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON output, and the contents of export.json."""

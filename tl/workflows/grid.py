@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ class Grid:
     """
 
     title: str
-    shown: tuple[GridImage, ...]
+    shown: tuple[GridImage, ...] = field(repr=False)
     total: int
     predicted: int
     labelled: int
@@ -86,7 +86,7 @@ class Grid:
     held_out: str = ""
     only: str = "all"
     columns: int = 5
-    recipe: Recipe | None = None
+    recipe: Recipe | None = field(default=None, repr=False)
 
     @cached_property
     def image(self) -> "Image":

@@ -1,6 +1,6 @@
 """`tl model`: the layers of a network as a table, and its architecture as a drawing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ class ModelSummary:
     """The layers of a network with its top, and its architecture; shown as a drawing in a notebook."""
 
     backbone: Backbone
-    table: LayerTable
-    architecture: Architecture
+    table: LayerTable = field(repr=False)
+    architecture: Architecture = field(repr=False)
 
     def __str__(self) -> str:
         return self.table.text()
