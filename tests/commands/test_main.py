@@ -13,7 +13,7 @@ import pytest
 import tl as library
 from support.session import ROOT
 from tl.cache import open_cache
-from tl.commands.main import COMMANDS, cli
+from tl.commands.main import _REMOVED, COMMANDS, cli
 
 
 def every_command(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -63,6 +63,15 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
 def test_unknown_command_suggests_the_nearest(tl, typed, message):
     done = tl(*typed.split())
     assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+
+
+@pytest.mark.parametrize("name", _REMOVED)
+def test_removed_option_says_what_to_do_instead(tl, name):
+    command, _, option = name.rpartition(" ")
+    done = tl(*command.split(), option, "2")
+    expected = f"error: {option} was removed: {_REMOVED[name]}; see tl {command} --help\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+    assert option not in tl(*command.split(), "--help").stdout
 
 
 def test_versions_agree(tl):

@@ -35,6 +35,21 @@ COMMANDS = {
 }
 """The commands in the order in which people need them, with their lines in `tl --help`, which imports none of them."""
 
+_REMOVED = {
+    "finetune --views": "leave it out; how many augmented views are stored is chosen by the size of the data",
+    "predict --json": "give --format json",
+    "predict --max-bytes": "leave it out; a web address may have up to 50 MB",
+    "predict --total-time": "leave it out; a web address has 60 seconds, and --timeout seconds to respond",
+    "predict --allow-private": "leave it out; private addresses are allowed",
+    "predict --null": "end the paths of a list with line breaks",
+    "watch --json": "give --format jsonl",
+    "watch --interval": "leave it out; --poll lists the folder every second",
+    "evaluate --no-unknown": "leave it out; images unlike all training images are always counted",
+    "export --bound": "it is called --tolerance",
+    "data split --anew": "leave it out; a split that the data has is always ignored",
+}
+"""Options of version 0.1, and what to do instead."""
+
 INTERRUPTED = 130
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -135,6 +150,9 @@ def leave(code: int) -> NoReturn:
 
 def _usage_text(error: click.ClickException) -> str:
     message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if context and isinstance(error, click.NoSuchOption):
+        name = f"{context.command_path.removeprefix('tl ')} {error.option_name}"
+        message = f"{error.option_name} was removed: {_REMOVED[name]}" if name in _REMOVED else message
     return message + (f"{' ' if message.endswith('?') else '; '}see {context.command_path} --help" if context else "")
 
 
