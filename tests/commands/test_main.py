@@ -51,15 +51,12 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(
-    ("typed", "message"),
-    [
-        ("finetun", "No such command 'finetun': did you mean finetune? see tl --help"),
-        ("Grid", "No such command 'Grid': did you mean grid? see tl --help"),
-        ("data chek", "No such command 'chek'. Did you mean 'check'? see tl data --help"),
-        ("xyzzy", "No such command 'xyzzy'; see tl --help"),
-    ],
-)
+@pytest.mark.parametrize(("typed", "message"), [
+    ("finetun", "No such command 'finetun': did you mean finetune? see tl --help"),
+    ("Grid", "No such command 'Grid': did you mean grid? see tl --help"),
+    ("data chek", "No such command 'chek'. Did you mean 'check'? see tl data --help"),
+    ("xyzzy", "No such command 'xyzzy'; see tl --help"),
+])  # fmt: skip
 def test_unknown_command_suggests_the_nearest(tl, typed, message):
     done = tl(*typed.split())
     assert (done.returncode, done.stderr) == (2, f"error: {message}\n")

@@ -75,15 +75,12 @@ def test_resolve_returns_random_weights_for_none(where):
     assert resolve(backbone("vgg16"), "none", where=where).choice == "none"
 
 
-@pytest.mark.parametrize(
-    ("name", "choice", "message"),
-    [
-        ("vgg16", "imagenet21k", "no weights 'imagenet21k' for vgg16, and no such file: give imagenet, bsds500, none"),
-        ("vgg16", "x" * 300, "no such file"),
-        ("lenet5", "imagenet", "lenet5 has no pretrained weights: train from scratch with --weights none"),
-        ("lenet5", "a.h5", "lenet5 has no pretrained weights, and there is no file 'a.h5'"),
-    ],
-)
+@pytest.mark.parametrize(("name", "choice", "message"), [
+    ("vgg16", "imagenet21k", "no weights 'imagenet21k' for vgg16, and no such file: give imagenet, bsds500, none"),
+    ("vgg16", "x" * 300, "no such file"),
+    ("lenet5", "imagenet", "lenet5 has no pretrained weights: train from scratch with --weights none"),
+    ("lenet5", "a.h5", "lenet5 has no pretrained weights, and there is no file 'a.h5'"),
+])  # fmt: skip
 def test_resolve_names_the_weights_that_exist(name, choice, message, where):
     with pytest.raises(WeightsError, match=message):
         resolve(backbone(name), choice, where=where)
@@ -150,8 +147,7 @@ def test_finetune_reaches_98_percent_on_dogs_vs_cats(imagenet, photos, tl, tmp_p
         writer = csv.writer(stream)
         writer.writerow(("path", "label", "split"))
         writer.writerows((p, p.parent.name, "train" if at < 400 else "val") for at, p in enumerate(paths))
-    done = tl("finetune", "photos.csv", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = tl("finetune", "photos.csv", "--json", cwd=tmp_path, expect=0)
     result = json.loads(done.stdout)
     assert result["metrics"]["validation"]["top1"] >= 0.98
     assert result["weights"]["choice"] == "imagenet"

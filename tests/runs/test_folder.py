@@ -218,21 +218,18 @@ DAMAGES = ({"rule": {}}, {"rule": RULE}, {"unfreeze": "everything"}, {"tuned": [
 TUNED = fine_tuning(2, 24, kept=True, stopped="")
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("history.csv", "strength,held_out_log_loss\n1,2\n"),
-        ("history.csv", HEADER + "1,12,1e-4,one,nan,nan,1\n"),
-        ("history.csv", HEADER + "0,0,1e-4,1,nan,nan,1\n"),
-        ("history.csv", HEADER + "1,nan,1e-4,1,nan,nan,1\n"),
-        ("history.csv", HEADER + "1,12,1e-4,1,nan,nan,1\n2,12,1e-4,1,nan,nan,1\n"),
-        ("history.csv", HEADER + "1,12\n"),
-        ("history.csv", HEADER + "\xff\x00"),
-        ("history.csv", HEADER + "1,12,1e-4,1,nan,nan," + "9" * 10_000_000),
-        *(("manifest.json", text) for text in ("", "[]", "{", '{"metrics": 1}', "[" * 100_000)),
-        *(("manifest.json", json.dumps({"metrics": {"fine-tuning": TUNED | damage}})) for damage in DAMAGES),
-    ],
-)
+@pytest.mark.parametrize(("name", "text"), [
+    ("history.csv", "strength,held_out_log_loss\n1,2\n"),
+    ("history.csv", HEADER + "1,12,1e-4,one,nan,nan,1\n"),
+    ("history.csv", HEADER + "0,0,1e-4,1,nan,nan,1\n"),
+    ("history.csv", HEADER + "1,nan,1e-4,1,nan,nan,1\n"),
+    ("history.csv", HEADER + "1,12,1e-4,1,nan,nan,1\n2,12,1e-4,1,nan,nan,1\n"),
+    ("history.csv", HEADER + "1,12\n"),
+    ("history.csv", HEADER + "\xff\x00"),
+    ("history.csv", HEADER + "1,12,1e-4,1,nan,nan," + "9" * 10_000_000),
+    *(("manifest.json", text) for text in ("", "[]", "{", '{"metrics": 1}', "[" * 100_000)),
+    *(("manifest.json", json.dumps({"metrics": {"fine-tuning": TUNED | damage}})) for damage in DAMAGES),
+])  # fmt: skip
 def test_damaged_file_is_named(tmp_path: Path, name: str, text: str):
     folder = write_tuned_run(tmp_path / "run", 2)
     (folder / name).write_bytes(text.encode("latin-1"))

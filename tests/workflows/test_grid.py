@@ -71,16 +71,13 @@ def test_caption_counts_training_images(predictor, shapes, mislabelled, monkeypa
     assert drawn == ["1 of 1 correct · held out from training · yellow: speaks for the label"]
 
 
-@pytest.mark.parametrize(
-    ("predicted", "trained", "unseen", "correct", "note"),
-    [
-        (1, 1, 0, 0, "it is a training image"),
-        (5, 5, 0, 0, "all of them are training images"),
-        (5, 4, 1, 0, "4 of the 5 are training images; the other one is wrong"),
-        (5, 3, 0, 0, "3 of the 5 are training images"),  # the others have no true label
-        (5000, 2000, 3000, 1500, "2,000 of the 5,000 are training images; 1,500 of the 3,000 others correct"),
-    ],
-)
+@pytest.mark.parametrize(("predicted", "trained", "unseen", "correct", "note"), [
+    (1, 1, 0, 0, "it is a training image"),
+    (5, 5, 0, 0, "all of them are training images"),
+    (5, 4, 1, 0, "4 of the 5 are training images; the other one is wrong"),
+    (5, 3, 0, 0, "3 of the 5 are training images"),  # the others have no true label
+    (5000, 2000, 3000, 1500, "2,000 of the 5,000 are training images; 1,500 of the 3,000 others correct"),
+])  # fmt: skip
 def test_caption_describes_how_many_were_trained_on(predicted, trained, unseen, correct, note):
     counts = dict.fromkeys(("total", "predicted", "labelled", "correct"), predicted)
     picture = Grid("", (), **counts, trained=trained, broken=0, unseen=unseen, unseen_correct=correct)
