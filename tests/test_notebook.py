@@ -20,6 +20,7 @@ CELLS = {
     "epochs": "from tl.progress import NotebookProgress; progress = NotebookProgress()\n"
     "held_out = {'held_out_log_loss': 0.25, 'held_out_top1': 0.875}\n"
     "for epoch in (1, 2, 3, 1, 2): progress.metrics(epoch, {'epoch': epoch, 'epochs': 3, 'loss': 0.5, **held_out})",
+    "half": "from tl.engines.tensorflow import tensorflow; tf = tensorflow(); tf.zeros((2, 4, 4, 3), tf.float16);",
     "evaluate": "tl.evaluate(run=run.folder)",
     "predict": "tl.predict('shapes', run=run.folder)",
     "classifier": "tl.load(run.folder).predict('shapes')",
@@ -39,7 +40,7 @@ CELLS = {
     "weights": "tl.weights.list()",
 }
 PICTURES = {"grid": "image/png", "explain": "image/png", "model": "image/svg+xml"}
-RESULTS = [name for name in CELLS if name not in ("import", "epochs")]
+RESULTS = [name for name in CELLS if name not in ("import", "epochs", "half")]
 
 
 class Recorder(nbclient.NotebookClient):
@@ -77,6 +78,7 @@ def notebook(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS.values()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
+        patch.delenv("PYTEST_CURRENT_TEST", raising=False)  # with it, the kernel shows only what Python itself writes
         for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
             patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
         client = Recorder(nbformat.v4.new_notebook(cells=cells), resources={"metadata": {"path": str(folder)}})

@@ -50,7 +50,7 @@ def test_groups_on_both_sides_of_the_split():
     images, parts = dataset(IMAGES), ["train", "train", "train", "validation", *TRAIN[4:]]
     (finding,) = group_findings(images, GROUPS, parts, own_split=True)
     assert (finding.severity, finding.files) == ("error", ("cat/3.png",))
-    assert finding.evidence == "group p2 has photos in train and in validation"
+    assert finding.evidence == "group p2 has images in train and in validation"
     (by_default,) = group_findings(images, GROUPS, parts, own_split=False)
     assert by_default.severity == "warning"
     assert group_findings(images, GROUPS, TRAIN, own_split=True) == []

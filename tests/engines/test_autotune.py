@@ -141,7 +141,7 @@ def test_engine_measures_once_after_enough_photos(choices, tiny_run, shapes, mon
     assert sizes[-2:] == [8, 8]
     assert np.abs(found - np.tile(expected, (3, 1))).max() <= 1e-5 * np.abs(expected).max()
     assert log.lines == [
-        "engine: batches of 8, 1 stream, 2 threads: 120 photos/s, default 100; measured once on this machine"
+        "engine: batches of 8, 1 stream, 2 threads: 120 images/s, default 100; measured once on this machine"
     ]
     extract(files * 3, opened(tiny_run), recipe, None)
     assert calls == ["f32"]  # recall

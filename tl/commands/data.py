@@ -65,7 +65,7 @@ def check(data: str, fail_on: str, as_json: bool, quiet: bool, **options: Any) -
 @workflow_options(workflows.StatsOptions)
 @json_option
 def stats(data: str, as_json: bool, **options: Any) -> None:
-    """Count the photos of DATA by class, part, format and size."""
+    """Count the images of DATA by class, part, format and size."""
     from tl.views.terminal.data import stats_text
     from tl.views.terminal.tables import terminal_width
 
@@ -146,7 +146,7 @@ def _log_split(result: data_split.SplitResult, progress: Progress) -> None:
     for note in result.notes:
         progress.warn(note)
     for part, counts in result.counts.items():
-        progress.log(part, f"{count(sum(counts.values()), 'photo')}, {spread(counts.values())} per class")
+        progress.log(part, f"{count(sum(counts.values()), 'image')}, {spread(counts.values())} per class")
     if result.copies:
         progress.log("copies", f"{result.copies:,}, each on the side of the photo that it shows")
     if result.groups:

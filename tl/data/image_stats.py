@@ -120,7 +120,7 @@ def measure_images(
 
     chunks = [range(start, min(start + _CHUNK, len(images))) for start in range(0, len(images), _CHUNK)]
     workers = max(2, os.cpu_count() or 1)
-    with progress.task("measuring", len(images), "photos") as task, ThreadPoolExecutor(workers) as pool:
+    with progress.task("measuring", len(images), "images") as task, ThreadPoolExecutor(workers) as pool:
         for chunk, (cached, measured) in zip(chunks, pool.map(measure_chunk, chunks), strict=True):
             store.keep([(hashes[index], rows[index]) for index in measured], [hashes[index] for index in cached])
             task.advance(len(chunk))

@@ -89,7 +89,7 @@ def extract_photos(archive: Path, target: Path, progress: Progress) -> None:
 
     with atomic_write(target, hint="free some space, or set TL_CACHE_DIR") as scratch, ZipFile(archive) as file:
         names = [name for name in file.namelist() if _PHOTO.fullmatch(name)]
-        with progress.task("unpack dogs-vs-cats", len(names), "photos") as task:
+        with progress.task("unpack dogs-vs-cats", len(names), "images") as task:
             for name in names:
                 path = scratch / name.removeprefix("PetImages/")
                 path.parent.mkdir(parents=True, exist_ok=True)

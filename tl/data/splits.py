@@ -222,8 +222,8 @@ def grouped_split(
     few = [name for name, own in zip(class_names, (counts > 0).sum(axis=0), strict=True) if own <= len(sides)]
     if few:
         raise DataError(
-            f"classes with fewer than {len(sides) + 1} distinct photos or groups, one for each side: {quoted(few)};"
-            " add photos, or split into fewer sides"
+            f"classes with fewer than {len(sides) + 1} distinct images or groups, one for each side: {quoted(few)};"
+            " add images, or split into fewer sides"
         )
     least: dict[int, bytes] = {}
     for group, fingerprint in zip(groups.tolist(), fingerprints, strict=True):

@@ -182,7 +182,7 @@ def _unpack(shards: list[Path], folder: Path, progress: Progress) -> None:
     remove(folder)
     with (
         atomic_write(folder, hint="free some space, or set TL_CACHE_DIR") as scratch,
-        progress.task("unpack", None, "photos") as task,
+        progress.task("unpack", None, "images") as task,
     ):
         scratch.mkdir()
         images: list[tuple[str, str, str | None, str | None]] = []

@@ -60,7 +60,7 @@ def write_files(
     With `link` they are hard links to the originals where the disk allows.
     """
     folder.mkdir()
-    with progress.task("writing", len(images), "photos") as task:
+    with progress.task("writing", len(images), "images") as task:
         for image, path in zip(images, paths, strict=True):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -77,9 +77,9 @@ def group_findings(dataset: Dataset, groups: Sequence[str], parts: Parts, *, own
         smallest = min(sides, key=lambda side: sum(parts[index] == side for index in indices))
         misplaced = [index for index in indices if parts[index] == smallest]
         shown = tuple(misplaced[:_MAX_FILES])
-        evidence = f"group {group} has photos in {_listed(sides, own_split)}"
+        evidence = f"group {group} has images in {_listed(sides, own_split)}"
         if len(misplaced) > len(shown):
-            evidence += f"; the first {len(shown)} of {count(len(misplaced), 'photo')} in {smallest} are listed"
+            evidence += f"; the first {len(shown)} of {count(len(misplaced), 'image')} in {smallest} are listed"
         names = tuple(dataset.names[index] for index in shown)
         severity = "error" if own_split else "warning"
         findings.append(

@@ -136,7 +136,7 @@ def _same_classes(dataset: Dataset) -> list[Finding]:
     for labels in same_class(dataset.class_names):
         sizes = {dataset.class_names[label]: int((dataset.labels == label).sum()) for label in labels}
         listed = ", ".join(f"{name} ({images:,})" for name, images in sizes.items())
-        fix = f"if they are one class, move all their photos to {max(sizes, key=lambda name: sizes[name])}"
+        fix = f"if they are one class, move all their images to {max(sizes, key=lambda name: sizes[name])}"
         findings.append(Finding("class names", "warning", f"possibly the same class: {listed}", fix=fix, score=0.9))
     return findings
 
@@ -166,9 +166,9 @@ def _nested_folders(dataset: Dataset) -> list[Finding]:
     for (label, folder), images in sorted(nested.items()):
         others = [name for name in dataset.class_names if name != label]
         other = next((name for name in others if _singular(folder, others) == _normalized(name)), None)
-        evidence = f"{count(images, 'photo')} of {label} in the folder {label}/{folder}"
+        evidence = f"{count(images, 'image')} of {label} in the folder {label}/{folder}"
         evidence += f", although {other} is a class of its own" if other else ""
-        fix = f"move the folder {label}/{folder} to where its photos belong"
+        fix = f"move the folder {label}/{folder} to where its images belong"
         severity, score = ("warning", 0.8) if other else ("note", 0.2)
         findings.append(Finding("nested folder", severity, evidence, fix=fix, score=score))
     return findings
@@ -185,7 +185,7 @@ def _split_folders(dataset: Dataset) -> list[Finding]:
     for part, names in sorted(folders.items()):
         if len(names) > 1:
             evidence = f"{' and '.join(map(repr, names))} both exist, and both are read as {part}"
-            fix = "move the photos of one to the other, or to test/"
+            fix = "move the images of one to the other, or to test/"
             findings.append(Finding("split folders", "warning", evidence, fix=fix, score=0.7))
     return findings
 

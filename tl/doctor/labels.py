@@ -85,7 +85,7 @@ def suspect_labels(features: Floats, labels: Labels, classes: int, groups: Label
     distinct = np.unique(np.stack([labels, groups]), axis=1)[0]
     judged = np.flatnonzero(np.bincount(distinct[distinct >= 0], minlength=classes) >= _MIN_PER_CLASS)
     if len(judged) < 2:
-        raise DataError(f"labels: at least two classes need {_MIN_PER_CLASS} distinct photos or more")
+        raise DataError(f"labels: at least two classes need {_MIN_PER_CLASS} distinct images or more")
     kept = np.flatnonzero(np.isin(labels, judged))
     own = np.searchsorted(judged, labels[kept])
     rows = features if len(kept) == len(labels) else features[kept]
@@ -94,7 +94,7 @@ def suspect_labels(features: Floats, labels: Labels, classes: int, groups: Label
     if accuracy.low < chance + _MIN_SKILL * (1 - chance):
         raise DataError(
             f"labels: a classifier on these features has a balanced accuracy of {percent(accuracy.value, 0)}"
-            f" (95% CI from {percent(accuracy.low, 0)}), chance is {percent(chance, 0)}; add photos, or try another"
+            f" (95% CI from {percent(accuracy.low, 0)}), chance is {percent(chance, 0)}; add images, or try another"
             " --backbone"
         )
     order, sure = _ranked(own, probabilities)

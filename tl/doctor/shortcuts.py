@@ -25,8 +25,8 @@ _DEPTH = 5
 _LIMITS = {"format": 0.15, "size": 0.3, "border": 0.5, "mean colour": 0.5}
 _MIN_ONE_CLASS = 0.6  # lower ends of the intervals of precision and recall of a single class among many
 _FIXES = {
-    "format": "save all photos in one format, or collect all classes in the same way",
-    "size": "collect all classes in the same way, or crop all photos alike",
+    "format": "save all images in one format, or collect all classes in the same way",
+    "size": "collect all classes in the same way, or crop all images alike",
     "border": "crop the borders, or collect all classes in the same way",
     "mean colour": "collect all classes under the same light and on the same backgrounds",
 }

@@ -78,7 +78,7 @@ def tensorflow() -> Any:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-        tf.constant(0.0)
+        tf.zeros(1, tf.float16)  # the first computation, and the first in half precision, write messages
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about several trainings in one process
     if keras.backend.backend() != "tensorflow":
         raise EngineError(f"Keras runs on {keras.backend.backend()!r} here: set KERAS_BACKEND=tensorflow")

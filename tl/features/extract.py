@@ -106,7 +106,7 @@ def extract(
     started = time.monotonic()
     rows: dict[int, FeatureRow] = {}
     values: NDArray[np.float32] | None = None
-    with progress.task("features", len(images), "photos") as task:
+    with progress.task("features", len(images), "images") as task:
         for row in chain.from_iterable(stream(images, engine, recipe, cache, progress=progress)):
             if row.vector is not None:
                 if values is None:

@@ -201,13 +201,13 @@ def _time_processes(run: Run, files: Sequence[Path], options: BenchOptions) -> l
     arguments = ["--engine", options.engine]
     arguments += [] if not options.precision else ["--precision", options.precision[0]]
     arguments += [] if options.threads is None else ["--threads", str(options.threads)]
-    starts = [_time_process("one photo", run, files[:1], arguments) for _ in range(_STARTS)]
+    starts = [_time_process("one image", run, files[:1], arguments) for _ in range(_STARTS)]
     memory = [start.megabytes for start in starts if start.megabytes is not None]
     seconds = statistics.median(start.seconds for start in starts)
-    timings = [ProcessTiming("one photo", 1, seconds, max(memory) if memory else None)]
+    timings = [ProcessTiming("one image", 1, seconds, max(memory) if memory else None)]
     if _drop_from_memory(run):
-        timings.append(_time_process("one photo, run read from disk", run, files[:1], arguments))
-    return [*timings, _time_process(f"{len(files)} photos", run, files, arguments)]
+        timings.append(_time_process("one image, run read from disk", run, files[:1], arguments))
+    return [*timings, _time_process(f"{len(files)} images", run, files, arguments)]
 
 
 def _time_process(about: str, run: Run, files: Sequence[Path], arguments: Sequence[str]) -> ProcessTiming:

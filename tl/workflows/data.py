@@ -151,7 +151,7 @@ def _write(
     dataset: Dataset, samples: list[Sample], scratch: Path, *, options: ConvertOptions, progress: Progress
 ) -> dict[str, str]:
     if options.to == "tfrecord":
-        with progress.task("writing", len(samples), "photos") as task:
+        with progress.task("writing", len(samples), "images") as task:
             return write_tfrecord(scratch, samples, dataset.class_names, task.advance)
     if options.to == "folders":
         link = options.link and dataset.root is not None

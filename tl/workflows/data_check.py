@@ -49,7 +49,7 @@ class CheckOptions:
     """The options of `tl data check`."""
 
     out: Path | None = option(None, "HTML page to write.", default_text="runs/check-<data>.html", metavar="FILE")
-    page: bool = option(True, "Write the page, which shows the photos.")
+    page: bool = option(True, "Write the page, which shows the images.")
     group_by: str | None = option(None, GROUP_BY_HELP)
     backbone: str = option("resnet50", "Network whose features are compared.")
     weights: str = option("imagenet", "Its weights: a name or a file.")
@@ -175,7 +175,7 @@ def quick_check(dataset: Dataset, features: Floats, sides: Split, data: Data) ->
         (leaks, "photo", "possibly on both sides of the split"),
         (conflicts, "photo", "possibly under two labels"),
         (kinds.count("class names"), "class", "possibly under two names"),
-        (kinds.count("few photos"), "class", "with few photos"),
+        (kinds.count("few photos"), "class", "with few images"),
     )
     listed = ", ".join(f"{count(number, noun)} {problem}" for number, noun, problem in problems if number)
     command = "tl.data.check(data)"

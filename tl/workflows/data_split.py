@@ -30,7 +30,7 @@ class SplitOptions:
     seed: int = option(0, "Seed of the split.")
     group_by: str | None = option(None, GROUP_BY_HELP)
     near_duplicates: bool = option(
-        True, "Keep photos that look the same on one side, or only identical files.", off="--exact-only"
+        True, "Keep images that look the same on one side, or only identical files.", off="--exact-only"
     )
     link: bool = option(False, "Make hard links instead of copies, where the disk allows it.")
     backbone: str = option("resnet50", "Network whose features are compared.")

@@ -107,7 +107,7 @@ def test_timing_lines_name_processes_and_engine_settings():
     assert "103 images/s" in text["OpenVINO"]
     assert text["remembered"].startswith("bf16: ")
     assert text["engine"].startswith("f32: ")
-    assert text["tl predict"] == "new process, one photo: 0.71 s, 259 MB"
+    assert text["tl predict"] == "new process, one image: 0.71 s, 259 MB"
 
 
 @every_case

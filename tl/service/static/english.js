@@ -97,8 +97,7 @@ export default {
   "jobs.sure": "Cancel the training of {name}? Its progress is lost.", "jobs.ready": "{run} is trained.",
   "curve.loss": "Loss", "curve.right": "Validation accuracy", "curve.step": "per step", "curve.train": "per epoch", "curve.held": "validation", "curve.top1": "validation", "curve.steps": "steps",
   "task.features": "computing features", "task.training": "training", "task.fitting the head": "fitting the head",
-  "task.finding the learning rate": "finding the learning rate", "task.looking": "measuring the photos", "task.photos": "reading the photos",
-  "task.explaining": "explaining photos", "task.writing": "writing", "task.proving": "verifying the result",
+  "task.finding the learning rate": "finding the learning rate", "task.measuring": "measuring the photos", "task.activations": "computing activations",
   "report.open": "Open the report", "report.blocked": "The browser blocked the new tab. Allow it for this page, then click again.",
 
   "runs.title": "Which run answers?", "runs.newest": "The newest run answers automatically:", "runs.fixed": "Chosen run:", "runs.none": "There are no runs yet. Train one first.",
