@@ -84,7 +84,7 @@ class Classifier:
         return build_grid(data, options=options, predictor=self._predictor).image
 
     def explain(self, images: ImageInputs, *, label: str | None = None) -> "Image":
-        """A picture of each image beside a heatmap of what speaks for its predicted label, or for `label` (Grad-CAM).
+        """A picture of each image beside a heatmap of the evidence for its predicted label, or for `label` (Grad-CAM).
 
         Images as for `predict`. Raises ImageError for one that cannot be read, UsageError for a class that the run does
         not have and for too many images.

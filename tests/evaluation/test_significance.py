@@ -54,7 +54,7 @@ def test_mcnemar_of_equal_predictions():
     (3, 9, "this may well be chance (McNemar's exact test, p = 0.15)"),
 ])  # fmt: skip
 def test_mcnemar_sentence(gained, lost, end):
-    start = f"of {1000 + gained + lost:,} images, only new classifies {gained} correctly, only old {lost}: "
+    start = f"of {1000 + gained + lost:,} images, new alone classifies {gained} correctly, old alone {lost}: "
     assert mcnemar(*paired(1000, gained, lost, 0)).sentence("old", "new") == start + end
 
 

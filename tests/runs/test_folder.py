@@ -150,7 +150,7 @@ def test_read_history(tmp_path: Path):
     assert (history.best, history.best_epoch) == (2, 3)
     assert history.test is not None
     assert history.test["loss"].tolist() == [1.0, 0.5, 3.0]
-    figures = "accuracy 95.0% to 98.0%, log loss 0.200 to 0.100 on 102 images"
+    figures = "accuracy 95.0% to 98.0%, log-loss 0.200 to 0.100 on 102 images"
     assert history.verdict == f"No better on validation, so only the head is kept: {figures}"
     plan = "Trained: the last stage of the backbone, 60 steps of 32 images, adamw, augmentation light"
     assert history.plan == f"{plan}; stopped early: the time is up"

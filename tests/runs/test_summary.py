@@ -77,7 +77,7 @@ def test_mcnemar_uses_the_common_images(pair):
     assert (found.test.gained, found.test.lost, found.test.count) == (10, 0, 12)
     assert found.test.p_value == pytest.approx(binomtest(0, 10).pvalue)
     text = pair_text(found)
-    assert "A and B: of 12 images, only B classifies 10 correctly" in text
+    assert "A and B: of 12 images, B alone classifies 10 correctly" in text
     assert "B is better (McNemar's exact test, p = 0.002)" in text
     assert "2 images that one run was trained on and the other was evaluated on were left out" in text
 

@@ -68,7 +68,7 @@ def test_caption_counts_training_images(predictor, shapes, mislabelled, monkeypa
     drawn = []
     monkeypatch.setattr("tl.workflows.grid.draw_grid", lambda tiles, **options: drawn.append(options["summary"]))
     _ = grid(predictor=predictor, count=1, explain=True).image
-    assert drawn == ["1 of 1 correct · held out from training · yellow: speaks for the label"]
+    assert drawn == ["1 of 1 correct · held out from training · yellow: evidence for the label"]
 
 
 @pytest.mark.parametrize(("predicted", "trained", "unseen", "correct", "note"), [

@@ -25,9 +25,9 @@ class Console(Progress):
         self._bars: Any = None
 
     def log(self, topic: str, text: str) -> None:
-        """Print a line with its topic in the first column, wrapped to the terminal's width."""
-        label = click.style(f"{topic:<{_TOPIC}}", bold=True)
-        click.echo(label + _wrapped(printable(text)))
+        """Print a line with its topic in the first column, wrapped to the terminal's width; or an empty line."""
+        line = click.style(f"{topic:<{_TOPIC}}", bold=True) + _wrapped(printable(text))
+        click.echo(line if topic or text else "")
 
     def warn(self, text: str) -> None:
         """Print a note on standard error."""

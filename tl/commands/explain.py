@@ -1,4 +1,4 @@
-"""`tl explain`: draw which regions of images speak for their labels."""
+"""`tl explain`: draw the evidence for labels in images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet: bool, **options: Any) -> int:
-    """Draw each IMAGE beside a heatmap of what speaks for its label (Grad-CAM).
+    """Draw each IMAGE beside a heatmap of the evidence for its label (Grad-CAM).
 
     Images are files, folders (with their subfolders) or patterns. With --json,
     a list with the heat of each image is printed. Exit code 1 if one cannot be

@@ -20,7 +20,7 @@ COMMANDS = {
     "evaluate": "Evaluate a run on labelled images.",
     "report": "Write the report of a run again.",
     "grid": "Draw images with their predictions, correct or wrong.",
-    "explain": "Draw what in an image speaks for its label.",
+    "explain": "Draw the evidence for a label in an image.",
     "export": "Write a run as a model for another runtime.",
     "bench": "Measure how fast a run is on this machine.",
     "compare": "Train several networks on the same split.",

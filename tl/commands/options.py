@@ -13,6 +13,8 @@ from tl.options import Spec, base_type, flag, specs
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_METAVARS = {int: "N", float: "NUMBER", Path: "PATH", str: "NAME"}
+
 
 def workflow_options(cls: type, *, leave_out: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """Add an option to a command for each field of an options dataclass, in the order of its fields.
@@ -50,7 +52,7 @@ def _click_option(cls: type, name: str, spec: Spec, default: Any) -> Callable[[C
         default=None if default is dataclasses.MISSING else default,
         required=default is dataclasses.MISSING,
         show_default=default not in (dataclasses.MISSING, None, ""),
-        metavar=spec.metavar or None,
+        metavar=spec.metavar or (None if spec.choices else _METAVARS.get(kind)),
         help=help_text,
     )
 

@@ -27,6 +27,7 @@ from tl.engines.autotune import (
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.errors import EngineError, StorageError, UsageError
 from tl.progress import Progress
+from tl.text import count
 
 
 class OpenVINOEngine:
@@ -55,7 +56,7 @@ class OpenVINOEngine:
         self.key = f"{key}/openvino/{self.precision}"
         processor = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
         version = openvino.get_version().partition("-")[0]
-        self.machine = f"{processor}, {cpus()} CPUs, OpenVINO {version}"
+        self.machine = f"{processor}, {count(cpus(), 'CPU')}, OpenVINO {version}"
         self._core, self._xml, self._progress = core, xml, progress or Progress()
         if threads is not None and threads < 1:
             raise UsageError(f"--threads {threads}: give 1 or more")

@@ -240,7 +240,7 @@ _NAME = 34  # columns
 def lines(proof: Proof, runtime: str, tolerance: float, calibrated: int) -> Iterator[tuple[str, str]]:
     """The proof as text: topic and text of each line."""
     images = count(proof.count, "image")
-    yield "proved", f"by {runtime} on {count(proof.count, f'{proof.part} image')}, against the run in f32"
+    yield "verified", f"with {runtime} on {count(proof.count, f'{proof.part} image')}, against the run in f32"
     if proof.lost or proof.unreadable:
         yield "", f"{count(proof.lost + proof.unreadable, 'more image')} missing, changed or unreadable"
     limit = "" if calibrated else f" (tolerance {tolerance:g})"

@@ -410,9 +410,9 @@ def _verdict(tuning: Mapping[str, Any]) -> str:
     after = tuning["tuned"]["validation"]
     images = f"on {int(after['count']):,} images"
     if not tuning["head_only"]:  # from random weights, without a head alone to compare with
-        return f"Accuracy {100 * after['top1']:.1f}%, log loss {after['log_loss']:.3f} {images}"
+        return f"Accuracy {100 * after['top1']:.1f}%, log-loss {after['log_loss']:.3f} {images}"
     before = tuning["head_only"]["validation"]
     accuracy = f"accuracy {100 * before['top1']:.1f}% to {100 * after['top1']:.1f}%"
-    loss = f"log loss {before['log_loss']:.3f} to {after['log_loss']:.3f}"
+    loss = f"log-loss {before['log_loss']:.3f} to {after['log_loss']:.3f}"
     kept = "The tuned network is kept" if tuning["kept"] else "No better on validation, so only the head is kept"
     return f"{kept}: {accuracy}, {loss} {images}"

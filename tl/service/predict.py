@@ -1,4 +1,4 @@
-"""`POST /v1/predict` and `POST /v1/explain`: classify images, and show what speaks for a class by Grad-CAM."""
+"""`POST /v1/predict` and `POST /v1/explain`: classify images, and show the evidence for a class (Grad-CAM)."""
 
 import asyncio
 import io
@@ -107,7 +107,7 @@ async def predict(
     response_class=Response,
     responses=_PNG | documented(404, 415, 504),
     openapi_extra=_BODY,
-    summary="Show what speaks for a class",
+    summary="Show the evidence for a class",
 )
 async def explain(
     request: Request,
@@ -115,7 +115,7 @@ async def explain(
     label: Annotated[str | None, Query(max_length=1000, description="A class; the predicted one if omitted")] = None,
     side: Annotated[int, Query(ge=16, le=MAX_SIDE, description="Most pixels of the longer side")] = 512,
 ) -> Response:
-    """One image in, a PNG out: warm areas speak for the class, which `X-Label` names (percent-encoded)."""
+    """One image in, a PNG out: warm areas are evidence for the class, which `X-Label` names (percent-encoded)."""
     state = state_of(request)
     seconds = state.options.deadline
     with _body_memory(request):

@@ -28,6 +28,7 @@ from tl.prediction.predictor import Predictor
 from tl.progress import Progress
 from tl.runs.photos import RunImages
 from tl.runs.run import Run, load_run
+from tl.text import count
 from tl.views.pictures.charts import save_figure, timing_chart
 from tl.views.pictures.show import check_png_name
 
@@ -109,7 +110,7 @@ def _time_batches(run: Run, files: Sequence[Path], options: BenchOptions, progre
     if isinstance(first.engine, OpenVINOEngine):
         machine = first.engine.machine
     else:
-        machine = f"{platform.machine()}, {cpus()} CPUs, {first.engine.name}"
+        machine = f"{platform.machine()}, {count(cpus(), 'CPU')}, {first.engine.name}"
     timing = Timing(
         run=run.name,
         machine=machine,

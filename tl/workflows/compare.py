@@ -51,7 +51,9 @@ class CompareOptions:
         None, "Total time, such as 10m, divided evenly among the networks.", parse=seconds, metavar="TIME"
     )
     image_size: int | None = option(None, "Input side of every network.", low=32, high=1024, unit="pixels")
-    val: float = option(0.2, "Fraction of each class held out for validation.", low=0, high=1, exclusive=True)
+    val: float = option(
+        0.2, "Fraction of each class held out for validation.", low=0, high=1, exclusive=True, metavar="FRACTION"
+    )
     seed: int = option(0, "Seed of the split, which all networks share.", low=0, high=2**32 - 1)
     out: Path | None = option(None, "Folder to make.", default_text="runs/<date>-compare-<data>")
     gradients: bool = option(False, "Plot the gradients of each layer of networks trained from random weights.")

@@ -50,10 +50,12 @@ class CheckOptions:
 
     out: Path | None = option(None, "HTML page to write.", default_text="runs/check-<data>.html", metavar="FILE")
     page: bool = option(True, "Write the page, which shows the images.")
-    group_by: str | None = option(None, GROUP_BY_HELP)
+    group_by: str | None = option(None, GROUP_BY_HELP, metavar="RULE")
     backbone: str = option("resnet50", "Network whose features are compared.")
-    weights: str = option("imagenet", "Its weights: a name or a file.")
-    val: float = option(0.2, "Fraction for validation, if DATA has no split.", low=0, high=1, exclusive=True)
+    weights: str = option("imagenet", "Its weights: a name or a file.", metavar="NAME|FILE")
+    val: float = option(
+        0.2, "Fraction for validation, if DATA has no split.", low=0, high=1, exclusive=True, metavar="FRACTION"
+    )
     seed: int = option(0, "Seed of the split, if DATA has none.")
     download: bool = download_option()
     offline: bool = offline_option()

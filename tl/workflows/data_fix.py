@@ -36,7 +36,7 @@ class FixOptions:
     dry_run: bool = option(False, "Show what would be done, and write nothing.")
     link: bool = option(False, "Make hard links instead of copies, where the disk allows it.")
     backbone: str = option("resnet50", "Network whose features are compared.")
-    weights: str = option("imagenet", "Its weights: a name or a file.")
+    weights: str = option("imagenet", "Its weights: a name or a file.", metavar="NAME|FILE")
     seed: int = option(0, "Seed of the folds in which labels are judged.")
     download: bool = download_option()
     offline: bool = offline_option()

@@ -25,16 +25,16 @@ class SplitOptions:
     """The options of `tl data split`."""
 
     out: Path = option(help="New table (.csv), or new folder.", metavar="PATH")
-    val: float = option(0.2, "Fraction for validation.", low=0, high=1)
-    test: float = option(0.0, "Fraction for the test.", low=0, high=1)
+    val: float = option(0.2, "Fraction for validation.", low=0, high=1, metavar="FRACTION")
+    test: float = option(0.0, "Fraction for the test.", low=0, high=1, metavar="FRACTION")
     seed: int = option(0, "Seed of the split.")
-    group_by: str | None = option(None, GROUP_BY_HELP)
+    group_by: str | None = option(None, GROUP_BY_HELP, metavar="RULE")
     near_duplicates: bool = option(
         True, "Keep images that look the same on one side, or only identical files.", off="--exact-only"
     )
     link: bool = option(False, "Make hard links instead of copies, where the disk allows it.")
     backbone: str = option("resnet50", "Network whose features are compared.")
-    weights: str = option("imagenet", "Its weights: a name or a file.")
+    weights: str = option("imagenet", "Its weights: a name or a file.", metavar="NAME|FILE")
     download: bool = download_option()
     offline: bool = offline_option()
 

@@ -20,7 +20,7 @@ from tl.progress import Progress
 from tl.runs.folder import claim_folder
 from tl.runs.photos import RunImages, RunPart
 from tl.runs.run import Run, check_run, load_run, trunk_key
-from tl.text import html_table, percent, size
+from tl.text import count, html_table, percent, size
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Export:
         proof = self.proof
         rows = [
             ("model", f"{self.model}, {size(self.size)}"),
-            ("proved by", f"{self.runtime} on {proof.count:,} {proof.part} images"),
+            ("verified with", f"{self.runtime} on {count(proof.count, f'{proof.part} image')}"),
             ("largest difference of a probability", f"{proof.largest:.2g}"),
             ("changed labels", f"{len(proof.changes):,}"),
             ("accuracy of the run", percent(proof.our_hits / proof.count)),

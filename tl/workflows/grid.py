@@ -44,7 +44,7 @@ class GridOptions:
     sort: str = option("name", "Order; by confidence, the highest first.", choices=("name", "confidence"))
     count: int = option(25, "Number of images; 0 for all.", low=0)
     columns: int = option(5, "Images side by side.", low=1, high=20)
-    explain: bool = option(False, "Lay a heatmap of what speaks for the label over each image (Grad-CAM).")
+    explain: bool = option(False, "Lay a heatmap of the evidence for the label over each image (Grad-CAM).")
     seed: int = option(0, "Seed of the random choice of images.")
 
 
@@ -93,7 +93,7 @@ class Grid:
         """The grid as a PIL image."""
         tiles = [_tile(entry, self.recipe) for entry in self.shown]
         explained = any(entry.explanation is not None for entry in self.shown)
-        caption = f"{self.caption} · yellow: speaks for the label" if explained else self.caption
+        caption = f"{self.caption} · yellow: evidence for the label" if explained else self.caption
         return draw_grid(
             tiles, columns=self.columns, title=self.title, summary=caption, tile_size=_TILE, nothing=self.nothing
         )

@@ -49,7 +49,7 @@ class PredictOptions(LabelOptions):
         (), "Read paths from a file, one per line; - is standard input.", metavar="FILE"
     )
     every: int = option(30, "Predict every n-th frame of a video.", low=1)
-    timeout: float = option(TIMEOUT, "Seconds to wait for a web address.", low=0.1, high=3600)
+    timeout: float = option(TIMEOUT, "Seconds to wait for a web address.", low=0.1, high=3600, metavar="SECONDS")
     resume: bool = option(False, "Continue the file given with --out.")
 
 

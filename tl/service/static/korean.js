@@ -14,7 +14,7 @@ export default {
   "photos.run": "모델", "photos.default": "{run} (기본)",
   "photos.again": "이 모델로 전체 다시 분류",
   "photos.progress": "사진 분류 진행률",
-  "photos.asked": "사진 {total}장 중 {done}장을 분류했습니다.",
+  "photos.classified": "사진 {total}장 중 {done}장을 분류했습니다.",
   "photos.busy": "지금 요청이 많습니다. {count}초 뒤에 계속합니다.",
   "photos.save": "CSV로 저장", "photos.clear": "모두 지우기",
   "photos.hint": "사진을 열면 분류 근거를 볼 수 있고, 화살표 키로 다른 사진으로 이동할 수 있습니다.",

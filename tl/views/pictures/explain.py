@@ -1,4 +1,4 @@
-"""Draw what in an image speaks for a label: a heatmap over the image, and a sheet of images with their heatmaps.
+"""Draw the evidence for a label in an image: a heatmap over the image, and a sheet of images with their heatmaps.
 
 The colours run from violet over red to yellow (matplotlib's "inferno") with rising lightness, so that they keep their
 order in grey and for colour-blind people. The image shows through with muted colours, so that a red cat does not look
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-NO_EVIDENCE = "nothing speaks for it"
+NO_EVIDENCE = "no evidence for it"
 _OPAQUE = 0.65  # opacity of the greatest heat
 _SATURATION = 0.35  # left of the image's colours,
 _BRIGHTNESS = 0.8  # and of its brightness,
@@ -38,7 +38,7 @@ MARGIN, GAP, PAD = 20, 8, 26
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What in an image speaks for `label`: the reduced image, and the same with the heat over it; or the error.
+    """The evidence for `label` in an image: the reduced image, and the same with the heat over it; or the error.
 
     `unknown` means that the image is unlike all training images, so that no label can be right.
     """
@@ -53,7 +53,7 @@ class Heatmap:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing in the image speaks for the label."""
+        """Whether the image has no evidence for the label."""
         return self.explanation is None or not self.explanation.heat.any()
 
     def as_dict(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def timing_lines(timing: Timing) -> Iterator[tuple[str, str]]:
 HEADINGS = (
     ("", "network"),
     ("", "weights"),
-    ("top-1", "%"),
+    ("accuracy", "%"),
     ("95%", "CI"),
     ("p vs", "best"),
     ("params", "M"),
@@ -131,7 +131,7 @@ HEADINGS = (
 )
 TESTS = "Intervals: Wilson. p: McNemar's exact test against the best."
 _WORDS = 2  # columns of words; those of figures follow
-_NARROWEST = 12  # letters of a name on one line
+_NARROWEST = 11  # letters of a name on one line
 _INDENT = "  "
 
 

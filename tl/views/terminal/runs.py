@@ -11,11 +11,11 @@ from tl.runs.summary import MetricValue, Rows, RunDifference, RunPair, RunSummar
 from tl.text import NONE, count, listed, number, one_line, percent, size, spread
 from tl.views.terminal.tables import columns, cut, names, padded, shortened, width_of
 
-RATES = ("top1", "top5", "balanced_accuracy")  # metrics shown as percentages
+RATES = ("top1", "top5", "balanced_accuracy", "macro_f1")  # metrics shown as percentages
 METRIC_NAMES = {
     "top1": "accuracy",
     "top5": "top-5 accuracy",
-    "log_loss": "log loss",
+    "log_loss": "log-loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
     "balanced_accuracy": "balanced accuracy",
@@ -45,6 +45,7 @@ _ROW_NAMES = {
     "top1": "accuracy %",
     "top5": "top-5 %",
     "balanced_accuracy": "balanced %",
+    "macro_f1": "macro F1 %",
     "calibration_error": "ECE",
     "count": "images",
     "label_smoothing": "smoothing",
