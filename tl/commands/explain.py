@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tl.commands.grid import picture_options, show_picture
-from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.commands.options import output_options, workflow_options
 from tl.commands.predict import print_error, styled_label
 from tl.workflows.explain import ExplainOptions
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @workflow_options(ExplainOptions)
 @picture_options("explain.png")
-@json_option
-@quiet_option
+@output_options
 def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet: bool, **options: Any) -> int:
     """Draw each IMAGE beside a heatmap of the evidence for its label (Grad-CAM).
 

@@ -147,6 +147,11 @@ def quiet_option(function: Command) -> Command:
     return click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")(function)
 
 
+def output_options(function: Command) -> Command:
+    """--json and --quiet."""
+    return json_option(quiet_option(function))
+
+
 def data_argument(function: Command) -> Command:
     """The argument DATA of a command that needs a data set, as `data`."""
     return click.argument("data", required=False, metavar="DATA", callback=_required)(function)

@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,22 +18,20 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import is_taken
 from tl.service import store
-from tl.service.datasets import Trainer, check_options, iso_time, options_schema, read_json, train
+from tl.service.datasets import Id, Trainer, check_options, iso_time, options_schema, read_json, train
 from tl.service.job_process import EVENTS, LOG, last_event, read_events
 from tl.service.problems import Problem, documented
 from tl.service.state import ServiceState, state_of
-from tl.service.store import ENDED, ConflictError, Job, StoredDataset
+from tl.service.store import ENDED, ConflictError, Job
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(train)], responses=documented(404, 409))
 
-Id = Annotated[str, InPath(pattern="^[0-9a-f]{16}$")]
 _MAX_LOG = 1 << 20  # bytes of a log in one response
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\n\t\x20-\x7e\u00a0-\U0010ffff]")
 _POLL = 0.4  # seconds
@@ -108,7 +106,9 @@ def start_job(request: Request, job_request: JobRequest, key: Trainer) -> JSONRe
         raise Problem(422, f"there is no data set {job_request.dataset}: GET /v1/datasets lists all data sets")
     options = check_options(FinetuneOptions, _SCHEMA, job_request.options)
     most = state.options.training.waiting
-    for run in _run_names(job_request, options["backbone"], stored):
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{options['backbone']}-{stored.folder}"
+    names = [job_request.run] if job_request.run else [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    for run in names:
         if run == "latest" or is_taken(state.options.root / run):
             continue
         with suppress(ConflictError):
@@ -208,16 +208,6 @@ def _read_job(state: ServiceState, job: str, start: int) -> tuple[JobReply, list
 def _event(name: str, content: dict[str, Any], number: int | None = None) -> bytes:
     head = f"event: {name}\n" if number is None else f"id: {number}\nevent: {name}\n"
     return (head + f"data: {json.dumps(content, ensure_ascii=False)}\n\n").encode("utf-8", "replace")
-
-
-def _run_names(job_request: JobRequest, backbone: str, stored: StoredDataset) -> Iterator[str]:
-    """The requested name of the run, or candidates, of which the first free one is used."""
-    if job_request.run is not None:
-        yield job_request.run
-        return
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{backbone}-{stored.folder}"
-    yield stem
-    yield from (f"{stem}-{number}" for number in range(2, 1000))
 
 
 def _find(state: ServiceState, job: str) -> Job:

@@ -138,7 +138,9 @@ def run_server(app: FastAPI, options: ServeOptions, on_start: Callable[[str], No
     """
     config = _config(options, app)
     with _listen(options) as listener:
-        server = _Server(config, app, lambda: on_start(_address(listener, options)))
+        host, port = listener.getsockname()[:2]
+        address = f"{'https' if options.is_secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        server = _Server(config, app, lambda: on_start(address))
         try:
             server.run(sockets=[listener])
         except SystemExit:  # uvicorn's way to say that the application did not start
@@ -205,12 +207,6 @@ def _listen(options: ServeOptions) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
-
-
-def _address(listener: socket.socket, options: ServeOptions) -> str:
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    return f"{'https' if options.is_secure else 'http'}://{shown}:{port}"
 
 
 _CLOSE = b"Connection: close\r\nContent-Length: 0\r\n"

@@ -21,6 +21,7 @@ from pathlib import Path
 from tl.errors import ServiceError
 from tl.files import child_environment, locked
 from tl.runs.folder import CHECKPOINT, partial_folder
+from tl.runs.summary import disk_usage
 from tl.service import store
 from tl.service.database import Database
 from tl.service.job_process import LOG, ORDER, OUTCOME, write_json
@@ -155,10 +156,12 @@ class Worker:
     def _measure(self, running: _Running) -> None:
         running.measured, job = time.monotonic(), running.job
         self._record_progress(running)
+        folders = [store.job_folder(self._database, job.id)]
+        folders += [partial_folder(self._runs / job.run)] if job.run else []
         current = store.get_job(self._database, job.id)
         if current is not None and current.seconds > self._limits.job_seconds:
             self._kill_job(running, "failed", f"it ran longer than the limit of {self._limits.job_seconds:,.0f} s")
-        elif self._bytes_written(job) > self._limits.job_bytes:
+        elif disk_usage(*folders).total > self._limits.job_bytes:
             self._kill_job(running, "failed", f"it wrote more than the limit of {self._limits.job_bytes:,} bytes")
         elif shutil.disk_usage(self._database.folder).free < self._limits.spare:
             self._kill_job(running, "failed", "the disk is full: remove data sets or runs, or free some space")
@@ -210,10 +213,6 @@ class Worker:
             return (partial_folder(self._runs / job.run) / CHECKPOINT).stat().st_mtime if job.run else 0.0
         return 0.0
 
-    def _bytes_written(self, job: Job) -> int:
-        size = _folder_size(store.job_folder(self._database, job.id))
-        return size + (_folder_size(partial_folder(self._runs / job.run)) if job.run else 0)
-
 
 def _kill(process: subprocess.Popen[bytes]) -> int:
     """Kill a child and everything it started; returns its exit code."""
@@ -234,12 +233,3 @@ def _outcome(path: Path) -> str:
         return str(json.loads(path.read_text(encoding="utf-8"))["error"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def _folder_size(folder: Path) -> int:
-    size = 0
-    for where, _, files in os.walk(folder):
-        for name in files:
-            with suppress(OSError):
-                size += os.lstat(os.path.join(where, name)).st_blocks * 512
-    return size

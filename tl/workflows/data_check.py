@@ -32,12 +32,13 @@ from tl.doctor.shortcuts import shortcut_findings
 from tl.engines import open_named
 from tl.errors import DataError
 from tl.features.extract import extract
+from tl.files import write_text
 from tl.linalg import Floats, pairs_above, projected, unit
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.runs.folder import RUNS
 from tl.text import count
-from tl.views.pages.doctor import write_page
+from tl.views.pages.doctor import render_page
 
 Parts = list[str | None]
 
@@ -76,7 +77,7 @@ def check(data: Data, *, options: CheckOptions, progress: Progress | None = None
     page = (options.out or RUNS / f"check-{short_name(dataset.name)}.html") if options.page else None
     diagnosis = Diagnosis(dataset, findings, notes, seconds=time.monotonic() - started, page=page)
     if page is not None:
-        write_page(diagnosis, page, command)
+        write_text(page, render_page(diagnosis, command))
     return diagnosis
 
 

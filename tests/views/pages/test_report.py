@@ -123,7 +123,7 @@ def test_report_says_how_the_run_was_made(tmp_path):
         "dog/<b>.jpg",
         "copies of one image",
         "100 images/s",
-        "BGR, minus (103.939",
+        "BGR minus 103.939",
         "L2 0.01, chosen on 5 held-out folds",
         "Temperature scaling with 1.250",
         "At most 1% of images are called unknown.",

@@ -1,13 +1,11 @@
 """Render the diagnosis of a data set with its photos as one self-contained HTML page: no network, no other files."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tl.data.images import ImageLike, decode, read
 from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError
-from tl.files import write_text
 from tl.text import one_line
 from tl.views.pages import render
 from tl.views.pages.report_examples import thumbnail
@@ -16,11 +14,6 @@ from tl.views.terminal.data import TITLES, is_command, printable_fix, summary, v
 _MAX_FINDINGS = 24  # of a kind
 _MAX_IMAGES = 4  # of a finding
 _SIDE = 192  # pixels of the long side of an image
-
-
-def write_page(diagnosis: Diagnosis, path: Path, command: str = "") -> None:
-    """Write the page to a file. Raises StorageError."""
-    write_text(path, render_page(diagnosis, command))
 
 
 def render_page(diagnosis: Diagnosis, command: str = "") -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset, Skipped
 from tl.errors import RunError
+from tl.evaluation.metrics import confusion
 from tl.files import write_text
 from tl.learning.head import Trial
 from tl.runs.folder import History
@@ -87,7 +88,7 @@ def compose(data: ReportData, folder: Path) -> str:
         if worst:
             explainer = pool.submit(examples.open_explainer, data.run, checked=data.checked)
         with damage_as_error(folder):
-            matrix = charts.confusion_matrix(table)
+            matrix = confusion(table.truth, table.predicted, len(table.classes))
             values = _head(data) | _metrics(data, matrix) | _calibration(data) | _run_details(data)
         thumbnails = Thumbnails(data.dataset, data.sha256)
         errors = pool.submit(examples.explain, data.run, table, rows=worst, thumbnails=thumbnails, explainer=explainer)

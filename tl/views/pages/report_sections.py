@@ -10,8 +10,7 @@ from typing import Any
 from tl.learning.head import Trial
 from tl.text import count, one_line, percent
 from tl.views.pages.report_scores import decimal, short_name
-
-RESIZES = {"stretch": "the whole image stretched to a square", "crop": "the centre of the image"}
+from tl.views.terminal.runs import recipe_text
 
 
 def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[str, list[str]]]:
@@ -31,7 +30,7 @@ def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[st
         ("Split", [f"{split} images (seed {about['seed']})", *(str(note) for note in about["notes"])]),
         ("Network", [f"{network}, {int(backbone['features']):,} features per image"]),
         ("Weights", [f"random (seed {weights['seed']})" if weights["choice"] == "none" else source, sha256]),
-        ("Preprocessing", [_preprocessing(backbone["recipe"])]),
+        ("Preprocessing", [recipe_text(backbone["recipe"])]),
         ("Head", [_head(manifest["head"])]),
         ("Engine", [f"{engine['name']}, {engine['precision']}"]),
         ("Options", [", ".join(f"{key} {value}" for key, value in values.items())]),
@@ -87,23 +86,11 @@ def seconds(value: float) -> str:
 
 def penalties(trials: Sequence[Trial], chosen: float | None) -> list[tuple[str, str, str, bool]]:
     """The L2 penalties that were tried: each with its held-out log-loss and accuracy, and whether it was chosen."""
-    return [
-        (
-            f"{trial.l2:.2g}",
-            decimal(trial.log_loss),
-            percent(trial.top1),
-            chosen is not None and math.isclose(trial.l2, chosen, rel_tol=1e-6),
-        )
-        for trial in trials[:100]
-    ]
-
-
-def _preprocessing(recipe: Mapping[str, Any]) -> str:
-    order = "BGR" if recipe["bgr"] else "RGB"
-    mean, std = (", ".join(f"{float(value):g}" for value in recipe[key]) for key in ("mean", "std"))
-    size = int(recipe["image_size"])
-    resize = RESIZES.get(recipe["resize"], str(recipe["resize"]))
-    return f"{size} × {size} pixels, {resize}; {order}, minus ({mean}), divided by ({std})"
+    rows = []
+    for trial in trials[:100]:
+        is_chosen = chosen is not None and math.isclose(trial.l2, chosen, rel_tol=1e-6)
+        rows.append((f"{trial.l2:.2g}", decimal(trial.log_loss), percent(trial.top1), is_chosen))
+    return rows
 
 
 def _head(head: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ any comes again: many images that only the best classifies correctly would hide 
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -26,13 +27,12 @@ from tl.views.pictures.grid import (
     INK,
     LEGEND,
     MOUNT,
-    PAGE,
     QUIET,
     TINTS,
     confidence_text,
     draw_sign,
-    no_picture,
-    scale_to_square,
+    new_page,
+    paste_image,
 )
 from tl.views.pictures.text import lettering
 from tl.views.terminal.evaluation import HEADINGS, TESTS, NetworkRow, doubt, not_learned_note, rows, subject, summary
@@ -71,20 +71,24 @@ def grid(comparison: Comparison, read: ReadImage, rows: int = 8) -> "Image":
     `read` gives the image of a path as RGB uint8 [height, width, 3]; one for which it raises a TLError is drawn as
     missing. The same comparison gives the same picture.
     """
-    from PIL import Image, ImageDraw
-
     sections, networks = choose(comparison.photos, rows), comparison.ranked
-    cell = _cell_width(networks, [image for section in sections for image in section.images])
+    labels = {answer.label for section in sections for image in section.images for answer in image.answers}
+    needed = [text.width(one_line(entry.name), LETTER) + PAD for entry in networks]
+    needed += [text.width(text.clean(label), LETTER) + LETTER * 1.4 + 2 * PAD for label in labels]
+    cell = round(min(max(CELL[0], *needed, 0), CELL[1]))
     width = max(2 * MARGIN + FIRST + len(networks) * (cell + GAP), 640)
     header = _grid_header(comparison, width, cell)
     body = sum(LINE + 2 * GAP + len(section.images) * (SIDE + GAP) for section in sections)
-    page = Image.new("RGB", (width, header.height + (body or 2 * LINE) + MARGIN), PAGE)
-    page.paste(header, (0, 0))
-    canvas, top = ImageDraw.Draw(page), header.height
+    top = header.height
+    page, canvas = new_page(width, top + (body or 2 * LINE) + MARGIN, header=header)
     if not sections:
         text.write(canvas, MARGIN, top + LINE, "no images to show", size=LETTER, colour=QUIET)
     for section in sections:
-        _write_section_title(canvas, top, section, total=comparison.count, width=width)
+        title = f"{section.title}: {section.count:,} of {count(comparison.count, 'image')}"
+        if section.count > len(section.images):
+            title += f", {len(section.images):,} shown"
+        title = text.shorten(title, LETTER, width - 2 * MARGIN)
+        text.write(canvas, MARGIN, top + GAP + LINE * 0.75, title, size=LETTER, colour=QUIET)
         top += LINE + 2 * GAP
         for image in section.images:
             _draw_image(page, canvas, top, image=image, read=read)
@@ -130,23 +134,13 @@ def _order(image: ComparedImage) -> tuple[int, float, str]:
     return -len({answer.label for answer in image.answers}), -round(certain, 6), image.path
 
 
-def _cell_width(networks: Sequence[ComparedNetwork], images: Sequence[ComparedImage]) -> int:
-    labels = {answer.label for image in images for answer in image.answers}
-    needed = [text.width(one_line(entry.name), LETTER) + PAD for entry in networks]
-    needed += [text.width(text.clean(label), LETTER) + LETTER * 1.4 + 2 * PAD for label in labels]
-    return round(min(max(CELL[0], *needed, 0), CELL[1]))
-
-
 def _grid_header(comparison: Comparison, width: int, cell: int) -> "Image":
-    from PIL import Image, ImageDraw
-
     room = float(width - 2 * MARGIN)
     names = [text.wrap(one_line(entry.name), LETTER, (cell - PAD, cell - PAD)) for entry in comparison.ranked]
     lines = max(map(len, names), default=1)
     notes = 1 + any(doubt(entry) for entry in comparison.ranked)
     top = MARGIN + 2 * LARGE + LINE + GAP
-    header = Image.new("RGB", (width, top + lines * LINE + notes * SMALL_LINE + GAP), PAGE)
-    canvas = ImageDraw.Draw(header)
+    header, canvas = new_page(width, top + lines * LINE + notes * SMALL_LINE + GAP)
     title = f"What each network predicts for {subject(comparison)}"
     text.write(canvas, MARGIN, MARGIN + LARGE, text.shorten(title, LARGE, room), size=LARGE, colour=INK)
     _write_grid_legend(header, canvas, MARGIN + LARGE + LINE + GAP)
@@ -169,9 +163,8 @@ def _write_grid_legend(header: "Image", canvas: "ImageDraw", baseline: int) -> N
 
 
 def _write_network(canvas: "ImageDraw", left: int, top: int, entry: ComparedNetwork, name: Sequence[str]) -> None:
-    for line in name:
-        text.write(canvas, left, top + LINE * 0.8, line, size=LETTER, colour=INK)
-        top += LINE
+    text.write_lines(canvas, left, top + LINE * 0.8, name, size=LETTER, colour=INK, step=LINE)
+    top += LINE * len(name)
     accuracy = f"{percent(entry.top1.value)} {entry.weights}"
     text.write(canvas, left, top + SMALL_LINE * 0.7, accuracy, size=SMALL, colour=QUIET)
     text.write(canvas, left, top + SMALL_LINE * 1.65, doubt(entry), size=SMALL, colour=COLOURS["wrong"])
@@ -181,37 +174,22 @@ def _left(column: int, cell: int) -> int:
     return MARGIN + FIRST + GAP + column * (cell + GAP)
 
 
-def _write_section_title(canvas: "ImageDraw", top: int, section: ImageSection, total: int, width: int) -> None:
-    title = f"{section.title}: {section.count:,} of {count(total, 'image')}"
-    if section.count > len(section.images):
-        title += f", {len(section.images):,} shown"
-    title = text.shorten(title, LETTER, width - 2 * MARGIN)
-    text.write(canvas, MARGIN, top + GAP + LINE * 0.75, title, size=LETTER, colour=QUIET)
-
-
 def _draw_image(page: "Image", canvas: "ImageDraw", top: int, image: ComparedImage, read: ReadImage) -> None:
-    canvas.rectangle((MARGIN, top, MARGIN + SIDE - 1, top + SIDE - 1), fill=MOUNT)
-    try:
-        fitted = scale_to_square(read(image.path), SIDE)
-        page.paste(fitted, (MARGIN + (SIDE - fitted.width) // 2, top + (SIDE - fitted.height) // 2))
-    except TLError:
-        no_picture(page, MARGIN + SIDE // 2, top + SIDE // 2, size=SIDE // 3, colour=QUIET)
+    pixels = None
+    with suppress(TLError):
+        pixels = read(image.path)
+    paste_image(page, pixels, MARGIN, top, side=SIDE)
     left, room = MARGIN + SIDE + PAD, float(TRUTH - PAD)
-    baseline = top + LINE * 0.8
-    for line in text.wrap(image.truth, LETTER, (room,) * 4):
-        text.write(canvas, left, baseline, line, size=LETTER, colour=INK)
-        baseline += LINE
+    lines = text.wrap(image.truth, LETTER, (room,) * 4)
+    text.write_lines(canvas, left, top + LINE * 0.8, lines, size=LETTER, colour=INK, step=LINE)
     name = text.shorten(image.path, SMALL, room)
     text.write(canvas, left, top + SIDE - SMALL * 0.4, name, size=SMALL, colour=QUIET)
 
 
 def _card(answer: ComparedPrediction, correct: bool, width: int) -> "Image":
-    from PIL import Image, ImageDraw
-
     verdict = "correct" if correct else "wrong"
     colour = COLOURS[verdict]
-    card = Image.new("RGB", (width, SIDE), TINTS[verdict])
-    canvas = ImageDraw.Draw(card)
+    card, canvas = new_page(width, SIDE, colour=TINTS[verdict])
     draw_sign(card, verdict, PAD, PAD + 1, size=LETTER, colour=colour)
     sign, room = LETTER * 1.4, float(width - 2 * PAD)
     baseline = PAD + LETTER * 0.9
@@ -261,13 +239,9 @@ def chart(comparison: Comparison) -> "Figure":
 
 
 def _write_chart_header(page: Any, comparison: Comparison) -> None:
-    lines = (
-        (0.37, charts.LARGE, INK, f"Networks compared on {subject(comparison)}"),
-        (0.65, charts.SMALL + 0.5, INK, f"Accuracy with its 95% CI on {summary(comparison)}"),
-        (0.87, charts.SMALL, QUIET, f"{TESTS} {not_learned_note(comparison)}"),
-    )
-    for down, points, colour, line in lines:
-        write_line(page, charts.MARGIN, down, line, points=points, colour=colour, room=WIDTH - 2 * charts.MARGIN)
+    line = f"Accuracy with its 95% CI on {summary(comparison)}"
+    note = f"{TESTS} {not_learned_note(comparison)}"
+    charts.write_header(page, f"Networks compared on {subject(comparison)}", line, note=note)
     down = HEADER - 0.13
     for x, (above, below) in zip(ENDS, HEADINGS[2:], strict=True):
         write_line(page, x, down - 0.16, above, colour=QUIET, align="right")
@@ -315,9 +289,8 @@ def limits(comparison: Comparison) -> tuple[float, float]:
 
 def _marker(scratch: bool) -> dict[str, Any]:
     _, colour, sign = KINDS[scratch]
-    fill = "white" if scratch else colour_code(OWN)
-    size = {"markersize": 7, "markeredgewidth": 1.8}
-    return {"color": colour_code(colour), "marker": sign, "markerfacecolor": fill} | size
+    style = {"color": colour_code(colour), "marker": sign, "markersize": 7, "markeredgewidth": 1.8}
+    return style | {"markerfacecolor": "white" if scratch else colour_code(OWN)}
 
 
 def _write_chart_legend(page: Any, axes: Any, comparison: Comparison) -> None:

@@ -57,7 +57,7 @@ class SVGPage:
         ET.SubElement(self._root, "title", id=f"{name}-title").text = title
         ET.SubElement(self._root, "desc", id=f"{name}-description").text = description
         ET.SubElement(self._root, "style").text = _style()
-        self._page = self._place(self._root, "rect", "page")
+        self._page = _place(self._root, "rect", "page")
         self._into = self._root
 
     def finish(self, width: float, height: float) -> str:
@@ -81,11 +81,11 @@ class SVGPage:
     def box(self, kind: str, area: Area, corner: float = 5.0) -> None:
         """A rectangle with round corners."""
         sides = {name: f"{value:g}" for name, value in zip(("x", "y", "width", "height"), area, strict=True)}
-        self._place(self._into, "rect", kind, **sides, rx=f"{corner:g}")
+        _place(self._into, "rect", kind, **sides, rx=f"{corner:g}")
 
     def circle(self, kind: str, x: float, y: float, radius: float) -> None:
         """A circle around a point."""
-        self._place(self._into, "circle", kind, cx=f"{x:g}", cy=f"{y:g}", r=f"{radius:g}")
+        _place(self._into, "circle", kind, cx=f"{x:g}", cy=f"{y:g}", r=f"{radius:g}")
 
     def text(
         self, x: float, y: float, line: str, kind: str = "ink", *, anchor: str = "middle", size: str = "label"
@@ -101,17 +101,18 @@ class SVGPage:
         for before, at, after in zip(points, points[1:], points[2:], strict=False):
             start, end = _towards(at, before), _towards(at, after)
             path += f"L{start[0]:g} {start[1]:g}Q{at[0]:g} {at[1]:g} {end[0]:g} {end[1]:g}"
-        self._place(self._into, "path", kind, d=f"{path}L{points[-1][0]:g} {points[-1][1]:g}")
+        _place(self._into, "path", kind, d=f"{path}L{points[-1][0]:g} {points[-1][1]:g}")
         if head:
             (x, y), (fx, fy) = points[-1], points[-2]
             along = (x - fx, y - fy)
             length = max(abs(along[0]), abs(along[1])) or 1.0
             dx, dy = 6 * along[0] / length, 6 * along[1] / length
             tip = f"{x:g},{y:g} {x - dx - dy / 2:g},{y - dy + dx / 2:g} {x - dx + dy / 2:g},{y - dy - dx / 2:g}"
-            self._place(self._into, "polygon", "head" if kind == "wire" else "skiphead", points=tip)
+            _place(self._into, "polygon", "head" if kind == "wire" else "skiphead", points=tip)
 
-    def _place(self, parent: ET.Element, shape: str, kind: str, **where: str) -> ET.Element:
-        return ET.SubElement(parent, shape, {"class": kind, **where})
+
+def _place(parent: ET.Element, shape: str, kind: str, **where: str) -> ET.Element:
+    return ET.SubElement(parent, shape, {"class": kind, **where})
 
 
 def width(text: str, size: str = "label") -> float:
@@ -137,12 +138,8 @@ def _towards(point: tuple[float, float], other: tuple[float, float]) -> tuple[fl
 
 
 def _style() -> str:
-    rules = {
-        "text": f"font-family:{FONT}",
-        ".h1": "font-weight:600",
-        ".tagged": "font-weight:600",
-        ".skip": "stroke-width:1.5px",
-    }
+    bold = "font-weight:600"
+    rules = {"text": f"font-family:{FONT}", ".h1": bold, ".tagged": bold, ".skip": "stroke-width:1.5px"}
     sizes = {f".{name}": f"font-size:{size:g}px" for name, size in SIZES.items()}
     light = {f".{kind}": f"fill:{fill};stroke:{line}" for kind, (fill, line, _, _) in _COLOURS.items()}
     dark = {f".{kind}": f"fill:{fill};stroke:{line}" for kind, (_, _, fill, line) in _COLOURS.items()}
@@ -371,24 +368,18 @@ class _DiagramRow:
     skips: bool
 
 
-@dataclass(frozen=True)
 class _DiagramColumn:
     """Rows below each other, and the widths of its five parts."""
 
-    rows: tuple[_DiagramRow, ...]
-    names: float
-    left: float
-    right: float
-    shapes: float
-    parameters: float
-
-    @property
-    def width(self) -> float:
-        return self.names + self.left + self.right + self.shapes + self.parameters
-
-    @property
-    def height(self) -> float:
-        return sum(row.part.height + GAP for row in self.rows) - GAP
+    def __init__(self, rows: list[_DiagramRow]) -> None:
+        self.rows = rows
+        self.names = max(width(row.name, "small") for row in rows) + 12
+        self.left = max(row.part.left for row in rows) + (2 * _LANE + 4 if any(row.skips for row in rows) else 0.0)
+        self.right = max(row.part.right for row in rows) + 18
+        self.shapes = max(width(text, "small") for text in ("output", *(shape_text(row.shape) for row in rows))) + 14
+        self.parameters = max(width(text, "small") for text in ("parameters", *(row.parameters for row in rows)))
+        self.width = self.names + self.left + self.right + self.shapes + self.parameters
+        self.height = sum(row.part.height + GAP for row in rows) - GAP
 
 
 def draw(network: Architecture) -> str:
@@ -461,19 +452,8 @@ def _split(rows: list[_DiagramRow], count: int) -> list[_DiagramColumn]:
             filled[-1].append(row)
             room -= row.part.height + GAP
         if len(filled) <= count:
-            return [_column(tuple(part)) for part in filled]
+            return [_DiagramColumn(part) for part in filled]
         limit *= 1.02
-
-
-def _column(rows: tuple[_DiagramRow, ...]) -> _DiagramColumn:
-    return _DiagramColumn(
-        rows=rows,
-        names=max(width(row.name, "small") for row in rows) + 12,
-        left=max(row.part.left for row in rows) + (2 * _LANE + 4 if any(row.skips for row in rows) else 0.0),
-        right=max(row.part.right for row in rows) + 18,
-        shapes=max(*(width(shape_text(row.shape), "small") for row in rows), width("output", "small")) + 14,
-        parameters=max(*(width(row.parameters, "small") for row in rows), width("parameters", "small")),
-    )
 
 
 def _paint(page: SVGPage, column: _DiagramColumn, x: float, banded: bool) -> bool:

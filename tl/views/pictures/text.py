@@ -8,7 +8,8 @@ the machine are used. A character that no font has is written as its code point.
 import shutil
 import subprocess
 import unicodedata
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -184,6 +185,7 @@ ELLIPSIS = "…"
 LONGEST = 400  # characters of a line that are processed; no picture shows more
 MOST_MARKS = 4  # marks stacked on one letter; real scripts use at most three
 BREAKS = " _-/.,"
+_LEFTWARD = {"R": True, "AL": True, "L": False, "EN": False, "AN": False}  # by bidirectional class
 MIRRORS = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 
 
@@ -281,13 +283,6 @@ def _east_asian(text: str) -> int:
     return JAPANESE if any("\u3040" <= letter <= "\u30ff" for letter in text) else CHINESE
 
 
-def _strong(cluster: str) -> bool | None:
-    kind = unicodedata.bidirectional(cluster[0])
-    if kind in ("R", "AL"):
-        return True
-    return False if kind in ("L", "EN", "AN") else None
-
-
 def _base_leftward(pieces: list[str]) -> bool:
     letters = (unicodedata.bidirectional(piece[0]) for piece in pieces)
     return next((kind != "L" for kind in letters if kind in ("L", "R", "AL")), False)
@@ -295,7 +290,7 @@ def _base_leftward(pieces: list[str]) -> bool:
 
 def _directions(pieces: list[str]) -> list[bool]:
     base = _base_leftward(pieces)
-    strong = [_strong(piece) for piece in pieces]
+    strong = [_LEFTWARD.get(unicodedata.bidirectional(piece[0])) for piece in pieces]
     before, after = list(strong), list(strong)
     for i in range(1, len(strong)):
         before[i] = before[i - 1] if strong[i] is None else strong[i]
@@ -336,6 +331,23 @@ def write(canvas: "ImageDraw", x: float, baseline: float, text: str, size: int, 
     return x
 
 
+def write_lines(
+    canvas: "ImageDraw",
+    x: float,
+    baseline: float,
+    lines: Iterable[str],
+    *,
+    size: int,
+    colour: tuple[int, int, int],
+    step: float,
+) -> float:
+    """Draw lines `step` pixels apart, the first on `baseline`. Returns the baseline below the last."""
+    for line in lines:
+        write(canvas, x, baseline, line, size, colour)
+        baseline += step
+    return baseline
+
+
 @lru_cache(maxsize=8192)
 def shorten(text: str, size: int, room: float) -> str:
     """The line if it fits into `room` pixels, else without its middle."""
@@ -343,13 +355,8 @@ def shorten(text: str, size: int, room: float) -> str:
     if width(text, size) <= room:
         return text
     letters = clusters(text)
-    fit, too_many = 0, len(letters)
-    while too_many - fit > 1:
-        kept = (fit + too_many) // 2
-        if width(_without_middle(letters, kept), size) <= room:
-            fit = kept
-        else:
-            too_many = kept
+    kept = range(1, len(letters))
+    fit = bisect_right(kept, room, key=lambda count: width(_without_middle(letters, count), size))
     shortened = _without_middle(letters, fit)
     return shortened if width(shortened, size) <= room else ""
 
@@ -378,13 +385,12 @@ def _break(text: str, size: int, room: float) -> int:
     count = 1
     while count < len(letters) and width("".join(letters[: count + 1]), size) <= room:
         count += 1
-    natural = [
-        i for i in range(1, count + 1) if letters[i - 1][0] in BREAKS or letters[min(i, len(letters) - 1)] == " "
-    ]
+    breaks = (
+        at for at in range(count, 0, -1) if letters[at - 1][0] in BREAKS or letters[min(at, len(letters) - 1)] == " "
+    )
+    natural = next(breaks, count)
     # Break after a word, unless that leaves the line less than a third full.
-    if natural and natural[-1] * 3 >= count:
-        count = natural[-1]
-    return len("".join(letters[:count]))
+    return len("".join(letters[: natural if natural * 3 >= count else count]))
 
 
 MATPLOTLIB_FONT = "DejaVu Sans"

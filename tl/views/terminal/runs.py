@@ -3,8 +3,9 @@
 import math
 import shlex
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tl.runs.catalogue import ListedRun, Removal
 from tl.runs.summary import MetricValue, Rows, RunDifference, RunPair, RunSummary, changed_options, disk_usage
@@ -145,7 +146,7 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     weights = "random" if summary.weights == "none" else summary.weights
     source = f"{summary.source.removeprefix('random, ')}, sha256 {summary.sha256[:12]}"
     yield "network", f"{summary.backbone}, {weights} weights ({source})"
-    yield "recipe", _recipe(summary)
+    yield "recipe", f"{recipe_text(summary.recipe)}; computed in {summary.precision}"
     options = (f"{name.replace('_', '-')} {value}" for name, value in changed_options(summary).items())
     yield "options", ", ".join(options) or "the defaults"
     yield "head", _head(summary)
@@ -177,12 +178,11 @@ def _classes(summary: RunSummary) -> str:
     return f"{len(summary.classes):,} classes of {spread(summary.per_class.values())} ({names(summary.classes, 5)})"
 
 
-def _recipe(summary: RunSummary) -> str:
-    recipe = summary.recipe
-    order = "BGR" if recipe["bgr"] else "RGB"
-    mean, std = (", ".join(f"{value:g}" for value in recipe[name]) for name in ("mean", "std"))
-    pixels = f"{recipe['image_size']} × {recipe['image_size']} pixels ({recipe['resize']})"
-    return f"{pixels}, {order} minus {mean}, divided by {std}; computed in {summary.precision}"
+def recipe_text(recipe: Mapping[str, Any]) -> str:
+    """How images are prepared for a network: its `recipe` in the manifest of a run."""
+    order, size = "BGR" if recipe["bgr"] else "RGB", int(recipe["image_size"])
+    mean, std = (", ".join(f"{float(value):g}" for value in recipe[name]) for name in ("mean", "std"))
+    return f"{size} × {size} pixels ({recipe['resize']}), {order} minus {mean}, divided by {std}"
 
 
 def _head(summary: RunSummary) -> str:
