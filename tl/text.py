@@ -1,6 +1,7 @@
 """Numbers and names as text: plurals, percentages, sizes, shortening. English as a person writes it."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
@@ -63,13 +64,19 @@ def one_line(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def shorten(text: str, length: int) -> str:
-    """Text on one line, without its middle where it is longer than `length` characters: names differ at the ends."""
+def shorten(text: str, length: float, width: Callable[[str], float] = len) -> str:
+    """Text on one line, without its middle where it is wider than `length`: names differ at the ends.
+
+    `width` measures text, by default in characters.
+    """
     line = one_line(text)
-    if len(line) <= length:
+    if width(line) <= length:
         return line
-    head = (length - 1) // 2
-    return f"{line[:head]}…{line[len(line) - (length - 1 - head) :]}"
+
+    def shortened(kept: int) -> str:
+        return f"{line[: kept // 2]}…{line[len(line) - (kept + 1) // 2 :]}"
+
+    return shortened(bisect_right(range(1, len(line)), length, key=lambda kept: width(shortened(kept))))
 
 
 def listed(names: Sequence[str], most: int) -> str:

@@ -174,13 +174,14 @@ async def watch_job(
 
 
 async def _event_stream(state: ServiceState, job: str, start: int) -> AsyncIterator[bytes]:
-    job_state, sent = "", time.monotonic()
+    job_state, sent, path = "", time.monotonic(), store.job_folder(state.database, job) / EVENTS
     state.listeners += 1
     try:
         yield b"retry: 2000\n\n"
         while True:
             # The job is read before its events, so all events of a job that has ended are read.
-            reply, events, start = await to_thread.run_sync(_read_job, state, job, start)
+            reply = await to_thread.run_sync(lambda: _reply(state, _find(state, job)))
+            events, start = await to_thread.run_sync(read_events, path, start)
             chunks = [_event("state", reply.model_dump())] if reply.state != job_state else []
             chunks += [_event(event.pop("event"), event, at) for at, event in events]
             job_state = reply.state
@@ -198,11 +199,6 @@ async def _event_stream(state: ServiceState, job: str, start: int) -> AsyncItera
                 await asyncio.sleep(_POLL)
     finally:
         state.listeners -= 1
-
-
-def _read_job(state: ServiceState, job: str, start: int) -> tuple[JobReply, list[tuple[int, dict[str, Any]]], int]:
-    reply = _reply(state, _find(state, job))
-    return reply, *read_events(store.job_folder(state.database, job) / EVENTS, start)
 
 
 def _event(name: str, content: dict[str, Any], number: int | None = None) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 from tl.learning.head import Trial
 from tl.text import count, one_line, percent
 from tl.views.pages.report_scores import decimal, short_name
-from tl.views.terminal.runs import recipe_text
+from tl.views.terminal.runs import head_text, recipe_text
 
 
 def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[str, list[str]]]:
@@ -31,7 +31,7 @@ def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[st
         ("Network", [f"{network}, {int(backbone['features']):,} features per image"]),
         ("Weights", [f"random (seed {weights['seed']})" if weights["choice"] == "none" else source, sha256]),
         ("Preprocessing", [recipe_text(backbone["recipe"])]),
-        ("Head", [_head(manifest["head"])]),
+        ("Head", [head_text(manifest["head"])]),
         ("Engine", [f"{engine['name']}, {engine['precision']}"]),
         ("Options", [", ".join(f"{key} {value}" for key, value in values.items())]),
         ("Versions", [versions]),
@@ -91,11 +91,3 @@ def penalties(trials: Sequence[Trial], chosen: float | None) -> list[tuple[str, 
         is_chosen = chosen is not None and math.isclose(trial.l2, chosen, rel_tol=1e-6)
         rows.append((f"{trial.l2:.2g}", decimal(trial.log_loss), percent(trial.top1), is_chosen))
     return rows
-
-
-def _head(head: Mapping[str, Any]) -> str:
-    temperature = f"temperature {float(head['temperature']):.3f}"
-    if head["strength"] is None:
-        return f"trained with the network; {temperature}"
-    folds = f", chosen on {count(int(head['folds']), 'held-out fold')}" if head.get("folds") else ""
-    return f"softmax regression, L2 {float(head['strength']):.2g}{folds}; {temperature}"

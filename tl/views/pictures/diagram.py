@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
+from tl.text import shorten
 from tl.views.pictures.model_graph import Architecture, Chain, Item, Junction, LayerStep, Repeat
 from tl.views.terminal.tables import shape_text
 
@@ -119,15 +120,6 @@ def width(text: str, size: str = "label") -> float:
     """The width of a line of text in pixels, in the widest of the usual fonts."""
     per_letter = (0.36 if letter in _NARROW else 0.92 if letter in _WIDE else 0.64 for letter in text)
     return sum(per_letter) * SIZES[size]
-
-
-def shorten_to(text: str, room: float, size: str = "label") -> str:
-    """The text, without its middle if it is wider than `room` pixels."""
-    kept = len(text)
-    while kept > 2 and width(text, size) > room:
-        kept -= 1
-        text = text[: kept // 2] + "…" + text[len(text) - (kept - kept // 2) + 1 :]
-    return text
 
 
 def _towards(point: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
@@ -414,7 +406,7 @@ def _rows(network: Architecture) -> list[_DiagramRow]:
         inner = item.body[0] if isinstance(item, Repeat) else item
         skips = isinstance(inner, LayerStep) and inner.reads > 1
         parameters = f"{item.parameters:,}" if item.parameters else ""
-        name = shorten_to(item.name, _LONGEST_NAME, "small")
+        name = shorten(item.name, _LONGEST_NAME, lambda text: width(text, "small"))
         rows.append(_DiagramRow(name, item.shape, parameters, title=title, part=part, skips=skips))
     return rows
 

@@ -149,7 +149,7 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     yield "recipe", f"{recipe_text(summary.recipe)}; computed in {summary.precision}"
     options = (f"{name.replace('_', '-')} {value}" for name, value in changed_options(summary).items())
     yield "options", ", ".join(options) or "the defaults"
-    yield "head", _head(summary)
+    yield "head", head_text(summary.head)
     if summary.tuning is not None:
         yield "fine-tuning", _tuning(summary)
     for name, part in summary.parts.items():
@@ -185,11 +185,13 @@ def recipe_text(recipe: Mapping[str, Any]) -> str:
     return f"{size} × {size} pixels ({recipe['resize']}), {order} minus {mean}, divided by {std}"
 
 
-def _head(summary: RunSummary) -> str:
-    l2, folds, temperature = (summary.head.get(name) for name in ("strength", "folds", "temperature"))
-    parts = [f"softmax regression, L2 {l2:.2g} by {folds} folds"] if isinstance(l2, float) else []
-    parts += [f"temperature {temperature:.3f}"] if isinstance(temperature, float) else []
-    return ", ".join(parts)
+def head_text(head: Mapping[str, Any]) -> str:
+    """How the head was fitted: the `head` in the manifest of a run."""
+    temperature = f"temperature {float(head['temperature']):.3f}"
+    if head["strength"] is None:
+        return f"trained with the network; {temperature}"
+    folds = f", chosen on {count(int(head['folds']), 'held-out fold')}" if head.get("folds") else ""
+    return f"softmax regression, L2 {float(head['strength']):.2g}{folds}; {temperature}"
 
 
 def _tuning(summary: RunSummary) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tl.networks.stages import functional, graph
-from tl.text import listed, one_line
+from tl.text import listed, one_line, shorten
 
 
 def printable(text: str) -> str:
@@ -36,19 +36,7 @@ def cut(line: str, width: int) -> str:
 
 def shortened(text: str, width: int) -> str:
     """The text on one line, without its middle where it is wider than `width` columns: names differ at their ends."""
-    text = one_line(text)
-    if width_of(text) <= width:
-        return text
-    head, tail = "", ""
-    for letter in text:
-        if width_of(head + letter) > (width - 1) // 2:
-            break
-        head += letter
-    for letter in reversed(text):
-        if width_of(head + letter + tail) > width - 1:
-            break
-        tail = letter + tail
-    return f"{head}…{tail}"
+    return shorten(text, width, width_of)
 
 
 def names(words: Sequence[str], most: int) -> str:
