@@ -24,13 +24,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.argument("data", required=False, metavar="DATA")
 @workflow_options(FinetuneOptions)
 @click.option(
-    "--config",
-    type=click.Path(),
-    is_eager=True,
-    expose_value=False,
-    callback=_read_config,
-    metavar="FILE",
-    help="TOML file of options.",
+    "--config", is_eager=True, expose_value=False, callback=_read_config, metavar="FILE", help="TOML file of options."
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("--show-augment", is_flag=True, help="Draw augmented images and exit.")

@@ -122,7 +122,9 @@ def run() -> int:
     except OSError as error:
         if error.filename is None and error.errno not in _FULL:
             raise
-        _print_error(_unwritable_text(error) if error.filename is None else _unusable_text(error))
+        reason = (error.strerror or type(error).__name__).lower()
+        unusable = f"{os.fsdecode(error.filename or '')!r} cannot be used: {reason}; give another path"
+        _print_error(_unwritable_text(error) if error.filename is None else unusable)
         code = 1
     return code if isinstance(code, int) else 0
 
@@ -160,11 +162,6 @@ def _unwritable_text(error: OSError) -> str:
     return (
         f"the output cannot be written ({(error.strerror or str(error)).lower()}): free some space, or write elsewhere"
     )
-
-
-def _unusable_text(error: OSError) -> str:
-    reason = (error.strerror or type(error).__name__).lower()
-    return f"{os.fsdecode(error.filename)!r} cannot be used: {reason}; give another path"
 
 
 def _print_error(text: str) -> None:

@@ -29,8 +29,6 @@ MODES = ("stretch", "crop", "view")
 SLOT = 2048 * 2048 * 3
 """Bytes of the shared memory: the largest image that a network or a view needs."""
 
-_MAX_ERROR = 400  # bytes
-
 
 def main() -> None:
     """Answer until the server disconnects. Arguments: descriptors of socket and memory, most bytes, most pixels."""
@@ -55,7 +53,7 @@ def _reply(content: bytes, side: int, mode: str, slot: NDArray[np.uint8]) -> byt
         pixels = _pixels(content, side, mode)
     except (ImageError, MemoryError) as error:
         reason = str(error) if isinstance(error, ImageError) else "too large to decode"
-        text = reason.encode("utf-8", "replace")[:_MAX_ERROR]
+        text = reason.encode("utf-8", "replace")[:400]
         return REPLY.pack(0, 0, len(text)) + text
     slot[: pixels.size] = pixels.reshape(-1)
     return REPLY.pack(pixels.shape[0], pixels.shape[1], 0)

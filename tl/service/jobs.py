@@ -39,7 +39,6 @@ _HEARTBEAT = 15.0  # seconds
 _MAX_LISTENERS = 100
 _LOCAL = ("data", "out", "tensorboard", "engine", "precision", "threads", "cache", "download", "offline")
 _SCHEMA = options_schema(FinetuneOptions, leave_out=_LOCAL)
-_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class JobRequest(BaseModel):
@@ -117,7 +116,7 @@ def start_job(request: Request, job_request: JobRequest, key: Trainer) -> JSONRe
     raise Problem(409, f"there is already a run {job_request.run!r}, or a job that makes it: choose another name")
 
 
-@router.get("/v1/jobs", summary="List the jobs", response_model=JobsReply)
+@router.get("/v1/jobs", summary="List the jobs")
 def list_jobs(
     request: Request,
     dataset: Annotated[str, Query(pattern="^([0-9a-f]{16})?$")] = "",
@@ -128,17 +127,19 @@ def list_jobs(
     return JobsReply(jobs=[_reply(state, job) for job in store.list_jobs(state.database, dataset=dataset, most=most)])
 
 
-@router.get("/v1/jobs/{job}", summary="Show one job", response_model=JobReply)
+@router.get("/v1/jobs/{job}", summary="Show one job")
 def show_job(request: Request, job: Id) -> JobReply:
     """A job: its progress, and its result once it has ended."""
     return _reply(state_of(request), _find(state_of(request), job))
 
 
-@router.post("/v1/jobs/{job}/cancel", summary="Cancel a job", response_model=JobReply)
+@router.post("/v1/jobs/{job}/cancel", summary="Cancel a job")
 def cancel_job(request: Request, job: Id) -> JobReply:
     """Cancel a job; what it has written is removed. A job that has ended stays as it is."""
-    _find(state_of(request), job)
-    return _reply(state_of(request), store.cancel_job(state_of(request).database, job) or _find(state_of(request), job))
+    state = state_of(request)
+    _find(state, job)
+    store.cancel_job(state.database, job)
+    return _reply(state, _find(state, job))
 
 
 @router.get("/v1/jobs/{job}/logs", summary="Read the log of a job", response_class=PlainTextResponse)
@@ -170,7 +171,8 @@ async def watch_job(
     if state.listeners >= _MAX_LISTENERS:
         raise Problem(429, "too many clients are watching jobs: try again soon", {"Retry-After": "10"})
     start = int(last_event_id) if last_event_id.isascii() and last_event_id.isdecimal() else 0
-    return StreamingResponse(_event_stream(state, job, start), media_type="text/event-stream", headers=_STREAM_HEADERS)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_event_stream(state, job, start), media_type="text/event-stream", headers=headers)
 
 
 async def _event_stream(state: ServiceState, job: str, start: int) -> AsyncIterator[bytes]:

@@ -29,8 +29,6 @@ from tl.service.state import state_of
 router = APIRouter(tags=["page"], responses=documented(404))
 
 _METHODS = ["GET", "HEAD"]
-_LINK_SECONDS = 60.0
-_MAX_LINKS = 1000
 _STATIC = StaticFiles(packages=[("tl.service", "static")])
 _VIEWS = StaticFiles(packages=[("tl.views", "pages")])
 Reader = Annotated[Key, Depends(needs("predict"))]
@@ -104,8 +102,8 @@ class Links:
     def add(self, page: Page) -> str:
         """Store `page`; returns the name under which `take` finds it."""
         name = secrets.token_urlsafe(24)
-        self._pages[name] = (page, self._clock() + _LINK_SECONDS)
-        if len(self._pages) > _MAX_LINKS:
+        self._pages[name] = (page, self._clock() + 60.0)
+        if len(self._pages) > 1000:
             self._pages.popitem(last=False)
         return name
 

@@ -34,8 +34,6 @@ _HEARTBEAT = 1.0  # seconds
 _MEASURE = 3.0  # seconds between two checks of what a job has written
 _RETRY = 5.0  # seconds after a failure of the worker itself
 _MAX_DEATHS = 10  # of a server in a row over one job
-_LOCK = "worker.lock"
-_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
 
 
 @dataclass
@@ -74,7 +72,7 @@ class Worker:
         busy = ServiceError(f"another service runs the jobs of {self._database.folder}")
         while not self._stopping.is_set():
             try:
-                with locked(self._database.folder / _LOCK, busy=busy, timeout=_RETRY):
+                with locked(self._database.folder / "worker.lock", busy=busy, timeout=_RETRY):
                     self._run_jobs()
             # A full disk or a busy database must not end the worker; the jobs are in the database.
             except Exception as error:  # noqa: BLE001
@@ -140,7 +138,7 @@ class Worker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=child_environment() | _ENVIRONMENT,
+                env=child_environment() | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"},
             )
 
     def _heartbeat(self) -> None:
@@ -203,8 +201,7 @@ class Worker:
         store.end_job(self._database, job.id, state, error)
 
     def _record_progress(self, running: _Running) -> None:
-        checkpoint = self._checkpoint_time(running.job)
-        if checkpoint > running.checkpoint:
+        if (checkpoint := self._checkpoint_time(running.job)) > running.checkpoint:
             running.checkpoint = checkpoint
             store.record_progress(self._database, running.job.id)
 

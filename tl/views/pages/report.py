@@ -28,7 +28,6 @@ from tl.views.pages.report_examples import Thumbnails, tile
 from tl.views.pages.report_scores import PHRASES, PredictionTable, decimal, headline_part, short_name
 
 MOST_BYTES = 5_000_000  # of the page
-_MOST_SKIPPED = 300  # files that are named
 _GALLERY_BYTES = 3_300_000  # the other images take half a million, text and charts the rest
 
 Values = dict[str, Any]
@@ -201,7 +200,7 @@ def _run_details(data: ReportData) -> Values:
         "evaluated_data": one_line(data.data),
         "run_classes": sections.classes(about["per_class"], dict(zip(table.classes, support, strict=True))),
         "skipped": len(data.skipped),
-        "skipped_named": [(short_name(file.path), one_line(file.reason)) for file in data.skipped[:_MOST_SKIPPED]],
+        "skipped_named": [(short_name(file.path), one_line(file.reason)) for file in data.skipped[:300]],
         "phases": sections.phases(metrics, len(table.names) if evaluated else int(about["images"])),
         "penalties": [] if evaluated else sections.penalties(data.trials, manifest["head"]["strength"]),
         "history": history,

@@ -18,7 +18,8 @@ from tl.learning.hyperparameters import tuning_rule, unfreeze_rule
 from tl.networks.backbones import Recipe
 from tl.runs.finetune_options import FinetuneOptions
 from tl.views.pictures import text
-from tl.views.pictures.grid import INK, QUIET, Colour, new_page, scale_to_square
+from tl.views.pictures.grid import INK, QUIET, new_page, scale_to_square
+from tl.views.pictures.text import Colour
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,9 +14,9 @@ from tl.runs.folder import History, Numbers
 from tl.text import number, percent, shorten
 from tl.views.pictures import text
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.grid import INK, QUIET, Colour
+from tl.views.pictures.grid import INK, QUIET
 from tl.views.pictures.show import save_png
-from tl.views.pictures.text import legible, lettering
+from tl.views.pictures.text import Colour, legible, lettering
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

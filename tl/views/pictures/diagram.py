@@ -145,7 +145,6 @@ def _sheet(rules: dict[str, str]) -> str:
 GAP = 14.0  # between consecutive parts, room for an arrowhead
 _BOX, _PAD, _PARTS_LANE, _FORK, _JOIN = 22.0, 10.0, 14.0, 8.0, 18.0
 _SIGNS = {"add": "+", "multiply": "×"}
-_ADDING = (*_SIGNS, "scale and add")
 
 
 @dataclass(frozen=True)
@@ -260,7 +259,7 @@ def _badge(page: SVGPage, right: float, middle: float, text: str) -> None:
 def _junction(item: Junction) -> DiagramPart:
     branches = [branch for branch in item.branches if branch]
     skips = len(branches) < len(item.branches)
-    if item.join in _ADDING and len(branches) == 2 and not skips:
+    if item.join in (*_SIGNS, "scale and add") and len(branches) == 2 and not skips:
         branches.sort(key=len, reverse=True)
         return _beside(item, _chain(branches[0]), _chain(branches[1]))
     if len(branches) == 1:
@@ -342,9 +341,7 @@ def _joint(
 
 
 _MARGIN, _GUTTER, _HEADER, _LEGEND = 24.0, 44.0, 100.0, 44.0
-_LONGEST_NAME = 180.0
 _LANE = 9.0  # room for a skip past a row; two that overlap have one each
-_MOST_COLUMNS = 5
 _PAPER = (190.0, 277.0)  # A4 without margins, in millimetres
 _KINDS = ("convolution", "pooling", "dense", "gate", "cell", "other", "skip")
 _KIND_TEXTS = {"gate": "squeeze and excitation", "cell": "cell: its layers", "skip": "skip connection"}
@@ -406,7 +403,7 @@ def _rows(network: Architecture) -> list[_DiagramRow]:
         inner = item.body[0] if isinstance(item, Repeat) else item
         skips = isinstance(inner, LayerStep) and inner.reads > 1
         parameters = f"{item.parameters:,}" if item.parameters else ""
-        name = shorten(item.name, _LONGEST_NAME, lambda text: width(text, "small"))
+        name = shorten(item.name, 180.0, lambda text: width(text, "small"))
         rows.append(_DiagramRow(name, item.shape, parameters, title=title, part=part, skips=skips))
     return rows
 
@@ -422,7 +419,7 @@ def _describe(item: Item) -> str:
 
 def _columns(rows: list[_DiagramRow]) -> list[_DiagramColumn]:
     """As many columns as make the network largest on a page, upright or landscape."""
-    choices = [_split(rows, count) for count in range(1, min(_MOST_COLUMNS, len(rows)) + 1)]
+    choices = [_split(rows, count) for count in range(1, min(5, len(rows)) + 1)]
 
     def scale(columns: list[_DiagramColumn]) -> float:
         across = sum(column.width + _GUTTER for column in columns) - _GUTTER + 2 * _MARGIN

@@ -12,13 +12,13 @@ from tl.data.images import ImageLike, decode, read
 from tl.errors import ImageError, UsageError
 from tl.features.search import SearchMatch, SearchMatches, SearchResult
 from tl.views.pictures import text
+from tl.views.pictures.text import Colour
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
 
-Colour = tuple[int, int, int]
 _OVERSAMPLING = 8  # for smooth edges
 
 # in a disc from 0 to 1

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from matplotlib.font_manager import FontEntry
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
+
+Colour = tuple[int, int, int]
 
 # packages that contain only fonts; the second is optional
 BUNDLED = ("noto_cjk_sans_otc", "manimgx_fonts")
@@ -181,7 +182,6 @@ def _rank(name: str) -> int:
     return 10 + 4 * decorated + 2 * ("Mono" in name) + ("Serif" in name or "Sans" not in name)
 
 
-ELLIPSIS = "…"
 LONGEST = 400  # characters of a line that are processed; no picture shows more
 MOST_MARKS = 4  # marks stacked on one letter; real scripts use at most three
 BREAKS = " _-/.,"
@@ -322,7 +322,7 @@ def width(text: str, size: int) -> float:
     return sum(load_font(run.face, size).getlength(run.text, direction=_direction(run)) for run in _laid_out(text))
 
 
-def write(canvas: "ImageDraw", x: float, baseline: float, text: str, size: int, colour: tuple[int, int, int]) -> float:
+def write(canvas: "ImageDraw", x: float, baseline: float, text: str, size: int, colour: Colour) -> float:
     """Draw a line on `baseline` from `x` to the right. Returns the x where it ends."""
     for run in _laid_out(text):
         font, direction = load_font(run.face, size), _direction(run)
@@ -332,14 +332,7 @@ def write(canvas: "ImageDraw", x: float, baseline: float, text: str, size: int, 
 
 
 def write_lines(
-    canvas: "ImageDraw",
-    x: float,
-    baseline: float,
-    lines: Iterable[str],
-    *,
-    size: int,
-    colour: tuple[int, int, int],
-    step: float,
+    canvas: "ImageDraw", x: float, baseline: float, lines: Iterable[str], *, size: int, colour: Colour, step: float
 ) -> float:
     """Draw lines `step` pixels apart, the first on `baseline`. Returns the baseline below the last."""
     for line in lines:
@@ -363,7 +356,7 @@ def shorten(text: str, size: int, room: float) -> str:
 
 def _without_middle(letters: list[str], kept: int) -> str:
     head, tail = letters[: (kept + 1) // 2], letters[len(letters) - kept // 2 :]
-    return "".join(head).rstrip() + ELLIPSIS + "".join(tail).lstrip()
+    return "".join(head).rstrip() + "…" + "".join(tail).lstrip()
 
 
 @lru_cache(maxsize=8192)
@@ -417,12 +410,10 @@ def legible(line: str) -> str:
 def _family(face: Face) -> str:
     from matplotlib.font_manager import fontManager
 
-    def entries() -> list["FontEntry"]:
-        return [entry for entry in fontManager.ttflist if entry.fname == face.path]
-
-    if not entries():
+    if not any(entry.fname == face.path for entry in fontManager.ttflist):
         with suppress(RuntimeError):  # a font that only Pillow can draw
             fontManager.addfont(face.path)
+    entries = [entry for entry in fontManager.ttflist if entry.fname == face.path]
     # Before matplotlib 3.11 only the first face of a collection is registered; it has the same letters.
-    same = [entry for entry in entries() if getattr(entry, "index", 0) == face.index] or entries()
+    same = [entry for entry in entries if getattr(entry, "index", 0) == face.index] or entries
     return str(same[0].name) if same else MATPLOTLIB_FONT
