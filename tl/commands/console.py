@@ -4,7 +4,6 @@ import json
 import shlex
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import click
 
 from tl.progress import Progress, Task
-from tl.views.terminal.tables import printable
+from tl.views.terminal.tables import printable, width_of
 
 _TOPIC = 12
 
@@ -100,19 +99,12 @@ def _bars(unit: str, total: int | None) -> Any:
 
 def _wrapped(text: str) -> str:
     width = max(40, shutil.get_terminal_size((80, 24)).columns) - _TOPIC - 1
-    return ("\n" + " " * _TOPIC).join(_lines(text, width))
-
-
-def _lines(text: str, width: int) -> list[str]:
-    if text.isascii():
-        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
-    from rich.cells import cell_len
-
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines[-1] else word
-        if lines[-1] and cell_len(longer) > width:
+    first, *words = text.split(" ")
+    lines = [first]
+    for word in words:
+        longer = f"{lines[-1]} {word}"
+        if lines[-1].strip() and width_of(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer
-    return lines
+    return ("\n" + " " * _TOPIC).join(lines)

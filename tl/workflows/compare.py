@@ -28,7 +28,7 @@ from tl.runs.network_comparison import ComparedImage, ComparedNetwork, ComparedP
 from tl.runs.run import Run
 from tl.views.pages.comparison import page
 from tl.views.pictures.charts import save_figure, save_gradients
-from tl.views.pictures.comparison import chart, grid
+from tl.views.pictures.comparison import chart, comparison_grid
 from tl.workflows.finetune import train
 
 _TIMED_BATCH, _TIMED_SECONDS = 16, 0.5
@@ -210,7 +210,7 @@ def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: 
 
     save_figure(chart(comparison), folder / "comparison.png")
     png = BytesIO()
-    grid(comparison, pixels).save(png, "PNG")
+    comparison_grid(comparison, pixels).save(png, "PNG")
     (folder / "grid.png").write_bytes(png.getvalue())
     text = page(comparison, (folder / "comparison.png").read_bytes(), png.getvalue())
     (folder / "comparison.html").write_text(text, encoding="utf-8", errors="replace")

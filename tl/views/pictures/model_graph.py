@@ -391,13 +391,10 @@ def _step(inside: list[_Node]) -> LayerStep:
 def _with(item: Item, notes: list[_Node]) -> Item:
     if isinstance(item, Repeat):
         return item
-    return replace(
-        item,
-        notes=(*item.notes, *(node.label.text for node in notes if node.label.kind == "note")),
-        layers=(*item.layers, *(node.layer.name for node in notes)),
-        shape=notes[-1].shape,
-        parameters=item.parameters + sum(node.parameters for node in notes),
-    )
+    texts = (*item.notes, *(node.label.text for node in notes if node.label.kind == "note"))
+    layers = (*item.layers, *(node.layer.name for node in notes))
+    parameters = item.parameters + sum(node.parameters for node in notes)
+    return replace(item, notes=texts, layers=layers, shape=notes[-1].shape, parameters=parameters)
 
 
 def _common(inside: Sequence[_Node]) -> str:
