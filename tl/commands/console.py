@@ -20,9 +20,6 @@ _TOPIC = 12
 class Console(Progress):
     """Shows everything: log lines on standard output, warnings and progress bars on standard error."""
 
-    def __init__(self) -> None:
-        self._bars: Any = None
-
     def log(self, topic: str, text: str) -> None:
         """Print a line with its topic in the first column, wrapped to the terminal's width; or an empty line."""
         line = click.style(f"{topic:<{_TOPIC}}", bold=True) + _wrapped(printable(text))

@@ -1,5 +1,6 @@
 """`tl explain`: draw the evidence for labels in images."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet
 
     check_png_name(out)
     silent = as_json or quiet
-    on_heatmap = _print_error if silent else _print
+    on_heatmap = partial(_print, errors_only=silent)
     result = explain(images, options=ExplainOptions(**options), on_heatmap=on_heatmap)
     explained = sum(not heatmap.error for heatmap in result.heatmaps)
     progress = progress_for(silent)
@@ -47,19 +48,14 @@ def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet
     return 1 if explained < len(result.heatmaps) else 0
 
 
-def _print(heatmap: "Heatmap") -> None:
+def _print(heatmap: "Heatmap", errors_only: bool) -> None:
     from tl.text import percent
     from tl.views.pictures.explain import NO_EVIDENCE
     from tl.views.terminal.tables import printable
 
     if heatmap.explanation is None:
         print_error(heatmap.name, heatmap.error)
-        return
-    label = styled_label(heatmap.label, heatmap.unknown)
-    line = f"{printable(heatmap.name)}: {label} {percent(heatmap.explanation.confidence)}"
-    click.echo(f"{line}, {NO_EVIDENCE}" if heatmap.empty else line)
-
-
-def _print_error(heatmap: "Heatmap") -> None:
-    if heatmap.error:
-        print_error(heatmap.name, heatmap.error)
+    elif not errors_only:
+        label = styled_label(heatmap.label, heatmap.unknown)
+        line = f"{printable(heatmap.name)}: {label} {percent(heatmap.explanation.confidence)}"
+        click.echo(f"{line}, {NO_EVIDENCE}" if heatmap.empty else line)

@@ -340,7 +340,7 @@ _ACCENT: Colour = (0, 92, 158)  # has a contrast above 4.5:1 on white, like the 
 _TRACK: Colour = (222, 226, 231)
 
 
-def draw_search(result: SearchResult, *, title: str = "Most similar images") -> "Image":
+def draw_search(result: SearchResult) -> "Image":
     """Draw the matches of all queries below each other. Raises UsageError where the picture would be too large."""
     most = max(len(answer.matches) for answer in result.answers)
     columns = min(_ACROSS, most)
@@ -352,7 +352,7 @@ def draw_search(result: SearchResult, *, title: str = "Most similar images") -> 
     _check_size(width, height, contents, "give fewer images, or a smaller --count")
     page, canvas = new_page(width, height)
     room = float(width - 2 * _GAP)
-    text.write(canvas, _GAP, _GAP + _LARGE, text.shorten(title, _LARGE, room), _LARGE, INK)
+    text.write(canvas, _GAP, _GAP + _LARGE, text.shorten("Most similar images", _LARGE, room), _LARGE, INK)
     broken = f", {result.broken:,} could not be read" if result.broken else ""
     summary = f"of {result.searched:,} images by {result.network}: cosine of the features{broken}"
     text.write(canvas, _GAP, _GAP + _LARGE + _LETTER * 1.7, text.shorten(summary, _LETTER, room), _LETTER, QUIET)

@@ -1,8 +1,5 @@
 """Show the statistics and the diagnosis of a data set in a terminal."""
 
-import textwrap
-from collections.abc import Sequence
-
 from tl.doctor.balance import DatasetStats
 from tl.doctor.findings import Diagnosis, Finding
 from tl.text import count, size
@@ -21,22 +18,15 @@ def stats_text(stats: DatasetStats, width: int) -> str:
     if stats.identical:
         lines.append(f"{stats.identical:,} identical to another")
     parts = ", ".join(f"{images:,} {part or 'in no part'}" for part, images in stats.parts.items())
-    lines += ["", *_row("parts", parts, width)] if set(stats.parts) != {""} else [""]
-    lines += _row("formats", ", ".join(f"{files:,} {name}" for name, files in stats.formats.items()), width)
-    lines += [_range(name, values) for name, values in stats.percentiles.items()]
+    facts = [("parts", parts)] if set(stats.parts) != {""} else []
+    facts.append(("formats", ", ".join(f"{files:,} {name}" for name, files in stats.formats.items())))
+    for name, values in stats.percentiles.items():
+        least, low, median, high, most = (size(int(v)) if name == "bytes" else f"{v:,.0f}" for v in values)
+        facts.append((name, f"{least} to {most}, median {median}, 90% from {low} to {high}"))
     if stats.mean_colour:
         colour = ", ".join(f"{value:.0f}" for value in stats.mean_colour)
-        lines.append(f"{'colour':<10}{colour} (mean red, green, blue)")
-    return "\n".join([*lines, "", *_class_bars(stats, width)])
-
-
-def _row(name: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=f"{name:<10}", subsequent_indent=" " * 10)
-
-
-def _range(name: str, values: Sequence[float]) -> str:
-    least, low, median, high, most = (size(int(v)) if name == "bytes" else f"{v:,.0f}" for v in values)
-    return f"{name:<10}{least} to {most}, median {median}, 90% from {low} to {high}"
+        facts.append(("colour", f"{colour} (mean red, green, blue)"))
+    return "\n".join([*lines, "", columns(facts, (8, width - 10)), "", *_class_bars(stats, width)])
 
 
 def _class_bars(stats: DatasetStats, width: int) -> list[str]:
