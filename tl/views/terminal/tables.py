@@ -117,7 +117,7 @@ class LayerTable:
     def text(self, width: int = 80) -> str:
         """The table and its totals, in lines of at most `width` characters.
 
-        Layer names are shown without the name of their network.
+        Layer names are shown without the name of their network; one that does not fit its column has its own line.
         """
         cells = [
             (layer.name.removeprefix(f"{self.name}_"), layer.kind, shape_text(layer.output), f"{layer.parameters:,}")
@@ -132,13 +132,20 @@ class LayerTable:
         longest, *others = (max(len(row[at]) for row in (headings, *cells, *totals)) for at in range(4))
         widths = (min(longest, max(width - sum(others) - 6, 16)), *others)
         rule = "─" * (sum(widths) + 6)
-        head, middle, foot = (columns(rows, widths, words=2) for rows in ([headings], cells, totals))
-        return "\n".join([head, rule, middle, rule, foot])
+        lines = [_line(row, widths) for row in (headings, *cells, *totals)]
+        return "\n".join([lines[0], rule, *lines[1:-3], rule, *lines[-3:]])
 
     def as_dict(self) -> dict[str, Any]:
         """The table for JSON."""
         totals = {"parameters": self.parameters, "trainable": self.trainable}
         return {"layers": [asdict(layer) for layer in self.layers], **totals}
+
+
+def _line(row: tuple[str, str, str, str], widths: tuple[int, ...]) -> str:
+    name, kind, output, number = row
+    above = f"{name}\n" if len(name) > widths[0] else ""
+    start = "" if above else name
+    return f"{above}{start:<{widths[0]}}  {kind:<{widths[1]}}  {output:>{widths[2]}}  {number:>{widths[3]}}"
 
 
 def layer_table(model: Any) -> LayerTable:
