@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from tl.data.images import encode_png, read
+from tl.data.images import read_encoded
 from tl.data.inputs import ImageInputs, Input, read_inputs
 from tl.errors import ImageError, ServiceError
 
@@ -184,8 +184,7 @@ def _groups(inputs: Iterator[Input]) -> Iterator[list[_Upload]]:
     size = 0
     for name, image in inputs:
         try:
-            pixels, reason = read(image), ""
-            content = pixels if isinstance(pixels, bytes) else encode_png(pixels)
+            content, reason = read_encoded(image), ""
         except ImageError as error:
             content, reason = b"", str(error)
         if group and (len(group) == _MAX_IMAGES or size + len(content) > _MAX_BYTES):

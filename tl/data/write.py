@@ -4,7 +4,6 @@ import csv
 import os
 import re
 import shutil
-import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,9 +13,9 @@ from types import MappingProxyType
 from tl.data.dataset import Dataset, Sample, clean, part_of
 from tl.data.decoding import HEAD, SUFFIXES, format_of
 from tl.data.folders import is_ignored
-from tl.data.images import IMAGE_SUFFIXES, ImageLike, encode_png, read
+from tl.data.images import IMAGE_SUFFIXES, ImageLike, open_regular, read_encoded
 from tl.data.load import Data
-from tl.errors import DataError, UsageError
+from tl.errors import DataError, ImageError, UsageError
 from tl.progress import Progress
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')  # by Linux, by macOS or by Windows
@@ -67,8 +66,7 @@ def write_files(
             if isinstance(image, Path):
                 _copy(image, target, link)
             else:
-                content = read(image)
-                target.write_bytes(content if isinstance(content, bytes) else encode_png(content))
+                target.write_bytes(read_encoded(image))
             task.advance()
 
 
@@ -78,11 +76,10 @@ def _copy(source: Path, target: Path, link: bool) -> None:
             os.link(source.resolve(), target)
             return
     try:
-        with source.open("rb") as file:  # a pipe would be waited for; what is copied was a file when it was listed
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise DataError(f"{str(source)!r} is no longer a file")
-    except OSError as error:
-        raise DataError(f"{str(source)!r} cannot be read: {(error.strerror or '').lower()}") from None
+        with open_regular(source):  # a pipe would be waited for; what is copied was a file when it was listed
+            pass
+    except ImageError as error:
+        raise DataError(f"{str(source)!r}: {error}") from None
     shutil.copyfile(source, target)
 
 

@@ -1,10 +1,10 @@
 """Find files that cannot be read or are not what they seem, and class and folder names that look wrong."""
 
-import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -64,10 +64,10 @@ def _unreadable(dataset: Dataset, fixes: FixCommands, index: int, reason: str) -
 def _unusual(dataset: Dataset, fixes: FixCommands, index: int, header: Header, *, median: float) -> list[Finding]:
     name, size = dataset.names[index], f"{header.width} × {header.height} pixels"
     long, short = max(header.width, header.height), min(header.width, header.height)
-    findings = []
+    findings: list[Finding] = []
 
     def add(kind: str, severity: str, evidence: str, *, fix: str = "", score: float) -> None:
-        findings.append(Finding(kind, severity, evidence, files=(name,), fix=fix, score=score, images=(index,)))
+        findings.append(fixes.finding(kind, severity, evidence, index, fix=fix, score=score))
 
     suffixes = SUFFIXES.get(header.format)
     if suffixes and isinstance(dataset.images[index], Path) and PurePosixPath(name).suffix.lower() not in suffixes:
@@ -92,7 +92,10 @@ def _skipped(dataset: Dataset, skipped: Skipped) -> Finding:
     names, reason = (skipped.path,), skipped.reason
     if reason == "not in a class folder":
         return Finding("left out", "note", reason, files=names, fix="move it to the folder of its class", score=0.1)
-    head = _head(dataset, skipped.path) if reason.startswith("not an image file") else b""
+    head = b""
+    if dataset.root is not None and reason.startswith("not an image file"):
+        with suppress(OSError, ValueError), open(dataset.root / skipped.path, "rb") as file:
+            head = file.read(HEAD)
     if kind := unsupported_format(head):
         evidence = f"{kind} images {_UNSUPPORTED}"
         return Finding(
@@ -102,16 +105,6 @@ def _skipped(dataset: Dataset, skipped: Skipped) -> Finding:
         evidence = f"an image, but left out: image files end in {', '.join(sorted(IMAGE_SUFFIXES)[:3])}, …"
         return Finding("wrong extension", "warning", evidence, files=names, score=0.8)
     return Finding("left out", "note", reason, files=names, score=0.1)
-
-
-def _head(dataset: Dataset, name: str) -> bytes:
-    if dataset.root is None:
-        return b""
-    try:
-        with open(dataset.root / name, "rb") as file:
-            return file.read(HEAD)
-    except (OSError, ValueError):
-        return b""
 
 
 _SEPARATORS = re.compile(r"[\W_]+")
@@ -177,24 +170,17 @@ def _nested_folders(dataset: Dataset) -> list[Finding]:
 def _split_folders(dataset: Dataset) -> list[Finding]:
     if dataset.root is None or not any(dataset.parts):
         return []
-    folders: dict[str, list[str]] = defaultdict(list)
-    for folder in _top_folders(dataset):
+    folders: dict[str, set[str]] = defaultdict(set)
+    for folder in {PurePosixPath(name).parts[0] for name in dataset.names}:
         if part := part_of(folder):
-            folders[part].append(folder)
+            folders[part].add(folder)
     findings = []
     for part, names in sorted(folders.items()):
         if len(names) > 1:
-            evidence = f"{' and '.join(map(repr, names))} both exist, and both are read as {part}"
+            evidence = f"{' and '.join(map(repr, sorted(names)))} both exist, and both are read as {part}"
             fix = "move the images of one to the other, or to test/"
             findings.append(Finding("split folders", "warning", evidence, fix=fix, score=0.7))
     return findings
-
-
-def _top_folders(dataset: Dataset) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(dataset.root) if entry.is_dir())
-    except OSError:
-        return sorted({PurePosixPath(name).parts[0] for name in dataset.names})
 
 
 def _layout_notes(dataset: Dataset) -> list[Finding]:

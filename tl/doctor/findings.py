@@ -106,6 +106,11 @@ class FixCommands:
         self._dataset = dataset
         self._has_class_folders = _has_class_folders(dataset)
 
+    def finding(self, kind: str, severity: str, evidence: str, *indices: int, fix: str = "", score: float) -> Finding:
+        """A finding about the images at these indices."""
+        names = tuple(self._dataset.names[index] for index in indices)
+        return Finding(kind, severity, evidence, files=names, fix=fix, score=score, images=indices)
+
     def remove(self, *indices: int) -> str:
         """Take images out of the data set."""
         files = [self._file(index) for index in indices]

@@ -60,18 +60,11 @@ def label_findings(
     for suspect in suspects:
         index, other = int(usable[suspect.row]), dataset.class_names[suspect.looks_like]
         label = dataset.class_names[suspect.label]
-        findings.append(
-            Finding(
-                "label" if suspect.is_sure else "doubtful label",
-                "warning" if suspect.is_sure else "note",
-                f"labelled {label} ({percent(suspect.label_probability)}),"
-                f" looks like {other} ({percent(suspect.other_probability)})",
-                files=(dataset.names[index],),
-                fix=fixes.relabel(index, other),
-                score=1 - suspect.label_probability,
-                images=(index,),
-            )
-        )
+        kind, severity = ("label", "warning") if suspect.is_sure else ("doubtful label", "note")
+        probability, other_probability = percent(suspect.label_probability), percent(suspect.other_probability)
+        evidence = f"labelled {label} ({probability}), looks like {other} ({other_probability})"
+        fix, score = fixes.relabel(index, other), 1 - suspect.label_probability
+        findings.append(fixes.finding(kind, severity, evidence, index, fix=fix, score=score))
     return findings, []
 
 

@@ -179,10 +179,15 @@ def listed_images(run: Run) -> Dataset | None:
     return None
 
 
+def recorded_data(run: Run) -> str:
+    """The path or name of the data set that a run was trained on, "" where it was passed in memory."""
+    options = run.manifest.get("options")  # the manifest may hold anything
+    return str(options.get("data") or "") if isinstance(options, dict) else ""
+
+
 def _recorded_path(run: Run) -> str:
     """Where a run read its images. A relative path was, as a rule, relative to the parent of the folder `runs`."""
-    options = run.manifest.get("options")
-    path = str(options.get("data", "")) if isinstance(options, dict) else ""
+    path = recorded_data(run)
     beside = os.path.join(os.path.realpath(run.folder), os.pardir, os.pardir, path)
     if not path or os.path.isabs(path) or not os.path.exists(beside):
         return path

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tl.data.images import ImageLike, read
+from tl.data.images import ImageLike, read_encoded
 from tl.engines import PRECISIONS
 from tl.engines.autotune import AutotuneResult, InferenceOptions, cpus, rate
 from tl.engines.openvino import OpenVINOEngine
@@ -249,7 +249,7 @@ def sample_images(run: Run, data: str | None, progress: Progress) -> Iterator[tu
     with tempfile.TemporaryDirectory(prefix="tl-bench-") as scratch:
         try:
             part = RunImages(run, data, progress).held_out(IMAGES)
-            files = tuple(_as_files([entry.image for entry in part.images], Path(scratch)))
+            files = tuple(_as_file(entry.image, Path(scratch, f"{at:03}.png")) for at, entry in enumerate(part.images))
             about = f"{len(files)} {part.part} images"
         except (DataError, RunError, ImageError) as error:
             if data is not None:
@@ -261,20 +261,11 @@ def sample_images(run: Run, data: str | None, progress: Progress) -> Iterator[tu
         yield files, about
 
 
-def _as_files(pictures: Sequence[ImageLike], folder: Path) -> Iterator[Path]:
-    from PIL import Image
-
-    for at, picture in enumerate(pictures):
-        if isinstance(picture, Path):
-            yield picture
-            continue
-        content = read(picture)
-        path = folder / f"{at:03}.png"
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            Image.fromarray(content).save(path)
-        yield path
+def _as_file(image: ImageLike, path: Path) -> Path:
+    if isinstance(image, Path):
+        return image
+    path.write_bytes(read_encoded(image))
+    return path
 
 
 def _draw(folder: Path) -> Iterator[Path]:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +122,8 @@ def _training(
         weights="none" if from_scratch else "imagenet",
         out=str(out),
         unfreeze="all" if from_scratch else options.unfreeze,
-        epochs=options.epochs,
         budget=budget,
-        image_size=options.image_size,
-        val=options.val,
-        seed=options.seed,
-        offline=options.offline,
+        **{option: getattr(options, option) for option in ("epochs", "image_size", "val", "seed", "offline")},
     )
 
 
@@ -209,10 +204,8 @@ def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: 
         return decode(read(images[name]), 256)
 
     save_figure(chart(comparison), folder / "comparison.png")
-    png = BytesIO()
-    comparison_grid(comparison, pixels).save(png, "PNG")
-    (folder / "grid.png").write_bytes(png.getvalue())
-    text = page(comparison, (folder / "comparison.png").read_bytes(), png.getvalue())
+    comparison_grid(comparison, pixels).save(folder / "grid.png")
+    text = page(comparison, (folder / "comparison.png").read_bytes(), (folder / "grid.png").read_bytes())
     (folder / "comparison.html").write_text(text, encoding="utf-8", errors="replace")
     if gradients:
         for entry in comparison.ranked:

@@ -170,7 +170,7 @@ def grid(
     run = predictor.run
     own = held_out(run, progress) if data is None else None
     dataset = own.dataset if own is not None else load(data, labelled=False, progress=progress)
-    _check_classes(run, dataset)
+    check_classes(run, dataset)
     indices = _sample(dataset, options)
     predicted = _predict(predictor, dataset, indices, progress)
     labelled = [entry for entry in predicted if entry.truth is not None]
@@ -276,11 +276,12 @@ def _explain(run: Run, shown: list[GridImage], progress: Progress) -> list[GridI
     return explained
 
 
-def _check_classes(run: Run, dataset: Dataset) -> None:
+def check_classes(run: Run, dataset: Dataset) -> None:
+    """Raise DataError for a data set with classes none of which the run has."""
     if dataset.class_names and not set(dataset.class_names) & set(run.classes):
         raise DataError(
-            f"{dataset.name} has the classes {listed(dataset.class_names, 5)}, but run {run.name} was trained on"
-            f" {listed(run.classes, 5)}: none in common; give another --run"
+            f"{dataset.name} has the classes {listed(dataset.class_names, 5)}, run {run.name} knows"
+            f" {listed(sorted(run.classes), 5)}: none in common; give another --run"
         )
 
 

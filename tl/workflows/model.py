@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tl.engines.tensorflow import muted_stderr
+from tl.engines.tensorflow import muted
 from tl.files import write_text
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import builder
@@ -62,7 +62,7 @@ def model(name: str, *, options: ModelOptions) -> ModelSummary:
 
 def _outline(network: Backbone, classes: int) -> Any:
     """The Keras model with shapes instead of numbers, which takes neither time nor memory for the largest network."""
-    with muted_stderr():  # TensorFlow's start-up messages
+    with muted(2):  # TensorFlow's start-up messages
         import keras
 
     size, before = network.recipe.image_size, keras.config.image_data_format()

@@ -22,7 +22,7 @@ from tl.options import keywords, option
 from tl.prediction.evaluation import PART, Evaluation
 from tl.progress import Progress
 from tl.runs.folder import History, read_history
-from tl.runs.photos import listed_images
+from tl.runs.photos import listed_images, recorded_data
 from tl.runs.run import Run, load_run
 from tl.views.pages.report import ReportData, damage_as_error, write_report
 from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, table_of
@@ -69,7 +69,7 @@ def write_run_artifacts(
         metrics=metrics,
         predictions=table_of(predictions, headline_part(metrics)),
         dataset=predictions.dataset,
-        data=_data_of(run),
+        data=recorded_data(run),
         skipped=predictions.dataset.skipped,
         trials=trials,
         history=history,
@@ -95,7 +95,7 @@ def write_evaluation_report(evaluation: Evaluation, *, command: str = "") -> Pat
 def _read_run(run: Run, data: str | Path | None, progress: Progress) -> ReportData:
     with damage_as_error(run.folder):
         sha256 = {row["path"]: row["sha256"] for row in _rows(run.folder / "split.csv")}
-    source = str(data) if data is not None else _data_of(run)
+    source = str(data) if data is not None else recorded_data(run)
     if data is None:
         return read_report(run, run.folder, _load_if_there(source) if source else listed_images(run), source, sha256)
     dataset = load(source, labelled=False, progress=progress)
@@ -134,11 +134,6 @@ def read_report(
             trials=[Trial(*(float(row[name]) for name in _TRIAL)) for row in _rows(folder / "strengths.csv")],
             history=read_history(folder),
         )
-
-
-def _data_of(run: Run) -> str:
-    options = run.manifest.get("options")  # the manifest may hold anything
-    return str(options.get("data") or "") if isinstance(options, dict) else ""
 
 
 def _load_if_there(source: str) -> Dataset | None:
