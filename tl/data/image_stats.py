@@ -7,7 +7,6 @@ The perceptual hash is pHash as the package imagehash defines it (the lowest 8 Ã
 """
 
 import os
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,8 +33,6 @@ _CHUNK = 64  # images that one thread measures before the next
 _ROWS = 1024  # images whose colours or hashes are computed at a time: 10 MB
 _COARSE = 16  # pixels of the side at which colours are measured; the outermost count as the border
 _MAX_HEADER = 89_000_000  # pixels beyond which Pillow warns before anything is asked of it
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 
 ROW = np.dtype(
     [
@@ -211,10 +208,6 @@ def _header(content: Content, image: NDArray[np.uint8]) -> Header:
 
         height, width, space, _ = simplejpeg.decode_jpeg_header(content)
         return Header("JPEG", len(content), width, height, str(space), orientation(content))
-    if content.startswith(_PNG) and b"eXIf" not in content:
-        # By hand, as Pillow takes longer to say this much than a small image takes to be decoded.
-        width, height = struct.unpack_from(">II", content, 16)
-        return Header("PNG", len(content), width, height, _PNG_MODES.get(content[25], ""))
     height, width = image.shape[:2]
     if height * width > _MAX_HEADER:
         return Header("", len(content), width, height, "")

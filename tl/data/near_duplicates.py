@@ -121,7 +121,7 @@ def find_copies(stats: ImageStats, features: Floats, usable: Labels, near: NearP
     near = find_near_pairs(stats) if near is None else near
     copies: dict[tuple[int, int], Copy] = {}
     for candidates in (near, _pairs_by_features(stats, features, usable, near.pairs)):
-        cosine = _cosines(features, mean, row[candidates.pairs])
+        cosine = cosines(features, mean, row[candidates.pairs])
         close = _near_hashes(stats, candidates.pairs)
         least = np.where(close & (cosine >= _SIMILAR_NEAR), _OVERLAP_NEAR, np.where(cosine >= _SIMILAR, _OVERLAP, 2.0))
         for (one, other, mirrored, overlap), bound in zip(candidates, least, strict=True):
@@ -306,7 +306,7 @@ def _pairs_by_features(stats: ImageStats, features: Floats, usable: NDArray[np.i
     return _compare(stats, pairs[np.sort(kept)])
 
 
-def _cosines(features: Floats, mean: Floats, pairs: Pairs) -> Floats:
+def cosines(features: Floats, mean: Floats, pairs: Pairs) -> Floats:
     """The cosine of the features of each pair `[m]` about their mean."""
     cosines = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), _CHUNK):

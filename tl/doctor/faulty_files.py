@@ -113,7 +113,11 @@ _PLURALS = (("s", ""), ("es", ""), ("ies", "y"))
 
 def name_findings(dataset: Dataset) -> list[Finding]:
     """Findings about class names that differ only in spelling, nested folders, and parts of a split under two names."""
-    return [*_same_classes(dataset), *_nested_folders(dataset), *_split_folders(dataset), *_layout_notes(dataset)]
+    # The reader's own notes on how it understood the folders, where the user may have meant something else.
+    relevant = ("is left out", "left out:", "beside the split folders")
+    notes = [note for note in dataset.notes if any(words in note for words in relevant)]
+    layout = [Finding("layout", "note", note, score=0.3) for note in notes]
+    return [*_same_classes(dataset), *_nested_folders(dataset), *_split_folders(dataset), *layout]
 
 
 def same_class(class_names: Sequence[str]) -> list[list[int]]:
@@ -181,10 +185,3 @@ def _split_folders(dataset: Dataset) -> list[Finding]:
             fix = "move the images of one to the other, or to test/"
             findings.append(Finding("split folders", "warning", evidence, fix=fix, score=0.7))
     return findings
-
-
-def _layout_notes(dataset: Dataset) -> list[Finding]:
-    """The reader's own notes on how it understood the folders, where the user may have meant something else."""
-    relevant = ("is left out", "left out:", "beside the split folders")
-    notes = [note for note in dataset.notes if any(words in note for words in relevant)]
-    return [Finding("layout", "note", note, score=0.3) for note in notes]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -202,24 +202,22 @@ def runtime() -> Any:
 
     OpenVINO itself works without the converter where that is not installed.
     """
-    with _IMPORT_LOCK:  # another thread must not see the converter half hidden
-        if "openvino" in sys.modules:
-            return importlib.import_module("openvino")
-        with hidden("openvino.tools.ovc"):
-            return importlib.import_module("openvino")
+    # Another thread must not see the converter half hidden.
+    with _IMPORT_LOCK, nullcontext() if "openvino" in sys.modules else hidden("openvino.tools.ovc"):
+        return importlib.import_module("openvino")
 
 
 @contextmanager
 def hidden(module: str) -> Iterator[None]:
     """Within the block, a module cannot be imported, as if it were not installed."""
-    modules = dict[str, Any](sys.modules)
+    before = sys.modules.get(module)
     sys.modules[module] = None  # type: ignore[assignment]  # Python's mark of a module that is not there
     try:
         yield
     finally:
         del sys.modules[module]
-        if module in modules:
-            sys.modules[module] = modules[module]
+        if before is not None:
+            sys.modules[module] = before
 
 
 def _precision(precision: str, capabilities: list[str]) -> str:

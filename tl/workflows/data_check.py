@@ -15,6 +15,7 @@ from tl.data.load import Data, load
 from tl.data.near_duplicates import (
     Copy,
     NearPairs,
+    cosines,
     find_copies,
     find_near_pairs,
     find_originals,
@@ -33,7 +34,7 @@ from tl.engines import open_named
 from tl.errors import DataError
 from tl.features.extract import extract
 from tl.files import write_text
-from tl.linalg import Floats, pairs_above, projected, unit
+from tl.linalg import Floats, pairs_above, projected
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.runs.folder import RUNS
@@ -192,9 +193,8 @@ def _count_copies(dataset: Dataset, features: Floats, parts: Parts) -> tuple[int
     if not 2 <= len(features) <= _MAX_QUICK:
         return 0, 0
     pairs = pairs_above(projected(features, 128), _NEAR)
-    mean = features.mean(axis=0)
-    left, right = unit(features[pairs[:, 0]] - mean), unit(features[pairs[:, 1]] - mean)
-    same = [Copy(first, second, 1.0) for first, second in pairs[np.sum(left * right, axis=1) >= _COPY].tolist()]
+    is_copy = cosines(features, features.mean(axis=0), pairs) >= _COPY
+    same = [Copy(first, second, 1.0) for first, second in pairs[is_copy].tolist()]
     photos = groups_of_several(group_copies(len(features), same))
     leaks = sum(len({parts[index] for index in photo} - {None}) > 1 for photo in photos)
     return leaks, sum(len(np.unique(dataset.labels[photo])) > 1 for photo in photos)

@@ -98,6 +98,10 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     counts = {part: dict.fromkeys(dataset.class_names, 0) for part in PARTS if part in parts}
     for at, part in zip(usable, parts, strict=True):
         counts[part][dataset.class_names[dataset.labels[at]]] += 1
+    notes: tuple[str, ...] = ()
+    if {"validation", "test"} & set(dataset.parts):
+        listed = ", ".join(f"{dataset.parts.count(part):,} {part}" for part in PARTS if part in dataset.parts)
+        notes = (f"the data set's own split ({listed}) is ignored: all its images are split again",)
     return SplitResult(
         out=options.out,
         counts=counts,
@@ -105,16 +109,8 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
         groups=len(set(group_of) - {""}),
         left_out={dataset.names[at]: reason for at, reason in stats.errors.items()}
         | {skipped.path: skipped.reason for skipped in dataset.skipped},
-        notes=_notes(dataset),
+        notes=notes,
     )
-
-
-def _notes(dataset: Dataset) -> tuple[str, ...]:
-    if not {"validation", "test"} & set(dataset.parts):
-        return ()
-    sizes = {part: dataset.parts.count(part) for part in PARTS if part in dataset.parts}
-    listed = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
-    return (f"the data set's own split ({listed}) is ignored: all its images are split again",)
 
 
 def _copies(dataset: Dataset, options: SplitOptions, progress: Progress) -> tuple[list[Copy], ImageStats]:

@@ -79,8 +79,8 @@ class Grid:
     predicted: int
     labelled: int
     correct: int
-    trained: int
-    broken: int
+    trained: int = 0
+    broken: int = 0
     unseen: int = 0
     unseen_correct: int = 0
     held_out: str = ""
@@ -210,18 +210,13 @@ def save_run_grid(run: Run, predictions: Predictions, *, count: int = 25) -> Pat
         best, unknown = int(probabilities.argmax()), bool(predictions.is_unknown[row])
         prediction = Prediction(name, classes[best], float(probabilities[best]), (), unknown=unknown)
         shown.append(GridImage(dataset.images[index], prediction, classes[dataset.labels[index]]))
-    correct, count = sum(entry.correct for entry in shown), len(shown)
     picture = Grid(
-        f"{dataset.name}: {count} of {len(rows)} validation images",
+        f"{dataset.name}: {len(shown)} of {len(rows)} validation images",
         tuple(shown),
         total=len(rows),
-        predicted=count,
-        labelled=count,
-        correct=correct,
-        trained=0,
-        broken=0,
-        unseen=count,
-        unseen_correct=correct,
+        predicted=len(shown),
+        labelled=len(shown),
+        correct=sum(entry.correct for entry in shown),
         held_out="validation",
     )
     target = run.folder / "grid.png"
