@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from tl.errors import WeightsError
 from tl.networks import weights
 from tl.networks.backbones import backbone
 from tl.networks.checkpoints import write_h5
-from tl.networks.sources import official
 from tl.networks.sources.official import OfficialFile
 from tl.networks.weights import Weights, build, cached, resolve, verify
 from tl.settings import Settings
@@ -35,8 +35,7 @@ def remote(site, monkeypatch):
     folder, url = site
     (folder / "vgg16.h5").write_bytes(BODY)
     checksum = f"md5:{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}"
-    monkeypatch.setattr(official, "ROOT", url)
-    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", OfficialFile("vgg16.h5", "vgg16.h5", checksum))
+    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", OfficialFile("vgg16.h5", f"{url}vgg16.h5", checksum))
     return folder / "vgg16.h5"
 
 
@@ -59,7 +58,8 @@ def test_resolve_prefers_the_cache_of_keras(remote, where):
 
 
 def test_resolve_keeps_no_file_with_a_wrong_checksum(remote, where, monkeypatch):
-    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", OfficialFile("vgg16.h5", "vgg16.h5", f"md5:{'0' * 32}"))
+    wrong = replace(weights.OFFICIAL_FILES["vgg16"], checksum=f"md5:{'0' * 32}")
+    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", wrong)
     with pytest.raises(WeightsError, match="cannot get imagenet weights for vgg16"):
         resolve(backbone("vgg16"), where=where)
     assert not list((where.cache_dir / "weights").glob("*.h5"))
