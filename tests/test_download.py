@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import multiprocessing
+import re
 import socket
 import threading
 import time
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 
 from support.recorder import Recorder as Lines
-from tl.download import download
-from tl.errors import DownloadError, StorageError
+from tl.data.inputs import Address
+from tl.download import download, download_image
+from tl.errors import DownloadError, ImageError, StorageError
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 MD5 = "md5:" + hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+MOVED = {"/moved": "/file.bin", "/elsewhere": "file:///etc/hostname", "/loop": "/loop"}
 
 
 class Server(ThreadingHTTPServer):
@@ -49,10 +52,15 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(3)
         elif self.path == "/missing":
             self.send_error(404)
-        elif self.path == "/elsewhere":
-            self.head(302, Location="file:///etc/hostname")
-        elif self.path == "/moved":
-            self.head(302, Location="/file.bin")
+        elif self.path in MOVED:
+            self.head(302, Location=MOVED[self.path])
+        elif self.path in ("/unsized", "/drops"):
+            self.head(200)
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(CONTENT[:10_000])
+                while self.path == "/drops":
+                    time.sleep(0.05)
+                    self.wfile.write(b"x")
         elif start >= len(CONTENT):
             self.head(416, Content_Range=f"bytes */{len(CONTENT)}", Content_Length=0)
         else:
@@ -121,17 +129,14 @@ def test_existing_file_is_not_downloaded(tmp_path):
     assert target.read_bytes() == b"here"
 
 
-@pytest.mark.parametrize(
-    ("part", "checksum", "ranges", "requested"),
-    [
-        (CONTENT[:1000], SHA256, True, ["bytes=1000-"]),
-        (CONTENT[:1000], SHA256, False, ["bytes=1000-"]),  # this server sends the whole file
-        (b"x" * 1000, SHA256, True, ["bytes=1000-", None]),  # of another file
-        (b"x" * 1000, "", True, [None]),
-        (CONTENT, SHA256, True, [f"bytes={len(CONTENT)}-"]),
-        (CONTENT + b"more", SHA256, True, [f"bytes={len(CONTENT) + 4}-", None]),
-    ],
-)
+@pytest.mark.parametrize(("part", "checksum", "ranges", "requested"), [
+    (CONTENT[:1000], SHA256, True, ["bytes=1000-"]),
+    (CONTENT[:1000], SHA256, False, ["bytes=1000-"]),  # this server sends the whole file
+    (b"x" * 1000, SHA256, True, ["bytes=1000-", None]),  # of another file
+    (b"x" * 1000, "", True, [None]),
+    (CONTENT, SHA256, True, [f"bytes={len(CONTENT)}-"]),
+    (CONTENT + b"more", SHA256, True, [f"bytes={len(CONTENT) + 4}-", None]),
+])  # fmt: skip
 def test_partial_download_is_resumed_where_it_fits(server, tmp_path, part, checksum, ranges, requested):
     server.ranges = ranges
     (tmp_path / "file.bin.part").write_bytes(part)
@@ -192,16 +197,13 @@ def test_slow_name_look_up_times_out(tmp_path, monkeypatch):
         download("http://example.invalid/x", tmp_path / "file.bin", timeout=0.3)
 
 
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("http://127.0.0.1:1/x", "connection refused"),
-        ("http://nowhere.invalid/x", r"cannot be fetched from nowhere\.invalid"),
-        ("missing", "the server answers 404"),
-        ("elsewhere", "cannot be fetched from 127"),
-        *((url, "only http and https addresses") for url in ("file:///etc/hosts", "ftp://host/x", "x.bin", "data:,a")),
-    ],
-)
+@pytest.mark.parametrize(("url", "reason"), [
+    ("http://127.0.0.1:1/x", "connection refused"),
+    ("http://nowhere.invalid/x", r"cannot be fetched from nowhere\.invalid"),
+    ("missing", "the server answers 404"),
+    ("elsewhere", "cannot be fetched from 127"),
+    *((url, "only http and https addresses") for url in ("file:///etc/hosts", "ftp://host/x", "x.bin", "data:,a")),
+])  # fmt: skip
 def test_what_cannot_be_downloaded_is_an_error(server, tmp_path, url, reason):
     with pytest.raises(DownloadError, match=reason):
         download(server.url.replace("file.bin", url) if url.isalpha() else url, tmp_path / "file.bin")
@@ -255,3 +257,44 @@ def test_processes_download_once(server, tmp_path):
         assert [one.get(timeout=120) for one in done] == [tmp_path / "f.bin"] * 2
     assert server.requested == [None]
     assert (tmp_path / "f.bin").read_bytes() == CONTENT
+
+
+def reason(address: str, **limits: Any) -> str:
+    with pytest.raises(ImageError, match=r"\A[^\n]+\Z") as caught:
+        download_image(address, **limits)
+    return str(caught.value)
+
+
+def test_image_is_downloaded_through_redirections(server):
+    url = server.url.replace("file.bin", "")
+    assert Address(url + "file.bin?a=%20b é").read() == Address(url + "moved").read() == CONTENT
+    with pytest.raises(ImageError, match="offline"):
+        Address(url, offline=True).read()
+
+
+@pytest.mark.parametrize(("path", "limits", "expected"), [
+    ("missing", {}, "cannot be downloaded: the server answers 404"),
+    ("loop", {}, "cannot be downloaded: more than 5 redirections"),
+    ("elsewhere", {}, "cannot be downloaded: "),
+    ("torn", {}, "cannot be downloaded: the connection broke"),
+    ("unsized", {"most": 1000}, "not downloaded: larger than 1.0 kB"),
+    ("hang", {"timeout": 0.2}, "cannot be downloaded: no answer within 0.2 s"),
+    ("drops", {"total": 0.4}, "cannot be downloaded: not done within 0.4 s"),
+])  # fmt: skip
+def test_answer_that_is_no_image_is_an_image_error(server, path, limits, expected):
+    server.breaks, server.breaks_at = 100, 4
+    assert reason(server.url.replace("file.bin", path), **limits).startswith(expected)
+
+
+@pytest.mark.parametrize(("address", "expected"), [
+    ("http://127.0.0.1:1/", "cannot be downloaded: connection refused"),
+    ("http://nowhere.invalid/a.jpg", "cannot be downloaded: no server has this name"),
+    *((url, "not downloaded: only http and https addresses are supported") for url in ("ftp://a/a.jpg", "s3://a/b")),
+    *((f"http://{url}", "cannot be downloaded: the address is malformed") for url in ("[::1/", "a:99999/", "/a.jpg")),
+])  # fmt: skip
+def test_image_at_an_address_that_cannot_be_reached_is_an_image_error(address, expected):
+    assert reason(address) == expected
+
+
+def test_image_of_a_server_without_encryption_is_an_image_error(server):
+    assert re.search("certificate|ssl", reason(server.url.replace("http", "https")))

@@ -18,14 +18,11 @@ def test_atomic_write_replaces_a_file_and_leaves_no_scratch(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
 
 
-@pytest.mark.parametrize(
-    ("error", "kind", "message"),
-    [
-        (KeyError("x"), KeyError, "x"),
-        (KeyboardInterrupt("x"), KeyboardInterrupt, "x"),
-        (OSError(28, "No space left on device"), StorageError, "'.*out' cannot be written: no space left.*; free some"),
-    ],
-)
+@pytest.mark.parametrize(("error", "kind", "message"), [
+    (KeyError("x"), KeyError, "x"),
+    (KeyboardInterrupt("x"), KeyboardInterrupt, "x"),
+    (OSError(28, "No space left on device"), StorageError, "'.*out' cannot be written: no space left.*; free some"),
+])  # fmt: skip
 def test_atomic_write_that_fails_leaves_nothing(tmp_path, error, kind, message):
     def fail() -> None:
         with atomic_write(tmp_path / "out") as scratch:

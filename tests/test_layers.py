@@ -18,7 +18,7 @@ import tl
 ROOT = Path(__file__).resolve().parents[1]
 # Each layer imports only from those before it.
 LAYERS = [
-    *("errors", "settings", "progress", "options", "text", "files", "download", "cache", "linalg"),
+    *("errors", "settings", "text", "progress", "options", "files", "download", "cache", "linalg"),
     *("data", "networks", "engines", "features", "learning", "evaluation", "doctor", "runs", "prediction", "exporters"),
     *("views", "workflows", "classifier", "service", "client", "commands", "__main__"),
 ]

@@ -53,24 +53,21 @@ def test_signature_lists_every_option_with_its_default():
     assert "options" not in parameters
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"heat": 1.0}, "--heat 1: give a number between 0 and 1"),
-        ({"heat": float("nan")}, "--heat nan: give a number between 0 and 1"),
-        ({"minutes": 0}, "--minutes 0: give minutes from 1 to 90"),
-        ({"minutes": "1"}, "--minutes '1': expected int"),
-        ({"minutes": 1.5}, "--minutes 1.5: expected int"),
-        ({"heat": True}, "--heat True: expected float"),
-        ({"lid": "no"}, "--lid 'no': expected bool"),
-        ({"sauce": ["red"]}, r"--sauce \['red'\]: expected text"),
-        ({"crust": "deep"}, "--crust deep: choose thin, thick"),
-        ({"sauce": "blue"}, "--sauce blue: choose red, white"),
-        ({"budget": "soon"}, "'soon' is not a duration: give one such as 90s, 10m or 1.5h"),
-        ({"het": 0.3}, "bake: no option is called 'het': did you mean heat?"),
-        ({"options": BakeOptions(), "heat": 0.3}, r"bake: give options=BakeOptions\(…\) or keywords, not both"),
-    ],
-)
+@pytest.mark.parametrize(("values", "message"), [
+    ({"heat": 1.0}, "--heat 1: give a number between 0 and 1"),
+    ({"heat": float("nan")}, "--heat nan: give a number between 0 and 1"),
+    ({"minutes": 0}, "--minutes 0: give minutes from 1 to 90"),
+    ({"minutes": "1"}, "--minutes '1': expected int"),
+    ({"minutes": 1.5}, "--minutes 1.5: expected int"),
+    ({"heat": True}, "--heat True: expected float"),
+    ({"lid": "no"}, "--lid 'no': expected bool"),
+    ({"sauce": ["red"]}, r"--sauce \['red'\]: expected text"),
+    ({"crust": "deep"}, "--crust deep: choose thin, thick"),
+    ({"sauce": "blue"}, "--sauce blue: choose red, white"),
+    ({"budget": "soon"}, "'soon' is not a duration: give one such as 90s, 10m or 1.5h"),
+    ({"het": 0.3}, "bake: no option is called 'het': did you mean heat?"),
+    ({"options": BakeOptions(), "heat": 0.3}, r"bake: give options=BakeOptions\(…\) or keywords, not both"),
+])  # fmt: skip
 def test_values_that_are_not_allowed_are_refused(values, message):
     with pytest.raises(UsageError, match=message):
         bake(**values)
@@ -87,16 +84,13 @@ def test_toml_round_trip(tmp_path):
     assert BakeOptions(**read_toml(BakeOptions, tmp_path / "a.toml")) == options
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("heet = 0.1", "no option is called 'heet': did you mean heat?"),
-        ("heat = 'hot'", "heat = 'hot': expected float"),
-        ("minutes = true", "minutes = True: expected int"),
-        ("toppings = 'basil'", "toppings = 'basil': give a list"),
-        ("heat =", "is not TOML"),
-    ],
-)
+@pytest.mark.parametrize(("text", "message"), [
+    ("heet = 0.1", "no option is called 'heet': did you mean heat?"),
+    ("heat = 'hot'", "heat = 'hot': expected float"),
+    ("minutes = true", "minutes = True: expected int"),
+    ("toppings = 'basil'", "toppings = 'basil': give a list"),
+    ("heat =", "is not TOML"),
+])  # fmt: skip
 def test_toml_that_is_wrong_is_refused(tmp_path, text, message):
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(UsageError, match=message):

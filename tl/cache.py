@@ -14,7 +14,8 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,14 @@ from tl.errors import CacheError, StorageError
 from tl.progress import Progress
 from tl.settings import Settings, settings
 
+__all__ = ["clear", "info"]
 _ROOM = 64 << 20  # bytes of the file beyond twice the limit: removing rows takes space, too
 _PAGE = mmap.PAGESIZE
 _NEVER_WRITTEN = 64  # free pages at the end of the file that may not be there
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 @dataclass
@@ -112,6 +118,7 @@ def _check_whole(file: Path) -> None:
 
 Vector = NDArray[np.float32]
 _HEAD = struct.Struct("<II")  # crc32 of what follows it, day of last use
+WRITE_ROWS = 256  # that are written at once
 _KEPT = 0.8  # fraction of the limit that is left after removing rows
 _ENVIRONMENTS = Environments()
 
@@ -222,6 +229,48 @@ class FeatureCache:
             raise CacheError(
                 f"features cannot be kept in {self._folder} ({error}); free space there or set TL_CACHE_DIR"
             ) from error
+
+
+class CacheWriter:
+    """Looks vectors up by content hash and writes new ones in batches; warns once if that fails, then stops.
+
+    `engine_key` says what they depend on besides the content; without a `cache` nothing is found and nothing kept.
+    Several threads may look up while one adds and writes.
+    """
+
+    def __init__(self, cache: FeatureCache | None, engine_key: str, progress: Progress) -> None:
+        self._cache, self._space, self._progress = cache, namespace(engine_key), progress
+        self._new: list[tuple[bytes, Vector]] = []
+        self._used: deque[bytes] = deque()
+
+    def find(self, hashes: Sequence[bytes]) -> list[Vector | None]:
+        """The cached vectors, looked up at once."""
+        if self._cache is None:
+            return [None] * len(hashes)
+        keys = [self._space + content_hash for content_hash in hashes]
+        rows = self._cache.find(keys)
+        self._used.extend(key for key, row in zip(keys, rows, strict=True) if row is not None and not row.today)
+        return [None if row is None else row.vector for row in rows]
+
+    def add(self, rows: Iterable[tuple[bytes, Vector]]) -> None:
+        """Take a copy of new vectors, each with its content hash."""
+        if self._cache is not None:
+            self._new += [(self._space + content_hash, vector.copy()) for content_hash, vector in rows]
+
+    def write(self, at_least: int = WRITE_ROWS) -> None:
+        """Write the new rows and the dates of use, if there are enough of them."""
+        if self._cache is None or max(len(self._new), len(self._used)) < at_least:
+            return
+        new, self._new = self._new, []
+        used = [self._used.popleft() for _ in range(len(self._used))]
+        try:
+            if new:
+                self._cache.put(new)
+            if used:
+                self._cache.touch(used)
+        except CacheError as error:
+            self._cache = None
+            self._progress.warn(f"{error}; continuing without it")
 
 
 def open_cache(where: Settings | None = None) -> FeatureCache:

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.inputs import ImageInputs, read_inputs
+from tl.data.load import Data
 from tl.errors import ImageError, UsageError
-from tl.prediction.predictor import Prediction, Predictor
+from tl.prediction.predictor import HEADINGS, Prediction, Predictor, cells
 from tl.runs.run import Run, load_run
+from tl.text import HtmlList
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,6 +24,9 @@ class Classifier:
     def __init__(self, run: Run, *, engine: str = "auto", precision: str = "auto", threads: int | None = None) -> None:
         self.run = run
         self._predictor = Predictor(run, engine=engine, precision=precision, threads=threads)
+
+    def __repr__(self) -> str:
+        return f"<Classifier {self.run!r}>"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -36,7 +41,7 @@ class Classifier:
         `tl.data.inputs.read_inputs`. An image that cannot be read has a prediction with `error`. Raises DataError for a
         folder without images.
         """
-        return list(self.stream(images, top=top))
+        return HtmlList(self.stream(images, top=top), HEADINGS, cells)
 
     def predict_proba(self, images: ImageInputs) -> NDArray[np.float32]:
         """The calibrated probabilities of images as for `predict`: float32 `[n, classes]`, columns as in `classes`.
@@ -59,7 +64,7 @@ class Classifier:
 
     def grid(
         self,
-        data: str | Path | None = None,
+        data: "Data | None" = None,
         *,
         only: str = "all",
         sort: str = "name",
@@ -79,7 +84,7 @@ class Classifier:
         return build_grid(data, options=options, predictor=self._predictor).image
 
     def explain(self, images: ImageInputs, *, label: str | None = None) -> "Image":
-        """A picture of each image beside a heatmap of what speaks for its predicted label, or for `label` (Grad-CAM).
+        """A picture of each image beside a heatmap of the evidence for its predicted label, or for `label` (Grad-CAM).
 
         Images as for `predict`. Raises ImageError for one that cannot be read, UsageError for a class that the run does
         not have and for too many images.

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from tl.data.images import encode_png, read
+from tl.data.images import read_encoded
 from tl.data.inputs import ImageInputs, Input, read_inputs
 from tl.errors import ImageError, ServiceError
 
-_ATTEMPTS = 3  # while the service is busy
-_MAX_WAIT = 30.0  # seconds before the next attempt
-_CONNECT = 10.0  # seconds
 _MAX_IMAGES, _MAX_BYTES = 64, 48 << 20  # of one request; the service's default limits are no lower
 _MIN_SIDE = 640  # pixels: frames of a video are not shrunk below what any network takes
 _BYTES = "application/octet-stream"
@@ -48,7 +45,7 @@ class Client:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=_CONNECT, read=timeout),
+            timeout=urllib3.Timeout(connect=10.0, read=timeout),
             ssl_context=ssl.create_default_context(cafile=None if authority is None else str(authority)),
             retries=False,
             maxsize=8,
@@ -163,7 +160,7 @@ class Client:
         parameters = urlencode({name: value for name, value in (query or {}).items() if value is not None})
         address = f"{self._url}{path}?{parameters}" if parameters else self._url + path
         options["headers"] = self._headers | options.get("headers", {})
-        attempts = 1 if hasattr(options.get("body"), "read") else _ATTEMPTS
+        attempts = 1 if hasattr(options.get("body"), "read") else 3
         while True:
             try:
                 response = self._pool.request(method, address, **options)
@@ -172,7 +169,7 @@ class Client:
                 raise ServiceError(f"{self._url} cannot be reached ({reason}): is `tl serve` running?") from error
             attempts -= 1
             wait = response.headers.get("Retry-After", "")
-            if response.status == 429 and attempts and wait.isdecimal() and float(wait) <= _MAX_WAIT:
+            if response.status == 429 and attempts and wait.isdecimal() and float(wait) <= 30:
                 response.drain_conn()
                 time.sleep(float(wait))
                 continue
@@ -187,8 +184,7 @@ def _groups(inputs: Iterator[Input]) -> Iterator[list[_Upload]]:
     size = 0
     for name, image in inputs:
         try:
-            pixels, reason = read(image), ""
-            content = pixels if isinstance(pixels, bytes) else encode_png(pixels)
+            content, reason = read_encoded(image), ""
         except ImageError as error:
             content, reason = b"", str(error)
         if group and (len(group) == _MAX_IMAGES or size + len(content) > _MAX_BYTES):

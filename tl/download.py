@@ -199,11 +199,7 @@ def _connect(job: _Job, start: int) -> tuple["BaseHTTPResponse", bytes]:
         "GET", job.url, headers=headers, preload_content=False, retries=retries, timeout=job.timeout,
         enforce_content_length=False,
     )  # fmt: skip
-    try:
-        return response, response.read1(_CHUNK)
-    except BaseException:
-        response.close()
-        raise
+    return response, response.read1(_CHUNK)
 
 
 def _checksum(job: _Job) -> str:
@@ -279,14 +275,10 @@ def _image_failure(error: Exception, timeout: float) -> str:
     cause = getattr(error, "reason", None) or error
     if isinstance(cause, exceptions.NameResolutionError):
         return "no server has this name"
-    if isinstance(cause, exceptions.NewConnectionError) and isinstance(cause.__cause__, OSError):
-        return (cause.__cause__.strerror or "no connection").lower()
-    if isinstance(cause, exceptions.TimeoutError):
+    if isinstance(cause, exceptions.TimeoutError) and not isinstance(cause, exceptions.NewConnectionError):
         return f"no answer within {timeout:g} s"
     if isinstance(cause, exceptions.ResponseError):
         return f"more than {_IMAGE_REDIRECTS} redirections"
     if isinstance(cause, exceptions.LocationValueError):
         return "the address is malformed"
-    if isinstance(cause, exceptions.ProtocolError):
-        return "the connection broke"
-    return str(cause).rsplit(": ", 1)[-1].lower()
+    return "the connection broke" if isinstance(cause, exceptions.ProtocolError) else _reason(error)

@@ -63,9 +63,13 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, busy: TLError | None = None, timeout: float = -1) -> Iterator[None]:
-    """Hold a lock file that other processes respect; wait for `timeout` seconds (-1: for ever), then raise `busy`."""
+    """Hold a lock file that other processes respect; wait for `timeout` seconds (-1: for ever), then raise `busy`.
+
+    Its folder is made where it is missing.
+    """
     from filelock import FileLock, Timeout
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=timeout)

@@ -7,6 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tl.text import NONE, html_table, percent
+
+_EPOCH = ("epoch", "loss", "held-out log-loss", "held-out accuracy")
+
 
 class Task:
     """Countable work under way; this one shows nothing."""
@@ -37,19 +41,34 @@ class Progress:
 
 
 class NotebookProgress(Progress):
-    """Shows the log and one progress bar in the output of a notebook's cell, and updates them in place."""
+    """Shows the log, a table of epochs and one progress bar in the output of a notebook's cell, updated in place."""
 
     def __init__(self) -> None:
-        self._lines: list[str] = []
+        self._lines: list[tuple[str, str]] = []
+        self._epochs: list[tuple[str, ...]] = []
         self._bar = ""
         self._display: Any = None
 
     def log(self, topic: str, text: str) -> None:
-        self._lines.append(f"<tr><th>{html.escape(topic)}</th><td>{html.escape(text)}</td></tr>")
-        self.show()
+        if not topic.startswith("epoch "):  # these are in the table of epochs
+            self._lines.append((topic, text))
+            self.show()
 
     def warn(self, text: str) -> None:
         self.log("note", text)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        if "epoch" in values:
+            epoch, held_out = values["epoch"], values.get("held_out_log_loss")
+            log_loss = NONE if held_out is None else f"{held_out:.4g}"
+            row = (
+                f"{epoch} of {values['epochs']}",
+                f"{values['loss']:.4g}",
+                log_loss,
+                percent(values.get("held_out_top1")),
+            )
+            self._epochs = [*(self._epochs if epoch > 1 else []), row]
+            self.show()
 
     @contextmanager
     def task(self, name: str, total: int | None, unit: str) -> Iterator[Task]:
@@ -67,26 +86,29 @@ class NotebookProgress(Progress):
         """Draw the output anew."""
         from IPython.display import HTML, display
 
-        table = f"<table style='text-align:left'>{''.join(self._lines)}</table>{self._bar}"
+        log = html_table(self._lines) if self._lines else ""
+        epochs = html_table(self._epochs[-50:], _EPOCH) if self._epochs else ""
         if self._display is None:
-            self._display = display(HTML(table), display_id=True)
+            self._display = display(HTML(log + epochs + self._bar), display_id=True)
         else:
-            self._display.update(HTML(table))
+            self._display.update(HTML(log + epochs + self._bar))
 
 
 class _NotebookTask(Task):
     def __init__(self, progress: NotebookProgress, name: str, total: int | None, unit: str) -> None:
         self._progress, self._name, self._total, self._unit = progress, name, total, unit
-        self._done, self._shown = 0, 0.0
+        self._done, self._shown, self._started = 0, 0.0, time.monotonic()
 
     def advance(self, amount: int = 1) -> None:
         self._done += amount
         if time.monotonic() - self._shown < 0.2:
             return
         self._shown = time.monotonic()
-        size = f" max='{self._total}'" if self._total else ""
-        total = f" of {self._total:,}" if self._total else ""
-        label = html.escape(f"{self._name}: {self._done:,}{total} {self._unit}")
+        size = total = left = ""
+        if self._total:
+            seconds = max(0, self._total / self._done - 1) * (self._shown - self._started)
+            size, total, left = f" max='{self._total}'", f" of {self._total:,}", f", {seconds:,.0f} s left"
+        label = html.escape(f"{self._name}: {self._done:,}{total} {self._unit}{left}")
         self._progress.show_bar(f"<progress value='{self._done}'{size}></progress> {label}")
 
     def expect(self, total: int) -> None:

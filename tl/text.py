@@ -1,10 +1,16 @@
 """Numbers and names as text: plurals, percentages, sizes, shortening. English as a person writes it."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 NONE = "–"
 """Where there is no value."""
+
+_MOST_ROWS = 50  # of a table in a notebook
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -58,13 +64,19 @@ def one_line(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def shorten(text: str, length: int) -> str:
-    """Text on one line, without its middle where it is longer than `length` characters: names differ at the ends."""
+def shorten(text: str, length: float, width: Callable[[str], float] = len) -> str:
+    """Text on one line, without its middle where it is wider than `length`: names differ at the ends.
+
+    `width` measures text, by default in characters.
+    """
     line = one_line(text)
-    if len(line) <= length:
+    if width(line) <= length:
         return line
-    head = (length - 1) // 2
-    return f"{line[:head]}…{line[len(line) - (length - 1 - head) :]}"
+
+    def shortened(kept: int) -> str:
+        return f"{line[: kept // 2]}…{line[len(line) - (kept + 1) // 2 :]}"
+
+    return shortened(bisect_right(range(1, len(line)), length, key=lambda kept: width(shortened(kept))))
 
 
 def listed(names: Sequence[str], most: int) -> str:
@@ -79,12 +91,28 @@ def quoted(names: Iterable[str], most: int = 5) -> str:
 
 
 def html_table(rows: Iterable[Sequence[object]], headings: Sequence[str] = (), caption: str = "") -> str:
-    """A small HTML table for notebooks; everything in it is escaped."""
+    """The first 50 rows as an HTML table for notebooks; everything in it is escaped."""
     from html import escape
 
     def line(cells: Sequence[object], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(one_line(str(cell)))}</{tag}>" for cell in cells) + "</tr>"
+        start = f"<{tag} style='text-align:left'>"  # Jupyter aligns cells to the right
+        return "<tr>" + "".join(f"{start}{escape(one_line(str(cell)))}</{tag}>" for cell in cells) + "</tr>"
 
     head = f"<thead>{line(headings, 'th')}</thead>" if headings else ""
     title = f"<caption>{escape(one_line(caption))}</caption>" if caption else ""
-    return f"<table>{title}{head}<tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
+    rows = list(rows)
+    more = f"<p>and {len(rows) - _MOST_ROWS:,} more</p>" if len(rows) > _MOST_ROWS else ""
+    return f"<table>{title}{head}<tbody>{''.join(line(row, 'td') for row in rows[:_MOST_ROWS])}</tbody></table>{more}"
+
+
+class HtmlList(list[Item]):
+    """A list that notebooks show as an HTML table; `cells` makes a row of an item."""
+
+    def __init__(
+        self, items: Iterable[Item], headings: Sequence[str], cells: Callable[[Item], Sequence[object]]
+    ) -> None:
+        super().__init__(items)
+        self._headings, self._cells = headings, cells
+
+    def _repr_html_(self) -> str:
+        return html_table(map(self._cells, self), self._headings)

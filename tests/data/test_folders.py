@@ -105,19 +105,16 @@ def test_folder_around_the_classes_is_entered(tmp_path):
     assert data.notes == (f"the data set is the folder 'photos/PetImages' inside {str(tmp_path / 'data')!r}",)
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ([], "is empty: put the images into one folder a class"),
-        (["a.jpg", "b.jpg"], "holds 2 images but no class folders: put the images into one folder a class"),
-        (["cat/a.jpg", "cat/b.jpg"], "one class only, 'cat': at least two are needed"),
-        (["cat/persian/a.jpg"], "one class only, 'cat'"),
-        (["cat/a.txt", "dog/b.txt"], r"no images in folder .*not an image file \(.txt\)"),
-        (["a.txt"], r"no images in folder .*1 other files"),
-        (["train/a.jpg", "test/b.jpg"], "has split folders, but 'train' no class folders: put the images into"),
-        ([*TRAIN, "val/Cat/a.jpg"], "validation has classes that train has not: 'Cat'; train has 'cat', 'dog'"),
-    ],
-)
+@pytest.mark.parametrize(("files", "message"), [
+    ([], "is empty: put the images into one folder a class"),
+    (["a.jpg", "b.jpg"], "holds 2 images but no class folders: put the images into one folder a class"),
+    (["cat/a.jpg", "cat/b.jpg"], "one class only, 'cat': at least two are needed"),
+    (["cat/persian/a.jpg"], "one class only, 'cat'"),
+    (["cat/a.txt", "dog/b.txt"], r"no images in folder .*not an image file \(.txt\)"),
+    (["a.txt"], r"no images in folder .*1 other files"),
+    (["train/a.jpg", "test/b.jpg"], "has split folders, but 'train' no class folders: put the images into"),
+    ([*TRAIN, "val/Cat/a.jpg"], "validation has classes that train has not: 'Cat'; train has 'cat', 'dog'"),
+])  # fmt: skip
 def test_folders_that_are_no_data_set_are_errors_of_one_line(tmp_path, files, message):
     folder = tmp_path / "odd\nname"
     folder.mkdir()
@@ -188,15 +185,12 @@ def test_nesting_warning_names_a_data_set_inside(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        ("cat/a.jpg", "dog/b.jpg"),
-        ("cat/indoor/a.jpg", "cat/b.jpg", "dog/indoor/c.jpg", "dog/outdoor/d.jpg"),
-        ("cat/all/a.jpg", "dog/all/b.jpg"),
-        (*PETS, "cars/a.jpg"),
-        ("train/cat/x/a.jpg", "train/cat/y/a.jpg", "train/dog/x/b.jpg", "train/dog/y/b.jpg", "val/dog/x/c.jpg"),
-    ],
-)
+@pytest.mark.parametrize("files", [
+    ("cat/a.jpg", "dog/b.jpg"),
+    ("cat/indoor/a.jpg", "cat/b.jpg", "dog/indoor/c.jpg", "dog/outdoor/d.jpg"),
+    ("cat/all/a.jpg", "dog/all/b.jpg"),
+    (*PETS, "cars/a.jpg"),
+    ("train/cat/x/a.jpg", "train/cat/y/a.jpg", "train/dog/x/b.jpg", "train/dog/y/b.jpg", "val/dog/x/c.jpg"),
+])  # fmt: skip
 def test_nesting_warning_ignores_classes_with_deeper_folders(files, tmp_path):
     assert nesting_warning(load(put(tmp_path, *files))) == ""

@@ -10,9 +10,8 @@ from PIL import Image, ImageFilter
 from support.data_sets import photo, write
 from support.recorder import Recorder
 from tl.cache import FeatureCache
-from tl.data import image_stats
 from tl.data.image_stats import ImageStats, measure_images, perceptual_hashes
-from tl.data.images import fingerprint, read
+from tl.data.images import fingerprint
 from tl.errors import CacheError
 
 
@@ -121,12 +120,3 @@ def test_cache_that_fails_is_warned_of_once(cache, files):
     cache.full = True
     assert same(measure_images(files), measure_images(files, cache=cache, progress=recorder))
     assert recorder.lines == ["warning: no space; continuing without it"]
-
-
-def test_large_files_are_not_all_held_in_memory(files, monkeypatch):
-    whole = measure_images(files)
-    monkeypatch.setattr(image_stats, "_MAX_HELD", 100_000)
-    reads: list[object] = []
-    monkeypatch.setattr(image_stats, "read", lambda image: reads.append(image) or read(image))
-    assert same(whole, measure_images(files))
-    assert len(files) < len(reads) < 2 * len(files)  # some are read for their hash and once more to be decoded

@@ -55,28 +55,25 @@ def grey(content: bytes) -> list[int]:
     return images.decode(content)[0, :, 0].tolist()
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind", "options", "tolerance"),
-    [
-        ("RGB", "JPEG", {"quality": 95}, 8),
-        ("RGB", "JPEG", {"quality": 95, "progressive": True}, 8),
-        ("CMYK", "JPEG", {"quality": 95}, 12),  # as Adobe writes it
-        ("RGB", "PNG", {}, 0),
-        ("P", "PNG", {}, 4),
-        ("RGB", "WEBP", {"lossless": True}, 0),
-        ("RGB", "WEBP", {"quality": 95}, 12),
-        ("RGB", "BMP", {}, 0),
-        ("RGB", "GIF", {}, 3),
-        ("RGB", "GIF", {"save_all": True, "append_images": [Image.new("RGB", (64, 48))]}, 3),  # the first frame
-        ("RGB", "TIFF", {}, 0),
-        ("RGB", "TIFF", {"compression": "tiff_lzw"}, 0),
-        ("RGB", "TIFF", {"compression": "tiff_deflate"}, 0),
-        ("RGB", "TIFF", {"compression": "packbits"}, 0),
-        ("CMYK", "TIFF", {}, 2),
-        ("RGB", "HEIF", {"quality": 95}, 12),
-        ("RGB", "AVIF", {"quality": 95}, 12),
-    ],
-)
+@pytest.mark.parametrize(("mode", "kind", "options", "tolerance"), [
+    ("RGB", "JPEG", {"quality": 95}, 8),
+    ("RGB", "JPEG", {"quality": 95, "progressive": True}, 8),
+    ("CMYK", "JPEG", {"quality": 95}, 12),  # as Adobe writes it
+    ("RGB", "PNG", {}, 0),
+    ("P", "PNG", {}, 4),
+    ("RGB", "WEBP", {"lossless": True}, 0),
+    ("RGB", "WEBP", {"quality": 95}, 12),
+    ("RGB", "BMP", {}, 0),
+    ("RGB", "GIF", {}, 3),
+    ("RGB", "GIF", {"save_all": True, "append_images": [Image.new("RGB", (64, 48))]}, 3),  # the first frame
+    ("RGB", "TIFF", {}, 0),
+    ("RGB", "TIFF", {"compression": "tiff_lzw"}, 0),
+    ("RGB", "TIFF", {"compression": "tiff_deflate"}, 0),
+    ("RGB", "TIFF", {"compression": "packbits"}, 0),
+    ("CMYK", "TIFF", {}, 2),
+    ("RGB", "HEIF", {"quality": 95}, 12),
+    ("RGB", "AVIF", {"quality": 95}, 12),
+])  # fmt: skip
 def test_all_formats_decode_to_the_same_colours(mode, kind, options, tolerance):
     array = images.decode(data(quarters().convert(mode, palette=Image.Palette.ADAPTIVE), kind, **options))
     assert (array.dtype, array.shape) == (np.uint8, (48, 64, 3))

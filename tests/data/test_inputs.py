@@ -2,10 +2,7 @@
 
 import glob
 import os
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ from PIL import Image
 from support.data_sets import put, write_video
 from tl.data.images import read
 from tl.data.inputs import Address, is_address, is_single_file, match_pattern, read_inputs, split_paths, walk_images
-from tl.download import download_image
 from tl.errors import DataError, ImageError, UsageError
 
 
@@ -215,84 +211,3 @@ def test_patterns_match_what_glob_matches(tmp_path, monkeypatch, pattern):
 def test_address_is_told_from_file():
     assert all(map(is_address, ("http://a", "HTTPS://a/b?c=d", "s3://a", "git+ssh://a")))
     assert not any(map(is_address, ("a.jpg", "c:/a", "c://a", "a/b.jpg", "://", "é://", "a b://", "photos/http://a")))
-
-
-ANSWERS: dict[str, tuple[int, bytes, dict[str, str]]] = {
-    "photo": (200, b"bytes of a photo", {}),
-    "big": (200, b"x" * 10_000, {}),  # says nothing of its size
-    "torn": (200, b"half", {"Content-Length": "8"}),
-    "loop": (302, b"", {"Location": "/loop"}),
-    "moved": (301, b"", {"Location": "photo?now"}),
-    "file": (302, b"", {"Location": "file:///etc/passwd"}),
-    "drops": (200, b"x" * 40, {}),
-}
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers by the path of the request."""
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0].strip("/")
-        if path == "silence":
-            time.sleep(1)
-        code, body, headers = ANSWERS.get(path, (404, b"", {}))
-        self.send_response(code)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        while path == "drops" and body:
-            self.wfile.write(body[:1])
-            body = body[1:]
-            time.sleep(0.05)
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] - connections are broken on purpose
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-
-
-def reason(address: str, **limits: Any) -> str:
-    with pytest.raises(ImageError, match=r"\A[^\n]+\Z") as caught:
-        download_image(address, **limits)
-    return str(caught.value)
-
-
-def test_addresses_are_downloaded_and_redirections_followed(url):
-    assert Address(url + "photo?a=%20b é").read() == Address(url + "moved").read() == b"bytes of a photo"
-    with pytest.raises(ImageError, match="offline"):
-        Address(url, offline=True).read()
-
-
-@pytest.mark.parametrize(
-    ("path", "limits", "expected"),
-    [
-        ("gone", {}, "cannot be downloaded: the server answers 404"),
-        ("loop", {}, "cannot be downloaded: more than 5 redirections"),
-        ("torn", {}, "cannot be downloaded: the connection broke"),
-        ("big", {"most": 1000}, "not downloaded: larger than 1.0 kB"),
-        ("silence", {"timeout": 0.2}, "cannot be downloaded: no answer within 0.2 s"),
-        ("drops", {"total": 0.4}, "cannot be downloaded: not done within 0.4 s"),
-    ],
-)
-def test_answer_that_is_no_image_is_an_image_error(url, path, limits, expected):
-    assert reason(url + path, **limits) == expected
-
-
-def test_address_that_cannot_be_reached_is_an_image_error(url):
-    assert reason("http://127.0.0.1:1/") == "cannot be downloaded: connection refused"
-    assert reason("http://nowhere.invalid/a.jpg") == "cannot be downloaded: no server has this name"
-    for scheme in ("ftp://example.org/a.jpg", "s3://a/b"):
-        assert reason(scheme) == "not downloaded: only http and https addresses are supported"
-    for malformed in ("http://[::1/", "http://example.org:99999/", "http:///a.jpg"):
-        assert reason(malformed) == "cannot be downloaded: the address is malformed"
-    assert reason(url + "file").startswith("cannot be downloaded: ")
-    assert "certificate" in reason(url.replace("http", "https")) or "ssl" in reason(url.replace("http", "https"))

@@ -19,40 +19,41 @@ from tl.progress import Progress
 @pytest.fixture(autouse=True)
 def keras_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "keras" / "datasets"
 
 
 @pytest.mark.parametrize("name", ["cifar100", "dogs-vs-cats"])
 def test_missing_data_set_says_where_it_was_looked_for_and_what_to_do(tmp_path, name):
     with pytest.raises(DataError) as caught:
-        load(name, cache_dir=tmp_path / "cache")
+        load(name)
     text = str(caught.value)
     assert text.startswith(f"data set {name!r} is not on this machine (looked for {tmp_path}")
     assert "add --download to fetch it" in text
     assert "give the path of" in text
     assert "\n" not in text
     with pytest.raises(DataError, match="it cannot be fetched offline"):
-        load(name, cache_dir=tmp_path / "cache", download=True, offline=True)
+        load(name, download=True, offline=True)
     assert not (tmp_path / "cache").exists()
 
 
 def test_photos_are_downloaded_once(tmp_path, site, monkeypatch):
     serve(monkeypatch, "dogs-vs-cats", photos_zip(site[0] / "photos.zip"), site[1])
     cache = tmp_path / "cache"
-    data = load("dogs-vs-cats", download=True, cache_dir=cache)
+    data = load("dogs-vs-cats", download=True)
     assert (data.name, data.class_names, len(data.names)) == ("dogs-vs-cats", ("Cat", "Dog"), 6)
     assert Path(data.images[0]).read_bytes() == b"Cat 0"  # type: ignore[arg-type]
     assert sorted(p.name for p in (cache / "datasets").iterdir() if p.suffix != ".lock") == ["dogs-vs-cats"]
     (site[0] / "photos.zip").unlink()
-    assert load("dogs-vs-cats", cache_dir=cache).names == data.names
+    assert load("dogs-vs-cats").names == data.names
 
 
 def test_cifar_is_downloaded_once(tmp_path, site, monkeypatch):
     archive = cifar_archive(cifar_folder(tmp_path / "c"), site[0] / "cifar-100-python.tar.gz")
     serve(monkeypatch, "cifar100", archive, site[1])
-    data = load("cifar100", download=True, cache_dir=tmp_path / "cache")
+    data = load("cifar100", download=True)
     assert (data.name, len(data.names)) == ("cifar100", 9)
-    assert load("cifar100", cache_dir=tmp_path / "cache").names == data.names
+    assert load("cifar100").names == data.names
 
 
 @pytest.mark.parametrize("place", ["cifar-100-python", "cifar-100-python-target/cifar-100-python", "archive"])
@@ -61,7 +62,7 @@ def test_data_in_the_cache_of_keras_are_used(tmp_path, keras_cache, place):
     if place == "archive":
         keras_cache.mkdir(parents=True)
         cifar_archive(folder, keras_cache / "cifar-100-python.tar.gz")
-    assert len(load("cifar100", cache_dir=tmp_path / "cache").names) == 9
+    assert len(load("cifar100").names) == 9
 
 
 def test_interrupted_extraction_leaves_nothing(tmp_path):

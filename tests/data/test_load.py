@@ -117,17 +117,14 @@ def test_data_frames_are_data_sets(tmp_path):
         load(frame[["class"]].rename(columns={"class": "label"}))
 
 
-@pytest.mark.parametrize(
-    ("source", "kind", "message"),
-    [
-        (7, UsageError, "data cannot be given as int: give a path, a list of"),
-        (b"x", UsageError, "data cannot be given as bytes"),
-        ([], DataError, "list of images has no rows"),
-        ([("a", "b", "c", "d")], UsageError, "entry 1 of the data has 4 values"),
-        ([(7, "cat")], UsageError, "an image cannot be given as int"),
-        ([(b"1", "cat"), (b"2", "dog", "holdout")], DataError, "list of images, entry 2: no such split: 'holdout'"),
-    ],
-)
+@pytest.mark.parametrize(("source", "kind", "message"), [
+    (7, UsageError, "data cannot be given as int: give a path, a list of"),
+    (b"x", UsageError, "data cannot be given as bytes"),
+    ([], DataError, "list of images has no rows"),
+    ([("a", "b", "c", "d")], UsageError, "entry 1 of the data has 4 values"),
+    ([(7, "cat")], UsageError, "an image cannot be given as int"),
+    ([(b"1", "cat"), (b"2", "dog", "holdout")], DataError, "list of images, entry 2: no such split: 'holdout'"),
+])  # fmt: skip
 def test_data_in_memory_that_is_no_data_set(source, kind, message):
     with pytest.raises(kind, match=message):
         load(source)

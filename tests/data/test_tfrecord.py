@@ -92,11 +92,12 @@ def test_names_in_records_are_no_paths(tmp_path):
         (lambda raw: b"\x01" + raw[1:], "record 1: truncated or damaged"),
     ],
 )
-def test_damaged_file_is_a_data_error(tmp_path, change, message):
+def test_damaged_file_is_a_data_error(tmp_path, monkeypatch, change, message):
+    monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path / "cache"))
     path = records(tmp_path / "a.tfrecord", *[{"image/encoded": b"12345678", "image/class/text": b"cat"}] * 2)
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(DataError, match=message) as caught:
-        load(path, cache_dir=tmp_path / "cache")
+        load(path)
     assert "\n" not in str(caught.value)
     assert [entry.suffix for entry in (tmp_path / "cache" / "datasets").iterdir()] == [".lock"]
 

@@ -14,21 +14,18 @@ def sample(name: str, label: str | None = "cat", part: str | None = None) -> Sam
     return Sample(Path(name), name, label, part)
 
 
-@pytest.mark.parametrize(
-    ("name", "label", "part", "place"),
-    [
-        ("cat/1.jpg", "cat", None, "cat/1.jpg"),
-        ("val/cat/deep/1.jpg", "cat", "validation", "validation/cat/deep/1.jpg"),
-        ("images/1.jpg", "cat", None, "cat/images/1.jpg"),
-        ("../../../1.jpg", "cat", None, "cat/1.jpg"),
-        ("/etc/passwd/1.jpg", "../../x", None, "_.._.._x/1.jpg"),
-        ("a\\b\\1.jpg", "c:d", None, "c_d/a/b/1.jpg"),
-        (".hidden.jpg", ".git", None, "_.git/_.hidden.jpg"),
-        ("con.jpg", "NUL", None, "_NUL/_con.jpg"),
-        ("", "..", None, "_/photo.jpg"),
-        ("개/1.jpg", "개", None, "개/1.jpg"),
-    ],
-)
+@pytest.mark.parametrize(("name", "label", "part", "place"), [
+    ("cat/1.jpg", "cat", None, "cat/1.jpg"),
+    ("val/cat/deep/1.jpg", "cat", "validation", "validation/cat/deep/1.jpg"),
+    ("images/1.jpg", "cat", None, "cat/images/1.jpg"),
+    ("../../../1.jpg", "cat", None, "cat/1.jpg"),
+    ("/etc/passwd/1.jpg", "../../x", None, "_.._.._x/1.jpg"),
+    ("a\\b\\1.jpg", "c:d", None, "c_d/a/b/1.jpg"),
+    (".hidden.jpg", ".git", None, "_.git/_.hidden.jpg"),
+    ("con.jpg", "NUL", None, "_NUL/_con.jpg"),
+    ("", "..", None, "_/photo.jpg"),
+    ("개/1.jpg", "개", None, "개/1.jpg"),
+])  # fmt: skip
 def test_path_of_a_sample(name, label, part, place):
     assert output_paths([sample(name, label, part)]) == [place]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from support.data_sets import dataset, photo, write
+from support.html import plain_cells
 from tl.data.image_stats import measure_images
 from tl.data.load import load
 from tl.doctor.balance import ClassCount, balance_findings, class_counts, dataset_stats
@@ -24,27 +25,27 @@ def test_class_counts_per_part_and_without_copies():
 FEW = "few photos"
 BALANCE = {
     "balanced": ([class_count("cat"), class_count("dog", 60)], []),
-    "no training photos": ([class_count("a", 10, held_out=10)], [(FEW, "error", "class a has 0 training photos")]),
-    "few training photos": ([class_count("b", 12, held_out=5)], [(FEW, "warning", "class b has 7 training photos")]),
+    "no training photos": ([class_count("a", 10, held_out=10)], [(FEW, "error", "class a has 0 training images")]),
+    "few training photos": ([class_count("b", 12, held_out=5)], [(FEW, "warning", "class b has 7 training images")]),
     "few held-out photos": (
         [class_count("c", 12, held_out=2)],
-        [(FEW, "note", "class c has 2 held-out photos, too few to measure its accuracy")],
+        [(FEW, "note", "class c has 2 held-out images, too few to measure its accuracy")],
     ),
     "copies": (
         [class_count("cat", 50, 30), class_count("dog")],
-        [("copies", "warning", "class cat has 50 photos, but only 30 distinct ones")],
+        [("copies", "warning", "class cat has 50 images, but only 30 distinct ones")],
     ),
     "imbalance": (
         [class_count("cat", 1000), class_count("dog", 100)],
-        [("imbalance", "note", "class cat has 1,000 distinct photos, class dog has 100: 10.0 times as many")],
+        [("imbalance", "note", "class cat has 1,000 distinct images, class dog has 100: 10.0 times as many")],
     ),
     "no split": (
         [ClassCount("cat", 10, 10, 0, 0, 0), ClassCount("dog", 4, 4, 0, 0, 0)],
-        [(FEW, "warning", "class dog has 4 photos")],
+        [(FEW, "warning", "class dog has 4 images")],
     ),
     "one photo": (
         [ClassCount("a", 1, 1, 0, 0, 0)],
-        [(FEW, "error", "class a has 1 photo; at least 2 are needed, one for training and one for validation")],
+        [(FEW, "error", "class a has 1 image; at least 2 are needed, one for training and one for validation")],
     ),
 }
 
@@ -65,4 +66,4 @@ def test_dataset_stats_count_readable_broken_and_identical_images(tmp_path):
     assert stats.parts == {"train": 5, "validation": 4}
     assert stats.formats == {"PNG RGB": 9}
     assert stats.percentiles["width"] == [120.0] * 5
-    assert "<td>b</td><td>5</td>" in stats._repr_html_()
+    assert "<td>b</td><td>5</td>" in plain_cells(stats._repr_html_())

@@ -27,14 +27,10 @@ def test_two_labels_outrank_a_leak_and_a_leak_outranks_a_duplicate():
     assert [each.images for each in findings] == [(0, 4), (1, 2), (5, 6)]
 
 
-@pytest.mark.parametrize(
-    ("copy", "parts", "own_split", "evidence"),
-    [
-        (Copy(0, 1, 0.99), ["train", "validation", *TRAIN[2:]], False, "of the default split"),
-        (Copy(0, 4, 0.99), TRAIN, True, "labelled cat and dog"),
-    ],
-    ids=["leak of the default split", "two labels of near copies"],
-)
+@pytest.mark.parametrize(("copy", "parts", "own_split", "evidence"), [
+    (Copy(0, 1, 0.99), ["train", "validation", *TRAIN[2:]], False, "of the default split"),
+    (Copy(0, 4, 0.99), TRAIN, True, "labelled cat and dog"),
+], ids=["leak of the default split", "two labels of near copies"])  # fmt: skip
 def test_uncertain_duplicates_are_warnings(copy, parts, own_split, evidence):
     (finding,) = duplicate_findings(dataset(IMAGES), [copy], parts, own_split=own_split)
     assert finding.severity == "warning"
@@ -54,7 +50,7 @@ def test_groups_on_both_sides_of_the_split():
     images, parts = dataset(IMAGES), ["train", "train", "train", "validation", *TRAIN[4:]]
     (finding,) = group_findings(images, GROUPS, parts, own_split=True)
     assert (finding.severity, finding.files) == ("error", ("cat/3.png",))
-    assert finding.evidence == "group p2 has photos in train and in validation"
+    assert finding.evidence == "group p2 has images in train and in validation"
     (by_default,) = group_findings(images, GROUPS, parts, own_split=False)
     assert by_default.severity == "warning"
     assert group_findings(images, GROUPS, TRAIN, own_split=True) == []

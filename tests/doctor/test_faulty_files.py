@@ -103,14 +103,14 @@ def test_class_names_that_differ_in_meaning(names):
 
 def test_classes_are_merged_into_the_largest():
     (finding,) = name_findings(dataset(dict.fromkeys(("cats/1.png", "Cat/1.png", "Cat/2.png", "dog/1.png"), TINY)))
-    assert finding.fix == "if they are one class, move all their photos to Cat"
+    assert finding.fix == "if they are one class, move all their images to Cat"
 
 
 def test_folders_inside_class_folders(tmp_path):
     files = {"cat/1.png": TINY, "cat/dog/2.png": TINY, "cat/new/3.png": TINY, "cat/new/4.png": TINY, "dog/5.png": TINY}
     assert [(each.severity, each.evidence) for each in name_findings(load(write(tmp_path / "photos", files)))] == [
-        ("warning", "1 photo of cat in the folder cat/dog, although dog is a class of its own"),
-        ("note", "2 photos of cat in the folder cat/new"),
+        ("warning", "1 image of cat in the folder cat/dog, although dog is a class of its own"),
+        ("note", "2 images of cat in the folder cat/new"),
     ]
 
 

@@ -31,14 +31,11 @@ def test_classes_without_shortcuts():
     assert findings(dataset(few)) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("size", lambda image: image.resize((90, 60))),
-        ("border", lambda image: ImageOps.expand(image.crop((6, 6, 54, 54)), 6, (128, 128, 128))),
-        ("mean colour", lambda image: ImageEnhance.Brightness(image).enhance(0.5)),
-    ],
-)
+@pytest.mark.parametrize(("name", "change"), [
+    ("size", lambda image: image.resize((90, 60))),
+    ("border", lambda image: ImageOps.expand(image.crop((6, 6, 54, 54)), 6, (128, 128, 128))),
+    ("mean colour", lambda image: ImageEnhance.Brightness(image).enhance(0.5)),
+])  # fmt: skip
 def test_a_property_that_predicts_the_class(name, change):
     images = {file: change(image) if file.startswith("dog") else image for file, image in classes("cat", "dog").items()}
     (finding,) = [each for each in findings(dataset(images)) if f"the {name} alone predicts the" in each.evidence]

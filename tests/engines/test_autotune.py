@@ -11,20 +11,7 @@ import tl
 from support.recorder import Recorder
 from support.session import TINY
 from tl.engines import autotune
-from tl.engines.autotune import (
-    DEFAULT,
-    MAX_ENTRIES,
-    AutotuneResult,
-    InferenceOptions,
-    arrangements,
-    cores,
-    cpus,
-    fastest,
-    measure,
-    rate,
-    recall,
-    remember,
-)
+from tl.engines.autotune import DEFAULT, AutotuneResult, InferenceOptions, recall, remember
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunk import cached_trunk
 from tl.errors import EngineError, StorageError, UsageError
@@ -65,10 +52,10 @@ def test_recall_finds_only_its_network_and_machine(choices):
 
 def test_remember_drops_the_oldest_entries(choices):
     choices.parent.mkdir(parents=True)
-    choices.write_text(json.dumps({f"entry {at}": {"batch": 16} for at in range(MAX_ENTRIES)}))
+    choices.write_text(json.dumps({f"entry {at}": {"batch": 16} for at in range(autotune.MAX_ENTRIES)}))
     remember("key", "machine", RESULT)
     kept = json.loads(choices.read_text())
-    assert len(kept) == MAX_ENTRIES
+    assert len(kept) == autotune.MAX_ENTRIES
     assert "entry 0" not in kept
     assert "entry 1" in kept
     assert recall("key", "machine") == FAST
@@ -154,7 +141,7 @@ def test_engine_measures_once_after_enough_photos(choices, tiny_run, shapes, mon
     assert sizes[-2:] == [8, 8]
     assert np.abs(found - np.tile(expected, (3, 1))).max() <= 1e-5 * np.abs(expected).max()
     assert log.lines == [
-        "engine: batches of 8, 1 stream, 2 threads: 120 photos/s, default 100; measured once on this machine"
+        "engine: batches of 8, 1 stream, 2 threads: 120 images/s, default 100; measured once on this machine"
     ]
     extract(files * 3, opened(tiny_run), recipe, None)
     assert calls == ["f32"]  # recall
@@ -176,12 +163,12 @@ def test_engine_warns_once_and_continues_if_measuring_fails(choices, tiny_run, s
 
 def test_measure_runs_in_a_child_process(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(autotune, "BUDGET", 1.0)
-    found = measure(tiny_run / "trunk.xml", "f32")
+    found = autotune.measure(tiny_run / "trunk.xml", "f32")
     assert found.default_rate > 0
     assert found.options == DEFAULT or found.rate > autotune.CLEARLY_FASTER * found.default_rate
     (tmp_path / "broken.xml").write_text("<net/>")
     with pytest.raises(EngineError, match="could not be measured"):
-        measure(tmp_path / "broken.xml", "f32")
+        autotune.measure(tmp_path / "broken.xml", "f32")
 
 
 @pytest.mark.parametrize(("network", "precision"), [("tiny_run", "f32"), ("tiny_run", "auto"), ("imagenet", "auto")])
@@ -225,15 +212,15 @@ def test_finetune_and_evaluate_use_the_threads_option(
 def test_fastest_takes_a_clear_winner(tiny_run, monkeypatch, faster, winner):
     rates = {DEFAULT: 100.0, InferenceOptions(32): faster}
     monkeypatch.setattr(autotune, "rate", lambda engine, *_: rates.get(engine.options, 90.0))
-    assert fastest(opener(tiny_run), 30) == AutotuneResult(winner, rates[winner], 100.0)
+    assert autotune.fastest(opener(tiny_run), 30) == AutotuneResult(winner, rates[winner], 100.0)
 
 
 def test_fastest_tries_batches_with_the_best_streams(tiny_run, monkeypatch):
-    one = next(arrangements(opened(tiny_run, options=DEFAULT)))
+    one = next(autotune.arrangements(opened(tiny_run, options=DEFAULT)))
     best = InferenceOptions(8, one.streams, one.threads)
     rates = {DEFAULT: 100.0, one: 110.0, best: 130.0}
     monkeypatch.setattr(autotune, "rate", lambda engine, *_: rates.get(engine.options, 90.0))
-    assert fastest(opener(tiny_run), 30).options == best
+    assert autotune.fastest(opener(tiny_run), 30).options == best
 
 
 def test_fastest_keeps_the_default_for_a_single_fast_trial(tiny_run, monkeypatch):
@@ -241,16 +228,16 @@ def test_fastest_keeps_the_default_for_a_single_fast_trial(tiny_run, monkeypatch
     monkeypatch.setattr(
         autotune, "rate", lambda engine, *_: 150.0 if engine.options.batch == 32 and next(calls) == 0 else 100.0
     )
-    assert fastest(opener(tiny_run), 30).options == DEFAULT
+    assert autotune.fastest(opener(tiny_run), 30).options == DEFAULT
 
 
 def test_fastest_keeps_the_default_without_time(tiny_run, monkeypatch):
     monkeypatch.setattr(autotune, "rate", lambda engine, *_: 100.0 if engine.options == DEFAULT else 200.0)
-    assert fastest(opener(tiny_run), 0).options == DEFAULT
+    assert autotune.fastest(opener(tiny_run), 0).options == DEFAULT
 
 
 def test_rate_counts_photos_per_second(tiny_run):
-    assert 1 < rate(opened(tiny_run, options=DEFAULT), 224, 4, 0.2) < 100_000
+    assert 1 < autotune.rate(opened(tiny_run, options=DEFAULT), 224, 4, 0.2) < 100_000
 
 
 def test_arrangements_leave_out_the_default(tiny_run):
@@ -258,10 +245,11 @@ def test_arrangements_leave_out_the_default(tiny_run):
     usual = InferenceOptions(
         16, engine.network.get_property("NUM_STREAMS"), engine.network.get_property("INFERENCE_NUM_THREADS")
     )
-    found = list(arrangements(engine))
+    found = list(autotune.arrangements(engine))
     assert usual not in found
     assert len(set(found)) == len(found)
-    assert 1 <= cores() <= cpus()
+    assert 1 <= autotune.cores() <= autotune.cpus()
     assert all(
-        options.streams and options.threads and options.streams <= options.threads <= cpus() for options in found
+        options.streams and options.threads and options.streams <= options.threads <= autotune.cpus()
+        for options in found
     )

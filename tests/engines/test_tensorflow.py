@@ -101,16 +101,13 @@ def test_two_devices_train_as_one():
     assert done.stdout.strip().endswith("alike"), done.stderr[-3000:]
 
 
-@pytest.mark.parametrize(
-    ("gpu", "precision", "policy"),
-    [
-        (True, "f32", "float32"),
-        (True, "bf16", "mixed_bfloat16"),
-        (True, "f16", "mixed_float16"),
-        (False, "bf16", "float32"),  # graphs are rewritten instead
-        (False, "f32", "float32"),
-    ],
-)
+@pytest.mark.parametrize(("gpu", "precision", "policy"), [
+    (True, "f32", "float32"),
+    (True, "bf16", "mixed_bfloat16"),
+    (True, "f16", "mixed_float16"),
+    (False, "bf16", "float32"),  # graphs are rewritten instead
+    (False, "f32", "float32"),
+])  # fmt: skip
 def test_policy_is_mixed_on_gpus_only(gpu, precision, policy):
     assert Devices(("X:0",), gpu, precision).policy == policy
 
@@ -134,13 +131,10 @@ def test_graph_rewriting_is_for_cpus_and_ends_with_the_block(gpu, precision, exp
     assert not rewritten()
 
 
-@pytest.mark.parametrize(
-    ("able", "precision", "expected"),
-    [
-        *((True, "auto", "bf16"), (True, "bf16", "bf16"), (True, "f32", "f32"), (True, "f16", None)),
-        *((False, "auto", "f32"), (False, "bf16", None), (False, "f16", None)),
-    ],
-)
+@pytest.mark.parametrize(("able", "precision", "expected"), [
+    *((True, "auto", "bf16"), (True, "bf16", "bf16"), (True, "f32", "f32"), (True, "f16", None)),
+    *((False, "auto", "f32"), (False, "bf16", None), (False, "f16", None)),
+])  # fmt: skip
 def test_training_devices_without_a_gpu(monkeypatch, able, precision, expected):
     import tensorflow as tf
 

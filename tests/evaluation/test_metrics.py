@@ -168,21 +168,18 @@ def test_balanced_accuracy_interval_is_wide_for_a_rare_class(cats_correct):
         assert result.macro_f1 == balanced
 
 
-@pytest.mark.parametrize(
-    ("counts", "probabilities"),
-    [
-        ([48, 2], [0.97, 0.7]),
-        ([48, 2], [0.9, 0.5]),
-        ([48, 8], [0.95, 0.8]),
-        ([51, 51], [0.98, 0.98]),
-        ([40, 20, 10, 5, 2], [0.99, 0.98, 0.97, 0.95, 0.9]),
-        ([20] * 10, [0.95] * 10),
-        ([1] * 100, [0.6] * 100),
-        ([2] * 100, [0.6] * 100),
-        ([4] * 100, np.linspace(0.2, 1, 100)),
-        ([20] * 100, np.linspace(0.3, 1, 100)),
-    ],
-)
+@pytest.mark.parametrize(("counts", "probabilities"), [
+    ([48, 2], [0.97, 0.7]),
+    ([48, 2], [0.9, 0.5]),
+    ([48, 8], [0.95, 0.8]),
+    ([51, 51], [0.98, 0.98]),
+    ([40, 20, 10, 5, 2], [0.99, 0.98, 0.97, 0.95, 0.9]),
+    ([20] * 10, [0.95] * 10),
+    ([1] * 100, [0.6] * 100),
+    ([2] * 100, [0.6] * 100),
+    ([4] * 100, np.linspace(0.2, 1, 100)),
+    ([20] * 100, np.linspace(0.3, 1, 100)),
+])  # fmt: skip
 def test_balanced_accuracy_interval_covers(counts, probabilities):
     counts, probabilities = np.array(counts), np.array(probabilities)
     truth, covered = float(probabilities.mean()), 0

@@ -47,17 +47,14 @@ def test_mcnemar_of_equal_predictions():
     assert mcnemar(correct[:0], correct[:0]) == McNemar(0, 0, 1.0, 0)
 
 
-@pytest.mark.parametrize(
-    ("gained", "lost", "end"),
-    [
-        (20, 3, "new is better (McNemar's exact test, p < 0.001)"),
-        (3, 20, "old is better (McNemar's exact test, p < 0.001)"),
-        (4, 3, "this may well be chance (McNemar's exact test, p = 1)"),
-        (3, 9, "this may well be chance (McNemar's exact test, p = 0.15)"),
-    ],
-)
+@pytest.mark.parametrize(("gained", "lost", "end"), [
+    (20, 3, "new is better (McNemar's exact test, p < 0.001)"),
+    (3, 20, "old is better (McNemar's exact test, p < 0.001)"),
+    (4, 3, "this may well be chance (McNemar's exact test, p = 1)"),
+    (3, 9, "this may well be chance (McNemar's exact test, p = 0.15)"),
+])  # fmt: skip
 def test_mcnemar_sentence(gained, lost, end):
-    start = f"of {1000 + gained + lost:,} images, only new classifies {gained} correctly, only old {lost}: "
+    start = f"of {1000 + gained + lost:,} images, new alone classifies {gained} correctly, old alone {lost}: "
     assert mcnemar(*paired(1000, gained, lost, 0)).sentence("old", "new") == start + end
 
 
@@ -66,20 +63,17 @@ def test_mcnemar_refuses_different_numbers_of_images():
         mcnemar(np.ones(3, bool), np.ones(4, bool))
 
 
-@pytest.mark.parametrize(
-    ("hits", "count", "largest", "verdict"),
-    [
-        (6, 400, 0.01, False),  # a hundredth of a hundred classes
-        (8, 16, 0.5, None),  # 28 to 72%
-        (200, 400, 0.5, False),
-        (51, 102, 0.5, False),
-        (70, 102, 0.5, True),
-        (48, 50, 0.96, None),
-        (3, 30, 0.1, False),
-        (1, 10, 0.1, None),
-        (0, 102, 0.5, False),  # worse than chance
-    ],
-)
+@pytest.mark.parametrize(("hits", "count", "largest", "verdict"), [
+    (6, 400, 0.01, False),  # a hundredth of a hundred classes
+    (8, 16, 0.5, None),  # 28 to 72%
+    (200, 400, 0.5, False),
+    (51, 102, 0.5, False),
+    (70, 102, 0.5, True),
+    (48, 50, 0.96, None),
+    (3, 30, 0.1, False),
+    (1, 10, 0.1, None),
+    (0, 102, 0.5, False),  # worse than chance
+])  # fmt: skip
 def test_beats_majority(hits, count, largest, verdict):
     top1 = proportion(hits, count)
     assert beats_majority(top1.low, top1.high, largest) is verdict

@@ -140,18 +140,15 @@ def test_store_names_a_full_or_missing_folder(images, where):
         store(images, Corners(), RECIPE, (2, 4, 3), views=1, transform=nothing, where=gone)
 
 
-@pytest.mark.parametrize(
-    ("views", "images", "activations", "expected"),
-    [
-        (4, 100, 12_500, 4),  # 2.5 MB a view: four of them are the limit
-        (5, 100, 12_500, 4),
-        (4, 100, 12_501, 3),
-        (1, 100, 12_500, 1),
-        (4, 100, 50_000, 1),
-        (4, 100, 50_001, 0),
-        (4, 10**6, 10**6, 0),
-    ],
-)
+@pytest.mark.parametrize(("views", "images", "activations", "expected"), [
+    (4, 100, 12_500, 4),  # 2.5 MB a view: four of them are the limit
+    (5, 100, 12_500, 4),
+    (4, 100, 12_501, 3),
+    (1, 100, 12_500, 1),
+    (4, 100, 50_000, 1),
+    (4, 100, 50_001, 0),
+    (4, 10**6, 10**6, 0),
+])  # fmt: skip
 def test_affordable_views_fit_the_limit(where, views, images, activations, expected):
     assert affordable_views(views, images, activations, where) == expected
     assert where.cache_dir.is_dir()

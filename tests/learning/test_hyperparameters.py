@@ -39,19 +39,16 @@ def test_tuning_rule_for_all_has_a_lower_rate_and_stores_nothing():
     assert tuning_rule(40, "last").monitor == 0 < tuning_rule(1000, "last").monitor
 
 
-@pytest.mark.parametrize(
-    ("images", "classes", "gpu", "expected"),
-    [
-        (19, 2, False, "none"),
-        (20, 2, False, "last"),
-        (20, 2, True, "last"),
-        (50_000, 100, False, "last"),
-        (50_000, 100, True, "all"),
-        (999, 100, True, "none"),
-        (1999, 2, True, "last"),
-        (2000, 2, True, "all"),
-    ],
-)
+@pytest.mark.parametrize(("images", "classes", "gpu", "expected"), [
+    (19, 2, False, "none"),
+    (20, 2, False, "last"),
+    (20, 2, True, "last"),
+    (50_000, 100, False, "last"),
+    (50_000, 100, True, "all"),
+    (999, 100, True, "none"),
+    (1999, 2, True, "last"),
+    (2000, 2, True, "all"),
+])  # fmt: skip
 def test_unfreeze_rule(images, classes, gpu, expected):
     assert unfreeze_rule(images, classes, gpu=gpu) == expected
     assert expected in UNFREEZE

@@ -136,16 +136,12 @@ def test_assign_sets_every_variable(trainable: bool) -> None:
     assert all(map(np.array_equal, map(np.array, variables), arrays))
 
 
-@pytest.mark.parametrize(
-    ("top", "checkpoint"),
-    [
-        (True, {name: _checkpoint()[name] for name in ("bn", "predictions", "conv")}),
-        (True, _checkpoint(["conv1", "bn_conv1", "fc1000"])),
-        (False, _checkpoint()),
-        (False, _checkpoint(["conv1", "bn_conv1", "fc1000"])),
-    ],
-    ids=["names in another order", "other names", "top", "other names and top"],
-)
+@pytest.mark.parametrize(("top", "checkpoint"), [
+    (True, {name: _checkpoint()[name] for name in ("bn", "predictions", "conv")}),
+    (True, _checkpoint(["conv1", "bn_conv1", "fc1000"])),
+    (False, _checkpoint()),
+    (False, _checkpoint(["conv1", "bn_conv1", "fc1000"])),
+], ids=["names in another order", "other names", "top", "other names and top"])  # fmt: skip
 def test_assign_matches_by_name_or_order_and_ignores_a_top(top: bool, checkpoint: Checkpoint) -> None:
     model = _network(top=top)
     assign(model, checkpoint, source="a.h5")
@@ -156,36 +152,32 @@ def test_assign_matches_by_name_or_order_and_ignores_a_top(top: bool, checkpoint
 ANOTHER, FOR_SMALL = "weights of another network: a.h5 has ", "; give a file made for small"
 
 
-@pytest.mark.parametrize(
-    ("checkpoint", "message"),
-    [
-        (
-            _checkpoint(["block1_conv1", "b", "c"], filters=64),
-            f"{ANOTHER}block1_conv1 (3, 3, 3, 64) where small needs conv (3, 3, 3, 2){FOR_SMALL}",
-        ),
-        (
-            {**_checkpoint(), "predictions": [np.zeros((2, 5), np.float32), np.zeros(6, np.float32)]},
-            f"{ANOTHER}predictions (6,) where small needs predictions (5,){FOR_SMALL}",
-        ),
-        (
-            {**_checkpoint(), "conv": [np.zeros((3, 3, 3, 2), np.float32)]},
-            f"{ANOTHER}conv [(3, 3, 3, 2)] where small needs conv [(3, 3, 3, 2), (2,)]{FOR_SMALL}",
-        ),
-        (
-            {name: _checkpoint()[name] for name in NAMES[:2]},
-            f"{ANOTHER}2 layers with weights where small needs 3{FOR_SMALL}",
-        ),
-        (
-            _checkpoint() | {f"more{index}": [np.zeros(1, np.float32)] for index in range(4)},
-            f"{ANOTHER}7 layers with weights where small needs 3{FOR_SMALL}",
-        ),
-        (
-            {**_checkpoint(), "bn": [np.full(2, np.nan, np.float32)] * 4},
-            "a.h5 is damaged: bn has values that are not finite; fetch or save it again",
-        ),
-    ],
-    ids=["shapes", "last shape", "number of arrays", "missing layer", "many more layers", "nan"],
-)
+@pytest.mark.parametrize(("checkpoint", "message"), [
+    (
+        _checkpoint(["block1_conv1", "b", "c"], filters=64),
+        f"{ANOTHER}block1_conv1 (3, 3, 3, 64) where small needs conv (3, 3, 3, 2){FOR_SMALL}",
+    ),
+    (
+        {**_checkpoint(), "predictions": [np.zeros((2, 5), np.float32), np.zeros(6, np.float32)]},
+        f"{ANOTHER}predictions (6,) where small needs predictions (5,){FOR_SMALL}",
+    ),
+    (
+        {**_checkpoint(), "conv": [np.zeros((3, 3, 3, 2), np.float32)]},
+        f"{ANOTHER}conv [(3, 3, 3, 2)] where small needs conv [(3, 3, 3, 2), (2,)]{FOR_SMALL}",
+    ),
+    (
+        {name: _checkpoint()[name] for name in NAMES[:2]},
+        f"{ANOTHER}2 layers with weights where small needs 3{FOR_SMALL}",
+    ),
+    (
+        _checkpoint() | {f"more{index}": [np.zeros(1, np.float32)] for index in range(4)},
+        f"{ANOTHER}7 layers with weights where small needs 3{FOR_SMALL}",
+    ),
+    (
+        {**_checkpoint(), "bn": [np.full(2, np.nan, np.float32)] * 4},
+        "a.h5 is damaged: bn has values that are not finite; fetch or save it again",
+    ),
+], ids=["shapes", "last shape", "number of arrays", "missing layer", "many more layers", "nan"])  # fmt: skip
 def test_assign_refuses_other_weights_and_changes_nothing(checkpoint: Checkpoint, message: str) -> None:
     model = _network()
     before = _weights(model)
@@ -279,15 +271,12 @@ def test_an_array_with_two_names_counts_twice(path: Path) -> None:
             reader.array(reader.root, "y")
 
 
-@pytest.mark.parametrize(
-    ("value", "match"),
-    [
-        (h5py.ExternalLink("secret.h5", "/group/x"), "is a link"),
-        (h5py.ExternalLink("no such file", "/group/x"), "is a link"),
-        (h5py.SoftLink("/other"), "is a link"),
-        *((value, "not weights") for value in ("text", np.array([b"a"]), np.array([1j]), h5py.Empty("f4"))),
-    ],
-)
+@pytest.mark.parametrize(("value", "match"), [
+    (h5py.ExternalLink("secret.h5", "/group/x"), "is a link"),
+    (h5py.ExternalLink("no such file", "/group/x"), "is a link"),
+    (h5py.SoftLink("/other"), "is a link"),
+    *((value, "not weights") for value in ("text", np.array([b"a"]), np.array([1j]), h5py.Empty("f4"))),
+])  # fmt: skip
 def test_links_and_other_types_are_refused(path: Path, secret: Path, value: object, match: str) -> None:
     with h5py.File(path, "w") as file:
         file["other"] = np.zeros(2)

@@ -73,17 +73,13 @@ def test_folding_keeps_the_stages(network):
     assert [below(folded, stage.layer).output_shape for stage in stages(folded)] == shapes
 
 
-@pytest.mark.parametrize(
-    ("network", "unfreeze", "layer"),
-    [
-        ("ResNet50", "last", "conv4_block6_out"),
-        ("ResNet50", "half", "conv3_block4_out"),
-        ("ResNet50", "all", None),
-        ("VGG16", "last", "block4_pool"),
-        ("InceptionV3", "half", "mixed2"),
-    ],
-    indirect=["network"],
-)
+@pytest.mark.parametrize(("network", "unfreeze", "layer"), [
+    ("ResNet50", "last", "conv4_block6_out"),
+    ("ResNet50", "half", "conv3_block4_out"),
+    ("ResNet50", "all", None),
+    ("VGG16", "last", "block4_pool"),
+    ("InceptionV3", "half", "mixed2"),
+], indirect=["network"])  # fmt: skip
 def test_cut_for_returns_the_last_frozen_layer(network, unfreeze, layer):
     assert cut_for(network[1], unfreeze) == layer
 

@@ -318,14 +318,11 @@ def assert_close(found, expected) -> None:
     np.testing.assert_allclose(np.asarray(found), expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("name", "unfreeze"),
-    [
-        *(("ResNet50", unfreeze) for unfreeze in ("last", "half")),
-        *((name, unfreeze) for name in ("VGG16", "MobileNetV2") for unfreeze in ("last", "all")),
-        ("DenseNet121", "last"),
-    ],
-)
+@pytest.mark.parametrize(("name", "unfreeze"), [
+    *(("ResNet50", unfreeze) for unfreeze in ("last", "half")),
+    *((name, unfreeze) for name in ("VGG16", "MobileNetV2") for unfreeze in ("last", "all")),
+    ("DenseNet121", "last"),
+])  # fmt: skip
 def test_upper_part_of_lower_part_is_the_network(network, name, unfreeze):
     model = network(name)
     layer = cut_for(model, unfreeze)

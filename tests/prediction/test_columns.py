@@ -60,15 +60,12 @@ def test_row_format_comes_from_the_option_or_the_suffix() -> None:
     assert row_format(Path("rows"), "csv") == row_format(Path("rows.csv"), "csv") == "csv"
 
 
-@pytest.mark.parametrize(
-    ("out", "chosen", "message"),
-    [
-        (Path("rows.csv"), "json", "means csv, but --format is json"),
-        (Path("rows.txt"), None, "ends in .jsonl, .csv, .parquet or .json, or a --format"),
-        (Path("rows.txt"), "table", "ends in .jsonl"),
-        (None, "parquet", "parquet needs a file"),
-    ],
-)
+@pytest.mark.parametrize(("out", "chosen", "message"), [
+    (Path("rows.csv"), "json", "means csv, but --format is json"),
+    (Path("rows.txt"), None, "ends in .jsonl, .csv, .parquet or .json, or a --format"),
+    (Path("rows.txt"), "table", "ends in .jsonl"),
+    (None, "parquet", "parquet needs a file"),
+])  # fmt: skip
 def test_row_format_refuses_contradictions(out: Path | None, chosen: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         row_format(out, chosen)

@@ -63,21 +63,18 @@ def test_row_file_writes_each_row_at_once(tmp_path: Path) -> None:
     rows.close()
 
 
-@pytest.mark.parametrize(
-    ("form", "content"),
-    [
-        ("jsonl", b"hello\n"),
-        ("jsonl", b"no end"),
-        ("csv", b"path,labels"),
-        ("jsonl", b"[1]\n"),
-        ("jsonl", b'{"a": 1}\n'),
-        ("jsonl", b'{"path": "x", "label": "m"}\n{"path": "y", "la'),
-        ("jsonl", b'{"path": "x", "error": ' + b"[" * 5000 + b"\n{"),
-        ("csv", b"path,label\nx,y\nz"),
-        ("jsonl", b"\xff\n"),
-        ("csv", b"a,b\n1,2\n"),
-    ],
-)
+@pytest.mark.parametrize(("form", "content"), [
+    ("jsonl", b"hello\n"),
+    ("jsonl", b"no end"),
+    ("csv", b"path,labels"),
+    ("jsonl", b"[1]\n"),
+    ("jsonl", b'{"a": 1}\n'),
+    ("jsonl", b'{"path": "x", "label": "m"}\n{"path": "y", "la'),
+    ("jsonl", b'{"path": "x", "error": ' + b"[" * 5000 + b"\n{"),
+    ("csv", b"path,label\nx,y\nz"),
+    ("jsonl", b"\xff\n"),
+    ("csv", b"a,b\n1,2\n"),
+])  # fmt: skip
 def test_row_file_refuses_other_content_and_leaves_it(tmp_path: Path, form: str, content: bytes) -> None:
     path = tmp_path / "rows"
     path.write_bytes(content)

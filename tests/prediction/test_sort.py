@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tl.data.write import class_folders
 from tl.errors import StorageError, UsageError
 from tl.prediction.predictor import Prediction
-from tl.prediction.sort import LINKS, Sorter, check_outside, class_folders
+from tl.prediction.sort import LINKS, Sorter, check_outside
 
 
 def photo(path: Path, content: bytes) -> Path:
@@ -56,7 +57,7 @@ def test_put_overwrites_nothing(tmp_path: Path, link: str) -> None:
 def test_class_folders_are_safe_and_distinct() -> None:
     reserved = ["..", "../../etc", "a/b", "a\\b", "", ".", "unknown", "Unknown", "errors.csv"]
     classes = [*reserved, "a_b", "cat", "CAT", "x" * 999]
-    made = class_folders(classes)
+    made = class_folders(classes, taken=("unknown", "errors.csv"), fold=str.casefold)
     assert set(made) == set(classes)
     names = [name.casefold() for name in made.values()]
     assert len(set(names)) == len(names)
@@ -66,7 +67,7 @@ def test_class_folders_are_safe_and_distinct() -> None:
         assert "/" not in name
         assert not name.startswith(".")
         assert len(name.encode()) < 255
-    assert class_folders(classes[::-1]) == made
+    assert class_folders(classes[::-1], taken=("unknown", "errors.csv"), fold=str.casefold) == made
 
 
 def test_put_reports_a_file_that_changed_or_is_gone(tmp_path: Path) -> None:

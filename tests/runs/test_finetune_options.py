@@ -67,26 +67,22 @@ def test_command_has_every_option():
     assert {one.name for one in fields(FinetuneOptions)} <= {parameter.name for parameter in command.params}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"unfreeze": "most"}, "--unfreeze most: choose none, last, half, all, auto"),
-        ({"val": 0.0}, "--val 0: .* between 0 and 1"),
-        ({"val": float("nan")}, "--val nan: .* between 0 and 1"),
-        ({"seed": -1}, "--seed -1: give"),
-        ({"seed": 2**32}, "--seed 4"),
-        ({"image_size": 31}, "--image-size 31: give pixels from 32 to 1024"),
-        ({"epochs": 0}, "--epochs 0: give epochs from 1 to 10000"),
-        ({"batch": 0}, "--batch 0: give images from 1 to 4096"),
-        ({"weight_decay": -0.1}, "--weight-decay -0.1: give a number from 0 to 1"),
-        ({"budget": "soon"}, "--budget 'soon' is not a duration"),
-        ({"lr": "fast"}, "--lr 'fast' is not a learning rate: give one such as 1e-4, or auto"),
-        ({"lr": "0"}, "--lr '0' is not a learning rate"),
-        ({"lr": "nan"}, "--lr 'nan' is not a learning rate"),
-        ({"lr": "inf"}, "--lr 'inf' is not a learning rate"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("change", "message"), [
+    ({"unfreeze": "most"}, "--unfreeze most: choose none, last, half, all, auto"),
+    ({"val": 0.0}, "--val 0: .* between 0 and 1"),
+    ({"val": float("nan")}, "--val nan: .* between 0 and 1"),
+    ({"seed": -1}, "--seed -1: give"),
+    ({"seed": 2**32}, "--seed 4"),
+    ({"image_size": 31}, "--image-size 31: give pixels from 32 to 1024"),
+    ({"epochs": 0}, "--epochs 0: give epochs from 1 to 10000"),
+    ({"batch": 0}, "--batch 0: give images from 1 to 4096"),
+    ({"weight_decay": -0.1}, "--weight-decay -0.1: give a number from 0 to 1"),
+    ({"budget": "soon"}, "--budget 'soon' is not a duration"),
+    ({"lr": "fast"}, "--lr 'fast' is not a learning rate: give one such as 1e-4, or auto"),
+    ({"lr": "0"}, "--lr '0' is not a learning rate"),
+    ({"lr": "nan"}, "--lr 'nan' is not a learning rate"),
+    ({"lr": "inf"}, "--lr 'inf' is not a learning rate"),
+], ids=str)  # fmt: skip
 def test_value_out_of_bounds_is_refused_with_those_allowed(change, message):
     with pytest.raises(UsageError, match=f"^{message}") as raised:
         check(FinetuneOptions("x", **change))

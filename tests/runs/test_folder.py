@@ -150,7 +150,7 @@ def test_read_history(tmp_path: Path):
     assert (history.best, history.best_epoch) == (2, 3)
     assert history.test is not None
     assert history.test["loss"].tolist() == [1.0, 0.5, 3.0]
-    figures = "accuracy 95.0% to 98.0%, log loss 0.200 to 0.100 on 102 images"
+    figures = "accuracy 95.0% to 98.0%, log-loss 0.200 to 0.100 on 102 images"
     assert history.verdict == f"No better on validation, so only the head is kept: {figures}"
     plan = "Trained: the last stage of the backbone, 60 steps of 32 images, adamw, augmentation light"
     assert history.plan == f"{plan}; stopped early: the time is up"
@@ -218,21 +218,18 @@ DAMAGES = ({"rule": {}}, {"rule": RULE}, {"unfreeze": "everything"}, {"tuned": [
 TUNED = fine_tuning(2, 24, kept=True, stopped="")
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("history.csv", "strength,held_out_log_loss\n1,2\n"),
-        ("history.csv", HEADER + "1,12,1e-4,one,nan,nan,1\n"),
-        ("history.csv", HEADER + "0,0,1e-4,1,nan,nan,1\n"),
-        ("history.csv", HEADER + "1,nan,1e-4,1,nan,nan,1\n"),
-        ("history.csv", HEADER + "1,12,1e-4,1,nan,nan,1\n2,12,1e-4,1,nan,nan,1\n"),
-        ("history.csv", HEADER + "1,12\n"),
-        ("history.csv", HEADER + "\xff\x00"),
-        ("history.csv", HEADER + "1,12,1e-4,1,nan,nan," + "9" * 10_000_000),
-        *(("manifest.json", text) for text in ("", "[]", "{", '{"metrics": 1}', "[" * 100_000)),
-        *(("manifest.json", json.dumps({"metrics": {"fine-tuning": TUNED | damage}})) for damage in DAMAGES),
-    ],
-)
+@pytest.mark.parametrize(("name", "text"), [
+    ("history.csv", "strength,held_out_log_loss\n1,2\n"),
+    ("history.csv", HEADER + "1,12,1e-4,one,nan,nan,1\n"),
+    ("history.csv", HEADER + "0,0,1e-4,1,nan,nan,1\n"),
+    ("history.csv", HEADER + "1,nan,1e-4,1,nan,nan,1\n"),
+    ("history.csv", HEADER + "1,12,1e-4,1,nan,nan,1\n2,12,1e-4,1,nan,nan,1\n"),
+    ("history.csv", HEADER + "1,12\n"),
+    ("history.csv", HEADER + "\xff\x00"),
+    ("history.csv", HEADER + "1,12,1e-4,1,nan,nan," + "9" * 10_000_000),
+    *(("manifest.json", text) for text in ("", "[]", "{", '{"metrics": 1}', "[" * 100_000)),
+    *(("manifest.json", json.dumps({"metrics": {"fine-tuning": TUNED | damage}})) for damage in DAMAGES),
+])  # fmt: skip
 def test_damaged_file_is_named(tmp_path: Path, name: str, text: str):
     folder = write_tuned_run(tmp_path / "run", 2)
     (folder / name).write_bytes(text.encode("latin-1"))

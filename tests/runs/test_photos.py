@@ -94,7 +94,7 @@ def test_held_out_is_a_data_set_with_the_classes_of_the_run(tiny_run: Path):
 
 @pytest.mark.parametrize("where", ["gone/", ""])
 def test_held_out_asks_for_data_where_images_are_gone(tiny_run: Path, tmp_path: Path, where: str):
-    run = load_run(copy_run(tiny_run, tmp_path / "run", options__data=where))
+    run = load_run(copy_run(tiny_run, tmp_path / "run", options__data=where, data__folder="gone"))
     with pytest.raises(DataError, match="give DATA, a folder of labelled images"):
         held_out(run, Progress())
 
@@ -104,3 +104,14 @@ def test_held_out_uses_test_images_without_validation(tiny_run: Path, tmp_path: 
     table = (folder / "split.csv").read_text()
     (folder / "split.csv").write_text(table.replace(",validation,", ",test,"))
     assert held_out(load_run(folder), Progress()).part == "test"
+
+
+def test_images_of_a_run_trained_on_a_list_are_found_where_they_were(tiny_run, here, tmp_path, monkeypatch):
+    run = load_run(copy_run(tiny_run, tmp_path / "run", options__data="", data__folder=str(here)))
+    monkeypatch.chdir(tmp_path)
+    recorder = Recorder()
+    assert sorted(held_out(run, recorder).dataset.names) == sorted(_validation(run))
+    assert recorder.lines[0].endswith("validation images of run, in their list")
+    shutil.move(here, tmp_path / "gone")
+    with pytest.raises(DataError, match="run has no record of where its images are"):
+        RunImages(run, None, Progress())

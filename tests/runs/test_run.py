@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.html import plain_cells
 from support.runs import change_head, change_run
 from support.session import ROOT, TINY
 from tl.errors import RunError
@@ -44,41 +45,33 @@ def test_damaged_file_is_detected(copy, name, damage):
         check_run(load_run(copy))
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ('{"format": 3}', "copied has format 3, this version of tl reads up to 2: upgrade tl"),
-        ('{"format": 1, "classes": ["nosie", "stripes"]}', "manifest.json is not the file that was written"),
-        ('{"format": ' + "[" * 100_000 + "]" * 100_000 + "}", r"manifest\.json cannot be read"),
-    ],
-    ids=["newer", "changed", "nested"],
-)
+@pytest.mark.parametrize(("text", "reason"), [
+    ('{"format": 3}', "copied has format 3, this version of tl reads up to 2: upgrade tl"),
+    ('{"format": 1, "classes": ["nosie", "stripes"]}', "manifest.json is not the file that was written"),
+    ('{"format": ' + "[" * 100_000 + "]" * 100_000 + "}", r"manifest\.json cannot be read"),
+], ids=["newer", "changed", "nested"])  # fmt: skip
 def test_manifest_that_cannot_be_used_is_refused(copy, text, reason):
     (copy / "manifest.json").write_text(text)
     with pytest.raises(RunError, match=reason):
         load_run(copy)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"backbone__name": "unheard-of"},
-        {"backbone__features": 100},
-        {"backbone__recipe__image_size": 10**9},
-        {"backbone__recipe__image_size": 0},
-        {"backbone__recipe__resize": "tile"},
-        {"backbone__recipe": []},
-        {"classes": "ab"},
-        {"classes": ["noise", "noise"]},
-        {"classes": [1, None]},
-        {"classes": ["\ud800", "stripes"]},
-        {"files": []},
-        {"files": {}},
-        {"format": 0},
-        {"format": True},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("change", [
+    {"backbone__name": "unheard-of"},
+    {"backbone__features": 100},
+    {"backbone__recipe__image_size": 10**9},
+    {"backbone__recipe__image_size": 0},
+    {"backbone__recipe__resize": "tile"},
+    {"backbone__recipe": []},
+    {"classes": "ab"},
+    {"classes": ["noise", "noise"]},
+    {"classes": [1, None]},
+    {"classes": ["\ud800", "stripes"]},
+    {"files": []},
+    {"files": {}},
+    {"format": 0},
+    {"format": True},
+], ids=str)  # fmt: skip
 def test_hostile_manifest_is_refused(copy, change):
     with pytest.raises(RunError, match="copied is damaged"):
         load_run(change_run(copy, **change))
@@ -127,8 +120,7 @@ def test_run_with_another_network_has_its_own_cache_key(copy, tiny_run):
 def test_trunk_in_another_format_is_not_loaded(copy, tl, shapes):
     (copy / "trunk.xml").unlink()
     (copy / "trunk.xml").write_text("oops")
-    done = tl("predict", shapes / "noise" / "00.png", "--run", copy)
-    assert done.returncode == 1
+    done = tl("predict", shapes / "noise" / "00.png", "--run", copy, expect=1)
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
@@ -160,22 +152,18 @@ def test_run_without_unknown_statistics_predicts_the_same(copy, shapes):
     assert not any(answer.unknown for answer in Predictor(run).predict(sorted(shapes.rglob("*.png"))))
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"bias": np.array([object(), 0], dtype=object)},  # is pickled, and not read
-        {"references": np.zeros((3, 7), np.float32)},
-        {"references": np.zeros((0, 576), np.float32)},
-        {"references": np.full((2, 576), np.nan, np.float32)},
-        {"references": np.zeros((2, 576), np.float64)},
-        {"references": np.zeros((200_000, 576), np.float32)},
-        {"threshold": np.float64(np.nan)},
-        {"threshold": np.float64(-1)},
-        {"rate": np.float64(2)},
-        {"rate": None},
-    ],
-    ids=lambda changed: "-".join(changed),
-)
+@pytest.mark.parametrize("changed", [
+    {"bias": np.array([object(), 0], dtype=object)},  # is pickled, and not read
+    {"references": np.zeros((3, 7), np.float32)},
+    {"references": np.zeros((0, 576), np.float32)},
+    {"references": np.full((2, 576), np.nan, np.float32)},
+    {"references": np.zeros((2, 576), np.float64)},
+    {"references": np.zeros((200_000, 576), np.float32)},
+    {"threshold": np.float64(np.nan)},
+    {"threshold": np.float64(-1)},
+    {"rate": np.float64(2)},
+    {"rate": None},
+], ids=lambda changed: "-".join(changed))  # fmt: skip
 def test_invalid_arrays_are_refused(copy, changed):
     change_head(copy, lambda _: changed)
     with pytest.raises(RunError, match="copied is damaged"):
@@ -201,6 +189,6 @@ def test_run_repr_has_classes_and_accuracy(tiny_run):
 
 
 def test_run_as_html_escapes_names(tiny_run):
-    page = replace(load_run(tiny_run), classes=("<b>cat</b>", "dog"))._repr_html_()
+    page = plain_cells(replace(load_run(tiny_run), classes=("<b>cat</b>", "dog"))._repr_html_())
     assert "<td>2: &lt;b&gt;cat&lt;/b&gt;, dog</td>" in page
     assert "<td>validation accuracy</td><td>100.0% (95% CI 51.0–100.0)</td>" in page

@@ -77,7 +77,7 @@ def test_mcnemar_uses_the_common_images(pair):
     assert (found.test.gained, found.test.lost, found.test.count) == (10, 0, 12)
     assert found.test.p_value == pytest.approx(binomtest(0, 10).pvalue)
     text = pair_text(found)
-    assert "A and B: of 12 images, only B classifies 10 correctly" in text
+    assert "A and B: of 12 images, B alone classifies 10 correctly" in text
     assert "B is better (McNemar's exact test, p = 0.002)" in text
     assert "2 images that one run was trained on and the other was evaluated on were left out" in text
 
@@ -127,18 +127,15 @@ def test_compare_runs_needs_two_different_runs(pair, tmp_path):
         compare_runs([pair[0], tmp_path / "none"])
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "reason"),
-    [
-        ("split.csv", None, "split.csv is missing"),
-        ("split.csv", "path,label\n", "names 'noise/"),
-        ("split.csv", "path,label\na,b\n", "split.csv cannot be read"),
-        ("split.csv", "path,label,split,sha256\na\n", "split.csv is cut short"),
-        ("predictions.csv", "path,label,predicted\nelsewhere,noise,noise\n", "names 'elsewhere', which is not"),
-        ("predictions.csv", f"path,label,predicted\n{'x' * (csv.field_size_limit() + 1)}\n", "cannot be read"),
-        ("predictions.csv", b"\xff\xfe", "cannot be read"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text", "reason"), [
+    ("split.csv", None, "split.csv is missing"),
+    ("split.csv", "path,label\n", "names 'noise/"),
+    ("split.csv", "path,label\na,b\n", "split.csv cannot be read"),
+    ("split.csv", "path,label,split,sha256\na\n", "split.csv is cut short"),
+    ("predictions.csv", "path,label,predicted\nelsewhere,noise,noise\n", "names 'elsewhere', which is not"),
+    ("predictions.csv", f"path,label,predicted\n{'x' * (csv.field_size_limit() + 1)}\n", "cannot be read"),
+    ("predictions.csv", b"\xff\xfe", "cannot be read"),
+])  # fmt: skip
 def test_damaged_tables_are_named(pair, name, text, reason):
     path = pair[1] / name
     path.unlink()

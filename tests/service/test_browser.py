@@ -113,7 +113,7 @@ def classified(visit, sorted_photos):
         page = visit(**options)
         page.set_input_files("#folder", str(sorted_photos))
         until(page, "document.querySelectorAll('.tile:not(.waiting)').length === 11")
-        page.locator("#asking").wait_for(state="hidden")
+        page.locator("#predicting").wait_for(state="hidden")
         return page
 
     return classify
@@ -270,7 +270,7 @@ def test_waiting_photos_can_be_cancelled(visit, sorted_photos):
     page.get_by_text("0 of 11 photos classified.").wait_for()
     page.get_by_role("button", name="Cancel").click()
     until(page, "document.querySelectorAll('.tile').length === 0")
-    page.locator("#asking").wait_for(state="hidden")
+    page.locator("#predicting").wait_for(state="hidden")
 
 
 @pytest.mark.slow

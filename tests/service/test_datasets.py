@@ -62,15 +62,12 @@ def test_upload_a_tar_as_the_file_of_a_form(served, tmp_path, fields, name):
     assert (reply.json()["name"], reply.json()["images"]) == (name, 5)
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({"cat/1.png": PNG}, "one class"),
-        ({"1.png": PNG, "2.png": PNG}, "class folders"),
-        ({"../../1.png": PNG}, "leads out of its folder"),
-        ({"cat/1.png": bytes(25_000_000)}, "larger than 20"),
-    ],
-)
+@pytest.mark.parametrize(("files", "message"), [
+    ({"cat/1.png": PNG}, "one class"),
+    ({"1.png": PNG, "2.png": PNG}, "class folders"),
+    ({"../../1.png": PNG}, "leads out of its folder"),
+    ({"cat/1.png": bytes(25_000_000)}, "larger than 20"),
+])  # fmt: skip
 def test_an_unusable_archive_is_refused(served, tmp_path, files, message):
     reply = served.client.post("/v1/datasets", content=zipped(tmp_path / "a", files).read_bytes())
     assert reply.status_code == 422
@@ -79,22 +76,19 @@ def test_an_unusable_archive_is_refused(served, tmp_path, files, message):
     assert entries(served, "incoming") == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [
-        ("multipart/form-data", b"x"),
-        (FORM, b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n"),
-        (FORM, FILE),
-        (FORM, FILE + b"\r\n"),
-        (FORM, FIELD + b"only\r\n--b--\r\n"),
-        pytest.param(FORM, FIELD + b"n" * 9000 + b"\r\n--b--\r\n", id="long field"),
-        pytest.param(FORM, b"--b\r\nX: " + b"h" * 90_000 + b"\r\n\r\nx\r\n--b--\r\n", id="long header"),
-        pytest.param(FORM, b"--b\r\n" + b"X: h\r\n" * 90 + b"\r\nx\r\n--b--\r\n", id="many headers"),
-        pytest.param(FORM, 2 * (FILE + b"\r\n") + b"--b--\r\n", id="two files"),
-        pytest.param(FORM, 50 * (FIELD + b"x\r\n") + FILE + b"\r\n--b--\r\n", id="many fields"),
-        ("application/zip", b""),
-    ],
-)
+@pytest.mark.parametrize(("kind", "body"), [
+    ("multipart/form-data", b"x"),
+    (FORM, b"--b\r\nno header\r\n\r\nx\r\n--b--\r\n"),
+    (FORM, FILE),
+    (FORM, FILE + b"\r\n"),
+    (FORM, FIELD + b"only\r\n--b--\r\n"),
+    pytest.param(FORM, FIELD + b"n" * 9000 + b"\r\n--b--\r\n", id="long field"),
+    pytest.param(FORM, b"--b\r\nX: " + b"h" * 90_000 + b"\r\n\r\nx\r\n--b--\r\n", id="long header"),
+    pytest.param(FORM, b"--b\r\n" + b"X: h\r\n" * 90 + b"\r\nx\r\n--b--\r\n", id="many headers"),
+    pytest.param(FORM, 2 * (FILE + b"\r\n") + b"--b--\r\n", id="two files"),
+    pytest.param(FORM, 50 * (FIELD + b"x\r\n") + FILE + b"\r\n--b--\r\n", id="many fields"),
+    ("application/zip", b""),
+])  # fmt: skip
 def test_broken_forms_are_refused(served, kind, body):
     reply = served.client.post("/v1/datasets", content=body, headers={"Content-Type": kind})
     assert reply.status_code == 400, reply.text

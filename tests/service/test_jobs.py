@@ -125,28 +125,25 @@ def test_a_running_job_streams_its_curve_and_can_be_cancelled(served):
     assert not list((served.home / "runs").glob(".*.partial"))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"out": "/tmp/x"}, "out"),  # noqa: S108
-        ({"data": "/etc"}, "data"),
-        ({"weights": "/etc/passwd"}, "weights"),
-        ({"backbone": "../x"}, "no backbone"),
-        ({"engine": "tensorflow"}, "engine"),
-        ({"download": True}, "download"),
-        ({"val": 3}, "--val 3"),
-        ({"epochs": -1}, "--epochs"),
-        ({"lr": "fast"}, "lr"),
-        ({"lr": 1000}, "--lr"),
-        ({"budget": "soon"}, "--budget"),
-        ({"batch": 10**9}, "batch"),
-        ({"seed": 2**80}, "seed"),
-        ({"seed": 10**400}, "options"),
-        ({"epochs": True}, "epochs"),
-        ({"val": "much"}, "val"),
-        ({"epocs": 3}, "epocs"),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"out": "/tmp/x"}, "out"),  # noqa: S108
+    ({"data": "/etc"}, "data"),
+    ({"weights": "/etc/passwd"}, "weights"),
+    ({"backbone": "../x"}, "no backbone"),
+    ({"engine": "tensorflow"}, "engine"),
+    ({"download": True}, "download"),
+    ({"val": 3}, "--val 3"),
+    ({"epochs": -1}, "--epochs"),
+    ({"lr": "fast"}, "lr"),
+    ({"lr": 1000}, "--lr"),
+    ({"budget": "soon"}, "--budget"),
+    ({"batch": 10**9}, "batch"),
+    ({"seed": 2**80}, "seed"),
+    ({"seed": 10**400}, "options"),
+    ({"epochs": True}, "epochs"),
+    ({"val": "much"}, "val"),
+    ({"epocs": 3}, "epocs"),
+])  # fmt: skip
 def test_invalid_and_local_options_are_refused(served, options, message):
     reply = served.client.post("/v1/jobs", json={"dataset": served.dataset, "options": options})
     assert reply.status_code in (400, 422)

@@ -115,6 +115,15 @@ def test_both_languages_have_the_same_texts():
     assert len(re.findall("[가-힣]", (FILES / "korean.js").read_text(encoding="utf-8"))) > 1000
 
 
+def test_every_task_of_a_job_has_a_text():
+    paths = [path for part in ("data", "features", "learning") for path in (ROOT / "tl" / part).rglob("*.py")]
+    names = {name for path in paths for name in re.findall(r'\.task\("([^"]+)"', path.read_text(encoding="utf-8"))}
+    of_other_commands = {"unpack", "unpack dogs-vs-cats", "writing"}
+    assert {f"task.{name}" for name in names - of_other_commands} == {
+        name for name in words("english.js") if name.startswith("task.")
+    }
+
+
 def test_every_control_has_a_label():
     elements = page()
     labelled = {attributes["for"] for tag, attributes in elements.tags if tag == "label"}

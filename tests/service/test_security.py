@@ -65,29 +65,23 @@ def test_a_revoked_key_is_refused_within_seconds(live):
     until(lambda: live.request("GET", "/v1/runs", headers=bearer(token)).status == 401, 6)
 
 
-@pytest.mark.parametrize(
-    ("hosts", "status"),
-    [
-        (["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[::2]", "10.0.0.1"], 421),
-        (["localhost", "LOCALHOST:1", "127.0.0.1:99", "[::1]:8000", "photos.example"], 200),
-    ],
-)
+@pytest.mark.parametrize(("hosts", "status"), [
+    (["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[::2]", "10.0.0.1"], 421),
+    (["localhost", "LOCALHOST:1", "127.0.0.1:99", "[::1]:8000", "photos.example"], 200),
+])  # fmt: skip
 def test_only_known_hosts_are_served(live, hosts, status):
     for host in hosts:
         assert live.request("GET", "/healthz", headers={"Host": host}).status == status, host
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Origin": "http://evil.example"},
-        {"Origin": "null"},
-        {"Origin": "http://127.0.0.1:1"},
-        {"Origin": "http://["},
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
-    ],
-)
+@pytest.mark.parametrize("headers", [
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://["},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
+])  # fmt: skip
 def test_pages_of_other_origins_get_a_403(live, headers):
     for path in ("/healthz", "/v1/runs"):
         assert problem(live.request("GET", path, headers=bearer(live.keys["admin"], **headers)))["status"] == 403

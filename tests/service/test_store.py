@@ -33,15 +33,12 @@ def state(database, job):
     return store.get_job(database, job.id).state
 
 
-@pytest.mark.parametrize(
-    ("name", "stored_name", "folder"),
-    [
-        ("꽃 2026", "꽃 2026", "꽃-2026"),
-        ("../../etc", "../../etc", "etc"),
-        ("\n\x1b[31m\t", "[31m", "31m"),
-        ("", "data", "data"),
-    ],
-)
+@pytest.mark.parametrize(("name", "stored_name", "folder"), [
+    ("꽃 2026", "꽃 2026", "꽃-2026"),
+    ("../../etc", "../../etc", "etc"),
+    ("\n\x1b[31m\t", "[31m", "31m"),
+    ("", "data", "data"),
+])  # fmt: skip
 def test_add_dataset_uses_its_name(database, shapes, name, stored_name, folder):
     stored = add_dataset(database, shapes, name)
     assert (stored.name, stored.folder, stored.images) == (stored_name, folder, 24)

@@ -132,14 +132,11 @@ def test_stopping_the_worker_requeues_its_job(home):
     assert os.listdir(home.runs) == []
 
 
-@pytest.mark.parametrize(
-    ("limits", "message"),
-    [
-        (TrainingLimits(spare=0, job_seconds=1), "ran longer than the limit of 1 s"),
-        (TrainingLimits(spare=0, job_bytes=1000), "wrote more than the limit of 1,000 bytes"),
-        (TrainingLimits(spare=1 << 60), "disk is full"),
-    ],
-)
+@pytest.mark.parametrize(("limits", "message"), [
+    (TrainingLimits(spare=0, job_seconds=1), "ran longer than the limit of 1 s"),
+    (TrainingLimits(spare=0, job_bytes=1000), "wrote more than the limit of 1,000 bytes"),
+    (TrainingLimits(spare=1 << 60), "disk is full"),
+])  # fmt: skip
 def test_a_job_beyond_a_limit_fails(home, limits, message):
     job = home.add(LONG)
     home.start(limits)

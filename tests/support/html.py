@@ -29,3 +29,8 @@ class Reader(HTMLParser):
     def all(self, tag: str) -> list[dict[str, str | None]]:
         """The attributes of all tags of a kind."""
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+def plain_cells(html: str) -> str:
+    """A table without the styles of its cells."""
+    return html.replace(" style='text-align:left'", "")

@@ -14,9 +14,9 @@ def timing(name: str = "run", scale: float = 1.0, sizes: tuple[int, ...] = (1, 4
         for size in sizes
     )
     processes = (
-        ProcessTiming("one photo", 1, 0.71, 259.4),
-        ProcessTiming("one photo, run read from disk", 1, 1.36, None),
-        ProcessTiming("64 photos", 64, 1.9, 1413.0),
+        ProcessTiming("one image", 1, 0.71, 259.4),
+        ProcessTiming("one image, run read from disk", 1, 1.36, None),
+        ProcessTiming("64 images", 64, 1.9, 1413.0),
     )
     choices = {"bf16": InferenceOptions(32, 48, 96), "f32": DEFAULT}
     measured = {"bf16": AutotuneResult(InferenceOptions(32, 48, 96), 1204.0, 900.0)}

@@ -65,21 +65,18 @@ def test_sample_images_draws_some_where_the_runs_are_gone(tiny_run, tmp_path):
         pass
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch": (0,)}, "--batch 0"),
-        ({"batch": ()}, "--batch has no sizes"),
-        ({"batch": (4096,)}, "from 1 to 1024"),
-        ({"precision": ("f64",)}, "f64"),
-        ({"seconds": 0.0}, "--seconds 0"),
-        ({"seconds": float("nan")}, "--seconds nan"),
-        ({"threads": 2, "remember": True}, "leave --threads out"),
-        ({"engine": "torch"}, "--engine torch: choose auto"),
-        ({"engine": "tensorflow", "remember": True}, "leave it out, or --engine tensorflow"),
-        ({"out": Path("bench.jpg")}, "give a name that ends in .png"),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"batch": (0,)}, "--batch 0"),
+    ({"batch": ()}, "--batch has no sizes"),
+    ({"batch": (4096,)}, "from 1 to 1024"),
+    ({"precision": ("f64",)}, "f64"),
+    ({"seconds": 0.0}, "--seconds 0"),
+    ({"seconds": float("nan")}, "--seconds nan"),
+    ({"threads": 2, "remember": True}, "leave --threads out"),
+    ({"engine": "torch"}, "--engine torch: choose auto"),
+    ({"engine": "tensorflow", "remember": True}, "leave it out, or --engine tensorflow"),
+    ({"out": Path("bench.jpg")}, "give a name that ends in .png"),
+])  # fmt: skip
 def test_bench_refuses_wrong_options_before_it_measures(tiny_run, options, message):
     with pytest.raises(UsageError, match=message):
         bench(tiny_run, **options)

@@ -60,15 +60,12 @@ def test_compare_does_not_become_the_latest_run(shapes, tmp_path):
     assert not (tmp_path / "runs" / "latest").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"backbones": ()}, "nothing to compare"),
-        ({"scratch": ("lenet5", "LeNet-5")}, "named twice"),
-        ({"scratch": ("lenet5",), "epochs": 0}, "--epochs 0"),
-        ({"budget": "soon"}, "duration"),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"backbones": ()}, "nothing to compare"),
+    ({"scratch": ("lenet5", "LeNet-5")}, "named twice"),
+    ({"scratch": ("lenet5",), "epochs": 0}, "--epochs 0"),
+    ({"budget": "soon"}, "duration"),
+])  # fmt: skip
 def test_compare_refuses_wrong_options(shapes, options, message):
     with pytest.raises(UsageError, match=message):
         compare(shapes, **options)

@@ -41,13 +41,13 @@ def test_check_finds_every_planted_fault(diagnosis):
     assert ("two labels", "error", ("train/cat/05.png", "train/dog/twice.png")) in found
     assert any(each.files == ("train/cat/broken.jpg",) and each.severity == "error" for each in diagnosis.findings)
     assert "Cats (2), cat (" in " ".join(each.evidence for each in diagnosis.kinds["class names"])
-    assert any("class Cats has 2 training photos" in each.evidence for each in diagnosis.findings)
+    assert any("class Cats has 2 training images" in each.evidence for each in diagnosis.findings)
 
 
 def test_check_finds_groups_on_both_sides(faulty):
     result = check(faulty, page=False, group_by=r"/(\d)\d\.png", **TINY_NETWORK)
     assert {each.evidence for each in result.kinds["group leak"]} == {
-        f"group {group} has photos in train and in validation" for group in (0, 1)
+        f"group {group} has images in train and in validation" for group in (0, 1)
     }
 
 
@@ -67,14 +67,13 @@ def test_examine_with_a_class_of_one_photo(others):
     few = [(each.severity, each.evidence.split(";")[0]) for each in findings if each.kind == "few photos"]
     if others:
         assert few[:2] == [
-            ("warning", "class cow has 1 training photo"),
-            ("warning", "class zebra has 1 training photo"),
+            ("warning", "class cow has 1 training image"),
+            ("warning", "class zebra has 1 training image"),
         ]
     else:
-        assert few == [("error", "class cow has 1 photo"), ("error", "class zebra has 1 photo")]
-    if not others:
-        assert notes[0].startswith("there is no default split: no class has two photos or groups")
-        assert notes[1] == "labels: at least two classes need 5 distinct photos or more"
+        assert few == [("error", "class cow has 1 image"), ("error", "class zebra has 1 image")]
+        assert notes[0].startswith("there is no default split: no class has two images or groups")
+        assert notes[1] == "labels: at least two classes need 5 distinct images or more"
 
 
 def test_examine_with_only_broken_files():
@@ -92,7 +91,7 @@ def test_check_command(faulty, diagnosis, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     done = run("check", faulty)
     assert done.return_value == 1
-    assert "error: Photos on both sides of the split (1)" in done.stdout
+    assert "error: Images on both sides of the split (1)" in done.stdout
     assert done.stdout.splitlines()[-1].split() == ["page", "runs/check-고양이-photos.html"]
     page = Path("runs/check-고양이-photos.html").read_text()
     assert page.count("<img") > 0
@@ -131,7 +130,7 @@ def test_quick_check_counts_the_problems():
     )
     assert quick_check(*random_features("cat", "dog"), "photos/") == ""
     few = random_features("ant", "bee", "cat", "dog", "eel")
-    assert quick_check(*few, "photos/") == "5 classes with few photos: run `tl data check photos/`"
+    assert quick_check(*few, "photos/") == "5 classes with few images: run `tl data check photos/`"
 
 
 @pytest.mark.weights

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from support.data_sets import photo, write
+from support.html import plain_cells
 from support.session import TINY
 from tl.commands.data import command
 from tl.data.dataset import Dataset
@@ -37,7 +38,7 @@ def test_split_keeps_resized_copies_together(animals, tmp_path):
     few = {"cat": 4, "dog": 2}
     assert result.counts == {"train": {"cat": 12, "dog": 6}, "validation": few, "test": few}
     assert result.copies == 15
-    assert "<td>dog</td><td>6</td><td>2</td><td>2</td>" in result._repr_html_()
+    assert "<td>dog</td><td>6</td><td>2</td><td>2</td>" in plain_cells(result._repr_html_())
     part = parts(load(tmp_path / "s.csv"))
     assert all(part[name] == part[name.replace(".png", "m.png")] for name in part if "m" not in name)
 
@@ -112,7 +113,7 @@ def test_split_refuses_classes_with_too_few_photos(tmp_path):
     folder = write(tmp_path / "d", {"a/1.png": photo(1), "a/2.png": photo(2), "b/1.png": photo(3), "b/2.png": photo(4)})
     split(folder, out=tmp_path / "s.csv", near_duplicates=False, val=0.9)
     assert Counter(load(tmp_path / "s.csv").parts) == {"train": 2, "validation": 2}
-    with pytest.raises(DataError, match="fewer than 3 distinct photos or groups"):
+    with pytest.raises(DataError, match="fewer than 3 distinct images or groups"):
         split(folder, out=tmp_path / "t.csv", near_duplicates=False, test=0.3)
 
 
@@ -121,9 +122,9 @@ def test_split_command(animals, tmp_path, monkeypatch):
     network = ("--backbone", TINY, "--weights", "none", "--test", "0.2")
     done = CliRunner().invoke(command, ["split", str(animals), "--out", "s.csv", *network])
     assert done.stdout.splitlines() == [
-        "train       18 photos, 6 to 12 per class",
-        "validation  6 photos, 2 to 4 per class",
-        "test        6 photos, 2 to 4 per class",
+        "train       18 images, 6 to 12 per class",
+        "validation  6 images, 2 to 4 per class",
+        "test        6 images, 2 to 4 per class",
         "copies      15, each on the side of the photo that it shows",
         "split       s.csv",
     ]

@@ -1,4 +1,4 @@
-"""`tl explain`: heatmaps of what speaks for a label, from Python and from the command line."""
+"""`tl explain`: heatmaps of the evidence for a label, from Python and from the command line."""
 
 import json
 from dataclasses import replace

@@ -216,7 +216,7 @@ def test_openvino_export_does_not_load_tensorflow(own):
 def test_export_command_prints_the_proof(tl, tiny_run, tmp_path):
     done = tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    for part in ("proved      by openvino", "difference  of a probability: largest", "the same for every image"):
+    for part in ("verified    with openvino", "difference  of a probability: largest", "the same for every image"):
         assert part in done.stdout
     assert all(len(line) <= 80 or str(tmp_path) in line for line in done.stdout.splitlines())
     assert sorted(path.name for path in (tmp_path / "out" / "1").iterdir()) == ["classifier.bin", "classifier.xml"]

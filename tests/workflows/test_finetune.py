@@ -119,8 +119,7 @@ def test_damaged_cross_validation_is_refused(validated_run, tmp_path, change):
 
 
 def test_log_of_a_run(tl, shapes, tmp_path):
-    done = tl("finetune", shapes, *WITH, cwd=tmp_path)
-    assert done.returncode == 0
+    done = tl("finetune", shapes, *WITH, cwd=tmp_path, expect=0)
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80 or any("/" in line for line in lines if len(line) > 80)
     for topic in ("data", "network", "features", "split", "head", "accuracy", "run", "next"):
@@ -133,8 +132,7 @@ def test_log_of_uneven_classes_has_the_balanced_accuracy(tl, shapes, tmp_path):
     data = shutil.copytree(shapes, tmp_path / "data")
     for file in sorted((data / "stripes").iterdir())[5:]:
         file.unlink()
-    done = tl("finetune", data, *WITH, "--val", 0.2, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = tl("finetune", data, *WITH, "--val", 0.2, cwd=tmp_path, expect=0)
     lines = done.stdout.splitlines()
     at = next(at for at, line in enumerate(lines) if line.startswith("accuracy "))
     assert lines[at] == "accuracy    100.0% (95% CI 43.9–100.0) on 3 validation images"
@@ -160,8 +158,7 @@ def test_folder_that_looks_like_several_data_sets_is_warned_about(tl, shapes, tm
 
 def test_next_commands_are_quoted_for_the_shell(tl, shapes, tmp_path):
     (tmp_path / "한국 사진").symlink_to(shapes)
-    done = tl("finetune", "한국 사진", *WITH, "--out", "새 run; x", cwd=tmp_path, COLUMNS="300")
-    assert done.returncode == 0, done.stderr
+    done = tl("finetune", "한국 사진", *WITH, "--out", "새 run; x", cwd=tmp_path, COLUMNS="300", expect=0)
     [line] = [line for line in done.stdout.splitlines() if line.startswith("next")]
     [predict, grid] = line.removeprefix("next").split("   or   ")
     assert shlex.split(predict) == ["tl", "predict", "--run", "새 run; x", "PHOTO.jpg"]
@@ -197,8 +194,7 @@ def test_broken_files_are_skipped_counted_and_named(tl, shapes, tmp_path):
     half = (data / "noise" / "00.png").read_bytes()[:500]
     broken = {"empty.jpg": b"", "page.jpg": b"<html>not found</html>", "notes.txt": b"notes", "cut.png": half}
     write(data / "noise", broken | {".hidden.jpg": b"x"})
-    done = tl("finetune", data, *WITH, "--out", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
+    done = tl("finetune", data, *WITH, "--out", tmp_path / "run", expect=0)
     skipped = {row["path"]: row["reason"] for row in table(tmp_path / "run" / "skipped.csv")}
     assert set(skipped) == {f"noise/{name}" for name in broken}
     assert all(skipped.values())
@@ -292,8 +288,7 @@ def test_near_duplicates_stay_on_one_side_with_any_backbone(tl, tmp_path):
     write(tmp_path / "photos", images | changed)
     sides = []
     for more in (WITH, ("--backbone", "simple-cnn", "--weights", "none", "--epochs", "1")):
-        done = tl("finetune", "photos", *more, "--val", 0.2, "--out", f"run{len(sides)}", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        done = tl("finetune", "photos", *more, "--val", 0.2, "--out", f"run{len(sides)}", cwd=tmp_path, expect=0)
         assert "30 images look like another one; copies stay on one side" in " ".join(done.stdout.split())
         sides.append({row["path"]: row["split"] for row in table(tmp_path / f"run{len(sides)}" / "split.csv")})
     assert sides[0] == sides[1]

@@ -89,8 +89,7 @@ def test_run_has_the_more_accurate_network_and_the_log_says_which(uninterrupted)
 
 def test_run_toml_reproduces_the_run(uninterrupted, tl, tmp_path):
     run, _ = uninterrupted
-    done = tl("finetune", "--config", run.folder / "run.toml", "--out", tmp_path / "again", "--json")
-    assert done.returncode == 0, done.stderr
+    done = tl("finetune", "--config", run.folder / "run.toml", "--out", tmp_path / "again", "--json", expect=0)
     again = history(tmp_path / "again")
     for first, second in zip(history(run.folder), again, strict=True):
         assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-3)
@@ -109,11 +108,9 @@ def test_resume_after_a_kill_gives_the_same_result(uninterrupted, shapes, tl, tm
         os.kill(process.pid, signal.SIGKILL)
     assert checkpoint.exists()
     assert not (tmp_path / "run").exists()
-    refused = tl("finetune", shapes, *words, "--out", tmp_path / "run", cwd=tmp_path)
-    assert refused.returncode == 1
+    refused = tl("finetune", shapes, *words, "--out", tmp_path / "run", cwd=tmp_path, expect=1)
     assert "--resume" in refused.stderr
-    done = tl("finetune", "--resume", "--out", tmp_path / "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = tl("finetune", "--resume", "--out", tmp_path / "run", cwd=tmp_path, expect=0)
     assert "resumed" in done.stdout
     for first, second in zip(history(run.folder), history(tmp_path / "run"), strict=True):
         assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-3)
@@ -161,7 +158,7 @@ def test_batches_that_do_not_fit_into_memory_are_halved(shapes, tmp_path, monkey
 
 
 def test_budget_ends_the_training(shapes, tmp_path):
-    run = library.finetune(shapes, out=tmp_path / "run", budget="40s", **TUNE | {"epochs": 5000})
+    run = library.finetune(shapes, out=tmp_path / "run", budget="12s", **TUNE | {"epochs": 5000})
     assert 0 < run.manifest["metrics"]["fine-tuning"]["steps"] < 15_000
 
 
@@ -308,17 +305,14 @@ def test_too_few_images_to_tell_whether_a_network_learned(shapes, tmp_path):
     assert "there are too few images to tell whether the classifier is better" in page
 
 
-@pytest.mark.parametrize(
-    ("weights", "unfreeze", "network", "expected"),
-    [
-        ("none", "none", "lenet5", True),
-        ("none", "auto", "lenet5", True),
-        ("none", "last", "lenet5", False),
-        ("none", "none", TINY, False),
-        ("none", "all", TINY, True),
-        ("imagenet", "all", TINY, False),
-    ],
-)
+@pytest.mark.parametrize(("weights", "unfreeze", "network", "expected"), [
+    ("none", "none", "lenet5", True),
+    ("none", "auto", "lenet5", True),
+    ("none", "last", "lenet5", False),
+    ("none", "none", TINY, False),
+    ("none", "all", TINY, True),
+    ("imagenet", "all", TINY, False),
+])  # fmt: skip
 def test_trains_from_scratch(weights, unfreeze, network, expected):
     assert trains_from_scratch(FinetuneOptions(weights=weights, unfreeze=unfreeze), backbone(network)) == expected
 

@@ -45,6 +45,11 @@ def test_only_and_sort_choose_the_images(predictor, mislabelled):
         grid(mislabelled, predictor=predictor, only="left")
 
 
+def test_a_list_of_images_and_labels_is_drawn(predictor, shapes):
+    pairs = [(shapes / "noise" / "00.png", "noise"), (shapes / "stripes" / "00.png", "noise")]
+    assert grid(pairs, predictor=predictor).summary == "1 of 2 correct"
+
+
 def test_sample_depends_on_the_seed(predictor, mislabelled):
     pictures = [grid(mislabelled, predictor=predictor, count=6, seed=seed) for seed in (0, 0, 1)]
     chosen = [[entry.prediction.name for entry in picture.shown] for picture in pictures]
@@ -63,19 +68,16 @@ def test_caption_counts_training_images(predictor, shapes, mislabelled, monkeypa
     drawn = []
     monkeypatch.setattr("tl.workflows.grid.draw_grid", lambda tiles, **options: drawn.append(options["summary"]))
     _ = grid(predictor=predictor, count=1, explain=True).image
-    assert drawn == ["1 of 1 correct · held out from training · yellow: speaks for the label"]
+    assert drawn == ["1 of 1 correct · held out from training · yellow: evidence for the label"]
 
 
-@pytest.mark.parametrize(
-    ("predicted", "trained", "unseen", "correct", "note"),
-    [
-        (1, 1, 0, 0, "it is a training image"),
-        (5, 5, 0, 0, "all of them are training images"),
-        (5, 4, 1, 0, "4 of the 5 are training images; the other one is wrong"),
-        (5, 3, 0, 0, "3 of the 5 are training images"),  # the others have no true label
-        (5000, 2000, 3000, 1500, "2,000 of the 5,000 are training images; 1,500 of the 3,000 others correct"),
-    ],
-)
+@pytest.mark.parametrize(("predicted", "trained", "unseen", "correct", "note"), [
+    (1, 1, 0, 0, "it is a training image"),
+    (5, 5, 0, 0, "all of them are training images"),
+    (5, 4, 1, 0, "4 of the 5 are training images; the other one is wrong"),
+    (5, 3, 0, 0, "3 of the 5 are training images"),  # the others have no true label
+    (5000, 2000, 3000, 1500, "2,000 of the 5,000 are training images; 1,500 of the 3,000 others correct"),
+])  # fmt: skip
 def test_caption_describes_how_many_were_trained_on(predicted, trained, unseen, correct, note):
     counts = dict.fromkeys(("total", "predicted", "labelled", "correct"), predicted)
     picture = Grid("", (), **counts, trained=trained, broken=0, unseen=unseen, unseen_correct=correct)

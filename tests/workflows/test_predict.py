@@ -194,15 +194,12 @@ def test_json_and_lines_agree_with_python(tl, shapes: Path, tiny_run: Path) -> N
         assert sum(item["confidence"] for item in row["top"]) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("predict", "--out", "rows.csv", "--by-class", "sorted", "--quiet"),
-        ("predict", "clip.avi", "--quiet"),
-        ("grid", "--quiet"),
-        ("explain", "--quiet"),
-    ],
-)
+@pytest.mark.parametrize("words", [
+    ("predict", "--out", "rows.csv", "--by-class", "sorted", "--quiet"),
+    ("predict", "clip.avi", "--quiet"),
+    ("grid", "--quiet"),
+    ("explain", "--quiet"),
+])  # fmt: skip
 def test_no_framework_is_loaded(words: tuple[str, ...], shapes: Path, tiny_run: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from tl.commands.main import cli; cli.main(sys.argv[1:], standalone_mode=False);"

@@ -24,16 +24,13 @@ def test_serve_options_need_certificate_and_key_together(tmp_path: Path):
         ServeOptions(tls_certificate=tmp_path / "cert.pem")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("nothing",), "nothing"),
-        (("--host", "256.1.1.1"), "tl keys add"),
-        (("--state", "/dev/null/x"), "--state"),
-        (("--port", "99999"), "--port"),
-        (("--engine", "abacus"), "abacus"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("nothing",), "nothing"),
+    (("--host", "256.1.1.1"), "tl keys add"),
+    (("--state", "/dev/null/x"), "--state"),
+    (("--port", "99999"), "--port"),
+    (("--engine", "abacus"), "abacus"),
+])  # fmt: skip
 def test_serve_refuses_in_one_line(tl_process: Any, tiny_run: Path, tmp_path: Path, arguments: Any, message: str):
     runs = () if arguments == ("nothing",) else (tiny_run,)
     done = tl_process("serve", *runs, "--port", "0", "--no-jobs", *arguments, cwd=tmp_path, timeout=60)

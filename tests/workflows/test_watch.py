@@ -120,11 +120,7 @@ def test_watch_refuses_unusable_arguments(tl, shapes: Path, tiny_run: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    "stamp",
-    [
-        *('"bytes": 1e400, "modified": 1', f'"bytes": {10**19}, "modified": 1', '"bytes": 1'),
-        '"bytes": 1, "modified": 1, "path": "\\ud800"',
-    ],
+    "stamp", ['"bytes": 1e400, "modified": 1', '"bytes": 1', '"bytes": 1, "modified": 1, "path": "\\ud800"']
 )
 def test_watch_refuses_rows_it_did_not_write_and_leaves_them(tl, tiny_run: Path, tmp_path: Path, stamp: str) -> None:
     row = f'{{"path": "a.png", "error": null, {stamp}}}'

@@ -5,15 +5,14 @@ from typing import Any
 
 import click
 
-from tl.commands.options import data_argument, json_option, quiet_option, workflow_options
+from tl.commands.options import data_argument, output_options, workflow_options
 from tl.workflows.compare import CompareOptions
 
 
 @click.command("compare")
 @data_argument
 @workflow_options(CompareOptions)
-@json_option
-@quiet_option
+@output_options
 def command(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train several networks on the same split of DATA and compare them."""
     from tl.commands.console import command_line, dumped, progress_for

@@ -4,7 +4,6 @@ import json
 import shlex
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import click
 
 from tl.progress import Progress, Task
-from tl.views.terminal.tables import printable
+from tl.views.terminal.tables import printable, width_of
 
 _TOPIC = 12
 
@@ -21,13 +20,10 @@ _TOPIC = 12
 class Console(Progress):
     """Shows everything: log lines on standard output, warnings and progress bars on standard error."""
 
-    def __init__(self) -> None:
-        self._bars: Any = None
-
     def log(self, topic: str, text: str) -> None:
-        """Print a line with its topic in the first column, wrapped to the terminal's width."""
-        label = click.style(f"{topic:<{_TOPIC}}", bold=True)
-        click.echo(label + _wrapped(printable(text)))
+        """Print a line with its topic in the first column, wrapped to the terminal's width; or an empty line."""
+        line = click.style(f"{topic:<{_TOPIC}}", bold=True) + _wrapped(printable(text))
+        click.echo(line if topic or text else "")
 
     def warn(self, text: str) -> None:
         """Print a note on standard error."""
@@ -100,19 +96,12 @@ def _bars(unit: str, total: int | None) -> Any:
 
 def _wrapped(text: str) -> str:
     width = max(40, shutil.get_terminal_size((80, 24)).columns) - _TOPIC - 1
-    return ("\n" + " " * _TOPIC).join(_lines(text, width))
-
-
-def _lines(text: str, width: int) -> list[str]:
-    if text.isascii():
-        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
-    from rich.cells import cell_len
-
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines[-1] else word
-        if lines[-1] and cell_len(longer) > width:
+    first, *words = text.split(" ")
+    lines = [first]
+    for word in words:
+        longer = f"{lines[-1]} {word}"
+        if lines[-1].strip() and width_of(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer
-    return lines
+    return ("\n" + " " * _TOPIC).join(lines)

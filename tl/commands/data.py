@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tl.commands.console import command_line, dumped, progress_for
-from tl.commands.options import data_argument, json_option, quiet_option, workflow_options
+from tl.commands.options import data_argument, json_option, output_options, workflow_options
 from tl.progress import Progress
 from tl.text import count, spread
 from tl.workflows import data as workflows
@@ -30,8 +30,7 @@ def command() -> None:
     type=click.Choice(["error", "warning", "never"]),
     help="Exit with code 1 if there are findings of this severity or worse.",
 )
-@json_option
-@quiet_option
+@output_options
 def check(data: str, fail_on: str, as_json: bool, quiet: bool, **options: Any) -> int:
     """Show what is wrong with DATA, the worst first.
 
@@ -65,7 +64,7 @@ def check(data: str, fail_on: str, as_json: bool, quiet: bool, **options: Any) -
 @workflow_options(workflows.StatsOptions)
 @json_option
 def stats(data: str, as_json: bool, **options: Any) -> None:
-    """Count the photos of DATA by class, part, format and size."""
+    """Count the images of DATA by class, part, format and size."""
     from tl.views.terminal.data import stats_text
     from tl.views.terminal.tables import terminal_width
 
@@ -76,8 +75,7 @@ def stats(data: str, as_json: bool, **options: Any) -> None:
 @command.command("fix")
 @data_argument
 @workflow_options(data_fix.FixOptions)
-@json_option
-@quiet_option
+@output_options
 def fix(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Write a clean copy of DATA; DATA itself is never changed.
 
@@ -123,8 +121,7 @@ def _log_fix(result: data_fix.FixResult, progress: Progress) -> None:
 @command.command("split")
 @data_argument
 @workflow_options(data_split.SplitOptions)
-@json_option
-@quiet_option
+@output_options
 def split(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Split DATA, stratified by class, and write a table or folders.
 
@@ -146,7 +143,7 @@ def _log_split(result: data_split.SplitResult, progress: Progress) -> None:
     for note in result.notes:
         progress.warn(note)
     for part, counts in result.counts.items():
-        progress.log(part, f"{count(sum(counts.values()), 'photo')}, {spread(counts.values())} per class")
+        progress.log(part, f"{count(sum(counts.values()), 'image')}, {spread(counts.values())} per class")
     if result.copies:
         progress.log("copies", f"{result.copies:,}, each on the side of the photo that it shows")
     if result.groups:
@@ -165,8 +162,7 @@ def _warn_left_out(left_out: Mapping[str, str], progress: Progress) -> None:
 @command.command("get")
 @click.argument("name", required=False)
 @workflow_options(workflows.GetOptions)
-@json_option
-@quiet_option
+@output_options
 def get(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Download the data set NAME, check it, and show where it is.
 
@@ -190,8 +186,7 @@ def get(name: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
 @command.command("convert")
 @data_argument
 @workflow_options(workflows.ConvertOptions)
-@json_option
-@quiet_option
+@output_options
 def convert(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Write DATA in another form, which tl reads back as DATA.
 

@@ -4,15 +4,14 @@ from typing import Any
 
 import click
 
-from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.commands.options import output_options, workflow_options
 from tl.workflows.evaluate import EvaluateOptions
 
 
 @click.command("evaluate")
 @click.argument("data", required=False)
 @workflow_options(EvaluateOptions)
-@json_option
-@quiet_option
+@output_options
 def command(data: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Evaluate a run on the labelled images of DATA: accuracy, calibration, weak classes.
 

@@ -1,12 +1,13 @@
-"""`tl explain`: draw which regions of images speak for their labels."""
+"""`tl explain`: draw the evidence for labels in images."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tl.commands.grid import picture_options, show_picture
-from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.commands.options import output_options, workflow_options
 from tl.commands.predict import print_error, styled_label
 from tl.workflows.explain import ExplainOptions
 
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @workflow_options(ExplainOptions)
 @picture_options("explain.png")
-@json_option
-@quiet_option
+@output_options
 def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet: bool, **options: Any) -> int:
-    """Draw each IMAGE beside a heatmap of what speaks for its label (Grad-CAM).
+    """Draw each IMAGE beside a heatmap of the evidence for its label (Grad-CAM).
 
     Images are files, folders (with their subfolders) or patterns. With --json,
     a list with the heat of each image is printed. Exit code 1 if one cannot be
@@ -34,7 +34,7 @@ def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet
 
     check_png_name(out)
     silent = as_json or quiet
-    on_heatmap = _print_error if silent else _print
+    on_heatmap = partial(_print, errors_only=silent)
     result = explain(images, options=ExplainOptions(**options), on_heatmap=on_heatmap)
     explained = sum(not heatmap.error for heatmap in result.heatmaps)
     progress = progress_for(silent)
@@ -48,19 +48,14 @@ def command(images: tuple[str, ...], out: Path, show: bool, as_json: bool, quiet
     return 1 if explained < len(result.heatmaps) else 0
 
 
-def _print(heatmap: "Heatmap") -> None:
+def _print(heatmap: "Heatmap", errors_only: bool) -> None:
     from tl.text import percent
     from tl.views.pictures.explain import NO_EVIDENCE
     from tl.views.terminal.tables import printable
 
     if heatmap.explanation is None:
         print_error(heatmap.name, heatmap.error)
-        return
-    label = styled_label(heatmap.label, heatmap.unknown)
-    line = f"{printable(heatmap.name)}: {label} {percent(heatmap.explanation.confidence)}"
-    click.echo(f"{line}, {NO_EVIDENCE}" if heatmap.empty else line)
-
-
-def _print_error(heatmap: "Heatmap") -> None:
-    if heatmap.error:
-        print_error(heatmap.name, heatmap.error)
+    elif not errors_only:
+        label = styled_label(heatmap.label, heatmap.unknown)
+        line = f"{printable(heatmap.name)}: {label} {percent(heatmap.explanation.confidence)}"
+        click.echo(f"{line}, {NO_EVIDENCE}" if heatmap.empty else line)

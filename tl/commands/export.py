@@ -4,15 +4,14 @@ from typing import Any
 
 import click
 
-from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.commands.options import output_options, workflow_options
 from tl.workflows.export import ExportOptions
 
 
 @click.command("export")
 @click.argument("run", required=False, metavar="[RUN]")
 @workflow_options(ExportOptions)
-@json_option
-@quiet_option
+@output_options
 def command(run: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Write RUN, by default the newest, as a model that takes images of any size.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tl.commands.options import json_option, missing_data, quiet_option, workflow_options
+from tl.commands.options import missing_data, output_options, workflow_options
 from tl.progress import Progress
 from tl.runs.finetune_options import FinetuneOptions, inherited_options, read_options
 from tl.text import interval, percent
@@ -24,18 +24,11 @@ def _read_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.argument("data", required=False, metavar="DATA")
 @workflow_options(FinetuneOptions)
 @click.option(
-    "--config",
-    type=click.Path(),
-    is_eager=True,
-    expose_value=False,
-    callback=_read_config,
-    metavar="FILE",
-    help="TOML file of options.",
+    "--config", is_eager=True, expose_value=False, callback=_read_config, metavar="FILE", help="TOML file of options."
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("--show-augment", is_flag=True, help="Draw augmented images and exit.")
-@json_option
-@quiet_option
+@output_options
 def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_augment: bool, **values: Any) -> None:
     """Train a classifier on DATA: class folders, a CSV of path,label[,split], cifar100 or dogs-vs-cats."""
     from tl.commands.console import command_line, dumped, near, progress_for

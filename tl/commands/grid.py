@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl.commands.options import Command, json_option, quiet_option, workflow_options
+from tl.commands.options import Command, output_options, workflow_options
 from tl.workflows.grid import GridOptions
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def show_picture(out: Path, progress: "Progress") -> None:
 @click.argument("data", required=False)
 @workflow_options(GridOptions)
 @picture_options("grid.png")
-@json_option
-@quiet_option
+@output_options
 def command(data: str | None, out: Path, show: bool, as_json: bool, quiet: bool, **options: Any) -> None:
     """Draw the images of DATA with their predicted labels.
 

@@ -5,14 +5,10 @@ from pathlib import Path
 import click
 
 from tl.commands.options import json_option
+from tl.service.keys import ROLES
 
 _STATE = click.option(
-    "--state",
-    default="service",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="State folder of the service.",
-    metavar="DIR",
+    "--state", default="service", show_default=True, type=Path, help="State folder of the service.", metavar="DIR"
 )
 
 
@@ -23,13 +19,7 @@ def command() -> None:
 
 @command.command("add")
 @click.argument("name")
-@click.option(
-    "--role",
-    default="predict",
-    show_default=True,
-    type=click.Choice(["predict", "train", "admin"]),
-    help="What it may do.",
-)
+@click.option("--role", default="predict", show_default=True, type=click.Choice(ROLES), help="What it may do.")
 @_STATE
 def add_command(name: str, role: str, state: Path) -> None:
     """Create a key called NAME and print it, this once.

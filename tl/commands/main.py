@@ -20,7 +20,7 @@ COMMANDS = {
     "evaluate": "Evaluate a run on labelled images.",
     "report": "Write the report of a run again.",
     "grid": "Draw images with their predictions, correct or wrong.",
-    "explain": "Draw what in an image speaks for its label.",
+    "explain": "Draw the evidence for a label in an image.",
     "export": "Write a run as a model for another runtime.",
     "bench": "Measure how fast a run is on this machine.",
     "compare": "Train several networks on the same split.",
@@ -34,6 +34,21 @@ COMMANDS = {
     "cache": "Show and clear the cache.",
 }
 """The commands in the order in which people need them, with their lines in `tl --help`, which imports none of them."""
+
+_REMOVED = {
+    "finetune --views": "leave it out; how many augmented views are stored is chosen by the size of the data",
+    "predict --json": "give --format json",
+    "predict --max-bytes": "leave it out; a web address may have up to 50 MB",
+    "predict --total-time": "leave it out; a web address has 60 seconds, and --timeout seconds to respond",
+    "predict --allow-private": "leave it out; private addresses are allowed",
+    "predict --null": "end the paths of a list with line breaks",
+    "watch --json": "give --format jsonl",
+    "watch --interval": "leave it out; --poll lists the folder every second",
+    "evaluate --no-unknown": "leave it out; images unlike all training images are always counted",
+    "export --bound": "it is called --tolerance",
+    "data split --anew": "leave it out; a split that the data has is always ignored",
+}
+"""Options of version 0.1, and what to do instead."""
 
 INTERRUPTED = 130
 
@@ -107,7 +122,9 @@ def run() -> int:
     except OSError as error:
         if error.filename is None and error.errno not in _FULL:
             raise
-        _print_error(_unwritable_text(error) if error.filename is None else _unusable_text(error))
+        reason = (error.strerror or type(error).__name__).lower()
+        unusable = f"{os.fsdecode(error.filename or '')!r} cannot be used: {reason}; give another path"
+        _print_error(_unwritable_text(error) if error.filename is None else unusable)
         code = 1
     return code if isinstance(code, int) else 0
 
@@ -135,6 +152,9 @@ def leave(code: int) -> NoReturn:
 
 def _usage_text(error: click.ClickException) -> str:
     message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if context and isinstance(error, click.NoSuchOption):
+        name = f"{context.command_path.removeprefix('tl ')} {error.option_name}"
+        message = f"{error.option_name} was removed: {_REMOVED[name]}" if name in _REMOVED else message
     return message + (f"{' ' if message.endswith('?') else '; '}see {context.command_path} --help" if context else "")
 
 
@@ -142,11 +162,6 @@ def _unwritable_text(error: OSError) -> str:
     return (
         f"the output cannot be written ({(error.strerror or str(error)).lower()}): free some space, or write elsewhere"
     )
-
-
-def _unusable_text(error: OSError) -> str:
-    reason = (error.strerror or type(error).__name__).lower()
-    return f"{os.fsdecode(error.filename)!r} cannot be used: {reason}; give another path"
 
 
 def _print_error(text: str) -> None:

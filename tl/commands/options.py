@@ -13,6 +13,8 @@ from tl.options import Spec, base_type, flag, specs
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_METAVARS = {int: "N", float: "NUMBER", Path: "PATH", str: "NAME"}
+
 
 def workflow_options(cls: type, *, leave_out: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """Add an option to a command for each field of an options dataclass, in the order of its fields.
@@ -50,7 +52,7 @@ def _click_option(cls: type, name: str, spec: Spec, default: Any) -> Callable[[C
         default=None if default is dataclasses.MISSING else default,
         required=default is dataclasses.MISSING,
         show_default=default not in (dataclasses.MISSING, None, ""),
-        metavar=spec.metavar or None,
+        metavar=spec.metavar or (None if spec.choices else _METAVARS.get(kind)),
         help=help_text,
     )
 
@@ -143,6 +145,11 @@ def json_option(function: Command) -> Command:
 def quiet_option(function: Command) -> Command:
     """--quiet: nothing but errors."""
     return click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")(function)
+
+
+def output_options(function: Command) -> Command:
+    """--json and --quiet."""
+    return json_option(quiet_option(function))
 
 
 def data_argument(function: Command) -> Command:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tl.commands.grid import picture_options, show_picture
-from tl.commands.options import json_option, quiet_option, workflow_options
+from tl.commands.options import output_options, workflow_options
 from tl.workflows.search import SearchOptions
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ _LABEL_WIDTH = 24
 )
 @workflow_options(SearchOptions)
 @picture_options(None)
-@json_option
-@quiet_option
+@output_options
 def command(
     images: tuple[str, ...], data: str, out: Path | None, show: bool, as_json: bool, quiet: bool, **options: Any
 ) -> None:

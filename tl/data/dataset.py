@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tl.data.images import ImageLike
 from tl.errors import DataError
-from tl.text import quoted
+from tl.text import count, quoted
 
 PARTS = ("train", "validation", "test")
 
@@ -44,7 +44,7 @@ class Sample:
     part: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Images with their classes.
 
@@ -66,30 +66,40 @@ class Dataset:
     notes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name}: {count(len(self.images), 'image')}, {count(len(self.class_names), 'class')}>"
+
     def samples(self) -> list[Sample]:
         """The samples that the data set was assembled from."""
         labels = [self.class_names[label] if label >= 0 else None for label in self.labels.tolist()]
         return [Sample(*row) for row in zip(self.images, self.names, labels, self.parts, strict=True)]
+
+    def subset(self, indices: Sequence[int] | Labels) -> "Dataset":
+        """The data set with the images at these indices alone; its classes stay."""
+        return dataclasses.replace(
+            self,
+            images=tuple(self.images[index] for index in indices),
+            names=tuple(self.names[index] for index in indices),
+            labels=self.labels[indices],
+            parts=tuple(self.parts[index] for index in indices),
+            groups=tuple(self.groups[index] for index in indices) if self.groups else (),
+        )
 
     def without(self, dropped: Mapping[int, str]) -> "Dataset":
         """The data set without the images at these indices, each of them now `skipped` with its reason.
 
         Classes that lose their last image disappear, with a note.
         """
-        keep = [index for index in range(len(self.names)) if index not in dropped]
-        present = sorted({int(self.labels[index]) for index in keep} - {-1})
+        kept = self.subset([index for index in range(len(self.names)) if index not in dropped])
+        present = sorted({int(label) for label in kept.labels} - {-1})
         before = {int(label) for label in self.labels} - {-1}
         lost = [self.class_names[label] for label in sorted(before - set(present))]
         renumbered = np.full(len(self.class_names) + 1, -1, dtype=np.int64)  # the last entry is for label -1
         renumbered[present] = np.arange(len(present))
         return dataclasses.replace(
-            self,
+            kept,
             class_names=tuple(self.class_names[label] for label in present),
-            images=tuple(self.images[index] for index in keep),
-            names=tuple(self.names[index] for index in keep),
-            labels=renumbered[self.labels[keep]],
-            parts=tuple(self.parts[index] for index in keep),
-            groups=tuple(self.groups[index] for index in keep) if self.groups else (),
+            labels=renumbered[kept.labels],
             skipped=self.skipped + tuple(Skipped(self.names[index], dropped[index]) for index in sorted(dropped)),
             notes=self.notes + tuple(f"class {name!r} is left out: none of its images can be used" for name in lost),
         )

@@ -120,7 +120,7 @@ def _are_parts(scan: _Scan, folders: list[Path]) -> bool:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(_is_image(Path(name)) for _, _, files in os.walk(folder) for name in files)
+    return any(_is_image(Path(where, name)) for where, _, files in os.walk(folder) for name in files)
 
 
 def _scan_parts(scan: _Scan, folders: list[Path]) -> None:

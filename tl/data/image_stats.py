@@ -7,7 +7,6 @@ The perceptual hash is pHash as the package imagehash defines it (the lowest 8 Ã
 """
 
 import os
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.cache import FeatureCache, namespace
+from tl.cache import CacheWriter, FeatureCache
 from tl.data.decoding import open_image, orientation
 from tl.data.images import VERSION as IMAGES_VERSION
 from tl.data.images import Content, ImageLike, decode, fingerprint, read
-from tl.errors import CacheError, ImageError
+from tl.errors import ImageError
 from tl.progress import Progress
 
 Row = NDArray[Any]
@@ -30,14 +29,10 @@ SIDE = 32  # side of the small grey copies in pixels: enough to lay one over ano
 DETAIL = 128  # pixels of the short side at which contrast and sharpness are measured: large JPEGs are decoded by half
 VERSION = 1  # raised when the same pixels come to give other statistics, so that the old ones are not used
 BITS = 64  # bits of a perceptual hash
-_SPACE = namespace(f"looks {VERSION}/images {IMAGES_VERSION}")
 _CHUNK = 64  # images that one thread measures before the next
-_MAX_HELD = 16 << 20  # bytes of them that are held in memory meanwhile
 _ROWS = 1024  # images whose colours or hashes are computed at a time: 10 MB
 _COARSE = 16  # pixels of the side at which colours are measured; the outermost count as the border
 _MAX_HEADER = 89_000_000  # pixels beyond which Pillow warns before anything is asked of it
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 
 ROW = np.dtype(
     [
@@ -94,36 +89,40 @@ def measure_images(
     With their content hashes in `fingerprints`, a file is read only where `cache` does not have its statistics.
     """
     progress = progress or Progress()
-    store = _Store(cache, progress)
+    store = CacheWriter(cache, f"looks {VERSION}/images {IMAGES_VERSION}", progress)
     rows = np.zeros(len(images), ROW)
     hashes = [b""] * len(images) if fingerprints is None else list(fingerprints)
     errors: dict[int, str] = {}
 
-    def measure_chunk(indices: range) -> tuple[list[int], list[int]]:
-        cached, measured = [], []
-        contents = _read_chunk(images, hashes, indices, errors) if fingerprints is None else {}
-        readable = [index for index in indices if index not in errors]
-        for index, row in zip(readable, store.find([hashes[index] for index in readable]), strict=True):
-            if row is not None:
-                rows[index] = row
-                cached.append(index)
-                continue
+    def load(index: int) -> Content:
+        content = read(images[index])
+        hashes[index] = fingerprint(content)
+        return content
+
+    def measure_chunk(indices: range) -> list[int]:
+        measured = []
+        for index in indices:
             try:
-                content = contents[index] if index in contents else read(images[index])
-                hashes[index] = fingerprint(content)  # it may have changed since
+                content = None if hashes[index] else load(index)
+                [vector] = store.find([hashes[index]])
+                if vector is not None and vector.nbytes == ROW.itemsize:
+                    rows[index] = vector.view(ROW)[0]
+                    continue
+                content = load(index) if content is None else content  # it may have changed since it was hashed
                 rows[index] = measure(content, decode(content, DETAIL))
+                measured.append(index)
             except ImageError as error:
                 errors[index] = str(error)
-            else:
-                measured.append(index)
-        return cached, measured
+        return measured
 
     chunks = [range(start, min(start + _CHUNK, len(images))) for start in range(0, len(images), _CHUNK)]
     workers = max(2, os.cpu_count() or 1)
-    with progress.task("measuring", len(images), "photos") as task, ThreadPoolExecutor(workers) as pool:
-        for chunk, (cached, measured) in zip(chunks, pool.map(measure_chunk, chunks), strict=True):
-            store.keep([(hashes[index], rows[index]) for index in measured], [hashes[index] for index in cached])
+    with progress.task("measuring", len(images), "images") as task, ThreadPoolExecutor(workers) as pool:
+        for chunk, measured in zip(chunks, pool.map(measure_chunk, chunks), strict=True):
+            store.add((hashes[index], np.frombuffer(rows[index].tobytes(), np.float32)) for index in measured)
+            store.write()
             task.advance(len(chunk))
+    store.write(at_least=1)
     return _stats(rows, hashes, errors)
 
 
@@ -209,60 +208,9 @@ def _header(content: Content, image: NDArray[np.uint8]) -> Header:
 
         height, width, space, _ = simplejpeg.decode_jpeg_header(content)
         return Header("JPEG", len(content), width, height, str(space), orientation(content))
-    if content.startswith(_PNG) and b"eXIf" not in content:
-        # By hand, as Pillow takes longer to say this much than a small image takes to be decoded.
-        width, height = struct.unpack_from(">II", content, 16)
-        return Header("PNG", len(content), width, height, _PNG_MODES.get(content[25], ""))
     height, width = image.shape[:2]
     if height * width > _MAX_HEADER:
         return Header("", len(content), width, height, "")
     with open_image(content) as parsed:
         turned = int(parsed.getexif().get(0x0112, 1))
         return Header(str(parsed.format), len(content), width, height, str(parsed.mode), turned)
-
-
-def _read_chunk(
-    images: Sequence[ImageLike], hashes: list[bytes], indices: range, errors: dict[int, str]
-) -> dict[int, Content]:
-    """Read and hash images; returns as many of them as may stay in memory until they are decoded."""
-    contents: dict[int, Content] = {}
-    held = 0
-    for index in indices:
-        try:
-            content = read(images[index])
-        except ImageError as error:
-            errors[index] = str(error)
-            continue
-        hashes[index] = fingerprint(content)
-        held += len(content) if isinstance(content, bytes) else content.nbytes
-        if held <= _MAX_HELD:
-            contents[index] = content
-    return contents
-
-
-class _Store:
-    """Looks rows up in the cache and writes them; one that fails is warned of once and no longer used."""
-
-    def __init__(self, cache: FeatureCache | None, progress: Progress) -> None:
-        self._cache, self._progress = cache, progress
-
-    def find(self, hashes: Sequence[bytes]) -> list[Row | None]:
-        if self._cache is None:
-            return [None] * len(hashes)
-        return [
-            None if stored is None or stored.vector.nbytes != ROW.itemsize else stored.vector.view(ROW)[0]
-            for stored in self._cache.find([_SPACE + content_hash for content_hash in hashes])
-        ]
-
-    def keep(self, rows: Sequence[tuple[bytes, Row]], used: Sequence[bytes]) -> None:
-        """Write new rows, and the date of those that were used."""
-        if self._cache is None:
-            return
-        try:
-            if rows:
-                self._cache.put([(_SPACE + key, np.frombuffer(row.tobytes(), np.float32)) for key, row in rows])
-            if used:
-                self._cache.touch([_SPACE + key for key in used])
-        except CacheError as error:
-            self._cache = None
-            self._progress.warn(f"{error}; continuing without it")

@@ -10,6 +10,7 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BufferedIOBase, IOBase
 from itertools import chain
@@ -221,15 +222,13 @@ class _Reader:
 
     def _paths(self, where: str, file: Any) -> Iterator[Input]:
         try:
-            for path in split_paths(file.read1):
-                yield from self._file(os.fsdecode(path))
+            with nullcontext() if where == "standard input" else file:
+                for path in split_paths(file.read1):
+                    yield from self._file(os.fsdecode(path))
         except ValueError:
             raise DataError(f"{where} is no list of paths: a line of it is longer than any path") from None
         except OSError as error:
             raise _unreadable(where, error) from None
-        finally:
-            if where != "standard input":
-                file.close()
 
 
 def split_paths(read: Callable[[int], bytes]) -> Iterator[bytes]:

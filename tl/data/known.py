@@ -9,8 +9,7 @@ import io
 import os
 import pickle
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +42,13 @@ class Known:
     unpack: Callable[[Path, Progress], Path]
 
 
-def resolve(
-    name: str, *, download_it: bool, offline: bool, cache_dir: Path | None, progress: Progress | None = None
-) -> Path:
+def resolve(name: str, *, download_it: bool, offline: bool, progress: Progress | None = None) -> Path:
     """Find the known data set `name` on this machine, or download it where `download_it`.
 
     Raises DataError when it is not here and may not be downloaded, DownloadError when it cannot be.
     """
     known = KNOWN[name]
-    folder = (cache_dir or settings().cache_dir) / "datasets"
+    folder = settings().cache_dir / "datasets"
     candidates = known.find(folder)
     present = next((path for path in candidates if os.path.exists(path)), None)
     if present is not None:
@@ -89,12 +86,11 @@ def extract_photos(archive: Path, target: Path, progress: Progress) -> None:
 
     with atomic_write(target, hint="free some space, or set TL_CACHE_DIR") as scratch, ZipFile(archive) as file:
         names = [name for name in file.namelist() if _PHOTO.fullmatch(name)]
-        with progress.task("unpack dogs-vs-cats", len(names), "photos") as task:
+        with progress.task("unpack dogs-vs-cats", len(names), "images") as task:
             for name in names:
                 path = scratch / name.removeprefix("PetImages/")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with file.open(name) as source, path.open("wb") as photo:
-                    shutil.copyfileobj(source, photo)
+                path.write_bytes(file.read(name))
                 task.advance()
 
 
@@ -111,7 +107,7 @@ def load_cifar(path: Path) -> Dataset:
 
     Raises DataError for anything that is not CIFAR-100.
     """
-    contents = dict(_from_folder(path) if path.is_dir() else _from_archive(path))
+    contents = _read_files(path)
     missing = [file for file in _FILES if file not in contents]
     if missing:
         raise DataError(f"{str(path)!r} is not CIFAR-100: it has no file {missing[0]!r}")
@@ -126,29 +122,27 @@ def load_cifar(path: Path) -> Dataset:
     return assemble(samples, source=f"CIFAR-100 in {str(path)!r}", name="cifar100", root=None)
 
 
-def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for name in _FILES:
-        try:
-            yield name, (folder / name).read_bytes()
-        except OSError as error:
-            raise DataError(f"{str(folder / name)!r} cannot be read: {(error.strerror or '').lower()}") from None
-
-
-def _from_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
+def _read_files(path: Path) -> dict[str, bytes]:
+    """The contents of the files that there are of CIFAR-100, in a folder or an archive."""
     import tarfile
     import zlib
 
+    contents: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        if path.is_dir():
+            return {name: (path / name).read_bytes() for name in _FILES}
+        with tarfile.open(path, "r:gz") as tar:
             for member in tar:
                 folder, _, name = member.name.removeprefix("./").rpartition("/")
                 file = tar.extractfile(member) if member.isreg() and name in _FILES else None
                 if file is not None and folder in ("", "cifar-100-python"):
-                    yield name, file.read()
+                    contents[name] = file.read()
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{str(archive)!r} is not the CIFAR-100 archive, or damaged: {error}") from None
+        raise DataError(f"{str(path)!r} is not the CIFAR-100 archive, or damaged: {error}") from None
     except OSError as error:
-        raise DataError(f"{str(archive)!r} cannot be read: {(error.strerror or str(error)).lower()}") from None
+        where, reason = error.filename or str(path), error.strerror or str(error)
+        raise DataError(f"{str(where)!r} cannot be read: {reason.lower()}") from None
+    return contents
 
 
 def _empty_array(*_: object) -> NDArray[np.uint8]:

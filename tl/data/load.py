@@ -23,19 +23,12 @@ _SILENT = Progress()
 
 
 def load(
-    source: Data,
-    *,
-    labelled: bool = True,
-    download: bool = False,
-    offline: bool = False,
-    cache_dir: Path | None = None,
-    progress: Progress = _SILENT,
+    source: Data, *, labelled: bool = True, download: bool = False, offline: bool = False, progress: Progress = _SILENT
 ) -> Dataset:
     """Load a data set; a path that exists takes precedence over a known name.
 
-    Without `labelled`, images need no classes. `download` lets a known data set be fetched into `cache_dir` (the cache
-    folder of `tl` by default). Raises DataError or UsageError with one line that says what to do, DownloadError when a
-    data set cannot be fetched.
+    Without `labelled`, images need no classes. `download` lets a known data set be fetched into the cache. Raises
+    DataError or UsageError with one line that says what to do, DownloadError when a data set cannot be fetched.
     """
     if isinstance(source, Dataset):
         return source
@@ -44,13 +37,13 @@ def load(
     text = os.fspath(cast("str | os.PathLike[str]", source))
     path = _existing(text)
     if path is not None:
-        return _load_path(path, text, labelled, cache_dir, progress)
+        return _load_path(path, text, labelled, progress)
     if text not in KNOWN:
         near = difflib.get_close_matches(text.lower(), KNOWN, n=1)
         hint = f"give a folder with one folder of images per class, a .csv, or one of {', '.join(sorted(KNOWN))}"
         raise DataError(f"no such folder or table: {text!r}; {f'did you mean {near[0]!r}?' if near else hint}")
-    place = resolve(text, download_it=download, offline=offline, cache_dir=cache_dir, progress=progress)
-    return dataclasses.replace(_load_path(place, text, labelled, cache_dir, progress), name=text)
+    place = resolve(text, download_it=download, offline=offline, progress=progress)
+    return dataclasses.replace(_load_path(place, text, labelled, progress), name=text)
 
 
 def is_in_memory(source: Data) -> bool:
@@ -72,11 +65,11 @@ def _existing(text: str) -> Path | None:
         return None
 
 
-def _load_path(path: Path, text: str, labelled: bool, cache_dir: Path | None, progress: Progress) -> Dataset:
+def _load_path(path: Path, text: str, labelled: bool, progress: Progress) -> Dataset:
     if is_cifar(path):
         return load_cifar(path)
     if is_tfrecord(path):
-        return load_tfrecord(path, labelled=labelled, cache_dir=cache_dir, progress=progress)
+        return load_tfrecord(path, labelled=labelled, progress=progress)
     if path.is_dir():
         inner = path / "cifar-100-python"
         return load_cifar(inner) if is_cifar(inner) else load_folder(path, labelled=labelled)

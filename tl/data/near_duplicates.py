@@ -121,7 +121,7 @@ def find_copies(stats: ImageStats, features: Floats, usable: Labels, near: NearP
     near = find_near_pairs(stats) if near is None else near
     copies: dict[tuple[int, int], Copy] = {}
     for candidates in (near, _pairs_by_features(stats, features, usable, near.pairs)):
-        cosine = _cosines(features, mean, row[candidates.pairs])
+        cosine = cosines(features, mean, row[candidates.pairs])
         close = _near_hashes(stats, candidates.pairs)
         least = np.where(close & (cosine >= _SIMILAR_NEAR), _OVERLAP_NEAR, np.where(cosine >= _SIMILAR, _OVERLAP, 2.0))
         for (one, other, mirrored, overlap), bound in zip(candidates, least, strict=True):
@@ -154,7 +154,7 @@ def find_originals(stats: ImageStats, labels: Labels, near: NearPairs | None = N
     copies += [Copy(one, other, overlap) for one, other, _, overlap in near if overlap >= _OVERLAP_BY_PIXELS]
     group = group_copies(len(own), copies)
     shown, alike = list(own), 0
-    for members in _groups_of_several(group):
+    for members in groups_of_several(group):
         files = {own[index] for index in members}
         if len(files) == 1:
             continue
@@ -166,7 +166,8 @@ def find_originals(stats: ImageStats, labels: Labels, near: NearPairs | None = N
     return Originals(tuple(shown), alike)
 
 
-def _groups_of_several(group: Labels) -> list[list[int]]:
+def groups_of_several(group: Labels) -> list[list[int]]:
+    """The indices that share each number, ascending, of those that several share; by number."""
     order = np.argsort(group, kind="stable")
     bounds = np.flatnonzero(np.diff(group[order])) + 1
     return [members.tolist() for members in np.split(order, bounds) if len(members) > 1]
@@ -310,7 +311,7 @@ def _pairs_by_features(stats: ImageStats, features: Floats, usable: NDArray[np.i
     return _compare(stats, pairs[np.sort(kept)])
 
 
-def _cosines(features: Floats, mean: Floats, pairs: Pairs) -> Floats:
+def cosines(features: Floats, mean: Floats, pairs: Pairs) -> Floats:
     """The cosine of the features of each pair `[m]` about their mean."""
     cosines = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), _CHUNK):

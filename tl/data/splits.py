@@ -243,8 +243,8 @@ def grouped_split(
     few = [name for label, name in enumerate(class_names) if in_classes[label] <= len(sides)]
     if few:
         raise DataError(
-            f"classes with fewer than {len(sides) + 1} distinct photos or groups, one for each side: {quoted(few)};"
-            " add photos, or split into fewer sides"
+            f"classes with fewer than {len(sides) + 1} distinct images or groups, one for each side: {quoted(few)};"
+            " add images, or split into fewer sides"
         )
     side_of = _assign(labels, groups, fingerprints, list(sides.values()), seed)[groups]
     for side, purpose in [(-1, "training"), *((number, "validation or test") for number in range(len(sides)))]:

@@ -71,14 +71,12 @@ def read_column(data: Any, name: str) -> dict[str, str]:
     if hasattr(data, "columns"):
         return _frame_column(data, name)
     table = Path(data)
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-        delimiter = _delimiter(header, DELIMITERS[table.suffix.lower()])
-        names = [field.strip().casefold() for field in next(csv.reader([header], delimiter=delimiter), [])]
-        if name.casefold() not in names:
-            raise UsageError(f"table {str(table)!r} has no column {name!r}: it has {', '.join(names)}")
-        path, at = _places(names)["path"] or 0, names.index(name.casefold())
-        rows = [row for row in csv.reader(file, delimiter=delimiter) if len(row) > max(at, path)]
+    lines = _read_lines(table)
+    names = [field.strip().casefold() for field in next(lines, (0, []))[1]]
+    if name.casefold() not in names:
+        raise UsageError(f"table {str(table)!r} has no column {name!r}: it has {', '.join(names)}")
+    path, at = _places(names)["path"] or 0, names.index(name.casefold())
+    rows = [row for _, row in lines if len(row) > max(at, path)]
     return {clean(_plain(_existing(table.parent, row[path].strip()))): row[at].strip() for row in rows}
 
 
@@ -147,22 +145,27 @@ def _memory_row(where: str, values: Sequence[Any], labelled: bool) -> _Row:
 
 
 def _table_rows(table: Path, labelled: bool) -> Iterator[_Row]:
+    lines = _read_lines(table)
+    column = _columns(f"table {str(table)!r}", next(lines, (0, []))[1], labelled)
+    for number, fields in lines:
+        if not any(field.strip() for field in fields):
+            continue
+        values = {key: fields[at].strip() if at is not None and at < len(fields) else "" for key, at in column.items()}
+        if labelled and not values["label"]:
+            raise DataError(f"table {str(table)!r}, line {number}: no label for {values['path']!r}")
+        path = _existing(table.parent, values["path"])
+        yield _Row(f"line {number}", path, clean(values["label"]), values["split"])
+
+
+def _read_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a .csv or .tsv file, each with the number of its line, the header first. Raises DataError."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             delimiter = _delimiter(first, DELIMITERS[table.suffix.lower()])
             reader = csv.reader(chain([first], file), delimiter=delimiter, strict=True)
-            column = _columns(f"table {str(table)!r}", next(reader, []), labelled)
             for fields in reader:
-                if not any(field.strip() for field in fields):
-                    continue
-                values = {
-                    key: fields[at].strip() if at is not None and at < len(fields) else "" for key, at in column.items()
-                }
-                if labelled and not values["label"]:
-                    raise DataError(f"table {str(table)!r}, line {reader.line_num}: no label for {values['path']!r}")
-                path = _existing(table.parent, values["path"])
-                yield _Row(f"line {reader.line_num}", path, clean(values["label"]), values["split"])
+                yield reader.line_num, fields
     except UnicodeDecodeError:
         raise DataError(f"table {str(table)!r} is not UTF-8 text: save it as UTF-8") from None
     except csv.Error as error:

@@ -16,9 +16,9 @@ from typing import Any
 
 from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, part_of, short_name
 from tl.data.decoding import format_of
-from tl.data.images import encode_png, read
-from tl.errors import DataError, ImageError, StorageError
-from tl.files import atomic_write, locked, remove
+from tl.data.images import read_encoded
+from tl.errors import DataError, ImageError
+from tl.files import atomic_write, locked, remove, write_errors
 from tl.progress import Progress
 from tl.settings import settings
 
@@ -39,13 +39,13 @@ def is_tfrecord(path: Path) -> bool:
         return False
 
 
-def load_tfrecord(path: Path, *, labelled: bool, cache_dir: Path | None, progress: Progress) -> Dataset:
+def load_tfrecord(path: Path, *, labelled: bool, progress: Progress) -> Dataset:
     """Load a TFRecord file or those in a folder; train-….tfrecord is the part "train", and so on.
 
     Raises DataError for damaged files or records without images, StorageError where they cannot be unpacked.
     """
     shards = [path] if path.is_file() else _shards(path)
-    folder = (cache_dir or settings().cache_dir) / "datasets" / f"records-{_key(shards)}"
+    folder = settings().cache_dir / "datasets" / f"records-{_key(shards)}"
     samples, skipped = _unpacked(shards, folder, progress)
     source, name = f"TFRecord {str(path)!r}", short_name(path.resolve().name.split(".tfrecord")[0])
     return assemble(samples, source=source, name=name, root=None, skipped=skipped, labelled=labelled)
@@ -116,11 +116,10 @@ def _rows(
     for sample in samples:
         advance()
         try:
-            content = read(sample.image)
+            encoded = read_encoded(sample.image)
         except ImageError as error:
             left_out[sample.name] = str(error)
             continue
-        encoded = content if isinstance(content, bytes) else encode_png(content)
         yield {
             "image/class/label": class_names.index(sample.label) if sample.label else -1,
             "image/class/text": (sample.label or "").encode(),
@@ -165,14 +164,10 @@ def _key(shards: list[Path]) -> str:
 
 
 def _unpacked(shards: list[Path], folder: Path, progress: Progress) -> tuple[list[Sample], list[Skipped]]:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(folder.name + ".lock")):
-            if not (folder / "index.json").is_file():
-                _unpack(shards, folder, progress)
+    with write_errors(folder, "set TL_CACHE_DIR"), locked(folder.with_name(folder.name + ".lock")):
+        if not (folder / "index.json").is_file():
+            _unpack(shards, folder, progress)
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {(error.strerror or '').lower()}; set TL_CACHE_DIR") from None
     samples = [Sample(folder / file, name, label, part) for file, name, label, part in index["images"]]
     return samples, [Skipped(name, reason) for name, reason in index["skipped"]]
 
@@ -182,7 +177,7 @@ def _unpack(shards: list[Path], folder: Path, progress: Progress) -> None:
     remove(folder)
     with (
         atomic_write(folder, hint="free some space, or set TL_CACHE_DIR") as scratch,
-        progress.task("unpack", None, "photos") as task,
+        progress.task("unpack", None, "images") as task,
     ):
         scratch.mkdir()
         images: list[tuple[str, str, str | None, str | None]] = []

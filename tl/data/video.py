@@ -11,7 +11,6 @@ has it.
 
 import os
 import signal
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -66,17 +65,11 @@ def read_video(path: Path, every: int, min_side: int) -> Iterator[tuple[str, Fra
 
 
 def _check(path: Path) -> None:
+    from tl.data.images import open_regular
     from tl.errors import ImageError
 
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ImageError("not a file")
-        with path.open("rb") as file:
-            head = file.read(4 * 188)
-    except OSError as error:
-        raise ImageError(f"cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
-    except ValueError:
-        raise ImageError("cannot be read: not a file name") from None
+    with open_regular(path) as file:
+        head = file.read(4 * 188)
     if not head:
         raise ImageError("empty file")
     riff = head[:4] == b"RIFF" and head[8:12] == b"AVI "
@@ -118,7 +111,8 @@ def main() -> None:
     """Write the frames of the video that the command line names."""
     out = sys.stdout.buffer
     try:
-        _limit_memory()
+        if sys.platform != "win32":
+            _limit_memory()
         _write_frames(out, sys.argv[1], *map(int, sys.argv[2:6]))
     except BrokenPipeError:
         os._exit(0)  # nobody wants the rest
@@ -128,10 +122,8 @@ def main() -> None:
 
 
 def _limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # not on this system
-        return
+    import resource
+
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever was inherited

@@ -4,9 +4,8 @@ import csv
 import os
 import re
 import shutil
-import stat
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -14,9 +13,9 @@ from types import MappingProxyType
 from tl.data.dataset import Dataset, Sample, clean, part_of
 from tl.data.decoding import HEAD, SUFFIXES, format_of
 from tl.data.folders import is_ignored
-from tl.data.images import IMAGE_SUFFIXES, ImageLike, encode_png, read
+from tl.data.images import IMAGE_SUFFIXES, ImageLike, open_regular, read_encoded
 from tl.data.load import Data
-from tl.errors import DataError, UsageError
+from tl.errors import DataError, ImageError, UsageError
 from tl.progress import Progress
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')  # by Linux, by macOS or by Windows
@@ -60,15 +59,14 @@ def write_files(
     With `link` they are hard links to the originals where the disk allows.
     """
     folder.mkdir()
-    with progress.task("writing", len(images), "photos") as task:
+    with progress.task("writing", len(images), "images") as task:
         for image, path in zip(images, paths, strict=True):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(image, Path):
                 _copy(image, target, link)
             else:
-                content = read(image)
-                target.write_bytes(content if isinstance(content, bytes) else encode_png(content))
+                target.write_bytes(read_encoded(image))
             task.advance()
 
 
@@ -78,11 +76,10 @@ def _copy(source: Path, target: Path, link: bool) -> None:
             os.link(source.resolve(), target)
             return
     try:
-        with source.open("rb") as file:  # a pipe would be waited for; what is copied was a file when it was listed
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise DataError(f"{str(source)!r} is no longer a file")
-    except OSError as error:
-        raise DataError(f"{str(source)!r} cannot be read: {(error.strerror or '').lower()}") from None
+        with open_regular(source):  # a pipe would be waited for; what is copied was a file when it was listed
+            pass
+    except ImageError as error:
+        raise DataError(f"{str(source)!r}: {error}") from None
     shutil.copyfile(source, target)
 
 
@@ -153,13 +150,19 @@ def safe_name(name: str) -> str:
     return safe
 
 
-def class_folders(labels: Iterable[str]) -> dict[str, str]:
-    """A folder name for each class, all different, and named like the class where that is a safe name."""
-    folders: dict[str, str] = {}
+def class_folders(
+    labels: Iterable[str], *, taken: Iterable[str] = (), fold: Callable[[str], str] = str
+) -> dict[str, str]:
+    """A folder name for each class, different from all others and those `taken` after `fold`, such as `str.casefold`.
+
+    A class whose name is safe keeps it, whatever the others are called.
+    """
+    used, folders = set(taken), dict[str, str]()
     for label in sorted(set(labels), key=lambda label: (safe_name(label) != label, label)):
         name, number = safe_name(label), 2
-        while name in folders.values():
+        while fold(name) in used:
             name, number = f"{safe_name(label)}-{number}", number + 1
+        used.add(fold(name))
         folders[label] = name
     return folders
 

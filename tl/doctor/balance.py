@@ -50,9 +50,9 @@ def balance_findings(classes: Sequence[ClassCount]) -> list[Finding]:
     for each in classes:
         findings += _few_images(each, has_split)
         if each.images - each.distinct > _MAX_COPIES * each.images:
-            evidence = f"class {each.name} has {count(each.images, 'photo')}, but only {each.distinct:,} distinct ones"
+            evidence = f"class {each.name} has {count(each.images, 'image')}, but only {each.distinct:,} distinct ones"
             score = 1 - each.distinct / each.images
-            findings.append(Finding("copies", "warning", evidence, fix=f"add other photos of {each.name}", score=score))
+            findings.append(Finding("copies", "warning", evidence, fix=f"add other images of {each.name}", score=score))
     return findings + _imbalance(classes)
 
 
@@ -61,19 +61,19 @@ def _few_images(each: ClassCount, has_split: bool) -> list[Finding]:
     severity = "warning"
     if not has_split:
         images, minimum = each.distinct, _MIN_TRAINING
-        evidence = f"class {each.name} has {count(each.distinct, 'photo')}"
+        evidence = f"class {each.name} has {count(each.distinct, 'image')}"
         if images < 2:
             severity = "error"
             evidence += "; at least 2 are needed, one for training and one for validation"
     elif each.train < _MIN_TRAINING:
         images, minimum, severity = each.train, _MIN_TRAINING, "warning" if each.train else "error"
-        evidence = f"class {each.name} has {count(each.train, 'training photo')}"
+        evidence = f"class {each.name} has {count(each.train, 'training image')}"
     else:
         images, minimum, severity = held_out, _MIN_HELD_OUT, "note"
-        evidence = f"class {each.name} has {count(held_out, 'held-out photo')}, too few to measure its accuracy"
+        evidence = f"class {each.name} has {count(held_out, 'held-out image')}, too few to measure its accuracy"
     if images >= minimum:
         return []
-    return [Finding("few photos", severity, evidence, fix=f"add photos of {each.name}", score=1 - images / minimum)]
+    return [Finding("few photos", severity, evidence, fix=f"add images of {each.name}", score=1 - images / minimum)]
 
 
 def _imbalance(classes: Sequence[ClassCount]) -> list[Finding]:
@@ -82,10 +82,10 @@ def _imbalance(classes: Sequence[ClassCount]) -> list[Finding]:
         return []
     (least, smallest), (most, largest) = sizes[0], sizes[-1]
     evidence = (
-        f"class {largest} has {most:,} distinct photos, class {smallest} has {least:,}:"
+        f"class {largest} has {most:,} distinct images, class {smallest} has {least:,}:"
         f" {most / least:.1f} times as many"
     )
-    fix = f"add photos of {smallest}, or go by balanced accuracy and recall per class, not accuracy"
+    fix = f"add images of {smallest}, or go by balanced accuracy and recall per class, not accuracy"
     return [Finding("imbalance", "note", evidence, fix=fix, score=min(1.0, most / least / 100))]
 
 

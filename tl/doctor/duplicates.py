@@ -48,10 +48,7 @@ def _duplicate(dataset: Dataset, same: list[Copy], parts: Parts, own_split: bool
         kind, severity = "duplicate", "note"
         evidence = f"{len(members)} copies of one photo ({how})"
         fix = fixes.remove(*members[1:])
-    names = tuple(dataset.names[index] for index in members)
-    return Finding(
-        kind, severity, evidence, files=names, fix=fix, score=max(copy.likeness for copy in same), images=tuple(members)
-    )
+    return fixes.finding(kind, severity, evidence, *members, fix=fix, score=max(copy.likeness for copy in same))
 
 
 def _sides(parts: Parts, indices: Sequence[int]) -> list[str]:
@@ -76,13 +73,10 @@ def group_findings(dataset: Dataset, groups: Sequence[str], parts: Parts, *, own
             continue
         smallest = min(sides, key=lambda side: sum(parts[index] == side for index in indices))
         misplaced = [index for index in indices if parts[index] == smallest]
-        shown = tuple(misplaced[:_MAX_FILES])
-        evidence = f"group {group} has photos in {_listed(sides, own_split)}"
+        shown = misplaced[:_MAX_FILES]
+        evidence = f"group {group} has images in {_listed(sides, own_split)}"
         if len(misplaced) > len(shown):
-            evidence += f"; the first {len(shown)} of {count(len(misplaced), 'photo')} in {smallest} are listed"
-        names = tuple(dataset.names[index] for index in shown)
+            evidence += f"; the first {len(shown)} of {count(len(misplaced), 'image')} in {smallest} are listed"
         severity = "error" if own_split else "warning"
-        findings.append(
-            Finding("group leak", severity, evidence, files=names, fix=fixes.remove(*shown), score=0.9, images=shown)
-        )
+        findings.append(fixes.finding("group leak", severity, evidence, *shown, fix=fixes.remove(*shown), score=0.9))
     return findings

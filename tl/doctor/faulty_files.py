@@ -1,10 +1,10 @@
 """Find files that cannot be read or are not what they seem, and class and folder names that look wrong."""
 
-import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -64,10 +64,10 @@ def _unreadable(dataset: Dataset, fixes: FixCommands, index: int, reason: str) -
 def _unusual(dataset: Dataset, fixes: FixCommands, index: int, header: Header, *, median: float) -> list[Finding]:
     name, size = dataset.names[index], f"{header.width} × {header.height} pixels"
     long, short = max(header.width, header.height), min(header.width, header.height)
-    findings = []
+    findings: list[Finding] = []
 
     def add(kind: str, severity: str, evidence: str, *, fix: str = "", score: float) -> None:
-        findings.append(Finding(kind, severity, evidence, files=(name,), fix=fix, score=score, images=(index,)))
+        findings.append(fixes.finding(kind, severity, evidence, index, fix=fix, score=score))
 
     suffixes = SUFFIXES.get(header.format)
     if suffixes and isinstance(dataset.images[index], Path) and PurePosixPath(name).suffix.lower() not in suffixes:
@@ -92,7 +92,10 @@ def _skipped(dataset: Dataset, skipped: Skipped) -> Finding:
     names, reason = (skipped.path,), skipped.reason
     if reason == "not in a class folder":
         return Finding("left out", "note", reason, files=names, fix="move it to the folder of its class", score=0.1)
-    head = _head(dataset, skipped.path) if reason.startswith("not an image file") else b""
+    head = b""
+    if dataset.root is not None and reason.startswith("not an image file"):
+        with suppress(OSError, ValueError), open(dataset.root / skipped.path, "rb") as file:
+            head = file.read(HEAD)
     if kind := unsupported_format(head):
         evidence = f"{kind} images {_UNSUPPORTED}"
         return Finding(
@@ -104,23 +107,17 @@ def _skipped(dataset: Dataset, skipped: Skipped) -> Finding:
     return Finding("left out", "note", reason, files=names, score=0.1)
 
 
-def _head(dataset: Dataset, name: str) -> bytes:
-    if dataset.root is None:
-        return b""
-    try:
-        with open(dataset.root / name, "rb") as file:
-            return file.read(HEAD)
-    except (OSError, ValueError):
-        return b""
-
-
 _SEPARATORS = re.compile(r"[\W_]+")
 _PLURALS = (("s", ""), ("es", ""), ("ies", "y"))
 
 
 def name_findings(dataset: Dataset) -> list[Finding]:
     """Findings about class names that differ only in spelling, nested folders, and parts of a split under two names."""
-    return [*_same_classes(dataset), *_nested_folders(dataset), *_split_folders(dataset), *_layout_notes(dataset)]
+    # The reader's own notes on how it understood the folders, where the user may have meant something else.
+    relevant = ("is left out", "left out:", "beside the split folders")
+    notes = [note for note in dataset.notes if any(words in note for words in relevant)]
+    layout = [Finding("layout", "note", note, score=0.3) for note in notes]
+    return [*_same_classes(dataset), *_nested_folders(dataset), *_split_folders(dataset), *layout]
 
 
 def same_class(class_names: Sequence[str]) -> list[list[int]]:
@@ -136,7 +133,7 @@ def _same_classes(dataset: Dataset) -> list[Finding]:
     for labels in same_class(dataset.class_names):
         sizes = {dataset.class_names[label]: int((dataset.labels == label).sum()) for label in labels}
         listed = ", ".join(f"{name} ({images:,})" for name, images in sizes.items())
-        fix = f"if they are one class, move all their photos to {max(sizes, key=lambda name: sizes[name])}"
+        fix = f"if they are one class, move all their images to {max(sizes, key=lambda name: sizes[name])}"
         findings.append(Finding("class names", "warning", f"possibly the same class: {listed}", fix=fix, score=0.9))
     return findings
 
@@ -166,9 +163,9 @@ def _nested_folders(dataset: Dataset) -> list[Finding]:
     for (label, folder), images in sorted(nested.items()):
         others = [name for name in dataset.class_names if name != label]
         other = next((name for name in others if _singular(folder, others) == _normalized(name)), None)
-        evidence = f"{count(images, 'photo')} of {label} in the folder {label}/{folder}"
+        evidence = f"{count(images, 'image')} of {label} in the folder {label}/{folder}"
         evidence += f", although {other} is a class of its own" if other else ""
-        fix = f"move the folder {label}/{folder} to where its photos belong"
+        fix = f"move the folder {label}/{folder} to where its images belong"
         severity, score = ("warning", 0.8) if other else ("note", 0.2)
         findings.append(Finding("nested folder", severity, evidence, fix=fix, score=score))
     return findings
@@ -177,28 +174,14 @@ def _nested_folders(dataset: Dataset) -> list[Finding]:
 def _split_folders(dataset: Dataset) -> list[Finding]:
     if dataset.root is None or not any(dataset.parts):
         return []
-    folders: dict[str, list[str]] = defaultdict(list)
-    for folder in _top_folders(dataset):
+    folders: dict[str, set[str]] = defaultdict(set)
+    for folder in {PurePosixPath(name).parts[0] for name in dataset.names}:
         if part := part_of(folder):
-            folders[part].append(folder)
+            folders[part].add(folder)
     findings = []
     for part, names in sorted(folders.items()):
         if len(names) > 1:
-            evidence = f"{' and '.join(map(repr, names))} both exist, and both are read as {part}"
-            fix = "move the photos of one to the other, or to test/"
+            evidence = f"{' and '.join(map(repr, sorted(names)))} both exist, and both are read as {part}"
+            fix = "move the images of one to the other, or to test/"
             findings.append(Finding("split folders", "warning", evidence, fix=fix, score=0.7))
     return findings
-
-
-def _top_folders(dataset: Dataset) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(dataset.root) if entry.is_dir())
-    except OSError:
-        return sorted({PurePosixPath(name).parts[0] for name in dataset.names})
-
-
-def _layout_notes(dataset: Dataset) -> list[Finding]:
-    """The reader's own notes on how it understood the folders, where the user may have meant something else."""
-    relevant = ("is left out", "left out:", "beside the split folders")
-    notes = [note for note in dataset.notes if any(words in note for words in relevant)]
-    return [Finding("layout", "note", note, score=0.3) for note in notes]

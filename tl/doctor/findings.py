@@ -3,7 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -50,7 +50,7 @@ class Diagnosis:
     """
 
     dataset: Dataset
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...] = field(repr=False)
     notes: tuple[str, ...]
     seconds: float
     page: Path | None = None
@@ -105,6 +105,11 @@ class FixCommands:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._has_class_folders = _has_class_folders(dataset)
+
+    def finding(self, kind: str, severity: str, evidence: str, *indices: int, fix: str = "", score: float) -> Finding:
+        """A finding about the images at these indices."""
+        names = tuple(self._dataset.names[index] for index in indices)
+        return Finding(kind, severity, evidence, files=names, fix=fix, score=score, images=indices)
 
     def remove(self, *indices: int) -> str:
         """Take images out of the data set."""

@@ -60,18 +60,11 @@ def label_findings(
     for suspect in suspects:
         index, other = int(usable[suspect.row]), dataset.class_names[suspect.looks_like]
         label = dataset.class_names[suspect.label]
-        findings.append(
-            Finding(
-                "label" if suspect.is_sure else "doubtful label",
-                "warning" if suspect.is_sure else "note",
-                f"labelled {label} ({percent(suspect.label_probability)}),"
-                f" looks like {other} ({percent(suspect.other_probability)})",
-                files=(dataset.names[index],),
-                fix=fixes.relabel(index, other),
-                score=1 - suspect.label_probability,
-                images=(index,),
-            )
-        )
+        kind, severity = ("label", "warning") if suspect.is_sure else ("doubtful label", "note")
+        probability, other_probability = percent(suspect.label_probability), percent(suspect.other_probability)
+        evidence = f"labelled {label} ({probability}), looks like {other} ({other_probability})"
+        fix, score = fixes.relabel(index, other), 1 - suspect.label_probability
+        findings.append(fixes.finding(kind, severity, evidence, index, fix=fix, score=score))
     return findings, []
 
 
@@ -85,7 +78,7 @@ def suspect_labels(features: Floats, labels: Labels, classes: int, groups: Label
     distinct = np.unique(np.stack([labels, groups]), axis=1)[0]
     judged = np.flatnonzero(np.bincount(distinct[distinct >= 0], minlength=classes) >= _MIN_PER_CLASS)
     if len(judged) < 2:
-        raise DataError(f"labels: at least two classes need {_MIN_PER_CLASS} distinct photos or more")
+        raise DataError(f"labels: at least two classes need {_MIN_PER_CLASS} distinct images or more")
     kept = np.flatnonzero(np.isin(labels, judged))
     own = np.searchsorted(judged, labels[kept])
     rows = features if len(kept) == len(labels) else features[kept]
@@ -94,7 +87,7 @@ def suspect_labels(features: Floats, labels: Labels, classes: int, groups: Label
     if accuracy.low < chance + _MIN_SKILL * (1 - chance):
         raise DataError(
             f"labels: a classifier on these features has a balanced accuracy of {percent(accuracy.value, 0)}"
-            f" (95% CI from {percent(accuracy.low, 0)}), chance is {percent(chance, 0)}; add photos, or try another"
+            f" (95% CI from {percent(accuracy.low, 0)}), chance is {percent(chance, 0)}; add images, or try another"
             " --backbone"
         )
     order, sure = _ranked(own, probabilities)

@@ -34,16 +34,11 @@ def outlier_findings(
     findings = []
     for index in usable.tolist():
         for kind, evidence, score in _poor_exposure(stats, index):
-            names = (dataset.names[index],)
-            findings.append(
-                Finding(kind, "warning", evidence, files=names, fix=fixes.remove(index), score=score, images=(index,))
-            )
+            findings.append(fixes.finding(kind, "warning", evidence, index, fix=fixes.remove(index), score=score))
     for row, score, ratio in distant(features, seed=seed):
         index = int(usable[row])
-        names, evidence = (dataset.names[index],), f"{ratio:.1f} times as far from its nearest neighbors as is typical"
-        findings.append(
-            Finding("outlier", "note", evidence, files=names, fix=fixes.inspect(index), score=score, images=(index,))
-        )
+        evidence = f"{ratio:.1f} times as far from its nearest neighbors as is typical"
+        findings.append(fixes.finding("outlier", "note", evidence, index, fix=fixes.inspect(index), score=score))
     return findings
 
 

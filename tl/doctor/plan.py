@@ -1,6 +1,6 @@
 """Plan a clean copy of a data set: which images to leave out, relabel or rename, and why."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from tl.data.dataset import Dataset, Labels, Sample
 from tl.data.decoding import SUFFIXES
 from tl.data.image_stats import ImageStats
-from tl.data.near_duplicates import Copy, find_copies, group_copies
+from tl.data.near_duplicates import Copy, find_copies, group_copies, groups_of_several
 from tl.doctor.faulty_files import file_findings, same_class
 from tl.doctor.labels import Suspect, suspect_labels
 from tl.errors import DataError
@@ -144,11 +144,7 @@ class _Planner:
 
     def drop_copies(self, same: Sequence[Copy]) -> None:
         """Keep one of the images that show the same photo."""
-        number = group_copies(len(self.dataset.names), same)
-        grouped: dict[int, list[int]] = defaultdict(list)
-        for index in sorted({index for copy in same for index in (copy.first, copy.second)}):
-            grouped[int(number[index])].append(index)
-        for members in grouped.values():
+        for members in groups_of_several(group_copies(len(self.dataset.names), same)):
             if len({self._class(index) for index in members} - {None}) < 2:
                 self._keep_largest(members)
             elif self.fixes("two-labels"):

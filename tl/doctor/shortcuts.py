@@ -25,8 +25,8 @@ _DEPTH = 5
 _LIMITS = {"format": 0.15, "size": 0.3, "border": 0.5, "mean colour": 0.5}
 _MIN_ONE_CLASS = 0.6  # lower ends of the intervals of precision and recall of a single class among many
 _FIXES = {
-    "format": "save all photos in one format, or collect all classes in the same way",
-    "size": "collect all classes in the same way, or crop all photos alike",
+    "format": "save all images in one format, or collect all classes in the same way",
+    "size": "collect all classes in the same way, or crop all images alike",
     "border": "crop the borders, or collect all classes in the same way",
     "mean colour": "collect all classes under the same light and on the same backgrounds",
 }
@@ -73,21 +73,18 @@ def _properties(stats: ImageStats, indices: Labels) -> dict[str, Floats]:
 
 def _cross_validated(columns: Floats, labels: Labels, classes: int, folds: Labels, *, seed: int) -> Floats:
     """The class of each photo, one-hot `[n, classes]`, as predicted by a tree that was fitted without its fold."""
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.tree import DecisionTreeClassifier
 
-    predictions = np.zeros((len(labels), classes), np.float32)
-    for fold in range(_FOLDS):
-        inside, outside = folds != fold, np.flatnonzero(folds == fold)
-        if not len(outside):
-            continue
-        tree = DecisionTreeClassifier(
-            max_depth=max(_DEPTH, classes.bit_length() + 2),
-            min_samples_leaf=max(3, int(inside.sum()) // (50 * classes)),
-            class_weight="balanced",
-            random_state=seed,
-        )
-        predictions[outside, tree.fit(columns[inside], labels[inside]).predict(columns[outside])] = 1
-    return predictions
+    tree = DecisionTreeClassifier(
+        max_depth=max(_DEPTH, classes.bit_length() + 2),
+        min_samples_leaf=max(3, len(labels) * (_FOLDS - 1) // _FOLDS // (50 * classes)),
+        class_weight="balanced",
+        random_state=seed,
+    )
+    predicted = cross_val_predict(tree, columns, labels, cv=PredefinedSplit(folds))
+    one_hot: Floats = np.eye(classes, dtype=np.float32)[predicted]
+    return one_hot
 
 
 def _findings(name: str, metrics: Metrics, class_names: Sequence[str]) -> list[Finding]:

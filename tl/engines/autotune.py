@@ -78,8 +78,8 @@ class AutotuneResult:
 
     def __str__(self) -> str:
         if self.options == DEFAULT:
-            return f"{self.options}: nothing else is clearly faster, {self.rate:.0f} photos/s"
-        return f"{self.options}: {self.rate:.0f} photos/s, default {self.default_rate:.0f}"
+            return f"{self.options}: nothing else is clearly faster, {self.rate:.0f} images/s"
+        return f"{self.options}: {self.rate:.0f} images/s, default {self.default_rate:.0f}"
 
 
 def recall(key: str, machine: str) -> InferenceOptions | None:

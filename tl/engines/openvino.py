@@ -5,8 +5,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tl.engines.autotune import (
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.errors import EngineError, StorageError, UsageError
 from tl.progress import Progress
+from tl.text import count
 
 
 class OpenVINOEngine:
@@ -55,7 +56,7 @@ class OpenVINOEngine:
         self.key = f"{key}/openvino/{self.precision}"
         processor = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
         version = openvino.get_version().partition("-")[0]
-        self.machine = f"{processor}, {cpus()} CPUs, OpenVINO {version}"
+        self.machine = f"{processor}, {count(cpus(), 'CPU')}, OpenVINO {version}"
         self._core, self._xml, self._progress = core, xml, progress or Progress()
         if threads is not None and threads < 1:
             raise UsageError(f"--threads {threads}: give 1 or more")
@@ -116,11 +117,7 @@ class OpenVINOEngine:
         """Side of its photos in pixels, number of its features; zeros for a network with other inputs or outputs."""
         with self._engine_errors():
             network = self.network if "network" in vars(self) else self._model
-        ends = (*network.inputs, *network.outputs)
-        shapes = [end.partial_shape for end in ends]
-        if [len(shape) for shape in shapes] != [4, 2] or shapes[0][1].is_dynamic or shapes[1][1].is_dynamic:
-            return 0, 0
-        return int(shapes[0][1].get_length()), int(shapes[1][1].get_length())
+        return shape_of([*network.inputs, *network.outputs])
 
     @contextmanager
     def _engine_errors(self) -> Iterator[None]:
@@ -189,6 +186,14 @@ class OpenVINOEngine:
         return vectors
 
 
+def shape_of(ends: Sequence[Any]) -> tuple[int, int]:
+    """The side in pixels and the number of features of an input and an output; zeros for any other `ends`."""
+    shapes = [end.partial_shape for end in ends]
+    if [len(shape) for shape in shapes] != [4, 2] or shapes[0][1].is_dynamic or shapes[1][1].is_dynamic:
+        return 0, 0
+    return int(shapes[0][1].get_length()), int(shapes[1][1].get_length())
+
+
 _IMPORT_LOCK = threading.Lock()
 
 
@@ -197,17 +202,22 @@ def runtime() -> Any:
 
     OpenVINO itself works without the converter where that is not installed.
     """
-    converter = "openvino.tools.ovc"
-    modules: dict[str, Any] = sys.modules
-    with _IMPORT_LOCK:  # another thread must not see the converter half hidden
-        hidden = "openvino" not in modules and converter not in modules
-        if hidden:
-            modules[converter] = None  # Python's mark of a module that is not installed
-        try:
-            return importlib.import_module("openvino")
-        finally:
-            if hidden:
-                del modules[converter]
+    # Another thread must not see the converter half hidden.
+    with _IMPORT_LOCK, nullcontext() if "openvino" in sys.modules else hidden("openvino.tools.ovc"):
+        return importlib.import_module("openvino")
+
+
+@contextmanager
+def hidden(module: str) -> Iterator[None]:
+    """Within the block, a module cannot be imported, as if it were not installed."""
+    before = sys.modules.get(module)
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's mark of a module that is not there
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if before is not None:
+            sys.modules[module] = before
 
 
 def _precision(precision: str, capabilities: list[str]) -> str:

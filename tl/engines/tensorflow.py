@@ -73,12 +73,12 @@ def training_devices(precision: str = "auto") -> Devices:
 def tensorflow() -> Any:
     """TensorFlow, without its start-up messages. Raises EngineError if Keras uses another backend."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with muted_stderr():
+    with muted(2):
         import keras
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-        tf.constant(0.0)
+        tf.zeros(1, tf.float16)  # the first computation, and the first in half precision, write messages
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about several trainings in one process
     if keras.backend.backend() != "tensorflow":
         raise EngineError(f"Keras runs on {keras.backend.backend()!r} here: set KERAS_BACKEND=tensorflow")
@@ -86,17 +86,22 @@ def tensorflow() -> Any:
 
 
 @contextmanager
-def muted_stderr() -> Iterator[None]:
-    """Discard what TensorFlow's C++ libraries write to standard error while they load, whatever the log level."""
+def muted(*numbers: int) -> Iterator[None]:
+    """Discard what is written to these file descriptors, by C++ libraries as well, whatever their log level."""
+    sys.stdout.flush()
     sys.stderr.flush()
-    saved = os.dup(2)
+    kept = [(number, os.dup(number)) for number in numbers]
     try:
         with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+            for number in numbers:
+                os.dup2(nowhere.fileno(), number)
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
 
 
 def available_gpus() -> list[Any]:

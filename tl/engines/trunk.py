@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tl.errors import EngineError, StorageError, WeightsError
-from tl.files import atomic_write, child_environment, locked
+from tl.errors import EngineError, WeightsError
+from tl.files import atomic_write, child_environment, locked, write_errors
 from tl.networks.backbones import Backbone, Recipe, backbone
 from tl.networks.weights import Weights, build, sha256_of, verify
 from tl.progress import Progress
@@ -57,17 +57,12 @@ def cached_trunk(
     trunk = _read(folder, key, check=check)
     if trunk is not None:
         return trunk
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_suffix(".lock")):
-            trunk = _read(folder, key)  # another process may have converted it meanwhile
-            if trunk is not None:
-                return trunk
-            shutil.rmtree(folder, ignore_errors=True)
-            return convert(backbone, weights, folder, unfreeze=unfreeze, progress=progress)
-    except OSError as error:
-        where_to = f"cannot write the network to {folder.parent}: {error.strerror}"
-        raise StorageError(f"{where_to}; set TL_CACHE_DIR") from error
+    with write_errors(folder, "set TL_CACHE_DIR"), locked(folder.with_suffix(".lock")):
+        trunk = _read(folder, key)  # another process may have converted it meanwhile
+        if trunk is not None:
+            return trunk
+        shutil.rmtree(folder, ignore_errors=True)
+        return convert(backbone, weights, folder, unfreeze=unfreeze, progress=progress)
 
 
 def content_key(xml_sha256: str, bin_sha256: str, recipe: Recipe) -> str:

@@ -49,7 +49,7 @@ class Explainer:
     """
 
     def __init__(self, trunk: Path, recipe: Recipe, head: Head, *, precision: str = "f32") -> None:
-        from tl.engines.openvino import OpenVINOEngine
+        from tl.engines.openvino import OpenVINOEngine, shape_of
 
         self._recipe, self._head = recipe, head
         options = {"PERFORMANCE_HINT": "LATENCY"}
@@ -59,7 +59,7 @@ class Explainer:
         core = openvino.Core()
         try:
             model = core.read_model(trunk)
-            side, features = _shape(model)
+            side, features = shape_of([*model.inputs, *model.outputs[:1]])
             tensor, self._channels, self._plain = _last_map(model, trunk)
             both = openvino.Model([model.get_results()[0].input_value(0), tensor], model.get_parameters())
             self._whole = core.compile_model(both, "CPU", options | {"INFERENCE_PRECISION_HINT": precision})
@@ -122,14 +122,6 @@ class Explainer:
         rows[np.arange(len(moved)), moved] += by
         features: Floats = self._above([np.ascontiguousarray(np.moveaxis(rows, 1, self._channels))])[0]
         return features
-
-
-def _shape(model: Any) -> tuple[int, int]:
-    """The side of its input in pixels and the number of its features; zeros unless it has one of each."""
-    shapes = [end.partial_shape for end in (*model.inputs, *model.outputs[:1])]
-    if [len(shape) for shape in shapes] != [4, 2] or shapes[0][1].is_dynamic or shapes[1][1].is_dynamic:
-        return 0, 0
-    return int(shapes[0][1].get_length()), int(shapes[1][1].get_length())
 
 
 def _last_map(model: Any, trunk: Path) -> tuple[Any, int, bool]:

@@ -38,8 +38,8 @@ class McNemar:
         verdict = f"{second if self.gained > self.lost else first} is better"
         verdict = verdict if self.p_value < _SIGNIFICANCE else "this may well be chance"
         p_value = "< 0.001" if self.p_value < 0.001 else f"= {self.p_value:.2g}"
-        only = f"of {images}, only {second} classifies {self.gained:,} correctly, only {first} {self.lost:,}"
-        return f"{only}: {verdict} (McNemar's exact test, p {p_value})"
+        alone = f"of {images}, {second} alone classifies {self.gained:,} correctly, {first} alone {self.lost:,}"
+        return f"{alone}: {verdict} (McNemar's exact test, p {p_value})"
 
     def as_dict(self) -> dict[str, object]:
         """The form of the JSON output."""

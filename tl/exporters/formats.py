@@ -3,9 +3,7 @@
 import importlib
 import importlib.util
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,30 +119,16 @@ def quantize(trunk: Any, calibration: Sequence[Pixels], name: str = "", kind: An
 
     Weights are symmetric per channel; NNCF chooses the activations for the processor ("mixed").
     """
+    from tl.engines.openvino import hidden, runtime
     from tl.exporters.network import silence
 
     def batch(image: Pixels) -> Any:
         return {name: image[None].astype(kind)} if name else image[None].astype(kind)
 
-    with silence(), _nncf() as nncf:
-        data = nncf.Dataset(calibration, batch)
-        return nncf.quantize(trunk, data, preset=nncf.QuantizationPreset.MIXED, subset_size=len(calibration))
-
-
-@contextmanager
-def _nncf() -> Iterator[Any]:
-    """NNCF without its telemetry, which reports what it does to its makers; it works where that is not installed."""
-    from tl.engines.openvino import runtime
-
     runtime()
-    client, modules = "openvino_telemetry", dict[str, Any](sys.modules)
-    before = modules.get(client)
-    sys.modules[client] = None  # type: ignore[assignment]  # to Python: not there
-    try:
+    # Without its telemetry, which reports what it does to its makers; it works where that is not installed.
+    with silence(), hidden("openvino_telemetry"):
         import nncf
 
-        yield nncf
-    finally:
-        del sys.modules[client]
-        if before is not None:
-            sys.modules[client] = before
+        data = nncf.Dataset(calibration, batch)
+        return nncf.quantize(trunk, data, preset=nncf.QuantizationPreset.MIXED, subset_size=len(calibration))

@@ -10,8 +10,6 @@ rounding: one step of 255 in one value of a hundred.
 """
 
 import logging
-import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.engines.tensorflow import tensorflow
+from tl.engines.tensorflow import muted, tensorflow
 from tl.learning.head import IMAGENET_LEVEL, IMAGENET_WEIGHT
 from tl.networks.backbones import Recipe
 from tl.networks.weights import build, verify
@@ -71,20 +69,19 @@ def resize_model(recipe: Recipe) -> Any:
     from keras import ops
 
     photos = keras.Input((None, None, 3), dtype="uint8", name="photos")
-    by = resize_matrices(_side(photos[:1, :, 0, 0]), _side(photos[:1, 0, :, 0]), recipe)
-    fewer = ops.einsum("ih,nhwc->niwc", by.rows, ops.cast(photos, "float32"))
-    small = ops.round(ops.einsum("jw,niwc->nijc", by.columns, fewer))
-    taller = ops.einsum("ih,nhwc->niwc", by.taller, small)
-    square = ops.einsum("jw,niwc->nijc", by.wider, taller)
-    return keras.Model(photos, ops.clip(ops.round(square), 0.0, 255.0), name="pixels")
+    rows, columns, taller, wider = _resize_matrices(_side(photos[:1, :, 0, 0]), _side(photos[:1, 0, :, 0]), recipe)
+    fewer = ops.einsum("ih,nhwc->niwc", rows, ops.cast(photos, "float32"))
+    small = ops.round(ops.einsum("jw,niwc->nijc", columns, fewer))
+    large = ops.einsum("jw,niwc->nijc", wider, ops.einsum("ih,nhwc->niwc", taller, small))
+    return keras.Model(photos, ops.clip(ops.round(large), 0.0, 255.0), name="pixels")
 
 
-def _side(line: Any) -> "Side":
+def _side(line: Any) -> "_Side":
     """A line of pixels `[1, length]` to its length and its places: a graph of Keras cannot read a shape."""
     from keras import ops
 
     ones = ops.cast(ops.ones_like(line), "int32")
-    return Side(ops, ops.sum(ones, axis=1, keepdims=True), ops.cumsum(ones, axis=1) - 1)
+    return _Side(ops.sum(ones, axis=1, keepdims=True), ops.cumsum(ones, axis=1) - 1)
 
 
 def _trunk(recipe: Recipe, network: Any) -> Any:
@@ -142,65 +139,43 @@ _CUBIC = -0.75  # OpenCV's choice of the free parameter of Keys' cubic convoluti
 
 
 @dataclass(frozen=True)
-class ResizeMatrices:
-    """The matrices that resize an image in two steps, each rounded to whole numbers.
+class _Side:
+    """A side of an image: its `length`, int32 `[1, 1]`, and its `places` 0, 1, 2, …, int32 `[1, length]`."""
 
-    `rows` `[size, height]` and `columns` `[size, width]` shrink; they keep a side that is short enough, at the
-    beginning of an otherwise empty one. `taller` and `wider` `[size, size]` enlarge what was kept.
-    """
-
-    rows: Any
-    columns: Any
-    taller: Any
-    wider: Any
-
-
-@dataclass(frozen=True)
-class Side:
-    """A side of an image: its `length`, int32 `[1, 1]`, and its `places` 0, 1, 2, …, int32 `[1, length]`.
-
-    `ops` has the functions of `keras.ops` by their names.
-    """
-
-    ops: Any
     length: Any
     places: Any
 
-    def centre(self, seen: Any) -> "Side":
+    def centre(self, seen: Any) -> "_Side":
         """The `seen` pixels in the middle."""
-        return Side(self.ops, seen, self.places - self.ops.floor_divide(self.length - seen, 2))
-
-    def is_slight(self, size: int) -> Any:
-        """Whether it is shrunk by lines: to a quarter at most."""
-        return self.ops.greater_equal(self.ops.minimum(self.length, 4 * size), self.length)
+        return _Side(seen, self.places - (self.length - seen) // 2)
 
     def shrink(self, size: int, slight: Any) -> Any:
         """The matrix that shrinks it to `size` pixels, by lines where both sides are `slight`; a short one is kept."""
-        ops, target = self.ops, np.arange(size, dtype=np.int32)[:, None]
-        areas = ops.cast(self._areas(size, target), "float32") / ops.cast(self.length, "float32")
-        kept = ops.cast(ops.equal(self.places - target, 0), "float32")
-        shrunk = ops.where(slight, self._lines(size, target), areas)
-        return ops.where(ops.greater(self.length, size), shrunk, kept)
+        from keras import ops
 
-    def _areas(self, size: int, target: Any) -> Any:
-        ops, length, start = self.ops, self.length, self.places * size
-        end = ops.minimum(length * (target + 1), start + size)
-        return ops.maximum(end - ops.maximum(length * target, start), 0)
+        target = np.arange(size, dtype=np.int32)[:, None]
+        end = ops.minimum(self.length * (target + 1), self.places * size + size)
+        overlap = ops.maximum(end - ops.maximum(self.length * target, self.places * size), 0)
+        areas = ops.cast(overlap, "float32") / ops.cast(self.length, "float32")
+        kept = ops.cast(ops.equal(self.places - target, 0), "float32")
+        return ops.where(self.length > size, ops.where(slight, self._lines(size, target), areas), kept)
 
     def _lines(self, size: int, target: Any) -> Any:
         """Linear interpolation; where a side is longer than two sizes, by way of half of it, rounded up."""
-        ops, length = self.ops, self.length
-        half = ops.floor_divide(length + 1, 2)
-        count = ops.where(ops.greater(length, 2 * size), half, ops.minimum(length, size))
+        from keras import ops
+
+        half = (self.length + 1) // 2
+        count = ops.where(self.length > 2 * size, half, ops.minimum(self.length, size))
         centre = ops.minimum(ops.maximum(count * (2 * target + 1) - size, 0), (count - 1) * (2 * size))
-        before = ops.floor_divide(centre, 2 * size)
+        before = centre // (2 * size)
         fraction = ops.cast(centre - before * (2 * size), "float32") / (2.0 * size)
         first = self._line(count, before)
         return first + (self._line(count, before + 1) - first) * fraction
 
     def _line(self, count: Any, target: Any) -> Any:
         """The weights of the two pixels around the centre of each of `count`, the outermost repeated."""
-        ops = self.ops
+        from keras import ops
+
         centre = self.length * (2 * target + 1) - count
         inside = ops.minimum(ops.maximum(centre, 0), (self.length - 1) * (2 * count))
         parts = ops.maximum(2 * count - ops.absolute(inside - self.places * (2 * count)), 0)
@@ -208,11 +183,13 @@ class Side:
 
     def enlarge(self, size: int) -> Any:
         """Cubic convolution of the four pixels around each centre, the outermost repeated; none where it is long."""
-        ops, places = self.ops, np.arange(size, dtype=np.int32)[None]
+        from keras import ops
+
+        places = np.arange(size, dtype=np.int32)[None]
         target, length = places.T, ops.minimum(self.length, size)
         # Runtimes differ in how they divide negative numbers: the first centre is at most half a pixel outside.
         centre = length * (2 * target + 1) + size
-        before = ops.floor_divide(centre, 2 * size) - 1
+        before = centre // (2 * size) - 1
         t = ops.cast(centre - (before + 1) * (2 * size), "float32") / (2.0 * size)
         total: Any = 0.0
         for offset, weight in zip((-1, 0, 1, 2), _keys(t), strict=True):
@@ -221,19 +198,24 @@ class Side:
         return total
 
 
-def resize_matrices(height: Side, width: Side, recipe: Recipe) -> ResizeMatrices:
-    """The matrices that resize images as `fit` does. What the rule "crop" cuts off gets no weight."""
-    ops, size = height.ops, recipe.image_size
+def _resize_matrices(height: _Side, width: _Side, recipe: Recipe) -> tuple[Any, Any, Any, Any]:
+    """The matrices that resize images in two steps, each rounded to whole numbers, as `fit` does.
+
+    Rows `[size, height]` and columns `[size, width]` shrink; they keep a side that is short enough, at the beginning of
+    an otherwise empty one. The others, both `[size, size]`, make what was kept taller and wider. What the rule "crop"
+    cuts off gets no weight.
+    """
+    from keras import ops
+
+    size = recipe.image_size
     if recipe.resize == "crop":
         short = ops.minimum(height.length, width.length)
         # 7/8 of a whole number, rounded half to even as Python's `round` does
-        odd = ops.equal(short - ops.floor_divide(short, 16) * 16, 12)
-        seen = ops.maximum(ops.floor_divide(short * 7 + 4, 8) - ops.cast(odd, "int32"), 1)
+        odd = ops.equal(short - short // 16 * 16, 12)
+        seen = ops.maximum((short * 7 + 4) // 8 - ops.cast(odd, "int32"), 1)
         height, width = height.centre(seen), width.centre(seen)
-    slight = ops.logical_and(height.is_slight(size), width.is_slight(size))
-    return ResizeMatrices(
-        height.shrink(size, slight), width.shrink(size, slight), height.enlarge(size), width.enlarge(size)
-    )
+    slight = ops.maximum(height.length, width.length) <= 4 * size  # shrunk by lines: to a quarter at most
+    return height.shrink(size, slight), width.shrink(size, slight), height.enlarge(size), width.enlarge(size)
 
 
 def _keys(t: Any) -> tuple[Any, Any, Any, Any]:
@@ -251,19 +233,9 @@ def silence() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [(number, os.dup(number)) for number in (1, 2)]
     try:
-        with open(os.devnull, "wb") as nowhere, warnings.catch_warnings(action="ignore"):
-            for number, _ in kept:
-                os.dup2(nowhere.fileno(), number)
+        with muted(1, 2), warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, copy in kept:
-            os.dup2(copy, number)
-            os.close(copy)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tl.data.images import decode, fit, read
 from tl.engines.openvino import OpenVINOEngine
@@ -153,11 +152,14 @@ def _summarise(run: Run, held_out: RunPart, pairs: Sequence[_PredictedPair], clo
     per_image = differences.max(axis=1)
     labels = np.array([pair.photo.label for pair in pairs])
     our_correct, their_correct = ours.argmax(axis=1) == labels, theirs.argmax(axis=1) == labels
-    changes = []
-    for pair, our_best, their_best in zip(pairs, ours.argmax(axis=1), theirs.argmax(axis=1), strict=True):
-        if our_best != their_best:
-            confidences = float(pair.ours[our_best]), float(pair.theirs[their_best])
-            changes.append(ChangedLabel(pair.photo.name, run.classes[our_best], run.classes[their_best], *confidences))
+    best = zip(ours.argmax(axis=1), theirs.argmax(axis=1), strict=True)
+    changes = [
+        ChangedLabel(
+            pair.photo.name, run.classes[our], run.classes[their], float(pair.ours[our]), float(pair.theirs[their])
+        )
+        for pair, (our, their) in zip(pairs, best, strict=True)
+        if our != their
+    ]
     shrunk = [np.abs(pair.from_file - pair.theirs).max() for pair in pairs if pair.from_file is not None]
     return Proof(
         part=held_out.part,
@@ -179,17 +181,11 @@ def _summarise(run: Run, held_out: RunPart, pairs: Sequence[_PredictedPair], clo
     )
 
 
-def _log_odds(probabilities: Probabilities) -> NDArray[np.float64]:
-    """The logarithms of probabilities `[n, classes]` about their mean: logits before they are normalised."""
-    logs = np.log(np.maximum(probabilities.astype(np.float64), _LEAST))
-    logs -= logs.mean(axis=1, keepdims=True)
-    return logs
-
-
 def _log_odds_difference(ours: Probabilities, theirs: Probabilities) -> float:
-    our_odds, their_odds = _log_odds(ours), _log_odds(theirs)
-    size = math.sqrt(float((our_odds**2).mean()))
-    difference = math.sqrt(float(((our_odds - their_odds) ** 2).mean())) / max(1.0, size)
+    odds = np.log(np.maximum(np.stack([ours, theirs]).astype(np.float64), _LEAST))
+    odds -= odds.mean(axis=2, keepdims=True)  # logits before they are normalised
+    size = math.sqrt(np.square(odds[0]).mean())
+    difference = math.sqrt(np.square(odds[0] - odds[1]).mean()) / max(1.0, size)
     return difference if math.isfinite(difference) else math.inf
 
 
@@ -240,7 +236,7 @@ _NAME = 34  # columns
 def lines(proof: Proof, runtime: str, tolerance: float, calibrated: int) -> Iterator[tuple[str, str]]:
     """The proof as text: topic and text of each line."""
     images = count(proof.count, "image")
-    yield "proved", f"by {runtime} on {count(proof.count, f'{proof.part} image')}, against the run in f32"
+    yield "verified", f"with {runtime} on {count(proof.count, f'{proof.part} image')}, against the run in f32"
     if proof.lost or proof.unreadable:
         yield "", f"{count(proof.lost + proof.unreadable, 'more image')} missing, changed or unreadable"
     limit = "" if calibrated else f" (tolerance {tolerance:g})"

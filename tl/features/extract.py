@@ -17,16 +17,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.cache import FeatureCache, Vector, namespace
+from tl.cache import WRITE_ROWS, CacheWriter, FeatureCache, Vector
 from tl.data.images import VERSION, Content, ImageLike, decode, fingerprint, fit, read
 from tl.engines.engine import Engine, Photos, Tag, Vectors
-from tl.errors import CacheError, EngineError, ImageError
+from tl.errors import EngineError, ImageError
 from tl.linalg import OneThread
 from tl.networks.backbones import Recipe
 from tl.progress import Progress
 
 _IN_MEMORY = 256 << 20  # bytes; larger arrays of features are memory-mapped files
-_WRITE_ROWS = 256
 _SHUTDOWN_SECONDS = 2.0
 _CHUNK = 16  # images per thread task as long as their features are cached
 
@@ -72,7 +71,7 @@ def stream(
 
     An image that cannot be read or decoded has a row with its error. A cache that cannot be written is given up.
     """
-    store = _CacheWriter(cache, engine, progress or Progress())
+    store = CacheWriter(cache, f"{engine.key}/images {VERSION}", progress or Progress())
     ready: deque[FeatureRow] = deque()
     prepared = _ahead(lambda tasks: _prepare(tasks, recipe, store), enumerate(images), lambda: 4 * engine.batch)
     with OneThread() as linear_algebra:
@@ -85,7 +84,7 @@ def stream(
                 if not np.isfinite(vectors).all():
                     raise EngineError("the network returns numbers that are not finite: its weights are damaged")
                 rows = [replace(row, vector=vector) for row, vector in zip(rows, vectors, strict=True)]
-                store.add(rows)
+                store.add((row.fingerprint, row.vector) for row in rows if row.vector is not None)
                 yield rows
             yield _drain(ready)
         finally:
@@ -106,7 +105,7 @@ def extract(
     started = time.monotonic()
     rows: dict[int, FeatureRow] = {}
     values: NDArray[np.float32] | None = None
-    with progress.task("features", len(images), "photos") as task:
+    with progress.task("features", len(images), "images") as task:
         for row in chain.from_iterable(stream(images, engine, recipe, cache, progress=progress)):
             if row.vector is not None:
                 if values is None:
@@ -145,43 +144,7 @@ class _NoNetwork:
             yield tag, np.zeros((len(photos), 1), np.float32)
 
 
-class _CacheWriter:
-    """Looks features up and writes new ones in batches; warns once if the cache cannot be written, then stops."""
-
-    def __init__(self, cache: FeatureCache | None, engine: Engine, progress: Progress) -> None:
-        self._cache, self._progress = cache, progress
-        self._space = namespace(f"{engine.key}/images {VERSION}")
-        self._new: list[tuple[bytes, Vector]] = []
-        self._used: deque[bytes] = deque()
-
-    def find(self, hashes: Sequence[bytes]) -> list[Vector | None]:
-        if self._cache is None:
-            return [None] * len(hashes)
-        keys = [self._space + content_hash for content_hash in hashes]
-        rows = self._cache.find(keys)
-        self._used.extend(key for key, row in zip(keys, rows, strict=True) if row is not None and not row.today)
-        return [None if row is None else row.vector for row in rows]
-
-    def add(self, rows: Sequence[FeatureRow]) -> None:
-        if self._cache is not None:
-            self._new += [(self._space + row.fingerprint, row.vector.copy()) for row in rows if row.vector is not None]
-
-    def write(self, at_least: int = _WRITE_ROWS) -> None:
-        """Write the new rows and the dates of use, if there are enough of them."""
-        if self._cache is None or max(len(self._new), len(self._used)) < at_least:
-            return
-        new, self._new = self._new, []
-        try:
-            if new:
-                self._cache.put(new)
-            if used := _drain(self._used):
-                self._cache.touch(used)
-        except CacheError as error:
-            self._cache = None
-            self._progress.warn(f"{error}; continuing without it")
-
-
-def _prepare(tasks: Sequence[_Indexed], recipe: Recipe, store: _CacheWriter) -> list[_Prepared]:
+def _prepare(tasks: Sequence[_Indexed], recipe: Recipe, store: CacheWriter) -> list[_Prepared]:
     contents: dict[int, Content] = {}
     prepared: list[_Prepared] = []
     for index, image in tasks:
@@ -237,7 +200,7 @@ def _batches(
     for row, photo in prepared:
         if photo is None:
             ready.append(row)
-            if len(ready) >= _WRITE_ROWS:
+            if len(ready) >= WRITE_ROWS:
                 yield [], np.zeros((0, 1, 1, 3), np.uint8)
             continue
         rows.append(row)

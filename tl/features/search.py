@@ -1,13 +1,14 @@
 """Find the images of a data set whose features are most similar to those of given images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tl.data.dataset import Dataset
 from tl.data.images import ImageLike
 from tl.features.extract import Features
 from tl.linalg import most_similar
+from tl.text import NONE, html_table
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class SearchMatches:
 class SearchResult:
     """The matches of all queries among `searched` images, by the features of `network`; `broken` were unreadable."""
 
-    answers: tuple[SearchMatches, ...]
+    answers: tuple[SearchMatches, ...] = field(repr=False)
     searched: int
     broken: int
     network: str
@@ -56,6 +57,14 @@ class SearchResult:
         """The JSON form."""
         answers = [answer.as_dict() for answer in self.answers]
         return {"network": self.network, "searched": self.searched, "broken": self.broken, "answers": answers}
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (answer.query, match.name, NONE if match.label is None else match.label, match.similarity_text)
+            for answer in self.answers
+            for match in answer.matches
+        ]
+        return html_table(rows, ("query", "image", "label", "similarity"), f"by the features of {self.network}")
 
 
 def find_matches(

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.errors import DownloadError, StorageError, WeightsError
-from tl.files import locked, write_text
+from tl.errors import DownloadError, WeightsError
+from tl.files import locked, write_errors, write_text
 from tl.networks.backbones import Backbone
 from tl.networks.checkpoints import Checkpoint
 from tl.networks.sources.official import OFFICIAL_FILES
@@ -110,13 +110,9 @@ def _from_path(backbone: Backbone, choice: str) -> Weights:
 
 def _download(backbone: Backbone, choice: str, where: Settings, *, offline: bool, progress: Progress | None) -> Weights:
     path = _cache_path(backbone, choice, where)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_suffix(".lock")):
-            weights = cached(backbone, choice, where)  # another process may have downloaded them meanwhile
-            return weights or _try_sources(backbone, choice, path, offline=offline, progress=progress or Progress())
-    except OSError as error:
-        raise StorageError(f"cannot write weights to {path.parent}: {error.strerror}; set TL_CACHE_DIR") from error
+    with write_errors(path, "set TL_CACHE_DIR"), locked(path.with_suffix(".lock")):
+        weights = cached(backbone, choice, where)  # another process may have downloaded them meanwhile
+        return weights or _try_sources(backbone, choice, path, offline=offline, progress=progress or Progress())
 
 
 def _try_sources(backbone: Backbone, choice: str, path: Path, *, offline: bool, progress: Progress) -> Weights:

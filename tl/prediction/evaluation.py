@@ -1,6 +1,6 @@
 """The result of `tl evaluate`: how good a run is on labelled images, alone and against another run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class Evaluation:
     run: Run
     folder: Path
     data: str
-    predictions: Predictions
+    predictions: Predictions = field(repr=False)
     left_out: dict[str, int]
     trained_on: int = 0
     held_out: str = ""
@@ -65,5 +65,5 @@ class Evaluation:
         if metrics.top5 is not None:
             figures.insert(1, ("top-5 accuracy", metrics.top5))
         rows = [(name, f"{percent(value.value)} ({interval(value.low, value.high)})") for name, value in figures]
-        rows.append(("log-loss", f"{metrics.log_loss:.3f}"))
+        rows += [("log-loss", f"{metrics.log_loss:.3f}"), ("folder", str(self.folder))]
         return html_table(rows, caption=f"{self.run.name} on {metrics.count:,} images of {self.data}")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from tl.errors import ImageError, RunError
 from tl.features.extract import FeatureRow, stream
 from tl.progress import Progress
 from tl.runs.run import Run, check_run, trunk_key, weights_of
+from tl.text import NONE, percent
 
 if TYPE_CHECKING:
     from tl.engines.openvino import OpenVINOEngine
@@ -38,7 +39,7 @@ class Prediction:
     confidence: float
     top: tuple[tuple[str, float], ...]
     error: str = ""
-    sha256: str = ""
+    sha256: str = field(default="", repr=False)
     unknown: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,6 +50,17 @@ class Prediction:
         top = [{"label": label, "confidence": round(probability, 6)} for label, probability in self.top]
         values = {"label": self.label, "confidence": round(self.confidence, 6), "unknown": self.unknown, "top": top}
         return row | values | {"error": None}
+
+
+HEADINGS = ("image", "label", "confidence", "")
+
+
+def cells(prediction: Prediction) -> tuple[str, ...]:
+    """A prediction as a row of a table in a notebook, under HEADINGS."""
+    if prediction.error:
+        return prediction.name, NONE, NONE, prediction.error
+    note = "unlike all training images" if prediction.unknown else ""
+    return prediction.name, prediction.label, percent(prediction.confidence), note
 
 
 class Predictor:

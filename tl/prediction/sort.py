@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tl.data.write import safe_name
+from tl.data.write import class_folders
 from tl.errors import StorageError, UsageError
 from tl.files import write_errors
 from tl.prediction.predictor import Prediction
@@ -26,12 +26,12 @@ class Sorter:
     """A folder into which image files are sorted as `label/name` and `unknown/name`.
 
     A file whose name is taken by another one gets the start of its sha256 appended; a file that is there already is not
-    sorted again. Labels that cannot be folder names, or that differ only in case, get other names.
+    sorted again. Labels that cannot be folder names, are taken, or differ only in case, get other names.
     """
 
     def __init__(self, out: Path, classes: Sequence[str], link: str = "copy") -> None:
         self._out, self._link, self._real = out, link, Path(os.path.realpath(out))
-        self._folders = class_folders(classes)
+        self._folders = class_folders(classes, taken=(UNKNOWN, ERRORS), fold=str.casefold)
         self.sorted = 0
         with write_errors(out, _HINT):
             out.mkdir(parents=True, exist_ok=True)
@@ -105,20 +105,6 @@ class Sorter:
             finally:
                 scratch.unlink(missing_ok=True)
         return ""
-
-
-def class_folders(classes: Sequence[str]) -> dict[str, str]:
-    """A folder name for each class, unlike all others and `unknown` even where case is ignored."""
-    taken = {UNKNOWN, ERRORS}
-    names: dict[str, str] = {}
-    # Classes that are valid names come first, so that no changed name takes theirs.
-    for label in sorted(classes, key=lambda label: (safe_name(label) != label, label)):
-        name, number = safe_name(label), 2
-        while name.casefold() in taken:
-            name, number = f"{safe_name(label)}-{number}", number + 1
-        taken.add(name.casefold())
-        names[label] = name
-    return names
 
 
 def check_outside(out: Path, images: Sequence[str]) -> None:

@@ -1,6 +1,5 @@
 """List the runs in a folder, whatever their state, and remove runs."""
 
-import json
 import os
 import shlex
 import shutil
@@ -11,23 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tl.errors import RunError, StorageError, TLError, UsageError
+from tl.errors import RunError, StorageError, TLError
 from tl.files import locked
 from tl.runs.finetune_options import FinetuneOptions, read_options
 from tl.runs.folder import RUNS, lock_file, newest_run, partial_folder, point_latest
-from tl.runs.summary import DiskUsage, MetricValue, RunSummary, disk_usage, summarize
+from tl.runs.summary import DiskUsage, MetricValue, disk_usage, summarize
 from tl.text import count
 
 SORTS = ("created", "accuracy", "name")
 COMPARISON = "comparison.json"
 _FILES = ("manifest.json", "head.npz", "trunk.xml", "trunk.bin", "split.csv", "run.toml")
 _PARTIAL = ".partial"
-_MAX_OPTIONS = 1 << 20  # bytes of run.toml
-_MAX_MANIFEST = 1 << 26
-_MANIFEST_KEYS = {"format", "backbone", "classes", "files"}  # other programs write files of this name, too
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ListedRun:
     """A run in a list.
 
@@ -53,6 +49,9 @@ class ListedRun:
     part: str = ""
     top1: MetricValue | None = None
     count: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<ListedRun {self.name}: {self.state}>"
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -144,13 +143,10 @@ def _complete(root: Path, path: Path) -> ListedRun:
     try:
         if not (path / "manifest.json").is_file():
             raise RunError(f"{path} is damaged (manifest.json is missing): train it again with `tl finetune`")
-        return _of(summarize(path.absolute()), name, path)
+        summary = summarize(path.absolute())
     except TLError as error:
         note = str(error).removeprefix(f"{path.absolute()} ").removeprefix(f"{path} ")
         return ListedRun(name, path, "damaged", note, _modified(path), disk_usage(path))
-
-
-def _of(summary: RunSummary, name: str, path: Path) -> ListedRun:
     part = summary.parts.get(summary.best_part)
     return ListedRun(
         name,
@@ -183,8 +179,6 @@ def _unfinished(scratch: Path, folder: Path) -> ListedRun:
     note = f"was interrupted: continue with `tl finetune --resume --out {quoted}`"
     listed = ListedRun(folder.name, folder, "interrupted", note, _modified(scratch / "run.toml"), size)
     try:
-        if (scratch / "run.toml").stat().st_size > _MAX_OPTIONS:
-            raise UsageError("run.toml is too large")
         options = read_options(scratch / "run.toml")
     except (TLError, RecursionError, OSError) as error:
         note = f"was interrupted and cannot be resumed ({error}): remove it with `tl runs rm {quoted}`"
@@ -310,18 +304,8 @@ def _kind(folder: Path, piece: Path) -> str:
     if (piece / COMPARISON).is_file():
         runs = len(list(piece.glob("[!.]*/manifest.json")))
         return f"comparison of {count(runs, 'run')}" if runs else ""
-    return "run" if _has_manifest(piece) or sum((piece / name).is_file() for name in _FILES) >= 2 else ""
-
-
-def _has_manifest(folder: Path) -> bool:
-    path = folder / "manifest.json"
-    try:
-        if not path.is_file() or path.stat().st_size > _MAX_MANIFEST:
-            return False
-        manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(manifest, dict) and manifest.keys() >= _MANIFEST_KEYS
+    # Two of its files: other programs write a manifest.json, too.
+    return "run" if sum((piece / name).is_file() for name in _FILES) >= 2 else ""
 
 
 def _pieces(folder: Path) -> tuple[Path, Path, Path]:

@@ -251,6 +251,7 @@ def describe_data(dataset: Dataset, split: "Split") -> dict[str, Any]:
     counts = Counter(int(label) for label in dataset.labels)
     return {
         "name": utf8(dataset.name),
+        "folder": None if dataset.root is None else utf8(str(dataset.root.absolute())),
         "images": len(dataset.images),
         "per_class": {name: counts[label] for label, name in enumerate(dataset.class_names)},
         "split": {name: len(getattr(split, name)) for name in PARTS},
@@ -411,9 +412,9 @@ def _verdict(tuning: Mapping[str, Any]) -> str:
     after = tuning["tuned"]["validation"]
     images = f"on {int(after['count']):,} images"
     if not tuning["head_only"]:  # from random weights, without a head alone to compare with
-        return f"Accuracy {100 * after['top1']:.1f}%, log loss {after['log_loss']:.3f} {images}"
+        return f"Accuracy {100 * after['top1']:.1f}%, log-loss {after['log_loss']:.3f} {images}"
     before = tuning["head_only"]["validation"]
     accuracy = f"accuracy {100 * before['top1']:.1f}% to {100 * after['top1']:.1f}%"
-    loss = f"log loss {before['log_loss']:.3f} to {after['log_loss']:.3f}"
+    loss = f"log-loss {before['log_loss']:.3f} to {after['log_loss']:.3f}"
     kept = "The tuned network is kept" if tuning["kept"] else "No better on validation, so only the head is kept"
     return f"{kept}: {accuracy}, {loss} {images}"

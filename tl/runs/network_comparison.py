@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tl.evaluation.metrics import Proportion
@@ -69,8 +69,8 @@ class Comparison:
     data: str
     count: int
     classes: tuple[str, ...]
-    entries: tuple[ComparedNetwork, ...]
-    photos: tuple[ComparedImage, ...]
+    entries: tuple[ComparedNetwork, ...] = field(repr=False)
+    photos: tuple[ComparedImage, ...] = field(repr=False)
     command: str
 
     @property

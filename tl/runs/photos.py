@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.dataset import Dataset
+from tl.data.dataset import Dataset, Sample, assemble
 from tl.data.images import ImageLike, decode, fingerprint, fit, read
 from tl.data.load import load
 from tl.data.splits import grouped
@@ -49,7 +50,7 @@ class RunPart:
 
 @dataclass(frozen=True)
 class HeldOutData:
-    """The images of one part of a run as a data set with the run's classes, and `where` they are."""
+    """The images of one part of a run as a data set with the run's classes; `where` they are, "" if in a list."""
 
     dataset: Dataset
     part: str
@@ -90,14 +91,23 @@ class RunImages:
             self._rows = [
                 replace(row, part="validation") if row.sha256 in validated.row_of else row for row in self._rows
             ]
-        if not self.where and more is None:
+        dataset = None if self.sources else listed_images(run)
+        if dataset is None and not self.sources and more is None:
             raise DataError(f"{run.name} has no record of where its images are: {hint}")
         try:
-            self.dataset = load_sources(self.sources, progress, group_by=group_by, more=more)
+            loaded = (
+                load_sources(self.sources, progress, group_by=group_by, more=more) if self.sources or more else None
+            )
         except (DataError, DownloadError) as error:
             reason = str(error).partition("; ")[0]
             raise DataError(f"the images of {run.name} cannot be read: {reason}; {hint}") from error
+        found = [each for each in (dataset, loaded) if each is not None]
+        self.dataset = functools.reduce(Dataset.joined, found)
         self._by_name = {name: at for at, name in enumerate(self.dataset.names)}
+
+    @property
+    def _at(self) -> str:
+        return f"at {self.where!r}" if self.where else "where it was listed"
 
     def held_out(self, most: int | None) -> RunPart:
         """The validation images, or else the test images; at most `most`, evenly spaced.
@@ -115,7 +125,7 @@ class RunImages:
             raise DataError(f"{self._run.name} has no {part} images: choose another part")
         result = self._find(part, most)
         if not result.images:
-            raise DataError(f"no unchanged {part} image of {self._run.name} is at {self.where!r}; {self._hint}")
+            raise DataError(f"no unchanged {part} image of {self._run.name} is {self._at}; {self._hint}")
         return result
 
     def everything(self) -> tuple[list[RunImage], int]:
@@ -132,7 +142,7 @@ class RunImages:
             with suppress(ImageError):
                 images.append(fit(decode(read(entry.image)), recipe.image_size, recipe.resize))
         if not images:
-            raise DataError(f"no training image of {self._run.name} is at {self.where!r}; {self._hint}")
+            raise DataError(f"no training image of {self._run.name} is {self._at}; {self._hint}")
         return images
 
     def _find(self, part: str | None, most: int | None) -> RunPart:
@@ -186,7 +196,9 @@ def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOutData:
         skipped=(),
         notes=(),
     )
-    progress.log("data", f"the {len(result.images):,} {result.part} images of {run.name}, in {images.where}")
+    progress.log(
+        "data", f"the {len(result.images):,} {result.part} images of {run.name}, in {images.where or 'their list'}"
+    )
     if result.missing:
         progress.warn(f"{result.missing:,} more {result.part} images of {run.name} are missing or have changed")
     return HeldOutData(dataset, result.part, images.where)
@@ -211,10 +223,29 @@ def load_sources(
     return functools.reduce(Dataset.joined, loaded if more is None else [*loaded, more])
 
 
+def listed_images(run: Run) -> Dataset | None:
+    """The images of a run that was trained on a list of files or a DataFrame, where these were; None if none is there.
+
+    Relative paths start at the working folder of the training, or at the parent of the folder `runs`.
+    """
+    rows, recorded = read_table(run.folder, "split.csv", ("path", "label")), run.manifest.get("data")
+    folder = str(recorded.get("folder") or "") if isinstance(recorded, dict) else ""
+    for place in (Path(folder), run.folder.resolve().parent.parent):
+        samples = [Sample(place / name, name, label) for name, label in rows if os.path.isfile(place / name)]
+        if samples:
+            return assemble(samples, source=run.name, name="images", root=place, labelled=False)
+    return None
+
+
+def recorded_data(run: Run) -> str:
+    """The path or name of the data set that a run was trained on, "" where it was passed in memory."""
+    options = run.manifest.get("options")  # the manifest may hold anything
+    return str(options.get("data") or "") if isinstance(options, dict) else ""
+
+
 def recorded_sources(run: Run) -> list[str]:
     """Where a run read its images: one place, or those of the run that it was grown from as well."""
-    options, grown = run.manifest.get("options"), run.manifest.get("from")
-    paths = [options.get("data", "")] if isinstance(options, dict) else []
+    paths, grown = [recorded_data(run)], run.manifest.get("from")
     if isinstance(grown, dict) and isinstance(grown.get("data"), list):
         paths = grown["data"]
     return [_where(run, str(path)) for path in paths if path]

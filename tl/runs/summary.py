@@ -16,6 +16,7 @@ from tl.evaluation.significance import McNemar, mcnemar
 from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import CROSS_VALIDATION, damaged_run, find_run, read_table
 from tl.runs.run import Run, load_run
+from tl.text import NONE, html_table, percent
 
 Scalar = str | int | float | bool | None
 _MAX_MANIFEST = 1 << 26  # bytes: far more than ten thousand classes need
@@ -71,7 +72,7 @@ class DiskUsage:
         return self.own + self.shared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunSummary:
     """A run's manifest with checked types, and its files; `parts` are the metrics by part of the data set."""
 
@@ -101,6 +102,14 @@ class RunSummary:
     command: tuple[str, ...]
     files: Mapping[str, int]
     size: DiskUsage
+
+    def __repr__(self) -> str:
+        return f"<RunSummary {self.name}>"
+
+    def _repr_html_(self) -> str:
+        about = [("run", self.name), ("data", self.data), ("network", self.backbone), ("unfreeze", self.unfreeze)]
+        about += [(f"{name} accuracy", percent(part.top1.value)) for name, part in self.parts.items()]
+        return html_table([*about, ("folder", str(self.folder))])
 
     @property
     def best_part(self) -> str:
@@ -277,7 +286,7 @@ class RunPair:
         return vars(self) | {"test": None if self.test is None else self.test.as_dict()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunDifference:
     """What differs between runs, by name, with a value for each run; None where a run has none.
 
@@ -293,6 +302,20 @@ class RunDifference:
     results: Mapping[str, MetricRows]
     outcome: Rows
     pairs: tuple[RunPair, ...]
+
+    def __repr__(self) -> str:
+        return f"<RunDifference {self.runs}>"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[Any, ...]] = [
+            (f"{part} accuracy", *(NONE if one is None else percent(one.value) for one in figures["top1"]))
+            for part, figures in self.results.items()
+        ]
+        tests = [NONE if pair.test is None else f"{pair.test.p_value:.3f}" for pair in self.pairs]
+        rows.append(("p (McNemar, against the first)", NONE, *tests))
+        for name, values in (self.options | self.network | self.data | self.outcome).items():
+            rows.append((name, *(NONE if value is None else value for value in values)))
+        return html_table(rows, ("", *(run.name for run in self.runs)))
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""

@@ -262,7 +262,12 @@ def read_zip(file: IO[bytes], limits: ArchiveLimits, packed: int) -> Iterator[Me
     """
     with damage_as_data_error(), ZipFile(_BoundedDirectory(file, limits)) as archive:
         infos = archive.infolist()
-        names = _zip_names(infos)
+        # Python reads names without the UTF-8 flag as CP437, whatever they are.
+        raw = {
+            at: info.orig_filename.encode("cp437") for at, info in enumerate(infos) if not info.flag_bits & _ZIP_UTF8
+        }
+        encoding = guess_encoding(list(raw.values()))
+        names = [raw[at].decode(encoding) if at in raw else info.orig_filename for at, info in enumerate(infos)]
         _check_directory(infos, names, limits, packed=packed)
         for info, name in zip(infos, names, strict=True):
             yield Member(name, info.is_dir() or name.endswith("\\"), partial(archive.open, info))
@@ -298,13 +303,6 @@ def _check_directory(infos: list[ZipInfo], names: list[str], limits: ArchiveLimi
             raise DataError(f"{name!r} is compressed in an unsupported way: use deflate, or .tar.gz")
         _check_member(name, info.file_size, limits)
     _check_total(sum(info.file_size for info in infos), packed, limits)
-
-
-def _zip_names(infos: list[ZipInfo]) -> list[str]:
-    """The names as they were meant: Python reads those without the UTF-8 flag as CP437, whatever they are."""
-    raw = {at: info.orig_filename.encode("cp437") for at, info in enumerate(infos) if not info.flag_bits & _ZIP_UTF8}
-    encoding = guess_encoding(list(raw.values()))
-    return [raw[at].decode(encoding) if at in raw else info.orig_filename for at, info in enumerate(infos)]
 
 
 def read_tar(file: IO[bytes], kind: str, limits: ArchiveLimits, packed: int) -> Iterator[Member]:

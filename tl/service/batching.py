@@ -131,10 +131,10 @@ class Batcher:
                 verdicts = self._judge(session(np.stack([pending.image for pending in batch])))
             # Whatever the engine raises, the clients must get it, and the thread must go on for the others.
             except Exception as error:  # noqa: BLE001
-                self._post(_fail, batch, EngineError(f"the engine failed: {str(error)[:200]}"))
+                self._loop.call_soon_threadsafe(_fail, batch, EngineError(f"the engine failed: {str(error)[:200]}"))
                 continue
             self._on_batch(len(batch), time.monotonic() - started)
-            self._post(_deliver, batch, verdicts)
+            self._loop.call_soon_threadsafe(_deliver, batch, verdicts)
 
     def _next_batch(self) -> list[_Pending] | None:
         """The next batch, empty if all its images were cancelled or are late; None at the end."""
@@ -151,11 +151,8 @@ class Batcher:
             batch = [self._waiting.popleft() for _ in range(size)]
         now = time.monotonic()
         if late := [pending for pending in batch if pending.deadline < now]:
-            self._post(_fail, late, TimeoutError())
+            self._loop.call_soon_threadsafe(_fail, late, TimeoutError())
         return [pending for pending in batch if pending.deadline >= now and not pending.future.cancelled()]
-
-    def _post(self, function: Callable[[list[_Pending], Any], None], batch: list[_Pending], value: object) -> None:
-        self._loop.call_soon_threadsafe(function, batch, value)
 
 
 def _deliver(batch: list[_Pending], verdicts: Any) -> None:

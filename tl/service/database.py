@@ -13,7 +13,6 @@ from pathlib import Path
 from tl.errors import ServiceError
 
 FILE = "service.sqlite3"
-_BUSY = 10.0  # seconds that a writer waits for another one
 _SCRIPTS: dict[str, tuple[str, ...]] = {}
 
 
@@ -71,7 +70,7 @@ class Database:
             self._anchor.close()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, a power cut may lose the last commit, no more

@@ -129,14 +129,14 @@ class CheckReply(CheckState):
     page: str = ""
 
 
-@router.get("/v1/datasets", summary="List the data sets", response_model=DatasetsReply)
+@router.get("/v1/datasets", summary="List the data sets")
 def list_datasets(request: Request) -> DatasetsReply:
     """All data sets, newest first."""
     database = state_of(request).database
     return DatasetsReply(datasets=[_reply(database, stored) for stored in store.list_datasets(database)])
 
 
-@router.get("/v1/datasets/{dataset}", summary="Show one data set", response_model=DatasetReply)
+@router.get("/v1/datasets/{dataset}", summary="Show one data set")
 def show_dataset(request: Request, dataset: Id) -> DatasetReply:
     """A data set: its classes with their numbers of images, and first findings."""
     return _reply(state_of(request).database, _find(request, dataset))

@@ -29,8 +29,6 @@ MODES = ("stretch", "crop", "view")
 SLOT = 2048 * 2048 * 3
 """Bytes of the shared memory: the largest image that a network or a view needs."""
 
-_MAX_ERROR = 400  # bytes
-
 
 def main() -> None:
     """Answer until the server disconnects. Arguments: descriptors of socket and memory, most bytes, most pixels."""
@@ -53,17 +51,12 @@ def main() -> None:
 def _reply(content: bytes, side: int, mode: str, slot: NDArray[np.uint8]) -> bytes:
     try:
         pixels = _pixels(content, side, mode)
-    except ImageError as error:
-        return _error(str(error))
-    except MemoryError:
-        return _error("too large to decode")
+    except (ImageError, MemoryError) as error:
+        reason = str(error) if isinstance(error, ImageError) else "too large to decode"
+        text = reason.encode("utf-8", "replace")[:400]
+        return REPLY.pack(0, 0, len(text)) + text
     slot[: pixels.size] = pixels.reshape(-1)
     return REPLY.pack(pixels.shape[0], pixels.shape[1], 0)
-
-
-def _error(reason: str) -> bytes:
-    text = reason.encode("utf-8", "replace")[:_MAX_ERROR]
-    return REPLY.pack(0, 0, len(text)) + text
 
 
 def _pixels(content: bytes, side: int, mode: str) -> NDArray[np.uint8]:
@@ -81,14 +74,8 @@ def _pixels(content: bytes, side: int, mode: str) -> NDArray[np.uint8]:
 
 
 def _receive(server: socket.socket, length: int) -> bytes | None:
-    content = bytearray(length)
-    view, received = memoryview(content), 0
-    while received < length:
-        more = server.recv_into(view[received:])
-        if not more:
-            return None
-        received += more
-    return bytes(content)
+    content = server.recv(length, socket.MSG_WAITALL)
+    return content if len(content) == length else None
 
 
 def _restrict(memory: int) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,22 +18,20 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import is_taken
 from tl.service import store
-from tl.service.datasets import Trainer, check_options, iso_time, options_schema, read_json, train
+from tl.service.datasets import Id, Trainer, check_options, iso_time, options_schema, read_json, train
 from tl.service.job_process import EVENTS, LOG, last_event, read_events
 from tl.service.problems import Problem, documented
 from tl.service.state import ServiceState, state_of
-from tl.service.store import ENDED, ConflictError, Job, StoredDataset
+from tl.service.store import ENDED, ConflictError, Job
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(train)], responses=documented(404, 409))
 
-Id = Annotated[str, InPath(pattern="^[0-9a-f]{16}$")]
 _MAX_LOG = 1 << 20  # bytes of a log in one response
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\n\t\x20-\x7e\u00a0-\U0010ffff]")
 _POLL = 0.4  # seconds
@@ -41,7 +39,6 @@ _HEARTBEAT = 15.0  # seconds
 _MAX_LISTENERS = 100
 _LOCAL = ("data", "from_run", "out", "tensorboard", "engine", "precision", "threads", "cache", "download", "offline")
 _SCHEMA = options_schema(FinetuneOptions, leave_out=_LOCAL)
-_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class JobRequest(BaseModel):
@@ -108,7 +105,9 @@ def start_job(request: Request, job_request: JobRequest, key: Trainer) -> JSONRe
         raise Problem(422, f"there is no data set {job_request.dataset}: GET /v1/datasets lists all data sets")
     options = check_options(FinetuneOptions, _SCHEMA, job_request.options)
     most = state.options.training.waiting
-    for run in _run_names(job_request, options["backbone"], stored):
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{options['backbone']}-{stored.folder}"
+    names = [job_request.run] if job_request.run else [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    for run in names:
         if run == "latest" or is_taken(state.options.root / run):
             continue
         with suppress(ConflictError):
@@ -117,7 +116,7 @@ def start_job(request: Request, job_request: JobRequest, key: Trainer) -> JSONRe
     raise Problem(409, f"there is already a run {job_request.run!r}, or a job that makes it: choose another name")
 
 
-@router.get("/v1/jobs", summary="List the jobs", response_model=JobsReply)
+@router.get("/v1/jobs", summary="List the jobs")
 def list_jobs(
     request: Request,
     dataset: Annotated[str, Query(pattern="^([0-9a-f]{16})?$")] = "",
@@ -128,17 +127,19 @@ def list_jobs(
     return JobsReply(jobs=[_reply(state, job) for job in store.list_jobs(state.database, dataset=dataset, most=most)])
 
 
-@router.get("/v1/jobs/{job}", summary="Show one job", response_model=JobReply)
+@router.get("/v1/jobs/{job}", summary="Show one job")
 def show_job(request: Request, job: Id) -> JobReply:
     """A job: its progress, and its result once it has ended."""
     return _reply(state_of(request), _find(state_of(request), job))
 
 
-@router.post("/v1/jobs/{job}/cancel", summary="Cancel a job", response_model=JobReply)
+@router.post("/v1/jobs/{job}/cancel", summary="Cancel a job")
 def cancel_job(request: Request, job: Id) -> JobReply:
     """Cancel a job; what it has written is removed. A job that has ended stays as it is."""
-    _find(state_of(request), job)
-    return _reply(state_of(request), store.cancel_job(state_of(request).database, job) or _find(state_of(request), job))
+    state = state_of(request)
+    _find(state, job)
+    store.cancel_job(state.database, job)
+    return _reply(state, _find(state, job))
 
 
 @router.get("/v1/jobs/{job}/logs", summary="Read the log of a job", response_class=PlainTextResponse)
@@ -170,17 +171,19 @@ async def watch_job(
     if state.listeners >= _MAX_LISTENERS:
         raise Problem(429, "too many clients are watching jobs: try again soon", {"Retry-After": "10"})
     start = int(last_event_id) if last_event_id.isascii() and last_event_id.isdecimal() else 0
-    return StreamingResponse(_event_stream(state, job, start), media_type="text/event-stream", headers=_STREAM_HEADERS)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_event_stream(state, job, start), media_type="text/event-stream", headers=headers)
 
 
 async def _event_stream(state: ServiceState, job: str, start: int) -> AsyncIterator[bytes]:
-    job_state, sent = "", time.monotonic()
+    job_state, sent, path = "", time.monotonic(), store.job_folder(state.database, job) / EVENTS
     state.listeners += 1
     try:
         yield b"retry: 2000\n\n"
         while True:
             # The job is read before its events, so all events of a job that has ended are read.
-            reply, events, start = await to_thread.run_sync(_read_job, state, job, start)
+            reply = await to_thread.run_sync(lambda: _reply(state, _find(state, job)))
+            events, start = await to_thread.run_sync(read_events, path, start)
             chunks = [_event("state", reply.model_dump())] if reply.state != job_state else []
             chunks += [_event(event.pop("event"), event, at) for at, event in events]
             job_state = reply.state
@@ -200,24 +203,9 @@ async def _event_stream(state: ServiceState, job: str, start: int) -> AsyncItera
         state.listeners -= 1
 
 
-def _read_job(state: ServiceState, job: str, start: int) -> tuple[JobReply, list[tuple[int, dict[str, Any]]], int]:
-    reply = _reply(state, _find(state, job))
-    return reply, *read_events(store.job_folder(state.database, job) / EVENTS, start)
-
-
 def _event(name: str, content: dict[str, Any], number: int | None = None) -> bytes:
     head = f"event: {name}\n" if number is None else f"id: {number}\nevent: {name}\n"
     return (head + f"data: {json.dumps(content, ensure_ascii=False)}\n\n").encode("utf-8", "replace")
-
-
-def _run_names(job_request: JobRequest, backbone: str, stored: StoredDataset) -> Iterator[str]:
-    """The requested name of the run, or candidates, of which the first free one is used."""
-    if job_request.run is not None:
-        yield job_request.run
-        return
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{backbone}-{stored.folder}"
-    yield stem
-    yield from (f"{stem}-{number}" for number in range(2, 1000))
 
 
 def _find(state: ServiceState, job: str) -> Job:

@@ -30,7 +30,6 @@ _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _TOKEN = re.compile(r"tl_[A-Za-z0-9_-]{20,}")
 _RECORD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message", "taskName"}
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_MAX_PATH = 200  # characters
 _POLLED = ("/healthz", "/readyz", "/metrics")  # requested by machines every few seconds, so not logged
 
 _LOG = logging.getLogger("tl.service")
@@ -101,7 +100,7 @@ class RequestLog:
         entry = {
             "request_id": state["request_id"],
             "method": method,
-            "path": scope["path"][:_MAX_PATH],
+            "path": scope["path"][:200],
             "status": status,
             "milliseconds": round(seconds * 1000, 1),
             "client": client[0] if client else None,

@@ -26,11 +26,9 @@ from tl.service.problems import Problem, documented
 from tl.service.security import LOCAL, needs
 from tl.service.state import state_of
 
-router = APIRouter()
+router = APIRouter(tags=["page"], responses=documented(404))
 
 _METHODS = ["GET", "HEAD"]
-_LINK_SECONDS = 60.0
-_MAX_LINKS = 1000
 _STATIC = StaticFiles(packages=[("tl.service", "static")])
 _VIEWS = StaticFiles(packages=[("tl.views", "pages")])
 Reader = Annotated[Key, Depends(needs("predict"))]
@@ -70,9 +68,7 @@ class Me(BaseModel):
     version: str
 
 
-@router.get(
-    "/v1/me", response_model=Me, responses=documented(), summary="Show what this key may do", tags=["operation"]
-)
+@router.get("/v1/me", summary="Show what this key may do")
 async def me(request: Request, key: Reader) -> Me:
     """The name and the role of the key, and the limits of the service."""
     options = state_of(request).options
@@ -106,8 +102,8 @@ class Links:
     def add(self, page: Page) -> str:
         """Store `page`; returns the name under which `take` finds it."""
         name = secrets.token_urlsafe(24)
-        self._pages[name] = (page, self._clock() + _LINK_SECONDS)
-        if len(self._pages) > _MAX_LINKS:
+        self._pages[name] = (page, self._clock() + 60.0)
+        if len(self._pages) > 1000:
             self._pages.popitem(last=False)
         return name
 
@@ -117,14 +113,7 @@ class Links:
         return page if self._clock() < expires else None
 
 
-@router.post(
-    "/v1/runs/{name}/report/link",
-    response_model=Link,
-    responses=documented(404),
-    summary="Get a link to a run's report",
-    dependencies=runs.readers,
-    tags=["page"],
-)
+@router.post("/v1/runs/{name}/report/link", summary="Get a link to a run's report", dependencies=runs.readers)
 async def report_link(request: Request, name: runs.Name) -> Link:
     """A link to the report for a browser: for one visit, within a minute."""
     return await _link(request, lambda visit: runs.report(visit, name))
@@ -132,11 +121,8 @@ async def report_link(request: Request, name: runs.Name) -> Link:
 
 @router.post(
     "/v1/datasets/{dataset}/check/link",
-    response_model=Link,
-    responses=documented(404),
     summary="Get a link to the check of a data set",
-    dependencies=[Depends(needs("train"))],
-    tags=["page"],
+    dependencies=[Depends(datasets.train)],
 )
 async def check_link(request: Request, dataset: datasets.Id) -> Link:
     """A link to the page of the check for a browser: for one visit, within a minute."""

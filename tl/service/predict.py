@@ -1,11 +1,11 @@
-"""`POST /v1/predict` and `POST /v1/explain`: classify images, and show what speaks for a class by Grad-CAM."""
+"""`POST /v1/predict` and `POST /v1/explain`: classify images, and show the evidence for a class (Grad-CAM)."""
 
 import asyncio
 import io
 import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -18,7 +18,7 @@ from starlette.datastructures import UploadFile
 from tl.errors import ImageError
 from tl.prediction.predictor import Prediction
 from tl.service.models import Model
-from tl.service.problems import BINARY, Problem, documented, file_body
+from tl.service.problems import BINARY, Problem, Responses, documented, file_body
 from tl.service.security import needs
 from tl.service.state import ServiceState, state_of
 
@@ -26,15 +26,11 @@ Result = TypeVar("Result")
 Upload = tuple[str, bytes]
 """Name and content of an image file."""
 
-router = APIRouter(tags=["predict"], dependencies=[Depends(needs("predict"))])
+router = APIRouter(tags=["predict"], dependencies=[Depends(needs("predict"))], responses=documented(404, 415, 504))
 
 MAX_SIDE = 1024  # pixels of an explanation
-_MAX_DEADLINE = 60_000  # milliseconds
-_MAX_NAME = 255  # characters of a file name that are kept
 _HOW_TO_SEND = "send one image as the body, or a form with files"
-_PNG: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The image with the heat map over it", "content": {"image/png": {}}}
-}
+_PNG: Responses = {200: {"description": "The image with the heat map over it", "content": {"image/png": {}}}}
 _IMAGES = {"type": "array", "items": BINARY}
 _BODY = file_body("One image, or a form with several.", "application/octet-stream", "image/*", image=_IMAGES)
 
@@ -65,19 +61,13 @@ class PredictReply(BaseModel):
     predictions: list[PredictionReply]
 
 
-@router.post(
-    "/v1/predict",
-    response_model=PredictReply,
-    responses=documented(404, 415, 504),
-    openapi_extra=_BODY,
-    summary="Classify images",
-)
+@router.post("/v1/predict", response_model=PredictReply, openapi_extra=_BODY, summary="Classify images")
 async def predict(
     request: Request,
     run: Annotated[str | None, Query(max_length=255, description="A served run; the default one if omitted")] = None,
     top: Annotated[int, Query(ge=1, le=1000, description="Number of classes per image")] = 5,
     deadline_ms: Annotated[
-        int | None, Query(ge=1, le=_MAX_DEADLINE, description="Milliseconds until the request gets a 504")
+        int | None, Query(ge=1, le=60_000, description="Milliseconds until the request gets a 504")
     ] = None,
 ) -> JSONResponse:
     """Classify one image (the body) or several (files of a form). A broken one among several has its `error`."""
@@ -92,7 +82,7 @@ async def predict(
             for prediction in predictions:
                 state.metrics.record(model.run.name, prediction)
     if all(prediction.error for prediction in predictions):
-        errors = [f"{one.name}: {one.error}" if one.name else str(one.error) for one in predictions[:5]]
+        errors = [f"{one.name}: {one.error}" if one.name else one.error for one in predictions[:5]]
         subject = "the image cannot" if len(predictions) == 1 else "none of the images can"
         raise Problem(422, f"{subject} be used: {'; '.join(errors)}")
     milliseconds = round((time.monotonic() - started) * 1000, 2)
@@ -103,11 +93,7 @@ async def predict(
 
 
 @router.post(
-    "/v1/explain",
-    response_class=Response,
-    responses=_PNG | documented(404, 415, 504),
-    openapi_extra=_BODY,
-    summary="Show what speaks for a class",
+    "/v1/explain", response_class=Response, responses=_PNG, openapi_extra=_BODY, summary="Explain a prediction"
 )
 async def explain(
     request: Request,
@@ -115,7 +101,7 @@ async def explain(
     label: Annotated[str | None, Query(max_length=1000, description="A class; the predicted one if omitted")] = None,
     side: Annotated[int, Query(ge=16, le=MAX_SIDE, description="Most pixels of the longer side")] = 512,
 ) -> Response:
-    """One image in, a PNG out: warm areas speak for the class, which `X-Label` names (percent-encoded)."""
+    """One image in, a PNG out: warm areas are evidence for the class, which `X-Label` names (percent-encoded)."""
     state = state_of(request)
     seconds = state.options.deadline
     with _body_memory(request):
@@ -217,7 +203,7 @@ async def _form_files(request: Request) -> list[Upload]:
     most = state_of(request).options.limits.images
     async with request.form(max_files=most, max_fields=most) as form:
         uploads = [
-            ((part.filename or "")[:_MAX_NAME], await part.read())
+            ((part.filename or "")[:255], await part.read())
             for _, part in form.multi_items()
             if isinstance(part, UploadFile)
         ]

@@ -16,7 +16,6 @@ from tl.errors import DataError, ImageError, RunError, ServiceError, StorageErro
 MEDIA_TYPE = "application/problem+json"
 _STATUS = {UsageError: 400, ImageError: 422, DataError: 422, RunError: 422, StorageError: 507, ServiceError: 503}
 _ALWAYS = (400, 401, 403, 408, 413, 421, 422, 429, 503)
-_MAX_FAULTS = 5  # of one request that are named
 _KINDS = {"type": "string", "title": "string", "status": "integer", "detail": "string", "request_id": "string"}
 _SCHEMA = {
     "type": "object",
@@ -89,7 +88,7 @@ async def _refused(request: Request, error: Any) -> Response:
 
 
 async def _invalid(request: Request, error: Any) -> Response:
-    details = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:_MAX_FAULTS]]
+    details = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:5]]
     return problem_response(422, "; ".join(details) or "the request cannot be read", request_id_of(request.scope))
 
 

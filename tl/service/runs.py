@@ -53,7 +53,7 @@ class RunsReply(BaseModel):
     runs: list[RunReply]
 
 
-@router.get("/v1/runs", dependencies=readers, response_model=RunsReply, summary="List the runs")
+@router.get("/v1/runs", dependencies=readers, summary="List the runs")
 async def runs(request: Request) -> RunsReply:
     """All runs in the service's folder."""
     state = state_of(request)
@@ -63,7 +63,7 @@ async def runs(request: Request) -> RunsReply:
     )
 
 
-@router.get("/v1/runs/{name}", dependencies=readers, response_model=RunReply, summary="Show one run")
+@router.get("/v1/runs/{name}", dependencies=readers, summary="Show one run")
 async def run(request: Request, name: Name) -> RunReply:
     """A run with its classes and its settings for unknown images."""
     state = state_of(request)
@@ -75,7 +75,7 @@ async def run(request: Request, name: Name) -> RunReply:
     return reply.model_copy(update={"labels": list(model.run.classes), "unknown": unknown})
 
 
-@router.post("/v1/runs/{name}/activate", dependencies=admins, response_model=RunReply, summary="Make it the default")
+@router.post("/v1/runs/{name}/activate", dependencies=admins, summary="Make it the default")
 async def activate(request: Request, name: Name) -> RunReply:
     """Make a run the default without losing a request; `latest` follows the newest one again."""
     state = state_of(request)

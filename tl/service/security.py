@@ -91,16 +91,14 @@ class Guard:
         key, checked = self._cache.get(digest, (None, -math.inf))
         if time.monotonic() - checked < _KEY_SECONDS:
             return key
-        key = await run_in_threadpool(self._look_up, token)
+        if token is not None:
+            key = await run_in_threadpool(find_key, self._database, token)
+        else:
+            key = None if await run_in_threadpool(list_keys, self._database) else LOCAL
         if len(self._cache) >= _MAX_ENTRIES:
             self._cache.clear()
         self._cache[digest] = (key, time.monotonic())
         return key
-
-    def _look_up(self, token: str | None) -> Key | None:
-        if token is not None:
-            return find_key(self._database, token)
-        return None if list_keys(self._database) else LOCAL
 
 
 def needs(role: str) -> Callable[..., Awaitable[Key]]:

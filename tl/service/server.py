@@ -28,9 +28,6 @@ from tl.service.state import ServiceState, state_of
 from tl.service.worker import Worker
 
 _LOG = logging.getLogger("tl.service")
-_DESCRIPTION = "Classify images and fine-tune classifiers. Send a key as `Authorization: Bearer …`."
-_KEEP_ALIVE = 20  # seconds that an idle connection is kept open
-_BACKLOG = 512
 
 health = APIRouter(tags=["operation"])
 _METRICS: Responses = {200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}}
@@ -72,7 +69,7 @@ def create_app(options: ServeOptions, database: Database) -> FastAPI:
     app = FastAPI(
         title="tl",
         version=__version__,
-        description=_DESCRIPTION,
+        description="Classify images and fine-tune classifiers. Send a key as `Authorization: Bearer …`.",
         docs_url=None,  # these pages would load scripts from elsewhere
         redoc_url=None,
         openapi_url="/v1/openapi.json",
@@ -138,7 +135,9 @@ def run_server(app: FastAPI, options: ServeOptions, on_start: Callable[[str], No
     """
     config = _config(options, app)
     with _listen(options) as listener:
-        server = _Server(config, app, lambda: on_start(_address(listener, options)))
+        host, port = listener.getsockname()[:2]
+        address = f"{'https' if options.is_secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        server = _Server(config, app, lambda: on_start(address))
         try:
             server.run(sockets=[listener])
         except SystemExit:  # uvicorn's way to say that the application did not start
@@ -172,7 +171,7 @@ def _config(options: ServeOptions, app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_keep_alive=20,
         timeout_graceful_shutdown=round(options.grace),
         ssl_certfile=options.tls_certificate,
         ssl_keyfile=options.tls_key,
@@ -197,7 +196,7 @@ def _listen(options: ServeOptions) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener.listen(512)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ServiceError(
@@ -205,12 +204,6 @@ def _listen(options: ServeOptions) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
-
-
-def _address(listener: socket.socket, options: ServeOptions) -> str:
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    return f"{'https' if options.is_secure else 'http'}://{shown}:{port}"
 
 
 _CLOSE = b"Connection: close\r\nContent-Length: 0\r\n"

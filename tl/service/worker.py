@@ -21,6 +21,7 @@ from pathlib import Path
 from tl.errors import ServiceError
 from tl.files import child_environment, locked
 from tl.runs.folder import CHECKPOINT, partial_folder
+from tl.runs.summary import disk_usage
 from tl.service import store
 from tl.service.database import Database
 from tl.service.job_process import LOG, ORDER, OUTCOME, write_json
@@ -33,8 +34,6 @@ _HEARTBEAT = 1.0  # seconds
 _MEASURE = 3.0  # seconds between two checks of what a job has written
 _RETRY = 5.0  # seconds after a failure of the worker itself
 _MAX_DEATHS = 10  # of a server in a row over one job
-_LOCK = "worker.lock"
-_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
 
 
 @dataclass
@@ -73,7 +72,7 @@ class Worker:
         busy = ServiceError(f"another service runs the jobs of {self._database.folder}")
         while not self._stopping.is_set():
             try:
-                with locked(self._database.folder / _LOCK, busy=busy, timeout=_RETRY):
+                with locked(self._database.folder / "worker.lock", busy=busy, timeout=_RETRY):
                     self._run_jobs()
             # A full disk or a busy database must not end the worker; the jobs are in the database.
             except Exception as error:  # noqa: BLE001
@@ -139,7 +138,7 @@ class Worker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=child_environment() | _ENVIRONMENT,
+                env=child_environment() | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"},
             )
 
     def _heartbeat(self) -> None:
@@ -155,10 +154,12 @@ class Worker:
     def _measure(self, running: _Running) -> None:
         running.measured, job = time.monotonic(), running.job
         self._record_progress(running)
+        folders = [store.job_folder(self._database, job.id)]
+        folders += [partial_folder(self._runs / job.run)] if job.run else []
         current = store.get_job(self._database, job.id)
         if current is not None and current.seconds > self._limits.job_seconds:
             self._kill_job(running, "failed", f"it ran longer than the limit of {self._limits.job_seconds:,.0f} s")
-        elif self._bytes_written(job) > self._limits.job_bytes:
+        elif disk_usage(*folders).total > self._limits.job_bytes:
             self._kill_job(running, "failed", f"it wrote more than the limit of {self._limits.job_bytes:,} bytes")
         elif shutil.disk_usage(self._database.folder).free < self._limits.spare:
             self._kill_job(running, "failed", "the disk is full: remove data sets or runs, or free some space")
@@ -200,8 +201,7 @@ class Worker:
         store.end_job(self._database, job.id, state, error)
 
     def _record_progress(self, running: _Running) -> None:
-        checkpoint = self._checkpoint_time(running.job)
-        if checkpoint > running.checkpoint:
+        if (checkpoint := self._checkpoint_time(running.job)) > running.checkpoint:
             running.checkpoint = checkpoint
             store.record_progress(self._database, running.job.id)
 
@@ -209,10 +209,6 @@ class Worker:
         with suppress(OSError):
             return (partial_folder(self._runs / job.run) / CHECKPOINT).stat().st_mtime if job.run else 0.0
         return 0.0
-
-    def _bytes_written(self, job: Job) -> int:
-        size = _folder_size(store.job_folder(self._database, job.id))
-        return size + (_folder_size(partial_folder(self._runs / job.run)) if job.run else 0)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> int:
@@ -234,12 +230,3 @@ def _outcome(path: Path) -> str:
         return str(json.loads(path.read_text(encoding="utf-8"))["error"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def _folder_size(folder: Path) -> int:
-    size = 0
-    for where, _, files in os.walk(folder):
-        for name in files:
-            with suppress(OSError):
-                size += os.lstat(os.path.join(where, name)).st_blocks * 512
-    return size

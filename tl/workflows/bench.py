@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tl.data.images import ImageLike, read
+from tl.data.images import ImageLike, read_encoded
 from tl.engines import PRECISIONS
 from tl.engines.autotune import AutotuneResult, InferenceOptions, cpus, rate
 from tl.engines.openvino import OpenVINOEngine
@@ -28,6 +28,7 @@ from tl.prediction.predictor import Predictor
 from tl.progress import Progress
 from tl.runs.photos import RunImages
 from tl.runs.run import Run, load_run
+from tl.text import count
 from tl.views.pictures.charts import save_figure, timing_chart
 from tl.views.pictures.show import check_png_name
 
@@ -109,7 +110,7 @@ def _time_batches(run: Run, files: Sequence[Path], options: BenchOptions, progre
     if isinstance(first.engine, OpenVINOEngine):
         machine = first.engine.machine
     else:
-        machine = f"{platform.machine()}, {cpus()} CPUs, {first.engine.name}"
+        machine = f"{platform.machine()}, {count(cpus(), 'CPU')}, {first.engine.name}"
     timing = Timing(
         run=run.name,
         machine=machine,
@@ -201,13 +202,13 @@ def _time_processes(run: Run, files: Sequence[Path], options: BenchOptions) -> l
     arguments = ["--engine", options.engine]
     arguments += [] if not options.precision else ["--precision", options.precision[0]]
     arguments += [] if options.threads is None else ["--threads", str(options.threads)]
-    starts = [_time_process("one photo", run, files[:1], arguments) for _ in range(_STARTS)]
+    starts = [_time_process("one image", run, files[:1], arguments) for _ in range(_STARTS)]
     memory = [start.megabytes for start in starts if start.megabytes is not None]
     seconds = statistics.median(start.seconds for start in starts)
-    timings = [ProcessTiming("one photo", 1, seconds, max(memory) if memory else None)]
+    timings = [ProcessTiming("one image", 1, seconds, max(memory) if memory else None)]
     if _drop_from_memory(run):
-        timings.append(_time_process("one photo, run read from disk", run, files[:1], arguments))
-    return [*timings, _time_process(f"{len(files)} photos", run, files, arguments)]
+        timings.append(_time_process("one image, run read from disk", run, files[:1], arguments))
+    return [*timings, _time_process(f"{len(files)} images", run, files, arguments)]
 
 
 def _time_process(about: str, run: Run, files: Sequence[Path], arguments: Sequence[str]) -> ProcessTiming:
@@ -248,7 +249,7 @@ def sample_images(run: Run, data: str | None, progress: Progress) -> Iterator[tu
     with tempfile.TemporaryDirectory(prefix="tl-bench-") as scratch:
         try:
             part = RunImages(run, data, progress).held_out(IMAGES)
-            files = tuple(_as_files([entry.image for entry in part.images], Path(scratch)))
+            files = tuple(_as_file(entry.image, Path(scratch, f"{at:03}.png")) for at, entry in enumerate(part.images))
             about = f"{len(files)} {part.part} images"
         except (DataError, RunError, ImageError) as error:
             if data is not None:
@@ -260,20 +261,11 @@ def sample_images(run: Run, data: str | None, progress: Progress) -> Iterator[tu
         yield files, about
 
 
-def _as_files(pictures: Sequence[ImageLike], folder: Path) -> Iterator[Path]:
-    from PIL import Image
-
-    for at, picture in enumerate(pictures):
-        if isinstance(picture, Path):
-            yield picture
-            continue
-        content = read(picture)
-        path = folder / f"{at:03}.png"
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            Image.fromarray(content).save(path)
-        yield path
+def _as_file(image: ImageLike, path: Path) -> Path:
+    if isinstance(image, Path):
+        return image
+    path.write_bytes(read_encoded(image))
+    return path
 
 
 def _draw(folder: Path) -> Iterator[Path]:

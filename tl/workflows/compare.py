@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from tl.runs.network_comparison import ComparedImage, ComparedNetwork, ComparedP
 from tl.runs.run import Run
 from tl.views.pages.comparison import page
 from tl.views.pictures.charts import save_figure, save_gradients
-from tl.views.pictures.comparison import chart, grid
+from tl.views.pictures.comparison import chart, comparison_grid
 from tl.workflows.finetune import train
 
 _TIMED_BATCH, _TIMED_SECONDS = 16, 0.5
@@ -60,6 +59,7 @@ class CompareOptions:
         high=1,
         exclusive=True,
         default_text="none where only heads are trained: all images are cross-validated; else 0.2",
+        metavar="FRACTION",
     )
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="GROUPS")
     seed: int = option(0, "Seed of the split, which all networks share.", low=0, high=2**32 - 1)
@@ -132,13 +132,9 @@ def _training(
         weights="none" if from_scratch else "imagenet",
         out=str(out),
         unfreeze="all" if from_scratch else options.unfreeze,
-        epochs=options.epochs,
         budget=budget,
-        image_size=options.image_size,
+        **{option: getattr(options, option) for option in ("epochs", "image_size", "group_by", "seed", "offline")},
         val=options.val or (HELD_OUT_TO_TUNE if options.scratch or options.unfreeze != "none" else None),
-        group_by=options.group_by,
-        seed=options.seed,
-        offline=options.offline,
     )
 
 
@@ -219,10 +215,8 @@ def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: 
         return decode(read(images[name]), 256)
 
     save_figure(chart(comparison), folder / "comparison.png")
-    png = BytesIO()
-    grid(comparison, pixels).save(png, "PNG")
-    (folder / "grid.png").write_bytes(png.getvalue())
-    text = page(comparison, (folder / "comparison.png").read_bytes(), png.getvalue())
+    comparison_grid(comparison, pixels).save(folder / "grid.png")
+    text = page(comparison, (folder / "comparison.png").read_bytes(), (folder / "grid.png").read_bytes())
     (folder / "comparison.html").write_text(text, encoding="utf-8", errors="replace")
     if gradients:
         for entry in comparison.ranked:

@@ -64,7 +64,7 @@ def list_known() -> list[KnownDataset]:
     known = []
     for name in sorted(KNOWN):
         try:
-            path = resolve(name, download_it=False, offline=True, cache_dir=None)
+            path = resolve(name, download_it=False, offline=True)
         except (DataError, StorageError):
             path = None
         known.append(_describe(KNOWN[name], path))
@@ -81,7 +81,7 @@ def get(name: str, *, options: GetOptions, progress: Progress | None = None) -> 
     if name not in KNOWN:
         raise UsageError(f"no data set {name!r} is known; there are {', '.join(sorted(KNOWN))}")
     offline = options.offline or settings().offline
-    path = resolve(name, download_it=True, offline=offline, cache_dir=None, progress=progress or Progress())
+    path = resolve(name, download_it=True, offline=offline, progress=progress or Progress())
     if options.out is None:
         return _describe(KNOWN[name], path)
     target = options.out / path.name
@@ -151,7 +151,7 @@ def _write(
     dataset: Dataset, samples: list[Sample], scratch: Path, *, options: ConvertOptions, progress: Progress
 ) -> dict[str, str]:
     if options.to == "tfrecord":
-        with progress.task("writing", len(samples), "photos") as task:
+        with progress.task("writing", len(samples), "images") as task:
             return write_tfrecord(scratch, samples, dataset.class_names, task.advance)
     if options.to == "folders":
         link = options.link and dataset.root is not None

@@ -12,7 +12,16 @@ from tl.cache import usable_cache
 from tl.data.dataset import PARTS, Dataset, Labels, short_name
 from tl.data.image_stats import ImageStats, measure_images
 from tl.data.load import Data, load
-from tl.data.near_duplicates import NearPairs, find_copies, find_near_pairs, find_originals, group_copies
+from tl.data.near_duplicates import (
+    Copy,
+    NearPairs,
+    cosines,
+    find_copies,
+    find_near_pairs,
+    find_originals,
+    group_copies,
+    groups_of_several,
+)
 from tl.data.splits import GROUP_BY_HELP, Split, check_groups, grouped, split
 from tl.doctor.balance import balance_findings, class_counts
 from tl.doctor.duplicates import duplicate_findings, group_findings
@@ -24,12 +33,13 @@ from tl.doctor.shortcuts import shortcut_findings
 from tl.engines import open_named
 from tl.errors import DataError
 from tl.features.extract import extract
-from tl.linalg import Floats, pairs_above, projected, unit
+from tl.files import write_text
+from tl.linalg import Floats, pairs_above, projected
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.runs.folder import RUNS
 from tl.text import count
-from tl.views.pages.doctor import write_page
+from tl.views.pages.doctor import render_page
 
 Parts = list[str | None]
 
@@ -39,11 +49,13 @@ class CheckOptions:
     """The options of `tl data check`."""
 
     out: Path | None = option(None, "HTML page to write.", default_text="runs/check-<data>.html", metavar="FILE")
-    page: bool = option(True, "Write the page, which shows the photos.")
-    group_by: str | None = option(None, GROUP_BY_HELP)
+    page: bool = option(True, "Write the page, which shows the images.")
+    group_by: str | None = option(None, GROUP_BY_HELP, metavar="RULE")
     backbone: str = option("resnet50", "Network whose features are compared.")
-    weights: str = option("imagenet", "Its weights: a name or a file.")
-    val: float = option(0.2, "Fraction for validation, if DATA has no split.", low=0, high=1, exclusive=True)
+    weights: str = option("imagenet", "Its weights: a name or a file.", metavar="NAME|FILE")
+    val: float = option(
+        0.2, "Fraction for validation, if DATA has no split.", low=0, high=1, exclusive=True, metavar="FRACTION"
+    )
     seed: int = option(0, "Seed of the split, if DATA has none.")
     download: bool = download_option()
     offline: bool = offline_option()
@@ -65,7 +77,7 @@ def check(data: Data, *, options: CheckOptions, progress: Progress | None = None
     page = (options.out or RUNS / f"check-{short_name(dataset.name)}.html") if options.page else None
     diagnosis = Diagnosis(dataset, findings, notes, seconds=time.monotonic() - started, page=page)
     if page is not None:
-        write_page(diagnosis, page, command)
+        write_text(page, render_page(diagnosis, command))
     return diagnosis
 
 
@@ -163,7 +175,7 @@ def quick_check(dataset: Dataset, features: Floats, sides: Split, data: Data) ->
         (leaks, "photo", "possibly on both sides of the split"),
         (conflicts, "photo", "possibly under two labels"),
         (kinds.count("class names"), "class", "possibly under two names"),
-        (kinds.count("few photos"), "class", "with few photos"),
+        (kinds.count("few photos"), "class", "with few images"),
     )
     listed = ", ".join(f"{count(number, noun)} {problem}" for number, noun, problem in problems if number)
     command = "tl.data.check(data)"
@@ -173,12 +185,12 @@ def quick_check(dataset: Dataset, features: Floats, sides: Split, data: Data) ->
 
 
 def _count_copies(dataset: Dataset, features: Floats, parts: Parts) -> tuple[int, int]:
-    """How many pairs with almost the same features are in two parts of the split, and how many have two labels."""
+    """How many photos, by almost the same features, are in two parts of the split, and how many have two labels."""
     if not 2 <= len(features) <= _MAX_QUICK:
         return 0, 0
     pairs = pairs_above(projected(features, 128), _NEAR)
-    mean = features.mean(axis=0)
-    left, right = unit(features[pairs[:, 0]] - mean), unit(features[pairs[:, 1]] - mean)
-    same = pairs[np.sum(left * right, axis=1) >= _COPY].tolist()
-    leaks = sum(parts[first] != parts[second] and None not in (parts[first], parts[second]) for first, second in same)
-    return leaks, int(sum(dataset.labels[first] != dataset.labels[second] for first, second in same))
+    is_copy = cosines(features, features.mean(axis=0), pairs) >= _COPY
+    same = [Copy(first, second, 1.0) for first, second in pairs[is_copy].tolist()]
+    photos = groups_of_several(group_copies(len(features), same))
+    leaks = sum(len({parts[index] for index in photo} - {None}) > 1 for photo in photos)
+    return leaks, sum(len(np.unique(dataset.labels[photo])) > 1 for photo in photos)

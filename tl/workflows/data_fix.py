@@ -1,6 +1,6 @@
 """Write a clean copy of a data set, and a list of everything that was changed: `tl data fix`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tl.errors import UsageError
 from tl.files import atomic_write
 from tl.options import download_option, keywords, offline_option, option
 from tl.progress import Progress
-from tl.text import html_table
+from tl.text import count, html_table
 from tl.workflows.data_check import measure
 
 
@@ -36,7 +36,7 @@ class FixOptions:
     dry_run: bool = option(False, "Show what would be done, and write nothing.")
     link: bool = option(False, "Make hard links instead of copies, where the disk allows it.")
     backbone: str = option("resnet50", "Network whose features are compared.")
-    weights: str = option("imagenet", "Its weights: a name or a file.")
+    weights: str = option("imagenet", "Its weights: a name or a file.", metavar="NAME|FILE")
     seed: int = option(0, "Seed of the folds in which labels are judged.")
     download: bool = download_option()
     offline: bool = offline_option()
@@ -46,7 +46,7 @@ class FixOptions:
 class FixResult:
     """The plan, and where the copy and its list of changes are; None after a dry run."""
 
-    plan: Plan
+    plan: Plan = field(repr=False)
     out: Path | None = None
     undo: Path | None = None
 
@@ -56,7 +56,7 @@ class FixResult:
 
     def _repr_html_(self) -> str:
         rows = [(step.sample.name, step.action, step.why) for step in self.plan.changed]
-        return html_table(rows, ("image", "action", "reason"))
+        return html_table(rows, ("image", "action", "reason"), count(len(rows), "change"))
 
 
 @keywords(FixOptions)

@@ -25,16 +25,16 @@ class SplitOptions:
     """The options of `tl data split`."""
 
     out: Path = option(help="New table (.csv), or new folder.", metavar="PATH")
-    val: float = option(0.2, "Fraction for validation.", low=0, high=1)
-    test: float = option(0.0, "Fraction for the test.", low=0, high=1)
+    val: float = option(0.2, "Fraction for validation.", low=0, high=1, metavar="FRACTION")
+    test: float = option(0.0, "Fraction for the test.", low=0, high=1, metavar="FRACTION")
     seed: int = option(0, "Seed of the split.")
-    group_by: str | None = option(None, GROUP_BY_HELP)
+    group_by: str | None = option(None, GROUP_BY_HELP, metavar="RULE")
     near_duplicates: bool = option(
-        True, "Keep photos that look the same on one side, or only identical files.", off="--exact-only"
+        True, "Keep images that look the same on one side, or only identical files.", off="--exact-only"
     )
     link: bool = option(False, "Make hard links instead of copies, where the disk allows it.")
     backbone: str = option("resnet50", "Network whose features are compared.")
-    weights: str = option("imagenet", "Its weights: a name or a file.")
+    weights: str = option("imagenet", "Its weights: a name or a file.", metavar="NAME|FILE")
     download: bool = download_option()
     offline: bool = offline_option()
 
@@ -97,6 +97,10 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     counts = {part: dict.fromkeys(dataset.class_names, 0) for part in PARTS if part in parts}
     for at, part in zip(usable, parts, strict=True):
         counts[part][dataset.class_names[dataset.labels[at]]] += 1
+    notes: tuple[str, ...] = ()
+    if {"validation", "test"} & set(dataset.parts):
+        listed = ", ".join(f"{dataset.parts.count(part):,} {part}" for part in PARTS if part in dataset.parts)
+        notes = (f"the data set's own split ({listed}) is ignored: all its images are split again",)
     return SplitResult(
         out=options.out,
         counts=counts,
@@ -104,16 +108,8 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
         groups=len(set(dataset.groups) - {""}),
         left_out={dataset.names[at]: reason for at, reason in stats.errors.items()}
         | {skipped.path: skipped.reason for skipped in dataset.skipped},
-        notes=_notes(dataset),
+        notes=notes,
     )
-
-
-def _notes(dataset: Dataset) -> tuple[str, ...]:
-    if not {"validation", "test"} & set(dataset.parts):
-        return ()
-    sizes = {part: dataset.parts.count(part) for part in PARTS if part in dataset.parts}
-    listed = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
-    return (f"the data set's own split ({listed}) is ignored: all its images are split again",)
 
 
 def _copies(dataset: Dataset, options: SplitOptions, progress: Progress) -> tuple[list[Copy], ImageStats]:

@@ -34,6 +34,7 @@ from tl.runs.photos import held_out
 from tl.runs.run import Run, load_run, trained_on
 from tl.text import listed
 from tl.workflows.finetune import log_skipped
+from tl.workflows.grid import check_classes
 from tl.workflows.report import write_evaluation_report
 
 
@@ -72,7 +73,7 @@ def evaluate(
     runs = [run] if rival is None else [run, rival]
     if data is None:
         own = held_out(run, progress, options.part)
-        source, dataset, own_part = own.where, own.dataset, own.part
+        source, dataset, own_part = own.where or own.dataset.name, own.dataset, own.part
     else:
         dataset = load(data, labelled=False, download=options.download, offline=options.offline, progress=progress)
         source, own_part = dataset.name if is_in_memory(data) else str(data), ""
@@ -84,7 +85,7 @@ def evaluate(
         trained: frozenset[str] = frozenset().union(*(_only_trained_on(each) for each in runs))
         unseen = np.array([each not in trained for each in sha256], bool)
         kept = np.arange(len(unseen)) if options.include_trained else _only_unseen(unseen, source, left_out)
-        predictions = _predict(run, _subset(dataset, kept), features.values[kept], [sha256[at] for at in kept])
+        predictions = _predict(run, dataset.subset(kept), features.values[kept], [sha256[at] for at in kept])
         evaluation = Evaluation(
             run=run,
             folder=folder,
@@ -115,7 +116,9 @@ def _select(dataset: Dataset, runs: Sequence[Run], options: EvaluateOptions) -> 
     if unlabelled:
         left_out["without a label"] = unlabelled
     for run in runs:
-        _check_classes(run, dataset, options.allow_missing)
+        check_classes(run, dataset)
+        if not options.allow_missing:
+            _check_same_classes(run, dataset)
     common = set(dataset.class_names).intersection(*(run.classes for run in runs))
     index_of = {name: at for at, name in enumerate(runs[0].classes)}
     indices = np.array([index_of[name] if name in common else -1 for name in dataset.class_names], np.int64)
@@ -133,33 +136,18 @@ def _select(dataset: Dataset, runs: Sequence[Run], options: EvaluateOptions) -> 
         kept &= within
     if not kept.any():
         raise DataError(f"no image of {dataset.name} is left to evaluate: none has a class of {runs[0].name}")
-    return _subset(replace(dataset, class_names=runs[0].classes, labels=labels), np.flatnonzero(kept)), left_out
+    return replace(dataset, class_names=runs[0].classes, labels=labels).subset(np.flatnonzero(kept)), left_out
 
 
-def _check_classes(run: Run, dataset: Dataset, allow_missing: bool) -> None:
+def _check_same_classes(run: Run, dataset: Dataset) -> None:
     in_data, in_run = set(dataset.class_names), set(run.classes)
-    if not in_data & in_run:
-        raise DataError(
-            f"{dataset.name} has the classes {listed(sorted(in_data), 5)}, run {run.name} knows "
-            f"{listed(sorted(in_run), 5)}: none in common; give another --run"
-        )
-    if in_data != in_run and not allow_missing:
+    if in_data != in_run:
         differences = [f"only {dataset.name} has {listed(sorted(in_data - in_run), 5)}"] if in_data - in_run else []
         differences += [f"only run {run.name} knows {listed(sorted(in_run - in_data), 5)}"] if in_run - in_data else []
         raise DataError(
             f"classes differ: {'; '.join(differences)}: rename the folders, or evaluate the common classes with "
             "--allow-missing"
         )
-
-
-def _subset(dataset: Dataset, indices: NDArray[np.int64]) -> Dataset:
-    return replace(
-        dataset,
-        images=tuple(dataset.images[at] for at in indices),
-        names=tuple(dataset.names[at] for at in indices),
-        labels=dataset.labels[indices],
-        parts=tuple(dataset.parts[at] for at in indices),
-    )
 
 
 def _extract(dataset: Dataset, run: Run, options: EvaluateOptions, progress: Progress) -> tuple[Dataset, Features]:
@@ -175,7 +163,7 @@ def _extract(dataset: Dataset, run: Run, options: EvaluateOptions, progress: Pro
     failures = {dataset.names[at]: reason for at, reason in features.failures.items()}
     log_skipped(failures, progress)
     skipped = dataset.skipped + tuple(Skipped(name, reason) for name, reason in failures.items())
-    return replace(_subset(dataset, features.kept), skipped=skipped), features
+    return replace(dataset.subset(features.kept), skipped=skipped), features
 
 
 def _only_unseen(unseen: NDArray[np.bool_], source: str, left_out: dict[str, int]) -> NDArray[np.int64]:

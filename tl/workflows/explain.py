@@ -1,8 +1,8 @@
-"""Explain predictions: draw which regions of an image speak for its label."""
+"""Explain predictions: draw which regions of an image are evidence for its label."""
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class HeatmapSheet:
     """The heatmaps of some images, and the sheet that shows them."""
 
     title: str
-    heatmaps: tuple[Heatmap, ...]
+    heatmaps: tuple[Heatmap, ...] = field(repr=False)
 
     @cached_property
     def image(self) -> "Image":
@@ -57,7 +57,7 @@ def explain(
     on_heatmap: Callable[[Heatmap], None] = lambda _: None,
     progress: Progress | None = None,
 ) -> HeatmapSheet:
-    """Compute which regions of each image speak for its predicted label, or for `label`, with Grad-CAM.
+    """Compute the evidence for the predicted label of each image, or for `label`, with Grad-CAM.
 
     `predictor` is used instead of the one of `options.run`; `on_heatmap` receives each heatmap as soon as it is
     computed. An image that cannot be read has its error. Raises UsageError for a class that the run does not have, and
@@ -76,7 +76,7 @@ def explain(
             heatmaps.append(heatmap)
             on_heatmap(heatmap)
             task.advance()
-    return HeatmapSheet(f"{predictor.run.name}: what speaks for the label", tuple(heatmaps))
+    return HeatmapSheet(f"{predictor.run.name}: evidence for the label", tuple(heatmaps))
 
 
 def _heatmaps(predictor: Predictor, items: Sequence[tuple[str, ImageLike]], label: str | None) -> Iterator[Heatmap]:

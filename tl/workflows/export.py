@@ -3,9 +3,9 @@
 import errno
 import json
 import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tl.progress import Progress
 from tl.runs.folder import claim_folder
 from tl.runs.photos import RunImages, RunPart
 from tl.runs.run import Run, check_run, load_run, trunk_key
-from tl.text import html_table, percent, size
+from tl.text import count, html_table, percent, size
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Export:
     int8: bool
     size: int
     runtime: str
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] = field(repr=False)
     calibrated: int
     tolerance: float
-    proof: Proof
+    proof: Proof = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON output, and the contents of export.json."""
@@ -78,7 +78,7 @@ class Export:
         proof = self.proof
         rows = [
             ("model", f"{self.model}, {size(self.size)}"),
-            ("proved by", f"{self.runtime} on {proof.count:,} {proof.part} images"),
+            ("verified with", f"{self.runtime} on {count(proof.count, f'{proof.part} image')}"),
             ("largest difference of a probability", f"{proof.largest:.2g}"),
             ("changed labels", f"{len(proof.changes):,}"),
             ("accuracy of the run", percent(proof.our_hits / proof.count)),
@@ -111,12 +111,13 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
             tolerance = options.tolerance
             if tolerance is None:
                 tolerance = INT8_TOLERANCE if options.int8 else TOLERANCE
+            files = sorted(file for file in scratch.rglob("*") if file.is_file())
             result = Export(
                 folder=folder,
                 model=folder / form.model,
                 format=form.name,
                 int8=options.int8,
-                size=sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file()),
+                size=sum(file.stat().st_size for file in files),
                 runtime=f"{form.runtime} {version(form.runtime)}",
                 metadata=job.metadata,
                 calibrated=len(calibration),
@@ -124,7 +125,8 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
                 proof=_prove(job, engine, form, held_out),
             )
             _accept(result, loaded, progress)
-            text = json.dumps(result.as_dict() | {"sha256": _sha256_of_files(scratch)}, indent=1, ensure_ascii=False)
+            sha256 = {file.relative_to(scratch).as_posix(): sha256_of(file) for file in files}
+            text = json.dumps(result.as_dict() | {"sha256": sha256}, indent=1, ensure_ascii=False)
             (scratch / "export.json").write_text(text, encoding="utf-8", errors="replace")
             return result
     except BaseException:
@@ -145,39 +147,36 @@ def _engine(run: Run) -> OpenVINOEngine:
 def _write(run: Run, form: ExportFormat, path: Path, calibration: Sequence[Pixels], *, progress: Progress) -> ExportJob:
     metadata = metadata_of(run, form.name, bool(calibration))
     job = ExportJob(run=run, path=path, metadata=metadata, calibration=tuple(calibration), progress=progress)
-    try:
+    with _engine_errors(f"{run.backbone.name} cannot be written as {form.name}"):
         form.module.write(job)
+    return job
+
+
+@contextmanager
+def _engine_errors(failure: str) -> Iterator[None]:
+    try:
+        yield
     except (TLError, OSError):
         raise
-    # Converters raise what they like: whatever it is, there is no export.
+    # Converters and runtimes raise what they like: whatever it is, there is no export.
     except Exception as error:
         if "KeyboardInterrupt" in str(error):  # it came while the converter was in code of ours
             raise KeyboardInterrupt from error
         if any(words in str(error) for words in ("No space left", "iostream error")):  # of TensorFlow, OpenVINO
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise EngineError(
-            f"{run.backbone.name} cannot be written as {form.name} ({type(error).__name__}: {_reason(error)}); try "
-            "another --to"
-        ) from error
-    return job
+        kind = type(error).__name__
+        reason = (str(error).strip().splitlines() or [kind])[0][:160]
+        raise EngineError(f"{failure} ({kind}: {reason}); try another --to") from error
 
 
 def _prove(job: ExportJob, engine: OpenVINOEngine, form: ExportFormat, held_out: RunPart) -> Proof:
-    try:
+    with _engine_errors(f"{form.runtime} cannot run the export"):
         proof = prove(job.run, engine, held_out, form.module.load(job.path), progress=job.progress)
-    except (TLError, OSError):
-        raise
-    except Exception as error:
-        raise EngineError(f"{form.runtime} cannot run the export ({_reason(error)}); try another --to") from error
     if proof is None:
         raise DataError(
             f"none of the {held_out.part} images of {job.run.name} can be decoded: give their folder with --data"
         )
     return proof
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def _accept(result: Export, run: Run, progress: Progress) -> None:
@@ -189,8 +188,3 @@ def _accept(result: Export, run: Run, progress: Progress) -> None:
             f"the predictions of the {result.format} export are not those of {run.name}: {reason}; nothing was kept: "
             "raise --tolerance if you accept that"
         )
-
-
-def _sha256_of_files(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}

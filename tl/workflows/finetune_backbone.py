@@ -198,7 +198,7 @@ def _train(setup: Setup, inputs: TuningInputs, unfreeze: str, rule: TuningRule, 
     )
     with tensorboard_listener(setup.folder / "tensorboard" if options.tensorboard else None) as listener:
         tuned = tune(job, setup.folder, progress, listener)
-    parameters = f"{tuned.steps:,} steps, {tuned.trained:,} parameters"
+    parameters = f"{count(tuned.steps, 'step')}, {tuned.trained:,} parameters"
     progress.log("", f"{parameters}, {tuned.speed:.1f} images/s ({tuned.precision})")
     if tuned.stopped:
         progress.log("", f"stopped early ({tuned.stopped}); the best weights so far are used")

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tl.cache import usable_cache
 from tl.data.dataset import Dataset
 from tl.data.images import ImageLike, decode, read
-from tl.data.load import load
+from tl.data.load import Data, load
 from tl.errors import DataError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
 from tl.evaluation.predictions import Predictions
@@ -46,7 +46,7 @@ class GridOptions:
     sort: str = option("name", "Order; by confidence, the highest first.", choices=("name", "confidence"))
     count: int = option(25, "Number of images; 0 for all.", low=0)
     columns: int = option(5, "Images side by side.", low=1, high=20)
-    explain: bool = option(False, "Lay a heatmap of what speaks for the label over each image (Grad-CAM).")
+    explain: bool = option(False, "Lay a heatmap of the evidence for the label over each image (Grad-CAM).")
     seed: int = option(0, "Seed of the random choice of images.")
 
 
@@ -76,26 +76,26 @@ class Grid:
     """
 
     title: str
-    shown: tuple[GridImage, ...]
+    shown: tuple[GridImage, ...] = field(repr=False)
     total: int
     predicted: int
     labelled: int
     correct: int
-    trained: int
-    broken: int
+    trained: int = 0
+    broken: int = 0
     unseen: int = 0
     unseen_correct: int = 0
     held_out: str = ""
     only: str = "all"
     columns: int = 5
-    recipe: Recipe | None = None
+    recipe: Recipe | None = field(default=None, repr=False)
 
     @cached_property
     def image(self) -> "Image":
         """The grid as a PIL image."""
         tiles = [_tile(entry, self.recipe) for entry in self.shown]
         explained = any(entry.explanation is not None for entry in self.shown)
-        caption = f"{self.caption} · yellow: speaks for the label" if explained else self.caption
+        caption = f"{self.caption} · yellow: evidence for the label" if explained else self.caption
         return draw_grid(
             tiles, columns=self.columns, title=self.title, summary=caption, tile_size=_TILE, nothing=self.nothing
         )
@@ -155,7 +155,7 @@ class Grid:
 
 @keywords(GridOptions)
 def grid(
-    data: str | Path | None = None,
+    data: "Data | None" = None,
     *,
     options: GridOptions,
     predictor: Predictor | None = None,
@@ -171,8 +171,8 @@ def grid(
     predictor = predictor or Predictor(load_run(options.run))
     run = predictor.run
     own = held_out(run, progress) if data is None else None
-    dataset = own.dataset if own is not None else load(str(data), labelled=False, progress=progress)
-    _check_classes(run, dataset)
+    dataset = own.dataset if own is not None else load(data, labelled=False, progress=progress)
+    check_classes(run, dataset)
     indices = _sample(dataset, options)
     predicted = _predict(predictor, dataset, indices, progress)
     labelled = [entry for entry in predicted if entry.truth is not None]
@@ -212,18 +212,13 @@ def save_run_grid(run: Run, predictions: Predictions, *, count: int = 25) -> Pat
         best, unknown = int(probabilities.argmax()), bool(predictions.is_unknown[row])
         prediction = Prediction(name, classes[best], float(probabilities[best]), (), unknown=unknown)
         shown.append(GridImage(dataset.images[index], prediction, classes[dataset.labels[index]]))
-    correct, count = sum(entry.correct for entry in shown), len(shown)
     picture = Grid(
-        f"{dataset.name}: {count} of {len(rows)} validation images",
+        f"{dataset.name}: {len(shown)} of {len(rows)} validation images",
         tuple(shown),
         total=len(rows),
-        predicted=count,
-        labelled=count,
-        correct=correct,
-        trained=0,
-        broken=0,
-        unseen=count,
-        unseen_correct=correct,
+        predicted=len(shown),
+        labelled=len(shown),
+        correct=sum(entry.correct for entry in shown),
         held_out="validation",
     )
     target = run.folder / "grid.png"
@@ -286,11 +281,12 @@ def _explain(run: Run, shown: list[GridImage], progress: Progress) -> list[GridI
     return explained
 
 
-def _check_classes(run: Run, dataset: Dataset) -> None:
+def check_classes(run: Run, dataset: Dataset) -> None:
+    """Raise DataError for a data set with classes none of which the run has."""
     if dataset.class_names and not set(dataset.class_names) & set(run.classes):
         raise DataError(
-            f"{dataset.name} has the classes {listed(dataset.class_names, 5)}, but run {run.name} was trained on"
-            f" {listed(run.classes, 5)}: none in common; give another --run"
+            f"{dataset.name} has the classes {listed(dataset.class_names, 5)}, run {run.name} knows"
+            f" {listed(sorted(run.classes), 5)}: none in common; give another --run"
         )
 
 

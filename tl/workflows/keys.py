@@ -6,6 +6,12 @@ from pathlib import Path
 from tl.service.database import Database
 from tl.service.keys import Key, add_key, list_keys, revoke_key
 
+__all__ = ["add", "list", "revoke"]
+
+
+def __dir__() -> builtins.list[str]:
+    return __all__
+
 
 def add(name: str, *, role: str = "predict", state: str | Path = "service") -> str:
     """Create a key and return it; it cannot be shown again. Raises UsageError for a bad name or one in use."""

@@ -1,10 +1,10 @@
 """`tl model`: the layers of a network as a table, and its architecture as a drawing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tl.engines.tensorflow import muted_stderr
+from tl.engines.tensorflow import muted
 from tl.files import write_text
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import builder
@@ -29,8 +29,8 @@ class ModelSummary:
     """The layers of a network with its top, and its architecture; shown as a drawing in a notebook."""
 
     backbone: Backbone
-    table: LayerTable
-    architecture: Architecture
+    table: LayerTable = field(repr=False)
+    architecture: Architecture = field(repr=False)
 
     def __str__(self) -> str:
         return self.table.text()
@@ -62,7 +62,7 @@ def model(name: str, *, options: ModelOptions) -> ModelSummary:
 
 def _outline(network: Backbone, classes: int) -> Any:
     """The Keras model with shapes instead of numbers, which takes neither time nor memory for the largest network."""
-    with muted_stderr():  # TensorFlow's start-up messages
+    with muted(2):  # TensorFlow's start-up messages
         import keras
 
     size, before = network.recipe.image_size, keras.config.image_data_format()

@@ -13,9 +13,10 @@ from tl.data.inputs import TIMEOUT, ImageInputs, as_list, is_single_file, read_i
 from tl.errors import UsageError
 from tl.options import engine_option, keywords, option, precision_option, run_option, threads_option
 from tl.prediction.columns import FORMATS, Columns, row_format
-from tl.prediction.predictor import Prediction, Predictor
+from tl.prediction.predictor import HEADINGS, Prediction, Predictor, cells
 from tl.progress import Progress
 from tl.runs.run import Run, load_run
+from tl.text import html_table
 
 # What writes rows and sorts files is imported where it is needed: a single image is predicted sooner without.
 
@@ -48,7 +49,7 @@ class PredictOptions(LabelOptions):
         (), "Read paths from a file, one per line; - is standard input.", metavar="FILE"
     )
     every: int = option(30, "Predict every n-th frame of a video.", low=1)
-    timeout: float = option(TIMEOUT, "Seconds to wait for a web address.", low=0.1, high=3600)
+    timeout: float = option(TIMEOUT, "Seconds to wait for a web address.", low=0.1, high=3600, metavar="SECONDS")
     resume: bool = option(False, "Continue the file given with --out.")
 
 
@@ -67,6 +68,11 @@ class PredictResult:
     unsorted: int = 0
     not_files: int = 0
     predictions: list[Prediction] = field(default_factory=list, repr=False)
+
+    def _repr_html_(self) -> str:
+        if self.predictions:
+            return html_table(map(cells, self.predictions), HEADINGS)
+        return html_table([("images", self.count), ("unreadable", self.failed), ("sorted", self.sorted)])
 
 
 @keywords(PredictOptions)

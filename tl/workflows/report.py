@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tl.options import keywords, option
 from tl.prediction.evaluation import PART, Evaluation
 from tl.progress import Progress
 from tl.runs.folder import HEAD_COLUMNS, History, read_history
-from tl.runs.photos import load_sources, recorded_sources
+from tl.runs.photos import listed_images, load_sources, recorded_data, recorded_sources
 from tl.runs.run import Run, load_run
 from tl.text import one_line
 from tl.views.pages.report import ReportData, damage_as_error, write_report
@@ -67,7 +68,7 @@ def write_run_artifacts(
         metrics=metrics,
         predictions=table_of(predictions, headline_part(metrics)),
         dataset=predictions.dataset,
-        data=_data_of(run),
+        data=recorded_data(run),
         skipped=predictions.dataset.skipped,
         trials=trials,
         history=history,
@@ -93,17 +94,18 @@ def write_evaluation_report(evaluation: Evaluation, *, command: str = "") -> Pat
 def _read_run(run: Run, data: str | Path | None, progress: Progress) -> ReportData:
     with damage_as_error(run.folder):
         sha256 = {row["path"]: row["sha256"] for row in _rows(run.folder / "split.csv")}
-    source = str(data) if data is not None else _data_of(run)
-    if data is not None:
-        dataset: Dataset | None = load(source, labelled=False, progress=progress)
-    else:
-        dataset = _load_if_there(*recorded_sources(run))
-    if data is not None and dataset is not None and sha256.keys().isdisjoint(dataset.names):
+    source = str(data) if data is not None else recorded_data(run)
+    if data is None:
+        sources = recorded_sources(run)
+        dataset = _load_if_there(*sources) if sources else listed_images(run)
+        return read_report(run, run.folder, dataset, source, sha256=sha256)
+    dataset = load(source, labelled=False, progress=progress)
+    if sha256.keys().isdisjoint(dataset.names):
         raise DataError(
             f"--data {data}: none of the run's images is there under its name, such as {next(iter(sha256), '')!r}: "
             "give the data set that the run was made with, where it is now"
         )
-    return read_report(run, run.folder, dataset, source, sha256=sha256)
+    return read_report(run, run.folder, dataset, source, sha256)
 
 
 def _read_evaluation(folder: Path, data: str | Path | None, progress: Progress) -> ReportData:
@@ -117,7 +119,7 @@ def _read_evaluation(folder: Path, data: str | Path | None, progress: Progress) 
 
 
 def read_report(
-    run: Run, folder: Path, dataset: Dataset | None, source: str, *, sha256: Mapping[str, str] | None = None
+    run: Run, folder: Path, dataset: Dataset | None, source: str, sha256: Mapping[str, str] = MappingProxyType({})
 ) -> ReportData:
     """What the tables in a folder say about a run or an evaluation. Raises RunError where they are damaged."""
     with damage_as_error(folder):
@@ -128,7 +130,7 @@ def read_report(
             predictions=_read_predictions(folder, headline_part(metrics), run.classes),
             dataset=dataset,
             data=source,
-            sha256=sha256 or {},
+            sha256=sha256,
             skipped=[Skipped(row["path"], row["reason"]) for row in _rows(folder / "skipped.csv")],
             trials=list(_read_trials(folder)),
             history=read_history(folder),
@@ -142,11 +144,6 @@ def _read_trials(folder: Path) -> Iterator[Trial]:
     for row in _rows(folder / "strengths.csv"):  # of format 1
         named = f"softmax regression, L2 {float(row['strength']):.2g}"
         yield Trial(named, float(row["held_out_log_loss"]), float(row["held_out_top1"]))
-
-
-def _data_of(run: Run) -> str:
-    options = run.manifest.get("options")  # the manifest may hold anything
-    return str(options.get("data") or "") if isinstance(options, dict) else ""
 
 
 def _load_if_there(*sources: str) -> Dataset | None:

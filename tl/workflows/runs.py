@@ -9,6 +9,7 @@ from tl.options import keywords, option
 from tl.runs.catalogue import SORTS, ListedRun, Removal, find_all_but_best, find_removals, list_runs, remove
 from tl.runs.folder import RUNS
 from tl.runs.summary import RunDifference, RunSummary, compare_runs, summarize
+from tl.text import HtmlList, percent
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,12 @@ class RemoveOptions:
 @keywords(ListOptions)
 def list(folder: str | Path = RUNS, *, options: ListOptions) -> Sequence[ListedRun]:
     """All runs in a folder, also incomplete and damaged ones and those of comparisons."""
-    return list_runs(folder, sort=options.sort)
+    return HtmlList(list_runs(folder, sort=options.sort), ("run", "network", "data", "accuracy"), _cells)
+
+
+def _cells(run: ListedRun) -> tuple[str, ...]:
+    accuracy = run.state if run.top1 is None else f"{percent(run.top1.value)} on {run.count:,} {run.part} images"
+    return run.name, run.backbone, run.data, accuracy
 
 
 def show(run: str | Path | None = None) -> RunSummary:

@@ -1,11 +1,10 @@
 """Search a data set for the images most similar to given ones, by the features of one network."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tl.cache import usable_cache
 from tl.data.inputs import ImageInputs, read_inputs
-from tl.data.load import load
+from tl.data.load import Data, load
 from tl.engines import open_named
 from tl.engines.engine import Engine
 from tl.errors import DataError, UsageError
@@ -34,7 +33,7 @@ class SearchOptions:
 
 @keywords(SearchOptions)
 def search(
-    images: ImageInputs, data: str | Path, *, options: SearchOptions, progress: Progress | None = None
+    images: ImageInputs, data: "Data", *, options: SearchOptions, progress: Progress | None = None
 ) -> SearchResult:
     """The images of a data set that are most similar to each of `images`; labels are not needed.
 
@@ -55,7 +54,7 @@ def search(
             raise DataError(f"image {queries[index].name!r} cannot be searched for: {reason}")
         features = extract(dataset.images, engine, recipe, cache, progress=progress)
     if not len(features.kept):
-        raise DataError(f"none of the images of {str(data)!r} can be read: see `tl data check`")
+        raise DataError(f"none of the images of {dataset.name!r} can be read: see `tl data check`")
     answers = find_matches(queries, query_features, dataset, features, options.count)
     return SearchResult(answers, len(features.kept), len(features.failures), network)
 

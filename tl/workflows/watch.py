@@ -63,7 +63,7 @@ def watch(
     stamped = replace(columns, stamped=True)
     predictor = open_predictor(run, options)
     with ExitStack() as stack:
-        rows, seen = None, stack.enter_context(closing(SeenFiles()))
+        rows, seen = None, SeenFiles()
         if options.out is not None:
             from tl.prediction.row_writer import RowFile, exclusive
 
@@ -194,7 +194,9 @@ class Arrivals:
 
     def _update(self, name: str) -> None:
         """Wait for a file if it is an image that is not done as it is now."""
-        stamp = None if self._is_hidden(name) else stamp_of(name)
+        folders = Path(name).parts[len(self._folder.parts) : -1]
+        is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in folders)
+        stamp = None if is_hidden else stamp_of(name)
         if stamp is None or self._is_done(name, stamp):
             self._waiting.pop(name, None)
             return
@@ -204,10 +206,6 @@ class Arrivals:
             age = time.time() - stamp[1] / 1e9
             since = time.monotonic() - (self._settle if age > 60 and earlier is None else 0)
             self._waiting[name] = stamp, since
-
-    def _is_hidden(self, name: str) -> bool:
-        parts = Path(name).parts[len(self._folder.parts) : -1]
-        return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
     def _unchanged(self) -> list[str]:
         now = time.monotonic()
@@ -222,11 +220,8 @@ class Arrivals:
         return [(name, self._waiting.pop(name)[0]) for name in names[:_GROUP]]
 
     def _start_observer(self) -> Any:
-        try:
-            from watchdog.observers import Observer
-        except ImportError:
-            self._progress.warn(f"watchdog is not installed: the folder is listed every {self._interval:g} s")
-            return None
+        from watchdog.observers import Observer
+
         observer = Observer()
         try:
             listener: Any = _Listener(self._events)
@@ -267,44 +262,29 @@ class _Listener:
 
 
 class SeenFiles:
-    """The files that have a row, with their stamps, in a temporary file on disk."""
+    """The files that have a row, each with its stamp: 200 bytes a file."""
 
     def __init__(self) -> None:
-        from tl.prediction.row_writer import temporary_table
-
-        self._store = temporary_table("name BLOB PRIMARY KEY, bytes INTEGER, modified INTEGER")
+        self._stamps: dict[bytes, Stamp] = {}
 
     def add(self, name: str, stamp: Stamp) -> None:
         """Remember a file."""
-        self._store.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", (_key(name), *stamp))
+        self._stamps[_key(name)] = stamp
 
     def has(self, name: str, stamp: Stamp) -> bool:
         """Whether a file is remembered with this stamp."""
-        row = self._store.execute("SELECT bytes, modified FROM rows WHERE name = ?", (_key(name),)).fetchone()
-        return bool(row == stamp)
+        return self._stamps.get(_key(name)) == stamp
 
     def add_rows(self, records: Iterator[dict[str, Any]], out: Path) -> int:
         """Remember the files of rows. Returns how many rows there are. Raises StorageError for rows without a stamp."""
         count = 0
         try:
-            for record in records:
-                self.add(record["path"], (_stored_integer(record["bytes"]), _stored_integer(record["modified"])))
-                count += 1
+            for count, record in enumerate(records, 1):  # noqa: B007 - their number is returned
+                self.add(record["path"], (int(record["bytes"]), int(record["modified"])))
         except (KeyError, TypeError, ValueError, OverflowError):
             raise StorageError(f"{str(out)!r} was not written by tl watch: give another --out") from None
         return count
 
-    def close(self) -> None:
-        """Delete the temporary file."""
-        self._store.close()
-
 
 def _key(name: str) -> bytes:
     return os.fsencode(os.path.abspath(name))
-
-
-def _stored_integer(value: Any) -> int:
-    number = int(value)
-    if not 0 <= number < 1 << 63:  # SQLite's integers have 64 bits
-        raise ValueError(f"{number} is neither a size nor a time")
-    return number

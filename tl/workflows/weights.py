@@ -1,5 +1,7 @@
 """`tl weights`: list, download and locate pretrained weights."""
 
+import builtins
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,13 @@ from tl.networks.weights import Weights, cached, pretrained, resolve
 from tl.options import keywords, offline_option, option
 from tl.progress import Progress
 from tl.settings import settings
+from tl.text import HtmlList
+
+__all__ = ["get", "list", "path"]
+
+
+def __dir__() -> builtins.list[str]:
+    return __all__
 
 
 @dataclass(frozen=True)
@@ -28,14 +37,16 @@ class AvailableWeights:
     local: tuple[str, ...]
 
 
-def list() -> tuple[AvailableWeights, ...]:
+def list() -> Sequence[AvailableWeights]:
     """All backbones with their pretrained weights."""
     where = settings()
-    return tuple(
+    every = (
         AvailableWeights(entry, names, tuple(name for name in names if cached(entry, name, where)))
         for entry in BACKBONES.values()
         for names in [pretrained(entry)]
     )
+    headings = ("network", "pretrained weights", "on this machine")
+    return HtmlList(every, headings, lambda row: (row.backbone.name, ", ".join(row.weights), ", ".join(row.local)))
 
 
 @keywords(WeightsOptions)

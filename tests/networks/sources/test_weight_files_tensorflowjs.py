@@ -64,18 +64,15 @@ def test_read_resnet50_has_the_layers_of_keras_in_order(archive: Path) -> None:
     assert sum(map(len, checkpoint.values())) == 320
 
 
-@pytest.mark.parametrize(
-    ("layer", "old"),
-    [
-        ("conv1_conv", "conv1"),
-        ("conv1_bn", "bn_conv1"),
-        ("conv2_block1_0_conv", "res2a_branch1"),
-        ("conv2_block1_3_bn", "bn2a_branch2c"),
-        ("conv4_block6_2_conv", "res4f_branch2b"),
-        ("conv5_block3_1_bn", "bn5c_branch2a"),
-        ("predictions", "fc1000"),
-    ],
-)
+@pytest.mark.parametrize(("layer", "old"), [
+    ("conv1_conv", "conv1"),
+    ("conv1_bn", "bn_conv1"),
+    ("conv2_block1_0_conv", "res2a_branch1"),
+    ("conv2_block1_3_bn", "bn2a_branch2c"),
+    ("conv4_block6_2_conv", "res4f_branch2b"),
+    ("conv5_block3_1_bn", "bn5c_branch2a"),
+    ("predictions", "fc1000"),
+])  # fmt: skip
 def test_read_resnet50_maps_old_layer_names(archive: Path, layer: str, old: str) -> None:
     kinds = ("gamma", "beta", "moving_mean", "moving_variance") if layer.endswith("bn") else ("kernel", "bias")
     expected = [_old_names().index(f"{old}/{kind}") for kind in kinds]

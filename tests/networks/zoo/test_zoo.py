@@ -180,18 +180,14 @@ def test_pooling_option_is_used(builder):
     assert pooled.output_shape == (None, maps.output_shape[-1])
 
 
-@pytest.mark.parametrize(
-    ("builder", "expected"),
-    [
-        (simple_cnn, ["pool1", "pool2"]),
-        (lenet5, ["s2", "s4"]),
-        (alexnet, ["pool1", "pool2", "pool5"]),
-        (vgg16_cifar, [f"block{at}_pool" for at in range(1, 6)]),
-        (googlenet, ["pool1", "pool2", "pool3", "pool4", "inception_5b_concat"]),
-        (resnet18, ["pool1_pool", *(f"conv{at}_block2_out" for at in range(2, 6))]),
-    ],
-    ids=name,
-)
+@pytest.mark.parametrize(("builder", "expected"), [
+    (simple_cnn, ["pool1", "pool2"]),
+    (lenet5, ["s2", "s4"]),
+    (alexnet, ["pool1", "pool2", "pool5"]),
+    (vgg16_cifar, [f"block{at}_pool" for at in range(1, 6)]),
+    (googlenet, ["pool1", "pool2", "pool3", "pool4", "inception_5b_concat"]),
+    (resnet18, ["pool1_pool", *(f"conv{at}_block2_out" for at in range(2, 6))]),
+], ids=name)  # fmt: skip
 def test_stages_end_where_the_image_is_halved(builder, expected):
     model = outline(builder, include_top=False, pooling="avg")
     found = stages(model)

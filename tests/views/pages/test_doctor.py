@@ -5,13 +5,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from support.data_sets import dataset, photo
 from support.html import Reader
 from tl.doctor.findings import Diagnosis, Finding, rank
-from tl.errors import StorageError
-from tl.views.pages.doctor import render_page, write_page
+from tl.views.pages.doctor import render_page
 from tl.views.terminal.data import TITLES, diagnosis_text
 from tl.views.terminal.tables import width_of
 
@@ -77,14 +75,6 @@ def test_page_of_many_findings_and_broken_images_stays_small():
     reader = Reader(render_page(broken))
     assert "and 176 more" in reader.words
     assert (len(reader.all("figure")), len(reader.all("img"))) == (24, 17)
-
-
-def test_write_page(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"):
-        write_page(diagnosis(), tmp_path / "file" / "page.html")
-    write_page(diagnosis(), tmp_path / "new" / "page.html")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
 
 
 def test_every_kind_of_finding_has_a_title():

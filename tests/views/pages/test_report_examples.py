@@ -11,8 +11,8 @@ from PIL import Image
 
 from support.reports import report_folder
 from tl.data.images import fingerprint
+from tl.evaluation.metrics import confusion
 from tl.views.pages import report_examples as examples
-from tl.views.pages.report_charts import confusion_matrix
 from tl.views.pages.report_examples import SIDE, Thumbnails, fitting, thumbnail
 from tl.views.pages.report_scores import PredictionTable
 
@@ -60,7 +60,7 @@ def test_worst_and_least_certain_images_are_chosen_by_probability(table):
 
 
 def test_confused_pairs_have_their_own_examples(table):
-    pairs = examples.confused_pairs(table, confusion_matrix(table))
+    pairs = examples.confused_pairs(table, confusion(table.truth, table.predicted, len(table.classes)))
     assert len(pairs) == examples.MOST_PAIRS
     for pair, rows in pairs:
         assert 0 < len(rows) <= examples.PER_PAIR

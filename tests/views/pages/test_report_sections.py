@@ -6,18 +6,15 @@ from tl.views.pages.report_scores import short_name
 from tl.views.pages.report_sections import command_line, seconds
 
 
-@pytest.mark.parametrize(
-    ("words", "shown"),
-    [
-        (["/usr/bin/tl", "finetune", "my photos"], "tl finetune 'my photos'"),
-        (["cli.py", "finetune"], "python cli.py finetune"),
-        (["/x/tl/__main__.py", "grid"], "tl grid"),
-        (["train.py"], "train.py"),
-        ("tl finetune photos", "tl finetune photos"),
-        ([], ""),
-        (None, ""),
-    ],
-)
+@pytest.mark.parametrize(("words", "shown"), [
+    (["/usr/bin/tl", "finetune", "my photos"], "tl finetune 'my photos'"),
+    (["cli.py", "finetune"], "python cli.py finetune"),
+    (["/x/tl/__main__.py", "grid"], "tl grid"),
+    (["train.py"], "train.py"),
+    ("tl finetune photos", "tl finetune photos"),
+    ([], ""),
+    (None, ""),
+])  # fmt: skip
 def test_command_line_is_shown_as_typed(words, shown):
     assert command_line(words) == shown
 

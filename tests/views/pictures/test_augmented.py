@@ -129,20 +129,13 @@ def test_samples_of_many_classes_are_one_of_each(monkeypatch, tmp_path):
     assert len(labels) == len(set(labels)) == 6
 
 
-@pytest.mark.parametrize(
-    ("options", "summary", "steps"),
-    [
-        ({}, r"light: crops of half .*, flipped or not; the head alone \(--unfreeze none\) is", 5),
-        ({"unfreeze": "last"}, "light: crops of half the image or more, flipped or not$", 5),
-        ({"unfreeze": "all", "augment": "strong"}, "strong: .*RandAugment, MixUp or CutMix$", 5),
-        (
-            {"unfreeze": "last", "augment": "strong"},
-            "strong: .*RandAugment; with --unfreeze all also MixUp or CutMix$",
-            5,
-        ),
-        ({"augment": "none"}, "none: images unchanged$", 1),
-    ],
-)
+@pytest.mark.parametrize(("options", "summary", "steps"), [
+    ({}, r"light: crops of half .*, flipped or not; the head alone \(--unfreeze none\) is", 5),
+    ({"unfreeze": "last"}, "light: crops of half the image or more, flipped or not$", 5),
+    ({"unfreeze": "all", "augment": "strong"}, "strong: .*RandAugment, MixUp or CutMix$", 5),
+    ({"unfreeze": "last", "augment": "strong"}, "strong: .*RandAugment; with --unfreeze all also MixUp or CutMix$", 5),
+    ({"augment": "none"}, "none: images unchanged$", 1),
+])  # fmt: skip
 def test_samples_are_augmented_as_the_run_would(monkeypatch, shapes, options, summary, steps):
     seen = samples(monkeypatch, shapes, **options)
     assert re.match(summary, seen["summary"])

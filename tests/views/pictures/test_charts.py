@@ -14,16 +14,9 @@ from support.timings import timing
 from tl.errors import RunError
 from tl.learning.loop import Epoch, RangeTest
 from tl.runs.folder import read_history, write_gradients, write_history
+from tl.views.pictures import charts
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.charts import (
-    gradient_verdict,
-    gradients_figure,
-    learning_curves,
-    read_gradients,
-    save_figure,
-    save_gradients,
-    timing_chart,
-)
+from tl.views.pictures.charts import learning_curves, save_gradients
 
 RATES = tuple(10 ** (-7 + at / 8) for at in range(50))
 TEST = RangeTest(RATES, tuple(1.0 - 0.5 / (1 + 1e-3 / rate) + 30 * rate for rate in RATES), RATE)
@@ -34,17 +27,13 @@ def page_of(folder: Path) -> Any:
     return learning_curves(read_history(folder))
 
 
-@pytest.mark.parametrize(
-    ("name", "epochs", "choice"),
-    [
-        ("one", 1, {}),
-        ("three-with-a-test", 3, {"test": TEST}),
-        ("three-hundred", 300, {"test": TEST, "kept": False, "stopped": "no better for 3 epochs"}),
-        ("nothing-held-out", 10, {"held_out": False, "spread": 1e6}),
-        (LONG, 12, {"spread": 1e4, "stopped": "step 7 diverged (" + "loss " * 60 + ")"}),
-    ],
-    ids=["one", "three", "three hundred", "nothing held out", "long words"],
-)
+@pytest.mark.parametrize(("name", "epochs", "choice"), [
+    ("one", 1, {}),
+    ("three-with-a-test", 3, {"test": TEST}),
+    ("three-hundred", 300, {"test": TEST, "kept": False, "stopped": "no better for 3 epochs"}),
+    ("nothing-held-out", 10, {"held_out": False, "spread": 1e6}),
+    (LONG, 12, {"spread": 1e4, "stopped": "step 7 diverged (" + "loss " * 60 + ")"}),
+], ids=["one", "three", "three hundred", "nothing held out", "long words"])  # fmt: skip
 def test_learning_curves_are_legible(tmp_path, name, epochs, choice):
     assert_legible(page_of(write_tuned_run(tmp_path / name, epochs, **choice)), fewest=15)
 
@@ -59,7 +48,7 @@ def test_learning_curves_count_epochs_in_whole_numbers(tmp_path, epochs, labels)
 
 
 def test_learning_curves_show_a_single_epoch(tmp_path):
-    save_figure(page_of(write_tuned_run(tmp_path / "run", 1)), tmp_path / "curves.png")
+    charts.save_figure(page_of(write_tuned_run(tmp_path / "run", 1)), tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     assert (pixels == OWN).all(axis=-1).sum() > 60
@@ -114,17 +103,13 @@ def test_learning_curves_keep_accuracy_between_0_and_100(tmp_path, accuracy, lim
     assert page_of(folder).axes[1].get_ylim() == limits
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        timing(),
-        timing("20261122-071317-" + "고양이와-개-" * 12, 1000.0, (1,)),
-        replace(timing(sizes=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024)), benchmark_app=None),
-    ],
-    ids=["usual", "one batch, long name", "many batches"],
-)
+@pytest.mark.parametrize("case", [
+    timing(),
+    timing("20261122-071317-" + "고양이와-개-" * 12, 1000.0, (1,)),
+    replace(timing(sizes=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024)), benchmark_app=None),
+], ids=["usual", "one batch, long name", "many batches"])  # fmt: skip
 def test_timing_chart_is_legible(case):
-    assert_legible(timing_chart(case))
+    assert_legible(charts.timing_chart(case))
 
 
 FALLING = [10.0 ** (-7 + 0.4 * at) for at in range(13)]
@@ -138,28 +123,25 @@ def gradients_run(folder, before, after=None, layer="conv"):
 
 
 def gradients_page(folder):
-    page = gradients_figure(read_gradients(folder))
+    page = charts.gradients_figure(charts.read_gradients(folder))
     page.canvas.draw()
     return page
 
 
-@pytest.mark.parametrize(
-    ("gradients", "expected"),
-    [
-        (FALLING, "vanishes towards the input, 10,000 times smaller in the first layers than in the last"),
-        (FALLING[::-1], "grows towards the input, 10,000 times larger in the first layers than in the last"),
-        ([0.02, 0.01, 0.03, 0.02, 0.04], "reaches the input, 2 times smaller in the first layers than in the last"),
-        ([0.04, 0.01, 0.02], "reaches the input, 2 times larger in the first layers than in the last"),
-        ([1e-12, 1.0], "vanishes towards the input, 1e12 times smaller in the first layers than in the last"),
-        ([0.0, 0.0, 0.1], "no gradient reaches 2 of 3 layers"),
-        ([0.0, 0.0], "no gradient reaches any layer"),
-        ([float("nan"), 0.1], "the gradient is not finite"),
-        ([float("inf"), 0.1], "the gradient is not finite"),
-        ([0.1], "there is only one layer"),
-    ],
-)
+@pytest.mark.parametrize(("gradients", "expected"), [
+    (FALLING, "vanishes towards the input, 10,000 times smaller in the first layers than in the last"),
+    (FALLING[::-1], "grows towards the input, 10,000 times larger in the first layers than in the last"),
+    ([0.02, 0.01, 0.03, 0.02, 0.04], "reaches the input, 2 times smaller in the first layers than in the last"),
+    ([0.04, 0.01, 0.02], "reaches the input, 2 times larger in the first layers than in the last"),
+    ([1e-12, 1.0], "vanishes towards the input, 1e12 times smaller in the first layers than in the last"),
+    ([0.0, 0.0, 0.1], "no gradient reaches 2 of 3 layers"),
+    ([0.0, 0.0], "no gradient reaches any layer"),
+    ([float("nan"), 0.1], "the gradient is not finite"),
+    ([float("inf"), 0.1], "the gradient is not finite"),
+    ([0.1], "there is only one layer"),
+])  # fmt: skip
 def test_gradient_verdict(gradients, expected):
-    assert gradient_verdict(np.array(gradients)) == expected
+    assert charts.gradient_verdict(np.array(gradients)) == expected
 
 
 def test_gradients_figure_has_both_times_with_verdicts(tmp_path):
@@ -219,17 +201,13 @@ def test_save_gradients_without_a_table_writes_nothing(tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        b"layer,before\nc1,much\n",
-        b"layer,before\nc1,-0.1\n",
-        b"name,before\nc1,0.1\n",
-        b"\xff\xfe\x00layer",
-        b'layer,before\n"' + b"x" * 200_000 + b'",0.1\n',
-    ],
-    ids=["no number", "negative", "no layer", "not text", "a giant name"],
-)
+@pytest.mark.parametrize("table", [
+    b"layer,before\nc1,much\n",
+    b"layer,before\nc1,-0.1\n",
+    b"name,before\nc1,0.1\n",
+    b"\xff\xfe\x00layer",
+    b'layer,before\n"' + b"x" * 200_000 + b'",0.1\n',
+], ids=["no number", "negative", "no layer", "not text", "a giant name"])  # fmt: skip
 def test_save_gradients_names_a_damaged_table(tmp_path, table):
     (tmp_path / "gradients.csv").write_bytes(table)
     with pytest.raises(RunError, match=r"gradients\.csv is damaged .*: train the network again") as caught:

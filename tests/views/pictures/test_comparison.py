@@ -11,7 +11,7 @@ from PIL import Image
 from support.comparisons import CASES, REASON, comparison, every_case, pixels
 from support.figures import assert_legible, written
 from tl.runs.network_comparison import ComparedPrediction, Comparison
-from tl.views.pictures.comparison import SIDE, chart, choose, grid, limits
+from tl.views.pictures.comparison import SIDE, chart, choose, comparison_grid, limits
 from tl.views.pictures.grid import TINTS
 
 
@@ -72,7 +72,7 @@ def cards(picture: Image.Image, colour: tuple[int, int, int]) -> int:
 
 def test_grid_is_green_and_red_as_often_as_correct_and_wrong():
     compared = comparison(right=("1110010", "1010000", "0010001"))
-    picture = grid(compared, pixels, rows=7)
+    picture = comparison_grid(compared, pixels, rows=7)
     correct = [one for image in compared.photos for one in image.correct]
     assert cards(picture, TINTS["correct"]) == sum(correct)
     assert cards(picture, TINTS["wrong"]) == len(correct) - sum(correct)
@@ -86,28 +86,28 @@ def test_grid_reads_only_the_chosen_images_and_survives_a_missing_one():
         paths.append(path)
         return pixels(f"gone/{path}" if len(paths) == 2 else path)
 
-    values = np.asarray(grid(compared, read, rows=4))
+    values = np.asarray(comparison_grid(compared, read, rows=4))
     assert sorted(paths) == sorted(names(compared, 4))
     assert 3 * SIDE * 80 < (values == (20, 60, 200)).all(axis=-1).sum() < 3 * SIDE * 90
 
 
 @every_case
 def test_grid_is_reproducible_and_nothing_is_cut(case):
-    once = grid(case, pixels)
-    assert png(once) == png(grid(case, pixels))
+    once = comparison_grid(case, pixels)
+    assert png(once) == png(comparison_grid(case, pixels))
     assert (np.asarray(once)[:, -8:] == 255).all()
     assert (np.asarray(once)[-8:] == 255).all()
 
 
 def test_grid_draws_labels_in_any_script():
     one, other = (comparison(right=("1",), classes=(name, "b")) for name in ("고양이", "강아지"))
-    assert png(grid(one, pixels)) != png(grid(other, pixels))
+    assert png(comparison_grid(one, pixels)) != png(comparison_grid(other, pixels))
 
 
 @pytest.mark.parametrize("shape", [(1, 900, 3), (900, 1, 3), (1, 1, 3)])
 def test_grid_fits_images_of_any_shape(shape):
-    usual = grid(comparison(right=("1",)), pixels)
-    assert grid(comparison(right=("1",)), lambda path: np.zeros(shape, np.uint8)).size == usual.size
+    usual = comparison_grid(comparison(right=("1",)), pixels)
+    assert comparison_grid(comparison(right=("1",)), lambda path: np.zeros(shape, np.uint8)).size == usual.size
 
 
 def test_grid_survives_odd_confidences_and_no_images():
@@ -116,9 +116,9 @@ def test_grid_survives_odd_confidences_and_no_images():
         replace(image, answers=(ComparedPrediction("Cat", value),))
         for image, value in zip(compared.photos, (float("nan"), 7.0), strict=True)
     )
-    usual = grid(compared, pixels)
-    assert grid(replace(compared, photos=odd), pixels).width == usual.width
-    assert grid(replace(compared, photos=()), pixels).height < usual.height
+    usual = comparison_grid(compared, pixels)
+    assert comparison_grid(replace(compared, photos=odd), pixels).width == usual.width
+    assert comparison_grid(replace(compared, photos=()), pixels).height < usual.height
 
 
 @every_case

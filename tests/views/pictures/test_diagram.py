@@ -10,7 +10,7 @@ import pytest
 
 from support.outlines import outline, registered
 from tl.networks.zoo.teaching_networks import googlenet, lenet5, resnet18, vgg16_cifar
-from tl.views.pictures.diagram import SIZES, draw, shorten_to, width
+from tl.views.pictures.diagram import SIZES, draw, width
 from tl.views.pictures.model_graph import architecture
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -166,13 +166,3 @@ def test_drawing_is_deterministic(resnet50):
 def test_draw_escapes_names():
     drawing = draw(architecture(outline(lenet5), '<b>"lenet" & co'))
     assert ET.fromstring(drawing).find(f"{SVG}title").text == '<b>"lenet" & co: architecture'  # noqa: S314
-
-
-def test_shorten_to_removes_the_middle():
-    name = "a_very_long_name_of_a_layer_in_a_block_of_a_stage"
-    short = shorten_to(name, 100, "small")
-    assert width(short, "small") <= 100
-    assert short[:5] == name[:5]
-    assert short[-5:] == name[-5:]
-    assert short.count("…") == 1
-    assert shorten_to("short", 100) == "short"

@@ -86,7 +86,7 @@ def test_sheet_shows_image_and_heatmap_side_by_side():
         Heatmap(name, label, heat((3, 3)), image, overlay(image, heat((3, 3)), STRETCH))
         for name, label, image in (("a/wide.jpg", "개" * 60, wide), ("b" * 300, "<b>&amp;", tall))
     ]
-    page = np.asarray(draw_heatmaps([*maps, Heatmap("c.jpg", error="damaged")], "r: what speaks for the label"))
+    page = np.asarray(draw_heatmaps([*maps, Heatmap("c.jpg", error="damaged")], "r: evidence for the label"))
     assert page.shape[1] == 2 * SIDE + 8 + 40
     halves = page[:, : page.shape[1] // 2], page[:, page.shape[1] // 2 :]
     assert (yellow(halves[0][120:]) < 40).all()

@@ -6,20 +6,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tl.errors import UsageError
-from tl.views.pictures import text
-from tl.views.pictures.grid import (
-    COLOURS,
-    INK,
-    MOUNT,
-    PAGE,
-    QUIET,
-    TINTS,
-    Measures,
-    Tile,
-    confidence_text,
-    draw_grid,
-    draw_sign,
-)
+from tl.views.pictures import grid, text
+from tl.views.pictures.grid import COLOURS, MOUNT, PAGE, TINTS, Measures, Tile, draw_grid
 
 Pixels = NDArray[np.uint8]
 BLUE = (20, 60, 200)
@@ -64,7 +52,7 @@ def test_strip_caption_and_sign_have_the_colour_of_the_verdict(label, truth, ver
 
 def _sign(verdict: str) -> Pixels:
     picture = Image.new("RGB", (40, 40), (255, 255, 255))
-    draw_sign(picture, verdict, 0, 0, 40, (0, 0, 0))
+    grid.draw_sign(picture, verdict, 0, 0, 40, (0, 0, 0))
     return np.asarray(picture)[..., 0]
 
 
@@ -84,7 +72,7 @@ def test_signs_differ_without_colour():
 def test_tile_has_the_sign_of_its_verdict(label, verdict):
     size = Measures.of(224)
     expected = Image.new("RGB", (size.letter, size.letter), TINTS[verdict])
-    draw_sign(expected, verdict, 0, 0, size.letter, COLOURS[verdict])
+    grid.draw_sign(expected, verdict, 0, 0, size.letter, COLOURS[verdict])
     card = _card(_tile(label))
     column = card[230:, size.pad : size.pad + size.letter].astype(int)
     distances = [np.abs(column[y : y + size.letter] - np.asarray(expected)).mean() for y in range(15)]
@@ -120,7 +108,7 @@ def _contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
 
 @pytest.mark.parametrize("verdict", COLOURS)
 def test_text_has_enough_contrast(verdict):
-    for letters in (COLOURS[verdict], QUIET, INK):
+    for letters in (COLOURS[verdict], grid.QUIET, grid.INK):
         assert _contrast(letters, TINTS[verdict]) >= 4.5
     assert _contrast(COLOURS[verdict], PAGE) >= 4.5
 
@@ -205,7 +193,7 @@ def test_rows_fill_from_left_to_right():
     [(0.934, "93%"), (0.99949, "99%"), (0.9996, "100%"), (0.0, "0%"), (1.7, "100%"), (float("nan"), "?%")],
 )
 def test_confidence_is_a_whole_percentage_never_rounded_to_100(confidence, shown):
-    assert confidence_text(confidence) == shown
+    assert grid.confidence_text(confidence) == shown
 
 
 def test_long_title_wraps():
@@ -247,15 +235,12 @@ def test_empty_image_is_drawn_as_missing():
     assert not (card[:224] == MOUNT).all()
 
 
-@pytest.mark.parametrize(
-    ("count", "options", "message"),
-    [
-        (1, {"columns": 0}, "at least 1 column of 64 px"),
-        (1, {"columns": -2}, "at least 1 column of 64 px"),
-        (1, {"tile_size": 10}, "at least 1 column of 64 px"),
-        (3000, {"columns": 5}, "show fewer"),
-    ],
-)
+@pytest.mark.parametrize(("count", "options", "message"), [
+    (1, {"columns": 0}, "at least 1 column of 64 px"),
+    (1, {"columns": -2}, "at least 1 column of 64 px"),
+    (1, {"tile_size": 10}, "at least 1 column of 64 px"),
+    (3000, {"columns": 5}, "show fewer"),
+])  # fmt: skip
 def test_sizes_out_of_range_are_refused_in_one_line(count, options, message):
     with pytest.raises(UsageError, match=message) as refusal:
         draw_grid([_tile()] * count, **options)

@@ -59,17 +59,14 @@ def test_show_reduces_a_picture_to_the_terminal(picture):
     assert ",c=67," in wide.getvalue()  # 600 pixels in cells of 9
 
 
-@pytest.mark.parametrize(
-    ("stream", "env"),
-    [
-        (io.StringIO(), {"TERM": "xterm-kitty"}),  # output goes to a file or a pipe
-        (Terminal(), {"TERM": "xterm-256color"}),
-        (Terminal(), {"TERM": "xterm-kitty", "TMUX": "socket,1,0"}),
-        (Terminal(), {"TERM": "screen", "KITTY_WINDOW_ID": "1"}),
-        (Terminal(), {"TERM": "xterm", "DISPLAY": ":0", "PATH": "/nowhere"}),  # a display but no opener
-        (Terminal(), {}),
-    ],
-)
+@pytest.mark.parametrize(("stream", "env"), [
+    (io.StringIO(), {"TERM": "xterm-kitty"}),  # output goes to a file or a pipe
+    (Terminal(), {"TERM": "xterm-256color"}),
+    (Terminal(), {"TERM": "xterm-kitty", "TMUX": "socket,1,0"}),
+    (Terminal(), {"TERM": "screen", "KITTY_WINDOW_ID": "1"}),
+    (Terminal(), {"TERM": "xterm", "DISPLAY": ":0", "PATH": "/nowhere"}),  # a display but no opener
+    (Terminal(), {}),
+])  # fmt: skip
 def test_show_without_window_names_the_path(picture, stream, env):
     assert show(picture, stream, env, "linux") == f"no window here: open {picture}"
     assert stream.getvalue() == ""
@@ -86,15 +83,12 @@ def _opener(folder: Path, name: str, then: str = "") -> dict[str, str]:
 
 
 @shell_only
-@pytest.mark.parametrize(
-    ("system", "name", "env"),
-    [
-        ("linux", "xdg-open", {"DISPLAY": ":0"}),
-        ("linux", "xdg-open", {"WAYLAND_DISPLAY": "w"}),
-        ("linux", "xdg-open", {"DISPLAY": ":0", "TERM_PROGRAM": "vscode"}),  # rather than in its terminal
-        ("darwin", "open", {}),
-    ],
-)
+@pytest.mark.parametrize(("system", "name", "env"), [
+    ("linux", "xdg-open", {"DISPLAY": ":0"}),
+    ("linux", "xdg-open", {"WAYLAND_DISPLAY": "w"}),
+    ("linux", "xdg-open", {"DISPLAY": ":0", "TERM_PROGRAM": "vscode"}),  # rather than in its terminal
+    ("darwin", "open", {}),
+])  # fmt: skip
 def test_show_opens_the_absolute_path_in_the_viewer(picture, tmp_path, system, name, env):
     stream = Terminal() if "TERM_PROGRAM" in env else io.StringIO()
     assert show(picture, stream, env | _opener(tmp_path / "bin", name), system) == IN_VIEWER

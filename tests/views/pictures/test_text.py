@@ -12,17 +12,7 @@ from PIL import Image, ImageDraw
 
 from support.session import ROOT
 from tl.views.pictures import text
-from tl.views.pictures.text import (
-    JAPANESE,
-    KOREAN,
-    MATPLOTLIB_FONT,
-    MISSING,
-    Fonts,
-    has_glyph,
-    legible,
-    lettering,
-    load_font,
-)
+from tl.views.pictures.text import Fonts, legible, lettering
 
 BARE = Fonts(system=False)  # a machine without any font of its own
 
@@ -58,19 +48,19 @@ def _ink(line: str, size: int = 32) -> np.ndarray:
 
 @pytest.mark.parametrize("letter", ["A", "é", "я", "Ω", "한", "글", "日", "猫", "の", "ト"])
 def test_package_fonts_draw_latin_greek_cyrillic_and_east_asian_letters(letter):
-    font = load_font(BARE.face(letter), 32)
-    assert bytes(font.getmask(letter)) != bytes(font.getmask(MISSING))
+    font = text.load_font(BARE.face(letter), 32)
+    assert bytes(font.getmask(letter)) != bytes(font.getmask(text.MISSING))
 
 
 @pytest.mark.skipif(find_spec("manimgx_fonts") is None, reason="the package of fonts for more scripts is not installed")
 @pytest.mark.parametrize("letter", ["ق", "ש", "ม", "हि", "ა", "ά", "🐶", "ລ"])
 def test_second_package_draws_more_scripts(letter):
-    assert all(has_glyph(BARE.face(letter), character) for character in letter)
+    assert all(text.has_glyph(BARE.face(letter), character) for character in letter)
 
 
 def test_korean_is_drawn_with_glyphs_of_the_package():
-    face = BARE.face("한", KOREAN)
-    assert (Path(face.path).name, face.index) == ("NotoSansCJK-Regular.ttc", KOREAN)
+    face = BARE.face("한", text.KOREAN)
+    assert (Path(face.path).name, face.index) == ("NotoSansCJK-Regular.ttc", text.KOREAN)
     letters = [_ink(letter) for letter in "한국고양이"]
     assert all(letter.any() for letter in letters)
     assert all((one != other).any() for one, other in combinations(letters, 2))  # boxes would all look the same
@@ -80,8 +70,8 @@ def test_han_letters_follow_the_language_around_them():
     def indices(line: str) -> set[int]:
         return {run.face.index for run in text.runs(line, BARE)}
 
-    assert indices("骨の") == {JAPANESE}
-    assert indices("骨이") == {KOREAN}
+    assert indices("骨の") == {text.JAPANESE}
+    assert indices("骨이") == {text.KOREAN}
     assert (_ink("骨の")[:, :132] != _ink("骨国")[:, :132]).any()
 
 
@@ -100,8 +90,8 @@ def test_letter_without_font_becomes_its_code_point():
 def test_font_folders_are_searched_without_fontconfig(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     face = Fonts(bundled=False).face("A")
-    assert has_glyph(face, "A")
-    assert not has_glyph(face, MISSING)
+    assert text.has_glyph(face, "A")
+    assert not text.has_glyph(face, text.MISSING)
 
 
 @pytest.mark.parametrize("line", LABELS)
@@ -109,7 +99,7 @@ def test_font_folders_are_searched_without_fontconfig(monkeypatch, tmp_path):
 def test_every_label_has_faces_for_its_letters(line, shaping):
     for run in text.runs(line, text.standard_fonts(), shaping):
         assert Path(run.face.path).is_file()
-        assert load_font(run.face, 16, shaping).getlength(run.text) >= 0
+        assert text.load_font(run.face, 16, shaping).getlength(run.text) >= 0
 
 
 @pytest.mark.parametrize("line", LABELS)
@@ -151,16 +141,13 @@ needs_hebrew = pytest.mark.skipif(text.standard_fonts().face("ק") is None, reas
 
 
 @needs_hebrew
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        ("אבג", "גבא"),
-        ("אב cat גד", "דג cat בא"),
-        ("cat אב dog", "cat בא dog"),
-        ("אב 12", "12 בא"),
-        ("אב (גד)", "(דג) בא"),
-    ],
-)
+@pytest.mark.parametrize(("line", "shown"), [
+    ("אבג", "גבא"),
+    ("אב cat גד", "דג cat בא"),
+    ("cat אב dog", "cat בא dog"),
+    ("אב 12", "12 בא"),
+    ("אב (גד)", "(דג) בא"),
+])  # fmt: skip
 def test_right_to_left_text_is_in_reading_order(line, shown):
     assert _order(line) == shown
 
@@ -171,8 +158,8 @@ def test_shaped_and_unshaped_hebrew_look_the_same():
     face = text.standard_fonts().face("ק")
     shaped, plain = Image.new("L", (300, 60)), Image.new("L", (300, 60))
     run = text.runs("חתול", text.standard_fonts())[0]
-    ImageDraw.Draw(shaped).text((9, 40), run.text, 255, load_font(face, 24), anchor="ls", direction="rtl")
-    ImageDraw.Draw(plain).text((9, 40), _order("חתול"), 255, load_font(face, 24, shaping=False), anchor="ls")
+    ImageDraw.Draw(shaped).text((9, 40), run.text, 255, text.load_font(face, 24), anchor="ls", direction="rtl")
+    ImageDraw.Draw(plain).text((9, 40), _order("חתול"), 255, text.load_font(face, 24, shaping=False), anchor="ls")
     assert np.abs(np.asarray(shaped, int) - np.asarray(plain, int)).mean() < 2
 
 
@@ -207,7 +194,7 @@ def test_lettering_draws_every_script_in_matplotlib(line):
 
 def test_matplotlib_alone_lacks_korean():
     with pytest.warns(UserWarning, match="missing from font"):
-        drawn("고양이", [MATPLOTLIB_FONT])
+        drawn("고양이", [text.MATPLOTLIB_FONT])
 
 
 @pytest.mark.parametrize(("line", "language"), [("고양이 直", "KR"), ("ネコ 直", "JP"), ("直", "SC")])
@@ -223,19 +210,16 @@ def test_lettering_registers_each_font_file_once():
     known = len(fontManager.ttflist)
     assert lettering(*SCRIPTS) == first
     assert len(fontManager.ttflist) == known
-    assert first[-1] == MATPLOTLIB_FONT
+    assert first[-1] == text.MATPLOTLIB_FONT
 
 
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        ("고양이", "고양이"),  # decomposed, as macOS gives it
-        ("a $x_1^{2}$ \\frac", "a $x_1^{2}$ \\frac"),
-        ("two\nlines\x1b[31m", "two lines [31m"),
-        ("\ue000 odd \U00012000", "[U+E000] odd [U+12000]"),
-        ("\u202egnp", "gnp"),
-    ],
-)
+@pytest.mark.parametrize(("line", "shown"), [
+    ("고양이", "고양이"),  # decomposed, as macOS gives it
+    ("a $x_1^{2}$ \\frac", "a $x_1^{2}$ \\frac"),
+    ("two\nlines\x1b[31m", "two lines [31m"),
+    ("\ue000 odd \U00012000", "[U+E000] odd [U+12000]"),
+    ("\u202egnp", "gnp"),
+])  # fmt: skip
 def test_legible_lines_can_be_drawn(line, shown):
     assert legible(line) == shown
     assert drawn(legible(line), lettering(legible(line))).any()

@@ -53,22 +53,18 @@ def test_lines_have_metrics_classes_and_pairs(capsys):
     assert "against" in text
 
 
-@pytest.mark.parametrize(
-    ("made", "expected"),
-    [
-        (evaluation(("cat", "dog"), 0, 50, rare=2), "balanced    accuracy 100.0% (95% CI 66.9–100.0)"),
-        (
-            replace(evaluation(("cat", "dog"), 0, 80), trained_on=64),
-            "            64 of them trained on: accuracy on new images will be lower",
-        ),
-        (
-            replace(evaluation(("cat", "dog"), 0, 50), held_out="validation"),
-            "accuracy    100.0% (95% CI 92.9–100.0) on 50 validation images",
-        ),
-        (evaluation(("cat", "dog"), 0), "confused    none: all images are classified correctly"),
-    ],
-    ids=["a rare class", "training images", "a part of the run", "all correct"],
-)
+@pytest.mark.parametrize(("made", "expected"), [
+    (evaluation(("cat", "dog"), 0, 50, rare=2), "balanced    accuracy 100.0% (95% CI 66.9–100.0)"),
+    (
+        replace(evaluation(("cat", "dog"), 0, 80), trained_on=64),
+        "            64 of them trained on: accuracy on new images will be lower",
+    ),
+    (
+        replace(evaluation(("cat", "dog"), 0, 50), held_out="validation"),
+        "accuracy    100.0% (95% CI 92.9–100.0) on 50 validation images",
+    ),
+    (evaluation(("cat", "dog"), 0), "confused    none: all images are classified correctly"),
+], ids=["a rare class", "training images", "a part of the run", "all correct"])  # fmt: skip
 def test_lines_suit_the_evaluation(made, expected, capsys):
     assert expected in text_of(made, capsys).splitlines()
 
@@ -81,15 +77,12 @@ def test_lines_show_the_weakest_of_many_classes(capsys):
     assert shown[:3] == ["00", "01", "02"]
 
 
-@pytest.mark.parametrize(
-    "classes",
-    [
-        ("a" * 200, "b" * 199 + " b"),
-        ("\x1b[31mred\u202e", "tab\tnew\nline"),
-        ("고양이", "강아지"),
-        ("고" * 60, "아" * 60),
-    ],
-)
+@pytest.mark.parametrize("classes", [
+    ("a" * 200, "b" * 199 + " b"),
+    ("\x1b[31mred\u202e", "tab\tnew\nline"),
+    ("고양이", "강아지"),
+    ("고" * 60, "아" * 60),
+])  # fmt: skip
 def test_lines_fit_80_columns_with_any_name(classes, capsys):
     text = text_of(evaluation(classes, 6, name="n" * 200), capsys)
     table = [line for line in text.splitlines() if line.endswith(" 30")]
@@ -114,7 +107,7 @@ def test_timing_lines_name_processes_and_engine_settings():
     assert "103 images/s" in text["OpenVINO"]
     assert text["remembered"].startswith("bf16: ")
     assert text["engine"].startswith("f32: ")
-    assert text["tl predict"] == "new process, one photo: 0.71 s, 259 MB"
+    assert text["tl predict"] == "new process, one image: 0.71 s, 259 MB"
 
 
 @every_case

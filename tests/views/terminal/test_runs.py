@@ -175,8 +175,7 @@ def test_rm_with_yes_does_not_ask(home):
 def test_errors_are_one_line(tl, home):
     done = tl("runs", "list", cwd=home)
     assert (done.returncode, done.stderr) == (0, "")
-    done = tl("runs", "show", "broken", cwd=home)
-    assert done.returncode == 1
+    done = tl("runs", "show", "broken", cwd=home, expect=1)
     assert done.stderr.count("\n") == 1
     shutil.rmtree(home / "runs")
     assert tl("runs", "rm", "plain", "--yes", cwd=home).returncode == 1

@@ -5,21 +5,16 @@ Taken from `keras.applications` itself, with `include_top=False`; a test asks Ke
 
 from dataclasses import dataclass
 
-ROOT = "https://storage.googleapis.com/"
+_ROOT = "https://storage.googleapis.com/"
 
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """A file as Keras requests it: name in Keras' cache, address below `ROOT`, checksum (empty: none published)."""
+    """A file as Keras requests it: name in Keras' cache, address, checksum (empty: none published)."""
 
     file: str
-    address: str
+    url: str
     checksum: str
-
-    @property
-    def url(self) -> str:
-        """The full address."""
-        return ROOT + self.address
 
 
 # folder:
@@ -92,8 +87,8 @@ def _parse(table: str) -> dict[str, OfficialFile]:
         backbone, file, checksum = line.split()
         file = file.replace("*", "_weights_tf_dim_ordering_tf_kernels_notop.h5")
         where = "keras-applications" if folder.endswith("/-") else folder
-        address = f"{where}/{_STORED_AS.get(file, file)}"
-        files[backbone] = OfficialFile(file, address, checksum.removeprefix("-"))
+        url = f"{_ROOT}{where}/{_STORED_AS.get(file, file)}"
+        files[backbone] = OfficialFile(file, url, checksum.removeprefix("-"))
     return files
 
 

@@ -33,10 +33,10 @@ async function send({ photos, archives }, uploaded) {
     if (body.size > (meNow()?.upload_bytes ?? Infinity)) return complain(say("data.tooLarge", { size: bytes(meNow().upload_bytes) }));
     const query = new URLSearchParams({ name: plain(name) });
     const type = isArchive(body) && body.name.endsWith(".zip") ? "application/zip" : "application/octet-stream";
-    const told = (share) => progress(share, share < 1
+    const onProgress = (share) => progress(share, share < 1
       ? say("data.sending", { name, share: percent(share, 0), size: bytes(body.size) }) : say("data.unpacking", { name }));
-    told(0);
-    const made = await upload(`/v1/datasets?${query}`, body, { signal: stop.signal, told, type });
+    onProgress(0);
+    const made = await upload(`/v1/datasets?${query}`, body, { signal: stop.signal, onProgress, type });
     tell(say("data.stored", { name: made.name, count: made.images }));
     uploaded(made);
   } finally {
@@ -53,11 +53,11 @@ async function packed(photos, signal) {
   return [body, name];
 }
 
-function progress(share, said) {
+function progress(share, text) {
   const bar = byId("sending-bar");
   if (share < 1) bar.value = share;
   else bar.removeAttribute("value");
-  byId("sending-said").textContent = said;
+  byId("sending-text").textContent = text;
 }
 
 const plain = (name) => name.replace(/\.(zip|tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$/i, "").slice(0, 80);

@@ -1,5 +1,5 @@
 // The Photos view: photos are added, classified, filtered and saved.
-import { Asking } from "./requests.js";
+import { PredictionQueue } from "./requests.js";
 import { picked } from "./drops.js";
 import { detailsChanged, showDetails, startDetails } from "./details.js";
 import { byId, make, sign } from "./elements.js";
@@ -10,7 +10,7 @@ import { runsChanged, runsNow } from "./runs.js";
 import { get } from "./service.js";
 import { percent, say, spoken } from "./texts.js";
 
-const asking = new Asking(showAsking, complain);
+const queue = new PredictionQueue(showProgress, complain);
 const FIELDS = { "choose-photos": "files", "choose-folder": "folder", "take-photo": "camera" };
 let run = ""; // the one that answers by default, whichever that is
 
@@ -26,20 +26,20 @@ export function startClassifying() {
   }
   byId("run").addEventListener("change", (event) => chooseRun(event.target.value));
   byId("ask-again").addEventListener("click", askAgain);
-  byId("asking-stop").addEventListener("click", () => asking.cancel());
+  byId("predicting-stop").addEventListener("click", () => queue.cancel());
   byId("save").addEventListener("click", save);
   byId("clear").addEventListener("click", empty);
   startSelecting();
   changed((rows) => { refresh(rows); detailsChanged(rows); });
   runsChanged(showRuns);
-  spoken(() => { showRuns(runsNow()); refresh(everyRow()); showAsking(); });
+  spoken(() => { showRuns(runsNow()); refresh(everyRow()); showProgress(); });
 }
 
 export function takePhotos({ photos, archives, others }) {
   if (archives.length) complain(say("photos.archive"));
   else if (!photos.length) return complain(say("photos.noneFound"));
   else if (others) tell(say("photos.others", { count: others }));
-  if (photos.length) asking.add(add(photos), run);
+  if (photos.length) queue.add(add(photos), run);
 }
 
 function startSelecting() {
@@ -61,7 +61,7 @@ function startSelecting() {
 }
 
 function empty() {
-  asking.cancel();
+  queue.cancel();
   clear();
   if (byId("select").getAttribute("aria-pressed") === "true") byId("select").click();
   byId("choose-photos").focus();
@@ -78,17 +78,17 @@ function showRuns(state) {
   learnLabels();
 }
 
-let asked = "";
+let labelsOf = "";
 async function learnLabels() {
   const name = run || runsNow().default;
-  if (!name || name === asked) return showAgain();
-  asked = name;
+  if (!name || name === labelsOf) return showAgain();
+  labelsOf = name;
   try {
     const { labels } = await get(`/v1/runs/${encodeURIComponent(name)}`);
     setLabels(labels ?? []);
     byId("labels").replaceChildren(...labelNames().map((value) => make("option", { value })));
   } catch (problem) {
-    asked = "";
+    labelsOf = "";
     complain(problem);
   }
   showAgain();
@@ -101,24 +101,24 @@ function chooseRun(name) {
 
 function showAgain() {
   const name = run || runsNow().default;
-  byId("ask-again").hidden = asking.under || !everyRow().some((row) => row.run && row.run !== name);
+  byId("ask-again").hidden = queue.under || !everyRow().some((row) => row.run && row.run !== name);
 }
 
 function askAgain() {
   const rows = [...everyRow()];
   waiting(rows);
-  asking.add(rows, run);
+  queue.add(rows, run);
 }
 
-function showAsking() {
-  byId("asking").hidden = !asking.under;
+function showProgress() {
+  byId("predicting").hidden = !queue.under;
   byId("drop").classList.toggle("small", everyRow().length > 0);
   showAgain();
-  if (!asking.under) return;
-  byId("asking-bar").value = asking.done / asking.total;
-  const wait = Math.ceil((asking.until - Date.now()) / 1000);
-  const said = say("photos.asked", { done: asking.done, total: asking.total });
-  byId("asking-said").textContent = wait > 0 ? `${said} ${say("photos.busy", { count: wait })}` : said;
+  if (!queue.under) return;
+  byId("predicting-bar").value = queue.done / queue.total;
+  const wait = Math.ceil((queue.until - Date.now()) / 1000);
+  const text = say("photos.classified", { done: queue.done, total: queue.total });
+  byId("predicting-text").textContent = wait > 0 ? `${text} ${say("photos.busy", { count: wait })}` : text;
 }
 
 function showScore(found) {

@@ -16,13 +16,13 @@ let chosen = null;
 let check = null;
 let wholeList = false;
 let timer = 0;
-let told = () => {};
+let onChoice = () => {};
 
 export const chosenDataset = () => chosen;
 export const datasetNames = () => sets;
 
 export function startDatasets(listener) {
-  told = listener;
+  onChoice = listener;
   byId("dataset").addEventListener("change", (event) => choose(event.target.value));
   spoken(show);
 }
@@ -33,7 +33,7 @@ export async function loadDatasets(wanted = chosen?.id) {
   if (found?.id !== chosen?.id) check = null;
   chosen = found;
   show();
-  told(chosen);
+  onChoice(chosen);
   follow();
 }
 
@@ -42,22 +42,22 @@ function choose(id) {
   check = null;
   wholeList = false;
   show();
-  told(chosen);
+  onChoice(chosen);
   follow();
 }
 
 async function follow() {
   clearTimeout(timer);
-  const asked = chosen?.id;
-  if (!asked || chosen.check.state === "none") return;
+  const id = chosen?.id;
+  if (!id || chosen.check.state === "none") return;
   try {
-    const found = await get(`/v1/datasets/${asked}/check?most=200`);
-    if (asked !== chosen?.id) return;
+    const found = await get(`/v1/datasets/${id}/check?most=200`);
+    if (id !== chosen?.id) return;
     check = found;
     show();
     if (["queued", "running"].includes(found.state)) timer = setTimeout(follow, POLL);
   } catch (problem) {
-    if (asked === chosen?.id) complain(problem);
+    if (id === chosen?.id) complain(problem);
   }
 }
 
@@ -101,9 +101,9 @@ function findings() {
   if (state === "failed") return make("div", { class: "card" }, title, make("p", { class: "verdict error" }, sign("error"), make("span", { lang: "en" }, check?.error ?? chosen.check.error)), again());
   if (state !== "succeeded" || !check) return make("div", { class: "card" }, title, chosen.findings.map(finding), again());
   const seen = check.findings.slice(0, FINDINGS);
-  const said = seen.length ? summary(check.counts) : say("check.nothing");
+  const text = seen.length ? summary(check.counts) : say("check.nothing");
   return make("div", { class: "card" }, title,
-    make("p", { class: "verdict" }, sign(!seen.length ? "right" : check.counts.error ? "wrong" : check.counts.warning ? "error" : "open"), said),
+    make("p", { class: "verdict" }, sign(!seen.length ? "right" : check.counts.error ? "wrong" : check.counts.warning ? "error" : "open"), text),
     seen.length ? make("ul", { class: "findings" }, seen.map(finding)) : null,
     check.findings.length > seen.length ? make("p", { class: "quiet" }, say("check.more", { count: check.findings.length - seen.length })) : null,
     make("p", { class: "choices" }, button(say("check.page"), () => openReport(`/v1/datasets/${chosen.id}/check/link`)), again()));
@@ -111,8 +111,8 @@ function findings() {
 
 function underWay(state) {
   const { task = "", done = 0, total = 0 } = check?.progress ?? {};
-  const said = state === "queued" ? say("check.queued") : say("check.running", { task: taskName(task), done, total: total ?? 0 });
-  return make("div", {}, make("progress", { max: 1, value: total ? done / total : null, "aria-label": say("check.title") }), make("p", { class: "quiet" }, said));
+  const text = state === "queued" ? say("check.queued") : say("check.running", { task: taskName(task), done, total: total ?? 0 });
+  return make("div", {}, make("progress", { max: 1, value: total ? done / total : null, "aria-label": say("check.title") }), make("p", { class: "quiet" }, text));
 }
 
 const taskName = (task) => (known(`task.${task}`) ? say(`task.${task}`) : task);

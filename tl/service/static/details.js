@@ -131,7 +131,7 @@ async function explain(name) {
   stop.abort();
   stop = new AbortController();
   const { signal } = stop;
-  const asked = row;
+  const explained = row;
   const place = byId("heat");
   for (const one of byId("details").querySelectorAll(".share")) one.setAttribute("aria-pressed", String(one.dataset.labelName === name));
   place.replaceChildren(make("p", { class: "empty", role: "status" }, say("details.looking")), make("figcaption", {}, say("details.heat", { label: name })));
@@ -141,10 +141,10 @@ async function explain(name) {
     const query = new URLSearchParams({ label: name, side: "512", run: row.run });
     const answer = await ask(`/v1/explain?${query}`, { method: "POST", body: form, signal });
     const picture = await answer.blob();
-    if (signal.aborted || asked !== row) return;
+    if (signal.aborted || explained !== row) return;
     place.firstChild.replaceWith(make("img", { src: shownAt(picture), alt: say("details.heatAlt", { label: name }) }));
   } catch (problem) {
-    if (problem.name === "AbortError" || asked !== row) return;
+    if (problem.name === "AbortError" || explained !== row) return;
     place.firstChild.replaceWith(make("p", { class: "empty", role: "status" }, problem.sentence ?? problem.message));
   }
 }

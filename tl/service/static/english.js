@@ -16,7 +16,7 @@ export default {
   "photos.run": "Run", "photos.default": "{run} (default)",
   "photos.again": "Classify all photos with this run",
   "photos.progress": "Photos classified",
-  "photos.asked": "{done} of {total} photos classified.",
+  "photos.classified": "{done} of {total} photos classified.",
   "photos.busy": { one: "The service is busy. Continuing in {count} second.", other: "The service is busy. Continuing in {count} seconds." },
   "photos.save": "Save as CSV", "photos.clear": "Remove all",
   "photos.hint": "Open a photo to see what its label is based on. Use the arrow keys to move between photos.",
@@ -45,10 +45,10 @@ export default {
 
   "details.before": "Previous photo", "details.next": "Next photo", "details.photo": "Photo {name}",
   "details.notShown": "This browser cannot show this file.", "details.given": "Photo",
-  "details.top": "Most likely labels", "details.topMore": "Click a label to see what speaks for it.",
+  "details.top": "Most likely labels", "details.topMore": "Click a label to see the evidence for it.",
   "details.truth": "True label", "details.keep": "Set", "details.path": "File", "details.size": "Size", "details.run": "Run",
-  "details.looking": "Computing the heat map …", "details.heat": "What speaks for “{label}”: the warmer, the more",
-  "details.heatAlt": "The photo with warm colours over the areas that speak for {label}",
+  "details.looking": "Computing the heat map …", "details.heat": "Evidence for “{label}”: the warmer, the stronger",
+  "details.heatAlt": "The photo with warm colours over the evidence for {label}",
 
   "key.title": "This service needs a key", "key.field": "Key", "key.use": "Use this key",
   "key.kept": "It is kept until you close this tab. The operator of the service creates keys with “tl keys add”.",
@@ -97,8 +97,7 @@ export default {
   "jobs.sure": "Cancel the training of {name}? Its progress is lost.", "jobs.ready": "{run} is trained.",
   "curve.loss": "Loss", "curve.right": "Validation accuracy", "curve.step": "per step", "curve.train": "per epoch", "curve.held": "validation", "curve.top1": "validation", "curve.steps": "steps",
   "task.features": "computing features", "task.training": "training", "task.fitting the head": "fitting the head",
-  "task.finding the learning rate": "finding the learning rate", "task.looking": "measuring the photos", "task.photos": "reading the photos",
-  "task.explaining": "explaining photos", "task.writing": "writing", "task.proving": "verifying the result",
+  "task.finding the learning rate": "finding the learning rate", "task.measuring": "measuring the photos", "task.activations": "computing activations",
   "report.open": "Open the report", "report.blocked": "The browser blocked the new tab. Allow it for this page, then click again.",
 
   "runs.title": "Which run answers?", "runs.newest": "The newest run answers automatically:", "runs.fixed": "Chosen run:", "runs.none": "There are no runs yet. Train one first.",

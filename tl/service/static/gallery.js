@@ -21,7 +21,7 @@ export const shownRows = () => shown;
 export const selectedRows = () => everyRow().filter((row) => selected.has(row.id));
 export const tileOf = (row) => tiles.get(row.id);
 
-// `opened(row)` is called for a photo that is asked about, `seen(counts)` after each drawing.
+// `opened(row)` is called for the photo that was clicked, `seen(counts)` after each drawing.
 export function startGallery(opened, seen) {
   open = opened;
   drawn = seen;
@@ -47,7 +47,7 @@ export function selectShown() {
   refresh(every);
 }
 
-// Draw these anew with the next frame, however often it is asked for.
+// Draw these anew with the next frame, however often this is called.
 export function refresh(rows) {
   for (const row of rows) stale.add(row.id);
   pending ??= requestAnimationFrame(drawNow);
@@ -127,7 +127,7 @@ function caption(row, state) {
   const { label, confidence, unknown } = row.answer;
   return [
     line(state, make("strong", {}, foreign(label))),
-    make("span", { class: "said" }, make("span", { class: "sure" }, percent(confidence)), ` · ${say(`verdict.${state}`)}`),
+    make("span", { class: "prediction" }, make("span", { class: "sure" }, percent(confidence)), ` · ${say(`verdict.${state}`)}`),
     unknown ? make("span", { class: "strange" }, say("verdict.unknown")) : null,
     state === "wrong" ? make("span", { class: "truth" }, `${say("verdict.truth")} `, make("strong", {}, foreign(truth(row)))) : null,
     name,

@@ -110,9 +110,9 @@ function progress({ job, progress: now }) {
   if (job.state !== "running") return null;
   const { task = "", done = 0, total = null, seconds_left: left = null } = now ?? {};
   const name = known(`task.${task}`) ? say(`task.${task}`) : task || say("jobs.starting");
-  const said = [name, total ? `${done.toLocaleString()} / ${total.toLocaleString()}` : "", left === null ? "" : say("jobs.left", { time: duration(left) })];
+  const parts = [name, total ? `${done.toLocaleString()} / ${total.toLocaleString()}` : "", left === null ? "" : say("jobs.left", { time: duration(left) })];
   return make("div", { class: "doing" }, make("progress", { max: 1, value: total ? done / total : null, "aria-label": name }),
-    make("p", { class: "quiet" }, said.filter(Boolean).join(" · ")));
+    make("p", { class: "quiet" }, parts.filter(Boolean).join(" · ")));
 }
 
 function result(job) {

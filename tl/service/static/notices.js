@@ -5,7 +5,7 @@ import { say } from "./texts.js";
 const MOST = 3;
 
 export function tell(sentence) {
-  note(sentence, "told");
+  note(sentence, "message");
 }
 
 export function complain(problem) {
@@ -15,7 +15,7 @@ export function complain(problem) {
 
 function note(sentence, kind) {
   const place = byId("notices");
-  for (const before of place.querySelectorAll(`.told${kind === "complaint" ? "" : ", .complaint"}`)) before.remove();
+  for (const before of place.querySelectorAll(`.message${kind === "complaint" ? "" : ", .complaint"}`)) before.remove();
   for (const before of place.children) if (before.dataset.sentence === sentence) before.remove();
   while (place.children.length >= MOST) place.firstChild.remove();
   const made = make(
@@ -24,5 +24,5 @@ function note(sentence, kind) {
     button("×", () => made.remove(), { class: "away", "aria-label": say("away") }),
   );
   place.append(made);
-  if (kind === "told") setTimeout(() => made.remove(), 8000);
+  if (kind === "message") setTimeout(() => made.remove(), 8000);
 }

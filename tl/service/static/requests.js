@@ -10,10 +10,10 @@ const BYTES = 12e6;
 const TRIES = 4;
 const DEADLINE = 30_000; // milliseconds
 
-export class Asking {
-  // `told()` is called whenever something has changed, `gaveUp(refusal)` when the rest is put off.
-  constructor(told, gaveUp) {
-    Object.assign(this, { told, gaveUp, queue: [], total: 0, done: 0, busy: 0, until: 0, stop: new AbortController() });
+export class PredictionQueue {
+  // `changed()` is called after each change, `gaveUp(refusal)` when the rest is given up.
+  constructor(changed, gaveUp) {
+    Object.assign(this, { changed, gaveUp, queue: [], total: 0, done: 0, busy: 0, until: 0, stop: new AbortController() });
     this.run = "";
   }
 
@@ -31,7 +31,7 @@ export class Asking {
       else this.queue.push({ rows: [row], tries: 0, fresh: true });
     }
     while (this.busy < REQUESTS && this.queue.length) this.work();
-    this.told();
+    this.changed();
   }
 
   cancel() {
@@ -41,7 +41,7 @@ export class Asking {
     this.total -= left.length;
     this.until = 0;
     drop(left);
-    this.told();
+    this.changed();
   }
 
   async work() {
@@ -55,7 +55,7 @@ export class Asking {
       }
     } finally {
       this.busy -= 1;
-      this.told();
+      this.changed();
     }
   }
 
@@ -81,12 +81,12 @@ export class Asking {
     if (this.run) query.set("run", this.run);
     try {
       const answer = await ask(`/v1/predict?${query}`, { method: "POST", body: form, signal });
-      const said = await answer.json();
-      said.predictions.forEach((one, at) => this.take(order.rows[at], one, said.run));
+      const reply = await answer.json();
+      reply.predictions.forEach((one, at) => this.take(order.rows[at], one, reply.run));
     } catch (problem) {
       this.refused(order, problem);
     }
-    this.told();
+    this.changed();
   }
 
   take(row, one, run) {
@@ -131,7 +131,7 @@ export class Asking {
 
   async patience(signal) {
     while (Date.now() < this.until && !signal.aborted) {
-      this.told();
+      this.changed();
       await new Promise((done) => setTimeout(done, Math.min(500, this.until - Date.now())));
     }
   }

@@ -1,4 +1,4 @@
-// Send requests to the service; a refusal is an error with a sentence to show, and a missing key is asked for.
+// Send requests to the service; a refusal is an error with a sentence to show, and for a missing key there is a dialog.
 import { askForKey, keyNow } from "./session.js";
 import { say } from "./texts.js";
 
@@ -8,7 +8,7 @@ export class Refusal extends Error {
     this.name = "Refusal";
     this.status = status;
     this.sentence = sentence;
-    this.wait = wait; // seconds after which it may be asked again
+    this.wait = wait; // seconds until the next try
   }
 }
 
@@ -35,19 +35,19 @@ export async function post(path, json) {
   return (await ask(path, { method: "POST", json })).json();
 }
 
-// An archive on its way, with `told(share)` as it goes up, which fetch cannot tell.
-export function upload(path, body, { signal, told, type }) {
+// Upload an archive; `onProgress(share)` is called as it goes up, which fetch does not report.
+export function upload(path, body, { signal, onProgress, type }) {
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest();
     const unreachable = () => failed(new Refusal(0, say("unreachable")));
     request.open("POST", path);
     if (keyNow()) request.setRequestHeader("Authorization", `Bearer ${keyNow()}`);
     request.setRequestHeader("Content-Type", type);
-    request.upload.addEventListener("progress", (event) => told(event.loaded / (event.total || 1)));
+    request.upload.addEventListener("progress", (event) => onProgress(event.loaded / (event.total || 1)));
     request.addEventListener("load", () => {
-      const said = parsed(request.responseText);
-      if (request.status < 300) return done(said);
-      failed(new Refusal(request.status, sentence(request.status, said), waiting(request.getResponseHeader("Retry-After"))));
+      const reply = parsed(request.responseText);
+      if (request.status < 300) return done(reply);
+      failed(new Refusal(request.status, sentence(request.status, reply), waiting(request.getResponseHeader("Retry-After"))));
     });
     request.addEventListener("error", unreachable);
     request.addEventListener("timeout", unreachable);
@@ -67,12 +67,12 @@ async function sent(path, request) {
 }
 
 async function refused(answer) {
-  const said = parsed(await answer.text().catch(() => ""));
-  return new Refusal(answer.status, sentence(answer.status, said), waiting(answer.headers.get("Retry-After")));
+  const reply = parsed(await answer.text().catch(() => ""));
+  return new Refusal(answer.status, sentence(answer.status, reply), waiting(answer.headers.get("Retry-After")));
 }
 
-function sentence(status, said) {
-  const detail = typeof said?.detail === "string" && said.detail ? said.detail : say("refused", { status: String(status) });
+function sentence(status, reply) {
+  const detail = typeof reply?.detail === "string" && reply.detail ? reply.detail : say("refused", { status: String(status) });
   return detail.charAt(0).toUpperCase() + detail.slice(1);
 }
 

@@ -8,18 +8,18 @@ const ROLES = ["predict", "train", "admin"];
 const listeners = new Set();
 let key = kept();
 let me = null;
-let asked = null;
+let opened = null;
 
 export const keyNow = () => key;
 export const meNow = () => me;
 export const may = (role) => me !== null && ROLES.indexOf(me.role) >= ROLES.indexOf(role);
 export const visited = (listener) => listeners.add(listener);
 
-// Whether there is another key than `refused` now. All who ask at once wait for one dialog.
+// Whether there is another key than `refused` now. All callers wait for the same dialog.
 export function askForKey(refused) {
   if (key !== refused) return Promise.resolve(true);
-  asked ??= dialog(refused ? say("key.wrong") : "").finally(() => { asked = null; });
-  return asked;
+  opened ??= dialog(refused ? say("key.wrong") : "").finally(() => { opened = null; });
+  return opened;
 }
 
 export async function meet() {

@@ -48,7 +48,7 @@ export function choose(chosen) {
   show();
 }
 
-// Told whenever what is on the page has to be said anew; and once at the beginning.
+// Calls `listener` once at the beginning and whenever the language changes.
 export function spoken(listener) {
   listeners.add(listener);
 }

@@ -18,7 +18,7 @@ export function commonFolder(found) {
   return parts.every((path) => path.length > 2 && path[0] === first) ? first : "";
 }
 
-export async function pack(found, signal, told) {
+export async function pack(found, signal, onProgress) {
   const common = commonFolder(found);
   const pieces = [];
   const entries = [];
@@ -31,7 +31,7 @@ export async function pack(found, signal, told) {
     entries.push(joined([0x50, 0x4b, 1, 2, 20, 0], fields, numbers([0, 2], [0, 2], [0, 2], [0, 4], [at, 4]), name));
     pieces.push(local, file);
     at += local.length + file.size;
-    told((number + 1) / found.length);
+    onProgress((number + 1) / found.length);
   }
   const size = entries.reduce((sum, entry) => sum + entry.length, 0);
   const end = numbers([0, 4], [found.length, 2], [found.length, 2], [size, 4], [at, 4], [0, 2]);

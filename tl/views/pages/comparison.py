@@ -35,16 +35,11 @@ def _table_rows(comparison: Comparison, top5: bool) -> list[dict[str, Any]]:
     for entry, row in zip(comparison.entries, rows(comparison), strict=True):
         accuracy, interval, p_value, _, *costs = row.figures
         fifth = (NONE if entry.top5 is None else percent(entry.top5.value).rstrip("%"),) if top5 else ()
-        lines.append(
-            {
-                "name": row.name,
-                "weights": row.weights,
-                "sign": "□" if entry.scratch else "●",  # as in the chart
-                "cells": (accuracy, interval, *fifth, p_value, f"{entry.parameters:,}", *costs),
-                "note": "" if entry.error else row.note,
-                "reason": one_line(entry.error),
-            }
-        )
+        cells = (accuracy, interval, *fifth, p_value, f"{entry.parameters:,}", *costs)
+        sign = "□" if entry.scratch else "●"  # as in the chart
+        note, reason = "" if entry.error else row.note, one_line(entry.error)
+        about = {"name": row.name, "weights": row.weights, "sign": sign, "note": note, "reason": reason}
+        lines.append(about | {"cells": cells})
     return lines
 
 

@@ -1,13 +1,12 @@
 """Render the diagnosis of a data set with its photos as one self-contained HTML page: no network, no other files."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
-from tl.data.images import ImageLike, decode, read
+from tl.data.images import decode, read
 from tl.doctor.findings import Diagnosis, Finding
 from tl.errors import ImageError
-from tl.files import write_text
 from tl.text import one_line
 from tl.views.pages import render
 from tl.views.pages.report_examples import thumbnail
@@ -18,17 +17,15 @@ _MAX_IMAGES = 4  # of a finding
 _SIDE = 192  # pixels of the long side of an image
 
 
-def write_page(diagnosis: Diagnosis, path: Path, command: str = "") -> None:
-    """Write the page to a file. Raises StorageError."""
-    write_text(path, render_page(diagnosis, command))
-
-
 def render_page(diagnosis: Diagnosis, command: str = "") -> str:
     """The page, for light and dark, narrow and wide screens, and screen readers."""
 
     def thumbnails(finding: Finding) -> Iterator[tuple[str, str]]:
         for index in finding.images[:_MAX_IMAGES]:
-            yield one_line(diagnosis.dataset.names[index]), _data_url(diagnosis.dataset.images[index])
+            uri = ""
+            with suppress(ImageError):
+                uri = thumbnail(decode(read(diagnosis.dataset.images[index]), _SIDE), _SIDE).uri
+            yield one_line(diagnosis.dataset.names[index]), uri
 
     values = {
         "title": f"Check of {one_line(diagnosis.dataset.name)}",
@@ -56,10 +53,3 @@ def _section(kind: str, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "findings": findings[:_MAX_FINDINGS],
         "rest": max(0, len(findings) - _MAX_FINDINGS),
     }
-
-
-def _data_url(image: ImageLike) -> str:
-    try:
-        return thumbnail(decode(read(image), _SIDE), _SIDE).uri
-    except ImageError:
-        return ""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset, Skipped
 from tl.errors import RunError
+from tl.evaluation.metrics import confusion
 from tl.files import write_text
 from tl.learning.head_fit import Trial
 from tl.runs.folder import History
@@ -27,7 +28,6 @@ from tl.views.pages.report_examples import Thumbnails, tile
 from tl.views.pages.report_scores import PHRASES, PredictionTable, decimal, headline_part, short_name
 
 MOST_BYTES = 5_000_000  # of the page
-_MOST_SKIPPED = 300  # files that are named
 _GALLERY_BYTES = 3_300_000  # the other images take half a million, text and charts the rest
 
 Values = dict[str, Any]
@@ -87,7 +87,7 @@ def compose(data: ReportData, folder: Path) -> str:
         if worst:
             explainer = pool.submit(examples.open_explainer, data.run, checked=data.checked)
         with damage_as_error(folder):
-            matrix = charts.confusion_matrix(table)
+            matrix = confusion(table.truth, table.predicted, len(table.classes))
             values = _head(data) | _metrics(data, matrix) | _calibration(data) | _run_details(data)
         thumbnails = Thumbnails(data.dataset, data.sha256)
         errors = pool.submit(examples.explain, data.run, table, rows=worst, thumbnails=thumbnails, explainer=explainer)
@@ -200,7 +200,7 @@ def _run_details(data: ReportData) -> Values:
         "evaluated_data": one_line(data.data),
         "run_classes": sections.classes(about["per_class"], dict(zip(table.classes, support, strict=True))),
         "skipped": len(data.skipped),
-        "skipped_named": [(short_name(file.path), one_line(file.reason)) for file in data.skipped[:_MOST_SKIPPED]],
+        "skipped_named": [(short_name(file.path), one_line(file.reason)) for file in data.skipped[:300]],
         "phases": sections.phases(metrics, len(table.names) if evaluated else int(about["images"])),
         "heads": [] if evaluated else sections.heads(data.trials),
         "history": history,

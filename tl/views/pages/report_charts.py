@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.evaluation.metrics import confusion, proportion
-from tl.learning.calibration import BINS, bins_of
+from tl.evaluation.metrics import proportion
+from tl.learning.calibration import BINS, Reliability, bins_of
 from tl.runs.folder import History
 from tl.text import count, percent
 from tl.views.pages.report_scores import PredictionTable, range_text, short_name
@@ -47,15 +47,8 @@ def reliability_of(table: PredictionTable) -> dict[str, Any]:
     place = bins_of(table.confidence)
     images = np.bincount(place, minlength=BINS)
     sums = [np.bincount(place, values, BINS) for values in (table.confidence, table.correct.astype(np.float64))]
-    confidence, accuracy = (np.divide(values, images, out=np.zeros(BINS), where=images > 0) for values in sums)
-    error = float(np.sum(np.abs(confidence - accuracy) * images) / images.sum()) if images.sum() else None
-    return {
-        "error": error,
-        "edges": (np.arange(BINS + 1) / BINS).tolist(),
-        "counts": images.tolist(),
-        "confidence": confidence.tolist(),
-        "accuracy": accuracy.tolist(),
-    }
+    means = [np.divide(values, images, out=np.full(BINS, np.nan), where=images > 0) for values in sums]
+    return Reliability(np.arange(BINS + 1) / BINS, images, *means).as_dict()
 
 
 def _bin(ends: tuple[float, float], images: int, confidence: float, accuracy: float, *, most: int) -> Drawing:
@@ -102,17 +95,15 @@ def curve_drawings(history: History) -> list[tuple[str, str]]:
             line.remove()
         figure.set_size_inches(*_PANEL)
         figure.set_layout_engine("none")
-        return [_draw_alone(figure, at) for at in range(len(figure.axes))]
-
-
-def _draw_alone(figure: Any, at: int) -> tuple[str, str]:
-    for place, other in enumerate(figure.axes):
-        other.set_visible(place == at)
-    axes = figure.axes[at]
-    axes.set_position(_ROOM)
-    svg = io.StringIO()
-    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return str(axes.get_title(loc="left")), _inline(svg.getvalue(), f"curve-{at}")
+        drawings = []
+        for at, axes in enumerate(figure.axes):
+            for other in figure.axes:
+                other.set_visible(other is axes)
+            axes.set_position(_ROOM)
+            svg = io.StringIO()
+            figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            drawings.append((str(axes.get_title(loc="left")), _inline(svg.getvalue(), f"curve-{at}")))
+        return drawings
 
 
 def _inline(svg: str, name: str) -> str:
@@ -148,11 +139,6 @@ MOST_IN_MAP = 250  # classes whose squares can be seen
 LEVELS = 8  # of colour
 
 Counts = NDArray[np.int64]
-
-
-def confusion_matrix(table: PredictionTable) -> Counts:
-    """The counts `[classes, classes]`: a row for each true class, a column for each predicted one."""
-    return confusion(table.truth, table.predicted, len(table.classes))
 
 
 def matrix_rows(counts: Counts, classes: Sequence[str]) -> list[tuple[str, list[Drawing]]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.evaluation.metrics import proportion
+from tl.evaluation.metrics import ClassMetrics, Estimate, proportion
 from tl.evaluation.predictions import Predictions
 from tl.evaluation.significance import beats_majority
 from tl.text import NONE, count, interval, percent, shorten
@@ -180,9 +180,7 @@ def _support(figures: Mapping[str, Any], table: PredictionTable) -> Labels:
     per_class = figures.get("per_class")
     if not per_class:
         return np.bincount(table.truth, minlength=len(table.classes))
-    return np.array(
-        [int(per_class[name]["support"]) if name in per_class else 0 for name in table.classes], dtype=np.int64
-    )
+    return np.array([int(per_class.get(name, {}).get("support", 0)) for name in table.classes], np.int64)
 
 
 def _baseline(support: Labels) -> dict[str, float]:
@@ -207,10 +205,9 @@ def _count_classes(table: PredictionTable) -> dict[str, Any]:
     hits = np.bincount(table.truth[table.correct], minlength=classes)
     per_class: dict[str, Any] = {}
     for at, name in enumerate(table.classes):
+        precision, recall = (proportion(int(hits[at]), int(images[at])) for images in (predicted, support))
         both = int(support[at] + predicted[at])
-        per_class[name] = {"support": int(support[at]), "f1": 2 * int(hits[at]) / both if both else None}
-        for key, images in (("precision", predicted[at]), ("recall", support[at])):
-            figure = proportion(int(hits[at]), int(images))
-            value = None if math.isnan(figure.value) else figure.value
-            per_class[name] |= {key: value, f"{key}_interval": [figure.low, figure.high]}
+        f1 = Estimate(2 * int(hits[at]) / both if both else math.nan, 0.0, 1.0)
+        per_class[name] = ClassMetrics(int(support[at]), precision, recall, f1).as_dict()
+        del per_class[name]["f1_interval"]
     return per_class

@@ -10,8 +10,7 @@ from typing import Any
 from tl.learning.head_fit import Trial
 from tl.text import count, one_line, percent
 from tl.views.pages.report_scores import decimal, short_name
-
-RESIZES = {"stretch": "the whole image stretched to a square", "crop": "the centre of the image"}
+from tl.views.terminal.runs import head_text, recipe_text
 
 
 def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[str, list[str]]]:
@@ -31,8 +30,8 @@ def facts(manifest: Mapping[str, Any], data: str, command: str) -> list[tuple[st
         ("Split", [f"{split} images (seed {about['seed']})", *(str(note) for note in about["notes"])]),
         ("Network", [f"{network}, {int(backbone['features']):,} features per image"]),
         ("Weights", [f"random (seed {weights['seed']})" if weights["choice"] == "none" else source, sha256]),
-        ("Preprocessing", [_preprocessing(backbone["recipe"])]),
-        ("Head", [_head(manifest["head"])]),
+        ("Preprocessing", [recipe_text(backbone["recipe"])]),
+        ("Head", [head_text(manifest["head"])]),
         ("Engine", [f"{engine['name']}, {engine['precision']}"]),
         ("Options", [", ".join(f"{key} {value}" for key, value in values.items())]),
         ("Versions", [versions]),
@@ -88,20 +87,3 @@ def seconds(value: float) -> str:
 def heads(trials: Sequence[Trial]) -> list[tuple[str, str, str]]:
     """The candidates for the head, each with its log-loss and accuracy on images it was not fitted on."""
     return [(trial.name, decimal(trial.log_loss), percent(trial.top1)) for trial in trials[:100]]
-
-
-def _preprocessing(recipe: Mapping[str, Any]) -> str:
-    order = "BGR" if recipe["bgr"] else "RGB"
-    mean, std = (", ".join(f"{float(value):g}" for value in recipe[key]) for key in ("mean", "std"))
-    size = int(recipe["image_size"])
-    resize = RESIZES.get(recipe["resize"], str(recipe["resize"]))
-    return f"{size} × {size} pixels, {resize}; {order}, minus ({mean}), divided by ({std})"
-
-
-def _head(head: Mapping[str, Any]) -> str:
-    temperature = f"temperature {float(head['temperature']):.3f}"
-    if head.get("description"):
-        return one_line(str(head["description"]))
-    if head["strength"] is None:
-        return f"trained with the network; {temperature}"
-    return f"softmax regression, L2 {float(head['strength']):.2g}; {temperature}"

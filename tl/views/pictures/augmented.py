@@ -18,7 +18,8 @@ from tl.learning.hyperparameters import HELD_OUT_TO_TUNE, tuning_rule, unfreeze_
 from tl.networks.backbones import Recipe
 from tl.runs.finetune_options import FinetuneOptions
 from tl.views.pictures import text
-from tl.views.pictures.grid import INK, PAGE, QUIET, Colour
+from tl.views.pictures.grid import INK, QUIET, new_page, scale_to_square
+from tl.views.pictures.text import Colour
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,8 +117,6 @@ def draw(
     All images, RGB uint8 `[side, side, 3]` of one side, are one batch, so that they can be mixed: below a mixed image
     are the proportions of its label.
     """
-    from PIL import Image, ImageDraw
-
     one_hot = np.eye(len(class_names), dtype=np.float32)[np.asarray(labels, np.intp)]
     views = [augment(np.stack(images), one_hot, step) for step in steps]
     pixels = [np.clip(np.rint(np.asarray(changed)), 0, 255).astype(np.uint8) for changed, _ in views]
@@ -125,17 +124,15 @@ def draw(
     is_mixed = any(not np.array_equal(mixed, one_hot) for mixed in mixed_labels)
     header = _header(title, summary, len(steps))
     height = TILE + _GAP + (_BAR + 2 * _LINE + _GAP // 2 if is_mixed else round(_LETTER * 1.6))
-    page = Image.new("RGB", (header.width, header.height + len(images) * height + _GAP), PAGE)
-    page.paste(header, (0, 0))
-    canvas = ImageDraw.Draw(page)
+    page, canvas = new_page(header.width, header.height + len(images) * height + _GAP, header=header)
     for row, label in enumerate(labels):
         top = header.height + row * height
-        page.paste(_tile(images[row]), (_left(0), top))
+        page.paste(scale_to_square(images[row], TILE), (_left(0), top))
         name, baseline = text.shorten(class_names[label], _LETTER, TILE), top + TILE + round(_LETTER * 1.25)
         text.write(canvas, _left(0), baseline, name, size=_LETTER, colour=INK)
         for column, changed in enumerate(pixels):
             left = _left(column + 1)
-            page.paste(_tile(changed[row]), (left, top))
+            page.paste(scale_to_square(changed[row], TILE), (left, top))
             if is_mixed:
                 _draw_mixture(canvas, left, top + TILE, _mixture(mixed_labels[column][row], label, class_names))
     return page
@@ -143,12 +140,6 @@ def draw(
 
 def _left(column: int) -> int:
     return 2 * _GAP + column * (TILE + _GAP) + (2 * _GAP if column else 0)
-
-
-def _tile(image: Pixels) -> "Image":
-    from PIL import Image
-
-    return Image.fromarray(image).resize((TILE, TILE), Image.Resampling.LANCZOS)
 
 
 def _mixture(label: NDArray[np.float32], own: int, class_names: Sequence[str]) -> list[tuple[str, float, Colour]]:
@@ -171,20 +162,15 @@ def _draw_mixture(canvas: "ImageDraw", left: int, top: int, mixture: Sequence[tu
 
 
 def _header(title: str, summary: str, steps: int) -> "Image":
-    from PIL import Image, ImageDraw
-
-    margin, baseline = 2 * _GAP, float(_GAP)
+    margin, large, small = 2 * _GAP, _LARGE * 1.25, _LETTER * 1.6
     width = _left(steps) + TILE + margin
-    room = float(width - 2 * margin)
-    header = Image.new("RGB", (width, _LARGE * 4 + _LETTER * 8), PAGE)
-    canvas = ImageDraw.Draw(header)
-    for line in text.wrap(title, _LARGE, (room, room)):
-        baseline += _LARGE * 1.25
-        text.write(canvas, margin, baseline, line, size=_LARGE, colour=INK)
-    for line in text.wrap(summary, _LETTER, (room, room)):
-        baseline += _LETTER * 1.6
-        text.write(canvas, margin, baseline, line, size=_LETTER, colour=QUIET)
-    baseline += _LETTER * 2.1
+    rooms = (float(width - 2 * margin),) * 2
+    header, canvas = new_page(width, _LARGE * 4 + _LETTER * 8)
+    lines = text.wrap(title, _LARGE, rooms)
+    below = text.write_lines(canvas, margin, _GAP + large, lines, size=_LARGE, colour=INK, step=large) - large + small
+    lines = text.wrap(summary, _LETTER, rooms)
+    below = text.write_lines(canvas, margin, below, lines, size=_LETTER, colour=QUIET, step=small)
+    baseline = below + _LETTER * 0.5
     for column, heading in enumerate(("image", "as training sees it")):
         text.write(canvas, _left(column), baseline, heading, size=_LETTER, colour=INK)
     return header.crop((0, 0, width, round(baseline + _LETTER * 0.7)))

@@ -2,7 +2,6 @@
 
 import csv
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,9 @@ from tl.runs.folder import History, Numbers
 from tl.text import number, percent, shorten
 from tl.views.pictures import text
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.grid import INK, QUIET, Colour
+from tl.views.pictures.grid import INK, QUIET
 from tl.views.pictures.show import save_png
-from tl.views.pictures.text import legible, lettering
+from tl.views.pictures.text import Colour, legible, lettering
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,13 +29,20 @@ RULE: Colour = (222, 226, 231)  # of grid lines
 _WHOLE = WIDTH - 2 * MARGIN
 
 
-def blank_figure(height: float, **options: Any) -> "Figure":
-    """An empty white figure of `WIDTH` by `height` inches, outside of the state of `pyplot`."""
+def blank_figure(height: float, header: float = 0.0, **spaces: Any) -> "Figure":
+    """An empty white figure of `WIDTH` by `height` inches, outside of the state of `pyplot`.
+
+    With a `header`, its axes fill the rest, with `spaces` between them.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    page = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white", **options)
+    page = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(page)
+    if header:
+        room = (0.006, 0.01, 0.984, 1 - header / height - 0.01)
+        page.set_layout_engine(ConstrainedLayoutEngine(rect=room, **spaces))
     return page
 
 
@@ -66,6 +72,23 @@ def write(
     words = {"fontsize": points, "color": colour_code(colour), "fontfamily": lettering(shown), "parse_math": False}
     width, height = page.get_size_inches()
     page.text(x / width, 1 - down / height, shown, ha=align, va="baseline", **words)
+
+
+def write_header(page: Any, title: str, *lines: str, note: str = "") -> None:
+    """Write a title at the top of a figure, and lines and a note below it."""
+    write(page, MARGIN, 0.37, title, points=LARGE, colour=INK, room=_WHOLE)
+    for at, line in enumerate(lines):
+        write(page, MARGIN, 0.65 + 0.22 * at, line, points=SMALL + 0.5, colour=INK, room=_WHOLE)
+    if note:
+        write(page, MARGIN, 0.65 + 0.22 * len(lines), note, colour=QUIET, room=_WHOLE)
+
+
+def plot(axes: Any, x: Any, y: Any, colour: Colour, **style: Any) -> None:
+    """Draw a line; markers are left out where there are too many."""
+    usual = {"color": colour_code(colour), "linewidth": 1.8, "markersize": 5, "clip_on": False, "zorder": 3}
+    if len(y) > _MOST_DOTS:
+        style = style | {"marker": ""}
+    axes.plot(x, y, **usual | style)
 
 
 def colour_code(colour: Colour) -> str:
@@ -109,17 +132,12 @@ _WIDE = 30.0  # losses further apart than this need a logarithmic scale
 
 def learning_curves(history: History) -> "Figure":
     """The losses, the held-out accuracy, the learning rate, and how the rate was chosen."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     held_out = [] if history.best is None else [_draw_accuracy]
     panels = [_draw_losses, *held_out, _draw_rates, *([] if history.test is None else [_draw_test])]
     rows = (len(panels) + 1) // 2
     height = _HEADER + rows * _ROW
-    room = (0.006, 0.01, 0.984, 1 - _HEADER / height - 0.01)
-    page = blank_figure(height, layout=ConstrainedLayoutEngine(rect=room, wspace=0.05, hspace=0.06))
-    write(page, MARGIN, 0.37, f"Fine-tuning {history.name}", points=LARGE, colour=INK, room=_WHOLE)
-    write(page, MARGIN, 0.65, history.verdict, points=SMALL + 0.5, colour=INK, room=_WHOLE)
-    write(page, MARGIN, 0.87, history.plan, points=SMALL + 0.5, colour=QUIET, room=_WHOLE)
+    page = blank_figure(height, _HEADER, wspace=0.05, hspace=0.06)
+    write_header(page, f"Fine-tuning {history.name}", history.verdict, note=history.plan)
     grid = page.add_gridspec(rows, 2)
     # of three panels the first, the losses, is as high as the other two
     three = [grid[:, 0], grid[0, 1], grid[-1, 1]]
@@ -139,26 +157,18 @@ def _title_epochs(axes: Any, history: History, title: str, note: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
 
 
-def _line(axes: Any, history: History, y: Numbers, colour: Colour, *, sign: str, label: str = "") -> None:
-    sign = sign if len(y) <= _MOST_DOTS else ""
-    style = {"marker": sign, "markersize": 5, "linewidth": 1.8, "clip_on": False, "zorder": 3}
-    axes.plot(history.ends, y, color=colour_code(colour), label=label, **style)
-
-
 def _circle(axes: Any, history: History, y: Numbers) -> None:
-    style = {"marker": "o", "markersize": 10, "markeredgewidth": 2, "clip_on": False, "zorder": 4}
-    axes.plot(
-        history.ends[history.best], y[history.best], color=colour_code(OTHER), markeredgecolor=colour_code(INK), **style
-    )
+    style = {"marker": "o", "markersize": 10, "markeredgewidth": 2, "markeredgecolor": colour_code(INK), "zorder": 4}
+    plot(axes, [history.ends[history.best]], [y[history.best]], OTHER, **style)
 
 
 def _draw_losses(axes: Any, history: History) -> None:
     loss, held_out = history.epochs["loss"], history.epochs["held_out_log_loss"]
     note = "training loss, mean of each epoch; nothing was held out"
-    _line(axes, history, loss, OWN, sign="o", label="training")
+    plot(axes, history.ends, loss, OWN, marker="o", label="training")
     if history.best is not None:
         note = f"circle: lowest held-out loss, {_plain(held_out[history.best])}, after epoch {history.best_epoch}"
-        _line(axes, history, held_out, OTHER, sign="s", label="held out")
+        plot(axes, history.ends, held_out, OTHER, marker="s", label="held out")
         _circle(axes, history, held_out)
         _draw_legend(axes, 19.5)
     _title_epochs(axes, history, "Loss", note)
@@ -167,7 +177,7 @@ def _draw_losses(axes: Any, history: History) -> None:
 
 def _draw_accuracy(axes: Any, history: History) -> None:
     accuracy = 100 * np.clip(history.epochs["held_out_top1"], 0, 1)
-    _line(axes, history, accuracy, OTHER, sign="s")
+    plot(axes, history.ends, accuracy, OTHER, marker="s")
     _circle(axes, history, accuracy)
     note = f"circle: {percent(float(accuracy[history.best]) / 100)}, after epoch {history.best_epoch}"
     _title_epochs(axes, history, "Held-out accuracy", note)
@@ -181,9 +191,9 @@ def _draw_accuracy(axes: Any, history: History) -> None:
 def _draw_rates(axes: Any, history: History) -> None:
     planned = history.schedule()
     if planned is None:
-        _line(axes, history, history.epochs["learning_rate"], OWN, sign="o")
+        plot(axes, history.ends, history.epochs["learning_rate"], OWN, marker="o")
     else:
-        axes.plot(*planned, color=colour_code(OWN), linewidth=1.8, clip_on=False, zorder=3)
+        plot(axes, *planned, OWN)
     note = f"up to {_power(history.rate)} for the head and the last stage"
     _title_epochs(axes, history, "Learning rate", note)
     axes.set_ylim(bottom=0)
@@ -194,8 +204,7 @@ def _draw_test(axes: Any, history: History) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator
 
     test = history.test or {}
-    style = {"linewidth": 1.8, "marker": "o", "markersize": 3, "clip_on": False}
-    axes.plot(test["learning_rate"], test["loss"], color=colour_code(OWN), zorder=3, **style)
+    plot(axes, test["learning_rate"], test["loss"], OWN, marker="o", markersize=3)
     axes.axvline(history.rate, color=colour_code(OTHER), linewidth=1.8, linestyle=(0, (4, 2)), zorder=2)
     _title_axes(axes, "Learning-rate range test", f"dashed: {_power(history.rate)}, the rate chosen", "learning rate")
     ends = np.log10([test["learning_rate"].min(), test["learning_rate"].max(), history.rate])
@@ -309,31 +318,22 @@ def read_gradients(run_folder: Path) -> Gradients | None:
 
 def gradients_figure(gradients: Gradients) -> "Figure":
     """The gradient of each layer before and after training."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    page = blank_figure(5.4)
-    write(page, MARGIN, 0.37, f"Gradients of {gradients.name}", points=LARGE, colour=INK, room=_WHOLE)
-    for at, (time, values) in enumerate(gradients.values.items()):
-        line = f"{_TIMES[time][0].capitalize()}: {gradient_verdict(values)}"
-        write(page, MARGIN, 0.65 + 0.22 * at, line, points=SMALL + 0.5, colour=INK, room=_WHOLE)
-    header = 0.75 + 0.22 * len(gradients.values)
-    page.set_layout_engine(ConstrainedLayoutEngine(rect=(0.006, 0.01, 0.984, 1 - header / 5.4 - 0.01)))
+    page = blank_figure(5.4, 0.75 + 0.22 * len(gradients.values))
+    verdicts = [f"{_TIMES[time][0].capitalize()}: {gradient_verdict(v)}" for time, v in gradients.values.items()]
+    write_header(page, f"Gradients of {gradients.name}", *verdicts)
     axes = page.add_subplot()
     style_axes(axes)
     note = "root-mean-square gradient of each layer's weights on the first batch"
     _title_axes(axes, "", note, "layer, from the input to the output")
-    _name_layers(axes, gradients.layers)
-    _draw_gradients(axes, gradients)
-    return page
-
-
-def _name_layers(axes: Any, layers: Sequence[str]) -> None:
+    layers = gradients.layers
     axes.set_xlim(-0.5, max(len(layers), 2) - 0.5)
     step = -(-len(layers) // _MOST_NAMES)
     places = [*range(0, len(layers) - step, step), len(layers) - 1]
     names = [legible(shorten(layers[at].rpartition("/")[2], 26)) for at in places]
     rotation = 0 if sum(map(len, names)) <= _MOST_HORIZONTAL else 90
     axes.set_xticks(places, names, parse_math=False, fontfamily=lettering(*names), fontsize=SMALL, rotation=rotation)
+    _draw_gradients(axes, gradients)
+    return page
 
 
 def _draw_gradients(axes: Any, gradients: Gradients) -> None:
@@ -349,10 +349,8 @@ def _draw_gradients(axes: Any, gradients: Gradients) -> None:
         label, colour, sign = _TIMES[time]
         with np.errstate(divide="ignore"):
             heights = np.where(values > 0, np.log10(values), np.where(values == 0, floor, np.nan))
-        marked = sign if len(values) <= _MOST_DOTS else ""
-        style = {"marker": marked, "markersize": 5, "linewidth": 1.8, "clip_on": False, "zorder": 3}
         dashes = (0, (5, 2)) if time == "after" else "-"
-        axes.plot(heights, color=colour_code(colour), label=label, linestyle=dashes, **style)
+        plot(axes, range(len(heights)), heights, colour, marker=sign, label=label, linestyle=dashes)
     places = [*([floor] if zeros else []), *range(low, high + 1, max(1, (high - low) // 8))]
     axes.set_ylim((floor if zeros else low) - 0.15, high + 0.05)
     axes.yaxis.set_major_locator(FixedLocator(places))
@@ -403,9 +401,7 @@ def _write_timing_header(page: Any, timing: Timing) -> None:
     best, app = timing.fastest, timing.benchmark_app
     result = f"Up to {number(best.rate)} images/s: {best.precision}, batches of {best.batch}"
     result += "" if app is None else f"; OpenVINO's benchmark_app: {number(app)} images/s"
-    write(page, MARGIN, 0.37, f"Speed of {timing.run}", points=LARGE, colour=INK, room=_WHOLE)
-    write(page, MARGIN, 0.65, result, points=SMALL + 0.5, colour=INK, room=_WHOLE)
-    write(page, MARGIN, 0.87, f"{timing.machine}; {timing.photos}", colour=QUIET, room=_WHOLE)
+    write_header(page, f"Speed of {timing.run}", result, note=f"{timing.machine}; {timing.photos}")
     up, x = 1 - 1.12 / page.get_size_inches()[1], MARGIN
     for precision, (colour, sign) in _styles(timing).items():
         ends = [x / WIDTH, (x + 0.15) / WIDTH, (x + 0.3) / WIDTH]
@@ -432,10 +428,9 @@ def _rows_of(timing: Timing, precision: str) -> tuple[list[int], list[BatchTimin
 def _draw_throughput(axes: Any, timing: Timing) -> None:
     for precision, (colour, sign) in _styles(timing).items():
         places, rows = _rows_of(timing, precision)
-        style: dict[str, Any] = {"color": colour_code(colour), "marker": sign, "clip_on": False}
-        bare = {"linestyle": (0, (4, 2)), "markerfacecolor": "white", "linewidth": 1.2, "markersize": 7, "zorder": 3}
-        axes.plot(places, [row.bare for row in rows], **style, **bare)
-        axes.plot(places, [row.rate for row in rows], **style, linewidth=1.8, markersize=5, zorder=4)
+        bare = {"linestyle": (0, (4, 2)), "markerfacecolor": "white", "linewidth": 1.2, "markersize": 7}
+        plot(axes, places, [row.bare for row in rows], colour, marker=sign, **bare)
+        plot(axes, places, [row.rate for row in rows], colour, marker=sign, zorder=4)
 
 
 def _draw_latencies(axes: Any, timing: Timing) -> None:
@@ -444,5 +439,4 @@ def _draw_latencies(axes: Any, timing: Timing) -> None:
         places, rows = _rows_of(timing, precision)
         aside = [place + 0.06 * (at - (len(styles) - 1) / 2) for place in places]
         axes.vlines(aside, [row.p50 for row in rows], [row.p99 for row in rows], color=colour_code(colour))
-        style: dict[str, Any] = {"color": colour_code(colour), "marker": sign, "clip_on": False, "zorder": 3}
-        axes.plot(aside, [row.p50 for row in rows], linewidth=1.8, markersize=5, **style)
+        plot(axes, aside, [row.p50 for row in rows], colour, marker=sign)

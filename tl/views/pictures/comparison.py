@@ -6,6 +6,7 @@ any comes again: many images that only the best classifies correctly would hide 
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -17,23 +18,8 @@ from numpy.typing import NDArray
 from tl.errors import TLError
 from tl.runs.network_comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison
 from tl.text import count, one_line, percent
-from tl.views.pictures import charts, text
+from tl.views.pictures import charts, grid, text
 from tl.views.pictures.augmented import OTHER, OWN
-from tl.views.pictures.charts import RULE, WIDTH, blank_figure, colour_code
-from tl.views.pictures.charts import write as write_line
-from tl.views.pictures.grid import (
-    COLOURS,
-    INK,
-    LEGEND,
-    MOUNT,
-    PAGE,
-    QUIET,
-    TINTS,
-    confidence_text,
-    draw_sign,
-    no_picture,
-    scale_to_square,
-)
 from tl.views.pictures.text import lettering
 from tl.views.terminal.evaluation import HEADINGS, TESTS, NetworkRow, doubt, not_learned_note, rows, subject, summary
 
@@ -65,26 +51,30 @@ class ImageSection:
     images: tuple[ComparedImage, ...]
 
 
-def grid(comparison: Comparison, read: ReadImage, rows: int = 8) -> "Image":
+def comparison_grid(comparison: Comparison, read: ReadImage, rows: int = 8) -> "Image":
     """Draw every network's prediction for the same images: where they disagree, then all wrong and all correct.
 
     `read` gives the image of a path as RGB uint8 [height, width, 3]; one for which it raises a TLError is drawn as
     missing. The same comparison gives the same picture.
     """
-    from PIL import Image, ImageDraw
-
     sections, networks = choose(comparison.photos, rows), comparison.ranked
-    cell = _cell_width(networks, [image for section in sections for image in section.images])
+    labels = {answer.label for section in sections for image in section.images for answer in image.answers}
+    needed = [text.width(one_line(entry.name), LETTER) + PAD for entry in networks]
+    needed += [text.width(text.clean(label), LETTER) + LETTER * 1.4 + 2 * PAD for label in labels]
+    cell = round(min(max(CELL[0], *needed, 0), CELL[1]))
     width = max(2 * MARGIN + FIRST + len(networks) * (cell + GAP), 640)
     header = _grid_header(comparison, width, cell)
     body = sum(LINE + 2 * GAP + len(section.images) * (SIDE + GAP) for section in sections)
-    page = Image.new("RGB", (width, header.height + (body or 2 * LINE) + MARGIN), PAGE)
-    page.paste(header, (0, 0))
-    canvas, top = ImageDraw.Draw(page), header.height
+    top = header.height
+    page, canvas = grid.new_page(width, top + (body or 2 * LINE) + MARGIN, header=header)
     if not sections:
-        text.write(canvas, MARGIN, top + LINE, "no images to show", size=LETTER, colour=QUIET)
+        text.write(canvas, MARGIN, top + LINE, "no images to show", size=LETTER, colour=grid.QUIET)
     for section in sections:
-        _write_section_title(canvas, top, section, total=comparison.count, width=width)
+        title = f"{section.title}: {section.count:,} of {count(comparison.count, 'image')}"
+        if section.count > len(section.images):
+            title += f", {len(section.images):,} shown"
+        title = text.shorten(title, LETTER, width - 2 * MARGIN)
+        text.write(canvas, MARGIN, top + GAP + LINE * 0.75, title, size=LETTER, colour=grid.QUIET)
         top += LINE + 2 * GAP
         for image in section.images:
             _draw_image(page, canvas, top, image=image, read=read)
@@ -130,95 +120,69 @@ def _order(image: ComparedImage) -> tuple[int, float, str]:
     return -len({answer.label for answer in image.answers}), -round(certain, 6), image.path
 
 
-def _cell_width(networks: Sequence[ComparedNetwork], images: Sequence[ComparedImage]) -> int:
-    labels = {answer.label for image in images for answer in image.answers}
-    needed = [text.width(one_line(entry.name), LETTER) + PAD for entry in networks]
-    needed += [text.width(text.clean(label), LETTER) + LETTER * 1.4 + 2 * PAD for label in labels]
-    return round(min(max(CELL[0], *needed, 0), CELL[1]))
-
-
 def _grid_header(comparison: Comparison, width: int, cell: int) -> "Image":
-    from PIL import Image, ImageDraw
-
     room = float(width - 2 * MARGIN)
     names = [text.wrap(one_line(entry.name), LETTER, (cell - PAD, cell - PAD)) for entry in comparison.ranked]
     lines = max(map(len, names), default=1)
     notes = 1 + any(doubt(entry) for entry in comparison.ranked)
     top = MARGIN + 2 * LARGE + LINE + GAP
-    header = Image.new("RGB", (width, top + lines * LINE + notes * SMALL_LINE + GAP), PAGE)
-    canvas = ImageDraw.Draw(header)
+    header, canvas = grid.new_page(width, top + lines * LINE + notes * SMALL_LINE + GAP)
     title = f"What each network predicts for {subject(comparison)}"
-    text.write(canvas, MARGIN, MARGIN + LARGE, text.shorten(title, LARGE, room), size=LARGE, colour=INK)
+    text.write(canvas, MARGIN, MARGIN + LARGE, text.shorten(title, LARGE, room), size=LARGE, colour=grid.INK)
     _write_grid_legend(header, canvas, MARGIN + LARGE + LINE + GAP)
-    text.write(canvas, MARGIN, top + LINE * 0.8, "image, true label", size=LETTER, colour=QUIET)
+    text.write(canvas, MARGIN, top + LINE * 0.8, "image, true label", size=LETTER, colour=grid.QUIET)
     for at, (entry, name) in enumerate(zip(comparison.ranked, names, strict=True)):
         _write_network(canvas, _left(at, cell), top, entry=entry, name=name)
-    canvas.line((MARGIN, header.height - 1, width - MARGIN, header.height - 1), fill=MOUNT, width=2)
+    canvas.line((MARGIN, header.height - 1, width - MARGIN, header.height - 1), fill=grid.MOUNT, width=2)
     return header
 
 
 def _write_grid_legend(header: "Image", canvas: "ImageDraw", baseline: int) -> None:
     x: float = MARGIN
     for verdict in ("correct", "wrong"):
-        colour = COLOURS[verdict]
-        draw_sign(header, verdict, round(x), round(baseline - LETTER * 0.87), size=LETTER, colour=colour)
-        end = text.write(canvas, x + LETTER * 1.35, baseline, LEGEND[verdict], size=LETTER, colour=colour)
+        colour = grid.COLOURS[verdict]
+        grid.draw_sign(header, verdict, round(x), round(baseline - LETTER * 0.87), size=LETTER, colour=colour)
+        end = text.write(canvas, x + LETTER * 1.35, baseline, grid.LEGEND[verdict], size=LETTER, colour=colour)
         x = end + 2 * GAP
-    canvas.rectangle((x, baseline - 8, x + 40, baseline - 8 + BAR - 1), fill=QUIET)
-    text.write(canvas, x + 40 + PAD, baseline, "confidence", size=LETTER, colour=QUIET)
+    canvas.rectangle((x, baseline - 8, x + 40, baseline - 8 + BAR - 1), fill=grid.QUIET)
+    text.write(canvas, x + 40 + PAD, baseline, "confidence", size=LETTER, colour=grid.QUIET)
 
 
 def _write_network(canvas: "ImageDraw", left: int, top: int, entry: ComparedNetwork, name: Sequence[str]) -> None:
-    for line in name:
-        text.write(canvas, left, top + LINE * 0.8, line, size=LETTER, colour=INK)
-        top += LINE
+    text.write_lines(canvas, left, top + LINE * 0.8, name, size=LETTER, colour=grid.INK, step=LINE)
+    top += LINE * len(name)
     accuracy = f"{percent(entry.top1.value)} {entry.weights}"
-    text.write(canvas, left, top + SMALL_LINE * 0.7, accuracy, size=SMALL, colour=QUIET)
-    text.write(canvas, left, top + SMALL_LINE * 1.65, doubt(entry), size=SMALL, colour=COLOURS["wrong"])
+    text.write(canvas, left, top + SMALL_LINE * 0.7, accuracy, size=SMALL, colour=grid.QUIET)
+    text.write(canvas, left, top + SMALL_LINE * 1.65, doubt(entry), size=SMALL, colour=grid.COLOURS["wrong"])
 
 
 def _left(column: int, cell: int) -> int:
     return MARGIN + FIRST + GAP + column * (cell + GAP)
 
 
-def _write_section_title(canvas: "ImageDraw", top: int, section: ImageSection, total: int, width: int) -> None:
-    title = f"{section.title}: {section.count:,} of {count(total, 'image')}"
-    if section.count > len(section.images):
-        title += f", {len(section.images):,} shown"
-    title = text.shorten(title, LETTER, width - 2 * MARGIN)
-    text.write(canvas, MARGIN, top + GAP + LINE * 0.75, title, size=LETTER, colour=QUIET)
-
-
 def _draw_image(page: "Image", canvas: "ImageDraw", top: int, image: ComparedImage, read: ReadImage) -> None:
-    canvas.rectangle((MARGIN, top, MARGIN + SIDE - 1, top + SIDE - 1), fill=MOUNT)
-    try:
-        fitted = scale_to_square(read(image.path), SIDE)
-        page.paste(fitted, (MARGIN + (SIDE - fitted.width) // 2, top + (SIDE - fitted.height) // 2))
-    except TLError:
-        no_picture(page, MARGIN + SIDE // 2, top + SIDE // 2, size=SIDE // 3, colour=QUIET)
+    pixels = None
+    with suppress(TLError):
+        pixels = read(image.path)
+    grid.paste_image(page, pixels, MARGIN, top, side=SIDE)
     left, room = MARGIN + SIDE + PAD, float(TRUTH - PAD)
-    baseline = top + LINE * 0.8
-    for line in text.wrap(image.truth, LETTER, (room,) * 4):
-        text.write(canvas, left, baseline, line, size=LETTER, colour=INK)
-        baseline += LINE
+    lines = text.wrap(image.truth, LETTER, (room,) * 4)
+    text.write_lines(canvas, left, top + LINE * 0.8, lines, size=LETTER, colour=grid.INK, step=LINE)
     name = text.shorten(image.path, SMALL, room)
-    text.write(canvas, left, top + SIDE - SMALL * 0.4, name, size=SMALL, colour=QUIET)
+    text.write(canvas, left, top + SIDE - SMALL * 0.4, name, size=SMALL, colour=grid.QUIET)
 
 
 def _card(answer: ComparedPrediction, correct: bool, width: int) -> "Image":
-    from PIL import Image, ImageDraw
-
     verdict = "correct" if correct else "wrong"
-    colour = COLOURS[verdict]
-    card = Image.new("RGB", (width, SIDE), TINTS[verdict])
-    canvas = ImageDraw.Draw(card)
-    draw_sign(card, verdict, PAD, PAD + 1, size=LETTER, colour=colour)
+    colour = grid.COLOURS[verdict]
+    card, canvas = grid.new_page(width, SIDE, colour=grid.TINTS[verdict])
+    grid.draw_sign(card, verdict, PAD, PAD + 1, size=LETTER, colour=colour)
     sign, room = LETTER * 1.4, float(width - 2 * PAD)
     baseline = PAD + LETTER * 0.9
     for number, line in enumerate(text.wrap(answer.label, LETTER, (room - sign, room, room))):
         text.write(canvas, PAD + (0 if number else sign), baseline, line, size=LETTER, colour=colour)
         baseline += LINE
-    text.write(canvas, PAD, SIDE - BAR - PAD, confidence_text(answer.confidence), size=LETTER, colour=colour)
+    text.write(canvas, PAD, SIDE - BAR - PAD, grid.confidence_text(answer.confidence), size=LETTER, colour=colour)
     long = round(width * min(max(answer.confidence, 0.0), 1.0)) if math.isfinite(answer.confidence) else 0
     if long:
         canvas.rectangle((0, SIDE - BAR, long - 1, SIDE - 1), fill=colour)
@@ -229,7 +193,7 @@ def _card(answer: ComparedPrediction, correct: bool, width: int) -> "Image":
 
 ROW, HEADER, SCALE, FOOTER = 0.4, 1.75, 0.42, 0.1  # heights; the scale is the numbers below the points
 NAMES, LEFT, RIGHT = 1.85, 2.15, 5.3  # room of the names, and where the points are drawn
-ENDS = (5.8, 6.57, 7.14, 7.67, 8.29, 8.89, WIDTH - charts.MARGIN)  # where the columns of figures end
+ENDS = (5.8, 6.57, 7.14, 7.67, 8.29, 8.89, charts.WIDTH - charts.MARGIN)  # where the columns of figures end
 NARROWEST = 10.0  # percent shown at least, or chance would look like a difference
 KINDS = {False: ("pretrained weights", OWN, "o"), True: ("random weights", OTHER, "s")}
 
@@ -240,39 +204,35 @@ def chart(comparison: Comparison) -> "Figure":
     ranked = len(comparison.ranked)
     end = HEADER + ROW * ranked
     height = end + SCALE + ROW * (len(cells) - ranked) + FOOTER
-    page = blank_figure(height)
+    page = charts.blank_figure(height)
     _write_chart_header(page, comparison)
-    axes = page.add_axes((LEFT / WIDTH, 1 - end / height, (RIGHT - LEFT) / WIDTH, ROW * ranked / height))
+    axes = page.add_axes((LEFT / charts.WIDTH, 1 - end / height, (RIGHT - LEFT) / charts.WIDTH, ROW * ranked / height))
     _frame(axes, comparison)
     for at, (entry, row) in enumerate(zip(comparison.ranked, cells[:ranked], strict=True)):
         base = _write_name(page, HEADER + ROW * (at + 0.5), row, doubt(entry))
         for x, figure in zip(ENDS, row.figures, strict=True):
-            write_line(page, x, base, figure, points=charts.SMALL + 0.5, colour=INK, align="right")
+            charts.write(page, x, base, figure, points=charts.SMALL + 0.5, colour=grid.INK, align="right")
         marker, top1 = _marker(entry.scratch), entry.top1
         style = {"clip_on": False, "zorder": 3, "color": marker["color"]}
         axes.plot([100 * top1.low, 100 * top1.high], [at, at], linewidth=2.4, solid_capstyle="butt", **style)
         axes.plot([100 * top1.value], [at], **(marker | style))
     for at, row in enumerate(cells[ranked:]):
         base = _write_name(page, end + SCALE + ROW * (at + 0.5), row, f"left out ({row.weights})")
-        reason, room = row.note.removeprefix("left out: "), WIDTH - LEFT - charts.MARGIN
-        write_line(page, LEFT, base, reason, colour=INK, room=room)
+        reason, room = row.note.removeprefix("left out: "), charts.WIDTH - LEFT - charts.MARGIN
+        charts.write(page, LEFT, base, reason, colour=grid.INK, room=room)
     _write_chart_legend(page, axes, comparison)
     return page
 
 
 def _write_chart_header(page: Any, comparison: Comparison) -> None:
-    lines = (
-        (0.37, charts.LARGE, INK, f"Networks compared on {subject(comparison)}"),
-        (0.65, charts.SMALL + 0.5, INK, f"Accuracy with its 95% CI on {summary(comparison)}"),
-        (0.87, charts.SMALL, QUIET, f"{TESTS} {not_learned_note(comparison)}"),
-    )
-    for down, points, colour, line in lines:
-        write_line(page, charts.MARGIN, down, line, points=points, colour=colour, room=WIDTH - 2 * charts.MARGIN)
+    line = f"Accuracy with its 95% CI on {summary(comparison)}"
+    note = f"{TESTS} {not_learned_note(comparison)}"
+    charts.write_header(page, f"Networks compared on {subject(comparison)}", line, note=note)
     down = HEADER - 0.13
     for x, (above, below) in zip(ENDS, HEADINGS[2:], strict=True):
-        write_line(page, x, down - 0.16, above, colour=QUIET, align="right")
-        write_line(page, x, down, below, colour=QUIET, align="right")
-    write_line(page, charts.MARGIN, down, "network", colour=QUIET)
+        charts.write(page, x, down - 0.16, above, colour=grid.QUIET, align="right")
+        charts.write(page, x, down, below, colour=grid.QUIET, align="right")
+    charts.write(page, charts.MARGIN, down, "network", colour=grid.QUIET)
 
 
 def _write_name(page: Any, middle: float, row: NetworkRow, note: str) -> float:
@@ -281,12 +241,11 @@ def _write_name(page: Any, middle: float, row: NetworkRow, note: str) -> float:
 
     base, height = middle + 0.05, page.get_size_inches()[1]
     up = 1 - (middle - ROW / 2) / height
-    ends = [charts.MARGIN / WIDTH, 1 - charts.MARGIN / WIDTH]
-    page.add_artist(Line2D(ends, [up, up], color=colour_code(RULE), linewidth=0.8))
-    write_line(
-        page, charts.MARGIN, base - (0.07 if note else 0), row.name, points=charts.SMALL + 1, colour=INK, room=NAMES
-    )
-    write_line(page, charts.MARGIN, base + 0.085, note, colour=COLOURS["wrong"], room=NAMES)
+    ends = [charts.MARGIN / charts.WIDTH, 1 - charts.MARGIN / charts.WIDTH]
+    page.add_artist(Line2D(ends, [up, up], color=charts.colour_code(charts.RULE), linewidth=0.8))
+    above = base - (0.07 if note else 0)
+    charts.write(page, charts.MARGIN, above, row.name, points=charts.SMALL + 1, colour=grid.INK, room=NAMES)
+    charts.write(page, charts.MARGIN, base + 0.085, note, colour=grid.COLOURS["wrong"], room=NAMES)
     return base
 
 
@@ -315,9 +274,8 @@ def limits(comparison: Comparison) -> tuple[float, float]:
 
 def _marker(scratch: bool) -> dict[str, Any]:
     _, colour, sign = KINDS[scratch]
-    fill = "white" if scratch else colour_code(OWN)
-    size = {"markersize": 7, "markeredgewidth": 1.8}
-    return {"color": colour_code(colour), "marker": sign, "markerfacecolor": fill} | size
+    style = {"color": charts.colour_code(colour), "marker": sign, "markersize": 7, "markeredgewidth": 1.8}
+    return style | {"markerfacecolor": "white" if scratch else charts.colour_code(OWN)}
 
 
 def _write_chart_legend(page: Any, axes: Any, comparison: Comparison) -> None:
@@ -330,10 +288,10 @@ def _write_chart_legend(page: Any, axes: Any, comparison: Comparison) -> None:
     majority = comparison.majority
     left, right = axes.get_xlim()
     if majority is not None and left < 100 * majority < right:
-        dashed: dict[str, Any] = {"color": colour_code(QUIET), "linewidth": 1.4, "linestyle": (0, (3, 2))}
+        dashed: dict[str, Any] = {"color": charts.colour_code(grid.QUIET), "linewidth": 1.4, "linestyle": (0, (3, 2))}
         axes.axvline(100 * majority, zorder=2, **dashed)
         handles.append(Line2D([], [], label=f"majority-class baseline: {percent(majority)}", **dashed))
     tight = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "columnspacing": 1.6, "handlelength": 2.2}
-    place = (charts.MARGIN / WIDTH, 1 - 1.16 / page.get_size_inches()[1])
-    words = {"labelcolor": colour_code(INK), "prop": {"family": lettering(), "size": charts.SMALL}}
+    place = (charts.MARGIN / charts.WIDTH, 1 - 1.16 / page.get_size_inches()[1])
+    words = {"labelcolor": charts.colour_code(grid.INK), "prop": {"family": lettering(), "size": charts.SMALL}}
     page.legend(handles=handles, loc="lower left", bbox_to_anchor=place, ncols=3, **tight, **words)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
+from tl.text import shorten
 from tl.views.pictures.model_graph import Architecture, Chain, Item, Junction, LayerStep, Repeat
 from tl.views.terminal.tables import shape_text
 
@@ -57,7 +58,7 @@ class SVGPage:
         ET.SubElement(self._root, "title", id=f"{name}-title").text = title
         ET.SubElement(self._root, "desc", id=f"{name}-description").text = description
         ET.SubElement(self._root, "style").text = _style()
-        self._page = self._place(self._root, "rect", "page")
+        self._page = _place(self._root, "rect", "page")
         self._into = self._root
 
     def finish(self, width: float, height: float) -> str:
@@ -81,11 +82,11 @@ class SVGPage:
     def box(self, kind: str, area: Area, corner: float = 5.0) -> None:
         """A rectangle with round corners."""
         sides = {name: f"{value:g}" for name, value in zip(("x", "y", "width", "height"), area, strict=True)}
-        self._place(self._into, "rect", kind, **sides, rx=f"{corner:g}")
+        _place(self._into, "rect", kind, **sides, rx=f"{corner:g}")
 
     def circle(self, kind: str, x: float, y: float, radius: float) -> None:
         """A circle around a point."""
-        self._place(self._into, "circle", kind, cx=f"{x:g}", cy=f"{y:g}", r=f"{radius:g}")
+        _place(self._into, "circle", kind, cx=f"{x:g}", cy=f"{y:g}", r=f"{radius:g}")
 
     def text(
         self, x: float, y: float, line: str, kind: str = "ink", *, anchor: str = "middle", size: str = "label"
@@ -101,32 +102,24 @@ class SVGPage:
         for before, at, after in zip(points, points[1:], points[2:], strict=False):
             start, end = _towards(at, before), _towards(at, after)
             path += f"L{start[0]:g} {start[1]:g}Q{at[0]:g} {at[1]:g} {end[0]:g} {end[1]:g}"
-        self._place(self._into, "path", kind, d=f"{path}L{points[-1][0]:g} {points[-1][1]:g}")
+        _place(self._into, "path", kind, d=f"{path}L{points[-1][0]:g} {points[-1][1]:g}")
         if head:
             (x, y), (fx, fy) = points[-1], points[-2]
             along = (x - fx, y - fy)
             length = max(abs(along[0]), abs(along[1])) or 1.0
             dx, dy = 6 * along[0] / length, 6 * along[1] / length
             tip = f"{x:g},{y:g} {x - dx - dy / 2:g},{y - dy + dx / 2:g} {x - dx + dy / 2:g},{y - dy - dx / 2:g}"
-            self._place(self._into, "polygon", "head" if kind == "wire" else "skiphead", points=tip)
+            _place(self._into, "polygon", "head" if kind == "wire" else "skiphead", points=tip)
 
-    def _place(self, parent: ET.Element, shape: str, kind: str, **where: str) -> ET.Element:
-        return ET.SubElement(parent, shape, {"class": kind, **where})
+
+def _place(parent: ET.Element, shape: str, kind: str, **where: str) -> ET.Element:
+    return ET.SubElement(parent, shape, {"class": kind, **where})
 
 
 def width(text: str, size: str = "label") -> float:
     """The width of a line of text in pixels, in the widest of the usual fonts."""
     per_letter = (0.36 if letter in _NARROW else 0.92 if letter in _WIDE else 0.64 for letter in text)
     return sum(per_letter) * SIZES[size]
-
-
-def shorten_to(text: str, room: float, size: str = "label") -> str:
-    """The text, without its middle if it is wider than `room` pixels."""
-    kept = len(text)
-    while kept > 2 and width(text, size) > room:
-        kept -= 1
-        text = text[: kept // 2] + "…" + text[len(text) - (kept - kept // 2) + 1 :]
-    return text
 
 
 def _towards(point: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
@@ -137,12 +130,8 @@ def _towards(point: tuple[float, float], other: tuple[float, float]) -> tuple[fl
 
 
 def _style() -> str:
-    rules = {
-        "text": f"font-family:{FONT}",
-        ".h1": "font-weight:600",
-        ".tagged": "font-weight:600",
-        ".skip": "stroke-width:1.5px",
-    }
+    bold = "font-weight:600"
+    rules = {"text": f"font-family:{FONT}", ".h1": bold, ".tagged": bold, ".skip": "stroke-width:1.5px"}
     sizes = {f".{name}": f"font-size:{size:g}px" for name, size in SIZES.items()}
     light = {f".{kind}": f"fill:{fill};stroke:{line}" for kind, (fill, line, _, _) in _COLOURS.items()}
     dark = {f".{kind}": f"fill:{fill};stroke:{line}" for kind, (_, _, fill, line) in _COLOURS.items()}
@@ -156,7 +145,6 @@ def _sheet(rules: dict[str, str]) -> str:
 GAP = 14.0  # between consecutive parts, room for an arrowhead
 _BOX, _PAD, _PARTS_LANE, _FORK, _JOIN = 22.0, 10.0, 14.0, 8.0, 18.0
 _SIGNS = {"add": "+", "multiply": "×"}
-_ADDING = (*_SIGNS, "scale and add")
 
 
 @dataclass(frozen=True)
@@ -271,7 +259,7 @@ def _badge(page: SVGPage, right: float, middle: float, text: str) -> None:
 def _junction(item: Junction) -> DiagramPart:
     branches = [branch for branch in item.branches if branch]
     skips = len(branches) < len(item.branches)
-    if item.join in _ADDING and len(branches) == 2 and not skips:
+    if item.join in (*_SIGNS, "scale and add") and len(branches) == 2 and not skips:
         branches.sort(key=len, reverse=True)
         return _beside(item, _chain(branches[0]), _chain(branches[1]))
     if len(branches) == 1:
@@ -353,9 +341,7 @@ def _joint(
 
 
 _MARGIN, _GUTTER, _HEADER, _LEGEND = 24.0, 44.0, 100.0, 44.0
-_LONGEST_NAME = 180.0
 _LANE = 9.0  # room for a skip past a row; two that overlap have one each
-_MOST_COLUMNS = 5
 _PAPER = (190.0, 277.0)  # A4 without margins, in millimetres
 _KINDS = ("convolution", "pooling", "dense", "gate", "cell", "other", "skip")
 _KIND_TEXTS = {"gate": "squeeze and excitation", "cell": "cell: its layers", "skip": "skip connection"}
@@ -371,24 +357,18 @@ class _DiagramRow:
     skips: bool
 
 
-@dataclass(frozen=True)
 class _DiagramColumn:
     """Rows below each other, and the widths of its five parts."""
 
-    rows: tuple[_DiagramRow, ...]
-    names: float
-    left: float
-    right: float
-    shapes: float
-    parameters: float
-
-    @property
-    def width(self) -> float:
-        return self.names + self.left + self.right + self.shapes + self.parameters
-
-    @property
-    def height(self) -> float:
-        return sum(row.part.height + GAP for row in self.rows) - GAP
+    def __init__(self, rows: list[_DiagramRow]) -> None:
+        self.rows = rows
+        self.names = max(width(row.name, "small") for row in rows) + 12
+        self.left = max(row.part.left for row in rows) + (2 * _LANE + 4 if any(row.skips for row in rows) else 0.0)
+        self.right = max(row.part.right for row in rows) + 18
+        self.shapes = max(width(text, "small") for text in ("output", *(shape_text(row.shape) for row in rows))) + 14
+        self.parameters = max(width(text, "small") for text in ("parameters", *(row.parameters for row in rows)))
+        self.width = self.names + self.left + self.right + self.shapes + self.parameters
+        self.height = sum(row.part.height + GAP for row in rows) - GAP
 
 
 def draw(network: Architecture) -> str:
@@ -423,7 +403,7 @@ def _rows(network: Architecture) -> list[_DiagramRow]:
         inner = item.body[0] if isinstance(item, Repeat) else item
         skips = isinstance(inner, LayerStep) and inner.reads > 1
         parameters = f"{item.parameters:,}" if item.parameters else ""
-        name = shorten_to(item.name, _LONGEST_NAME, "small")
+        name = shorten(item.name, 180.0, lambda text: width(text, "small"))
         rows.append(_DiagramRow(name, item.shape, parameters, title=title, part=part, skips=skips))
     return rows
 
@@ -439,7 +419,7 @@ def _describe(item: Item) -> str:
 
 def _columns(rows: list[_DiagramRow]) -> list[_DiagramColumn]:
     """As many columns as make the network largest on a page, upright or landscape."""
-    choices = [_split(rows, count) for count in range(1, min(_MOST_COLUMNS, len(rows)) + 1)]
+    choices = [_split(rows, count) for count in range(1, min(5, len(rows)) + 1)]
 
     def scale(columns: list[_DiagramColumn]) -> float:
         across = sum(column.width + _GUTTER for column in columns) - _GUTTER + 2 * _MARGIN
@@ -461,19 +441,8 @@ def _split(rows: list[_DiagramRow], count: int) -> list[_DiagramColumn]:
             filled[-1].append(row)
             room -= row.part.height + GAP
         if len(filled) <= count:
-            return [_column(tuple(part)) for part in filled]
+            return [_DiagramColumn(part) for part in filled]
         limit *= 1.02
-
-
-def _column(rows: tuple[_DiagramRow, ...]) -> _DiagramColumn:
-    return _DiagramColumn(
-        rows=rows,
-        names=max(width(row.name, "small") for row in rows) + 12,
-        left=max(row.part.left for row in rows) + (2 * _LANE + 4 if any(row.skips for row in rows) else 0.0),
-        right=max(row.part.right for row in rows) + 18,
-        shapes=max(*(width(shape_text(row.shape), "small") for row in rows), width("output", "small")) + 14,
-        parameters=max(*(width(row.parameters, "small") for row in rows), width("parameters", "small")),
-    )
 
 
 def _paint(page: SVGPage, column: _DiagramColumn, x: float, banded: bool) -> bool:

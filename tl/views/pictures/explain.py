@@ -1,4 +1,4 @@
-"""Draw what in an image speaks for a label: a heatmap over the image, and a sheet of images with their heatmaps.
+"""Draw the evidence for a label in an image: a heatmap over the image, and a sheet of images with their heatmaps.
 
 The colours run from violet over red to yellow (matplotlib's "inferno") with rising lightness, so that they keep their
 order in grey and for colour-blind people. The image shows through with muted colours, so that a red cat does not look
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tl.evaluation.gradcam import Explanation
 from tl.networks.backbones import Recipe
 from tl.views.pictures import text
-from tl.views.pictures.grid import INK, MOUNT, PAGE, QUIET, confidence_text, scale_to_square
+from tl.views.pictures.grid import INK, MOUNT, QUIET, confidence_text, new_page, scale_to_square
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-NO_EVIDENCE = "nothing speaks for it"
+NO_EVIDENCE = "no evidence for it"
 _OPAQUE = 0.65  # opacity of the greatest heat
 _SATURATION = 0.35  # left of the image's colours,
 _BRIGHTNESS = 0.8  # and of its brightness,
@@ -38,7 +38,7 @@ MARGIN, GAP, PAD = 20, 8, 26
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What in an image speaks for `label`: the reduced image, and the same with the heat over it; or the error.
+    """The evidence for `label` in an image: the reduced image, and the same with the heat over it; or the error.
 
     `unknown` means that the image is unlike all training images, so that no label can be right.
     """
@@ -53,7 +53,7 @@ class Heatmap:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing in the image speaks for the label."""
+        """Whether the image has no evidence for the label."""
         return self.explanation is None or not self.explanation.heat.any()
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,13 +100,10 @@ def reduce(image: Pixels) -> Pixels:
 
 def draw_heatmaps(heatmaps: Iterable[Heatmap], title: str = "") -> "Image":
     """Draw each image beside its heatmap with label and confidence below, in rows; those with an error are left out."""
-    from PIL import Image
-
     rows = [_row(heatmap) for heatmap in heatmaps if heatmap.explanation is not None]
     header = _header(title, len(rows))
-    page = Image.new("RGB", (header.width, header.height + sum(row.height + PAD for row in rows) + MARGIN), PAGE)
-    page.paste(header, (0, 0))
     top = header.height
+    page, _ = new_page(header.width, top + sum(row.height + PAD for row in rows) + MARGIN, header=header)
     for row in rows:
         page.paste(row, (MARGIN, top))
         top += row.height + PAD
@@ -114,12 +111,12 @@ def draw_heatmaps(heatmaps: Iterable[Heatmap], title: str = "") -> "Image":
 
 
 def _row(heatmap: Heatmap) -> "Image":
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     images = [Image.fromarray(pixels) for pixels in (heatmap.image, heatmap.overlaid) if pixels is not None]
     tall, across = max(image.height for image in images), 2 * SIDE + GAP
-    row = Image.new("RGB", (across, tall + round(LETTER * 1.7) + round(SMALL * 1.6)), PAGE)
-    canvas, baseline = ImageDraw.Draw(row), tall + round(LETTER * 1.35)
+    row, canvas = new_page(across, tall + round(LETTER * 1.7) + round(SMALL * 1.6))
+    baseline = tall + round(LETTER * 1.35)
     for image, left in zip(images, (0, SIDE + GAP), strict=True):
         left += (SIDE - image.width) // 2
         row.paste(image, (left, 0))
@@ -136,15 +133,11 @@ def _row(heatmap: Heatmap) -> "Image":
 
 
 def _header(title: str, rows: int) -> "Image":
-    from PIL import Image, ImageDraw
-
-    across = 2 * SIDE + GAP
-    header = Image.new("RGB", (across + 2 * MARGIN, MARGIN * 2 + LARGE * 3 + LETTER * 4), PAGE)
-    canvas, baseline = ImageDraw.Draw(header), float(MARGIN)
-    for line in text.wrap(title, LARGE, (across, across)) if text.clean(title) else ():
-        baseline += LARGE * 1.2
-        text.write(canvas, MARGIN, baseline, line, LARGE, INK)
-    baseline += LETTER * 1.7
+    across, step = 2 * SIDE + GAP, LARGE * 1.2
+    header, canvas = new_page(across + 2 * MARGIN, MARGIN * 2 + LARGE * 3 + LETTER * 4)
+    lines = text.wrap(title, LARGE, (across, across)) if text.clean(title) else ()
+    below = text.write_lines(canvas, MARGIN, MARGIN + step, lines, size=LARGE, colour=INK, step=step)
+    baseline = below - step + LETTER * 1.7
     if rows:
         _write_legend(header, canvas, baseline)
     else:

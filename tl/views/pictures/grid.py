@@ -12,13 +12,13 @@ from tl.data.images import ImageLike, decode, read
 from tl.errors import ImageError, UsageError
 from tl.features.search import SearchMatch, SearchMatches, SearchResult
 from tl.views.pictures import text
+from tl.views.pictures.text import Colour
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
 
-Colour = tuple[int, int, int]
 _OVERSAMPLING = 8  # for smooth edges
 
 # in a disc from 0 to 1
@@ -119,6 +119,30 @@ class Measures(NamedTuple):
         return cls(tile, letter, small, round(letter * 1.45), round(small * 1.45), pad, gap, strip)
 
 
+def new_page(
+    width: int, height: int, *, header: "Image | None" = None, colour: Colour = PAGE
+) -> tuple["Image", "ImageDraw"]:
+    """A new picture with a header at its top, and the canvas to draw on it."""
+    from PIL import Image, ImageDraw
+
+    page = Image.new("RGB", (width, height), colour)
+    if header is not None:
+        page.paste(header)
+    return page, ImageDraw.Draw(page)
+
+
+def paste_image(page: "Image", pixels: NDArray[np.uint8] | None, x: int, y: int, side: int) -> None:
+    """Paste an image, centred in a square of `side` pixels; None, for one that cannot be read, as a symbol."""
+    from PIL import ImageDraw
+
+    ImageDraw.Draw(page).rectangle((x, y, x + side - 1, y + side - 1), fill=MOUNT)
+    if pixels is None:
+        no_picture(page, x + side // 2, y + side // 2, side // 3, QUIET)
+        return
+    image = scale_to_square(pixels, side)
+    page.paste(image, (x + (side - image.width) // 2, y + (side - image.height) // 2))
+
+
 def confidence_text(confidence: float) -> str:
     """A confidence as a whole percentage, such as `97%`; it is 100% only from 99.95% on."""
     if not math.isfinite(confidence):
@@ -154,8 +178,6 @@ def draw_grid(
     Images are fitted into their squares uncropped. `nothing` says why there are no images. Raises UsageError for a tile
     size or number of columns out of range, and a picture too large.
     """
-    from PIL import Image
-
     if columns < 1 or tile_size < SMALLEST_TILE:
         raise UsageError(
             f"a grid of {columns} columns of {tile_size} px cannot be drawn: at least 1 column of {SMALLEST_TILE} px"
@@ -173,8 +195,7 @@ def draw_grid(
     header = _header(tiles, title, summary, width, size)
     height = header.height + sum(tile_size + size.strip + caption + size.gap for caption in heights)
     _check_size(width, height, f"{len(tiles)} images of {tile_size} px", "show fewer images, or smaller ones")
-    page = Image.new("RGB", (width, height), PAGE)
-    page.paste(header, (0, 0))
+    page, _ = new_page(width, height, header=header)
     top = header.height
     for row, caption_height in enumerate(heights):
         for index in range(row * columns, min((row + 1) * columns, len(tiles))):
@@ -191,16 +212,12 @@ def _width(columns: int, size: Measures) -> int:
 
 def _draw_empty(reason: str, title: str, summary: str, columns: int, size: Measures) -> "Image":
     """Title and summary over a field, as wide as a row of up to three images, that says why there are none."""
-    from PIL import Image, ImageDraw
-
     width, large = _width(min(columns, 3), size), round(size.letter * 1.25)
     header = _header((), title, summary, width, size)
     room = float(width - 4 * size.gap)
     lines = text.wrap(reason, large, (room,) * 4)
     field = round(large * 1.4 * len(lines)) + 4 * size.gap
-    page = Image.new("RGB", (width, header.height + field + size.gap), PAGE)
-    page.paste(header, (0, 0))
-    canvas = ImageDraw.Draw(page)
+    page, canvas = new_page(width, header.height + field + size.gap, header=header)
     canvas.rectangle((size.gap, header.height, width - size.gap - 1, header.height + field - 1), fill=MOUNT)
     baseline = header.height + 2.0 * size.gap + large
     for line in lines:
@@ -243,18 +260,10 @@ def _caption_height(caption: _Caption, size: Measures) -> int:
 
 
 def _card(tile: Tile, caption: _Caption, caption_height: int, size: Measures) -> "Image":
-    from PIL import Image, ImageDraw
-
-    colour, side = COLOURS[tile.verdict], size.tile
-    card = Image.new("RGB", (side, side + size.strip + caption_height), TINTS[tile.verdict])
-    canvas = ImageDraw.Draw(card)
-    canvas.rectangle((0, 0, side, side), fill=MOUNT)
-    if tile.label and tile.image.size:
-        image = scale_to_square(tile.image, side)
-        card.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    else:
-        no_picture(card, side // 2, side // 2, side // 3, QUIET)
-    canvas.rectangle((0, side, side, side + size.strip - 1), fill=colour)
+    side = size.tile
+    card, canvas = new_page(side, side + size.strip + caption_height, colour=TINTS[tile.verdict])
+    paste_image(card, tile.image if tile.label and tile.image.size else None, 0, 0, side=side)
+    canvas.rectangle((0, side, side, side + size.strip - 1), fill=COLOURS[tile.verdict])
     _write_caption(card, canvas, tile, caption, size)
     return card
 
@@ -286,24 +295,18 @@ def _write_caption(card: "Image", canvas: "ImageDraw", tile: Tile, caption: _Cap
         text.write(canvas, size.pad + (0 if number else _true_width(size)), baseline, line, size.letter, INK)
         baseline += size.line
     baseline -= size.line - size.small_line
-    for line in caption.note:
-        text.write(canvas, size.pad, baseline, line, size.small, INK)
-        baseline += size.small_line
+    text.write_lines(canvas, size.pad, baseline, caption.note, size=size.small, colour=INK, step=size.small_line)
     if caption.name:
         below = card.height - round(size.pad * 0.7) - round(size.small_line * 0.24)
         text.write(canvas, size.pad, below, caption.name, size.small, QUIET)
 
 
 def _header(tiles: Sequence[Tile], title: str, summary: str, width: int, size: Measures) -> "Image":
-    from PIL import Image, ImageDraw
-
     large, room = round(size.letter * 1.5), float(width - 2 * size.gap)
-    header = Image.new("RGB", (width, large * 7 + size.line * 14), PAGE)
-    canvas = ImageDraw.Draw(header)
-    baseline = float(size.gap)
-    for line in text.wrap(title, large, (room,) * 4) if text.clean(title) else ():
-        baseline += large * 1.25
-        text.write(canvas, size.gap, baseline, line, large, INK)
+    header, canvas = new_page(width, large * 7 + size.line * 14)
+    lines = text.wrap(title, large, (room,) * 4) if text.clean(title) else ()
+    step = large * 1.25
+    baseline = text.write_lines(canvas, size.gap, size.gap + step, lines, size=large, colour=INK, step=step) - step
     baseline -= size.line * 0.1
     x = float(size.gap)
     for line in text.wrap(summary, size.letter, (room,) * 6):
@@ -337,10 +340,8 @@ _ACCENT: Colour = (0, 92, 158)  # has a contrast above 4.5:1 on white, like the 
 _TRACK: Colour = (222, 226, 231)
 
 
-def draw_search(result: SearchResult, *, title: str = "Most similar images") -> "Image":
+def draw_search(result: SearchResult) -> "Image":
     """Draw the matches of all queries below each other. Raises UsageError where the picture would be too large."""
-    from PIL import Image, ImageDraw
-
     most = max(len(answer.matches) for answer in result.answers)
     columns = min(_ACROSS, most)
     width = max(_GAP + _QUERY_GAP + _TILE + columns * (_TILE + _GAP), 560)
@@ -349,10 +350,9 @@ def draw_search(result: SearchResult, *, title: str = "Most similar images") -> 
     height = top + sum(heights)
     contents = f"{len(result.answers)} searches for {most} images"
     _check_size(width, height, contents, "give fewer images, or a smaller --count")
-    page = Image.new("RGB", (width, height), PAGE)
-    canvas = ImageDraw.Draw(page)
+    page, canvas = new_page(width, height)
     room = float(width - 2 * _GAP)
-    text.write(canvas, _GAP, _GAP + _LARGE, text.shorten(title, _LARGE, room), _LARGE, INK)
+    text.write(canvas, _GAP, _GAP + _LARGE, text.shorten("Most similar images", _LARGE, room), _LARGE, INK)
     broken = f", {result.broken:,} could not be read" if result.broken else ""
     summary = f"of {result.searched:,} images by {result.network}: cosine of the features{broken}"
     text.write(canvas, _GAP, _GAP + _LARGE + _LETTER * 1.7, text.shorten(summary, _LETTER, room), _LETTER, QUIET)
@@ -364,7 +364,7 @@ def draw_search(result: SearchResult, *, title: str = "Most similar images") -> 
 
 
 def _draw_row(page: "Image", canvas: "ImageDraw", answer: SearchMatches, top: int, columns: int) -> None:
-    _draw_image(page, canvas, answer.image, _GAP, top)
+    paste_image(page, _pixels(answer.image), _GAP, top, side=_TILE)
     canvas.rectangle((_GAP - 1, top - 1, _GAP + _TILE, top + _TILE), outline=_ACCENT, width=3)
     baseline = top + _TILE + _LETTER + 6
     text.write(canvas, _GAP, baseline, "query", _LETTER, _ACCENT)
@@ -375,7 +375,7 @@ def _draw_row(page: "Image", canvas: "ImageDraw", answer: SearchMatches, top: in
 
 
 def _draw_match(page: "Image", canvas: "ImageDraw", match: SearchMatch, x: int, y: int) -> None:
-    _draw_image(page, canvas, match.image, x, y)
+    paste_image(page, _pixels(match.image), x, y, side=_TILE)
     bar = y + _TILE
     canvas.rectangle((x, bar, x + _TILE - 1, bar + _BAR - 1), fill=_TRACK)
     canvas.rectangle((x, bar, x + round(max(match.similarity, 0.0) * (_TILE - 1)), bar + _BAR - 1), fill=_ACCENT)
@@ -391,11 +391,8 @@ def _draw_match(page: "Image", canvas: "ImageDraw", match: SearchMatch, x: int, 
         text.write(canvas, x, baseline + _SMALL * 1.4, "identical bytes", _SMALL, _ACCENT)
 
 
-def _draw_image(page: "Image", canvas: "ImageDraw", source: ImageLike, x: int, y: int) -> None:
-    canvas.rectangle((x, y, x + _TILE - 1, y + _TILE - 1), fill=MOUNT)
+def _pixels(source: ImageLike) -> NDArray[np.uint8] | None:
     try:
-        image = scale_to_square(decode(read(source), _TILE), _TILE)
+        return decode(read(source), _TILE)
     except ImageError:  # gone since it was searched
-        no_picture(page, x + _TILE // 2, y + _TILE // 2, _TILE // 3, QUIET)
-        return
-    page.paste(image, (x + (_TILE - image.width) // 2, y + (_TILE - image.height) // 2))
+        return None

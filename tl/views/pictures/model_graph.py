@@ -86,8 +86,7 @@ def merge_repeats(items: Chain) -> Chain:
 
 
 def _times(items: Chain, at: int, period: int) -> int:
-    first = items[at : at + period]
-    times = 1
+    first, times = items[at : at + period], 1
     while _alike(first, items[at + times * period : at + (times + 1) * period]):
         times += 1
     return times if len(first) == period else 0
@@ -120,12 +119,8 @@ def _range(first: str, last: str) -> str:
 
 
 _ACTIVATIONS = {
-    "relu": "ReLU",
-    "relu6": "ReLU6",
-    "silu": "SiLU",
-    "gelu": "GELU",
-    "hard_silu": "hard SiLU",
-    "hard_sigmoid": "hard sigmoid",
+    **{"relu": "ReLU", "relu6": "ReLU6", "silu": "SiLU", "gelu": "GELU"},
+    **{"hard_silu": "hard SiLU", "hard_sigmoid": "hard sigmoid"},
 }
 _CONVOLUTIONS = {"Conv2D": "conv", "DepthwiseConv2D": "depthwise", "SeparableConv2D": "separable"}
 _POOLS = {"MaxPooling2D": "max pool", "AveragePooling2D": "average pool"}
@@ -306,10 +301,9 @@ def _branches(nodes: list[_Node], entry: int, between: list[int], end: int) -> l
     if entry in join.sources:
         branches.append(())
     inside = [nodes[at] for at in (*between, end)]
-    gate = _gate(join, branches, inside)
-    if gate is not None:
+    if gate := _gate(join, branches, inside):
         return [gate]
-    return [Junction(join.label.text, tuple(branches), (), **_summary(inside, _common(inside)))]
+    return [Junction(join.label.text, tuple(branches), (), **_summary(inside))]
 
 
 def _independent(nodes: list[_Node], between: list[int]) -> list[list[int]]:
@@ -329,8 +323,7 @@ def _gate(join: _Node, branches: list[Chain], inside: list[_Node]) -> LayerStep 
         return None
     narrow = next((node.layer for node in inside if node.label.kind in ("convolution", "dense")), None)
     width = getattr(narrow, "filters", getattr(narrow, "units", 0))
-    text = f"squeeze-excite, {width:,}"
-    return LayerStep(text, "gate", (), (), **_summary(inside, _common(inside)))
+    return LayerStep(f"squeeze-excite, {width:,}", "gate", (), (), **_summary(inside))
 
 
 def _cells(nodes: list[_Node], between: list[int], end: int) -> list[Item]:
@@ -357,7 +350,7 @@ def _cell(inside: list[_Node], read: int) -> LayerStep:
     kinds = Counter(" ".join(re.sub(r"\d+×\d+|,.*", "", node.label.text).split()) for node in main)
     text = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
     notes = (f"reads the {read} above",) if read > 1 else ()
-    return LayerStep(text, "cell", (), notes, **_summary(inside, _common(inside)), reads=read)
+    return LayerStep(text, "cell", (), notes, **_summary(inside), reads=read)
 
 
 def _steps(parts: list["_Node | Item"]) -> Chain:
@@ -398,16 +391,13 @@ def _step(inside: list[_Node]) -> LayerStep:
 def _with(item: Item, notes: list[_Node]) -> Item:
     if isinstance(item, Repeat):
         return item
-    return replace(
-        item,
-        notes=(*item.notes, *(node.label.text for node in notes if node.label.kind == "note")),
-        layers=(*item.layers, *(node.layer.name for node in notes)),
-        shape=notes[-1].shape,
-        parameters=item.parameters + sum(node.parameters for node in notes),
-    )
+    texts = (*item.notes, *(node.label.text for node in notes if node.label.kind == "note"))
+    layers = (*item.layers, *(node.layer.name for node in notes))
+    parameters = item.parameters + sum(node.parameters for node in notes)
+    return replace(item, notes=texts, layers=layers, shape=notes[-1].shape, parameters=parameters)
 
 
-def _common(inside: list[_Node]) -> str:
+def _common(inside: Sequence[_Node]) -> str:
     names = [name for name in map(_own_name, inside) if name]
     if len(set(names)) < 2:
         return names[0] if names else ""
@@ -422,11 +412,8 @@ def _own_name(node: _Node) -> str:
     return "" if re.fullmatch(rf"{automatic}(_\d+)?", node.name) else node.name
 
 
-def _summary(inside: Sequence[_Node], name: str) -> dict[str, Any]:
+def _summary(inside: Sequence[_Node], name: str | None = None) -> dict[str, Any]:
     """The fields that all items have, for an item of these nodes."""
-    return {
-        "layers": tuple(node.layer.name for node in inside),
-        "name": name,
-        "shape": inside[-1].shape,
-        "parameters": sum(node.parameters for node in inside),
-    }
+    layers, parameters = tuple(node.layer.name for node in inside), sum(node.parameters for node in inside)
+    name = _common(inside) if name is None else name
+    return {"layers": layers, "name": name, "shape": inside[-1].shape, "parameters": parameters}

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 IN_TERMINAL = "shown in the terminal"
 IN_VIEWER = "opened in the image viewer"
-NOT_SHOWN = "no window here: open {path}"
 
 KITTY_CHUNK = 4096  # bytes of base64 in one escape sequence: https://sw.kovidgoyal.net/kitty/graphics-protocol/
 CELL_PIXELS = 9  # about the width of a character cell; a wider picture is reduced to the terminal
@@ -62,7 +61,7 @@ def show(
         return IN_TERMINAL
     if desktop and _open(path.resolve(), env, system):
         return IN_VIEWER
-    return NOT_SHOWN.format(path=path)
+    return f"no window here: open {path}"
 
 
 def _protocol(env: Mapping[str, str], desktop: bool) -> str:

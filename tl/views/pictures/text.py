@@ -8,7 +8,8 @@ the machine are used. A character that no font has is written as its code point.
 import shutil
 import subprocess
 import unicodedata
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from matplotlib.font_manager import FontEntry
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
+
+Colour = tuple[int, int, int]
 
 # packages that contain only fonts; the second is optional
 BUNDLED = ("noto_cjk_sans_otc", "manimgx_fonts")
@@ -180,10 +182,10 @@ def _rank(name: str) -> int:
     return 10 + 4 * decorated + 2 * ("Mono" in name) + ("Serif" in name or "Sans" not in name)
 
 
-ELLIPSIS = "…"
 LONGEST = 400  # characters of a line that are processed; no picture shows more
 MOST_MARKS = 4  # marks stacked on one letter; real scripts use at most three
 BREAKS = " _-/.,"
+_LEFTWARD = {"R": True, "AL": True, "L": False, "EN": False, "AN": False}  # by bidirectional class
 MIRRORS = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 
 
@@ -281,13 +283,6 @@ def _east_asian(text: str) -> int:
     return JAPANESE if any("\u3040" <= letter <= "\u30ff" for letter in text) else CHINESE
 
 
-def _strong(cluster: str) -> bool | None:
-    kind = unicodedata.bidirectional(cluster[0])
-    if kind in ("R", "AL"):
-        return True
-    return False if kind in ("L", "EN", "AN") else None
-
-
 def _base_leftward(pieces: list[str]) -> bool:
     letters = (unicodedata.bidirectional(piece[0]) for piece in pieces)
     return next((kind != "L" for kind in letters if kind in ("L", "R", "AL")), False)
@@ -295,7 +290,7 @@ def _base_leftward(pieces: list[str]) -> bool:
 
 def _directions(pieces: list[str]) -> list[bool]:
     base = _base_leftward(pieces)
-    strong = [_strong(piece) for piece in pieces]
+    strong = [_LEFTWARD.get(unicodedata.bidirectional(piece[0])) for piece in pieces]
     before, after = list(strong), list(strong)
     for i in range(1, len(strong)):
         before[i] = before[i - 1] if strong[i] is None else strong[i]
@@ -327,13 +322,23 @@ def width(text: str, size: int) -> float:
     return sum(load_font(run.face, size).getlength(run.text, direction=_direction(run)) for run in _laid_out(text))
 
 
-def write(canvas: "ImageDraw", x: float, baseline: float, text: str, size: int, colour: tuple[int, int, int]) -> float:
+def write(canvas: "ImageDraw", x: float, baseline: float, text: str, size: int, colour: Colour) -> float:
     """Draw a line on `baseline` from `x` to the right. Returns the x where it ends."""
     for run in _laid_out(text):
         font, direction = load_font(run.face, size), _direction(run)
         canvas.text((x, baseline), run.text, fill=colour, font=font, anchor="ls", direction=direction)
         x += font.getlength(run.text, direction=direction)
     return x
+
+
+def write_lines(
+    canvas: "ImageDraw", x: float, baseline: float, lines: Iterable[str], *, size: int, colour: Colour, step: float
+) -> float:
+    """Draw lines `step` pixels apart, the first on `baseline`. Returns the baseline below the last."""
+    for line in lines:
+        write(canvas, x, baseline, line, size, colour)
+        baseline += step
+    return baseline
 
 
 @lru_cache(maxsize=8192)
@@ -343,20 +348,15 @@ def shorten(text: str, size: int, room: float) -> str:
     if width(text, size) <= room:
         return text
     letters = clusters(text)
-    fit, too_many = 0, len(letters)
-    while too_many - fit > 1:
-        kept = (fit + too_many) // 2
-        if width(_without_middle(letters, kept), size) <= room:
-            fit = kept
-        else:
-            too_many = kept
+    kept = range(1, len(letters))
+    fit = bisect_right(kept, room, key=lambda count: width(_without_middle(letters, count), size))
     shortened = _without_middle(letters, fit)
     return shortened if width(shortened, size) <= room else ""
 
 
 def _without_middle(letters: list[str], kept: int) -> str:
     head, tail = letters[: (kept + 1) // 2], letters[len(letters) - kept // 2 :]
-    return "".join(head).rstrip() + ELLIPSIS + "".join(tail).lstrip()
+    return "".join(head).rstrip() + "…" + "".join(tail).lstrip()
 
 
 @lru_cache(maxsize=8192)
@@ -378,13 +378,12 @@ def _break(text: str, size: int, room: float) -> int:
     count = 1
     while count < len(letters) and width("".join(letters[: count + 1]), size) <= room:
         count += 1
-    natural = [
-        i for i in range(1, count + 1) if letters[i - 1][0] in BREAKS or letters[min(i, len(letters) - 1)] == " "
-    ]
+    breaks = (
+        at for at in range(count, 0, -1) if letters[at - 1][0] in BREAKS or letters[min(at, len(letters) - 1)] == " "
+    )
+    natural = next(breaks, count)
     # Break after a word, unless that leaves the line less than a third full.
-    if natural and natural[-1] * 3 >= count:
-        count = natural[-1]
-    return len("".join(letters[:count]))
+    return len("".join(letters[: natural if natural * 3 >= count else count]))
 
 
 MATPLOTLIB_FONT = "DejaVu Sans"
@@ -411,12 +410,10 @@ def legible(line: str) -> str:
 def _family(face: Face) -> str:
     from matplotlib.font_manager import fontManager
 
-    def entries() -> list["FontEntry"]:
-        return [entry for entry in fontManager.ttflist if entry.fname == face.path]
-
-    if not entries():
+    if not any(entry.fname == face.path for entry in fontManager.ttflist):
         with suppress(RuntimeError):  # a font that only Pillow can draw
             fontManager.addfont(face.path)
+    entries = [entry for entry in fontManager.ttflist if entry.fname == face.path]
     # Before matplotlib 3.11 only the first face of a collection is registered; it has the same letters.
-    same = [entry for entry in entries() if getattr(entry, "index", 0) == face.index] or entries()
+    same = [entry for entry in entries if getattr(entry, "index", 0) == face.index] or entries
     return str(same[0].name) if same else MATPLOTLIB_FONT

@@ -1,8 +1,5 @@
 """Show the statistics and the diagnosis of a data set in a terminal."""
 
-import textwrap
-from collections.abc import Sequence
-
 from tl.doctor.balance import DatasetStats
 from tl.doctor.findings import Diagnosis, Finding
 from tl.text import count, size
@@ -21,22 +18,15 @@ def stats_text(stats: DatasetStats, width: int) -> str:
     if stats.identical:
         lines.append(f"{stats.identical:,} identical to another")
     parts = ", ".join(f"{images:,} {part or 'in no part'}" for part, images in stats.parts.items())
-    lines += ["", *_row("parts", parts, width)] if set(stats.parts) != {""} else [""]
-    lines += _row("formats", ", ".join(f"{files:,} {name}" for name, files in stats.formats.items()), width)
-    lines += [_range(name, values) for name, values in stats.percentiles.items()]
+    facts = [("parts", parts)] if set(stats.parts) != {""} else []
+    facts.append(("formats", ", ".join(f"{files:,} {name}" for name, files in stats.formats.items())))
+    for name, values in stats.percentiles.items():
+        least, low, median, high, most = (size(int(v)) if name == "bytes" else f"{v:,.0f}" for v in values)
+        facts.append((name, f"{least} to {most}, median {median}, 90% from {low} to {high}"))
     if stats.mean_colour:
         colour = ", ".join(f"{value:.0f}" for value in stats.mean_colour)
-        lines.append(f"{'colour':<10}{colour} (mean red, green, blue)")
-    return "\n".join([*lines, "", *_class_bars(stats, width)])
-
-
-def _row(name: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=f"{name:<10}", subsequent_indent=" " * 10)
-
-
-def _range(name: str, values: Sequence[float]) -> str:
-    least, low, median, high, most = (size(int(v)) if name == "bytes" else f"{v:,.0f}" for v in values)
-    return f"{name:<10}{least} to {most}, median {median}, 90% from {low} to {high}"
+        facts.append(("colour", f"{colour} (mean red, green, blue)"))
+    return "\n".join([*lines, "", columns(facts, (8, width - 10)), "", *_class_bars(stats, width)])
 
 
 def _class_bars(stats: DatasetStats, width: int) -> list[str]:
@@ -61,30 +51,30 @@ TITLES = {
     "not an image": ("Files that are not images", "They are named like images, but contain something else."),
     "unreadable": ("Files that cannot be read", "Permissions or the disk prevent it."),
     "colour mode": ("Unusual colour modes", "Other programs may show other colours, or nothing."),
-    "unsupported format": ("Unsupported image formats", "These may be good photos, but training cannot use them."),
+    "unsupported format": ("Unsupported image formats", "These may be good images, but training cannot use them."),
     "wrong extension": ("Wrong file extensions", "Some programs go by the extension, and fail."),
     "left out": ("Files that are left out", "They are in the folders, but not among the images."),
     "enormous": ("Enormous images", "They only cost time: networks look at a fraction of a megapixel."),
     "tiny": ("Tiny images", "Enlarged for the network, they are a blur."),
     "extreme aspect ratio": ("Extreme aspect ratios", "Squeezed into a square, the short side keeps little detail."),
-    "rotated": ("Photos rotated by EXIF", "They are upright here; other programs may not rotate them."),
-    "leak": ("Photos on both sides of the split", "The network has seen them, so the accuracy is too high."),
+    "rotated": ("Images rotated by EXIF", "They are upright here; other programs may not rotate them."),
+    "leak": ("Images on both sides of the split", "The network has seen them, so the accuracy is too high."),
     "two labels": ("One photo, two labels", "One of the labels is wrong, or the classes overlap."),
-    "duplicate": ("Duplicate photos", "They count twice and add nothing."),
-    "group leak": ("Groups on both sides of the split", "Related photos are in training and evaluation."),
-    "label": ("Probably wrong labels", "A classifier that has not seen the photo is sure of another class."),
-    "doubtful label": ("Doubtful labels", "Either the photo is hard or its label is wrong: have a look."),
+    "duplicate": ("Duplicate images", "They count twice and add nothing."),
+    "group leak": ("Groups on both sides of the split", "Related images are in training and evaluation."),
+    "label": ("Probably wrong labels", "A classifier that has not seen the image is sure of another class."),
+    "doubtful label": ("Doubtful labels", "Either the image is hard or its label is wrong: have a look."),
     "outlier": ("Outliers", "They may not belong here, or be rare and worth having."),
-    "blank": ("Blank photos", "They show a single colour."),
-    "too dark": ("Dark photos", "There is little to see in them."),
-    "too bright": ("Overexposed photos", "There is little to see in them."),
-    "blurred": ("Blurred photos", "They have no fine detail."),
-    "shortcut": ("Shortcuts", "A network may learn these instead of the subject, and fail on photos from elsewhere."),
-    "few photos": ("Classes with few photos", "There is too little to learn from, or to measure accuracy with."),
+    "blank": ("Blank images", "They show a single colour."),
+    "too dark": ("Dark images", "There is little to see in them."),
+    "too bright": ("Overexposed images", "There is little to see in them."),
+    "blurred": ("Blurred images", "They have no fine detail."),
+    "shortcut": ("Shortcuts", "A network may learn these instead of the subject, and fail on images from elsewhere."),
+    "few photos": ("Classes with few images", "There is too little to learn from, or to measure accuracy with."),
     "copies": ("Classes with many copies", "There is less to learn from than it seems."),
     "imbalance": ("Class imbalance", "Large classes are predicted too often, and accuracy hides it."),
     "class names": ("Classes that may be the same", "Two names for one thing cannot be told apart."),
-    "nested folder": ("Folders inside class folders", "Their photos count as the class above."),
+    "nested folder": ("Folders inside class folders", "Their images count as the class above."),
     "split folders": ("Parts with two names", "Both folders are read as the same part."),
     "layout": ("How the folders were read", "Check that this is what you meant."),
 }

@@ -13,7 +13,7 @@ from tl.evaluation.metrics import Estimate, Proportion, confusion, most_confused
 from tl.prediction.evaluation import Evaluation
 from tl.runs.network_comparison import ComparedNetwork, Comparison
 from tl.text import NONE, count, interval, number, one_line, percent
-from tl.views.terminal.tables import cut, padded, shortened, width_of
+from tl.views.terminal.tables import columns, cut, padded, shortened, width_of
 
 _CLASSES = 8  # in the table; of more, the weakest
 _CLASS_NAME, _RUN_NAME = 34, 60  # columns
@@ -84,16 +84,9 @@ def _decimal(figure: Estimate) -> str:
     return f"{figure.value:.3f} (95% CI {figure.low:.3f}–{figure.high:.3f})"
 
 
-_TIMING_COLUMNS = (9, 5, 8, 8, 8, 8, 8, 6)  # characters
-
-
 def timing_table(timing: Timing) -> str:
     """Latency and throughput by precision and batch size, beside the network's own rate; within 80 columns."""
-    lines = []
-    for precision, *figures in timing.table():
-        cells = (f"{figure:>{width}}" for figure, width in zip(figures, _TIMING_COLUMNS[1:], strict=True))
-        lines.append("  ".join([f"{precision:<{_TIMING_COLUMNS[0]}}", *cells]))
-    return "\n".join(lines)
+    return columns(timing.table(), (9, 5, 8, 8, 8, 8, 8, 6), words=1)
 
 
 def timing_lines(timing: Timing) -> Iterator[tuple[str, str]]:
@@ -121,7 +114,7 @@ def timing_lines(timing: Timing) -> Iterator[tuple[str, str]]:
 HEADINGS = (
     ("", "network"),
     ("", "weights"),
-    ("top-1", "%"),
+    ("accuracy", "%"),
     ("95%", "CI"),
     ("p vs", "best"),
     ("params", "M"),
@@ -131,7 +124,7 @@ HEADINGS = (
 )
 TESTS = "Intervals: Wilson. p: McNemar's exact test against the best."
 _WORDS = 2  # columns of words; those of figures follow
-_NARROWEST = 12  # letters of a name on one line
+_NARROWEST = 11  # letters of a name on one line
 _INDENT = "  "
 
 

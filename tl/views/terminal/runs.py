@@ -3,19 +3,20 @@
 import math
 import shlex
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tl.runs.catalogue import ListedRun, Removal
 from tl.runs.summary import MetricValue, Rows, RunDifference, RunPair, RunSummary, changed_options, disk_usage
 from tl.text import NONE, count, listed, number, one_line, percent, size, spread
 from tl.views.terminal.tables import columns, cut, names, padded, shortened, width_of
 
-RATES = ("top1", "top5", "balanced_accuracy")  # metrics shown as percentages
+RATES = ("top1", "top5", "balanced_accuracy", "macro_f1")  # metrics shown as percentages
 METRIC_NAMES = {
     "top1": "accuracy",
     "top5": "top-5 accuracy",
-    "log_loss": "log loss",
+    "log_loss": "log-loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
     "balanced_accuracy": "balanced accuracy",
@@ -45,6 +46,7 @@ _ROW_NAMES = {
     "top1": "accuracy %",
     "top5": "top-5 %",
     "balanced_accuracy": "balanced %",
+    "macro_f1": "macro F1 %",
     "calibration_error": "ECE",
     "count": "images",
     "label_smoothing": "smoothing",
@@ -144,10 +146,10 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     weights = "random" if summary.weights == "none" else summary.weights
     source = f"{summary.source.removeprefix('random, ')}, sha256 {summary.sha256[:12]}"
     yield "network", f"{summary.backbone}, {weights} weights ({source})"
-    yield "recipe", _recipe(summary)
+    yield "recipe", f"{recipe_text(summary.recipe)}; computed in {summary.precision}"
     options = (f"{name.replace('_', '-')} {value}" for name, value in changed_options(summary).items())
     yield "options", ", ".join(options) or "the defaults"
-    yield "head", _head(summary)
+    yield "head", head_text(summary.head)
     if summary.tuning is not None:
         yield "fine-tuning", _tuning(summary)
     for name, part in summary.parts.items():
@@ -176,20 +178,22 @@ def _classes(summary: RunSummary) -> str:
     return f"{len(summary.classes):,} classes of {spread(summary.per_class.values())} ({names(summary.classes, 5)})"
 
 
-def _recipe(summary: RunSummary) -> str:
-    recipe = summary.recipe
-    order = "BGR" if recipe["bgr"] else "RGB"
-    mean, std = (", ".join(f"{value:g}" for value in recipe[name]) for name in ("mean", "std"))
-    pixels = f"{recipe['image_size']} × {recipe['image_size']} pixels ({recipe['resize']})"
-    return f"{pixels}, {order} minus {mean}, divided by {std}; computed in {summary.precision}"
+def recipe_text(recipe: Mapping[str, Any]) -> str:
+    """How images are prepared for a network: its `recipe` in the manifest of a run."""
+    order, size = "BGR" if recipe["bgr"] else "RGB", int(recipe["image_size"])
+    mean, std = (", ".join(f"{float(value):g}" for value in recipe[name]) for name in ("mean", "std"))
+    return f"{size} × {size} pixels ({recipe['resize']}), {order} minus {mean}, divided by {std}"
 
 
-def _head(summary: RunSummary) -> str:
-    l2, folds, temperature = (summary.head.get(name) for name in ("strength", "folds", "temperature"))
-    parts = [str(summary.head["description"])] if summary.head.get("description") else []
-    parts = parts or ([f"softmax regression, L2 {l2:.2g} by {folds} folds"] if isinstance(l2, float) else [])
-    parts += [f"temperature {temperature:.3f}"] if isinstance(temperature, float) else []
-    return ", ".join(parts)
+def head_text(head: Mapping[str, Any]) -> str:
+    """How the head was fitted: the `head` in the manifest of a run."""
+    if head.get("description"):
+        return one_line(str(head["description"]))
+    temperature = f"temperature {float(head['temperature']):.3f}"
+    if head["strength"] is None:
+        return f"trained with the network; {temperature}"
+    folds = f", chosen on {count(int(head['folds']), 'held-out fold')}" if head.get("folds") else ""
+    return f"softmax regression, L2 {float(head['strength']):.2g}{folds}; {temperature}"
 
 
 def _tuning(summary: RunSummary) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tl.networks.stages import functional, graph
-from tl.text import listed, one_line
+from tl.text import listed, one_line, shorten
 
 
 def printable(text: str) -> str:
@@ -36,19 +36,7 @@ def cut(line: str, width: int) -> str:
 
 def shortened(text: str, width: int) -> str:
     """The text on one line, without its middle where it is wider than `width` columns: names differ at their ends."""
-    text = one_line(text)
-    if width_of(text) <= width:
-        return text
-    head, tail = "", ""
-    for letter in text:
-        if width_of(head + letter) > (width - 1) // 2:
-            break
-        head += letter
-    for letter in reversed(text):
-        if width_of(head + letter + tail) > width - 1:
-            break
-        tail = letter + tail
-    return f"{head}…{tail}"
+    return shorten(text, width, width_of)
 
 
 def names(words: Sequence[str], most: int) -> str:
@@ -56,8 +44,11 @@ def names(words: Sequence[str], most: int) -> str:
     return listed([shortened(word, 24) for word in words], most)
 
 
-def columns(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
-    """Rows of cells, each wrapped to the width of its column, with two spaces between columns."""
+def columns(rows: Iterable[Sequence[str]], widths: Sequence[int], words: int | None = None) -> str:
+    """Rows of cells, each wrapped to the width of its column, with two spaces between columns.
+
+    All columns after the first `words` are figures, which are aligned at the right.
+    """
     import io
 
     from rich.console import Console
@@ -65,8 +56,8 @@ def columns(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    for width in widths:
-        table.add_column(width=width, overflow="fold")
+    for at, width in enumerate(widths):
+        table.add_column(width=width, overflow="fold", justify="left" if words is None or at < words else "right")
     for row in rows:
         table.add_row(*(Text(" " * min(4, len(cell) - len(cell.lstrip(" "))) + one_line(cell)) for cell in row))
     output = io.StringIO()
@@ -93,9 +84,6 @@ def join_wrapped(parts: Sequence[str]) -> str:
 def terminal_width() -> int:
     """The columns of the terminal: 80 where there is none, and at least the 60 that tables need."""
     return max(60, shutil.get_terminal_size((80, 24)).columns)
-
-
-_HEADINGS = ("layer", "kind", "output", "parameters")
 
 
 @dataclass(frozen=True)
@@ -140,17 +128,24 @@ class LayerTable:
             ("  trainable", "", "", f"{self.trainable:,}"),
             ("  not trainable", "", "", f"{self.parameters - self.trainable:,}"),
         ]
-        rows = (_HEADINGS, *cells, *totals)
-        longest, *others = (max(len(row[at]) for row in rows) for at in range(4))
+        headings = ("layer", "kind", "output", "parameters")
+        longest, *others = (max(len(row[at]) for row in (headings, *cells, *totals)) for at in range(4))
         widths = (min(longest, max(width - sum(others) - 6, 16)), *others)
         rule = "─" * (sum(widths) + 6)
-        middle = [_line(row, widths) for row in cells]
-        return "\n".join([_line(_HEADINGS, widths), rule, *middle, rule, *(_line(row, widths) for row in totals)])
+        lines = [_line(row, widths) for row in (headings, *cells, *totals)]
+        return "\n".join([lines[0], rule, *lines[1:-3], rule, *lines[-3:]])
 
     def as_dict(self) -> dict[str, Any]:
         """The table for JSON."""
         totals = {"parameters": self.parameters, "trainable": self.trainable}
         return {"layers": [asdict(layer) for layer in self.layers], **totals}
+
+
+def _line(row: tuple[str, str, str, str], widths: tuple[int, ...]) -> str:
+    name, kind, output, number = row
+    above = f"{name}\n" if len(name) > widths[0] else ""
+    start = "" if above else name
+    return f"{above}{start:<{widths[0]}}  {kind:<{widths[1]}}  {output:>{widths[2]}}  {number:>{widths[3]}}"
 
 
 def layer_table(model: Any) -> LayerTable:
@@ -176,10 +171,3 @@ def layer_table(model: Any) -> LayerTable:
 def shape_text(shape: Sequence[int | None]) -> str:
     """A shape as text, such as 224×224×3."""
     return "×".join("?" if size is None else f"{size:,}" if len(shape) == 1 else str(size) for size in shape)
-
-
-def _line(row: tuple[str, str, str, str], widths: tuple[int, ...]) -> str:
-    name, kind, output, number = row
-    above = f"{name}\n" if len(name) > widths[0] else ""
-    start = "" if above else name
-    return f"{above}{start:<{widths[0]}}  {kind:<{widths[1]}}  {output:>{widths[2]}}  {number:>{widths[3]}}"
