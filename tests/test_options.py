@@ -39,9 +39,6 @@ def test_keywords_make_the_options():
     assert (name, options) == ("pizza", BakeOptions(heat=0.7, toppings=("basil", "olives")))
     assert type(progress) is Progress
     assert bake(options=BakeOptions(lid=False))[1].lid is False
-
-
-def test_keywords_convert_the_text_of_a_path_and_a_single_value():
     assert bake(out="here", toppings="basil")[1] == BakeOptions(out=Path("here"), toppings=("basil",))
 
 

@@ -16,8 +16,7 @@ def test_without_keeps_the_reasons_and_renumbers_classes():
     rows = samples(("a", "ant"), ("b", "bee"), ("c", "cat"), ("d", None), ("e", "cat"))
     data = assemble(rows, source="x", name="x", root=None, skipped=[Skipped("z", "zero")], notes=["first"])
     less = data.without({1: "truncated JPEG", 2: "empty file"})
-    assert less.names == ("a", "d", "e")
-    assert less.class_names == ("ant", "cat")
+    assert (less.names, less.class_names) == (("a", "d", "e"), ("ant", "cat"))
     assert less.labels.tolist() == [0, -1, 1]
     assert less.images == (Path("a"), Path("d"), Path("e"))
     assert less.skipped == (Skipped("z", "zero"), Skipped("b", "truncated JPEG"), Skipped("c", "empty file"))

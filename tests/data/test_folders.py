@@ -100,8 +100,7 @@ def test_flat_test_folder_has_no_labels(tmp_path):
 def test_folder_around_the_classes_is_entered(tmp_path):
     data = load(put(tmp_path / "data", "photos/PetImages/cat/a.jpg", "photos/PetImages/dog/b.jpg", "README.md"))
     assert data.root == tmp_path / "data" / "photos" / "PetImages"
-    assert data.names == ("cat/a.jpg", "dog/b.jpg")
-    assert data.name == "data"
+    assert (data.names, data.name) == (("cat/a.jpg", "dog/b.jpg"), "data")
     assert data.notes == (f"the data set is the folder 'photos/PetImages' inside {str(tmp_path / 'data')!r}",)
 
 

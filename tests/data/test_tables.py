@@ -64,8 +64,7 @@ def test_header_decides_the_separator(tmp_path):
 
 def test_windows_paths_are_read(tmp_path):
     data = load(table(tmp_path, "path,label\nsub\\c.jpg,cat\n.\\b.jpg,dog\nsub/c.jpg,cat\nsub\\gone.jpg,cat\n"))
-    assert data.names == ("sub/c.jpg", "b.jpg")
-    assert data.images[0] == tmp_path / "sub" / "c.jpg"
+    assert (data.names, data.images[0]) == (("sub/c.jpg", "b.jpg"), tmp_path / "sub" / "c.jpg")
     assert data.skipped == (Skipped("sub/c.jpg", "listed twice"), Skipped("sub\\gone.jpg", "no such file"))
 
 

@@ -62,8 +62,6 @@ def test_dataset_stats_count_readable_broken_and_identical_images(tmp_path):
     )
     stats = dataset_stats(images, measure_images(images.images))
     assert (stats.images, stats.broken, stats.identical) == (9, 1, 6)
-    assert stats.classes == {"a": 4, "b": 5}
-    assert stats.parts == {"train": 5, "validation": 4}
-    assert stats.formats == {"PNG RGB": 9}
-    assert stats.percentiles["width"] == [120.0] * 5
+    assert (stats.classes, stats.parts) == ({"a": 4, "b": 5}, {"train": 5, "validation": 4})
+    assert (stats.formats, stats.percentiles["width"]) == ({"PNG RGB": 9}, [120.0] * 5)
     assert "<td>b</td><td>5</td>" in plain_cells(stats._repr_html_())

@@ -15,13 +15,10 @@ def diagnosis(*findings: Finding) -> Diagnosis:
     return Diagnosis(dataset({"cat/1.png": photo(0), "dog/1.png": photo(1)}), rank(findings), (), 1.5)
 
 
-def test_rank_is_by_severity_then_score_then_name():
+def test_rank_and_kinds_are_by_severity_then_score_then_name():
     rows = [("error", 0.1, "a"), ("warning", 0.9, "c"), ("warning", 0.5, "a"), ("warning", 0.5, "b"), ("note", 1, "a")]
     ranked = [finding("x", *row) for row in rows]
     assert list(rank(reversed(ranked))) == ranked
-
-
-def test_kinds_are_in_the_order_of_their_worst_finding():
     made = diagnosis(finding("b", "note", 1), finding("a", "note", 0.5), finding("b", "error", 0.1))
     assert list(made.kinds) == ["b", "a"]
     assert [each.severity for each in made.kinds["b"]] == ["error", "note"]

@@ -137,8 +137,7 @@ def test_engine_measures_once_after_enough_photos(choices, tiny_run, shapes, mon
     monkeypatch.setattr(engine, "_finish", lambda tag, *rest: (sizes.append(len(tag)), finish(tag, *rest))[1])
     found = extract(files * 3, engine, recipe, None).values
     assert calls == ["f32"]
-    assert sizes[0] == 16
-    assert sizes[-2:] == [8, 8]
+    assert (sizes[0], sizes[-2:]) == (16, [8, 8])
     assert np.abs(found - np.tile(expected, (3, 1))).max() <= 1e-5 * np.abs(expected).max()
     assert log.lines == [
         "engine: batches of 8, 1 stream, 2 threads: 120 images/s, default 100; measured once on this machine"
@@ -223,15 +222,12 @@ def test_fastest_tries_batches_with_the_best_streams(tiny_run, monkeypatch):
     assert autotune.fastest(opener(tiny_run), 30).options == best
 
 
-def test_fastest_keeps_the_default_for_a_single_fast_trial(tiny_run, monkeypatch):
+def test_fastest_keeps_the_default_for_a_single_fast_trial_or_without_time(tiny_run, monkeypatch):
     calls = count()
     monkeypatch.setattr(
         autotune, "rate", lambda engine, *_: 150.0 if engine.options.batch == 32 and next(calls) == 0 else 100.0
     )
     assert autotune.fastest(opener(tiny_run), 30).options == DEFAULT
-
-
-def test_fastest_keeps_the_default_without_time(tiny_run, monkeypatch):
     monkeypatch.setattr(autotune, "rate", lambda engine, *_: 100.0 if engine.options == DEFAULT else 200.0)
     assert autotune.fastest(opener(tiny_run), 0).options == DEFAULT
 

@@ -113,7 +113,6 @@ def test_policy_is_mixed_on_gpus_only(gpu, precision, policy):
 
 
 def rewritten():
-    """Whether TensorFlow rewrites its graphs to bf16."""
     import tensorflow as tf
 
     return tf.config.optimizer.get_experimental_options().get("auto_mixed_precision_onednn_bfloat16", False)

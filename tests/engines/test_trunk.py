@@ -51,8 +51,7 @@ def photos(count=5):
 
 
 def error(found, expected):
-    assert found.shape == expected.shape
-    assert found.dtype == np.float16
+    assert (found.shape, found.dtype) == (expected.shape, np.float16)
     return float(np.linalg.norm(found.astype(np.float32) - expected) / np.linalg.norm(expected))
 
 

@@ -30,8 +30,7 @@ class Corners:
     def run(self, batches):
         waiting = []
         for tag, pixels in batches:
-            assert pixels.dtype == np.uint8
-            assert pixels.shape[1:] == (32, 32, 3)
+            assert (pixels.dtype, pixels.shape[1:]) == (np.uint8, (32, 32, 3))
             self.sizes.append(len(pixels))
             waiting.insert(0, (tag, corner(pixels) * self.scale))
             if len(waiting) == 2:
@@ -66,8 +65,7 @@ def squared(image, side=32):
 def test_store_keeps_the_plain_image_as_first_view(images, where):
     engine = Corners()
     stored = store(images, engine, RECIPE, (2, 4, 3), views=1, transform=nothing, where=where)
-    assert stored.shape == (1, 7, 2, 4, 3)
-    assert stored.dtype == np.float16
+    assert (stored.shape, stored.dtype) == ((1, 7, 2, 4, 3), np.float16)
     assert np.array_equal(stored[0], corner(np.stack([squared(image) for image in images])))
     assert engine.sizes == [5, 2]
 

@@ -21,8 +21,6 @@ RECIPE = backbone("mobilenetv3small").recipe
 
 
 class CountingEngine:
-    """An engine that counts its photos."""
-
     def __init__(self, engine: OpenVINOEngine) -> None:
         self._engine = engine
         self.name, self.precision, self.batch, self.key = engine.name, engine.precision, 4, engine.key

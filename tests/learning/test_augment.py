@@ -52,15 +52,12 @@ def digest(augment, steps, parallel):
     return total.hexdigest()
 
 
-def test_none_changes_nothing():
+def test_none_changes_nothing_but_the_size():
     images, labels = batch(side=SIZE)
     same, mixed = run(augmenter("none", SIZE, CLASSES, seed=1), images, labels, 3)
     assert same.dtype == np.float32
     assert np.array_equal(same, images)
     assert np.array_equal(mixed, labels)
-
-
-def test_none_resizes_images_of_another_size():
     images = np.full((2, 50, 70, 3), 200, np.uint8)
     images[:, :, 35:] = 40
     small, _ = run(augmenter("none", SIZE, CLASSES, seed=1), images, batch(2)[1], 0)

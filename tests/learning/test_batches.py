@@ -91,8 +91,7 @@ def test_activation_feed_takes_a_random_view_of_each_image(activation_feed):
     seen = set()
     for step in range(40):
         values = activation_feed.load(indices, step, training=True)
-        assert values.dtype == np.float16
-        assert values.shape == (4, 2, 2, 3)
+        assert (values.dtype, values.shape) == (np.float16, (4, 2, 2, 3))
         views, loaded = np.divmod(values[:, 0, 0, 0].astype(int), 100)
         assert loaded.tolist() == indices.tolist()
         seen |= set(enumerate(views.tolist()))
@@ -116,8 +115,7 @@ def test_image_feed_loads_larger_images_for_training(image_feed, images):
     indices = np.array([5, 2])
     for training, side in ((True, round(MARGIN * 32)), (False, 32)):
         loaded = image_feed.load(indices, 3, training=training)
-        assert loaded.dtype == np.uint8
-        assert loaded.shape == (2, side, side, 3)
+        assert (loaded.dtype, loaded.shape) == (np.uint8, (2, side, side, 3))
         expected = [fit(decode(read(images[at]), side), side, "stretch") for at in indices]
         assert np.array_equal(loaded, expected)
         assert np.array_equal(loaded, image_feed.load(indices, 99, training=training))

@@ -44,16 +44,13 @@ def test_fit_temperature_stays_near_1_for_few_images(count, sign):
     assert 0.3 < fit_temperature(logits, labels) < 5
 
 
-def test_fit_temperature_stays_within_its_bounds():
+def test_fit_temperature_stays_within_its_bounds_and_is_1_without_images():
     labels = np.arange(3000) % 3
     logits = np.eye(3, dtype=np.float32)[labels]
     assert 1 / 32 <= fit_temperature(logits, labels) < 0.5
     assert fit_temperature(-logits, labels) == pytest.approx(32, rel=1e-3)
     for size in (0.0, 1e-20, 1e4, 1e30):
         assert 1 / 32 <= fit_temperature(logits[[0, 1, 2, 1]] * np.float32(size), labels[:4]) <= 32 * (1 + 1e-9)
-
-
-def test_without_images_temperature_is_1_and_error_nan():
     none, empty = np.zeros((0, 3), np.float32), np.zeros(0, np.int64)
     assert fit_temperature(none, empty) == 1.0
     assert math.isnan(reliability(none, empty).error)
@@ -74,18 +71,14 @@ def test_log_loss_and_reliability_agree_with_scikit_learn(classes):
     assert len(result.edges) == BINS + 1
 
 
-def test_reliability_error_by_hand():
+def test_reliability_error_by_hand_and_as_json():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.65, 0.35], [0.0, 1.0]], np.float32)
     result = reliability(probabilities, np.array([0, 1, 0, 1]))
     # 0.9 twice: half correct, gap 0.4; 0.65: correct, gap 0.35; 1.0: correct, no gap
     assert result.error == pytest.approx((2 * 0.4 + 0.35) / 4, abs=1e-7)
     assert result.counts.tolist() == [0] * 9 + [1, 0, 0, 0, 2, 1]  # 0.9 is below the edge 14/15, 1 in the last bin
     assert reliability(np.array([[0.6, 0.4]]), np.array([0])).counts[8] == 1  # 8/15 to 9/15, the upper edge included
-
-
-def test_reliability_as_dict_is_json():
     probabilities = np.array([[0.9, 0.1]], np.float32)
     plain = json.loads(json.dumps(reliability(probabilities, np.array([0])).as_dict(), allow_nan=False))
-    assert plain["counts"][13] == 1
-    assert plain["accuracy"][13] == 1.0
+    assert (plain["counts"][13], plain["accuracy"][13]) == (1, 1.0)
     assert plain["accuracy"][0] is None

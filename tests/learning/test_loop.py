@@ -28,9 +28,6 @@ def test_schedule_is_linear_then_a_cosine():
     assert [schedule(step, 100, 0.1) for step in range(10)] == pytest.approx([at / 10 for at in range(1, 11)])
     assert schedule(9 + 45, 100, 0.1) == pytest.approx(0.5)
     assert schedule(9 + 30, 100, 0.1) == pytest.approx(0.5 * (1 + math.cos(math.pi / 3)))
-
-
-def test_schedule_of_few_steps_and_after_the_last():
     for total in (1, 2, 3):
         assert schedule(0, total, 0.1) == 1
         assert schedule(total - 1, total, 0.1) in (pytest.approx(0), pytest.approx(1))
@@ -45,8 +42,7 @@ def test_range_test_chooses_a_tenth_of_the_best_rate():
         return 1 + (math.log10(rate) + 3) ** 2 / 20  # least at 1e-3
 
     result = range_test(loss_at, 141)
-    assert tried[0] == pytest.approx(LOWEST)
-    assert tried == sorted(tried)
+    assert (tried[0], tried) == (pytest.approx(LOWEST), sorted(tried))
     assert tried[1] / tried[0] == pytest.approx(tried[-1] / tried[-2])  # equal steps in logarithms
     assert result.rates == tuple(tried[: len(result.rates)])
     assert len(result.rates) == len(result.losses)

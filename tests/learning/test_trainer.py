@@ -91,7 +91,6 @@ def cross_entropy(logits, shares):
 
 
 def gradients(trained, inputs, labels):
-    """The gradients of the smoothed loss, unclipped."""
     import tensorflow as tf
 
     with tf.GradientTape() as tape:

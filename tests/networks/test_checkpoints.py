@@ -59,9 +59,6 @@ def test_read_returns_what_was_written(path: Path) -> None:
     assert _same(read_h5(path), checkpoint)  # without the layer that has no weights
     assert not is_keras3(path)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-
-
-def test_write_splits_long_lists_of_names(path: Path) -> None:
     checkpoint = {f"layer{index}_{'x' * 60}": [np.full(1, index, np.float32)] for index in range(1200)}
     write_h5(checkpoint, path)
     assert _same(read_h5(path), checkpoint)

@@ -37,10 +37,25 @@ PARAMETERS = {"VGG16": 14_714_688, "ResNet50": 23_587_712 - 4 * 26_560, "MobileN
 SIZE = 72  # its halvings are odd from the fourth on: 72, 36, 18, 9, 5, 3
 
 
+@pytest.fixture(scope="module")
+def networks():
+    """Networks on small images by name, and what folding makes of them, each built once."""
+
+    def build(name: str) -> tuple[Any, Any]:
+        model = random_network(name, size=None if name == "InceptionV3" else SIZE)
+        return model, fold(model)
+
+    return cache(build)
+
+
+@pytest.fixture(scope="module")
+def network(networks):
+    return lambda name: networks(name)[1]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
-def test_fold_keeps_the_outputs(name: str) -> None:
-    model = random_network(name)
-    folded = fold(model)
+def test_fold_keeps_the_outputs(networks, name: str) -> None:
+    model, folded = networks(name)
     pixels = random_pixels(model)
     expected = outputs(model, pixels)
     assert np.isfinite(expected).all()
@@ -300,12 +315,6 @@ def test_below_and_above_name_the_reason_for_a_wrong_cut() -> None:
         above(folded, "inner")
     with pytest.raises(BackboneError, match="small has nothing after last: cut it at a layer before"):
         above(folded, "last")
-
-
-@pytest.fixture(scope="module")
-def network():
-    """Folded networks on small images by name, each built once."""
-    return cache(lambda name: fold(random_network(name, size=SIZE)))
 
 
 def pixels(count: int = 2) -> np.ndarray:

@@ -28,7 +28,6 @@ from tl.runs.folder import (
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -47,10 +47,8 @@ def test_differences_are_listed_by_section(tiny_run, tmp_path):
         backbone__recipe__image_size=96,
     )
     found = compare_runs([first, second])
-    assert found.options == {"epochs": (3, None)}
-    assert found.versions["keras"][0] == "3.0"
-    assert found.network["pixels"] == (224, 96)
-    assert found.network["weights sha256"][1] == "f" * 64
+    assert (found.options, found.versions["keras"][0]) == ({"epochs": (3, None)}, "3.0")
+    assert (found.network["pixels"], found.network["weights sha256"][1]) == ((224, 96), "f" * 64)
     assert found.data == {"images": (24, 30), "split seed": (0, 7)}
     assert found.per_class == {"stripes": (None, 12)}
     assert found.results["validation"]["top1"][1] == MetricValue(0.25, 0.125, 0.625)

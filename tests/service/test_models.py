@@ -35,7 +35,6 @@ class Load:
                 self.responses.append((0, repr(error)))
 
     def more(self, count=20):
-        """Wait for more responses."""
         seen = len(self.responses)
         until(lambda: len(self.responses) > seen + count, 60)
 

@@ -30,8 +30,7 @@ def page() -> Reader:
 
 def test_static_files_have_type_tag_and_policy(live):
     response = live.request("GET", "/")
-    assert response.status == 200
-    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert (response.status, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     policy = response.headers["Content-Security-Policy"]
     assert {"default-src 'none'", "script-src 'self'", "style-src 'self'"} <= set(policy.split("; "))
     types = {"page.css": "css", "shared.css": "css", "main.js": "javascript"}

@@ -23,8 +23,6 @@ QUICK = TrainingLimits(spare=0)
 
 
 class Home:
-    """A state folder with one data set, and a worker."""
-
     def __init__(self, folder, shapes):
         self.database, self.runs = Database(folder / "state"), folder / "runs"
         copied = store.incoming_folder(self.database) / "photos"

@@ -22,7 +22,6 @@ def photo(seed: int, width: int = 120, height: int = 90) -> Image.Image:
 
 
 def write(folder: Path, files: dict[str, Image.Image | bytes]) -> Path:
-    """Pictures and bytes as files of a folder."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +33,6 @@ def write(folder: Path, files: dict[str, Image.Image | bytes]) -> Path:
 
 
 def put(root: Path, *names: str) -> Path:
-    """Write files that hold only their own names."""
     for name in names:
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,6 @@ def beyond(axis: Any) -> list[Any]:
 
 
 def ticks(axis: Any) -> list[str]:
-    """The labels that an axis shows."""
     hidden = beyond(axis)
     return [label.get_text() for label in axis.get_ticklabels() if label not in hidden]
 

@@ -27,7 +27,6 @@ class Reader(HTMLParser):
             self.words += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
-        """The attributes of all tags of a kind."""
         return [attributes for name, attributes in self.tags if name == tag]
 
 

@@ -81,7 +81,6 @@ def cifar_folder(folder: Path, protocol: int = 2, **changes: Any) -> Path:
 
 
 def cifar_archive(folder: Path, archive: Path) -> Path:
-    """Pack such a folder."""
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, arcname="cifar-100-python")
     return archive

@@ -78,20 +78,16 @@ class Live:
         return self._pool.request(method, self.address + path, **options)
 
     def post(self, content: bytes, path: str = "/v1/predict", kind: str = "application/octet-stream") -> Any:
-        """The response to a body."""
         return self.request("POST", path, body=content, headers={"Content-Type": kind})
 
     def get(self, path: str) -> Any:
-        """The JSON at a path."""
         return json.loads(self.request("GET", path).data)
 
     def until(self, path: str, states: set[str], seconds: float = 120) -> dict[str, Any]:
-        """The reply of a path once its state is one of `states`."""
         until(lambda: self.get(path)["state"] in states, seconds)
         return dict(self.get(path))
 
     def children(self, module: str = "tl.service.decoder") -> list[int]:
-        """The ids of its child processes that run a module."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -101,7 +97,6 @@ class Live:
         return found
 
     def entries(self) -> list[dict[str, Any]]:
-        """The entries of its log."""
         return [json.loads(line) for line in self.log if line.startswith("{")]
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
@@ -129,7 +124,6 @@ class Live:
 
 
 def until(condition: Callable[[], object], seconds: float = 90) -> None:
-    """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"
@@ -148,7 +142,6 @@ def problem(response: Any) -> dict[str, Any]:
 
 
 def is_gone(process: int) -> bool:
-    """Whether a process has ended."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

@@ -50,14 +50,12 @@ def random_pixels(model: Any) -> np.ndarray:
 
 
 def outputs(model: Any, pixels: np.ndarray) -> np.ndarray:
-    """What a model computes in inference."""
     import keras
 
     return keras.ops.convert_to_numpy(model(pixels, training=False))
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference, relative to the largest expected value."""
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
@@ -75,14 +73,12 @@ def recognized(
 
 
 def normalizations(model: Any) -> list[Any]:
-    """The BatchNorm layers of a model."""
     import keras
 
     return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def chain(*layers: Callable[[Any], Any], shape: tuple[int, ...] = (8, 8, 4)) -> Any:
-    """A model of layers in sequence."""
     import keras
 
     inputs = x = keras.Input(shape)

@@ -36,15 +36,12 @@ class Subject:
     command: str = ""
 
     def compose(self) -> str:
-        """The page."""
         return compose(self._read(), self.folder)
 
     def write(self) -> Path:
-        """Write the page into the folder."""
         return write_report(self._read(), self.folder)
 
     def predictions(self) -> PredictionTable:
-        """What the report reads from predictions.csv."""
         return self._read().predictions
 
     def _read(self) -> ReportData:

@@ -16,7 +16,6 @@ from tl.runs.folder import write_history
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table."""
     with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 

@@ -36,8 +36,7 @@ def trained_images(run: Path) -> list[str]:
 
 def test_evaluate_writes_metrics_and_predictions(score, fresh, tmp_path):
     evaluation = score(fresh)
-    assert evaluation.metrics.count == 12
-    assert evaluation.left_out == {}
+    assert (evaluation.metrics.count, evaluation.left_out) == (12, {})
     rows = read_csv(tmp_path / "out" / "predictions.csv")
     assert len(rows) == 12
     assert {row["split"] for row in rows} == {"evaluation"}
@@ -122,8 +121,7 @@ def test_evaluate_one_part_of_the_data(score, fresh, tmp_path):
     shutil.copytree(fresh, data / "train")
     draw_shapes(data / "test", 2, seed=8)
     evaluation = score(data, part="test")
-    assert evaluation.metrics.count == 4
-    assert evaluation.left_out == {"of other parts": 12}
+    assert (evaluation.metrics.count, evaluation.left_out) == (4, {"of other parts": 12})
     with pytest.raises(UsageError, match="--part validation"):
         score(data, out="no", part="validation")
     with pytest.raises(UsageError, match="choose all, train"):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -22,6 +23,7 @@ from tl.data.images import decode, read
 from tl.errors import EngineError, RunError, StorageError, UsageError
 from tl.exporters.formats import FORMATS
 from tl.exporters.proof import lines
+from tl.networks.backbones import BACKBONES, backbone
 from tl.prediction.predictor import Predictor
 from tl.runs.catalogue import find_removals, list_runs, remove
 from tl.runs.run import TUNED, Run, load_run, write_run
@@ -35,12 +37,14 @@ def needs(name: str, int8: bool = False) -> None:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="session")
+SMALL = ("--backbone", "simple-cnn", "--weights", "none")
+
+
+@pytest.fixture(scope="module")
 def small_run(tl, shapes, tmp_path_factory) -> Path:
     """A run of the simplest network, at 32 pixels, from random weights, with every part that a head can have."""
     folder = tmp_path_factory.mktemp("small")
-    done = tl("finetune", shapes, "--backbone", "simple-cnn", "--weights", "none", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    tl("finetune", shapes, *SMALL, cwd=folder, expect=0)
     run = (folder / "runs" / "latest").resolve()
 
     def completed(head):
@@ -50,6 +54,17 @@ def small_run(tl, shapes, tmp_path_factory) -> Path:
 
     change_head(run, completed)
     return run
+
+
+@pytest.fixture(scope="module")
+def bgr_run(tl, shapes, tmp_path_factory) -> Path:
+    """The same with the preprocessing of ResNet50: blue first, and each channel with a mean of its own."""
+    folder = tmp_path_factory.mktemp("bgr")
+    recipe = replace(backbone("simple-cnn").recipe, bgr=True, mean=(90.0, 110.0, 130.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "simple-cnn", replace(backbone("simple-cnn"), recipe=recipe))
+        tl("finetune", shapes, *SMALL, cwd=folder, expect=0)
+    return (folder / "runs" / "latest").resolve()
 
 
 @pytest.fixture
@@ -67,7 +82,8 @@ def expected(run: Path, image: np.ndarray) -> np.ndarray:
 
 
 IMAGES = [
-    np.random.default_rng(0).integers(0, 256, shape, np.uint8) for shape in ((90, 31, 3), (20, 25, 3), (32, 32, 3))
+    np.random.default_rng(0).integers(0, (30, 30, 256), shape, np.uint8)
+    for shape in ((90, 31, 3), (20, 25, 3), (32, 32, 3))
 ]
 
 
@@ -106,9 +122,9 @@ def litert(path):
 
 
 @pytest.fixture(scope="module")
-def exported(small_run, tmp_path_factory):
+def exported(bgr_run, tmp_path_factory):
     """The run in a format, written once: `exported("onnx")`."""
-    run = Path(shutil.copytree(small_run, tmp_path_factory.mktemp("exported") / "own"))
+    run = Path(shutil.copytree(bgr_run, tmp_path_factory.mktemp("exported") / "own"))
     exports = {}
 
     def get(name: str, int8: bool = False):
@@ -121,7 +137,7 @@ def exported(small_run, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
-def test_export_predicts_what_the_run_does(exported, small_run, name):
+def test_export_predicts_what_the_run_does(exported, bgr_run, name):
     made = exported(name)
     assert made.folder.parts[-2:] == ("export", name)
     assert made.proof.largest < 0.01
@@ -132,11 +148,11 @@ def test_export_predicts_what_the_run_does(exported, small_run, name):
         assert (about["classes"], about["run"], about["image_size"]) == (["noise", "stripes"], "own", 32)
     classify = globals()[name](made.model)  # as the documents say, without `tl`
     for photo in IMAGES:
-        ours = expected(small_run, photo)
+        ours = expected(bgr_run, photo)
+        assert np.abs(expected(bgr_run, photo[..., ::-1]) - ours).max() > 0.02  # a wrong order of colours would show
         for count in (1, 3):
             theirs = classify(np.stack([photo] * count))
-            assert theirs.shape == (count, 2)
-            assert theirs.dtype == np.float32
+            assert (theirs.shape, theirs.dtype) == ((count, 2), np.float32)
             assert np.abs(theirs - ours).max() < 0.01
 
 
@@ -159,8 +175,7 @@ def metadata(name: str, path: Path) -> dict:
 @pytest.mark.parametrize("name", [each.name for each in FORMATS.values() if each.int8])
 def test_int8_export_is_calibrated_and_shows_its_accuracy(exported, shapes, name):
     made = exported(name, int8=True)
-    assert made.folder.name == f"{name}-int8"
-    assert made.calibrated == 20
+    assert (made.folder.name, made.calibrated) == (f"{name}-int8", 20)
     result = dict(lines(made.proof, made.runtime, made.tolerance, made.calibrated))
     assert result["int8"] == "calibrated on 20 training images"
     assert "of the run" in result["accuracy"]
@@ -185,7 +200,7 @@ def serve(exported):
     )
 
 
-def test_savedmodel_serves_labels_for_image_files(serve, small_run, shapes, tmp_path):
+def test_savedmodel_serves_labels_for_image_files(serve, bgr_run, shapes, tmp_path):
     photo = Image.open(shapes / "stripes" / "01.png")
     seen_through = photo.convert("RGBA")
     seen_through.putalpha(128)
@@ -197,7 +212,7 @@ def test_savedmodel_serves_labels_for_image_files(serve, small_run, shapes, tmp_
     answers = serve(files)
     assert answers["probabilities"].shape == (len(files), 2)
     for at, file in enumerate(files):
-        ours = expected(small_run, decode(read(file)))
+        ours = expected(bgr_run, decode(read(file)))
         assert np.abs(answers["probabilities"][at].numpy() - ours).max() < 0.01
         assert answers["labels"][at].numpy().decode() == ["noise", "stripes"][int(ours.argmax())]
         assert answers["confidences"][at].numpy() == pytest.approx(ours.max(), abs=0.01)
@@ -214,8 +229,7 @@ def test_openvino_export_does_not_load_tensorflow(own):
 
 
 def test_export_command_prints_the_proof(tl, tiny_run, tmp_path):
-    done = tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    done = tl("export", tiny_run, "--to", "openvino", "--out", tmp_path / "out", expect=0)
     for part in ("verified    with openvino", "difference  of a probability: largest", "the same for every image"):
         assert part in done.stdout
     assert all(len(line) <= 80 or str(tmp_path) in line for line in done.stdout.splitlines())
@@ -226,8 +240,7 @@ def test_export_command_prints_the_proof(tl, tiny_run, tmp_path):
 
 
 def test_export_with_other_predictions_leaves_nothing(tl, own, tmp_path):
-    done = tl("export", own, "--to", "openvino", "--tolerance", "0", "--out", tmp_path / "a" / "b")
-    assert done.returncode == 1
+    done = tl("export", own, "--to", "openvino", "--tolerance", "0", "--out", tmp_path / "a" / "b", expect=1)
     assert "the predictions of the openvino export are not those of own" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "difference" in done.stdout
@@ -261,14 +274,11 @@ def distort_pixels(monkeypatch: pytest.MonkeyPatch, distort: Callable[[Any], Any
     monkeypatch.setattr(written, "_resize", lambda *arguments: distort(true(*arguments)))
 
 
-@pytest.mark.parametrize(
-    ("error", "raised"),
-    [
-        (RuntimeError("REPLACED BY KeyboardInterrupt: <EMPTY MESSAGE>"), KeyboardInterrupt),
-        (RuntimeError("write failed: No space left on device"), StorageError),
-        (RuntimeError("no such operator"), EngineError),
-    ],
-)
+@pytest.mark.parametrize(("error", "raised"), [
+    (RuntimeError("REPLACED BY KeyboardInterrupt: <EMPTY MESSAGE>"), KeyboardInterrupt),
+    (RuntimeError("write failed: No space left on device"), StorageError),
+    (RuntimeError("no such operator"), EngineError),
+])  # fmt: skip
 def test_export_translates_errors_of_a_converter(own, monkeypatch, error, raised):
     def write(job):
         raise error
@@ -289,15 +299,12 @@ def test_run_with_an_export_can_be_loaded_and_removed(own):
     assert not own.exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"to": "torch"}, "choose keras, savedmodel, onnx, openvino, litert"),
-        ({"to": "keras", "int8": True}, "only onnx, openvino, litert can be quantized"),
-        ({"to": "openvino", "tolerance": 2.0}, "--tolerance 2: give a number from 0 to 1"),
-        ({"to": "openvino", "photos": 0}, "--photos 0: give a number of at least 1"),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"to": "torch"}, "choose keras, savedmodel, onnx, openvino, litert"),
+    ({"to": "keras", "int8": True}, "only onnx, openvino, litert can be quantized"),
+    ({"to": "openvino", "tolerance": 2.0}, "--tolerance 2: give a number from 0 to 1"),
+    ({"to": "openvino", "photos": 0}, "--photos 0: give a number of at least 1"),
+])  # fmt: skip
 def test_export_refuses_wrong_options(own, options, message):
     with pytest.raises(UsageError, match=message):
         export(own, **options)
@@ -323,8 +330,7 @@ def test_export_refuses_a_damaged_run(own):
 def test_export_finds_moved_and_renamed_images(tl, own, shapes, tmp_path):
     shutil.copytree(shapes, tmp_path / "here")
     change_run(own, options__data="gone/")
-    done = tl("export", own, "--to", "openvino")
-    assert done.returncode == 1
+    done = tl("export", own, "--to", "openvino", expect=1)
     assert re.search("the images of own cannot be read.*give their folder with --data.*\n$", done.stderr)
     for at, path in enumerate(sorted((tmp_path / "here").rglob("*.png"))):
         path.rename(path.with_name(f"renamed-{at}.png"))
@@ -338,25 +344,23 @@ def test_export_finds_moved_and_renamed_images(tl, own, shapes, tmp_path):
 def resnet50_run(tl, imagenet, photos, tmp_path_factory):
     """A run of ResNet50's real weights on all photos: of fewer it is so sure that no difference would show."""
     home = tmp_path_factory.mktemp("resnet50")
-    done = tl("finetune", photos, cwd=home)
-    assert done.returncode == 0, done.stderr
+    tl("finetune", photos, cwd=home, expect=0)
     return home / "runs" / "latest"
 
 
-def test_int8_litert_export_resizes_in_float(exported, small_run):
+def test_int8_litert_export_resizes_in_float(exported, bgr_run):
     made = exported("litert", int8=True)  # calibrated on photos that need no resizing
     classify = litert(made.model)
     for photo in IMAGES:
-        assert np.abs(classify(photo[None])[0] - expected(small_run, photo)).max() < 0.02
+        assert np.abs(classify(photo[None])[0] - expected(bgr_run, photo)).max() < 0.02
 
 
 @pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.photos
-@pytest.mark.parametrize("name", list(FORMATS))
-def test_export_of_resnet50_in_every_format(resnet50_run, tmp_path, name):
-    needs(name)
-    made = export(resnet50_run, to=name, out=tmp_path / name, photos=40)
+def test_export_of_resnet50(resnet50_run, tmp_path):
+    needs("onnx")
+    made = export(resnet50_run, to="onnx", out=tmp_path / "onnx", photos=40)
     assert made.proof.largest < 0.01
     assert made.proof.changes == ()
 

@@ -38,8 +38,7 @@ def test_run_folder_is_complete(tiny_run):
     names = names.replace("head.npz", "head.npz heads.csv") + "trunk.bin trunk.xml"
     assert sorted(path.name for path in tiny_run.iterdir()) == names.split()
     manifest = json.loads((tiny_run / "manifest.json").read_text())
-    assert manifest["format"] == 2
-    assert manifest["classes"] == ["noise", "stripes"]
+    assert (manifest["format"], manifest["classes"]) == (2, ["noise", "stripes"])
     assert manifest["data"]["split"] == {"train": 20, "validation": 4, "test": 0}
     assert manifest["weights"]["choice"] == "none"
     assert (tiny_run.parent / "latest").resolve() == tiny_run
@@ -168,8 +167,7 @@ def test_next_commands_are_quoted_for_the_shell(tl, shapes, tmp_path):
 
 def test_json_and_quiet_output(tl, shapes, tmp_path):
     answer = json.loads(tl("finetune", shapes, *WITH, "--json", "--out", tmp_path / "a").stdout)
-    assert answer["run"] == str(tmp_path / "a")
-    assert answer["metrics"]["validation"]["top1"] == 1.0
+    assert (answer["run"], answer["metrics"]["validation"]["top1"]) == (str(tmp_path / "a"), 1.0)
     quiet = tl("finetune", shapes, *WITH, "--quiet", "--out", tmp_path / "b")
     assert (quiet.stdout, quiet.stderr) == ("", "")
     assert load_run(tmp_path / "a").head.kernel.tobytes() == load_run(tmp_path / "b").head.kernel.tobytes()

@@ -34,7 +34,6 @@ def history(run: Path) -> list[dict[str, str]]:
 
 
 def subset(shapes: Path, folder: Path, noise: int, stripes: int) -> Path:
-    """The first images of each class."""
     for label, count in (("noise", noise), ("stripes", stripes)):
         (folder / label).mkdir(parents=True)
         for path in sorted((shapes / label).iterdir())[:count]:

@@ -22,9 +22,9 @@ def test_command_prints_the_table_and_writes_nothing(tmp_path, tl_process):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_command_draws_and_prints_json(tmp_path, tl_process):
+def test_command_draws_and_prints_json(tmp_path, tl):
     target = tmp_path / "drawings" / "net.svg"
-    done = tl_process("model", "vgg19", "--json", "--svg", target, cwd=tmp_path)
+    done = tl("model", "vgg19", "--json", "--svg", target, cwd=tmp_path)
     summary = json.loads(done.stdout)
     assert (summary["name"], summary["parameters"], summary["svg"]) == ("vgg19", 143_667_240, str(target))
     assert sum(layer["parameters"] for layer in summary["layers"]) == summary["trainable"] == 143_667_240

@@ -30,14 +30,11 @@ def test_list_sorts_the_runs(runs: Path):
         tl.runs.list(sort="size")
 
 
-def test_show_summarizes_a_run(runs: Path):
+def test_show_and_compare_describe_runs(runs: Path):
     summary = tl.runs.show(runs / "good")
     assert (summary.name, summary.backbone) == ("good", TINY)
     with pytest.raises(RunError, match="nowhere"):
         tl.runs.show("nowhere")
-
-
-def test_compare_tests_runs_against_the_first(runs: Path):
     difference = tl.runs.compare("good", "better")
     assert [run["name"] for run in difference.as_dict()["runs"]] == ["good", "better"]
 

@@ -14,12 +14,9 @@ from tl.service.options import ServeOptions
 from tl.workflows.serve import serve
 
 
-def test_serve_refuses_other_machines_without_a_key(tmp_path: Path):
+def test_serve_needs_a_key_for_other_machines_and_a_certificate_with_its_key(tmp_path: Path):
     with pytest.raises(UsageError, match="tl keys add"):
         serve(host="0.0.0.0", port=0, state=tmp_path / "state")  # noqa: S104
-
-
-def test_serve_options_need_certificate_and_key_together(tmp_path: Path):
     with pytest.raises(UsageError, match="belong together"):
         ServeOptions(tls_certificate=tmp_path / "cert.pem")
 

@@ -82,13 +82,10 @@ def test_lenet5_learns():
     assert model.evaluate(pixels, labels, verbose=0)[1] > 0.9
 
 
-def test_lenet5_has_the_shapes_of_its_figure():
+def test_lenet5_and_alexnet_have_the_shapes_of_their_papers():
     shapes = {layer.name: layer.output.shape[1:] for layer in outline(lenet5).layers}
     expected = {"c1": (28, 28, 6), "s2": (14, 14, 6), "c3": (10, 10, 16), "s4": (5, 5, 16), "c5": (120,), "f6": (84,)}
     assert {layer: shapes[layer] for layer in expected} == expected
-
-
-def test_alexnet_has_the_shapes_of_its_paper():
     layers = {layer.name: layer for layer in outline(alexnet).layers}
     assert layers["conv1"].output.shape == (None, 55, 55, 96)
     assert (layers["conv1"].kernel_size, layers["conv1"].strides) == ((11, 11), (4, 4))

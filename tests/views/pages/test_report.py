@@ -32,7 +32,6 @@ def page(subject: Subject) -> Reader:
 
 
 def tuned(folder: Path) -> Subject:
-    """A run whose backbone was trained."""
     write_tuned_run(folder, 6)
     training = fine_tuning(6, 72, True, "") | {"images_per_second": 31.5}
     times = {"head": 0.5, "fine-tuning": 9.5, "total": 10.0}

@@ -73,15 +73,9 @@ def test_draw_shows_the_proportions_of_mixed_labels():
     picture = picture_of(colours(2), [0, 1], halves, steps=(0,))
     own, other = count_of(picture, OWN), count_of(picture, OTHER)
     assert abs(own / (own + other) - 0.75) < 0.04  # two dots of one size beside the bars
-
-
-def test_mixed_images_of_one_class_have_a_whole_label():
     picture = picture_of(colours(3), [0, 0, 1], halves, steps=(0,))
     own, other = count_of(picture, OWN), count_of(picture, OTHER)
     assert 5 * other > own > 2 * other > 0  # row 1 is whole, the others are three quarters and a quarter
-
-
-def test_images_that_are_not_mixed_have_no_proportions():
     picture = picture_of(colours(2), [0, 1], unchanged)
     assert count_of(picture, OWN) == count_of(picture, OTHER) == 0
 

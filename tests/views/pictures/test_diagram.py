@@ -80,13 +80,10 @@ def test_drawing_has_title_and_description(drawing_of):
     assert f"{model.count_params():,} parameters" in str(description.text)
 
 
-def test_boxes_do_not_overlap(drawing_of):
+def test_boxes_and_labels_do_not_overlap(drawing_of):
     boxes = areas(drawing_of[2], *BOXES)
     assert len(boxes) > 5
     assert [pair for pair in combinations(boxes, 2) if overlap(*pair)] == []
-
-
-def test_labels_do_not_overlap(drawing_of):
     words = [(text.text, area(text)) for text in drawing_of[2].iter(f"{SVG}text")]
     assert [(one, other) for (one, a), (other, b) in combinations(words, 2) if overlap(a, b)] == []
 

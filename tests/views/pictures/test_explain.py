@@ -38,8 +38,7 @@ def middle_of(image: np.ndarray) -> tuple[float, float]:
 def test_overlay_puts_heat_over_a_stretched_image(shape):
     image = grey(*shape)
     made = overlay(image, heat((1, 5)), STRETCH)
-    assert made.shape == image.shape
-    assert made.dtype == np.uint8
+    assert (made.shape, made.dtype) == (image.shape, np.uint8)
     assert (image == 150).all()
     assert middle_of(made) == pytest.approx((1.5 / 7, 5.5 / 7), abs=0.03)
 

@@ -15,8 +15,6 @@ shell_only = pytest.mark.skipif(sys.platform == "win32", reason="the viewer is a
 
 
 class Terminal(io.StringIO):
-    """A stream that is a terminal."""
-
     def isatty(self) -> bool:
         return True
 

@@ -32,16 +32,13 @@ def test_table_counts_parameters_that_are_not_trainable(monkeypatch):
     assert layer_table(model).trainable == 23_712_932 - 9_408
 
 
-def test_table_shows_kind_shape_and_parameters():
+def test_table_shows_kind_shape_and_parameters_of_each_layer_once():
     rows = [line.split() for line in layer_table(outline(simple_cnn, classes=100)).text().splitlines()]
     assert rows[0] == ["layer", "kind", "output", "parameters"]
     assert rows[2][0].startswith("input_layer")  # numbered by Keras through the life of a process
     assert rows[2][1:] == ["InputLayer", "32×32×3", "0"]
     for row in ("conv1 Conv2D 30×30×16 448", "flatten Flatten 1,152 0", "predictions Dense 100 25,700"):
         assert row.split() in rows
-
-
-def test_table_counts_a_shared_layer_once():
     import keras
 
     image = keras.Input((4,))
