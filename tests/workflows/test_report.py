@@ -55,7 +55,7 @@ def test_report_refuses_data_without_the_runs_images_and_keeps_the_old_page(tiny
 
 @pytest.mark.parametrize("options", [None, [], "data", {}, {"data": None}])
 def test_report_of_a_manifest_that_does_not_name_its_data(options, tiny_run, tmp_path):
-    run = copy_run(tiny_run, tmp_path / "odd", options=options)
+    run = copy_run(tiny_run, tmp_path / "odd", options=options, data__folder="")
     if isinstance(options, dict):
         assert "The images cannot be read from here" in text_of(report(run))
     else:

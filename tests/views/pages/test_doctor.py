@@ -79,5 +79,7 @@ def test_page_of_many_findings_and_broken_images_stays_small():
 
 def test_every_kind_of_finding_has_a_title():
     source = "\n".join(path.read_text() for path in (Path(__file__).parents[3] / "tl" / "doctor").glob("*.py"))
-    kinds = re.findall(r'(?:Finding\(|add\(|yield|kind, severity =|^    \()\s*"([a-z ]+)"', source, flags=re.MULTILINE)
+    kinds = re.findall(
+        r'(?:[Ff]inding\(|add\(|yield|kind, severity = \(?|^    \()\s*"([a-z ]+)"', source, flags=re.MULTILINE
+    )
     assert {*kinds, "corrupt", "doubtful label"} == set(TITLES)

@@ -43,7 +43,14 @@ def hundred(home):
     folder = copy_run(home / "runs" / "plain", home / "runs" / "hundred")
     names = [f"{KOREAN}-{at}" for at in range(100)]
     bias = np.zeros(100, np.float32)
-    change_head(folder, lambda head: {"kernel": np.zeros((len(head["kernel"]), 100), np.float32), "bias": bias})
+    change_head(
+        folder,
+        lambda head: {
+            "kernel": np.zeros((len(head["kernel"]), 100), np.float32),
+            "bias": bias,
+            "normalized_kernel": None,
+        },
+    )
     return change_run(folder, classes=names, data__per_class=dict.fromkeys(names, 500))
 
 
@@ -101,7 +108,7 @@ def test_show_lists_the_facts(home):
     assert len(shown.splitlines()) <= 24
     assert summarize("plain").sha256[:12] in shown
     assert "last of the backbone, 1 step: kept" in run("show", "tuned")
-    assert "options      unfreeze last" in run("show", "tuned")
+    assert "options      val 0.2, unfreeze last" in run("show", "tuned")
 
 
 def test_show_as_json(home):
