@@ -141,7 +141,7 @@ def test_validation_fraction_is_between_0_and_1(fraction):
     (
         plain(1, 1),
         "no class has two photos or groups, one for training and one for validation: add images, or train on all with"
-        " tl finetune without --val",
+        " tl finetune without --val and --unfreeze",
         True,
     ),
     (plain(5, 0), "data set 'rows' has fewer than two classes with usable images: 'cat'", True),

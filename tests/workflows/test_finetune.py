@@ -376,3 +376,36 @@ def test_table_without_such_a_column_is_refused_before_anything_is_read(shapes, 
     with pytest.raises(UsageError, match="'patient' is a column, but 'shapes' is not a table"):
         library.finetune(shapes, group_by="patient", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_run_of_one_photo_a_class_works_everywhere_and_says_that_nothing_judges_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path("photos"), {"a/1.png": photo(1), "b/1.png": photo(2), "c/1.png": photo(3)})
+    recorder = Recorder()
+    run = library.finetune("photos", backbone=TINY, weights="none", out="runs/one", progress=recorder)
+    assert "one image or group a class says nothing about the accuracy" in " ".join(recorder.lines)
+    assert not {"validation", "test"} & run.metrics.keys()
+    assert "accuracy" not in repr(run) + run._repr_html_()
+    for page in (run.folder / "report.html", library.report(run)):
+        assert "Its accuracy is not known" in page.read_text()
+    [listed] = library.runs.list()
+    assert (listed.state, listed.top1) == ("complete", None)
+    assert library.runs.show("one").parts == {}
+    for command in (library.grid, library.evaluate):
+        with pytest.raises(DataError, match="one was trained on all its images and judged on none: give other ones as"):
+            command()
+    assert library.grid("photos").trained == 3
+    other = write(Path("other"), {"a/1.png": photo(4), "b/1.png": photo(5), "c/1.png": photo(7)})
+    assert library.evaluate(other, run=run).metrics.count == 3
+    assert library.export(run, to="openvino").proof.part == "train"
+    with pytest.raises(RunError, match="no network could be trained: no class has two photos or groups"):
+        library.compare("photos", scratch="lenet5")
+    grown = library.finetune(write(Path("more"), {"a/2.png": photo(6)}), from_run=run, out="runs/two")
+    assert "changed" not in grown.manifest["from"]
+
+
+def test_metrics_that_are_missing_though_images_were_judged_are_damage(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    (run / "metrics.json").write_text("{}")
+    with pytest.raises(RunError, match="metrics.json has no metrics"):
+        library.report(run)

@@ -109,14 +109,18 @@ class RunImages:
     def _at(self) -> str:
         return f"at {self.where!r}" if self.where else "where it was listed"
 
-    def held_out(self, most: int | None) -> RunPart:
+    def held_out(self, most: int | None, *, or_trained: bool = False) -> RunPart:
         """The validation images, or else the test images; at most `most`, evenly spaced.
 
-        Raises DataError where none is left.
+        `or_trained`: those trained on for a run that could not judge any. Raises DataError where none is left.
         """
         part = next((part for part in ("validation", "test") if any(row.part == part for row in self._rows)), None)
+        if part is None and or_trained:
+            part = "train"
         if part is None:
-            raise DataError(f"{self._run.name} held out no images: train with --val")
+            raise DataError(
+                f"{self._run.name} was trained on all its images and judged on none: give other ones as DATA"
+            )
         return self.of(part, most)
 
     def of(self, part: str, most: int | None) -> RunPart:

@@ -248,7 +248,7 @@ def sample_images(run: Run, data: str | None, progress: Progress) -> Iterator[tu
     """
     with tempfile.TemporaryDirectory(prefix="tl-bench-") as scratch:
         try:
-            part = RunImages(run, data, progress).held_out(IMAGES)
+            part = RunImages(run, data, progress).held_out(IMAGES, or_trained=True)
             files = tuple(_as_file(entry.image, Path(scratch, f"{at:03}.png")) for at, entry in enumerate(part.images))
             about = f"{len(files)} {part.part} images"
         except (DataError, RunError, ImageError) as error:

@@ -14,7 +14,7 @@ from tl.data.images import decode, read
 from tl.data.load import Data, is_in_memory, load
 from tl.data.splits import GROUP_BY_HELP, check_groups, grouped
 from tl.engines.autotune import rate
-from tl.errors import RunError, TLError, UsageError
+from tl.errors import DataError, RunError, TLError, UsageError
 from tl.evaluation.metrics import Proportion
 from tl.evaluation.predictions import Predictions
 from tl.evaluation.significance import beats_majority, mcnemar
@@ -154,6 +154,8 @@ def _train(
 
 def _entry(run: Run, name: str, from_scratch: bool) -> ComparedNetwork:
     metrics = run.manifest["metrics"]
+    if "validation" not in metrics:
+        raise DataError("every class has one image or group, which leaves none to judge networks by: add images")
     validation = metrics["validation"]
     count = int(validation["count"])
     top1 = _proportion(validation, "top1", count)

@@ -104,7 +104,7 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
     try:
         with claim_folder(folder, latest=False) as scratch:
             images = RunImages(loaded, None if options.data is None else str(options.data), progress)
-            held_out = images.held_out(options.photos)
+            held_out = images.held_out(options.photos, or_trained=True)
             calibration = images.training(form.calibrated) if options.int8 else []
             with progress.task(f"writing {form.name}", None, "s"):
                 job = _write(loaded, form, scratch / form.model, calibration, progress=progress)

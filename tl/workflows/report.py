@@ -26,7 +26,7 @@ from tl.runs.photos import listed_images, load_sources, recorded_data, recorded_
 from tl.runs.run import Run, load_run
 from tl.text import one_line
 from tl.views.pages.report import ReportData, damage_as_error, write_report
-from tl.views.pages.report_scores import PARTS, PredictionTable, headline_part, table_of
+from tl.views.pages.report_scores import PredictionTable, headline_part, table_of
 from tl.views.pictures.charts import learning_curves, save_figure
 from tl.workflows.grid import save_run_grid
 
@@ -124,6 +124,8 @@ def read_report(
     """What the tables in a folder say about a run or an evaluation. Raises RunError where they are damaged."""
     with damage_as_error(folder):
         metrics = _read_metrics(folder)
+        if not headline_part(metrics) and any(_rows(folder / "predictions.csv")):
+            raise ValueError("metrics.json has no metrics")
         return ReportData(
             run=run,
             metrics=metrics,
@@ -155,8 +157,6 @@ def _load_if_there(*sources: str) -> Dataset | None:
 
 def _read_metrics(folder: Path) -> dict[str, Any]:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    if not any(part in metrics for part in PARTS):
-        raise ValueError("metrics.json has no metrics")
     return dict(metrics)
 
 

@@ -82,6 +82,11 @@ def write_report(data: ReportData, folder: Path) -> Path:
 def compose(data: ReportData, folder: Path) -> str:
     """The page; `folder` is named where the data is damaged."""
     table = data.predictions
+    if not headline_part(data.metrics):
+        with damage_as_error(folder):
+            values = _run_details(data) | {"title": _title(data), "run_name": short_name(data.run.name, 300)}
+            values["classes"] = [short_name(label) for label in table.classes]
+        return render("report_unjudged.html.jinja", values, style="report.css")
     with ThreadPoolExecutor(1) as pool:  # the network is loaded and explains while metrics and images are prepared
         worst, explainer = examples.worst(table).tolist(), None
         if worst:
@@ -115,7 +120,7 @@ def _head(data: ReportData) -> Values:
     metrics, run, table = data.metrics, data.run, data.predictions
     part = headline_part(metrics)
     return {
-        "title": f"{run.backbone.name} on {short_name(Path(data.data).name or data.data)}",
+        "title": _title(data),
         "run_name": short_name(run.name, 300),
         "kind": _kind(metrics),
         "trained_on": int(metrics.get("trained_on") or 0),  # old evaluations do not record it
@@ -129,6 +134,10 @@ def _head(data: ReportData) -> Values:
         "against": sections.sentence(str((metrics.get("against") or {}).get("sentence", ""))),
         "total": len(table.names),
     }
+
+
+def _title(data: ReportData) -> str:
+    return f"{data.run.backbone.name} on {short_name(Path(data.data).name or data.data)}"
 
 
 def _kind(metrics: Mapping[str, Any]) -> str:

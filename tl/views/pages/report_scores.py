@@ -77,8 +77,8 @@ def table_of(predictions: Predictions, part: str) -> PredictionTable:
 
 
 def headline_part(metrics: Mapping[str, Any]) -> str:
-    """The part whose images the page shows: of a run with a test part that, else validation."""
-    return next(part for part in PARTS if part in metrics)
+    """The part that the page shows: of a run with a test part that, else validation; "" where none is judged."""
+    return next((part for part in PARTS if part in metrics), "")
 
 
 def short_name(name: str, longest: int = _LONGEST) -> str:
