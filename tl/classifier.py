@@ -33,15 +33,16 @@ class Classifier:
         """The class names, in the order of the columns of `predict_proba`."""
         return self.run.classes
 
-    def predict(self, images: ImageInputs, *, top: int = 5) -> list[Prediction]:
+    def predict(self, images: ImageInputs, *, top: int = 5, max_error: str | float | None = None) -> list[Prediction]:
         """The predictions for images, in order.
 
         Images are files, folders (all images in and below them), patterns such as "photos/*.jpg", tables, videos,
         addresses, RGB arrays (uint8 `[height, width, 3]`), encoded images as bytes, or Pillow images: see
-        `tl.data.inputs.read_inputs`. An image that cannot be read has a prediction with `error`. Raises DataError for a
-        folder without images.
+        `tl.data.inputs.read_inputs`. An image that cannot be read has a prediction with `error`. With `max_error`,
+        such as 0.01 or "1%", at most that fraction of the labels without `review` is wrong, with 90% confidence.
+        Raises DataError for a folder without images, UsageError where the run has too few images to promise that.
         """
-        return HtmlList(self.stream(images, top=top), HEADINGS, cells)
+        return HtmlList(self.stream(images, top=top, max_error=max_error), HEADINGS, cells)
 
     def predict_proba(self, images: ImageInputs) -> NDArray[np.float32]:
         """The calibrated probabilities of images as for `predict`: float32 `[n, classes]`, columns as in `classes`.
@@ -54,13 +55,15 @@ class Classifier:
         """Features `[n, features]` of images as for `predict`. Raises ImageError for one that cannot be read."""
         return self._predictor.features(list(read_inputs(images, min_side=self._predictor.min_side)))
 
-    def stream(self, images: ImageInputs, *, top: int = 5, every: int = 30) -> Iterator[Prediction]:
+    def stream(
+        self, images: ImageInputs, *, top: int = 5, every: int = 30, max_error: str | float | None = None
+    ) -> Iterator[Prediction]:
         """The predictions for images as for `predict`, one by one in constant memory; of a video, every n-th frame."""
         for name, number in (("top", top), ("every", every)):
             if number < 1:
                 raise UsageError(f"{name}={number}: give at least 1")
         inputs = read_inputs(images, every=every, min_side=self._predictor.min_side)
-        return self._predictor.in_order(inputs, top=top)
+        return self._predictor.in_order(inputs, top=top, selection=self._predictor.selection(max_error))
 
     def grid(
         self,

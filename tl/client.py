@@ -17,7 +17,7 @@ _MAX_IMAGES, _MAX_BYTES = 64, 48 << 20  # of one request; the service's default 
 _MIN_SIDE = 640  # pixels: frames of a video are not shrunk below what any network takes
 _BYTES = "application/octet-stream"
 _Upload = tuple[str, bytes, str]  # name, content, and why it cannot be read
-_NO_PREDICTION: dict[str, Any] = {"label": None, "confidence": None, "unknown": None, "top": []}
+_NO_PREDICTION: dict[str, Any] = {"label": None, "confidence": None, "unknown": None, "review": None, "top": []}
 
 
 class _Refused(ServiceError):
@@ -52,14 +52,22 @@ class Client:
         )
 
     def predict(
-        self, images: ImageInputs, *, run: str | None = None, top: int = 5, deadline: float | None = None
+        self,
+        images: ImageInputs,
+        *,
+        run: str | None = None,
+        top: int = 5,
+        max_error: str | float | None = None,
+        deadline: float | None = None,
     ) -> list[dict[str, Any]]:
-        """Predict the labels of images: `name`, `label`, `confidence`, `unknown`, `top`, `error` of each.
+        """Predict the labels of images: `name`, `label`, `confidence`, `unknown`, `review`, `top`, `error` of each.
 
+        With `max_error`, such as 0.01 or "1%", at most that fraction of the labels without `review` is wrong.
         Images are given as for `tl predict` and read on this machine; `deadline` in seconds is for one request of up to
         64 images. An image that cannot be read has an `error`; if no image can be used, ServiceError says why.
         """
-        query = {"run": run, "top": top, "deadline_ms": None if deadline is None else round(deadline * 1000)}
+        milliseconds = None if deadline is None else round(deadline * 1000)
+        query = {"run": run, "top": top, "max_error": max_error, "deadline_ms": milliseconds}
         rows: list[dict[str, Any]] = []
         refusal: _Refused | None = None
         for group in _groups(read_inputs(images, min_side=_MIN_SIDE)):

@@ -42,6 +42,14 @@ class Console(Progress):
             yield _Bar(progress, bar)
 
 
+class StderrLog(Progress):
+    """Shows log lines on standard error, where standard output is for rows."""
+
+    def log(self, topic: str, text: str) -> None:
+        """Print a line with its topic in the first column."""
+        click.echo(click.style(f"{topic:<{_TOPIC}}", bold=True) + _wrapped(printable(text)), err=True)
+
+
 def progress_for(silent: bool) -> Progress:
     """The console, or where it is to be silent, progress that nobody sees."""
     return Progress() if silent else Console()

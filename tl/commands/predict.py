@@ -32,8 +32,9 @@ def command(images: tuple[str, ...], quiet: bool, **options: Any) -> int:
     find . -name '*.jpg' | tl predict --paths-from -
     tl predict clip.mp4 --every 25               clip.mp4#frame=25, …
     tl predict photos/ --by-class sorted/        sorted/cat/…, sorted/dog/…
+    tl predict photos/ --max-error 1%            the doubtful ones: review
     """
-    from tl.commands.console import progress_for
+    from tl.commands.console import StderrLog, progress_for
     from tl.workflows.predict import PredictResult, predict
 
     chosen = PredictOptions(**options)
@@ -41,6 +42,8 @@ def command(images: tuple[str, ...], quiet: bool, **options: Any) -> int:
         raise click.UsageError("Missing argument 'IMAGE...': a file, a folder, a pattern, a table, a video, an address")
     result = PredictResult()
     progress = progress_for(quiet or chosen.out is None)
+    if chosen.max_error is not None and chosen.out is None and not quiet:
+        progress = StderrLog()
     try:
         with printer(chosen.format, errors_only=quiet or chosen.out is not None) as on_prediction:
             predict(images, options=chosen, on_prediction=on_prediction, result=result, progress=progress)
@@ -111,6 +114,8 @@ def _print_line(prediction: "Prediction", _: "Columns") -> None:
         print_error(prediction.name, prediction.error)
         return
     label = styled_label(prediction.label, prediction.unknown, "nearest ")
+    if prediction.review and not prediction.unknown:
+        label = f"{click.style('review', fg='yellow', bold=True)}, best guess {label}"
     parts = [f"{printable(prediction.name)}: {label} {percent(prediction.confidence)}"]
     parts += [f"{printable(other)} {percent(probability)}" for other, probability in prediction.top[1:]]
     wrap = sys.stdout is not None and sys.stdout.isatty()

@@ -27,7 +27,7 @@ def command(folder: Path, quiet: bool, **options: Any) -> None:
     tl watch inbox/ --out rows.jsonl
     tl watch inbox/ --by-class sorted/           inbox/a.jpg -> sorted/cat/a.jpg
     """
-    from tl.commands.console import progress_for
+    from tl.commands.console import StderrLog, progress_for
     from tl.workflows.watch import watch
 
     chosen = WatchOptions(**options)
@@ -36,6 +36,8 @@ def command(folder: Path, quiet: bool, **options: Any) -> None:
         signal.signal(number, lambda *_: stop.set())
     plain = chosen.out is not None or chosen.format in (None, "table")  # not rows on standard output
     progress = progress_for(quiet or not plain)
+    if chosen.max_error is not None and not plain and not quiet:
+        progress = StderrLog()
     printed = None if plain else "jsonl" if chosen.format == "json" else chosen.format
     with printer(printed, errors_only=quiet) as on_prediction:
         result = watch(folder, options=chosen, stop=stop, on_prediction=on_prediction, progress=progress)

@@ -86,16 +86,11 @@ def predict(
 
     `parts` names the part of each image; metrics are in the order of validation, test, others.
     """
-    is_unknown = np.zeros(len(features), np.bool_) if unknown is None else unknown.is_unknown(features)
+    logits, is_unknown = head.logits(features), np.zeros(len(features), np.bool_)
+    if unknown is not None:
+        is_unknown = unknown.is_unknown(features, head.calibrated(logits))
     return from_logits(
-        head,
-        head.logits(features),
-        dataset,
-        indices,
-        parts=parts,
-        is_unknown=is_unknown,
-        unknown=unknown,
-        fitted_on=fitted_on,
+        head, logits, dataset, indices, parts=parts, is_unknown=is_unknown, unknown=unknown, fitted_on=fitted_on
     )
 
 
@@ -143,13 +138,15 @@ def predict_held_out(
     indices, parts = held_out_images(split)
     if len(split.validation) or not fitted.judged.any():
         return predict(fitted.head, features[indices], dataset, indices, parts=parts, unknown=unknown)
-    judged = split.train[fitted.judged]
-    unlike = [np.zeros(len(judged), np.bool_), np.zeros(len(indices), np.bool_)]
+    judged, head = split.train[fitted.judged], fitted.head
+    logits = [fitted.logits[fitted.judged], head.logits(features[indices])]
+    unlike = [np.zeros(len(each), np.bool_) for each in logits]
     if unknown is not None:
-        unlike = [unknown.is_unknown_held_out(features[judged]), unknown.is_unknown(features[indices])]
+        first, second = map(head.calibrated, logits)
+        unlike = [unknown.is_unknown_held_out(features[judged], first), unknown.is_unknown(features[indices], second)]
     return from_logits(
-        fitted.head,
-        np.concatenate([fitted.logits[fitted.judged], fitted.head.logits(features[indices])]),
+        head,
+        np.concatenate(logits),
         dataset,
         np.concatenate([judged, indices]),
         parts=["validation"] * len(judged) + parts,

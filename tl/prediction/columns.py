@@ -24,7 +24,8 @@ Cell = str | float | int | bool | None
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a row: the `top` labels; optionally the file's sha256, and its size and modification time.
+    """The columns of a row: the `top` labels; optionally whether it is to be reviewed so that at most `max_error` of
+    the others are wrong, the file's sha256, and its size and modification time.
 
     A record is a row as a JSON object (`Prediction.as_dict`). Size is in bytes, time in nanoseconds since 1970.
     """
@@ -32,20 +33,24 @@ class Columns:
     top: int
     sha256: bool = False
     stamped: bool = False
+    max_error: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns of a table: path, label, confidence, label_2, confidence_2, …, unknown, error."""
+        """The columns of a table: path, label, confidence, label_2, confidence_2, …, unknown, error, …"""
         more = (f"{kind}_{rank}" for rank in range(2, self.top + 1) for kind in ("label", "confidence"))
         return ("path", "label", "confidence", *more, "unknown", "error", *self._last)
 
     @property
     def _last(self) -> tuple[str, ...]:
-        return ("sha256",) * self.sha256 + ("bytes", "modified") * self.stamped
+        review = ("review",) * (self.max_error is not None)
+        return review + ("sha256",) * self.sha256 + ("bytes", "modified") * self.stamped
 
     def record(self, prediction: Prediction, stamp: tuple[int, int] | None = None) -> Record:
         """A prediction as a JSON object; `stamp` is the file's size and modification time."""
         record = prediction.as_dict()
+        if self.max_error is not None:
+            record["review"] = prediction.review
         if self.sha256:
             record["sha256"] = prediction.sha256 or None
         if self.stamped:
@@ -60,9 +65,9 @@ class Columns:
         return [*(record[name] for name in first), *rest, *(record.get(name) for name in end)]
 
     def check(self, record: Record, out: Path) -> None:
-        """Raises StorageError where a JSON row read from `out` has more or fewer labels, or no sha256."""
-        top = record.get("top")
-        if top and (len(top) != self.top or ("sha256" in record) != self.sha256):
+        """Raises StorageError where a JSON row read from `out` has more or fewer labels, sha256 or review."""
+        top, optional = record.get("top"), {name for name in ("review", "sha256") if name in record}
+        if top and (len(top) != self.top or optional != set(self._last) & {"review", "sha256"}):
             raise other_columns(out)
 
     def records(self, rows: Iterable[dict[str, Any]]) -> Iterator[Record]:
@@ -76,7 +81,7 @@ class Columns:
 
 def other_columns(out: Path) -> StorageError:
     """The error for a file whose rows have other columns than those to be written."""
-    same = "give the same --top and --sha256 as before, or another --out"
+    same = "give the same --top, --max-error and --sha256 as before, or another --out"
     return StorageError(f"{str(out)!r} has other columns than the new rows: {same}")
 
 
@@ -130,7 +135,7 @@ def write_parquet(path: Path, records: Iterable[Record], columns: Columns) -> No
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
-    types = {"confidence": "float", "unknown": "bool", "bytes": "int64", "modified": "int64"}
+    types = {"confidence": "float", "unknown": "bool", "review": "bool", "bytes": "int64", "modified": "int64"}
     schema = pyarrow.schema([(name, types.get(name.partition("_")[0], "string")) for name in columns.names])
     rows = ([_utf8(cell) for cell in columns.cells(record)] for record in records)
     with ParquetWriter(path, schema, compression="zstd") as writer:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from tl.cache import FeatureCache
 from tl.data.images import ImageLike, preload
 from tl.engines.engine import Engine, Vectors
-from tl.errors import ImageError, RunError
+from tl.errors import ImageError, RunError, UsageError
+from tl.evaluation.selective import HeldOutAnswers, Selection, parse_rate
 from tl.features.extract import FeatureRow, stream
 from tl.progress import Progress
+from tl.runs.folder import read_answers
 from tl.runs.run import Run, check_run, trunk_key, weights_of
 from tl.text import NONE, percent
 
@@ -31,7 +34,8 @@ class Prediction:
 
     `label` is the most probable class, `confidence` its calibrated probability, `top` the best (label, probability)
     pairs in order. `error` says why an image could not be read. `sha256` is that of the file's bytes. `unknown` means
-    that the image is unlike all training images, so that no label can be right.
+    that the image is unlike the training images, so that no label may be right. `review` means that it is handed back
+    because the label may be wrong; None where no error bound was chosen.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Prediction:
     error: str = ""
     sha256: str = field(default="", repr=False)
     unknown: bool = False
+    review: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form: the same keys for every image, None where there is no value."""
@@ -59,7 +64,7 @@ def cells(prediction: Prediction) -> tuple[str, ...]:
     """A prediction as a row of a table in a notebook, under HEADINGS."""
     if prediction.error:
         return prediction.name, NONE, NONE, prediction.error
-    note = "unlike all training images" if prediction.unknown else ""
+    note = "unlike the training images" if prediction.unknown else "review" if prediction.review else ""
     return prediction.name, prediction.label, percent(prediction.confidence), note
 
 
@@ -81,6 +86,23 @@ class Predictor:
         self._unknown = run.unknown if unknown else None
         self.engine = run_engine(run, engine, precision, threads=threads, single=single, progress=progress)
 
+    def selection(self, max_error: str | float | None) -> Selection | None:
+        """Which images to answer so that at most `max_error` of the answers is wrong, such as "1%" or 0.01.
+
+        Raises UsageError where the run cannot show that, RunError where its predictions.csv is missing or damaged.
+        """
+        if max_error is None:
+            return None
+        try:
+            rate = parse_rate(str(max_error))
+        except UsageError as error:
+            raise UsageError(f"max_error {error}") from None
+        return self._answers.select_or_raise(rate, self.run.name)
+
+    @cached_property
+    def _answers(self) -> HeldOutAnswers:
+        return read_answers(self.run.folder, unknown=self._unknown is not None)
+
     @property
     def min_side(self) -> int:
         """The side in pixels below which an image should not be shrunk before it is predicted."""
@@ -91,12 +113,13 @@ class Predictor:
         items: Iterable[tuple[str, ImageLike]],
         *,
         top: int = 5,
+        selection: Selection | None = None,
         cache: FeatureCache | None = None,
         progress: Progress | None = None,
     ) -> Iterator[tuple[int, Prediction]]:
         """Index and prediction of each named image as soon as it is computed; a broken image has its error.
 
-        Not in order; memory does not grow with the number of images.
+        `selection` says which are to be reviewed. Not in order; memory does not grow with the number of images.
         """
         names: dict[int, str] = {}
 
@@ -106,9 +129,11 @@ class Predictor:
                 yield image
 
         for rows in stream(images(), self.engine, self.run.backbone.recipe, cache, progress=progress):
-            yield from self._predictions([(names.pop(row.index), row) for row in rows], top)
+            yield from self._predictions([(names.pop(row.index), row) for row in rows], top, selection)
 
-    def in_order(self, items: Iterable[tuple[str, ImageLike]], *, top: int = 5) -> Iterator[Prediction]:
+    def in_order(
+        self, items: Iterable[tuple[str, ImageLike]], *, top: int = 5, selection: Selection | None = None
+    ) -> Iterator[Prediction]:
         """The predictions of named images, in order; memory does not grow with the number of images."""
         source = iter(items)
         ready: dict[int, Prediction] = {}
@@ -124,7 +149,7 @@ class Predictor:
 
         while True:
             first = started
-            for index, prediction in self.stream(window(), top=top):
+            for index, prediction in self.stream(window(), top=top, selection=selection):
                 ready[first + index] = prediction
                 while emitted in ready:
                     following = ready.pop(emitted)
@@ -150,16 +175,31 @@ class Predictor:
 
     def judge(self, features: Vectors) -> tuple[Vectors, NDArray[np.bool_]]:
         """Of features `[n, features]`: the calibrated probabilities `[n, classes]`, and which are unknown `[n]`."""
-        unknown = np.zeros(len(features), np.bool_) if self._unknown is None else self._unknown.is_unknown(features)
-        return self.run.head.probabilities(features), unknown
+        probabilities = self.run.head.probabilities(features)
+        if self._unknown is None:
+            return probabilities, np.zeros(len(features), np.bool_)
+        return probabilities, self._unknown.is_unknown(features, probabilities)
 
-    def ranked(self, name: str, probabilities: Vectors, unknown: bool, top: int, sha256: str = "") -> Prediction:
+    def ranked(
+        self,
+        name: str,
+        probabilities: Vectors,
+        unknown: bool,
+        *,
+        top: int,
+        sha256: str = "",
+        selection: Selection | None = None,
+    ) -> Prediction:
         """The prediction from probabilities `[classes]`, with the `top` best labels."""
         best = np.argsort(-probabilities, kind="stable")[:top]
         labels = tuple((self.run.classes[index], float(probabilities[index])) for index in best)
-        return Prediction(name, labels[0][0], labels[0][1], labels, sha256=sha256, unknown=unknown)
+        label, confidence = labels[0]
+        review = None if selection is None else selection.needs_review(confidence, unknown)
+        return Prediction(name, label, confidence, labels, sha256=sha256, unknown=unknown, review=review)
 
-    def _predictions(self, named: Sequence[tuple[str, FeatureRow]], top: int) -> Iterator[tuple[int, Prediction]]:
+    def _predictions(
+        self, named: Sequence[tuple[str, FeatureRow]], top: int, selection: Selection | None
+    ) -> Iterator[tuple[int, Prediction]]:
         vectors = [row.vector for _, row in named if row.vector is not None]
         judged = zip(*self.judge(np.stack(vectors)), strict=True) if vectors else iter(())
         for name, row in named:
@@ -167,7 +207,11 @@ class Predictor:
                 yield row.index, Prediction(name, "", 0.0, (), row.error)
                 continue
             probabilities, unknown = next(judged)
-            yield row.index, self.ranked(name, probabilities, bool(unknown), top, row.fingerprint.hex())
+            sha256 = row.fingerprint.hex()
+            yield (
+                row.index,
+                self.ranked(name, probabilities, bool(unknown), top=top, sha256=sha256, selection=selection),
+            )
 
 
 def run_engine(

@@ -14,6 +14,7 @@ from tl.prediction.predictor import Prediction
 
 LINKS = ("copy", "hard", "symbolic")
 UNKNOWN = "unknown"
+REVIEW = "review"
 ERRORS = "errors.csv"
 
 _LONGEST_NAME = 230  # bytes, so that part of a sha256 can be appended
@@ -23,7 +24,7 @@ _SCRATCH = ".sorting.part"
 
 
 class Sorter:
-    """A folder into which image files are sorted as `label/name` and `unknown/name`.
+    """A folder into which image files are sorted as `label/name`, `review/name` and `unknown/name`.
 
     A file whose name is taken by another one gets the start of its sha256 appended; a file that is there already is not
     sorted again. Labels that cannot be folder names, are taken, or differ only in case, get other names.
@@ -31,7 +32,7 @@ class Sorter:
 
     def __init__(self, out: Path, classes: Sequence[str], link: str = "copy") -> None:
         self._out, self._link, self._real = out, link, Path(os.path.realpath(out))
-        self._folders = class_folders(classes, taken=(UNKNOWN, ERRORS), fold=str.casefold)
+        self._folders = class_folders(classes, taken=(UNKNOWN, REVIEW, ERRORS), fold=str.casefold)
         self.sorted = 0
         with write_errors(out, _HINT):
             out.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,8 @@ class Sorter:
         source = Path(os.path.realpath(file.parent)) / file.name  # a link to it must work from anywhere
         if self._real in source.parents:
             return f"is inside {str(self._out)!r}, where the sorted files go"
-        folder = self._out / (UNKNOWN if prediction.unknown else self._folders[prediction.label])
+        sent_back = UNKNOWN if prediction.unknown else REVIEW if prediction.review else ""
+        folder = self._out / (sent_back or self._folders[prediction.label])
         with write_errors(folder, _HINT):
             folder.mkdir(exist_ok=True)
         target = folder / _limit_name(file.name)

@@ -109,6 +109,7 @@ def write_run(
         arrays["imagenet"] = head.imagenet.astype(np.float16)  # which it was rounded to before the head was fitted
     if unknown is not None:
         arrays |= {"references": unknown.references, "threshold": unknown.threshold, "rate": unknown.rate}
+        arrays |= {} if unknown.scales is None else {"unknown_scales": unknown.scales}
     np.savez(folder / "head.npz", **arrays)
     _link(trunk.xml, folder / "trunk.xml")
     _link(trunk.bin, folder / "trunk.bin")
@@ -262,9 +263,14 @@ def _unknown(arrays: Mapping[str, NDArray[Any]], features: int) -> Unknown:
     references, threshold, rate = arrays["references"], float(arrays["threshold"]), float(arrays["rate"])
     if references.ndim != 2 or references.shape[1] != features or references.dtype != np.float32 or not len(references):
         raise ValueError(f"head.npz has references of shape {references.shape}, expected (images, {features})")
-    if not np.isfinite(references).all() or not threshold >= 0 or not 0 <= rate < 1:
+    scales = None  # old runs have the distance for a score, which is not negative
+    if "unknown_scales" in arrays:
+        scales = _array(arrays, "unknown_scales", (2, 2), np.float64)
+        if not (scales[:, 1] > 0).all():
+            raise ValueError("head.npz has deviations of the unknown check that are not positive")
+    if not np.isfinite(references).all() or not threshold >= (0 if scales is None else -1e30) or not 0 <= rate < 1:
         raise ValueError("head.npz has an invalid threshold or rate")
-    return Unknown(references, threshold, rate)
+    return Unknown(references, threshold, rate, scales)
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
 from tl.errors import ImageError
+from tl.evaluation.selective import Selection
 from tl.prediction.predictor import Prediction
 from tl.service.models import Model
 from tl.service.problems import BINARY, Problem, Responses, documented, file_body
@@ -43,12 +44,13 @@ class LabelReply(BaseModel):
 
 
 class PredictionReply(BaseModel):
-    """The prediction for one image; `error` says why there is none."""
+    """The prediction for one image; `error` says why there is none. `review` is null without `max_error`."""
 
     name: str
     label: str | None
     confidence: float | None
     unknown: bool | None
+    review: bool | None
     top: list[LabelReply]
     error: str | None
 
@@ -66,6 +68,10 @@ async def predict(
     request: Request,
     run: Annotated[str | None, Query(max_length=255, description="A served run; the default one if omitted")] = None,
     top: Annotated[int, Query(ge=1, le=1000, description="Number of classes per image")] = 5,
+    max_error: Annotated[
+        str | None,
+        Query(max_length=20, description="At most this fraction of the images without `review` is wrong: 0.01, 1%"),
+    ] = None,
     deadline_ms: Annotated[
         int | None, Query(ge=1, le=60_000, description="Milliseconds until the request gets a 504")
     ] = None,
@@ -77,7 +83,9 @@ async def predict(
         uploads = await _read_images(request)
         with state.models.using(run) as model, _queued(state, len(uploads)):
             deadline = time.monotonic() + seconds
-            work = asyncio.gather(*(_predict_one(state, model, one, top=top, deadline=deadline) for one in uploads))
+            selection = await asyncio.to_thread(model.predictor.selection, max_error)
+            each = (_predict_one(state, model, one, top=top, deadline=deadline, selection=selection) for one in uploads)
+            work = asyncio.gather(*each)
             predictions = await _within(seconds, request, work)
             for prediction in predictions:
                 state.metrics.record(model.run.name, prediction)
@@ -86,7 +94,7 @@ async def predict(
         subject = "the image cannot" if len(predictions) == 1 else "none of the images can"
         raise Problem(422, f"{subject} be used: {'; '.join(errors)}")
     milliseconds = round((time.monotonic() - started) * 1000, 2)
-    rows = [prediction.as_dict() for prediction in predictions]
+    rows = [prediction.as_dict() | {"review": prediction.review} for prediction in predictions]
     for row in rows:
         row["name"] = row.pop("path")
     return JSONResponse({"run": model.run.name, "milliseconds": milliseconds, "predictions": rows})
@@ -114,7 +122,9 @@ async def explain(
     return Response(png, media_type="image/png", headers=headers)
 
 
-async def _predict_one(state: ServiceState, model: Model, upload: Upload, *, top: int, deadline: float) -> Prediction:
+async def _predict_one(
+    state: ServiceState, model: Model, upload: Upload, *, top: int, deadline: float, selection: Selection | None = None
+) -> Prediction:
     """The prediction of one image, or its error. Raises TimeoutError, EngineError."""
     recipe = model.run.backbone.recipe
     name, content = upload
@@ -126,7 +136,7 @@ async def _predict_one(state: ServiceState, model: Model, upload: Upload, *, top
     finally:
         model.decoding -= 1
     probabilities, is_unknown = await model.batcher.submit(pixels, deadline)
-    return model.predictor.ranked(name, probabilities, is_unknown, top)
+    return model.predictor.ranked(name, probabilities, is_unknown, top=top, selection=selection)
 
 
 async def _explain_one(

@@ -205,8 +205,9 @@ def _predict(run: Run, dataset: Dataset, features: NDArray[np.float32], sha256: 
     if run.unknown is not None:
         seen = trained_on(run)
         trained = np.array([each in seen for each in sha256], np.bool_)
-        unknown[trained] = run.unknown.is_unknown_held_out(features[trained])
-        unknown[~trained] = run.unknown.is_unknown(features[~trained])
+        probabilities = run.head.calibrated(logits)
+        unknown[trained] = run.unknown.is_unknown_held_out(features[trained], probabilities[trained])
+        unknown[~trained] = run.unknown.is_unknown(features[~trained], probabilities[~trained])
     return from_logits(
         run.head,
         logits,

@@ -195,7 +195,9 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         progress=progress,
     )
     clock.lap("head")
-    unknown = fit_unknown_of(dataset, images.train, of_train, options)
+    held_out = fitted.head.calibrated(fitted.logits)
+    held_out[~fitted.judged] = np.nan
+    unknown = fit_unknown_of(dataset, images.train, of_train, probabilities=held_out, options=options)
     predictions = predict_held_out(fitted, features.values, dataset, images, unknown)
     _log_head(fitted, predictions, progress)
     inputs = TuningInputs(dataset, fingerprints, images, fitted.head, features=features.values, predictions=predictions)

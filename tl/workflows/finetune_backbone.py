@@ -36,7 +36,7 @@ from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import CHECKPOINT
 from tl.text import count, interval, percent, spread
 
-_REFERENCE_IMAGES = 2000  # training images for a tuned network's unknown check: enough for a rate of 0.1%
+_REFERENCE_IMAGES = 2000  # training images among which the references of a tuned network's unknown check are chosen
 _RESERVE = 4.0  # seconds of a budget for writing the run
 _TUNED = "tuned"  # folder of the converted network inside the run, until its files are linked
 _TUNING_ONLY = ("epochs", "batch", "lr", "optimizer", "weight_decay", "label_smoothing", "augment", "budget")
@@ -261,21 +261,38 @@ def _predict_tuned(setup: Setup, inputs: TuningInputs, tuned: Tuned) -> tuple[Tr
     if len(features.kept) != len(images):
         raise EngineError("an image of the data set was removed while the network was trained: run again")
     values = features.values[: len(indices)]
-    unknown = fit_unknown_of(dataset, references, features.values[len(indices) :], options)
     rows = np.searchsorted(indices, inputs.split.validation)
-    temperature = fit_temperature(tuned.head.logits(values[rows]), dataset.labels[inputs.split.validation])
+    logits = tuned.head.logits(values[rows])
+    temperature = fit_temperature(logits, dataset.labels[inputs.split.validation])
     head = replace(tuned.head, temperature=temperature)
+    of_references, held_out = features.values[len(indices) :], values[rows]
+    unknown = fit_unknown_of(
+        dataset, references, of_references, held_out=held_out, probabilities=head.calibrated(logits), options=options
+    )
     return trunk, predict(head, values, dataset, indices, parts=parts, unknown=unknown, fitted_on=VALIDATION)
 
 
 def fit_unknown_of(
-    dataset: Dataset, indices: NDArray[np.int64], features: NDArray[np.float32], options: FinetuneOptions
+    dataset: Dataset,
+    indices: NDArray[np.int64],
+    features: NDArray[np.float32],
+    *,
+    probabilities: NDArray[np.float32],
+    held_out: NDArray[np.float32] | None = None,
+    options: FinetuneOptions,
 ) -> Unknown | None:
     """Fit the unknown check to the images at `indices` and their features; None where it is turned off."""
     if not options.unknown_rate:
         return None
-    labels, classes = dataset.labels[indices], len(dataset.class_names)
-    return fit_unknown(features, labels, classes, rate=options.unknown_rate, seed=options.seed)
+    return fit_unknown(
+        features,
+        dataset.labels[indices],
+        len(dataset.class_names),
+        probabilities=probabilities,
+        held_out=held_out,
+        rate=options.unknown_rate,
+        seed=options.seed,
+    )
 
 
 def _engine(setup: Setup, weights: Weights, trunk: Trunk) -> Engine:

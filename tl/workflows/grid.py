@@ -248,7 +248,9 @@ def _predict(predictor: Predictor, dataset: Dataset, indices: Sequence[int], pro
             row = None if validated is None else validated.row_of.get(prediction.sha256)
             if validated is not None and row is not None:  # by heads fitted without it
                 probabilities, unknown = np.exp(validated.log_probabilities[row]), bool(validated.is_unknown[row])
-                prediction = predictor.ranked(prediction.name, probabilities, unknown, _TOP, prediction.sha256)
+                prediction = predictor.ranked(
+                    prediction.name, probabilities, unknown, top=_TOP, sha256=prediction.sha256
+                )
             truth = None if label < 0 else dataset.class_names[label]
             rows.append(
                 GridImage(

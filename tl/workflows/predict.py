@@ -11,6 +11,7 @@ from typing import Any
 from tl.data.images import ImageLike
 from tl.data.inputs import TIMEOUT, ImageInputs, as_list, is_single_file, read_inputs, typed_names
 from tl.errors import UsageError
+from tl.evaluation.selective import Selection, parse_rate
 from tl.options import engine_option, keywords, option, precision_option, run_option, threads_option
 from tl.prediction.columns import FORMATS, Columns, row_format
 from tl.prediction.predictor import HEADINGS, Prediction, Predictor, cells
@@ -35,7 +36,13 @@ class LabelOptions:
     sha256: bool = option(False, "Add the sha256 of each file to its row.")
     by_class: Path | None = option(None, "Sort the files into FOLDER/label/.", metavar="FOLDER")
     link: str = option("copy", "How files are sorted.", choices=("copy", "hard", "symbolic"))
-    unknown: bool = option(True, "Mark images unlike all training images.")
+    unknown: bool = option(True, "Mark images unlike the training images.")
+    max_error: str | float | None = option(
+        None,
+        "Answer only images of which at most this fraction is wrong, such as 1%; mark the others for review.",
+        metavar="RATE",
+        parse=parse_rate,
+    )
     engine: str = engine_option()
     precision: str = precision_option()
     threads: int | None = threads_option()
@@ -95,9 +102,10 @@ def predict(
     row_form = row_format(options.out, options.format)
     _check(options, images)
     run = load_run(options.run)
-    columns = Columns(min(options.top, len(run.classes)), options.sha256)
+    columns = columns_of(options, run)
     lists = list(options.paths_from)
     predictor = open_predictor(run, options, single=not lists and is_single_file(images), progress=progress)
+    selection = select_answers(predictor, options, progress)
     items: Iterator[tuple[str, ImageLike]] = read_inputs(
         images, lists=lists, every=options.every, min_side=predictor.min_side, timeout=options.timeout
     )
@@ -111,7 +119,7 @@ def predict(
             items = done.without(items)
         sort = stack.enter_context(file_sorter(options, run, result))
         task = stack.enter_context((progress or Progress()).task("images", None, "images"))
-        for prediction, file in _with_files(predictor, items, options.top):
+        for prediction, file in _with_files(predictor, items, options.top, selection):
             sort(prediction, file)
             if rows is not None:
                 rows.write(columns.record(prediction))
@@ -138,6 +146,20 @@ def open_predictor(
         single=single,
         progress=progress,
     )
+
+
+def columns_of(options: LabelOptions, run: Run) -> Columns:
+    """The columns of the rows that the options choose."""
+    max_error = None if options.max_error is None else parse_rate(str(options.max_error))
+    return Columns(min(options.top, len(run.classes)), options.sha256, max_error=max_error)
+
+
+def select_answers(predictor: Predictor, options: LabelOptions, progress: Progress | None) -> Selection | None:
+    """Which images are answered with `options.max_error`; logs the promise before the first is."""
+    selection = predictor.selection(options.max_error)
+    if selection is not None and progress is not None:
+        progress.log("answers", selection.sentence)
+    return selection
 
 
 @contextmanager
@@ -168,7 +190,7 @@ def file_sorter(options: LabelOptions, run: Run, result: PredictResult) -> Itera
 
 
 def _with_files(
-    predictor: Predictor, items: Iterable[tuple[str, ImageLike]], top: int
+    predictor: Predictor, items: Iterable[tuple[str, ImageLike]], top: int, selection: Selection | None
 ) -> Iterator[tuple[Prediction, Path | None]]:
     files: deque[Path | None] = deque()
 
@@ -177,7 +199,7 @@ def _with_files(
             files.append(image if isinstance(image, Path) else None)
             yield name, image
 
-    for prediction in predictor.in_order(images(), top=top):
+    for prediction in predictor.in_order(images(), top=top, selection=selection):
         yield prediction, files.popleft()
 
 

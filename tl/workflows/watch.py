@@ -19,10 +19,19 @@ from tl.data.images import IMAGE_SUFFIXES
 from tl.data.inputs import walk_images
 from tl.errors import DataError, StorageError, UsageError
 from tl.options import keywords, option
-from tl.prediction.columns import Columns, row_format
+from tl.prediction.columns import row_format
 from tl.progress import Progress
 from tl.runs.run import load_run
-from tl.workflows.predict import LabelOptions, OnPrediction, PredictResult, check_outputs, file_sorter, open_predictor
+from tl.workflows.predict import (
+    LabelOptions,
+    OnPrediction,
+    PredictResult,
+    check_outputs,
+    columns_of,
+    file_sorter,
+    open_predictor,
+    select_answers,
+)
 
 # What writes rows is imported where it is needed, as in tl.workflows.predict.
 
@@ -59,9 +68,10 @@ def watch(
     folder, progress, stop, result = Path(folder), progress or Progress(), stop or Event(), PredictResult()
     form = _check(folder, options)
     run = load_run(options.run)
-    columns = Columns(min(options.top, len(run.classes)), options.sha256)
+    columns = columns_of(options, run)
     stamped = replace(columns, stamped=True)
     predictor = open_predictor(run, options)
+    selection = select_answers(predictor, options, progress)
     with ExitStack() as stack:
         rows, seen = None, SeenFiles()
         if options.out is not None:
@@ -76,7 +86,8 @@ def watch(
         progress.log("watching", f"{folder}: press Ctrl-C to stop")
         for group in arrivals.groups(stop):
             stamps = dict(group)
-            for prediction in predictor.in_order(((name, Path(name)) for name in stamps), top=options.top):
+            named = ((name, Path(name)) for name in stamps)
+            for prediction in predictor.in_order(named, top=options.top, selection=selection):
                 if stop.is_set():
                     break
                 if prediction.error and stamp_of(prediction.name) != stamps[prediction.name]:
