@@ -57,7 +57,7 @@ def test_predict_calibrates_the_first_part_with_the_temperature_of_the_head():
 
 def test_predict_marks_unknown_images():
     features, labels = _features(200)
-    unknown = fit_unknown(features, labels, 2, rate=0.05)
+    unknown = fit_unknown(features, labels, 2, probabilities=np.full((200, 2), 0.5, np.float32), rate=0.05)
     foreign = np.zeros((3, 8), np.float32)
     foreign[:, 7] = 5
     mixed = np.concatenate([features[:10], foreign])
@@ -70,12 +70,15 @@ def test_predict_marks_unknown_images():
 
 def test_as_dict_is_plain_json_with_every_class():
     features, labels = _features(60)
-    predictions = _predict(features, labels, ["validation"] * 60, unknown=fit_unknown(features, labels, 2, rate=0.05))
+    unknown = fit_unknown(features, labels, 2, probabilities=np.full((60, 2), 0.5, np.float32), rate=0.05)
+    predictions = _predict(features, labels, ["validation"] * 60, unknown=unknown)
     whole = json.loads(json.dumps(predictions.as_dict(), allow_nan=False))
     assert set(whole["validation"]["per_class"]) == {"a", "b"}
     assert len(whole["validation"]["reliability"]["counts"]) == 15
     assert (whole["calibration"]["part"], whole["calibration"]["count"]) == ("validation", 60)
     assert "per_class" not in predictions.summary()["validation"]
+    answered = {one["max_error"]: one["answered"] for one in whole["selective"]["curve"]}
+    assert (whole["selective"]["count"], answered[0.03], answered[0.05]) == (60, None, 1.0)  # all are correct
 
 
 def test_held_out_images_are_those_of_validation_and_test_in_order():

@@ -129,7 +129,7 @@ def styled_label(label: str, unknown: bool, note: str = "") -> str:
     styled = click.style(printable(label), bold=True)
     if not unknown:
         return styled
-    return f"{click.style('unknown', fg='yellow', bold=True)}, unlike all training images; {note}{styled}"
+    return f"{click.style('unknown', fg='yellow', bold=True)}, unlike the training images; {note}{styled}"
 
 
 def print_error(name: str, error: str) -> None:

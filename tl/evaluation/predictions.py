@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import Dataset
 from tl.data.splits import Split
 from tl.evaluation.metrics import Metrics, compute_metrics
+from tl.evaluation.selective import HeldOutAnswers
 from tl.learning.calibration import Calibration, calibration
 from tl.learning.head import Head
 from tl.learning.head_fit import HeadFit
@@ -23,7 +24,7 @@ HELD_OUT, VALIDATION = "training images held out from the head", "the validation
 class Predictions:
     """Predictions for n images of `dataset`, at `indices` `[n]` in it; `parts` names the part that each belongs to.
 
-    `probabilities` `[n, classes]` are calibrated; `is_unknown` `[n]` marks images unlike all training images.
+    `probabilities` `[n, classes]` are calibrated; `is_unknown` `[n]` marks images unlike the training images.
     `metrics` has an entry for each part; `calibration` is that of the first part, None without images. `fitted_on`
     says which images the head's temperature was fitted on.
     """
@@ -54,6 +55,10 @@ class Predictions:
         """The rows of the images of a part, ascending."""
         return np.flatnonzero([part == name for part in self.parts])
 
+    def _answers(self) -> HeldOutAnswers:
+        rows = self.of_part("validation")
+        return HeldOutAnswers(self.probabilities[rows].max(axis=1), self.correct[rows], self.is_unknown[rows])
+
     def summary(self) -> dict[str, Any]:
         """The main metrics of each part, as the manifest has them."""
         return {part: metrics.as_dict() for part, metrics in self.metrics.items()}
@@ -66,6 +71,8 @@ class Predictions:
             part, first = next(iter(self.metrics.items()))
             about = {"part": part, "count": first.count, "fitted_on": self.fitted_on}
             whole["calibration"] = about | self.calibration.as_dict()
+        if "validation" in self.metrics:
+            whole["selective"] = self._answers().as_dict()
         if self.unknown is not None:
             counts = {"count": int(self.is_unknown.sum()), "photos": len(self.is_unknown)}
             whole["unknown"] = self.unknown.as_dict() | counts

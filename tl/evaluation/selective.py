@@ -8,7 +8,6 @@ breaks the promise in up to half of the draws (bench/selective.py).
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ CONFIDENCE = 0.9
 _STEPS = 20
 _DECIMALS = 6  # of a confidence, as predictions.csv and every row have it
 _TRIED = np.concatenate([np.arange(1, 20) / 1000, np.arange(4, 20) / 200, np.arange(10, 51) / 100])
-CURVE = (0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3)
+CURVE = (0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2)
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,14 @@ class HeldOutAnswers:
             raise UsageError(f"{asked} takes {count(needed, 'validation image')}, {held_out}: {hint}")
         raise UsageError(f"{asked} cannot be shown even for the surest validation images of run {name}: {hint}")
 
-    def curve(self) -> Sequence[Selection]:
-        """What can be answered for each of many error bounds, without those where nothing can be."""
-        return [selection for error in CURVE if (selection := self.select(error))]
+    def as_dict(self) -> dict[str, object]:
+        """The form of metrics.json: for each of many error bounds the threshold and the fraction answered, or null."""
+        curve = [(error, self.select(error)) for error in CURVE]
+        rows = [
+            {"max_error": error, "threshold": one and one.threshold, "answered": one and one.answered}
+            for error, one in curve
+        ]
+        return {"confidence": CONFIDENCE, "count": self.count, "curve": rows}
 
 
 def images_for(max_error: float) -> int:

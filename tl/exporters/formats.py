@@ -96,7 +96,7 @@ def metadata_of(run: Run, name: str, int8: bool) -> dict[str, Any]:
         "input": "photos: uint8 [n, height, width, 3], RGB, of any height and width, upright (EXIF rotation applied)",
         "output": "probabilities: float32 [n, classes], calibrated, in the order of classes",
         "inside": ["resize", "normalisation", "network", "head", "temperature"],
-        "outside": ["decoding", "EXIF rotation", "detecting images unlike all training images (unknown)"],
+        "outside": ["decoding", "EXIF rotation", "detecting images unlike the training images (unknown)"],
         "backbone": run.backbone.name,
         "image_size": recipe.image_size,
         "resize": recipe.resize,

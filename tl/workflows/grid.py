@@ -296,7 +296,7 @@ def _tile(entry: GridImage, recipe: Recipe | None) -> Tile:
     prediction, pixels = entry.prediction, _pixels(entry.image)
     if entry.explanation is not None and recipe is not None:
         pixels = overlay(pixels, entry.explanation, recipe)
-    note = "unlike all training images" if prediction.unknown else ""
+    note = "unlike the training images" if prediction.unknown else ""
     return Tile(pixels, prediction.label, prediction.confidence, entry.truth, prediction.name, note)
 
 

@@ -97,7 +97,7 @@ def test_report_shows_the_metrics_of_metrics_json(tmp_path):
     ({"classes": SEVEN, "count": 5}, ["2 classes have no images here: c5, c6."], ["None: all"]),
     ({"classes": MANY, "count": 600}, ["With 300 classes the squares of a matrix would be too small to see"], []),
     ({"images": False}, ["The images cannot be read from here", "image cannot be read"], []),
-    ({"old": True}, ["Images unlike all training images were not looked for."], ["Temperature scaling"]),
+    ({"old": True}, ["Images unlike the training images were not looked for."], ["Temperature scaling"]),
     (TEST, ["the test part, which was used neither for training nor for any choice"], ["validation/001.jpg"]),
     (TEST, ["Everything below is about the test images.", "test/001.jpg"], []),
     (EVALUATION | {"trained_on": 32}, ["Evaluation, training images included"], []),

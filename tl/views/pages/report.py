@@ -189,6 +189,7 @@ def _calibration(data: ReportData) -> Values:
         "diagrams": diagrams,
         "geometry": charts.GEOMETRY,
         "scaling": scaling,
+        "selective": charts.selective_curve(metrics["selective"]) if metrics.get("selective") else None,
         "unknown": sections.sentence(str((metrics.get("unknown") or {}).get("sentence", ""))),
         "unknown_count": int(table.unknown.sum()),
     }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.evaluation.metrics import proportion
+from tl.evaluation.selective import images_for
 from tl.learning.calibration import BINS, Reliability, bins_of
 from tl.runs.folder import History
 from tl.text import count, percent
@@ -76,6 +77,28 @@ def _across(fraction: float) -> float:
 
 def _down(fraction: float) -> float:
     return TOP + HEIGHT * (1 - min(max(fraction, 0.0), 1.0))
+
+
+# answering only when sure
+
+MOST_ERROR = 0.2  # at the right end of the drawing
+_IN_TABLE = (0.01, 0.02, 0.05, 0.1)
+
+
+def selective_curve(figures: Mapping[str, Any]) -> Drawing:
+    """The fraction answered for each error bound, as points of a drawing and as rows of a table."""
+    points, rows = [], []
+    for one in figures["curve"]:
+        error, answered = float(one["max_error"]), one["answered"]
+        images = percent(None if answered is None else float(answered), 0)
+        if answered is not None and 0 < error <= MOST_ERROR:
+            name = f"at most {100 * error:g}% wrong: {images} answered"
+            points.append({"x": _across(error / MOST_ERROR), "y": _down(float(answered)), "name": name})
+        if error in _IN_TABLE:
+            threshold = "" if answered is None else f"{100 * float(one['threshold']):.2f}%"
+            rows.append((f"{100 * error:g}%", images, threshold, count(images_for(error), "image")))
+    line = " ".join(f"{point['x']:.1f},{point['y']:.1f}" for point in points)
+    return {"points": points, "line": line, "rows": rows, "count": int(figures["count"]), "most": MOST_ERROR}
 
 
 # learning curves

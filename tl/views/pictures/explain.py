@@ -40,7 +40,7 @@ MARGIN, GAP, PAD = 20, 8, 26
 class Heatmap:
     """The evidence for `label` in an image: the reduced image, and the same with the heat over it; or the error.
 
-    `unknown` means that the image is unlike all training images, so that no label can be right.
+    `unknown` means that the image is unlike the training images, so that no label can be right.
     """
 
     name: str

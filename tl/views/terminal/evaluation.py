@@ -39,7 +39,7 @@ def lines(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     if predictions.unknown is not None:
         unlike = int(predictions.is_unknown.sum())
         verb = "is" if unlike == 1 else "are"
-        yield "unknown", f"{count(unlike, 'image')} {verb} unlike all training images ({predictions.unknown.sentence})"
+        yield "unknown", f"{count(unlike, 'image')} {verb} unlike the training images ({predictions.unknown.sentence})"
     yield from _classes(evaluation)
     yield from _confused(evaluation)
     if evaluation.comparison is not None:
