@@ -32,7 +32,7 @@ def test_select_stops_where_the_bound_of_the_fraction_wrong_is_larger():
     count = round(400 * selection.answered)
     wrong = int((~correct[:count]).sum())
     assert beta.ppf(0.9, wrong + 1, count - wrong) <= 0.05  # Clopper and Pearson's bound
-    following = next(step for step in np.linspace(45, 400, 20).round().astype(int) if step > count)
+    following = next(step for step in range(10, 401, 10) if step > count)
     wrong = int((~correct[:following]).sum())
     assert beta.ppf(0.9, wrong + 1, following - wrong) > 0.05
     assert selection.threshold == pytest.approx(0.999 - (count - 1) / 1000)

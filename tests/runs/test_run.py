@@ -136,17 +136,22 @@ def test_load_run_explains_what_is_not_a_run(tmp_path, monkeypatch):
         load_run("empty")
 
 
-def test_unknown_statistics_are_kept(copy, shapes):
+def test_unknown_statistics_are_kept(copy):
     run = load_run(copy)
     assert run.unknown is not None
     assert run.unknown.references.shape[1] == run.backbone.features
-    assert run.unknown.rate == pytest.approx(0.05, abs=0.01)  # nineteen photos cannot promise less
-    assert not run.unknown.is_unknown(run.unknown.references).any()
-    assert run.unknown.is_unknown(-run.unknown.references[:1]).all()
+    assert (run.unknown.rate, run.unknown.threshold) == (0, np.inf)  # 24 photos cannot promise 5%
+    assert (run.unknown.scales[:, 1] > 0).all()
+    change_head(copy, lambda _: {"threshold": np.float64(4), "rate": np.float64(0.05)})
+    unknown = load_run(copy).unknown
+    probabilities = np.array([[0.9, 0.1]], np.float32)
+    assert np.array_equal(unknown.scales, run.unknown.scales)
+    assert not unknown.is_unknown(unknown.references[:1], probabilities).any()
+    assert unknown.is_unknown(-unknown.references[:1], probabilities).all()
 
 
 def test_run_without_unknown_statistics_predicts_the_same(copy, shapes):
-    change_head(copy, lambda _: dict.fromkeys(("references", "threshold", "rate")))
+    change_head(copy, lambda _: dict.fromkeys(("references", "threshold", "rate", "unknown_scales")))
     run = load_run(copy)
     assert run.unknown is None
     assert not any(answer.unknown for answer in Predictor(run).predict(sorted(shapes.rglob("*.png"))))
@@ -160,7 +165,12 @@ def test_run_without_unknown_statistics_predicts_the_same(copy, shapes):
     {"references": np.zeros((2, 576), np.float64)},
     {"references": np.zeros((200_000, 576), np.float32)},
     {"threshold": np.float64(np.nan)},
-    {"threshold": np.float64(-1)},
+    {"threshold": np.float64(-np.inf)},
+    {"threshold": np.float64(-1), "unknown_scales": None},  # a distance, as in old runs
+    {"unknown_scales": np.array([[0.5, 0.1], [0.1, 0.0]])},
+    {"unknown_scales": np.array([[0.5, np.nan], [0.1, 0.2]])},
+    {"unknown_scales": np.ones((2, 2), np.float32)},
+    {"unknown_scales": np.ones((2, 3))},
     {"rate": np.float64(2)},
     {"rate": None},
 ], ids=lambda changed: "-".join(changed))  # fmt: skip

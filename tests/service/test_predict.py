@@ -27,6 +27,7 @@ def test_predictions_equal_those_of_the_library(live, tiny_run, shapes):
         assert got["label"] == prediction.label == image.parent.name
         assert got["confidence"] == pytest.approx(prediction.confidence, abs=2e-3)
         assert got["unknown"] == prediction.unknown
+        assert got["review"] is None
         assert [one["label"] for one in got["top"]] == [label for label, _ in prediction.top]
         assert got["error"] is None
 
@@ -58,6 +59,20 @@ def test_a_request_can_name_the_run(live, tiny_run, shapes):
     assert live.post(content, f"/v1/predict?run={tiny_run.name}").status == 200
     assert problem(live.post(content, "/v1/predict?run=other"))["status"] == 404
     assert problem(live.post(content, "/v1/predict?run=../../etc"))["status"] == 404
+
+
+def test_a_request_can_bound_the_error_of_its_answers(live, tiny_run, shapes):
+    photo = (shapes / "noise" / "00.png").read_bytes()
+    for value in ("10%25", "0.1"):
+        [got] = live.post(photo, f"/v1/predict?max_error={value}").json()["predictions"]
+        assert (got["label"], got["review"]) == ("noise", False)
+    too_few = problem(live.post(photo, "/v1/predict?max_error=0.01"))
+    assert (too_few["status"], too_few["detail"][:50]) == (
+        400,
+        "--max-error 1% takes 230 validation images, run " + tiny_run.name[:2],
+    )
+    assert "not an error rate" in problem(live.post(photo, "/v1/predict?max_error=5"))["detail"]
+    assert problem(live.post(photo, f"/v1/predict?max_error={'1' * 50}"))["status"] == 422
 
 
 def test_a_missed_deadline_is_a_504(live, shapes):

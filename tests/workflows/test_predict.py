@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyarrow.parquet import read_table
 
 import tl as library
 from support.data_sets import write_video
-from support.runs import read_csv
+from support.runs import copy_run, read_csv
 from support.session import ROOT
-from tl.errors import UsageError
+from tl.errors import RunError, StorageError, UsageError
 from tl.prediction.predictor import Predictor
 from tl.runs.run import load_run
 from tl.workflows.predict import PredictResult
@@ -231,3 +233,76 @@ def test_closed_standard_error_changes_nothing(tiny_run: Path, shapes: Path, tmp
     done = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *TL, *words], cwd=tmp_path, check=False)
     assert done.returncode == 0
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 2
+
+
+@pytest.fixture(scope="module")
+def strict_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was right only where it was certain: all its answers need review."""
+    folder = copy_run(tiny_run, tmp_path_factory.mktemp("strict") / "run")
+    rows = [row | {"confidence": "1.000000"} for row in read_csv(folder / "predictions.csv")]
+    with (folder / "predictions.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*rows[0]])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+def test_max_error_marks_what_is_to_be_reviewed(
+    tl: Any, shapes: Path, tiny_run: Path, strict_run: Path, tmp_path: Path
+) -> None:
+    photo, bad = shapes / "noise" / "00.png", tmp_path / "bad.png"
+    bad.write_text("hello")
+    for run, review, label in ((tiny_run, False, "noise"), (strict_run, True, "review, best guess noise")):
+        command = ["predict", photo, "--run", run, "--max-error", "10%"]
+        assert tl(*command, expect=0).stdout.startswith(f"{photo}: {label} ")
+        done = tl(*command, bad, "--format", "csv")
+        rows = list(csv.DictReader(done.stdout.splitlines()))
+        assert [row["review"] for row in rows] == [str(int(review)), ""]
+        assert " ".join(done.stderr.split()).startswith(
+            "answers at most 10% wrong among the answered, with 90% confidence: about 100% of images"
+        )
+        assert done.stderr.isascii()
+        assert max(map(len, done.stderr.splitlines())) <= 80
+        [row, _] = json.loads(tl(*command, bad, "--format", "json").stdout)
+        assert (row["review"], row["label"]) == (review, "noise")
+    assert "review" not in tl("predict", photo, "--run", tiny_run, "--format", "json").stdout
+
+
+def test_max_error_in_python_and_in_sorted_folders(shapes: Path, strict_run: Path, tmp_path: Path) -> None:
+    out, photo = tmp_path / "rows.parquet", shapes / "stripes" / "00.png"
+    library.predict(photo, run=strict_run, max_error=0.1, out=out, by_class=tmp_path / "sorted")
+    assert (tmp_path / "sorted" / "review" / "00.png").exists()
+    [[review]] = zip(*read_table(out, columns=["review"]).to_pydict().values(), strict=True)
+    assert review is True
+    classifier = library.load(strict_run)
+    [prediction] = classifier.predict(photo, max_error="10%")
+    assert (prediction.label, prediction.review) == ("stripes", True)
+    assert next(classifier.stream(photo, max_error=0.2)).review is True
+    assert classifier.predict(photo)[0].review is None
+    with pytest.raises(StorageError, match="--max-error"):
+        library.predict(photo, run=strict_run, out=out, resume=True)
+
+
+def test_max_error_that_cannot_be_promised_is_refused_in_one_line(
+    tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    photo = shapes / "noise" / "00.png"
+    too_few = f"--max-error 1% takes 230 validation images, run {tiny_run.name} has 24: train with more images, or give"
+    not_a_rate = "'5' is not an error rate from 0.01% to 50%: give one such as 1% or 0.01"
+    for value, message in (("1%", f"error: {too_few} 9.5% or more"), ("5", not_a_rate)):
+        done = tl("predict", photo, "--run", tiny_run, "--max-error", value, expect=2)
+        assert message in done.stderr
+        assert (done.stderr.count("\n"), done.stdout) == (1, "")
+    with pytest.raises(UsageError, match=f"^--max-error {not_a_rate}$"):
+        library.predict(photo, run=tiny_run, max_error=5)
+    with pytest.raises(UsageError, match=f"^max_error {not_a_rate}$"):
+        library.load(tiny_run).predict(photo, max_error=5)
+    damaged = copy_run(tiny_run, tmp_path / "damaged")
+    table = (damaged / "predictions.csv").read_text()
+    for content in (table.replace(",0.9", ",7.9"), table.replace(",0.9", ",x")):
+        (damaged / "predictions.csv").write_text(content)
+        with pytest.raises(RunError, match="confidence that is not between 0 and 1"):
+            library.predict(photo, run=damaged, max_error=0.1)
+    (damaged / "predictions.csv").unlink()
+    with pytest.raises(RunError, match=r"predictions\.csv is missing"):
+        library.predict(photo, run=damaged, max_error=0.1)

@@ -20,7 +20,7 @@ from tl.text import count, percent
 Mask = NDArray[np.bool_]
 
 CONFIDENCE = 0.9
-_STEPS = 20
+_STEPS = 40  # of all known images, the same for every error bound
 _DECIMALS = 6  # of a confidence, as predictions.csv and every row have it
 _TRIED = np.concatenate([np.arange(1, 20) / 1000, np.arange(4, 20) / 200, np.arange(10, 51) / 100])
 CURVE = (0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2)
@@ -65,8 +65,9 @@ class HeldOutAnswers:
         from scipy.special import bdtr
 
         first, known = images_for(max_error), len(self._confidence)
+        steps = np.unique([first, *np.linspace(0, known, _STEPS + 1).round().astype(int)])
         best = 0
-        for step in np.unique(np.linspace(first, known, _STEPS).round().astype(int)) if first <= known else ():
+        for step in steps[(first <= steps) & (steps <= known)].tolist():
             answered = int(np.searchsorted(-self._confidence, -self._confidence[step - 1], side="right"))
             # Clopper and Pearson's bound is at most the error where so few wrong answers would be this improbable.
             if bdtr(int(self._wrong[answered - 1]), answered, max_error) > 1 - CONFIDENCE:

@@ -17,6 +17,7 @@ from support.reports import Subject, report_folder
 from support.runs import fine_tuning, write_tuned_run
 from tl.data.load import load
 from tl.errors import RunError, StorageError
+from tl.evaluation.selective import HeldOutAnswers
 from tl.runs.run import load_run
 from tl.views.pages.report import MOST_BYTES
 
@@ -108,6 +109,27 @@ def test_report_text_suits_its_subject(tmp_path, options, present, absent):
     words = page(report_folder(tmp_path, **options)).words
     assert [text for text in present if text not in words] == []
     assert [text for text in absent if text in words] == []
+
+
+def test_report_has_the_fraction_answered_for_each_error_bound(tmp_path):
+    correct = np.ones(150, bool)
+    correct[100::4] = False
+    answers = HeldOutAnswers(1 - np.arange(150) / 1000, correct, np.zeros(150, bool))
+    reader = page(report_folder(tmp_path / "some", selective=answers.as_dict()))
+    assert "The curve is the fraction of images like the training images that is answered." in reader.words
+    share = answers.select(0.05).answered
+    assert 0.5 < share < 0.9
+    assert re.search(
+        rf"1%\s*–\s*–\s*230 images.*images\s*5%\s*{100 * share:.0f}%\s*\d\d\.\d+%\s*45 images", reader.words
+    )
+    bounds = [one for one in answers.as_dict()["curve"] if one["answered"]]
+    assert len(reader.all("polyline")[0]["points"].split()) == len(bounds) > 5
+    assert f"at most 5% wrong: {100 * share:.0f}% answered" in reader.words
+    few = HeldOutAnswers(np.ones(9), np.ones(9, bool), np.zeros(9, bool))
+    reader = page(report_folder(tmp_path / "few", selective=few.as_dict()))
+    assert "The 9 validation images are too few or too often wrong to promise that." in reader.words
+    assert not reader.all("polyline")
+    assert "Answering only when sure" not in page(report_folder(tmp_path / "none")).words
 
 
 def test_report_says_how_the_run_was_made(tmp_path):
