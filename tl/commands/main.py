@@ -44,7 +44,7 @@ _REMOVED = {
     "predict --null": "end the paths of a list with line breaks",
     "watch --json": "give --format jsonl",
     "watch --interval": "leave it out; --poll lists the folder every second",
-    "evaluate --no-unknown": "leave it out; images unlike all training images are always counted",
+    "evaluate --no-unknown": "leave it out; images unlike the training images are always counted",
     "export --bound": "it is called --tolerance",
     "data split --anew": "leave it out; a split that the data has is always ignored",
 }
