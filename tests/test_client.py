@@ -31,7 +31,7 @@ def test_predict_and_explain_take_paths_and_bytes(served, shapes):
     both = client.predict([str(noise), stripes.read_bytes(), b"broken"], top=1)
     assert [one["label"] for one in both] == ["noise", "stripes", None]
     assert both[2]["error"]
-    answered = client.predict([noise, b"broken"], max_error="10%")
+    answered = client.predict([noise, b"broken"], max_error="50%")
     assert [one["review"] for one in answered] == [False, None]
     with pytest.raises(ServiceError, match="400: --max-error 1% takes 230 validation images"):
         client.predict(noise, max_error=0.01)

@@ -140,7 +140,7 @@ def test_unknown_statistics_are_kept(copy):
     run = load_run(copy)
     assert run.unknown is not None
     assert run.unknown.references.shape[1] == run.backbone.features
-    assert (run.unknown.rate, run.unknown.threshold) == (0, np.inf)  # 24 photos cannot promise 5%
+    assert (run.unknown.rate, run.unknown.threshold) == (0, np.inf)  # so few photos cannot promise 5%
     assert (run.unknown.scales[:, 1] > 0).all()
     change_head(copy, lambda _: {"threshold": np.float64(4), "rate": np.float64(0.05)})
     unknown = load_run(copy).unknown

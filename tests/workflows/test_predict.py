@@ -253,13 +253,13 @@ def test_max_error_marks_what_is_to_be_reviewed(
     photo, bad = shapes / "noise" / "00.png", tmp_path / "bad.png"
     bad.write_text("hello")
     for run, review, label in ((tiny_run, False, "noise"), (strict_run, True, "review, best guess noise")):
-        command = ["predict", photo, "--run", run, "--max-error", "10%"]
+        command = ["predict", photo, "--run", run, "--max-error", "50%"]
         assert tl(*command, expect=0).stdout.startswith(f"{photo}: {label} ")
         done = tl(*command, bad, "--format", "csv")
         rows = list(csv.DictReader(done.stdout.splitlines()))
         assert [row["review"] for row in rows] == [str(int(review)), ""]
         assert " ".join(done.stderr.split()).startswith(
-            "answers at most 10% wrong among the answered, with 90% confidence: about 100% of images"
+            "answers at most 50% wrong among the answered, with 90% confidence: about 100% of images"
         )
         assert done.stderr.isascii()
         assert max(map(len, done.stderr.splitlines())) <= 80
@@ -270,14 +270,14 @@ def test_max_error_marks_what_is_to_be_reviewed(
 
 def test_max_error_in_python_and_in_sorted_folders(shapes: Path, strict_run: Path, tmp_path: Path) -> None:
     out, photo = tmp_path / "rows.parquet", shapes / "stripes" / "00.png"
-    library.predict(photo, run=strict_run, max_error=0.1, out=out, by_class=tmp_path / "sorted")
+    library.predict(photo, run=strict_run, max_error=0.5, out=out, by_class=tmp_path / "sorted")
     assert (tmp_path / "sorted" / "review" / "00.png").exists()
     [[review]] = zip(*read_table(out, columns=["review"]).to_pydict().values(), strict=True)
     assert review is True
     classifier = library.load(strict_run)
-    [prediction] = classifier.predict(photo, max_error="10%")
+    [prediction] = classifier.predict(photo, max_error="50%")
     assert (prediction.label, prediction.review) == ("stripes", True)
-    assert next(classifier.stream(photo, max_error=0.2)).review is True
+    assert next(classifier.stream(photo, max_error=0.5)).review is True
     assert classifier.predict(photo)[0].review is None
     with pytest.raises(StorageError, match="--max-error"):
         library.predict(photo, run=strict_run, out=out, resume=True)
@@ -287,9 +287,9 @@ def test_max_error_that_cannot_be_promised_is_refused_in_one_line(
     tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
     photo = shapes / "noise" / "00.png"
-    too_few = f"--max-error 1% takes 230 validation images, run {tiny_run.name} has 24: train with more images, or give"
+    too_few = f"--max-error 1% takes 230 validation images, run {tiny_run.name} has 4: train with more images, or give"
     not_a_rate = "'5' is not an error rate from 0.01% to 50%: give one such as 1% or 0.01"
-    for value, message in (("1%", f"error: {too_few} 9.5% or more"), ("5", not_a_rate)):
+    for value, message in (("1%", f"error: {too_few} 44% or more"), ("5", not_a_rate)):
         done = tl("predict", photo, "--run", tiny_run, "--max-error", value, expect=2)
         assert message in done.stderr
         assert (done.stderr.count("\n"), done.stdout) == (1, "")
@@ -302,7 +302,7 @@ def test_max_error_that_cannot_be_promised_is_refused_in_one_line(
     for content in (table.replace(",0.9", ",7.9"), table.replace(",0.9", ",x")):
         (damaged / "predictions.csv").write_text(content)
         with pytest.raises(RunError, match="confidence that is not between 0 and 1"):
-            library.predict(photo, run=damaged, max_error=0.1)
+            library.predict(photo, run=damaged, max_error=0.5)
     (damaged / "predictions.csv").unlink()
     with pytest.raises(RunError, match=r"predictions\.csv is missing"):
-        library.predict(photo, run=damaged, max_error=0.1)
+        library.predict(photo, run=damaged, max_error=0.5)
