@@ -127,6 +127,29 @@ def test_log_of_a_run(tl, shapes, tmp_path):
     assert "balanced accuracy" not in done.stdout
 
 
+def test_run_predicts_the_accuracy_with_more_images(tl, shapes, tmp_path):
+    done = tl("finetune", shapes, *WITH, "--out", "run", cwd=tmp_path)
+    sentence = (
+        r"more images about [\d.]+% \(95% CI [\d.]+–[\d.]+\) with twice as many; below 200 images a rough guess report"
+    )
+    assert re.search(sentence, " ".join(done.stdout.split()))
+    curve = load_run(tmp_path / "run").metrics["learning_curve"]
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["learning_curve"] == curve
+    assert [row["images"] for row in curve["predictions"]] == [48, 96]
+    assert [point["images"] for point in curve["points"]] == [4, 6, 12, 18]
+    assert set(curve["per_class"]) == {"noise", "stripes"}
+    for path in (tmp_path / "run" / "report.html", library.report(tmp_path / "run", data=shapes)):
+        assert "With twice as many images (48), the accuracy would be about" in path.read_text()
+
+
+def test_accuracy_with_more_images_is_not_predicted_from_three_a_class(tl, shapes, tmp_path):
+    files = {f"{path.parent.name}/{path.name}": path.read_bytes() for path in shapes.rglob("0[0-2].png")}
+    done = tl("finetune", write(tmp_path / "data", files), *WITH, "--out", "run", cwd=tmp_path)
+    assert "more images not predicted: that takes 4 different images a class\n" in done.stdout
+    assert "learning_curve" not in load_run(tmp_path / "run").metrics
+    assert "More images" not in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_log_of_uneven_classes_has_the_balanced_accuracy(tl, shapes, tmp_path):
     data = shutil.copytree(shapes, tmp_path / "data")
     for file in sorted((data / "stripes").iterdir())[5:]:

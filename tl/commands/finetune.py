@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tl.commands.options import missing_data, output_options, workflow_options
+from tl.learning.learning_curve import ROUGH_BELOW, in_words
 from tl.progress import Progress
 from tl.runs.finetune_options import FinetuneOptions, inherited_options, read_options
 from tl.text import interval, percent
@@ -50,6 +51,8 @@ def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_aug
     for part in ("validation", "test"):
         if part in run.metrics:
             _log_metrics(part, run.metrics[part], progress)
+    if "learning_curve" in run.metrics:
+        _log_learning_curve(run.metrics["learning_curve"], progress)
     progress.log("report", str(near(run.folder / "report.html")))
     progress.log("run", f"{run.folder} in {run.metrics['seconds']['total']:.1f} s")
     newest = "" if run.folder.parent.name == "runs" else f" --run {shlex.quote(str(run.folder))}"
@@ -102,6 +105,13 @@ def _log_metrics(part: str, metrics: dict[str, Any], progress: Progress) -> None
     if largest >= _UNEVEN * smallest:
         balanced = _with_interval(metrics, "balanced_accuracy")
         progress.log("", f"balanced accuracy {balanced}, {smallest:,} to {largest:,} per class")
+
+
+def _log_learning_curve(curve: dict[str, Any], progress: Progress) -> None:
+    rough = f"; below {ROUGH_BELOW} images a rough guess" if curve["images"] < ROUGH_BELOW else ""
+    progress.log("more images", f"{in_words(curve['predictions'][0])} with twice as many{rough}")
+    if len(curve["per_class"]) > 2 and curve["gain_most"]:
+        progress.log("", f"classes that would gain most: {', '.join(curve['gain_most'])}")
 
 
 def _with_interval(metrics: dict[str, Any], name: str) -> str:

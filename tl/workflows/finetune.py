@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tl import __version__
 from tl.cache import usable_cache
@@ -26,10 +27,12 @@ from tl.engines import has_gpu, open_engine
 from tl.engines.engine import Engine
 from tl.engines.trunk import Trunk, cached_trunk
 from tl.errors import DataError, UsageError
+from tl.evaluation.metrics import fold_weight
 from tl.evaluation.predictions import Predictions, predict_held_out
 from tl.features.extract import Features, extract, scan
 from tl.learning.head_fit import HeadFit, fit_head
 from tl.learning.hyperparameters import HELD_OUT_TO_TUNE, unfreeze_rule
+from tl.learning.learning_curve import LearningCurve, learning_curve
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import imagenet_kernel, resolve
 from tl.options import check, keywords, write_toml
@@ -162,21 +165,13 @@ class Trained:
     precision: str
     head_fit: HeadFit | None = None
     tuning: TuningResult | None = None
+    learning_curve: LearningCurve | None = None
 
 
 def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     options, progress = setup.options, setup.progress
     network, weights = setup.backbone, setup.weights
-    engine = open_engine(
-        network, weights, engine=options.engine, precision=options.precision, threads=options.threads, progress=progress
-    )
-    clock.lap("network")
-    with usable_cache(progress) if options.cache else nullcontext() as cache:
-        features = extract(dataset.images, engine, network.recipe, cache, progress=progress)
-    clock.lap("features")
-    _log_features(features, engine, progress)
-    precision = engine.precision
-    del engine  # frees the memory of the compiled network for fitting the head
+    features, precision = _extract(setup, dataset, clock)
     dataset = _without_unreadable(dataset, features.failures, progress)
     images, fingerprints = _split(setup, dataset, features.fingerprints)
     if weights.choice != "none":  # features of a random network say nothing about the images
@@ -184,16 +179,12 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         if warning:
             progress.warn(warning)
     of_train, labels = features.values[images.train], dataset.labels[images.train]
-    fitted = fit_head(
-        of_train,
-        labels,
-        len(dataset.class_names),
-        fingerprints=[fingerprints[at] for at in images.train],
-        imagenet=imagenet_kernel(network, weights),
-        kind=options.head,
-        seed=options.seed,
-        progress=progress,
-    )
+    about: dict[str, Any] = {
+        "fingerprints": [fingerprints[at] for at in images.train],
+        "imagenet": imagenet_kernel(network, weights),
+        "seed": options.seed,
+    }
+    fitted = fit_head(of_train, labels, len(dataset.class_names), kind=options.head, progress=progress, **about)
     clock.lap("head")
     held_out = fitted.head.calibrated(fitted.logits)
     held_out[~fitted.judged] = np.nan
@@ -201,17 +192,45 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     predictions = predict_held_out(fitted, features.values, dataset, images, unknown)
     _log_head(fitted, predictions, progress)
     inputs = TuningInputs(dataset, fingerprints, images, fitted.head, features=features.values, predictions=predictions)
-    tuning = tune_backbone(setup, inputs)
+    tuning, curve = tune_backbone(setup, inputs), None
     if tuning is not None:
         clock.lap("fine-tuning")
-    if tuning is not None and tuning.kept:
-        trunk, predictions = tuning.trunk, tuning.predictions
     else:
-        trunk = cached_trunk(network, weights, check=False)  # checked when the engine was opened
-    own = features.fingerprints
-    return Trained(
-        dataset, own, images, trunk, predictions=predictions, precision=precision, head_fit=fitted, tuning=tuning
+        curve = _learning_curve(of_train, labels, fitted, progress, **about)
+        clock.lap("learning curve")
+    trained = Trained(
+        dataset,
+        features.fingerprints,
+        images,
+        cached_trunk(network, weights, check=False),  # checked when the engine was opened
+        predictions=predictions,
+        precision=precision,
+        head_fit=fitted,
+        tuning=tuning,
+        learning_curve=curve,
     )
+    if tuning is not None and tuning.kept:
+        return replace(trained, trunk=tuning.trunk, predictions=tuning.predictions)
+    return trained
+
+
+def _extract(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Features, str]:
+    """The features of all images, and the precision they were computed with."""
+    options, progress, network = setup.options, setup.progress, setup.backbone
+    engine = open_engine(
+        network,
+        setup.weights,
+        engine=options.engine,
+        precision=options.precision,
+        threads=options.threads,
+        progress=progress,
+    )
+    clock.lap("network")
+    with usable_cache(progress) if options.cache else nullcontext() as cache:
+        features = extract(dataset.images, engine, network.recipe, cache, progress=progress)
+    clock.lap("features")
+    _log_features(features, engine, progress)
+    return features, engine.precision
 
 
 def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
@@ -323,6 +342,8 @@ def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str, *, 
         write_history(folder, tuning.tuned.history, tuning.tuned.range_test)
         write_gradients(folder, tuning.tuned.gradients)
         more["fine-tuning"] = tuning.as_dict()
+    if trained.learning_curve is not None:
+        more["learning_curve"] = trained.learning_curve.as_dict(dataset.class_names)
     more["seconds"] = clock.laps()
     write_metrics(folder, predictions.as_dict() | more)
     manifest = _manifest(setup, trained, command) | {"metrics": predictions.summary() | more}
@@ -427,6 +448,16 @@ def _log_head(fitted: HeadFit, predictions: Predictions, progress: Progress) -> 
         progress.warn(f"{count(unjudged, 'image')} of classes with one image or group: trained on, but not judged")
     if predictions.unknown is not None:
         progress.log("unknown", predictions.unknown.sentence)
+
+
+def _learning_curve(
+    features: NDArray[np.float32], labels: NDArray[np.int64], fitted: HeadFit, progress: Progress, **about: Any
+) -> LearningCurve | None:
+    try:
+        return learning_curve(features, labels, fitted, weight=fold_weight(fitted.folds), **about)
+    except DataError as error:
+        progress.log("more images", f"not predicted: {error}")
+        return None
 
 
 def draw_augmented(data: str | Path, options: FinetuneOptions, progress: Progress | None = None) -> "Image":

@@ -62,7 +62,7 @@ def write_run_artifacts(
     if history is not None:
         save_figure(learning_curves(history), run.folder / "curves.png")
     metrics = predictions.as_dict()
-    metrics |= {key: run.metrics[key] for key in ("fine-tuning", "seconds") if key in run.metrics}
+    metrics |= {key: run.metrics[key] for key in ("fine-tuning", "learning_curve", "seconds") if key in run.metrics}
     data = ReportData(
         run=run,
         metrics=metrics,

@@ -1,8 +1,13 @@
-"""The confusion matrix of a report."""
+"""The charts of a report."""
+
+import itertools
+import re
 
 import numpy as np
+import pytest
 
-from tl.views.pages.report_charts import LEVELS, matrix_layers, matrix_rows, sparse_matrix
+from support.reports import learning_curve
+from tl.views.pages.report_charts import LEVELS, growth_chart, matrix_layers, matrix_rows, sparse_matrix
 
 
 def test_matrix_layers_have_a_square_for_each_count():
@@ -25,3 +30,21 @@ def test_matrix_rows_have_counts_colours_and_titles():
     assert [cell["level"] > 0 for _, cells in rows for cell in cells] == [True, True, False, False]
     assert rows[0][1][1]["title"] == "1 image of cat predicted as dog, 10.0% of the class"
     assert rows[1][1][0]["title"] == "0 images of dog predicted as cat"
+
+
+@pytest.mark.parametrize("images", [8, 40, 502, 50_000])
+def test_growth_chart_has_all_points_inside_and_predictions_after_the_run(images):
+    chart = growth_chart(learning_curve(("cat", "dog", "owl"), images))
+    band, median = (
+        [tuple(map(float, each)) for each in re.findall(r"([\d.]+) ([\d.]+)", chart[name])]
+        for name in ("band", "median")
+    )
+    places = [*band, *median, *((point["x"], point["y"]) for point in chart["points"])]
+    assert all(chart["left"] <= x <= chart["right"] and chart["top"] <= y <= chart["bottom"] for x, y in places)
+    assert all(first[0] < then[0] and first[1] > then[1] for first, then in itertools.pairwise(median))
+    assert median[2][0] == pytest.approx(chart["now"], abs=4)
+    assert [label for _, label in chart["x_ticks"]][-3:] == [f"{images * factor:,}" for factor in (1, 2, 4)]
+    assert chart["y_ticks"][0] == (chart["top"], "100%")
+    assert chart["twice"]["words"] == "about 91% (95% CI 86–95)"
+    assert [row["gain"] for row in chart["classes"]] == ["4.0"] * 3
+    assert chart["rough"] == (images < 200)

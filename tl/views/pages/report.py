@@ -164,6 +164,7 @@ def _metrics(data: ReportData, matrix: NDArray[np.int64]) -> Values:
         "class_rows": class_rows,
         "empty_classes": [row["name"] for row in class_rows if not row["support"]],
         "classes_left_out": max(0, len(names) - scores.MOST_CLASSES),
+        "growth": charts.growth_chart(data.metrics["learning_curve"]) if "learning_curve" in data.metrics else None,
     }
 
 

@@ -1,7 +1,8 @@
-"""The charts of a report: reliability diagrams, the confusion matrix, and learning curves as SVG."""
+"""The charts of a report: reliability diagrams, accuracy by images, the confusion matrix, and training as SVG."""
 
 import io
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tl.evaluation.metrics import proportion
 from tl.evaluation.selective import images_for
 from tl.learning.calibration import BINS, Reliability, bins_of
+from tl.learning.learning_curve import ROUGH_BELOW, in_words
 from tl.runs.folder import History
 from tl.text import count, percent
 from tl.views.pages.report_scores import PredictionTable, range_text, short_name
@@ -99,6 +101,82 @@ def selective_curve(figures: Mapping[str, Any]) -> Drawing:
             rows.append((f"{100 * error:g}%", images, threshold, count(images_for(error), "image")))
     line = " ".join(f"{point['x']:.1f},{point['y']:.1f}" for point in points)
     return {"points": points, "line": line, "rows": rows, "count": int(figures["count"]), "most": MOST_ERROR}
+
+
+# accuracy by the number of images
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 336.0, 12.0, 198.0
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)  # between lines of accuracy
+_MOST_CLASSES = 5
+
+
+def growth_chart(curve: Mapping[str, Any]) -> Drawing:
+    """Accuracy by the number of images, on a logarithmic axis: `learning_curve` of metrics.json, with its words."""
+    rows = [
+        (int(row["images"]), float(row["accuracy"]), *map(float, row["accuracy_interval"])) for row in curve["curve"]
+    ]
+    points = [(int(point["images"]), float(point["accuracy"]), int(point["tested"])) for point in curve["points"]]
+    images, first, last = int(curve["images"]), min(rows[0][0], points[0][0]), rows[-1][0]
+    least = min([row[2] for row in rows] + [point[1] for point in points])
+    step = next((step for step in _STEPS if 1 - least <= 5 * step), _STEPS[-1])
+    floor = step * math.floor(least / step)
+
+    def x(number: float) -> float:
+        return round(_LEFT + (_RIGHT - _LEFT) * math.log(number / first) / math.log(last / first), 1)
+
+    def y(accuracy: float) -> float:
+        return round(_BOTTOM - (_BOTTOM - _TOP) * (accuracy - floor) / (1 - floor), 1)
+
+    def path(ends: Sequence[Sequence[float]]) -> str:
+        return "M" + "L".join(f"{x(number)} {y(accuracy)}" for number, accuracy in ends)
+
+    doublings = [images * 2.0**power for power in range(-20, 3) if images * 2.0**power >= 0.98 * first]
+    spacing = -(-len(doublings) // 6)
+    lines = round((1 - floor) / step)
+    band = [(row[0], row[2]) for row in rows] + [(row[0], row[3]) for row in reversed(rows)]
+    return {
+        **{"left": _LEFT, "right": _RIGHT, "top": _TOP, "bottom": _BOTTOM, "now": x(images), "images": images},
+        "x_ticks": [(x(number), f"{number:,.0f}") for number in doublings[::-spacing][::-1]],
+        "y_ticks": [(y(1 - step * line), percent(1 - step * line, 0)) for line in range(lines + 1)],
+        "band": path(band) + "Z",
+        "median": path([row[:2] for row in rows]),
+        "points": [_measured(*point) | {"x": x(point[0]), "y": y(point[1])} for point in points],
+        **_growth_words(curve),
+    }
+
+
+def _measured(images: int, accuracy: float, tested: int) -> Drawing:
+    source = f"measured on {count(tested, 'prediction')}"
+    return {"images": images, "accuracy": percent(accuracy), "interval": "", "source": source}
+
+
+def _growth_words(curve: Mapping[str, Any]) -> Drawing:
+    predictions = [
+        {
+            "images": int(row["images"]),
+            "words": in_words(row),
+            "accuracy": percent(float(row["accuracy"])),
+            "interval": range_text(tuple(row["accuracy_interval"])),
+            "source": "predicted",
+        }
+        for row in curve["predictions"]
+    ]
+    classes = list(curve["per_class"].items())
+    return {
+        "twice": predictions[0],
+        "four": predictions[1],
+        "rough": int(curve["images"]) < ROUGH_BELOW,
+        "gain_most": [short_name(str(name)) for name in curve["gain_most"]] if len(classes) > 2 else [],
+        "classes": [
+            {
+                "name": short_name(name),
+                "now": percent(about["recall"]),
+                "gain": f"{100 * about['gain']:.1f}",
+                "interval": range_text(tuple(about["gain_interval"])).rstrip("%"),
+            }
+            for name, about in (classes[:_MOST_CLASSES] if len(classes) > 2 else [])
+        ],
+    }
 
 
 # learning curves
