@@ -49,6 +49,7 @@ class HeadRule:
     weights: dict[str, float]
 
 
+_MOST_STEPS = 400_000_000  # logits that softmax regression computes: 50,000 images of 100 classes are 240 million
 HEAD_MEMBERS = ("normalized", "lda", "softmax")
 
 
@@ -58,7 +59,9 @@ def head_rule(images: int, classes: int, kind: str = "auto") -> HeadRule:
     # have fewer than the others, and the mixture would distrust what depends on them.
     typical = images // classes
     folds = 0 if typical < 2 else min(10 if images < 200 else 5 if images < 20_000 else 3, typical)
-    softmax = images >= 40 and images >= 2 * classes
+    iterations = 100 if images < 2000 else 30 if images < 20_000 else 12
+    # With thousands of classes softmax regression takes minutes, and LDA says nearly as much.
+    softmax = images >= 40 and images >= 2 * classes and images * classes * iterations * (folds + 1) <= _MOST_STEPS
     # In units of standard deviations of logits: what few images cannot outweigh. Softmax regression needs forty images
     # to be worth anything beside the others, LDA on features as they are ten.
     weights = {"normalized": 1.8, "lda": 0.6 if images >= 10 and typical >= 2 else 0.0, "softmax": 0.6 * softmax}
@@ -76,7 +79,7 @@ def head_rule(images: int, classes: int, kind: str = "auto") -> HeadRule:
         folds=folds,
         shrinkages=shrinkages,
         l2_path=(1.0, 10**-0.5, 0.1, 10**-1.5, 0.01) if kind == "softmax" else (l2,),
-        iterations=100 if images < 2000 else 30 if images < 20_000 else 12,
+        iterations=iterations,
         starts_from_lda=images >= 10_000 and kind != "softmax",
         weights={name: weight for name, weight in weights.items() if weight > 0},
     )
