@@ -11,6 +11,8 @@ from tl.runs.finetune_options import FinetuneOptions, read_options
 
 OTHER = FinetuneOptions(
     head="lda",
+    from_run="runs/first",
+    group_by=r"(p\d+)_",
     data="my photos/\"a\" 'b' ü\\c",
     backbone="vgg16",
     weights="bsds500",
