@@ -95,9 +95,7 @@ print("alike")
 
 @pytest.mark.slow
 def test_two_devices_train_as_one():
-    done = subprocess.run(
-        [sys.executable, "-c", TWO], capture_output=True, text=True, cwd=ROOT, timeout=200, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", TWO], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout.strip().endswith("alike"), done.stderr[-3000:]
 
 
