@@ -4,13 +4,12 @@ import os
 import re
 import shutil
 import stat
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from support.session import ROOT, TINY
+from support.session import TINY
 
 RANDOM = ("--backbone", TINY, "--weights", "none")
 TRAIN = ("finetune", "DATA", *RANDOM)
@@ -203,15 +202,12 @@ def test_pipes_and_devices_are_not_read(tl_process, tiny_run, tmp_path):
     assert done.stderr.count("error: not a file") == 2
 
 
-def test_file_names_cannot_control_the_terminal(tl, shapes, tiny_run, tmp_path):
+def test_file_names_cannot_control_the_terminal_and_need_not_be_utf8(tl, shapes, tiny_run, tmp_path):
     name = "a\x1b]0;title\x07\nb.png"
     shutil.copy(shapes / "noise" / "00.png", tmp_path / name)
     done = tl("predict", tmp_path / name, "--run", tiny_run, expect=0)
     assert "\x1b" not in done.stdout
     assert done.stdout.count("\n") == 1
-
-
-def test_file_names_need_not_be_utf8(shapes, tl, tmp_path):
     data = shutil.copytree(shapes, os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     tl("finetune", data, *RANDOM, cwd=tmp_path, expect=0)
 
@@ -223,15 +219,7 @@ def test_training_continues_without_a_cache_that_cannot_be_opened(tl, shapes, tm
     (home / "features").write_text("a file where a folder should be")
     done = tl("finetune", shapes, *RANDOM, "--out", tmp_path / "run", TL_CACHE_DIR=str(home), expect=0)
     assert re.search("cannot be opened.*continuing without it", " ".join(done.stderr.split()))
-
-
-def test_wrong_size_in_the_environment_is_a_usage_error(tl, tmp_path):
     fails(tl("cache", "info", TL_CACHE_LIMIT="much"), "size 'much' cannot be read", tmp_path, 2)
-
-
-def test_checkout_runs_without_being_installed(tl):
-    assert tl("--version", cwd=Path(sys.prefix)).stdout.startswith("tl, version ")
-    assert (ROOT / "cli.py").read_text().count("\n") < 12
 
 
 LONG = "y" * 300

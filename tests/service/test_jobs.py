@@ -12,7 +12,6 @@ import pytest
 from support.live_service import LONG, Live, is_gone, until
 from support.session import TINY
 from tl.service import jobs, store
-from tl.service.database import Database
 from tl.service.job_process import EVENTS, JobProgress
 from tl.service.options import ServeOptions
 
@@ -189,13 +188,6 @@ def test_a_killed_server_loses_nothing(serve, tmp_path, shapes):
     assert again["resumed"] is True
     assert second.get(f"/v1/jobs/{job}")["attempt"] == 2
     second.stop_cleanly()  # with the job running
-
-
-@pytest.fixture
-def database(tmp_path):
-    database = Database(tmp_path / "state")
-    yield database
-    database.close()
 
 
 def stream(database, job, act, start=0):

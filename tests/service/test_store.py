@@ -10,17 +10,9 @@ import pytest
 from tl.errors import DataError, ServiceError
 from tl.service import store
 from tl.service.archives import Unpacked
-from tl.service.database import Database
 from tl.service.store import ConflictError
 
 UNPACKED = Unpacked(24, 1000, {"hidden": 2})
-
-
-@pytest.fixture
-def database(tmp_path):
-    database = Database(tmp_path / "state")
-    yield database
-    database.close()
 
 
 def add_dataset(database, shapes, name="shapes", most=10):
@@ -111,16 +103,12 @@ def test_jobs_are_claimed_in_order_and_once(database):
     assert store.list_jobs(database, dataset="other") == []
 
 
-def test_a_run_has_one_job_until_it_fails(database):
+def test_a_run_has_one_job_until_it_fails_and_the_queue_is_bounded(database):
     job = store.add_job(database, "finetune", "d", {}, run="r")
     with pytest.raises(ConflictError, match="another job makes the run 'r'"):
         store.add_job(database, "finetune", "d", {}, run="r")
     store.end_job(database, job.id, "failed", "why")
-    assert store.add_job(database, "finetune", "d", {}, run="r").state == "queued"
-
-
-def test_the_queue_is_bounded(database):
-    store.add_job(database, "check", "d", {}, most=1)
+    assert store.add_job(database, "finetune", "d", {}, run="r", most=1).state == "queued"
     with pytest.raises(ServiceError, match="1 jobs are queued already"):
         store.add_job(database, "check", "d", {}, most=1)
 

@@ -1,42 +1,15 @@
 """The report in a real browser."""
 
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.browser import BEYOND, CONTRAST, Visits, is_dark, tab_stops
 from support.reports import report_folder
 
 NAMES = ("고양이", "<b>dog</b>", "a_class_name_without_any_space_" * 4)
-# the least contrast of a text to what is behind it, and the text: WCAG 2.2, 1.4.3
-CONTRAST = """() => {
-  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const linear = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-  const rgb = (colour) => colour.startsWith("color(") ? parts(colour.replace("srgb", "")) :
-    parts(colour).map((value, at) => at < 3 ? value / 255 : value);
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const found = rgb(getComputedStyle(at).backgroundColor);
-      if (found.length === 3 || found[3] === 1) return found;
-    }
-  };
-  let least = [99, ""];
-  for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.checkVisibility() || element.closest("script, style, .heard")) continue;
-    const style = getComputedStyle(element);
-    const colour = element.closest("svg") ? style.fill : style.color;
-    const [a, b] = [light(rgb(colour)), light(behind(element))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < least[0]) least = [ratio, element.outerHTML.slice(0, 200)];
-  }
-  return least;
-}"""
-
-Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -51,27 +24,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def visit(browser: Any, pages: dict[str, Path]) -> Iterator[Open]:
+def visit(browser, pages):
     """Open a report; at the end there must be no error on the console and no request."""
-    contexts, errors, requests = [], [], []
-
-    def go(name: str = "few", width: int = 1280, scheme: str = "light", script: bool = True) -> Any:
-        looks = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
-        context = browser.new_context(**looks, java_script_enabled=script)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(pages[name].as_uri())
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert errors == []
-    assert {url.split(":")[0] for url in requests} <= {"file", "data"}
-    assert sum(url.startswith("file:") for url in requests) == len(contexts)
+    visits = Visits(browser)
+    yield lambda name="few", **options: visits.open(pages[name].as_uri(), **options)
+    visits.close()
+    assert visits.errors == []
+    assert {url.split(":")[0] for url in visits.requests} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in visits.requests) == len(visits.contexts)
 
 
 def shown(page: Any) -> list[dict[str, str]]:
@@ -131,19 +91,7 @@ def test_filter_works_with_the_keyboard(visit):
 
 
 def test_every_tab_stop_is_visible_and_named(visit):
-    page = visit("many")
-    stops = []
-    for _ in range(80):
-        page.keyboard.press("Tab")
-        stop = page.evaluate(
-            "() => { const at = document.activeElement, style = getComputedStyle(at);"
-            " return [at.tagName, at.getAttribute('aria-label') || at.getAttribute('aria-labelledby') ||"
-            " at.labels?.length || at.textContent.trim(), style.outlineStyle]; }"
-        )
-        stops.append(stop)
-        if stop[0] == "BODY":
-            break
-    assert stops[-1][0] == "BODY" or len(stops) == 80
+    stops = tab_stops(visit("many"), 80)
     assert {"A", "BUTTON", "SELECT", "INPUT"} <= {tag for tag, _, _ in stops}
     assert [stop for stop in stops if stop[0] != "BODY" and not (stop[1] and stop[2] != "none")] == []
 
@@ -215,12 +163,7 @@ def test_tables_sort_with_the_keyboard(visit):
 def test_page_fits_a_phone(visit, name):
     page = visit(name, width=360)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    beyond = page.evaluate(
-        "() => [...document.querySelectorAll('body *')].filter((at) => at.checkVisibility() &&"
-        " !at.closest('.scroll, svg, .skip, .heard') && at.getBoundingClientRect().right > 361)"
-        ".map((at) => at.outerHTML.slice(0, 100))"
-    )
-    assert beyond == []
+    assert page.evaluate(BEYOND, [360, ".scroll, svg, .skip, .heard"]) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -230,8 +173,7 @@ def test_text_has_enough_contrast(visit, name, scheme):
     page.eval_on_selector_all("details", "all => all.forEach((one) => { one.open = true; })")
     ratio, text = page.evaluate(CONTRAST)
     assert ratio >= 4.5, text
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 29)"
-    assert dark == (scheme == "dark")
+    assert is_dark(page) == (scheme == "dark")
 
 
 def test_images_and_signs_are_drawn(visit):
@@ -244,7 +186,7 @@ def test_images_and_signs_are_drawn(visit):
 
 
 def test_page_without_script_shows_all_images_and_no_controls(visit):
-    page = visit("many", script=False)
+    page = visit("many", java_script_enabled=False)
     seen = page.locator("#tiles > li")
     assert seen.count() > 60
     assert all(item.is_visible() for item in (seen.first, seen.last))

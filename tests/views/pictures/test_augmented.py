@@ -18,18 +18,12 @@ from tl.views.pictures.augmented import OTHER, OWN, TILE, draw
 from tl.views.pictures.grid import PAGE
 from tl.workflows.finetune import draw_augmented
 
-NAMES = ("cat", "dog")
-
 
 def colours(count, side=20):
     """Images of one colour each, red going up with the number."""
     images = np.full((count, side, side, 3), 90, np.uint8)
     images[..., 0] = 20 * np.arange(count)[:, None, None]
     return list(images)
-
-
-def unchanged(images, labels, step):
-    return images, labels
 
 
 def halves(images, labels, step):
@@ -43,7 +37,7 @@ def count_of(picture, colour):
     return int((np.asarray(picture) == colour).all(axis=-1).sum())
 
 
-def picture_of(images, labels, augment, names=NAMES, **options):
+def picture_of(images, labels, augment, names=("cat", "dog"), **options):
     return draw(images, labels, augment, names, **{"title": "", "summary": ""} | options)
 
 
@@ -76,7 +70,7 @@ def test_draw_shows_the_proportions_of_mixed_labels():
     picture = picture_of(colours(3), [0, 0, 1], halves, steps=(0,))
     own, other = count_of(picture, OWN), count_of(picture, OTHER)
     assert 5 * other > own > 2 * other > 0  # row 1 is whole, the others are three quarters and a quarter
-    picture = picture_of(colours(2), [0, 1], unchanged)
+    picture = picture_of(colours(2), [0, 1], lambda images, labels, step: (images, labels))
     assert count_of(picture, OWN) == count_of(picture, OTHER) == 0
 
 

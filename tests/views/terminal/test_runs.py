@@ -91,7 +91,7 @@ def test_list_fits_the_width(home, width):
     assert max(map(cell_len, list_text(list_runs("runs"), "runs", width).splitlines())) <= width
 
 
-def test_show_lists_the_facts(home):
+def test_show_lists_the_facts_as_text_and_as_json(home):
     shown = run("show")
     assert shown.startswith("run          runs/plain, created ")
     topics = ["run", "data", "split", "network", "recipe", "options", "head", "validation", "seconds"]
@@ -102,9 +102,6 @@ def test_show_lists_the_facts(home):
     assert summarize("plain").sha256[:12] in shown
     assert "last of the backbone, 1 step: kept" in run("show", "tuned")
     assert "options      unfreeze last" in run("show", "tuned")
-
-
-def test_show_as_json(home):
     found = json.loads(run("show", "plain", "--json"))
     manifest = json.loads((home / "runs" / "plain" / "manifest.json").read_text())
     assert found["sha256"] == manifest["weights"]["sha256"]
