@@ -183,7 +183,7 @@ def test_a_photo_opens_with_its_heat_map_and_takes_a_true_label(classified):
     assert "null" not in dialog.inner_text()
 
 
-def test_arrow_keys_move_between_photos(classified):
+def test_arrow_keys_move_between_photos_and_selected_ones_get_one_label(classified):
     page = classified()
     page.locator("#clear").focus()
     page.keyboard.press("Tab")
@@ -201,10 +201,6 @@ def test_arrow_keys_move_between_photos(classified):
     until(page, "document.activeElement.parentElement === document.querySelector('#tiles').children[2]")
     page.keyboard.press("End")
     assert page.evaluate("document.activeElement.parentElement === document.querySelector('#tiles').lastChild")
-
-
-def test_selected_photos_get_one_label(classified):
-    page = classified()
     page.get_by_role("button", name="Select", exact=True).click()
     page.locator(".tile.open").click()
     page.locator(".tile.wrong").click()

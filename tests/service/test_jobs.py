@@ -19,10 +19,8 @@ HEAD = {"backbone": TINY, "weights": "none"}
 
 
 def upload(served, shapes):
-    archive = shutil.make_archive(str(served.home / "a"), "zip", shapes)
-    reply = served.client.post(
-        "/v1/datasets", params={"name": "shapes", "check": False}, content=Path(archive).read_bytes()
-    )
+    content = Path(shutil.make_archive(str(served.home / "a"), "zip", shapes)).read_bytes()
+    reply = served.client.post("/v1/datasets", params={"name": "shapes", "check": False}, content=content)
     assert reply.status_code == 201, reply.text
     return reply.json()["id"]
 

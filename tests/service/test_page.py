@@ -136,7 +136,6 @@ def test_a_report_link_works_once(live, tiny_run):
 def test_links_expire():
     now = [0.0]
     links = Links(lambda: now[0])
-
     report = AsyncMock()
     name, late = links.add(report), links.add(report)
     assert links.take(name) is report

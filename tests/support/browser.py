@@ -42,10 +42,7 @@ class Visits:
     """Pages that are open until the end of a block, the errors that they log and the addresses that they request."""
 
     def __init__(self, browser: Any) -> None:
-        self._browser = browser
-        self.contexts: list[Any] = []
-        self.errors: list[str] = []
-        self.requests: list[str] = []
+        self._browser, self.contexts, self.errors, self.requests = browser, [], [], []
 
     def open(self, address: str, width: int = 1280, scheme: str = "light", **options: Any) -> Any:
         size = {"width": width, "height": 800}

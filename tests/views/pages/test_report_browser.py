@@ -34,12 +34,10 @@ def visit(browser, pages):
     assert sum(url.startswith("file:") for url in visits.requests) == len(visits.contexts)
 
 
-def shown(page: Any) -> list[dict[str, str]]:
+def shown(page: Any) -> Any:
     """The data of the images that are visible."""
-    found: list[dict[str, str]] = page.eval_on_selector_all(
-        "#tiles > li", "tiles => tiles.filter((tile) => tile.checkVisibility()).map((tile) => ({...tile.dataset}))"
-    )
-    return found
+    script = "tiles => tiles.filter((tile) => tile.checkVisibility()).map((tile) => ({...tile.dataset}))"
+    return page.eval_on_selector_all("#tiles > li", script)
 
 
 def show_all(page: Any) -> None:
@@ -127,8 +125,13 @@ def test_confusion_map_works_with_pointer_and_keyboard(visit):
     assert page.evaluate("document.activeElement.name") == "truth"
 
 
-def test_confused_pair_leads_to_its_images(visit):
+def test_images_and_signs_are_drawn_and_a_confused_pair_leads_to_its_images(visit):
     page = visit()
+    sizes = page.eval_on_selector_all("#tiles img", "all => all.map((one) => one.naturalWidth)")
+    assert len(sizes) == 30
+    assert min(sizes) == 32
+    stroke = page.eval_on_selector("#sign-wrong .stroke", "path => getComputedStyle(path).stroke")
+    assert stroke == "rgb(255, 255, 255)"
     page.get_by_role("button", name="show below 고양이 predicted as <b>dog</b>").click()
     assert {(tile["t"], tile["p"]) for tile in shown(page)} == {("0", "1")}
     assert page.get_by_label("True class").evaluate("field => field.selectedOptions[0].text") == "고양이"
@@ -138,22 +141,18 @@ def test_tables_sort_with_the_keyboard(visit):
     page = visit("many")
     table = page.locator("table.sorts").first
 
-    def column(at: int) -> list[float]:
-        return [
-            float(value)
-            for value in table.locator(f"tbody td:nth-child({at})").evaluate_all(
-                "cells => cells.map((cell) => cell.dataset.value)"
-            )
-        ]
+    def recalls() -> list[float]:
+        cells = table.locator("tbody td:nth-child(3)")
+        return cells.evaluate_all("cells => cells.map((cell) => Number(cell.dataset.value))")
 
     heading = table.get_by_role("columnheader", name="recall")
     heading.get_by_role("button").focus()
     page.keyboard.press("Enter")
     assert heading.get_attribute("aria-sort") == "ascending"
-    assert column(3) == sorted(column(3)) != column(3)[::-1]
+    assert recalls() == sorted(recalls()) != recalls()[::-1]
     page.keyboard.press("Enter")
     assert heading.get_attribute("aria-sort") == "descending"
-    assert column(3) == sorted(column(3), reverse=True)
+    assert recalls() == sorted(recalls(), reverse=True)
     table.get_by_role("columnheader", name="class").get_by_role("button").click()
     assert heading.get_attribute("aria-sort") is None
     assert table.locator("tbody th").first.inner_text() == "class 00"
@@ -174,15 +173,6 @@ def test_text_has_enough_contrast(visit, name, scheme):
     ratio, text = page.evaluate(CONTRAST)
     assert ratio >= 4.5, text
     assert is_dark(page) == (scheme == "dark")
-
-
-def test_images_and_signs_are_drawn(visit):
-    page = visit()
-    sizes = page.eval_on_selector_all("#tiles img", "all => all.map((one) => one.naturalWidth)")
-    assert len(sizes) == 30
-    assert min(sizes) == 32
-    stroke = page.eval_on_selector("#sign-wrong .stroke", "path => getComputedStyle(path).stroke")
-    assert stroke == "rgb(255, 255, 255)"
 
 
 def test_page_without_script_shows_all_images_and_no_controls(visit):

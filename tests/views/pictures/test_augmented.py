@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from support.data_sets import write
 from support.session import TINY
 from tl.commands.finetune import command
 from tl.errors import DataError, StorageError
@@ -109,11 +110,8 @@ def test_samples_take_the_classes_in_turn(monkeypatch, shapes):
 
 
 def test_samples_of_many_classes_are_one_of_each(monkeypatch, tmp_path):
-    for number in range(9):
-        for name in ("a", "b"):
-            (tmp_path / f"class {number}").mkdir(exist_ok=True)
-            Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"class {number}" / f"{name}.png")
-    labels = samples(monkeypatch, tmp_path)["labels"]
+    files = {f"class {at}/{name}.png": Image.new("RGB", (40, 40), (at, 0, 0)) for at in range(9) for name in "ab"}
+    labels = samples(monkeypatch, write(tmp_path, files))["labels"]
     assert len(labels) == len(set(labels)) == 6
 
 
@@ -147,10 +145,8 @@ def test_samples_skip_unreadable_images(monkeypatch, shapes, tmp_path):
 
 def test_samples_are_training_images(monkeypatch, tmp_path):
     for part, value in (("train", 10), ("test", 200)):
-        for name in ("a", "b"):
-            (tmp_path / part / name).mkdir(parents=True)
-            for number in range(4):
-                Image.new("RGB", (40, 40), (value, number, 0)).save(tmp_path / part / name / f"{number}.png")
+        pictures = [Image.new("RGB", (40, 40), (value, at, 0)) for at in range(4)]
+        write(tmp_path, {f"{part}/{name}/{at}.png": one for name in "ab" for at, one in enumerate(pictures)})
     assert all(photo.max() == 10 for photo in samples(monkeypatch, tmp_path)["images"])
 
 

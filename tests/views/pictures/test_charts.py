@@ -187,14 +187,11 @@ def test_save_gradients_writes_only_the_picture_and_none_without_a_table(tmp_pat
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_gradients_figure_without_after_has_one_line(tmp_path):
+def test_gradients_figure_without_after_has_one_line_and_names_in_any_script(tmp_path):
     (axes,) = gradients_page(gradients_run(tmp_path / "run", FALLING)).axes
     assert len(axes.lines) == 1
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before training"]
-
-
-def test_layer_names_are_not_formulas_and_may_be_in_any_script(tmp_path):
-    gradients_page(gradients_run(tmp_path / "a$^{b$", [0.1, 0.2], layer="고양이$x^{2$"))
+    gradients_page(gradients_run(tmp_path / "a$^{b$", [0.1, 0.2], layer="고양이$x^{2$"))  # names are no formulas
     gradients_page(gradients_run(tmp_path / "nothing-finite", [float("nan")] * 3))
 
 

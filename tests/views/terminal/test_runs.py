@@ -51,12 +51,11 @@ def run(*words, answer=None):
     """What a command prints; its lines fit the terminal."""
     done = CliRunner().invoke(command, words, input=answer, catch_exceptions=False, standalone_mode=False)
     if "--json" not in words:
-        too_long = [line for line in done.output.splitlines() if cell_len(line) > 80]
-        assert too_long == []
+        assert [line for line in done.output.splitlines() if cell_len(line) > 80] == []
     return done.output
 
 
-def test_list_shows_state_and_accuracy(home):
+def test_list_shows_state_and_accuracy_as_text_and_as_json(home):
     shown = run("list")
     lines = shown.splitlines()
     assert lines[2].startswith("  tuned ")
@@ -67,9 +66,6 @@ def test_list_shows_state_and_accuracy(home):
     assert "was interrupted: continue with `tl finetune --resume --out runs/half`" in " ".join(shown.split())
     assert "5 runs, " in shown
     assert KOREAN[-10:] in shown
-
-
-def test_list_as_json(home):
     found = json.loads(run("list", "--json", "--sort", "name"))
     assert [one["name"] for one in found][1:] == ["broken", "half", "plain", "tuned"]
     assert [one["name"] for one in found if one["newest"]] == ["plain"]

@@ -18,11 +18,8 @@ def test_join_wrapped_breaks_between_parts_alone(monkeypatch, names):
     assert join_wrapped(["x" * 200, "y"]) == "x" * 200 + ",\n    y"
 
 
-def test_printable_escapes_control_characters():
+def test_printable_escapes_control_characters_and_shortened_keeps_both_ends():
     assert printable("고양이\x1b[31m") == "고양이\\x1b[31m"
-
-
-def test_shortened_keeps_both_ends():
     assert shortened("cat", 5) == "cat"
     assert shortened("abcdefghij", 7) == "abc…hij"
     assert cell_len(shortened("한국고양이" * 9, 20)) <= 20
