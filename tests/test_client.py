@@ -113,11 +113,9 @@ def test_inputs_have_the_same_names_everywhere(served, tiny_run, shapes, tmp_pat
     classifier = tl.load(tiny_run)
     assert [one.name for one in classifier.predict(inputs)] == found
     assert [one.name for one in classifier.stream(inputs)] == found
-    usable = inputs[:-2]
-    search = ["search", *usable, "--in", "noise", "--run", tiny_run, "--json"]
-    explain = ["explain", *inputs, "--run", tiny_run, "--json"]
-    predict = ["predict", *inputs, "--run", tiny_run, "--format", "json"]
-    for command in (predict, explain):
-        assert [row["path"] for row in json.loads(run_here(*command, cwd=tmp_path).stdout)] == found
+    for command, *form in (("predict", "--format", "json"), ("explain", "--json")):
+        rows = json.loads(run_here(command, *inputs, "--run", tiny_run, *form, cwd=tmp_path).stdout)
+        assert [row["path"] for row in rows] == found
+    search = ["search", *inputs[:-2], "--in", "noise", "--run", tiny_run, "--json"]
     answers = json.loads(run_here(*search, cwd=tmp_path).stdout)["answers"]
     assert [row["query"] for row in answers] == found[:-2]

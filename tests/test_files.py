@@ -65,11 +65,9 @@ def test_locked_raises_where_another_process_holds_the_lock(tmp_path):
         "import sys; from pathlib import Path; from tl.files import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     command = [sys.executable, "-c", code, str(lock)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environment(), text=True
-    ) as process:
-        assert process.stdout is not None
+    with subprocess.Popen(command, env=child_environment(), **pipes) as process:
         assert process.stdout.readline() == "held\n"
         with pytest.raises(TLError, match="in use"), locked(lock, busy=TLError("in use"), timeout=0):
             pass

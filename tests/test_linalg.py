@@ -40,9 +40,6 @@ def test_most_similar_rows_come_first(monkeypatch):
     cosines = queries @ rows.T / lengths
     np.testing.assert_array_equal(places, np.argsort(-cosines, axis=1)[:, :6])
     np.testing.assert_allclose(similar, -np.sort(-cosines, axis=1)[:, :6], atol=1e-6)
-
-
-def test_fewer_rows_equal_rows_and_zeros():
     same = np.ones((3, 4), np.float32)
     assert most_similar(same[:1], same, 9)[0].tolist() == [[0, 1, 2]]
     assert most_similar(same[:1], 0 * same, 2)[1].tolist() == [[0, 0]]

@@ -19,13 +19,9 @@ def test_unparsable_sizes_are_usage_errors(text):
         parse_size(text)
 
 
-def test_environment_variables_set_the_settings():
+def test_settings_are_defaults_or_those_of_the_environment():
+    found = settings({})
+    assert (found.cache_dir.name, found.cache_limit, found.offline) == ("tl", 10**10, False)
     found = settings({"TL_CACHE_DIR": "/here", "TL_CACHE_LIMIT": "3G", "TL_OFFLINE": "1", "KERAS_HOME": "/keras"})
     assert (found.cache_dir, found.cache_limit, found.offline) == (Path("/here"), 3 * 10**9, True)
     assert found.keras_dir == Path("/keras")
-
-
-def test_defaults_are_the_folders_of_the_user():
-    found = settings({})
-    assert found.cache_dir.name == "tl"
-    assert (found.cache_limit, found.offline) == (10**10, False)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 import numpy as np
@@ -38,13 +39,11 @@ def test_help_fits_two_screens_and_explains_every_option(tl, name, command):
     assert [option.name for option in command.params if isinstance(option, click.Option) and not option.help] == []
 
 
-HEAVY = {"numpy", "scipy", "sklearn", "PIL", "cv2", "matplotlib", "keras", "tensorflow", "openvino", "tl.workflows"}
-
-
 def test_help_lists_every_command_and_imports_nothing_heavy():
+    heavy = {"numpy", "scipy", "sklearn", "PIL", "cv2", "matplotlib", "keras", "tensorflow", "openvino", "tl.workflows"}
     code = (
         "import sys; sys.argv = ['tl', '--help']; from tl.commands.main import run; run();"
-        f"print(sorted({HEAVY} & set(sys.modules)))"
+        f"print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
@@ -71,9 +70,10 @@ def test_removed_option_says_what_to_do_instead(tl, name):
     assert option not in tl(*command.split(), "--help").stdout
 
 
-def test_versions_agree(tl):
-    assert tl("--version").stdout.strip() == f"tl, version {library.__version__}"
+def test_versions_agree_and_a_checkout_runs_without_being_installed(tl_process):
+    assert tl_process("--version", cwd=Path(sys.prefix)).stdout.strip() == f"tl, version {library.__version__}"
     assert version("tl") == library.__version__
+    assert (ROOT / "cli.py").read_text().count("\n") < 12
 
 
 def test_cache_commands_count_and_clear_rows(tl, tmp_path, monkeypatch):

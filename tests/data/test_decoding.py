@@ -26,19 +26,6 @@ def jpeg(pixels: np.ndarray = PIXELS, **options: object) -> bytes:
     return out.getvalue()
 
 
-def a_scan_each(pixels: np.ndarray = PIXELS) -> tuple[bytes, list[bytes]]:
-    """A baseline JPEG with one scan for each component: its headers, and the scans."""
-    greys = [jpeg(np.ascontiguousarray(pixels[:, :, channel])) for channel in range(3)]
-    frame, scan = greys[0].index(b"\xff\xc0"), greys[0].index(b"\xff\xda")
-    size = greys[0][frame + 5 : frame + 9]
-    head = b"\xff\xc0\x00\x11\x08" + size + b"\x03" + b"".join(bytes([at, 0x11, 0]) for at in (1, 2, 3))
-    scans = [
-        b"\xff\xda\x00\x08\x01" + bytes([at]) + b"\x00\x00\x3f\x00" + grey[grey.index(b"\xff\xda") + 10 : -2]
-        for at, grey in enumerate(greys, 1)
-    ]
-    return greys[0][:frame] + head + greys[0][frame + 13 : scan], scans
-
-
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 @pytest.mark.parametrize("at_least", [None, 16])
 @pytest.mark.parametrize("missing", [1, 2])
@@ -71,7 +58,15 @@ def test_progressive_jpeg_cut_between_scans_is_refused():
 
 
 def test_jpeg_with_a_scan_for_each_colour_needs_them_all():
-    head, scans = a_scan_each()
+    greys = [jpeg(np.ascontiguousarray(PIXELS[:, :, channel])) for channel in range(3)]
+    frame, scan = greys[0].index(b"\xff\xc0"), greys[0].index(b"\xff\xda")
+    size = greys[0][frame + 5 : frame + 9]
+    components = b"\xff\xc0\x00\x11\x08" + size + b"\x03" + b"".join(bytes([at, 0x11, 0]) for at in (1, 2, 3))
+    head = greys[0][:frame] + components + greys[0][frame + 13 : scan]
+    scans = [
+        b"\xff\xda\x00\x08\x01" + bytes([at]) + b"\x00\x00\x3f\x00" + grey[grey.index(b"\xff\xda") + 10 : -2]
+        for at, grey in enumerate(greys, 1)
+    ]
     whole = images.decode(head + b"".join(scans) + b"\xff\xd9")
     assert len(np.unique(whole.std(axis=2) > 20)) == 2  # it has colours
     assert (images.decode(head + b"".join(scans)) == whole).all()

@@ -8,16 +8,13 @@ import pytest
 
 from support.data_sets import put
 from tl.data.dataset import Dataset, Skipped
-from tl.data.folders import load_folder, nesting_warning
+from tl.data.folders import nesting_warning
+from tl.data.load import load
 from tl.errors import DataError
 
 
 def labels(data: Dataset) -> dict[str, str | None]:
     return {sample.name: sample.label for sample in data.samples()}
-
-
-def load(root: Path, labelled: bool = True) -> Dataset:
-    return load_folder(root, labelled=labelled)
 
 
 def test_class_folders_are_classes(tmp_path):
@@ -33,8 +30,7 @@ def test_class_folders_are_classes(tmp_path):
 def test_files_that_are_no_images_are_skipped(tmp_path):
     put(tmp_path, "cat/a.jpg", "dog/b.jpg", "cat/notes.TXT", "cat/README", "LICENSE.md", "README.md")
     put(tmp_path, "cat/Thumbs.db", "cat/.DS_Store", "cat/._a.jpg", "__MACOSX/cat/a.jpg", ".git/x.jpg", "desktop.ini")
-    put(tmp_path, "cat/__MACOSX/a.jpg", "cat/.hidden/a.jpg")
-    data = load(tmp_path)
+    data = load(put(tmp_path, "cat/__MACOSX/a.jpg", "cat/.hidden/a.jpg"))
     assert data.names == ("cat/a.jpg", "dog/b.jpg")
     assert data.skipped == (
         Skipped("cat/README", "not an image file (no suffix)"),
@@ -44,8 +40,7 @@ def test_files_that_are_no_images_are_skipped(tmp_path):
 
 
 def test_images_beside_class_folders_are_skipped(tmp_path):
-    put(tmp_path, "cat/a.jpg", "dog/b.jpg", "c.jpg")
-    data = load(tmp_path)
+    data = load(put(tmp_path, "cat/a.jpg", "dog/b.jpg", "c.jpg"))
     assert data.skipped == (Skipped("c.jpg", "not in a class folder"),)
     assert data.notes == ("1 file outside of the class folders left out: 'c.jpg'",)
     assert labels(load(tmp_path, labelled=False)) == {"c.jpg": None, "cat/a.jpg": "cat", "dog/b.jpg": "dog"}
@@ -87,9 +82,8 @@ def test_folders_are_parts_or_classes(tmp_path, files, classes, parts):
 
 
 def test_flat_test_folder_has_no_labels(tmp_path):
-    put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "test/1.jpg", "test/2.jpg")
-    data = load(tmp_path)
-    assert data.names == ("train/cat/a.jpg", "train/dog/b.jpg")
+    data = load(put(tmp_path, *TRAIN, "test/1.jpg", "test/2.jpg"))
+    assert data.names == tuple(TRAIN)
     assert "'test' is left out: it has no class folders" in data.notes
     assert {skipped.path for skipped in data.skipped} == {"test/1.jpg", "test/2.jpg"}
     loose = load(tmp_path, labelled=False)
@@ -133,8 +127,7 @@ def test_flat_folder_is_loaded_where_not_labelled(tmp_path):
 
 def test_unicode_forms_of_a_name_are_one_class(tmp_path):
     nfd, nfc = unicodedata.normalize("NFD", "고양이"), unicodedata.normalize("NFC", "고양이")
-    put(tmp_path, f"train/{nfd}/a.jpg", "train/개/b.jpg", f"val/{nfc}/c.jpg")
-    data = load(tmp_path)
+    data = load(put(tmp_path, f"train/{nfd}/a.jpg", "train/개/b.jpg", f"val/{nfc}/c.jpg"))
     assert data.class_names == (unicodedata.normalize("NFC", "개"), nfc)
     assert all(Path(picture).is_file() for picture in data.images)
 

@@ -50,8 +50,7 @@ def test_light_colour_border_and_sharpness_are_measured():
 
 
 def test_more_images_than_a_chunk_keep_their_order():
-    images = [np.full((8, 8, 3), at, np.uint8) for at in range(200)]
-    stats = measure_images(images)
+    stats = measure_images([np.full((8, 8, 3), at, np.uint8) for at in range(200)])
     assert stats.grey[:, 0, 0].tolist() == list(range(200))
     assert stats.colour[:, 0].tolist() == list(range(200))
 
@@ -66,7 +65,7 @@ def test_hash_is_that_of_imagehash_and_also_of_the_mirror_image():
 
 
 class Counting(FeatureCache):
-    """A cache that counts the rows written, and fails when it is reads to."""
+    """A cache that counts the rows written, and fails when it is full."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, 1 << 26)

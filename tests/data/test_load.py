@@ -56,8 +56,6 @@ def test_missing_source_is_a_data_error_with_a_hint(tmp_path, monkeypatch, text,
 @contextmanager
 def unprivileged() -> Iterator[Path]:
     """Root may read everything: for the length of the block, be somebody else, with a folder that others may enter."""
-    if os.name != "posix":
-        pytest.skip("needs POSIX permissions")
     before = os.geteuid()
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o777)
@@ -69,6 +67,7 @@ def unprivileged() -> Iterator[Path]:
             os.seteuid(before)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
 def test_unreadable_files_and_folders_are_errors():
     with unprivileged() as folder:
         put(folder, "data/cat/a.jpg", "data/dog/b.jpg", "data/horse/c.jpg")

@@ -44,8 +44,8 @@ def test_changed_copy_is_found_and_nothing_else(change):
 
 
 def test_identical_files_are_copies_of_the_first_of_them():
-    data = dataset({"a/1.png": photo(1), "a/2.png": photo(2), "b/1.png": photo(1), "b/2.png": photo(1)})
-    values = measured(data)
+    images = {"a/1.png": photo(1), "a/2.png": photo(2), "b/1.png": photo(1), "b/2.png": photo(1)}
+    values = measured(dataset(images))
     result = find_copies(values.stats, values.features, values.usable)
     assert [(copy.first, copy.second, copy.likeness) for copy in result] == [(0, 2, 1.0), (0, 3, 1.0)]
     assert all(copy.identical for copy in result)
@@ -62,12 +62,14 @@ def test_similar_and_blank_images_are_no_copies():
         assert find_copies(values.stats, np.ones((few, 8), np.float32), values.usable[:few]) == []
 
 
-def test_broken_images_do_not_shift_the_others():
-    data = dataset({f"a/{seed}.png": photo(seed) for seed in range(6)} | {"b/1.png": photo(4)})
-    values = measured(data)
+def test_broken_images_do_not_shift_the_others_and_are_their_own_originals():
+    values = measured(dataset({f"a/{seed}.png": photo(seed) for seed in range(6)} | {"b/1.png": photo(4)}))
     usable = np.array([0, 2, 4, 6], np.int64)
     result = find_copies(values.stats, values.features[usable], usable)
     assert [(copy.first, copy.second) for copy in result] == [(4, 6)]
+    stats = measure_images([*(np.asarray(photo(seed)) for seed in range(4)), np.zeros((0, 0, 3), np.uint8)])
+    assert list(stats.errors) == [4]
+    assert find_originals(stats, np.zeros(5, np.int64)).fingerprints == stats.fingerprints
 
 
 def test_overlap_knows_a_crop_from_either_side():
@@ -128,9 +130,3 @@ def test_class_of_copies_of_one_photo_is_left_as_it_is():
     images = {"a/1.png": photo(1), "a/2.png": photo(1).resize((90, 70)), "b/1.png": photo(3), "b/2.png": photo(4)}
     own, result = counted(images)
     assert (result.fingerprints, result.alike) == (own, 2)
-
-
-def test_broken_image_is_its_own_original():
-    stats = measure_images([*(np.asarray(photo(seed)) for seed in range(4)), np.zeros((0, 0, 3), np.uint8)])
-    assert list(stats.errors) == [4]
-    assert find_originals(stats, np.zeros(5, np.int64)).fingerprints == stats.fingerprints

@@ -50,8 +50,7 @@ def test_split_holds_out_a_fifth_of_every_class():
 
 def test_split_of_a_seed_never_changes():
     # A change here means that the same seed no longer gives the same split as older runs had.
-    data, fingerprints = dataset(*plain(10, 10))
-    assert split(data, fingerprints, seed=7).validation.tolist() == [0, 5, 12, 13]
+    assert split(*dataset(*plain(10, 10)), seed=7).validation.tolist() == [0, 5, 12, 13]
 
 
 def test_split_depends_on_the_seed_and_hardly_on_the_other_files():
@@ -68,8 +67,7 @@ def test_split_depends_on_the_seed_and_hardly_on_the_other_files():
 
 def test_split_keeps_identical_files_together():
     rows = [row for row in plain(20, 20) for _ in range(3)]
-    data, fingerprints = dataset(*rows)
-    result = split(data, fingerprints)
+    result = split(*dataset(*rows))
     assert contents(rows, result.train).isdisjoint(contents(rows, result.validation))
     assert len(result.validation) == 3 * 8
     assert result.notes == ("80 images byte-identical to another; copies stay on one side",)
@@ -78,12 +76,10 @@ def test_split_keeps_identical_files_together():
 def test_split_notes_an_image_in_two_classes():
     rows = [*plain(10, 10), ("both", "dog"), ("both", "cat")]
     for seed in range(20):
-        data, fingerprints = dataset(*rows)
-        result = split(data, fingerprints, seed=seed)
+        result = split(*dataset(*rows), seed=seed)
         assert (20 in result.train) == (21 in result.train)
-        assert result.notes[0] == (
-            "1 image is in more than one class, such as 'cat/021.png' and 'dog/020.png': check them"
-        )
+        note = "1 image is in more than one class, such as 'cat/021.png' and 'dog/020.png': check them"
+        assert result.notes[0] == note
 
 
 def parsed(text: str) -> list[tuple[str, ...]]:
@@ -109,19 +105,15 @@ def test_own_split_is_kept_without_leaks(rows, parts, notes):
     assert result.notes == notes
 
 
-def test_validation_comes_from_training_where_only_a_test_part_is_held_out():
+def test_validation_comes_from_training_where_no_part_or_only_a_test_part_is_held_out():
     rows = [(text, label, "train") for text, label in plain(10, 10)]
     result = split(*dataset(*rows, ("x", "cat", "test"), ("cat3", "cat", "test")))
     assert result.test.tolist() == [20, 21]
     assert 3 not in [*result.train, *result.validation]
     assert len(result.train) + len(result.validation) == 19
     assert result.notes == ("1 image left out of training: byte-identical to one in validation or test",)
-
-
-def test_train_part_alone_is_split_as_usual():
-    rows = plain(10, 10)
-    train_only = split(*dataset(*[(text, label, "train") for text, label in rows]))
-    assert train_only.validation.tolist() == split(*dataset(*rows)).validation.tolist()
+    train_only, plain_rows = split(*dataset(*rows)), split(*dataset(*plain(10, 10)))
+    assert train_only.validation.tolist() == plain_rows.validation.tolist()
 
 
 def test_images_without_labels_are_left_out():
@@ -253,9 +245,8 @@ def test_split_keeps_copies_together():
 
 
 def test_own_split_loses_only_identical_files():
-    rows = [
-        (f"{label}{at}", label, "validation" if at == 4 else "train") for label in ("cat", "dog") for at in range(5)
-    ]
+    parts = ["train"] * 4 + ["validation"]
+    rows = [(f"{label}{at}", label, part) for label in ("cat", "dog") for at, part in enumerate(parts)]
     data, fingerprints = dataset(*rows)
     result = split(data, fingerprints, originals=[fingerprints[4], *fingerprints[1:]])
     assert (len(result.train), len(result.validation)) == (8, 2)
@@ -280,10 +271,9 @@ def test_grouped_split_keeps_groups_whole_and_every_class_on_each_side(draw):
         return
     for group in set(groups.tolist()):
         assert len({found[at] for at in np.flatnonzero(groups == group)}) == 1
+    sides = {"train", "validation", "test"} if fractions["test"] else {"train", "validation"}
     for label in range(classes):
-        assert {found[at] for at in np.flatnonzero(labels == label)} == {"train", "validation"} | (
-            {"test"} if fractions["test"] else set()
-        )
+        assert {found[at] for at in np.flatnonzero(labels == label)} == sides
 
 
 def test_grouped_split_takes_groups_that_bring_the_fraction_nearer():
@@ -297,12 +287,11 @@ def test_grouped_split_takes_groups_that_bring_the_fraction_nearer():
 def test_grouped_split_does_not_depend_on_the_order_of_files():
     draw = np.random.default_rng(0)
     labels, groups = np.arange(40) % 2, np.arange(40)
-    fingerprints = [draw.bytes(8) for _ in range(40)]
-    first = grouped_split(labels, groups, fingerprints, ["a", "b"], {"validation": 0.2}, 0)
+    fingerprints = np.array([draw.bytes(8) for _ in range(40)], object)
+    rest = (["a", "b"], {"validation": 0.2}, 0)
+    first = grouped_split(labels, groups, fingerprints, *rest)
     order = draw.permutation(40)
-    second = grouped_split(
-        labels[order], groups[order], [fingerprints[at] for at in order], ["a", "b"], {"validation": 0.2}, 0
-    )
+    second = grouped_split(labels[order], groups[order], fingerprints[order], *rest)
     assert [first[at] for at in order] == second
 
 

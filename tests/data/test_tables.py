@@ -5,22 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tl.data.dataset import Dataset, Skipped
-from tl.data.tables import load_table
+from support.data_sets import put
+from tl.data.dataset import Skipped
+from tl.data.load import load
 from tl.errors import DataError
 
 
 def table(root: Path, text: str | bytes, name: str = "data.csv") -> Path:
-    for image in ("a.jpg", "b.jpg", "sub/c.jpg"):
-        (root / image).parent.mkdir(parents=True, exist_ok=True)
-        (root / image).write_bytes(image.encode())
-    file = root / name
+    file = put(root, "a.jpg", "b.jpg", "sub/c.jpg") / name
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     return file
-
-
-def load(file: Path, labelled: bool = True) -> Dataset:
-    return load_table(file, labelled=labelled)
 
 
 def test_table_gives_paths_labels_and_parts(tmp_path):
@@ -54,12 +48,11 @@ def test_separator_does_not_depend_on_the_file_ending(tmp_path, name, separator,
 
 
 def test_header_decides_the_separator(tmp_path):
-    data = load(table(tmp_path, "path,label\na.jpg,x;y;z;w\nb.jpg,u;v;w;x\n"))
-    assert data.class_names == ("u;v;w;x", "x;y;z;w")
-    data = load(table(tmp_path, "path;label\na.jpg;x,y,z,w\nb.jpg;u,v,w,x\n"))
-    assert data.class_names == ("u,v,w,x", "x,y,z,w")
-    assert load(table(tmp_path, "path\na.jpg\n"), labelled=False).names == ("a.jpg",)
-    assert load(table(tmp_path, "path;note\na.jpg;x\n"), labelled=False).names == ("a.jpg",)
+    for one, other in (",;", ";,"):
+        text = f"path{one}label\na.jpg{one}x{other}y{other}z\nb.jpg{one}u{other}v{other}w\n"
+        assert load(table(tmp_path, text)).class_names == (f"u{other}v{other}w", f"x{other}y{other}z")
+    for text in ("path\na.jpg\n", "path;note\na.jpg;x\n"):
+        assert load(table(tmp_path, text), labelled=False).names == ("a.jpg",)
 
 
 def test_windows_paths_are_read(tmp_path):
@@ -112,7 +105,5 @@ def test_unusable_tables_are_data_errors(tmp_path, text, message):
 
 
 def test_labels_are_optional_where_not_labelled(tmp_path):
-    data = load(table(tmp_path, "path\na.jpg\nb.jpg\n"), labelled=False)
-    assert data.labels.tolist() == [-1, -1]
-    mixed = load(table(tmp_path, "path,label\na.jpg,cat\nb.jpg,\n"), labelled=False)
-    assert mixed.labels.tolist() == [0, -1]
+    for text, labels in (("path\na.jpg\nb.jpg\n", [-1, -1]), ("path,label\na.jpg,cat\nb.jpg,\n", [0, -1])):
+        assert load(table(tmp_path, text), labelled=False).labels.tolist() == labels

@@ -30,20 +30,15 @@ def test_path_of_a_sample(name, label, part, place):
     assert output_paths([sample(name, label, part)]) == [place]
 
 
-def test_wrong_suffix_is_replaced():
+def test_wrong_suffix_is_replaced_and_long_name_keeps_it():
     assert output_paths([sample("a/1.jpg"), sample("a/2.png")], {1: ".jpg"}) == ["cat/a/1.jpg", "cat/a/2.jpg"]
+    assert safe_name("개" * 200 + ".jpg").endswith("개.jpg")
 
 
-def test_paths_differ_even_where_case_is_ignored():
-    names = ["a/1.jpg", "A/1.JPG", "a/1.jpg", "a/1-2.jpg"]
-    paths = output_paths([sample(name) for name in names])
+def test_paths_and_class_folders_differ_even_where_case_is_ignored():
+    paths = output_paths([sample(name) for name in ("a/1.jpg", "A/1.JPG", "a/1.jpg", "a/1-2.jpg")])
     assert len({path.casefold() for path in paths}) == 4
-
-
-def test_class_folders_are_named_like_their_classes_and_differ():
-    paths = output_paths(
-        [sample("1.jpg", "a/b"), sample("1.jpg", "a_b"), sample("1.jpg", "Cat"), sample("1.jpg", "cat")]
-    )
+    paths = output_paths([sample("1.jpg", label) for label in ("a/b", "a_b", "Cat", "cat")])
     assert [PurePosixPath(path).parts[0] for path in paths] == ["a_b-2", "a_b", "Cat", "cat"]
 
 
@@ -56,7 +51,3 @@ def test_paths_of_any_names_stay_inside_and_differ(rows):
         assert ".." not in parts
         assert not PurePosixPath(path).is_absolute()
         assert all(len(part.encode()) <= 255 and not part.startswith(".") and "\0" not in part for part in parts)
-
-
-def test_long_name_keeps_its_suffix():
-    assert safe_name("개" * 200 + ".jpg").endswith("개.jpg")

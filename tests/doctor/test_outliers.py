@@ -18,16 +18,15 @@ def two_clouds(count: int, outliers: slice) -> np.ndarray:
 
 def test_blank_dark_bright_and_blurred_photos():
     sharp = ImageOps.autocontrast(photo(0, 300, 240).convert("L"))
-    images = dataset(
-        {
-            "a/blank.png": Image.new("RGB", (60, 60), (90, 120, 90)),
-            "a/blurred.png": ImageOps.autocontrast(sharp.filter(ImageFilter.GaussianBlur(12))),
-            "a/bright.png": sharp.point(lambda level: 227 + level // 9),
-            "a/dark.png": sharp.point(lambda level: level // 6),
-            "a/sharp.png": sharp,
-            "a/small.png": sharp.resize((20, 16)),
-        }
-    )
+    photos = {
+        "a/blank.png": Image.new("RGB", (60, 60), (90, 120, 90)),
+        "a/blurred.png": ImageOps.autocontrast(sharp.filter(ImageFilter.GaussianBlur(12))),
+        "a/bright.png": sharp.point(lambda level: 227 + level // 9),
+        "a/dark.png": sharp.point(lambda level: level // 6),
+        "a/sharp.png": sharp,
+        "a/small.png": sharp.resize((20, 16)),
+    }
+    images = dataset(photos)
     findings = outlier_findings(images, measure_images(images.images), np.ones((6, 4), np.float32), np.arange(6))
     kinds = {"blank": "blank", "blurred": "blurred", "bright": "too bright", "dark": "too dark"}
     assert {each.files[0]: each.kind for each in findings} == {f"a/{name}.png": kind for name, kind in kinds.items()}

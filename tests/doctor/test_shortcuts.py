@@ -45,10 +45,8 @@ def test_a_property_that_predicts_the_class(name, change):
 
 
 def test_a_property_that_predicts_one_class_of_many():
-    images = {
-        file: image.resize((60, 100)) if file.startswith("dog") else image
-        for file, image in classes("ant", "bee", "cat", "dog", "eel", "fox").items()
-    }
+    images = classes("ant", "bee", "cat", "dog", "eel", "fox")
+    images |= {file: image.resize((60, 100)) for file, image in images.items() if file.startswith("dog")}
     evidence = [each.evidence for each in findings(dataset(images))]
     assert evidence == ["the size alone predicts class dog: recall 100%, precision 100%"]
 

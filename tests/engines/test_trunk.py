@@ -56,48 +56,34 @@ def error(found, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_engines_compute_the_activations_of_keras(network, engine):
+def test_engines_compute_the_activations_of_keras(network):
     found, weights, unfreeze, expected = network
-    ready = open_engine(found, weights, engine=engine, precision="f32", unfreeze=unfreeze)
-    assert error(ready.run_one(photos()), expected) < 1e-3  # half of the last of 11 bits
-    parts = dict(ready.run([(1, photos()[:2]), (2, photos()[2:])]))
-    assert error(np.concatenate([parts[1], parts[2]]), expected) < 1e-3
-
-
-@pytest.mark.slow
-def test_activations_in_bf16_are_close(network):
-    found, weights, unfreeze, expected = network
+    for engine in ("openvino", "tensorflow"):
+        ready = open_engine(found, weights, engine=engine, precision="f32", unfreeze=unfreeze)
+        assert error(ready.run_one(photos()), expected) < 1e-3  # half of the last of 11 bits
+        parts = dict(ready.run([(1, photos()[:2]), (2, photos()[2:])]))
+        assert error(np.concatenate([parts[1], parts[2]]), expected) < 1e-3
     ready = open_engine(found, weights, engine="openvino", unfreeze=unfreeze)
     assert isinstance(ready, OpenVINOEngine)
     assert error(ready.run_one(photos()), expected) < (0.05 if ready.precision == "bf16" else 1e-3)
 
 
-def test_trunk_key_depends_on_unfreeze_and_seed():
+def test_trunk_key_depends_on_unfreeze_which_must_freeze_a_part_and_seed():
     found = backbone(TINY)
     cases = [(None, 0), ("last", 0), ("half", 0), (None, 1)]
     keys = [trunk_key(found, resolve(found, "none", seed=seed), unfreeze) for unfreeze, seed in cases]
     assert len(set(keys)) == 4
     assert trunk_key(found, resolve(found, "none", seed=0)) == keys[0]
-
-
-def test_open_engine_refuses_to_freeze_nothing():
-    found = backbone(TINY)
     with pytest.raises(UsageError, match="no frozen part with --unfreeze all"):
         open_engine(found, resolve(found, "none"), engine="tensorflow", unfreeze="all")
 
 
-def test_cached_trunk_converts_once(tiny_run):
+def test_cached_trunk_converts_once_and_a_damaged_one_again(tiny_run, tmp_path):
     entry = backbone("mobilenetv3small")
     trunk = cached_trunk(entry, resolve(entry, "none"))
     before = trunk.xml.stat().st_mtime_ns
     assert cached_trunk(entry, resolve(entry, "none")).xml.stat().st_mtime_ns == before
     assert trunk.bin.stat().st_ino == (tiny_run / "trunk.bin").stat().st_ino  # a hard link, not a copy
-
-
-def test_cached_trunk_converts_a_damaged_one_again(tmp_path):
-    entry = backbone("mobilenetv3small")
-    trunk = cached_trunk(entry, resolve(entry, "none"))
     where = Settings(tmp_path, 10**9, offline=True, keras_dir=tmp_path)
     copied = shutil.copytree(trunk.xml.parent, tmp_path / "trunks" / trunk.xml.parent.name)
     (copied / "trunk.bin").write_bytes(b"damaged")

@@ -16,23 +16,24 @@ from tl.progress import Progress
 from tl.settings import Settings
 
 RECIPE = Recipe(32, "crop", bgr=False, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+SHAPE = (2, 4, 3)
 
 
 class Corners:
-    """An engine whose activations are a part of each photo; it returns batches in swapped pairs."""
+    """An engine whose activations are a part of each photo and a constant; it returns batches in swapped pairs."""
 
-    name, precision, key = "corners", "f32", "corners"
+    name, precision, key, batch = "corners", "f32", "corners", 5
 
-    def __init__(self, batch: int = 5, scale: float = 1.0) -> None:
-        self.batch, self.scale = batch, scale
-        self.sizes = []
+    def __init__(self, constant: float = 0.0, dtype: type = np.float32) -> None:
+        self.constant, self.dtype, self.sizes = constant, dtype, []
 
     def run(self, batches):
         waiting = []
         for tag, pixels in batches:
             assert (pixels.dtype, pixels.shape[1:]) == (np.uint8, (32, 32, 3))
             self.sizes.append(len(pixels))
-            waiting.insert(0, (tag, corner(pixels) * self.scale))
+            with np.errstate(over="ignore"):
+                waiting.insert(0, (tag, (corner(pixels) + self.constant).astype(self.dtype)))
             if len(waiting) == 2:
                 yield from waiting
                 waiting = []
@@ -64,8 +65,8 @@ def squared(image, side=32):
 
 def test_store_keeps_the_plain_image_as_first_view(images, where):
     engine = Corners()
-    stored = store(images, engine, RECIPE, (2, 4, 3), views=1, transform=nothing, where=where)
-    assert (stored.shape, stored.dtype) == ((1, 7, 2, 4, 3), np.float16)
+    stored = store(images, engine, RECIPE, SHAPE, views=1, transform=nothing, where=where)
+    assert (stored.shape, stored.dtype) == ((1, 7, *SHAPE), np.float16)
     assert np.array_equal(stored[0], corner(np.stack([squared(image) for image in images])))
     assert engine.sizes == [5, 2]
 
@@ -79,7 +80,7 @@ def test_store_keeps_views_in_order(images, where):
 
     report = Counting()
     options = {"views": 3, "transform": transform, "progress": report, "where": where}
-    stored = store(images, Corners(), RECIPE, (2, 4, 3), **options)
+    stored = store(images, Corners(), RECIPE, SHAPE, **options)
     assert (report.total, report.done) == (21, 21)
     assert [number for number, _ in calls] == [0, 1, 2]
     side = round(MARGIN * 32)
@@ -106,7 +107,7 @@ class Counting(Progress):
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list what a process maps")
 def test_file_is_deleted_with_the_activations(images, where):
-    stored = store(images, Corners(), RECIPE, (2, 4, 3), views=1, transform=nothing, where=where)
+    stored = store(images, Corners(), RECIPE, SHAPE, views=1, transform=nothing, where=where)
     assert list(where.cache_dir.iterdir()) == []  # it has no name that a killed process would leave behind
     assert str(where.cache_dir) in Path("/proc/self/maps").read_text()
     stored[0] = 7
@@ -115,27 +116,21 @@ def test_file_is_deleted_with_the_activations(images, where):
     assert str(where.cache_dir) not in Path("/proc/self/maps").read_text()
 
 
-@pytest.mark.parametrize("scale", [1e6, np.nan, np.inf])
-def test_store_refuses_activations_that_do_not_fit_16_bits(images, where, scale):
+@pytest.mark.parametrize("constant", [1e6, np.nan, np.inf])
+def test_store_refuses_activations_that_do_not_fit_16_bits(images, where, constant):
+    engine = Corners(constant, np.float16)  # as engines do for a frozen part
     with pytest.raises(EngineError, match="activations do not fit 16 bits: train with --unfreeze all"):
-        store(images, Sixteen(scale=scale), RECIPE, (2, 4, 3), views=1, transform=nothing, where=where)
+        store(images, engine, RECIPE, SHAPE, views=1, transform=nothing, where=where)
 
 
-class Sixteen(Corners):
-    """Gives float16, as engines do for a frozen part."""
-
-    def run(self, batches):
-        with np.errstate(all="ignore"):
-            for tag, values in super().run(batches):
-                yield tag, (values + self.scale).astype(np.float16)
-
-
-def test_store_names_a_full_or_missing_folder(images, where):
+def test_store_names_a_full_or_missing_folder_and_an_image_that_disappeared(images, where, tmp_path):
     with pytest.raises(StorageError, match=r"cannot write .* MB of activations to .*cache \(.*TL_ACTIVATIONS_LIMIT"):
         store(images, Corners(), RECIPE, (2**20, 2**20, 3), views=1, transform=nothing, where=where)
     gone = replace(where, cache_dir=where.cache_dir / "nowhere")
     with pytest.raises(StorageError, match=r"nowhere \(No such file or directory\)"):
-        store(images, Corners(), RECIPE, (2, 4, 3), views=1, transform=nothing, where=gone)
+        store(images, Corners(), RECIPE, SHAPE, views=1, transform=nothing, where=gone)
+    with pytest.raises(DataError, match=r"gone\.png can no longer be read \(cannot be read: no such file"):
+        store([*images, tmp_path / "gone.png"], Corners(), RECIPE, SHAPE, views=1, transform=nothing, where=where)
 
 
 @pytest.mark.parametrize(("views", "images", "activations", "expected"), [
@@ -155,9 +150,3 @@ def test_affordable_views_fit_the_limit(where, views, images, activations, expec
 def test_affordable_views_leave_half_of_the_disk(where, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 10**7))
     assert affordable_views(4, 100, 12_500, where) == 2
-
-
-def test_store_names_an_image_that_disappeared(images, where, tmp_path):
-    gone = tmp_path / "gone.png"
-    with pytest.raises(DataError, match=r"gone\.png can no longer be read \(cannot be read: no such file"):
-        store([*images, gone], Corners(), RECIPE, (2, 4, 3), views=1, transform=nothing, where=where)

@@ -64,27 +64,20 @@ def test_extract_keeps_the_order_and_skips_failures(engine, cache, images):
     at = list(found.kept).index(20)
     np.testing.assert_allclose(found.values[at], alone.values[0], rtol=1e-3, atol=1e-4)
     assert found.fingerprints[at] == alone.fingerprints[0]
+    unreadable = extract(images[10:12], engine, RECIPE, None)
+    assert (unreadable.values.shape, list(unreadable.failures)) == ((0, 0), [0, 1])
 
 
-def test_extract_computes_each_image_once(engine, cache, images):
+def test_extract_computes_each_image_of_any_name_once_for_each_network(engine, cache, images, tmp_path):
     first = extract(images, engine, RECIPE, cache)
     assert (engine.photos, first.cached) == (len(first.kept), 0)
     again = extract(images[::-1], engine, RECIPE, cache)
     assert (engine.photos, again.cached) == (len(first.kept), len(first.kept))
     assert (again.values[::-1] == first.values).all()
-
-
-def test_cache_is_separate_for_each_network(engine, cache, images):
-    extract(images[:5], engine, RECIPE, cache)
     engine.key = "another"
     assert extract(images[:5], engine, RECIPE, cache).cached == 0
-
-
-def test_cache_finds_a_renamed_image(engine, cache, shapes, tmp_path):
-    original = next(shapes.rglob("*.png"))
-    extract([original], engine, RECIPE, cache)
     copy = tmp_path / "copy.jpeg"
-    copy.write_bytes(original.read_bytes())
+    copy.write_bytes(images[0].read_bytes())
     assert extract([copy], engine, RECIPE, cache).cached == 1
 
 
@@ -116,12 +109,6 @@ def test_extract_continues_without_a_cache_that_cannot_be_written(engine, cache,
     found = extract(images, engine, RECIPE, cache, progress=log)
     assert len(found.values) == len(images) - 2
     assert log.lines == ["warning: no space; continuing without it"]
-
-
-def test_extract_returns_no_features_for_unreadable_images(engine, tmp_path):
-    found = extract([tmp_path / "a.jpg"], engine, RECIPE, None)
-    assert found.values.shape == (0, 0)
-    assert list(found.failures) == [0]
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="linear algebra has one thread here anyway")

@@ -64,30 +64,18 @@ def test_read_returns_what_was_written(path: Path) -> None:
     assert _same(read_h5(path), checkpoint)
 
 
-def test_keras_reads_the_file(path: Path) -> None:
+def test_keras_reads_the_file_and_read_takes_files_of_keras(path: Path) -> None:
     checkpoint, model = _checkpoint(), _network()
     write_h5(checkpoint, path)
     model.load_weights(path)
     assert all(map(np.array_equal, _weights(model), _flat(checkpoint)))
-
-
-def test_read_takes_files_of_keras(path: Path) -> None:
-    model = _network()
-    assign(model, _checkpoint(), source="made here")
-    model.save_weights(path.with_suffix(".weights.h5"))
-    whole = path.with_name("whole.h5")
+    whole, weights = path.with_name("whole.h5"), path.with_name("keras3.weights.h5")
     model.save(whole)
-    assert _same(read_h5(whole), _checkpoint())
-    assert not is_keras3(whole)
-    assert is_keras3(path.with_suffix(".weights.h5"))
+    model.save_weights(weights)
+    assert _same(read_h5(whole), checkpoint)
+    assert (is_keras3(whole), is_keras3(weights)) == (False, True)
     with pytest.raises(WeightsError, match="no weights in the layout"):
-        read_h5(path.with_suffix(".weights.h5"))
-
-
-def test_is_keras3_is_false_for_other_files(path: Path) -> None:
-    assert not is_keras3(path)
-    path.write_bytes(b"no HDF5")
-    assert not is_keras3(path)
+        read_h5(weights)
 
 
 @pytest.mark.parametrize("names", [[b"bn", b"bn"], [b"bn", b"gone"], [1.0], [b"../bn"], [b"two\nlines"], [b"\xff\xfe"]])
@@ -129,8 +117,7 @@ def test_assign_sets_every_variable(trainable: bool) -> None:
     assign(model, checkpoint, source="a.h5")
     conv, bn = model.get_layer("conv"), model.get_layer("bn")
     variables = [conv.kernel, conv.bias, bn.gamma, bn.beta, bn.moving_mean, bn.moving_variance]
-    arrays = [*checkpoint["conv"], *checkpoint["bn"]]
-    assert all(map(np.array_equal, map(np.array, variables), arrays))
+    assert all(map(np.array_equal, map(np.array, variables), [*checkpoint["conv"], *checkpoint["bn"]]))
 
 
 @pytest.mark.parametrize(("top", "checkpoint"), [
@@ -189,14 +176,10 @@ def test_assign_refuses_a_larger_network_of_the_same_family(needs: str, has: str
     import keras
 
     # Every layer of the smaller network is in the larger one, by name and shape.
-    larger = getattr(keras.applications, has)(weights=None, include_top=False)
+    larger, smaller = (getattr(keras.applications, name)(weights=None, include_top=False) for name in (has, needs))
     zero = np.zeros(1, np.float32)
-    checkpoint = {
-        layer.name: [np.broadcast_to(zero, weight.shape) for weight in layer.weights]
-        for layer in larger.layers
-        if layer.weights
-    }
-    smaller = getattr(keras.applications, needs)(weights=None, include_top=False)
+    arrays = {layer.name: [np.broadcast_to(zero, weight.shape) for weight in layer.weights] for layer in larger.layers}
+    checkpoint = {name: weights for name, weights in arrays.items() if weights}
     assert {layer.name for layer in smaller.layers if layer.weights} < set(checkpoint)
     with pytest.raises(WeightsError, match="weights of another network"):
         assign(smaller, checkpoint, source="a.h5")
@@ -251,14 +234,11 @@ def test_data_in_another_file_is_refused(path: Path, secret: Path, tmp_path: Pat
         _read_refused(path, "another file", name)
 
 
-@pytest.mark.parametrize("shape", [(1 << 40,), (1 << 20, 1 << 20, 1 << 15), (100_000,)])
-def test_arrays_larger_than_the_file_are_refused(path: Path, shape: tuple[int, ...]) -> None:
-    with h5py.File(path, "w") as file:
-        file.create_dataset("group/x", shape, "<f4", chunks=(1,) * len(shape))
-    _read_refused(path, "larger than the file")
-
-
-def test_an_array_with_two_names_counts_twice(path: Path) -> None:
+def test_arrays_larger_than_the_file_are_refused_and_one_with_two_names_counts_twice(path: Path) -> None:
+    for shape in ((1 << 40,), (1 << 20, 1 << 20, 1 << 15), (100_000,)):
+        with h5py.File(path, "w") as file:
+            file.create_dataset("group/x", shape, "<f4", chunks=(1,) * len(shape))
+        _read_refused(path, "larger than the file")
     with h5py.File(path, "w") as file:
         file["x"] = np.zeros(10_000, np.float32)
         file["y"] = file["x"]
@@ -290,11 +270,13 @@ def test_wrong_paths_are_refused(path: Path, name: str) -> None:
 
 def test_missing_truncated_and_other_files_are_refused(path: Path) -> None:
     _read_refused(path, "does not exist")
+    assert not is_keras3(path)
     with h5py.File(path, "w") as file:
         file["group/x"] = np.zeros(10_000)
     for content in (path.read_bytes()[:5_000], b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + bytes(100)):
         path.write_bytes(content)
         _read_refused(path, "cannot be read as HDF5")
+        assert not is_keras3(path)
 
 
 def test_names_may_be_split(path: Path) -> None:

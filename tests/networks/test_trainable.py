@@ -18,17 +18,9 @@ from tl.networks.stages import cut_for, depths, stages
 from tl.networks.trainable import above, below, fold, frozen_part, lower_part, read_stride, upper_part
 
 TOLERANCE = 1e-5  # relative to the largest output; float32 in another order
-NETWORKS = [
-    "VGG16",
-    "ResNet50",
-    "ResNet50V2",
-    "MobileNetV2",
-    "DenseNet121",
-    "EfficientNetB0",
-    "ConvNeXtTiny",
-    "InceptionV3",
-    "efficientnet_lite0",
-]
+NETWORKS = (
+    "VGG16 ResNet50 ResNet50V2 MobileNetV2 DenseNet121 EfficientNetB0 ConvNeXtTiny InceptionV3 efficientnet_lite0"
+)
 # BatchNorm layers that cannot be folded: before a convolution, or after a sum or a concatenation.
 LEFT = {"ResNet50V2": 17, "DenseNet121": 62}
 # The published numbers less four arrays for each BatchNorm, plus a bias where there was none
@@ -48,12 +40,7 @@ def networks():
     return cache(build)
 
 
-@pytest.fixture(scope="module")
-def network(networks):
-    return lambda name: networks(name)[1]
-
-
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS.split())
 def test_fold_keeps_the_outputs(networks, name: str) -> None:
     model, folded = networks(name)
     pixels = random_pixels(model)
@@ -104,9 +91,8 @@ def test_training_above_a_cut_changes_no_statistics() -> None:
         for layer in folded.layers
         if any((old != new).any() for old, new in zip(before[layer.name], layer.get_weights(), strict=True))
     }
-    assert changed == {layer.name for layer in upper.layers if layer.weights} - {
-        layer.name for layer in normalizations(folded)
-    }
+    trained = {layer.name for layer in upper.layers if layer.weights}
+    assert changed == trained - {layer.name for layer in normalizations(folded)}
     assert not changed & {layer.name for layer in lower.layers}
     assert difference(outputs(upper, stored), outputs(folded, pixels)) < TOLERANCE
 
@@ -174,16 +160,12 @@ def test_fold_works_with_channels_first_on_openvino(tmp_path: Path) -> None:
 def _graphs() -> dict[str, tuple[Callable[[Any], Any], int]]:
     """Small graphs made from `keras.layers`, with how many BatchNorm layers folding must leave."""
 
-    def two_readers(kl: Any) -> Any:
-        return chain(kl.Conv2D(4, 1), lambda x: kl.Add()([x, kl.BatchNormalization()(x)]))
-
     def an_output_itself(kl: Any) -> Any:
         import keras
 
-        model = two_readers(kl)
         inputs = keras.Input((8, 8, 4))
         x = kl.Conv2D(4, 1)(inputs)
-        return keras.Model(inputs, [x, kl.BatchNormalization()(x)], name=model.name)
+        return keras.Model(inputs, [x, kl.BatchNormalization()(x)])
 
     def shared_convolution(kl: Any) -> Any:
         shared = kl.Conv2D(4, 3, padding="same")
@@ -198,16 +180,9 @@ def _graphs() -> dict[str, tuple[Callable[[Any], Any], int]]:
 
         adapted = kl.Normalization()
         adapted.adapt(np.random.default_rng(0).normal(1, 2, (5, 8, 8, 4)).astype(np.float32))
-        first = (kl.Rescaling(0.1, 2.0), adapted, kl.ZeroPadding2D(1))
-        branches = (
-            kl.BatchNormalization(),
-            keras.ops.relu,
-            lambda x: x + 0.5 * keras.ops.concatenate([x, x], -1)[..., :6],
-        )
-        return chain(*first, kl.Conv2D(6, 3), *branches, kl.Conv2D(2, 1, use_bias=False), kl.BatchNormalization())
-
-    def nested(kl: Any) -> Any:
-        return chain(chain(kl.Conv2D(4, 3), kl.ReLU()), kl.Conv2D(6, 3), kl.BatchNormalization())
+        first = (kl.Rescaling(0.1, 2.0), adapted, kl.ZeroPadding2D(1), kl.Conv2D(6, 3), kl.BatchNormalization())
+        functions = (keras.ops.relu, lambda x: x + 0.5 * keras.ops.concatenate([x, x], -1)[..., :6])
+        return chain(*first, *functions, kl.Conv2D(2, 1, use_bias=False), kl.BatchNormalization())
 
     def sequential(kl: Any) -> Any:
         import keras
@@ -234,13 +209,16 @@ def _graphs() -> dict[str, tuple[Callable[[Any], Any], int]]:
         "another axis": (before_bn(lambda kl: kl.Conv2D(6, 3), axis=1), 1),
         "transposed": (before_bn(lambda kl: kl.Conv2DTranspose(6, 3)), 1),
         "twice": (before_bn(lambda kl: kl.Conv2D(6, 3), lambda kl: kl.BatchNormalization()), 1),
-        "two readers": (two_readers, 1),
+        "two readers": (lambda kl: chain(kl.Conv2D(4, 1), lambda x: kl.Add()([x, kl.BatchNormalization()(x)])), 1),
         "an output itself": (an_output_itself, 1),
         "shared convolution": (shared_convolution, 2),
         "shared normalization": (shared_normalization, 1),
         "operations": (operations, 0),
         "regularized": (before_bn(lambda kl: kl.Conv2D(6, 3, **penalty)), 0),
-        "nested without BatchNorm": (nested, 0),
+        "nested without BatchNorm": (
+            before_bn(lambda kl: chain(kl.Conv2D(4, 3), kl.ReLU()), lambda kl: kl.Conv2D(6, 3)),
+            0,
+        ),
         "sequential": (sequential, 0),
     }
 
@@ -283,8 +261,7 @@ def test_fold_computes_in_float32() -> None:
     import keras
 
     policy = {"dtype": "mixed_bfloat16"}
-    model = chain(keras.layers.Conv2D(6, 3, **policy), keras.layers.BatchNormalization(**policy))
-    folded = fold(model)
+    folded = fold(chain(keras.layers.Conv2D(6, 3, **policy), keras.layers.BatchNormalization(**policy)))
     assert folded.compute_dtype == folded.layers[1].compute_dtype == "float32"
     assert folded.outputs[0].dtype == "float32"
 
@@ -293,12 +270,10 @@ def test_fold_refuses_batchnorm_in_a_nested_model() -> None:
     import keras
 
     inner = chain(keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization())
-    outer = chain(chain(inner), keras.layers.ReLU())
     with pytest.raises(BackboneError, match=r"cannot be folded: its layer \S+ is a model with its own BatchNorm"):
-        fold(outer)
-    wrapped = chain(keras.layers.TimeDistributed(keras.layers.BatchNormalization()))
+        fold(chain(chain(inner), keras.layers.ReLU()))
     with pytest.raises(BackboneError, match=r"cannot be folded: its layer time_distributed"):
-        fold(wrapped)
+        fold(chain(keras.layers.TimeDistributed(keras.layers.BatchNormalization())))
 
 
 def test_below_and_above_name_the_reason_for_a_wrong_cut() -> None:
@@ -332,8 +307,8 @@ def assert_close(found, expected) -> None:
     *((name, unfreeze) for name in ("VGG16", "MobileNetV2") for unfreeze in ("last", "all")),
     ("DenseNet121", "last"),
 ])  # fmt: skip
-def test_upper_part_of_lower_part_is_the_network(network, name, unfreeze):
-    model = network(name)
+def test_upper_part_of_lower_part_is_the_network(networks, name, unfreeze):
+    _, model = networks(name)
     layer = cut_for(model, unfreeze)
     stored = pixels() if layer is None else lower_part(model, layer)(pixels(), training=False)
     upper = upper_part(model, layer)
@@ -357,15 +332,18 @@ def test_upper_part_shares_weights_with_the_network(name):
 
 
 @pytest.mark.parametrize("name", ["ResNet50", "DenseNet121"])
-def test_depths_cover_all_trainable_variables(network, name):
-    names = {variable.path.split("/")[0] for variable in upper_part(network(name), None).trainable_variables}
-    deep = depths(network(name))
+def test_depths_cover_all_trainable_variables(networks, name):
+    _, model = networks(name)
+    names = {variable.path.split("/")[0] for variable in upper_part(model, None).trainable_variables}
+    deep = depths(model)
     assert names <= deep.keys()
     assert {deep[name] for name in names} == set(range(5))
 
 
-def test_lower_part_leaves_out_what_the_stride_skips(network):
-    model = network("ResNet50")
+def test_lower_part_leaves_out_what_the_stride_skips_and_upper_part_computes_products(networks):
+    import keras
+
+    _, model = networks("ResNet50")
     layer = cut_for(model, "last")
     assert model.get_layer(layer).output.shape[1:] == (5, 5, 1024)
     assert read_stride(model, layer) == 2
@@ -374,14 +352,10 @@ def test_lower_part_leaves_out_what_the_stride_skips(network):
     assert read_stride(model, "pool1_pool") == 1  # its readers have no stride
     whole = np.asarray(below(model, layer)(pixels(), training=False))
     assert_close(lower_part(model, layer)(pixels(), training=False), whole[:, ::2, ::2])
-    for other in (network("VGG16"), network("DenseNet121")):
+    for name in ("VGG16", "DenseNet121"):
+        _, other = networks(name)
         assert read_stride(other, cut_for(other, "last")) == 1
-
-
-def test_upper_part_computes_pointwise_convolutions_as_products(network):
-    import keras
-
-    kinds = upper_part(network("ResNet50"), cut_for(network("ResNet50"), "last")).layers
+    kinds = upper_part(model, layer).layers  # its pointwise convolutions are products
     convolutions = [layer for layer in kinds if isinstance(layer, keras.layers.Conv2D)]
     assert [layer.kernel_size for layer in convolutions] == [(3, 3)] * 3
     assert sum(type(layer).__name__ == "Pointwise" for layer in kinds) == 7
@@ -397,9 +371,8 @@ def test_read_stride_is_1_for_different_strides():
     other = layers.AveragePooling2D(2, name="other")(x)
     model = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Add()([one, other])))
     assert read_stride(model, "stem") == 1
-    photos = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
-    upper = upper_part(model, "stem")
-    assert_close(upper(lower_part(model, "stem")(photos)), model(photos))
+    photos = random_pixels(model)
+    assert_close(upper_part(model, "stem")(lower_part(model, "stem")(photos)), model(photos))
 
 
 def test_upper_part_keeps_activation_and_bias():
@@ -411,14 +384,14 @@ def test_upper_part_keeps_activation_and_bias():
     x = layers.Conv2D(4, 1, use_bias=False, activation="tanh")(x)
     x = layers.Conv2D(4, 1, (1, 2), name="uneven")(x)
     model = keras.Model(inputs, layers.Conv2D(4, 1, groups=2)(x))
-    photos = np.random.default_rng(0).normal(size=(3, 7, 7, 3)).astype(np.float32)
+    photos = random_pixels(model)
     upper = upper_part(model, None)
     assert upper.output_shape == model.output_shape == (None, 4, 2, 4)
     assert_close(upper(photos), model(photos))
 
 
-def test_frozen_part_belongs_to_the_folded_network(network):
-    model = network("VGG16")
+def test_frozen_part_belongs_to_the_folded_network(networks):
+    _, model = networks("VGG16")
     frozen = frozen_part(model, "last")
     assert frozen.output_shape == (None, 4, 4, 512)
     assert_close(frozen(pixels(), training=False), lower_part(model, "block4_pool")(pixels(), training=False))

@@ -1,6 +1,5 @@
 """Finding and downloading weights, and building networks with them."""
 
-import csv
 import hashlib
 import json
 import random
@@ -65,13 +64,10 @@ def test_resolve_keeps_no_file_with_a_wrong_checksum(remote, where, monkeypatch)
     assert not list((where.cache_dir / "weights").glob("*.h5"))
 
 
-def test_resolve_offline_makes_no_request(remote, where, monkeypatch):
+def test_resolve_offline_makes_no_request_nor_for_random_weights(remote, where, monkeypatch):
     monkeypatch.setattr("tl.download.download", lambda *_, **__: pytest.fail("a request"))
     with pytest.raises(WeightsError, match="--offline"):
         resolve(backbone("vgg16"), offline=True, where=where)
-
-
-def test_resolve_returns_random_weights_for_none(where):
     assert resolve(backbone("vgg16"), "none", where=where).choice == "none"
 
 
@@ -143,12 +139,9 @@ def test_finetune_reaches_98_percent_on_dogs_vs_cats(imagenet, photos, tl, tmp_p
     paths = sorted(photos.rglob("*.jpg"))
     random.seed(42)
     random.shuffle(paths)
-    with (tmp_path / "photos.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("path", "label", "split"))
-        writer.writerows((p, p.parent.name, "train" if at < 400 else "val") for at, p in enumerate(paths))
-    done = tl("finetune", "photos.csv", "--json", cwd=tmp_path, expect=0)
-    result = json.loads(done.stdout)
+    rows = [f"{path},{path.parent.name},{'train' if at < 400 else 'val'}" for at, path in enumerate(paths)]
+    (tmp_path / "photos.csv").write_text("\n".join(["path,label,split", *rows]))
+    result = json.loads(tl("finetune", "photos.csv", "--json", cwd=tmp_path, expect=0).stdout)
     assert result["metrics"]["validation"]["top1"] >= 0.98
     assert result["weights"]["choice"] == "imagenet"
     predictions = load(tmp_path / "runs" / "latest").predict(paths[:6])

@@ -86,12 +86,9 @@ def test_parquet_is_written_in_batches_and_read_back(tmp_path: Path, monkeypatch
         assert [str(kind) for kind in file.schema_arrow.types] == [
             *("string", "string", "float", "string", "float", "bool", "string", "int64", "int64")
         ]
-
-
-def test_read_parquet_names_a_file_that_is_not_parquet(tmp_path: Path) -> None:
-    (tmp_path / "rows.parquet").write_bytes(b"hello")
+    path.write_bytes(b"hello")
     with pytest.raises(StorageError, match="is not a valid Parquet file"):
-        list(read_parquet(tmp_path / "rows.parquet", Columns(1)))
+        list(read_parquet(path, columns))
 
 
 def test_missing_pyarrow_is_explained_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

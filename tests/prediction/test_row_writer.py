@@ -55,14 +55,6 @@ def test_row_file_cut_anywhere_keeps_complete_rows_and_continues(tmp_path: Path,
         assert path.read_bytes() == content, cut
 
 
-def test_row_file_writes_each_row_at_once(tmp_path: Path) -> None:
-    rows = RowFile(tmp_path / "rows", "jsonl", FAILED)
-    for count, name in enumerate(NAMES, 1):
-        rows.write(record(name))
-        assert (tmp_path / "rows").read_bytes().count(b"\n") == count
-    rows.close()
-
-
 @pytest.mark.parametrize(("form", "content"), [
     ("jsonl", b"hello\n"),
     ("jsonl", b"no end"),
@@ -83,16 +75,19 @@ def test_row_file_refuses_other_content_and_leaves_it(tmp_path: Path, form: str,
     assert path.read_bytes() == content
 
 
-def test_row_file_names_a_path_that_cannot_be_written(tmp_path: Path) -> None:
+def test_row_file_writes_each_row_at_once_and_names_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written: is a directory"):
         RowFile(tmp_path, "csv", FAILED)
+    rows = RowFile(tmp_path / "rows", "jsonl", FAILED)
+    for count, name in enumerate(NAMES, 1):
+        rows.write(record(name))
+        assert (tmp_path / "rows").read_bytes().count(b"\n") == count
     if os.path.exists("/dev/full"):
-        rows = RowFile(tmp_path / "rows", "jsonl", FAILED)
         with open("/dev/full", "wb") as full:
             os.dup2(full.fileno(), rows._file.fileno())
         with pytest.raises(StorageError, match="no space left on device; the rows written so far are kept"):
             rows.write(record("a"))
-        rows._file.close()
+    rows._file.close()
 
 
 def test_done_names_are_taken_as_often_as_they_have_rows() -> None:
@@ -186,24 +181,19 @@ def test_no_rows_are_a_complete_file(tmp_path: Path, form: str, run: Run) -> Non
     assert read(out, form) == []
 
 
-def test_existing_file_is_refused_without_resume(tmp_path: Path, run: Run) -> None:
+def test_only_rows_of_the_same_run_and_columns_are_continued_and_only_with_resume(tmp_path: Path, run: Run) -> None:
     out = tmp_path / "rows.csv"
     add(out, "csv", run, ["a"], stop=True)
     with pytest.raises(UsageError, match=r"rows.csv' is unfinished: continue with --resume"):
         add(out, "csv", run, ["a"], resume=False)
-    add(out, "csv", run, ["a"])
-    with pytest.raises(UsageError, match=r"rows.csv' exists already: continue with --resume, give a new name"):
-        add(out, "csv", run, ["a"], resume=False)
-
-
-def test_unfinished_rows_of_another_run_or_with_other_columns_are_refused(tmp_path: Path, run: Run) -> None:
-    out = tmp_path / "rows.csv"
-    add(out, "csv", run, ["a"], stop=True)
     other = replace(run, manifest={**run.manifest, "files": {"head.npz": "0"}})
     with pytest.raises(RunError, match="was begun with run"):
         add(out, "csv", other, ["a"])
     with pytest.raises(RunError, match="was begun with run"), open_rows(out, "csv", FAILED, run, resume=True):
         pass
+    add(out, "csv", run, ["a"])
+    with pytest.raises(UsageError, match=r"rows.csv' exists already: continue with --resume, give a new name"):
+        add(out, "csv", run, ["a"], resume=False)
 
 
 @pytest.mark.parametrize("columns", [FAILED, Columns(2)])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.live_service import Live
+from tl.service.database import Database
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +16,13 @@ def live(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     served = Live(tmp_path_factory.mktemp("served"), runs=[str(tiny_run)], **options)
     yield served
     served.stop_cleanly()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "state")
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,11 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from views.pages.test_report_browser import CONTRAST
+from support.browser import BEYOND, CONTRAST, Visits, is_dark, tab_stops
 
 DROP = """([place, files]) => {
   const dropped = new DataTransfer();
@@ -23,17 +21,8 @@ DROP = """([place, files]) => {
     document.querySelector(place).dispatchEvent(event);
   }
 }"""
-STOP = """() => {
-  const at = document.activeElement;
-  const name = at.getAttribute("aria-label") || at.labels?.length || at.textContent.trim();
-  return [at.tagName, at.id, Boolean(name), getComputedStyle(at).outlineStyle];
-}"""
-BEYOND = """(width) => [...document.querySelectorAll("body *")].filter((at) => at.checkVisibility() &&
-  !at.closest("svg, .skip, .heard, pre") && at.getBoundingClientRect().right > width + 1)
-  .map((at) => at.outerHTML.slice(0, 120))"""
 PASSED = re.compile(r"Failed to load resource: the server responded with a status of (400|401|404|422|429|503)")
-
-Open = Callable[..., Any]
+INSIDE = "svg, .skip, .heard, pre"
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +35,16 @@ def live(serve, tiny_run, tmp_path_factory):
 @pytest.fixture
 def visit(browser, live):
     """Open the page; at the end no error may have been logged or requested from elsewhere."""
-    contexts, complaints, requests, addresses = [], [], [], {live.address}
+    visits, here = Visits(browser), {"blob:", "about:"}
 
-    def go(view: str = "", width: int = 1280, scheme: str = "light", locale: str = "en-US", **more) -> Any:
-        address = more.pop("address", live.address)
-        addresses.add(address)
-        looks = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "locale": locale}
-        context = browser.new_context(**looks, **more)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        context.on("request", lambda request: requests.append(request.url))
-        page.goto(f"{address}/{view}")
-        return page
+    def go(view="", address=live.address, locale="en-US", **options):
+        here.add(f"{address}/")
+        return visits.open(f"{address}/{view}", locale=locale, **options)
 
     yield go
-    for context in contexts:
-        context.close()
-    assert [text for text in complaints if not PASSED.match(text)] == []
-    here = tuple(f"{address}/" for address in addresses)
-    assert [url for url in requests if not url.startswith((*here, "blob:", "about:"))] == []
+    visits.close()
+    assert [text for text in visits.errors if not PASSED.match(text)] == []
+    assert [url for url in visits.requests if not url.startswith(tuple(here))] == []
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +122,7 @@ def test_dropped_photos_get_labels_without_verdict(visit, shapes):
     assert "No true labels yet" in page.inner_text("#score")
 
 
-def test_folders_mark_right_and_wrong(classified):
+def test_folders_mark_right_and_wrong_and_are_saved_as_csv(classified, tiny_run):
     page = classified()
     verdicts = tiles(page)
     assert verdicts.pop("lies-wrong.png") == "wrong"
@@ -166,6 +144,14 @@ def test_folders_mark_right_and_wrong(classified):
     assert "cannot be read" in page.locator(".tile.error").inner_text()
     assert "PNG" in page.locator(".tile.error .reason").inner_text()
     page.get_by_text("1 file is not a photo").wait_for()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as CSV").click()
+    lines = Path(saved.value.path()).read_text(encoding="utf-8-sig").splitlines()
+    assert lines[0] == "path,label,confidence,unknown,truth,verdict,run,error"
+    assert len(lines) == 12
+    [wrong] = [line.split(",") for line in lines if "lies-wrong" in line]
+    assert (wrong[1], wrong[4:7]) == ("noise", ["stripes", "wrong", tiny_run.name])
+    assert any(line.startswith("mine/somewhere/=unsorted.png") for line in lines)
     page.get_by_role("group", name="Filter photos").get_by_role("button", name="Wrong").click()
     until(page, "document.querySelectorAll('.tile').length === 1")
     assert tiles(page) == {"lies-wrong.png": "wrong"}
@@ -197,7 +183,7 @@ def test_a_photo_opens_with_its_heat_map_and_takes_a_true_label(classified):
     assert "null" not in dialog.inner_text()
 
 
-def test_arrow_keys_move_between_photos(classified):
+def test_arrow_keys_move_between_photos_and_selected_ones_get_one_label(classified):
     page = classified()
     page.locator("#clear").focus()
     page.keyboard.press("Tab")
@@ -215,10 +201,6 @@ def test_arrow_keys_move_between_photos(classified):
     until(page, "document.activeElement.parentElement === document.querySelector('#tiles').children[2]")
     page.keyboard.press("End")
     assert page.evaluate("document.activeElement.parentElement === document.querySelector('#tiles').lastChild")
-
-
-def test_selected_photos_get_one_label(classified):
-    page = classified()
     page.get_by_role("button", name="Select", exact=True).click()
     page.locator(".tile.open").click()
     page.locator(".tile.wrong").click()
@@ -228,18 +210,6 @@ def test_selected_photos_get_one_label(classified):
     until(page, "document.querySelectorAll('.tile.right').length === 10")
     page.get_by_role("button", name="Select all or none").click()
     page.get_by_text("11 photos selected").wait_for()
-
-
-def test_save_as_csv(classified, live, tiny_run):
-    page = classified()
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Save as CSV").click()
-    lines = Path(saved.value.path()).read_text(encoding="utf-8-sig").splitlines()
-    assert lines[0] == "path,label,confidence,unknown,truth,verdict,run,error"
-    assert len(lines) == 12
-    [wrong] = [line.split(",") for line in lines if "lies-wrong" in line]
-    assert (wrong[1], wrong[4:7]) == ("noise", ["stripes", "wrong", tiny_run.name])
-    assert any(line.startswith("mine/somewhere/=unsorted.png") for line in lines)
 
 
 def test_the_page_waits_for_a_busy_service(visit, sorted_photos):
@@ -274,7 +244,7 @@ def test_waiting_photos_can_be_cancelled(visit, sorted_photos):
 
 
 @pytest.mark.slow
-def test_thousands_of_photos_are_sent_in_small_batches(visit, shapes):
+def test_a_thousand_photos_are_sent_in_small_batches(visit, shapes):
     page = visit()
     sizes = []
 
@@ -286,9 +256,9 @@ def test_thousands_of_photos_are_sent_in_small_batches(visit, shapes):
 
     page.route("**/v1/predict*", answer)
     content = base64.b64encode((shapes / "noise" / "01.png").read_bytes()).decode()
-    page.evaluate(DROP, ["#drop", [[f"{at:04}.png", content] for at in range(2000)]])
-    until(page, "document.querySelector('#score').textContent.includes('2,000 unlabelled')", timeout=120_000)
-    assert sum(sizes) == 2000
+    page.evaluate(DROP, ["#drop", [[f"{at:04}.png", content] for at in range(1000)]])
+    until(page, "document.querySelector('#score').textContent.includes('1,000 unlabelled')", timeout=120_000)
+    assert sum(sizes) == 1000
     assert max(sizes) <= 8
     assert page.locator(".tile").count() == 300
     page.get_by_role("button", name="Show 300 more").click()
@@ -428,8 +398,7 @@ def test_contrast_of_every_text(classified, scheme):
     page.locator(".tile.wrong").click()
     ratio, text = page.evaluate(CONTRAST)
     assert ratio >= 4.5, text
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 29)"
-    assert dark == (scheme == "dark")
+    assert is_dark(page) == (scheme == "dark")
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
@@ -439,11 +408,11 @@ def test_no_overflow_on_a_phone(classified, locale):
     for view in ("photos", "train", "runs"):
         show(page, view)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
-        assert page.evaluate(BEYOND, 320) == [], view
+        assert page.evaluate(BEYOND, [320, INSIDE]) == [], view
     page.evaluate("location.hash = '#photos'")
     page.locator("#select").click()
     page.locator(".tile.wrong").click()
-    assert page.evaluate(BEYOND, 320) == []
+    assert page.evaluate(BEYOND, [320, INSIDE]) == []
 
 
 def test_focus_is_visible_and_every_control_has_a_name(classified):
@@ -451,14 +420,9 @@ def test_focus_is_visible_and_every_control_has_a_name(classified):
     for view in ("photos", "train", "runs"):
         show(page, view)
         page.locator("#skip").focus()
-        stops = []
-        for _ in range(60):
-            page.keyboard.press("Tab")
-            stops.append(page.evaluate(STOP))
-            if stops[-1][0] == "BODY":
-                break
+        stops = tab_stops(page, 60)
         assert stops[-1][0] == "BODY"
-        assert [stop for stop in stops[:-1] if not stop[2] or stop[3] == "none"] == []
+        assert [stop for stop in stops[:-1] if not stop[1] or stop[2] == "none"] == []
 
 
 def test_without_javascript(visit):

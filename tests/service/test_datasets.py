@@ -103,7 +103,7 @@ def test_a_too_large_upload_is_refused_by_its_length_and_by_its_bytes(served):
     assert entries(served, "incoming") == []
 
 
-def test_too_many_uploads_get_a_429(served):
+def test_too_many_slow_and_disconnected_uploads_leave_nothing(served):
     with ExitStack() as held:
         for _ in range(2):
             held.enter_context(connect(served))
@@ -111,9 +111,6 @@ def test_too_many_uploads_get_a_429(served):
         reply = served.client.post("/v1/datasets", content=b"x")
         assert (reply.status_code, reply.headers["retry-after"]) == (429, "10")
     until(lambda: not entries(served, "incoming"))
-
-
-def test_a_slow_or_disconnected_client_leaves_nothing(served):
     with connect(served) as slow:
         assert b" 408 " in slow.recv(1000)
     for _ in range(3):

@@ -15,7 +15,6 @@ from pillow_heif import register_heif_opener
 from support.hostile import mutated
 from support.live_service import problem
 
-EXAMPLES = 6  # for each operation; more of them are tried by hand
 MUTANTS = 40
 
 
@@ -27,7 +26,7 @@ def test_responses_conform_to_the_openapi_schema(live):
     for operation in operations:
 
         @settings(
-            max_examples=EXAMPLES,
+            max_examples=6,  # for each operation; more of them are tried by hand
             deadline=None,
             database=None,
             derandomize=True,

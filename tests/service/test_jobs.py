@@ -12,7 +12,6 @@ import pytest
 from support.live_service import LONG, Live, is_gone, until
 from support.session import TINY
 from tl.service import jobs, store
-from tl.service.database import Database
 from tl.service.job_process import EVENTS, JobProgress
 from tl.service.options import ServeOptions
 
@@ -20,10 +19,8 @@ HEAD = {"backbone": TINY, "weights": "none"}
 
 
 def upload(served, shapes):
-    archive = shutil.make_archive(str(served.home / "a"), "zip", shapes)
-    reply = served.client.post(
-        "/v1/datasets", params={"name": "shapes", "check": False}, content=Path(archive).read_bytes()
-    )
+    content = Path(shutil.make_archive(str(served.home / "a"), "zip", shapes)).read_bytes()
+    reply = served.client.post("/v1/datasets", params={"name": "shapes", "check": False}, content=content)
     assert reply.status_code == 201, reply.text
     return reply.json()["id"]
 
@@ -189,13 +186,6 @@ def test_a_killed_server_loses_nothing(serve, tmp_path, shapes):
     assert again["resumed"] is True
     assert second.get(f"/v1/jobs/{job}")["attempt"] == 2
     second.stop_cleanly()  # with the job running
-
-
-@pytest.fixture
-def database(tmp_path):
-    database = Database(tmp_path / "state")
-    yield database
-    database.close()
 
 
 def stream(database, job, act, start=0):

@@ -26,13 +26,17 @@ def test_add_key_refuses_bad_names_and_roles(tmp_path, name, role):
         add_key(Database(tmp_path), name, role)
 
 
-def test_database_applies_scripts_once_and_refuses_newer_files(tmp_path):
+def test_database_applies_scripts_once_and_refuses_newer_and_damaged_files(tmp_path):
     first = Database(tmp_path)
     add_key(first, "a", "admin")
     assert [key.name for key in list_keys(Database(tmp_path))] == ["a"]
     first.execute("INSERT INTO migrations VALUES ('keys', 99, 0)")
     with pytest.raises(ServiceError, match="newer version"):
         Database(tmp_path)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "service.sqlite3").write_bytes(b"no database" * 1000)
+    with pytest.raises(ServiceError, match="cannot be used"):
+        Database(tmp_path / "damaged")
 
 
 def test_database_rolls_back_what_violates_a_constraint(tmp_path):
@@ -42,9 +46,3 @@ def test_database_rolls_back_what_violates_a_constraint(tmp_path):
         connection.execute("DELETE FROM keys")
         connection.execute("INSERT INTO keys (id) VALUES (1)")
     assert len(list_keys(database)) == 1
-
-
-def test_database_refuses_a_damaged_file(tmp_path):
-    (tmp_path / "service.sqlite3").write_bytes(b"no database" * 1000)
-    with pytest.raises(ServiceError, match="cannot be used"):
-        Database(tmp_path)

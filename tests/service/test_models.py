@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,14 +17,18 @@ LIMITS = {"decode_seconds": 1.0}
 
 
 class Load:
-    """Threads that send an image as fast as they can, until `stop`."""
+    """Threads that send an image as fast as they can, until the end of a block."""
 
-    def __init__(self, live, content, clients):
+    def __init__(self, live, content, clients=6):
         self.responses = []
         self._live, self._content, self._stopped = live, content, threading.Event()
-        self._threads = [threading.Thread(target=self._send) for _ in range(clients)]
+        self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(clients)]
+
+    def __enter__(self):
         for thread in self._threads:
             thread.start()
+        self.more()
+        return self
 
     def _send(self):
         while not self._stopped.is_set():
@@ -38,11 +42,10 @@ class Load:
         seen = len(self.responses)
         until(lambda: len(self.responses) > seen + count, 60)
 
-    def stop(self):
+    def __exit__(self, *_):
         self._stopped.set()
         for thread in self._threads:
             thread.join(30)
-        return self.responses
 
 
 @pytest.fixture
@@ -53,17 +56,7 @@ def image(shapes):
 @pytest.fixture
 def load(image):
     """Send requests until the end of a block: `with load(live) as sent`."""
-
-    @contextmanager
-    def run(live, clients=6):
-        sent = Load(live, image, clients)
-        try:
-            sent.more()
-            yield sent
-        finally:
-            sent.stop()
-
-    return run
+    return partial(Load, content=image)
 
 
 @pytest.fixture

@@ -54,13 +54,6 @@ def test_a_form_of_several_images_is_answered_in_order(live, shapes):
     assert all(len(one["top"]) == 1 for one in body if not one["error"])
 
 
-def test_a_request_can_name_the_run(live, tiny_run, shapes):
-    content = (shapes / "noise" / "00.png").read_bytes()
-    assert live.post(content, f"/v1/predict?run={tiny_run.name}").status == 200
-    assert problem(live.post(content, "/v1/predict?run=other"))["status"] == 404
-    assert problem(live.post(content, "/v1/predict?run=../../etc"))["status"] == 404
-
-
 def test_a_request_can_bound_the_error_of_its_answers(live, tiny_run, shapes):
     photo = (shapes / "noise" / "00.png").read_bytes()
     for value in ("50%25", "0.5"):
@@ -99,7 +92,7 @@ def test_explain_returns_a_png(live, shapes):
     assert problem(live.post(b"no image", "/v1/explain"))["status"] == 422
 
 
-def test_runs_are_listed_with_the_default(live, tiny_run):
+def test_runs_are_listed_with_the_default_and_a_request_can_name_one(live, tiny_run, shapes):
     body = live.get("/v1/runs")
     assert body["default"] == tiny_run.name
     [run] = [run for run in body["runs"] if run["name"] == tiny_run.name]
@@ -107,6 +100,10 @@ def test_runs_are_listed_with_the_default(live, tiny_run):
     assert run["default"]
     assert live.get(f"/v1/runs/{tiny_run.name}")["labels"] == ["noise", "stripes"]
     assert problem(live.request("GET", "/v1/runs/nothing"))["status"] == 404
+    content = (shapes / "noise" / "00.png").read_bytes()
+    assert live.post(content, f"/v1/predict?run={tiny_run.name}").status == 200
+    for name in ("other", "../../etc"):
+        assert problem(live.post(content, f"/v1/predict?run={name}"))["status"] == 404
 
 
 def test_reports_are_sandboxed(live, tiny_run):

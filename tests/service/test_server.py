@@ -103,18 +103,12 @@ def test_a_bad_query_is_refused(live, good, query):
     assert problem(live.post(good, f"/v1/predict?{query}"))["status"] == 422
 
 
-def test_too_many_images_are_refused(live, good):
+def test_too_many_images_large_json_and_unknown_paths_and_methods_are_problems(live, good):
     parts = [("image", (f"{at}.png", good, "image/png")) for at in range(4)]
     assert problem(live.request("POST", "/v1/predict", fields=parts))["status"] == 400
-
-
-def test_large_json_is_refused(live):
     body = json.dumps({"a": "x" * 2000})
     response = live.request("POST", "/v1/jobs", body=body, headers={"Content-Type": "application/json"})
     assert problem(response)["status"] == 413
-
-
-def test_unknown_paths_and_methods_are_problems(live):
     assert problem(live.request("GET", "/v1/nothing"))["status"] == 404
     assert problem(live.request("DELETE", "/v1/predict"))["status"] == 405
 

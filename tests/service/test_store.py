@@ -10,17 +10,9 @@ import pytest
 from tl.errors import DataError, ServiceError
 from tl.service import store
 from tl.service.archives import Unpacked
-from tl.service.database import Database
 from tl.service.store import ConflictError
 
 UNPACKED = Unpacked(24, 1000, {"hidden": 2})
-
-
-@pytest.fixture
-def database(tmp_path):
-    database = Database(tmp_path / "state")
-    yield database
-    database.close()
 
 
 def add_dataset(database, shapes, name="shapes", most=10):
@@ -111,21 +103,17 @@ def test_jobs_are_claimed_in_order_and_once(database):
     assert store.list_jobs(database, dataset="other") == []
 
 
-def test_a_run_has_one_job_until_it_fails(database):
+def test_a_run_has_one_job_until_it_fails_and_the_queue_is_bounded(database):
     job = store.add_job(database, "finetune", "d", {}, run="r")
     with pytest.raises(ConflictError, match="another job makes the run 'r'"):
         store.add_job(database, "finetune", "d", {}, run="r")
     store.end_job(database, job.id, "failed", "why")
-    assert store.add_job(database, "finetune", "d", {}, run="r").state == "queued"
-
-
-def test_the_queue_is_bounded(database):
-    store.add_job(database, "check", "d", {}, most=1)
+    assert store.add_job(database, "finetune", "d", {}, run="r", most=1).state == "queued"
     with pytest.raises(ServiceError, match="1 jobs are queued already"):
         store.add_job(database, "check", "d", {}, most=1)
 
 
-def test_recover_jobs_requeues_those_of_a_killed_worker(database):
+def test_recover_jobs_requeues_those_of_a_killed_worker_but_gives_up_one_that_kills_workers(database):
     first, second = (store.add_job(database, "finetune", "d", {}) for _ in range(2))
     store.claim_job(database, "finetune")
     assert store.recover_jobs(database, 10) == [first.id]
@@ -134,15 +122,12 @@ def test_recover_jobs_requeues_those_of_a_killed_worker(database):
     store.record_progress(database, first.id)
     assert store.get_job(database, first.id).fruitless == 0
     assert state(database, second) == "queued"
-
-
-def test_recover_jobs_gives_up_a_job_that_kills_workers(database):
-    job = store.add_job(database, "finetune", "d", {})
     for _ in range(3):
-        assert store.claim_job(database, "finetune") is not None
         store.recover_jobs(database, 3)
-    assert state(database, job) == "failed"
-    assert "3 times" in store.get_job(database, job.id).error
+        assert store.claim_job(database, "finetune").id == first.id
+    store.recover_jobs(database, 3)
+    assert state(database, first) == "failed"
+    assert "3 times" in store.get_job(database, first.id).error
 
 
 def test_requeue_job_waits(database):

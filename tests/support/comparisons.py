@@ -27,6 +27,7 @@ def comparison(
     """Networks, each by which images it classifies correctly; the first is pretrained, the others from scratch."""
     count = len(right[0])
     truths = [classes[at % len(classes)] for at in range(count)]
+    other = dict(zip(classes, (*classes[1:], classes[0]), strict=True))
     entries, predictions = [], []
     for at, row in enumerate(right):
         name = names[at] if names else f"network-{at}"
@@ -34,8 +35,8 @@ def comparison(
         costs = {"parameters": 325_956 * (at + 1), "seconds": 7.25 * (at + 1), "speed": 1234.5, "size": 94_000_000}
         outcome = {"p_value": 10.0 ** (-2 * at), "learned": at < 2, "folder": f"{name}-scratch"}
         entries.append(ComparedNetwork(name, at > 0, proportion(row.count("1"), count), top5, **outcome, **costs))
-        items = enumerate(zip(truths, row, strict=True))
-        predictions.append([_predicted(truth, letter == "1", classes, number) for number, (truth, letter) in items])
+        labels = [truth if letter == "1" else other[truth] for truth, letter in zip(truths, row, strict=True)]
+        predictions.append([ComparedPrediction(label, 0.5 + at % 10 / 25) for at, label in enumerate(labels)])
     none = proportion(0, 0)
     entries += [ComparedNetwork(f"absent-{at}", bool(at), none, error=error) for at, error in enumerate(errors)]
     images = tuple(
@@ -43,11 +44,6 @@ def comparison(
         for at, truth in enumerate(truths)
     )
     return Comparison(Path("runs/x"), data, count, classes, tuple(entries), images, f"tl compare {data} --scratch a")
-
-
-def _predicted(truth: str, correct: bool, classes: tuple[str, ...], at: int) -> ComparedPrediction:
-    other = classes[(classes.index(truth) + 1) % len(classes)]
-    return ComparedPrediction(truth if correct else other, 0.5 + at % 10 / 25)
 
 
 CASES = {

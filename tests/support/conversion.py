@@ -1,4 +1,4 @@
-"""Conversions of networks in forks of one process that has imported TensorFlow, which takes most of their time."""
+"""Conversions of networks in forks of processes that have imported Keras, which takes most of their time."""
 
 import json
 import subprocess
@@ -34,19 +34,17 @@ for line in sys.stdin:
 
 
 class Converter:
-    """Stands in for the module `subprocess` where networks are converted; started when it is first needed."""
+    """Stands in for the module `subprocess` where networks are converted. There is a process for each backend of Keras,
+    started when it is first needed.
+    """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+        self._processes: dict[str, subprocess.Popen[str]] = {}
         self._lock = threading.Lock()
 
     def run(self, command: list[str], *, input: str, env: dict[str, str], **options: Any) -> Any:
-        if env["KERAS_BACKEND"] != "tensorflow":
-            return subprocess.run(command, input=input, env=env, **options)
         with self._lock, tempfile.TemporaryDirectory() as folder:
-            process = self._process = self._process or subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-            )
+            process = self._process(env)
             request = {"input": input, "environment": env, "folder": folder}
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
@@ -55,5 +53,12 @@ class Converter:
         return subprocess.CompletedProcess(command, code, *printed)
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.communicate()
+        for process in self._processes.values():
+            process.communicate()
+
+    def _process(self, environment: dict[str, str]) -> "subprocess.Popen[str]":
+        keras = environment["KERAS_BACKEND"]
+        if keras not in self._processes:
+            command, pipes = [sys.executable, "-c", _PROGRAM], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            self._processes[keras] = subprocess.Popen(command, text=True, env=environment, **pipes)
+        return self._processes[keras]

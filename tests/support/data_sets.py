@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tl.data.dataset import Dataset, Sample, assemble
-from tl.data.image_stats import ImageStats, measure_images
+from tl.data.image_stats import measure_images
 from tl.workflows.data_check import Measured
 
 
@@ -79,15 +78,11 @@ def dataset(images: dict[str, Image.Image], parts: dict[str, str] | None = None)
     return assemble(samples, source="test", name="test", root=None, labelled=False)
 
 
-def features_of(stats: ImageStats, seed: int = 0, size: int = 64) -> NDArray[np.float32]:
-    """Stand-ins for a network's features: images with similar grey blocks have similar features."""
-    blocks = stats.grey.reshape(len(stats.grey), 8, 4, 8, 4).mean(axis=(2, 4)).reshape(len(stats.grey), 64)
-    blocks = blocks - blocks.mean(axis=1, keepdims=True)
-    return np.abs(blocks @ np.random.default_rng(seed).standard_normal((64, size))).astype(np.float32)
-
-
 def measured(images: Dataset) -> Measured:
-    """The statistics of a data set, with such features."""
+    """The statistics of a data set; images with similar grey blocks have similar features."""
     stats = measure_images(images.images)
     usable = np.array([at for at in range(len(images.names)) if at not in stats.errors], np.int64)
-    return Measured(stats, features_of(stats)[usable], usable)
+    blocks = stats.grey.reshape(len(stats.grey), 8, 4, 8, 4).mean(axis=(2, 4)).reshape(len(stats.grey), 64)
+    blocks = blocks - blocks.mean(axis=1, keepdims=True)
+    features = np.abs(blocks @ np.random.default_rng(0).standard_normal((64, 64))).astype(np.float32)
+    return Measured(stats, features[usable], usable)

@@ -66,13 +66,16 @@ def test_split_keeps_groups_of_several_classes_together(tmp_path):
     assert result.counts["validation"] == {"a": 9, "b": 9}
 
 
-def test_split_writes_the_same_to_folders_and_tables(animals, tmp_path):
+def test_split_writes_the_same_to_folders_and_tables_and_takes_lists(animals, tmp_path):
     for out, seed in (("s.csv", 3), ("folders", 3), ("other.csv", 4)):
         split(animals, out=tmp_path / out, near_duplicates=False, seed=seed)
     assert parts(load(tmp_path / "folders")) == parts(load(tmp_path / "s.csv"))
     assert parts(load(tmp_path / "other.csv")) != parts(load(tmp_path / "s.csv"))
     copy = next((tmp_path / "folders").rglob("00.png"))
     assert copy.read_bytes() in {(animals / label / "00.png").read_bytes() for label in ("cat", "dog")}
+    rows = [(path, path.parent.name) for path in sorted(animals.rglob("*.png"))]
+    result = split(rows, out=tmp_path / "list.csv", near_duplicates=False)
+    assert result.counts == {"train": {"cat": 16, "dog": 8}, "validation": {"cat": 4, "dog": 2}}
 
 
 def test_split_without_copies_and_groups_is_that_of_training(animals, tmp_path):
@@ -81,12 +84,6 @@ def test_split_without_copies_and_groups_is_that_of_training(animals, tmp_path):
     trained = training_split(dataset, measure_images(dataset.images).fingerprints, seed=7)
     held_out = {dataset.names[at] for at in trained.validation}
     assert {name for name, part in parts(load(tmp_path / "s.csv")).items() if part == "validation"} == held_out
-
-
-def test_split_of_a_list_of_images(animals, tmp_path):
-    rows = [(path, path.parent.name) for path in sorted(animals.rglob("*.png"))]
-    result = split(rows, out=tmp_path / "s.csv", near_duplicates=False)
-    assert result.counts == {"train": {"cat": 16, "dog": 8}, "validation": {"cat": 4, "dog": 2}}
 
 
 def test_split_ignores_an_existing_split_with_a_note(tmp_path):

@@ -29,7 +29,6 @@ def test_classifier_explains_files_and_arrays(tiny_run: Path, shapes: Path, tmp_
 
 
 def test_label_and_confidence_are_those_of_the_prediction(tiny_run: Path, shapes: Path, monkeypatch) -> None:
-    """The heat is of the predicted class, even where the prediction's precision ranks the classes differently."""
     predictor = Predictor(load_run(tiny_run))
     monkeypatch.setattr(
         predictor, "judge", lambda features: (np.array([[0.4, 0.6]] * len(features)), np.zeros(len(features), bool))

@@ -11,6 +11,7 @@ import sys
 import time
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ import tl as library
 from support.recorder import Recorder
 from support.session import ROOT, TINY, draw_shapes
 from tl.errors import DataError, UsageError
+from tl.learning import loop, tuning
 from tl.learning.trainer import Trainer
 from tl.networks.backbones import backbone
 from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.run import Run, load_run
+from tl.workflows import finetune
 from tl.workflows.finetune_backbone import random_head, trains_from_scratch
 
 TUNE = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "last", "epochs": 2, "batch": 8}
@@ -156,9 +159,19 @@ def test_batches_that_do_not_fit_into_memory_are_halved(shapes, tmp_path, monkey
     assert run.manifest["metrics"]["fine-tuning"]["steps"] == 10
 
 
-def test_budget_ends_the_training(shapes, tmp_path):
-    run = library.finetune(shapes, out=tmp_path / "run", budget="12s", **TUNE | {"epochs": 5000})
-    assert 0 < run.manifest["metrics"]["fine-tuning"]["steps"] < 15_000
+def test_budget_limits_the_steps(shapes, tmp_path, monkeypatch):
+    now, original = [time.monotonic()], Trainer.step
+
+    def step(self, inputs, labels, rate):
+        now[0] += 2.0
+        return original(self, inputs, labels, rate)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    for module in (finetune, tuning, loop):  # a step takes two seconds, and nothing else takes any time
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    run = library.finetune(shapes, out=tmp_path / "run", budget="22s", **TUNE | {"epochs": 5000})
+    figures = run.manifest["metrics"]["fine-tuning"]
+    assert (figures["steps"], figures["stopped"]) == (8, "")  # 16 of the 17 seconds that are left for training
 
 
 def test_lr_auto_searches_the_learning_rate(shapes, tmp_path):

@@ -44,12 +44,9 @@ def test_model_returns_the_table_and_the_drawing(tmp_path: Path):
         summary.save(tmp_path / "lenet5.svg" / "below.svg")
 
 
-@pytest.mark.parametrize(("name", "classes"), [("lenet5", 100), ("resnet18", 1000)])
-def test_model_has_the_classes_of_its_data_set(name: str, classes: int):
-    assert model(name).table.layers[-1].output == (classes,)
-
-
-def test_model_refuses_unknown_names_and_no_classes():
+def test_model_has_the_classes_of_its_data_set_and_refuses_unknown_names():
+    for name, classes in (("lenet5", 100), ("resnet18", 1000)):
+        assert model(name).table.layers[-1].output == (classes,)
     with pytest.raises(BackboneError, match="no backbone is called 'resnet5'"):
         model("resnet5")
     with pytest.raises(UsageError, match="--classes 0"):

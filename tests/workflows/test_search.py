@@ -23,7 +23,7 @@ def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("search") / "animals", files)
 
 
-def test_search_finds_the_image_itself_and_its_copies(animals: Path):
+def test_search_finds_the_image_itself_and_its_copies_with_labels_or_without(animals: Path, tmp_path: Path):
     larger = np.asarray(photo(103).resize((160, 120)))
     found = library.search([animals / "cat/3.png", larger], animals, backbone=TINY, weights="none", count=3)
     assert (found.searched, found.broken, found.network) == (12, 1, TINY)
@@ -32,9 +32,6 @@ def test_search_finds_the_image_itself_and_its_copies(animals: Path):
     assert first.matches[0].similarity == pytest.approx(1, abs=1e-5)
     assert (second.query, second.matches[0].name, second.matches[0].same) == ("1", "개/사진 3.png", False)
     assert [len(answer.matches) for answer in found.answers] == [3, 3]
-
-
-def test_search_needs_no_labels(animals: Path, tmp_path: Path):
     flat = write(tmp_path / "flat", {f"{at}.png": photo(at) for at in range(3)})
     found = library.search(animals / "cat/1.png", flat, backbone=TINY, weights="none")
     assert next((match.name, match.label) for match in found.answers[0].matches) == ("1.png", None)

@@ -7,24 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
 from support.data_sets import put
+from support.live_service import until
 from support.runs import read_csv
 from support.session import ROOT
 from tl.errors import DataError
 from tl.progress import Progress
 from tl.workflows.watch import Arrivals, Stamp
 
-Watch = Callable[..., "subprocess.Popen[str]"]
-
 
 @pytest.fixture
-def watch(tiny_run: Path, tmp_path: Path) -> Iterator[Watch]:
+def watch(tiny_run: Path, tmp_path: Path):
     """Starts `tl watch in` with options, in a process that is ended with the test."""
     started: list[subprocess.Popen[str]] = []
     (tmp_path / "in").mkdir()
@@ -44,11 +42,7 @@ def watch(tiny_run: Path, tmp_path: Path) -> Iterator[Watch]:
 
 
 def rows(out: Path, count: int) -> list[dict[str, object]]:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if out.exists() and out.read_bytes().count(b"\n") >= count:
-            break
-        time.sleep(0.05)
+    until(lambda: out.exists() and out.read_bytes().count(b"\n") >= count)
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
@@ -59,7 +53,7 @@ def end(process: "subprocess.Popen[str]", number: signal.Signals) -> str:
     return output
 
 
-def test_watch_writes_one_row_per_file_through_kills_and_restarts(watch: Watch, shapes: Path, tmp_path: Path) -> None:
+def test_watch_writes_one_row_per_file_through_kills_and_restarts(watch, shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     shutil.copy(shapes / "noise" / "00.png", tmp_path / "in" / "a.png")
     options = ("--out", "rows.jsonl", "--by-class", "sorted", "--no-unknown")
@@ -89,14 +83,12 @@ def test_watch_writes_one_row_per_file_through_kills_and_restarts(watch: Watch, 
     assert not list(tmp_path.glob(".*"))
 
 
-def test_watch_polls_and_continues_a_csv_file(watch: Watch, shapes: Path, tmp_path: Path) -> None:
+def test_watch_polls_and_continues_a_csv_file(watch, shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.csv"
     for lines, name in ((2, "a.png"), (3, "b.png")):
         shutil.copy(shapes / "noise" / "00.png", tmp_path / "in" / name)
         process = watch("--poll", "--out", "rows.csv")
-        deadline = time.monotonic() + 60
-        while (not out.exists() or out.read_bytes().count(b"\n") < lines) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: out.exists() and out.read_bytes().count(b"\n") >= lines)  # noqa: B023
         output = end(process, signal.SIGINT)
         assert [line.split(":")[0] for line in output.splitlines() if line.startswith("in/")] == [f"in/{name}"]
     found = read_csv(out)
@@ -144,10 +136,9 @@ def test_watch_loads_no_framework(shapes: Path, tiny_run: Path, tmp_path: Path) 
     assert done.stdout == "[]\n"
 
 
-def test_printed_rows_have_no_stamps(watch: Watch, shapes: Path, tmp_path: Path) -> None:
+def test_printed_rows_have_no_stamps(watch, shapes: Path, tmp_path: Path) -> None:
     shutil.copy(shapes / "noise" / "00.png", tmp_path / "in" / "a.png")
     process = watch("--format", "jsonl")
-    assert process.stdout is not None
     row = json.loads(process.stdout.readline())
     assert (row["path"], row["error"]) == ("in/a.png", None)
     assert not {"bytes", "modified"} & set(row)
@@ -175,9 +166,7 @@ class Watcher:
                 self.seen.append(os.path.basename(name))
 
     def wait(self, count: int) -> list[str]:
-        deadline = time.monotonic() + 20
-        while len(self.seen) < count and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: len(self.seen) >= count, 20)
         return self.seen
 
     def close(self) -> None:
@@ -187,11 +176,8 @@ class Watcher:
         self._arrivals.close()
 
 
-Start = Callable[[Path], Watcher]
-
-
 @pytest.fixture(params=["events", "polling"])
-def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+def start(request: pytest.FixtureRequest):
     watchers: list[Watcher] = []
 
     def start(folder: Path) -> Watcher:
@@ -203,7 +189,7 @@ def start(request: pytest.FixtureRequest) -> Iterator[Start]:
         watcher.close()
 
 
-def test_arrivals_yield_existing_and_new_images_once(tmp_path: Path, start: Start) -> None:
+def test_arrivals_yield_existing_and_new_images_once(tmp_path: Path, start) -> None:
     put(tmp_path, "a.png", "sub/b.JPG", "notes.txt", ".hidden.png", ".git/c.png")
     watcher = start(tmp_path)
     assert sorted(watcher.wait(2)) == ["a.png", "b.JPG"]
@@ -215,7 +201,7 @@ def test_arrivals_yield_existing_and_new_images_once(tmp_path: Path, start: Star
     assert len(watcher.seen) == 5
 
 
-def test_arrivals_yield_images_of_a_folder_that_is_moved_in(tmp_path: Path, start: Start) -> None:
+def test_arrivals_yield_images_of_a_folder_that_is_moved_in(tmp_path: Path, start) -> None:
     put(tmp_path, "outside/x/a.png", "outside/b.png")
     (tmp_path / "in").mkdir()
     watcher = start(tmp_path / "in")
@@ -224,7 +210,7 @@ def test_arrivals_yield_images_of_a_folder_that_is_moved_in(tmp_path: Path, star
     assert sorted(watcher.wait(2)) == ["a.png", "b.png"]
 
 
-def test_arrivals_wait_while_a_file_grows_and_repeat_a_changed_one(tmp_path: Path, start: Start) -> None:
+def test_arrivals_wait_while_a_file_grows_and_repeat_a_changed_one(tmp_path: Path, start) -> None:
     watcher = start(tmp_path)
     with (tmp_path / "a.png").open("wb", buffering=0) as file:
         for _ in range(8):
@@ -236,7 +222,7 @@ def test_arrivals_wait_while_a_file_grows_and_repeat_a_changed_one(tmp_path: Pat
     assert watcher.wait(2) == ["a.png", "a.png"]
 
 
-def test_arrivals_yield_many_files_in_groups(tmp_path: Path, start: Start) -> None:
+def test_arrivals_yield_many_files_in_groups(tmp_path: Path, start) -> None:
     put(tmp_path, *(f"{at:03}.png" for at in range(200)))
     for at in range(200):
         os.utime(tmp_path / f"{at:03}.png", (1, 1))  # written long ago, so complete
@@ -253,7 +239,7 @@ def test_arrivals_raise_for_a_removed_folder(tmp_path: Path) -> None:
         list(zip(range(100), groups, strict=False))
 
 
-def test_arrivals_follow_a_folder_that_replaces_the_watched_one(start: Start, tmp_path: Path) -> None:
+def test_arrivals_follow_a_folder_that_replaces_the_watched_one(start, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     put(folder, "a.png")
     watcher = start(folder)

@@ -39,7 +39,7 @@ def test_page_works_with_a_screen_reader():
     assert "caption" in dict(reader.tags)
 
 
-def test_page_shows_figures_errors_and_the_command():
+def test_page_shows_figures_errors_the_command_and_the_best_networks():
     words = read_page(comparison(errors=(REASON,), data="data/고양이")).words
     expected = ("85.7", "48.7–97.4", "0.010", "<0.001", "325,956", "did not learn", f"Left out: {REASON}")
     for text in (*expected, "tl compare data/고양이 --scratch a"):
@@ -47,9 +47,6 @@ def test_page_shows_figures_errors_and_the_command():
     assert "Best: network-0 with 85.7% accuracy. It is better than every other network (p < 0.05)." in words
     assert "top-5" not in words
     assert "top-5" in read_page(CASES["hundred classes"]).words
-
-
-def test_page_names_networks_that_may_be_as_good():
     compared = comparison()
     near = tuple(replace(entry, p_value=0.5) for entry in compared.entries)
     words = read_page(replace(compared, entries=near)).words

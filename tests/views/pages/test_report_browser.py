@@ -1,42 +1,15 @@
 """The report in a real browser."""
 
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.browser import BEYOND, CONTRAST, Visits, is_dark, tab_stops
 from support.reports import report_folder
 
 NAMES = ("고양이", "<b>dog</b>", "a_class_name_without_any_space_" * 4)
-# the least contrast of a text to what is behind it, and the text: WCAG 2.2, 1.4.3
-CONTRAST = """() => {
-  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const linear = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-  const rgb = (colour) => colour.startsWith("color(") ? parts(colour.replace("srgb", "")) :
-    parts(colour).map((value, at) => at < 3 ? value / 255 : value);
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const found = rgb(getComputedStyle(at).backgroundColor);
-      if (found.length === 3 || found[3] === 1) return found;
-    }
-  };
-  let least = [99, ""];
-  for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.checkVisibility() || element.closest("script, style, .heard")) continue;
-    const style = getComputedStyle(element);
-    const colour = element.closest("svg") ? style.fill : style.color;
-    const [a, b] = [light(rgb(colour)), light(behind(element))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < least[0]) least = [ratio, element.outerHTML.slice(0, 200)];
-  }
-  return least;
-}"""
-
-Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -51,35 +24,20 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def visit(browser: Any, pages: dict[str, Path]) -> Iterator[Open]:
+def visit(browser, pages):
     """Open a report; at the end there must be no error on the console and no request."""
-    contexts, errors, requests = [], [], []
-
-    def go(name: str = "few", width: int = 1280, scheme: str = "light", script: bool = True) -> Any:
-        looks = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
-        context = browser.new_context(**looks, java_script_enabled=script)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(pages[name].as_uri())
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert errors == []
-    assert {url.split(":")[0] for url in requests} <= {"file", "data"}
-    assert sum(url.startswith("file:") for url in requests) == len(contexts)
+    visits = Visits(browser)
+    yield lambda name="few", **options: visits.open(pages[name].as_uri(), **options)
+    visits.close()
+    assert visits.errors == []
+    assert {url.split(":")[0] for url in visits.requests} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in visits.requests) == len(visits.contexts)
 
 
-def shown(page: Any) -> list[dict[str, str]]:
+def shown(page: Any) -> Any:
     """The data of the images that are visible."""
-    found: list[dict[str, str]] = page.eval_on_selector_all(
-        "#tiles > li", "tiles => tiles.filter((tile) => tile.checkVisibility()).map((tile) => ({...tile.dataset}))"
-    )
-    return found
+    script = "tiles => tiles.filter((tile) => tile.checkVisibility()).map((tile) => ({...tile.dataset}))"
+    return page.eval_on_selector_all("#tiles > li", script)
 
 
 def show_all(page: Any) -> None:
@@ -131,19 +89,7 @@ def test_filter_works_with_the_keyboard(visit):
 
 
 def test_every_tab_stop_is_visible_and_named(visit):
-    page = visit("many")
-    stops = []
-    for _ in range(80):
-        page.keyboard.press("Tab")
-        stop = page.evaluate(
-            "() => { const at = document.activeElement, style = getComputedStyle(at);"
-            " return [at.tagName, at.getAttribute('aria-label') || at.getAttribute('aria-labelledby') ||"
-            " at.labels?.length || at.textContent.trim(), style.outlineStyle]; }"
-        )
-        stops.append(stop)
-        if stop[0] == "BODY":
-            break
-    assert stops[-1][0] == "BODY" or len(stops) == 80
+    stops = tab_stops(visit("many"), 80)
     assert {"A", "BUTTON", "SELECT", "INPUT"} <= {tag for tag, _, _ in stops}
     assert [stop for stop in stops if stop[0] != "BODY" and not (stop[1] and stop[2] != "none")] == []
 
@@ -179,8 +125,13 @@ def test_confusion_map_works_with_pointer_and_keyboard(visit):
     assert page.evaluate("document.activeElement.name") == "truth"
 
 
-def test_confused_pair_leads_to_its_images(visit):
+def test_images_and_signs_are_drawn_and_a_confused_pair_leads_to_its_images(visit):
     page = visit()
+    sizes = page.eval_on_selector_all("#tiles img", "all => all.map((one) => one.naturalWidth)")
+    assert len(sizes) == 30
+    assert min(sizes) == 32
+    stroke = page.eval_on_selector("#sign-wrong .stroke", "path => getComputedStyle(path).stroke")
+    assert stroke == "rgb(255, 255, 255)"
     page.get_by_role("button", name="show below 고양이 predicted as <b>dog</b>").click()
     assert {(tile["t"], tile["p"]) for tile in shown(page)} == {("0", "1")}
     assert page.get_by_label("True class").evaluate("field => field.selectedOptions[0].text") == "고양이"
@@ -190,22 +141,18 @@ def test_tables_sort_with_the_keyboard(visit):
     page = visit("many")
     table = page.locator("table.sorts").first
 
-    def column(at: int) -> list[float]:
-        return [
-            float(value)
-            for value in table.locator(f"tbody td:nth-child({at})").evaluate_all(
-                "cells => cells.map((cell) => cell.dataset.value)"
-            )
-        ]
+    def recalls() -> list[float]:
+        cells = table.locator("tbody td:nth-child(3)")
+        return cells.evaluate_all("cells => cells.map((cell) => Number(cell.dataset.value))")
 
     heading = table.get_by_role("columnheader", name="recall")
     heading.get_by_role("button").focus()
     page.keyboard.press("Enter")
     assert heading.get_attribute("aria-sort") == "ascending"
-    assert column(3) == sorted(column(3)) != column(3)[::-1]
+    assert recalls() == sorted(recalls()) != recalls()[::-1]
     page.keyboard.press("Enter")
     assert heading.get_attribute("aria-sort") == "descending"
-    assert column(3) == sorted(column(3), reverse=True)
+    assert recalls() == sorted(recalls(), reverse=True)
     table.get_by_role("columnheader", name="class").get_by_role("button").click()
     assert heading.get_attribute("aria-sort") is None
     assert table.locator("tbody th").first.inner_text() == "class 00"
@@ -215,12 +162,7 @@ def test_tables_sort_with_the_keyboard(visit):
 def test_page_fits_a_phone(visit, name):
     page = visit(name, width=360)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    beyond = page.evaluate(
-        "() => [...document.querySelectorAll('body *')].filter((at) => at.checkVisibility() &&"
-        " !at.closest('.scroll, svg, .skip, .heard') && at.getBoundingClientRect().right > 361)"
-        ".map((at) => at.outerHTML.slice(0, 100))"
-    )
-    assert beyond == []
+    assert page.evaluate(BEYOND, [360, ".scroll, svg, .skip, .heard"]) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -230,21 +172,11 @@ def test_text_has_enough_contrast(visit, name, scheme):
     page.eval_on_selector_all("details", "all => all.forEach((one) => { one.open = true; })")
     ratio, text = page.evaluate(CONTRAST)
     assert ratio >= 4.5, text
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 29)"
-    assert dark == (scheme == "dark")
-
-
-def test_images_and_signs_are_drawn(visit):
-    page = visit()
-    sizes = page.eval_on_selector_all("#tiles img", "all => all.map((one) => one.naturalWidth)")
-    assert len(sizes) == 30
-    assert min(sizes) == 32
-    stroke = page.eval_on_selector("#sign-wrong .stroke", "path => getComputedStyle(path).stroke")
-    assert stroke == "rgb(255, 255, 255)"
+    assert is_dark(page) == (scheme == "dark")
 
 
 def test_page_without_script_shows_all_images_and_no_controls(visit):
-    page = visit("many", script=False)
+    page = visit("many", java_script_enabled=False)
     seen = page.locator("#tiles > li")
     assert seen.count() > 60
     assert all(item.is_visible() for item in (seen.first, seen.last))

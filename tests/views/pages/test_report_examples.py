@@ -81,19 +81,16 @@ def test_thumbnail_is_the_image_made_small():
     assert (tiny.width, tiny.height) == (32, 32)
 
 
-def test_thumbnails_are_made_once_and_none_without_images(tmp_path):
+def test_thumbnails_are_made_once_and_of_images_of_the_run_alone(tmp_path):
     assert Thumbnails(None).get("a.jpg") is None
     assert Thumbnails(None).image("a.jpg") is None
-    thumbnails = Thumbnails(report_folder(tmp_path, count=4).dataset)
+    dataset = report_folder(tmp_path, count=4).dataset
+    thumbnails = Thumbnails(dataset)
     assert thumbnails.get("validation/000.jpg") is thumbnails.get("validation/000.jpg")
     assert thumbnails.get("elsewhere.jpg") is None
-
-
-def test_thumbnails_skip_another_image_of_the_same_name(tmp_path):
-    dataset = report_folder(tmp_path, count=4).dataset
     sha256 = {name: fingerprint(image).hex() for name, image in zip(dataset.names, dataset.images, strict=True)}
     first, second = dataset.names[:2]
-    thumbnails = Thumbnails(dataset, sha256 | {first: "0" * 64})
+    thumbnails = Thumbnails(dataset, sha256 | {first: "0" * 64})  # another image of the same name
     assert not thumbnails.none_readable
     assert thumbnails.get(first) is None
     assert thumbnails.image(first) is None

@@ -19,11 +19,8 @@ def test_command_line_is_shown_as_typed(words, shown):
     assert command_line(words) == shown
 
 
-def test_seconds_become_minutes():
+def test_seconds_become_minutes_and_names_one_line():
     assert [seconds(value) for value in (0.184, 12.34, 125.9)] == ["0.18 s", "12.3 s", "2 min 05 s"]
-
-
-def test_short_name_is_one_line_and_never_empty():
     assert short_name("a\u202e\x00b") == "a b"
     assert short_name("") == "(no name)"
     assert len(short_name("x" * 500)) == 90

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from support.data_sets import write
 from support.session import TINY
 from tl.commands.finetune import command
 from tl.errors import DataError, StorageError
@@ -18,18 +19,12 @@ from tl.views.pictures.augmented import OTHER, OWN, TILE, draw
 from tl.views.pictures.grid import PAGE
 from tl.workflows.finetune import draw_augmented
 
-NAMES = ("cat", "dog")
-
 
 def colours(count, side=20):
     """Images of one colour each, red going up with the number."""
     images = np.full((count, side, side, 3), 90, np.uint8)
     images[..., 0] = 20 * np.arange(count)[:, None, None]
     return list(images)
-
-
-def unchanged(images, labels, step):
-    return images, labels
 
 
 def halves(images, labels, step):
@@ -43,7 +38,7 @@ def count_of(picture, colour):
     return int((np.asarray(picture) == colour).all(axis=-1).sum())
 
 
-def picture_of(images, labels, augment, names=NAMES, **options):
+def picture_of(images, labels, augment, names=("cat", "dog"), **options):
     return draw(images, labels, augment, names, **{"title": "", "summary": ""} | options)
 
 
@@ -76,7 +71,7 @@ def test_draw_shows_the_proportions_of_mixed_labels():
     picture = picture_of(colours(3), [0, 0, 1], halves, steps=(0,))
     own, other = count_of(picture, OWN), count_of(picture, OTHER)
     assert 5 * other > own > 2 * other > 0  # row 1 is whole, the others are three quarters and a quarter
-    picture = picture_of(colours(2), [0, 1], unchanged)
+    picture = picture_of(colours(2), [0, 1], lambda images, labels, step: (images, labels))
     assert count_of(picture, OWN) == count_of(picture, OTHER) == 0
 
 
@@ -115,11 +110,8 @@ def test_samples_take_the_classes_in_turn(monkeypatch, shapes):
 
 
 def test_samples_of_many_classes_are_one_of_each(monkeypatch, tmp_path):
-    for number in range(9):
-        for name in ("a", "b"):
-            (tmp_path / f"class {number}").mkdir(exist_ok=True)
-            Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"class {number}" / f"{name}.png")
-    labels = samples(monkeypatch, tmp_path)["labels"]
+    files = {f"class {at}/{name}.png": Image.new("RGB", (40, 40), (at, 0, 0)) for at in range(9) for name in "ab"}
+    labels = samples(monkeypatch, write(tmp_path, files))["labels"]
     assert len(labels) == len(set(labels)) == 6
 
 
@@ -153,10 +145,8 @@ def test_samples_skip_unreadable_images(monkeypatch, shapes, tmp_path):
 
 def test_samples_are_training_images(monkeypatch, tmp_path):
     for part, value in (("train", 10), ("test", 200)):
-        for name in ("a", "b"):
-            (tmp_path / part / name).mkdir(parents=True)
-            for number in range(4):
-                Image.new("RGB", (40, 40), (value, number, 0)).save(tmp_path / part / name / f"{number}.png")
+        pictures = [Image.new("RGB", (40, 40), (value, at, 0)) for at in range(4)]
+        write(tmp_path, {f"{part}/{name}/{at}.png": one for name in "ab" for at, one in enumerate(pictures)})
     assert all(photo.max() == 10 for photo in samples(monkeypatch, tmp_path)["images"])
 
 

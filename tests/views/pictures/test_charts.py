@@ -23,8 +23,8 @@ TEST = RangeTest(RATES, tuple(1.0 - 0.5 / (1 + 1e-3 / rate) + 30 * rate for rate
 LONG = "20261122-071317-" + "고양이와-개-" * 12
 
 
-def page_of(folder: Path) -> Any:
-    return learning_curves(read_history(folder))
+def curves_of(folder: Path, epochs: int, **options: Any) -> Any:
+    return learning_curves(read_history(write_tuned_run(folder, epochs, **options)))
 
 
 @pytest.mark.parametrize(("name", "epochs", "choice"), [
@@ -35,7 +35,7 @@ def page_of(folder: Path) -> Any:
     (LONG, 12, {"spread": 1e4, "stopped": "step 7 diverged (" + "loss " * 60 + ")"}),
 ], ids=["one", "three", "three hundred", "nothing held out", "long words"])  # fmt: skip
 def test_learning_curves_are_legible(tmp_path, name, epochs, choice):
-    assert_legible(page_of(write_tuned_run(tmp_path / name, epochs, **choice)), fewest=15)
+    assert_legible(curves_of(tmp_path / name, epochs, **choice), fewest=15)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_learning_curves_are_legible(tmp_path, name, epochs, choice):
     [(1, ["0", "1"]), (3, ["0", "1", "2", "3"]), (300, ["0", "50", "100", "150", "200", "250", "300"])],
 )
 def test_learning_curves_count_epochs_in_whole_numbers(tmp_path, epochs, labels):
-    page = page_of(write_tuned_run(tmp_path / "run", epochs))
+    page = curves_of(tmp_path / "run", epochs)
     assert [ticks(axes.xaxis) for axes in page.axes] == [labels] * 3
 
 
 def test_learning_curves_show_a_single_epoch(tmp_path):
-    charts.save_figure(page_of(write_tuned_run(tmp_path / "run", 1)), tmp_path / "curves.png")
+    charts.save_figure(curves_of(tmp_path / "run", 1), tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     assert (pixels == OWN).all(axis=-1).sum() > 60
@@ -58,7 +58,7 @@ def test_learning_curves_show_a_single_epoch(tmp_path):
 def test_learning_curves_show_the_history(tmp_path):
     folder = write_tuned_run(tmp_path / "run", 4, test=TEST)
     history = read_history(folder)
-    losses, top1, rates, test = page_of(folder).axes
+    losses, top1, rates, test = learning_curves(read_history(folder)).axes
     training, held_out, circle = (line.get_xydata() for line in losses.lines)
     assert training[:, 1].tolist() == history.epochs["loss"].tolist()
     assert held_out.tolist() == np.stack([history.ends, history.epochs["held_out_log_loss"]], axis=1).tolist()
@@ -74,7 +74,7 @@ def test_learning_curves_show_the_history(tmp_path):
     ("kept", "verdict"), [(True, "The tuned network is kept: "), (False, "No better on validation, so only the head")]
 )
 def test_learning_curves_title_names_run_and_verdict(tmp_path, kept, verdict):
-    page = page_of(write_tuned_run(tmp_path / "고양이 a$^{b$ \\frac{", 2, kept=kept))  # a name is no formula
+    page = curves_of(tmp_path / "고양이 a$^{b$ \\frac{", 2, kept=kept)  # a name is no formula
     page.canvas.draw()
     first, second, _ = (text.get_text() for text in page.texts)
     assert first == "Fine-tuning 고양이 a$^{b$ \\frac{"
@@ -83,7 +83,7 @@ def test_learning_curves_title_names_run_and_verdict(tmp_path, kept, verdict):
 
 
 def test_learning_curves_have_two_panels_without_held_out_images(tmp_path):
-    losses, rates = page_of(write_tuned_run(tmp_path / "run", 3, held_out=False)).axes
+    losses, rates = curves_of(tmp_path / "run", 3, held_out=False).axes
     assert len(losses.lines) == 1
     assert losses.get_legend() is None
     assert rates.get_title(loc="left") == "Learning rate"
@@ -91,7 +91,7 @@ def test_learning_curves_have_two_panels_without_held_out_images(tmp_path):
 
 @pytest.mark.parametrize(("spread", "scale"), [(8.0, "linear"), (100.0, "log"), (1e9, "log")])
 def test_learning_curves_use_a_log_scale_for_losses_far_apart(tmp_path, spread, scale):
-    losses = page_of(write_tuned_run(tmp_path / "run", 6, spread=spread)).axes[0]
+    losses = curves_of(tmp_path / "run", 6, spread=spread).axes[0]
     assert losses.get_yscale() == scale
     assert 3 <= len(ticks(losses.yaxis)) <= 10
 
@@ -100,12 +100,12 @@ def test_learning_curves_use_a_log_scale_for_losses_far_apart(tmp_path, spread, 
 def test_learning_curves_keep_accuracy_between_0_and_100(tmp_path, accuracy, limits):
     folder = write_tuned_run(tmp_path / "run", 1)
     write_history(folder, [Epoch(1, 12, 0.0, 0.5, 0.5, accuracy, 1.0)], None)
-    assert page_of(folder).axes[1].get_ylim() == limits
+    assert learning_curves(read_history(folder)).axes[1].get_ylim() == limits
 
 
 @pytest.mark.parametrize("case", [
     timing(),
-    timing("20261122-071317-" + "고양이와-개-" * 12, 1000.0, (1,)),
+    timing(LONG, 1000.0, (1,)),
     replace(timing(sizes=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024)), benchmark_app=None),
 ], ids=["usual", "one batch, long name", "many batches"])  # fmt: skip
 def test_timing_chart_is_legible(case):
@@ -175,30 +175,24 @@ def test_gradients_figure_is_legible(tmp_path, count, layer):
     assert names[-1].endswith(str(count - 1))
 
 
-def test_save_gradients_writes_only_the_picture(tmp_path):
+def test_save_gradients_writes_only_the_picture_and_none_without_a_table(tmp_path):
     folder = gradients_run(tmp_path / "run", FALLING, FALLING[::-1])
     table = (folder / "gradients.csv").read_bytes()
     save_gradients(folder)
     assert (folder / "gradients.csv").read_bytes() == table
     assert sorted(path.name for path in folder.iterdir()) == ["gradients.csv", "gradients.png"]
-
-
-def test_gradients_figure_without_after_has_one_line(tmp_path):
-    (axes,) = gradients_page(gradients_run(tmp_path / "run", FALLING)).axes
-    assert len(axes.lines) == 1
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before training"]
-
-
-def test_layer_names_are_not_formulas_and_may_be_in_any_script(tmp_path):
-    gradients_page(gradients_run(tmp_path / "a$^{b$", [0.1, 0.2], layer="고양이$x^{2$"))
-    gradients_page(gradients_run(tmp_path / "nothing-finite", [float("nan")] * 3))
-
-
-def test_save_gradients_without_a_table_writes_nothing(tmp_path):
-    save_gradients(tmp_path)
+    save_gradients(tmp_path)  # no table
     (tmp_path / "gradients.csv").write_text("layer,before,after\n")
     save_gradients(tmp_path)
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_gradients_figure_without_after_has_one_line_and_names_in_any_script(tmp_path):
+    (axes,) = gradients_page(gradients_run(tmp_path / "run", FALLING)).axes
+    assert len(axes.lines) == 1
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before training"]
+    gradients_page(gradients_run(tmp_path / "a$^{b$", [0.1, 0.2], layer="고양이$x^{2$"))  # names are no formulas
+    gradients_page(gradients_run(tmp_path / "nothing-finite", [float("nan")] * 3))
 
 
 @pytest.mark.parametrize("table", [

@@ -64,15 +64,12 @@ def inside(inner: Area, outer: Area) -> bool:
     return inner[0] >= outer[0] and inner[1] >= outer[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
 
 
-def test_drawing_names_every_layer(drawing_of):
-    _, model, root = drawing_of
+def test_drawing_names_the_network_and_every_layer(drawing_of):
+    name, model, root = drawing_of
     titles = {title.text or "" for title in root.iter(f"{SVG}title")}
     named = {name for title in titles for name in re.split(r"[,:] ", title)}
     assert {layer.name for layer in model.layers[1:] if not hasattr(layer, "layers")} <= named
 
-
-def test_drawing_has_title_and_description(drawing_of):
-    name, model, root = drawing_of
     title, description = (root.find(f"{SVG}{part}") for part in ("title", "desc"))
     assert root.get("role") == "img"
     assert root.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
@@ -80,26 +77,14 @@ def test_drawing_has_title_and_description(drawing_of):
     assert f"{model.count_params():,} parameters" in str(description.text)
 
 
-def test_boxes_and_labels_do_not_overlap(drawing_of):
-    boxes = areas(drawing_of[2], *BOXES)
+def test_boxes_and_labels_do_not_overlap_and_labels_stay_in_their_box(drawing_of):
+    root = drawing_of[2]
+    boxes = areas(root, *BOXES)
     assert len(boxes) > 5
     assert [pair for pair in combinations(boxes, 2) if overlap(*pair)] == []
-    words = [(text.text, area(text)) for text in drawing_of[2].iter(f"{SVG}text")]
+    words = [(text.text, area(text)) for text in root.iter(f"{SVG}text")]
     assert [(one, other) for (one, a), (other, b) in combinations(words, 2) if overlap(a, b)] == []
-
-
-def test_drawing_stays_on_the_page(drawing_of):
-    root = drawing_of[2]
-    page = tuple(map(float, root.get("viewBox", "").split()))
-    assert [box for box in areas(root, *BOXES, "band", "frame") if not inside(box, page)] == []
-    assert [text.text for text in root.iter(f"{SVG}text") if not inside(area(text), page)] == []
-    for path in root.iter(f"{SVG}path"):
-        numbers = list(map(float, re.findall(r"-?[\d.]+", path.get("d", ""))))
-        assert all(0 <= x <= page[2] and 0 <= y <= page[3] for x, y in zip(numbers[::2], numbers[1::2], strict=True))
-
-
-def test_labels_stay_in_their_box(drawing_of):
-    steps = [group for group in drawing_of[2].iter(f"{SVG}g") if group.get("class") == "step"]
+    steps = [group for group in root.iter(f"{SVG}g") if group.get("class") == "step"]
     assert steps
     for step in steps:
         (box,) = areas(step, *BOXES)
@@ -107,12 +92,23 @@ def test_labels_stay_in_their_box(drawing_of):
             assert inside(area(text), box), text.text
 
 
+def test_drawing_stays_on_the_page_and_prints_legibly_on_one(drawing_of):
+    root = drawing_of[2]
+    page = tuple(map(float, root.get("viewBox", "").split()))
+    assert [box for box in areas(root, *BOXES, "band", "frame") if not inside(box, page)] == []
+    assert [text.text for text in root.iter(f"{SVG}text") if not inside(area(text), page)] == []
+    for path in root.iter(f"{SVG}path"):
+        numbers = list(map(float, re.findall(r"-?[\d.]+", path.get("d", ""))))
+        assert all(0 <= x <= page[2] and 0 <= y <= page[3] for x, y in zip(numbers[::2], numbers[1::2], strict=True))
+    scale = max(min(190 / page[2], 277 / page[3]), min(277 / page[2], 190 / page[3]))  # millimetres per pixel
+    assert 10 * scale > 1.2  # the small letters; 3.4 points
+
+
 def test_labels_do_not_cross_lines(drawing_of):
-    """Lines run across or down; the only words they may meet are those in boxes drawing_of over them."""
     root = drawing_of[2]
     boxed = {id(text) for group in root.iter(f"{SVG}g") if group.get("class") == "step" for text in group}
     loose = [text for text in root.iter(f"{SVG}text") if id(text) not in boxed]
-    covered = areas(root, "join", "tag")
+    covered = areas(root, "join", "tag")  # lines run below these and may meet the words in them
     for path in root.iter(f"{SVG}path"):
         points = [tuple(map(float, pair.split())) for pair in re.findall(r"[ML]([-\d.]+ [-\d.]+)", path.get("d", ""))]
         for (ax, ay), (bx, by) in pairwise(points):
@@ -122,29 +118,20 @@ def test_labels_do_not_cross_lines(drawing_of):
                     assert not overlap(area(text), line), (text.text, path.get("d"))
 
 
-def test_drawing_prints_legibly_on_one_page(drawing_of):
-    _, _, across, down = map(float, drawing_of[2].get("viewBox", "").split())
-    scale = max(min(190 / across, 277 / down), min(277 / across, 190 / down))  # millimetres per pixel
-    assert 10 * scale > 1.2  # the small letters; 3.4 points
-
-
-def test_resnet50_has_its_skip_connections(resnet50):
+def test_resnet50_has_its_skip_connections_and_shapes_every_time(resnet50):
+    assert draw(architecture(NETWORKS["resnet50"](), "resnet50")) == resnet50
     # four blocks with a projection, which interrupts the line, and four repeats with an arc
     assert resnet50.count('class="skip"') == 4 * 2 + 4 + 1  # and one in the legend
     assert resnet50.count('class="join"') == 8
-    for times in ("× 2", "× 3", "× 5"):
-        assert f">{times}</text>" in resnet50
+    shapes = ("224×224×3", "112×112×64", "56×56×256", "28×28×512", "14×14×1024", "7×7×2048", "2,048")
+    for text in ("× 2", "× 3", "× 5", *shapes):
+        assert f">{text}</text>" in resnet50
 
 
 def test_googlenet_has_its_concatenations():
     drawing = draw(architecture(outline(googlenet)))
     assert drawing.count(">concat</text>") == 9
     assert 'class="skip"' not in drawing
-
-
-def test_drawing_shows_the_shapes(resnet50):
-    for shape in ("224×224×3", "112×112×64", "56×56×256", "28×28×512", "14×14×1024", "7×7×2048", "2,048"):
-        assert f">{shape}</text>" in resnet50
 
 
 def test_every_class_has_a_colour_in_light_and_dark_mode(resnet50):
@@ -154,10 +141,6 @@ def test_every_class_has_a_colour_in_light_and_dark_mode(resnet50):
     for name in used - {"architecture", "block", "step", *SIZES}:
         assert f".{name}{{fill:" in light, name
         assert f".{name}{{fill:" in dark, name
-
-
-def test_drawing_is_deterministic(resnet50):
-    assert draw(architecture(NETWORKS["resnet50"](), "resnet50")) == resnet50
 
 
 def test_draw_escapes_names():

@@ -75,11 +75,6 @@ def test_han_letters_follow_the_language_around_them():
     assert (_ink("骨の")[:, :132] != _ink("骨国")[:, :132]).any()
 
 
-def test_decomposed_korean_is_drawn_composed():
-    assert text.clean("\u1112\u1161\u11ab") == "한"
-    assert (_ink("\u1112\u1161\u11ab\u1100\u1173\u11af") == _ink("한글")).all()
-
-
 def test_letter_without_font_becomes_its_code_point():
     for line, drawn in (("a\ue123\ue124b", "a[U+E123 E124]b"), ("\ud800", "[U+D800]")):
         assert "".join(run.text for run in text.runs(line, BARE)) == drawn
@@ -163,7 +158,9 @@ def test_shaped_and_unshaped_hebrew_look_the_same():
     assert np.abs(np.asarray(shaped, int) - np.asarray(plain, int)).mean() < 2
 
 
-def test_clean_removes_control_characters_and_excessive_marks():
+def test_clean_composes_korean_and_removes_control_characters_and_excessive_marks():
+    assert text.clean("\u1112\u1161\u11ab") == "한"
+    assert (_ink("\u1112\u1161\u11ab\u1100\u1173\u11af") == _ink("한글")).all()
     assert len(text.clean("x" + "\u0332" * 200)) == 1 + text.MOST_MARKS
     assert text.clean("a\x1b[31m\u202eb\u2066\nc") == "a [31mb c"
 

@@ -58,12 +58,11 @@ def run(*words, answer=None):
     """What a command prints; its lines fit the terminal."""
     done = CliRunner().invoke(command, words, input=answer, catch_exceptions=False, standalone_mode=False)
     if "--json" not in words:
-        too_long = [line for line in done.output.splitlines() if cell_len(line) > 80]
-        assert too_long == []
+        assert [line for line in done.output.splitlines() if cell_len(line) > 80] == []
     return done.output
 
 
-def test_list_shows_state_and_accuracy(home):
+def test_list_shows_state_and_accuracy_as_text_and_as_json(home):
     shown = run("list")
     lines = shown.splitlines()
     assert lines[2].startswith("  tuned ")
@@ -74,9 +73,6 @@ def test_list_shows_state_and_accuracy(home):
     assert "was interrupted: continue with `tl finetune --resume --out runs/half`" in " ".join(shown.split())
     assert "5 runs, " in shown
     assert KOREAN[-10:] in shown
-
-
-def test_list_as_json(home):
     found = json.loads(run("list", "--json", "--sort", "name"))
     assert [one["name"] for one in found][1:] == ["broken", "half", "plain", "tuned"]
     assert [one["name"] for one in found if one["newest"]] == ["plain"]
@@ -98,7 +94,7 @@ def test_list_fits_the_width(home, width):
     assert max(map(cell_len, list_text(list_runs("runs"), "runs", width).splitlines())) <= width
 
 
-def test_show_lists_the_facts(home):
+def test_show_lists_the_facts_as_text_and_as_json(home):
     shown = run("show")
     assert shown.startswith("run          runs/plain, created ")
     topics = ["run", "data", "split", "network", "recipe", "options", "head", "validation", "seconds"]
@@ -109,9 +105,6 @@ def test_show_lists_the_facts(home):
     assert summarize("plain").sha256[:12] in shown
     assert "last of the backbone, 1 step: kept" in run("show", "tuned")
     assert "options      val 0.2, unfreeze last" in run("show", "tuned")
-
-
-def test_show_as_json(home):
     found = json.loads(run("show", "plain", "--json"))
     manifest = json.loads((home / "runs" / "plain" / "manifest.json").read_text())
     assert found["sha256"] == manifest["weights"]["sha256"]

@@ -7,7 +7,7 @@ from tl.views.terminal.tables import columns, join_wrapped, printable, shortened
 
 
 @pytest.mark.parametrize("names", [["cat", "dog"], ["한국 고양이 품종", "sweet pepper plant"] * 6])
-def test_join_wrapped_breaks_between_parts(monkeypatch, names):
+def test_join_wrapped_breaks_between_parts_alone(monkeypatch, names):
     monkeypatch.setenv("COLUMNS", "80")
     parts = [f"{name} {number}.0 %" for number, name in enumerate(names)]
     lines = join_wrapped(parts).splitlines()
@@ -15,17 +15,11 @@ def test_join_wrapped_breaks_between_parts(monkeypatch, names):
     assert ", ".join(parts) == " ".join(line.strip() for line in lines)
     assert len(lines) == (1 if len(names) == 2 else 5)
 
-
-def test_join_wrapped_keeps_a_part_that_is_longer_than_a_line(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
     assert join_wrapped(["x" * 200, "y"]) == "x" * 200 + ",\n    y"
 
 
-def test_printable_escapes_control_characters():
+def test_printable_escapes_control_characters_and_shortened_keeps_both_ends():
     assert printable("고양이\x1b[31m") == "고양이\\x1b[31m"
-
-
-def test_shortened_keeps_both_ends():
     assert shortened("cat", 5) == "cat"
     assert shortened("abcdefghij", 7) == "abc…hij"
     assert cell_len(shortened("한국고양이" * 9, 20)) <= 20

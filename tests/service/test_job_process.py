@@ -1,4 +1,4 @@
-"""Tests of tl/service/child.py: the events that a job's process writes while others read them."""
+"""Tests of tl/service/job_process.py: the events that a job's process writes while others read them."""
 
 import json
 from pathlib import Path
@@ -72,10 +72,7 @@ def test_read_events_reads_long_files_in_pieces(tmp_path):
     path = tmp_path / "events"
     path.write_text("".join(json.dumps({"event": "say", "number": at}) + "\n" for at in range(1000)))
     numbers, offset = [], 0
-    while True:
-        events, end = read_events(path, offset, 1000)
-        if not events:
-            break
+    while offset < path.stat().st_size:
+        events, offset = read_events(path, offset, 1000)
         numbers += [event["number"] for _, event in events]
-        offset = end
     assert numbers == list(range(1000))
