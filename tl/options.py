@@ -64,7 +64,7 @@ def offline_option() -> Any:
 
 def download_option() -> Any:
     """The field `download: bool` of a workflow that takes known data sets."""
-    return option(False, "Download a known data set (dogs-vs-cats, cifar100) if it is not on this machine.")
+    return option(False, "Download a known data set if it is not here.")
 
 
 def engine_option() -> Any:

@@ -49,19 +49,11 @@ class FinetuneOptions:
     data: str = option("", "Path or name of the data set.", hidden=True)
     backbone: str = option("resnet50", "Network.", metavar="NAME")
     weights: str = option("imagenet", "Initial weights.", metavar="imagenet|none|FILE")
-    from_run: str | None = option(
-        None, "Run to add DATA to; it has the photos and the options.", metavar="RUN", short="--from"
-    )
+    from_run: str | None = option(None, "Run whose photos and options to keep.", metavar="RUN", short="--from")
     out: str | None = option(None, "New run folder.", metavar="DIR", default_text="runs/<date>-…")
-    head: str = option("auto", "Kind of head; auto mixes the others, mean is nearest class mean.", choices=HEADS)
+    head: str = option("auto", "Kind of head.", choices=HEADS)
     val: float | None = option(
-        None,
-        "Fraction held out for validation.",
-        low=0,
-        high=1,
-        exclusive=True,
-        metavar="FRACTION",
-        default_text="none: all images are cross-validated",
+        None, "Held-out fraction.", low=0, high=1, exclusive=True, metavar="FRACTION", default_text="none"
     )
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="GROUPS")
     seed: int = option(0, "Random seed.", low=0, high=2**32 - 1, metavar="N")
@@ -85,7 +77,7 @@ class FinetuneOptions:
     engine: str = engine_option()
     precision: str = precision_option()
     threads: int | None = threads_option()
-    cache: bool = option(True, "Keep computed features for the next run.")
+    cache: bool = option(True, "Keep features for next time.")
     download: bool = download_option()
     offline: bool = offline_option()
 
