@@ -31,7 +31,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option("--show-augment", is_flag=True, help="Draw augmented images and exit.")
 @output_options
 def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_augment: bool, **values: Any) -> None:
-    """Train a classifier on DATA: class folders, a CSV of path,label[,split], cifar100 or dogs-vs-cats."""
+    """Train a classifier on DATA: class folders, a table or a known data set."""
     from tl.commands.console import command_line, dumped, near, progress_for
     from tl.workflows.finetune import finetune
 
