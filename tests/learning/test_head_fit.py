@@ -180,6 +180,8 @@ def test_only_group_of_a_class_is_trained_on_in_every_fold_and_never_judged(imag
     alone = fit_head(values[labels < 2], labels[labels < 2], 2, fingerprints=fingerprints[: (labels < 2).sum()])
     confused = fitted.logits[labels != 2].argmax(axis=1) == 2  # by heads that know the third class
     assert 0 < confused.mean() < 0.5
+    others = fitted.logits[labels != 2]
+    assert np.isclose(others[:, 2], others[:, :2].min(axis=1), atol=1e-6).mean() < 0.02  # as where it is not known
     assert alone.folds > 1
 
 
