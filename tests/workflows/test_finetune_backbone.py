@@ -233,6 +233,8 @@ def test_kept_network_predicts_the_same_on_both_engines(cifar_tar, tmp_path):
                 seen[label] = seen.get(label, 0) + 1
                 (data / label).mkdir(parents=True, exist_ok=True)
                 (data / label / Path(member.name).name).write_bytes(archive.extractfile(member).read())
+            if sum(seen.values()) == 180:
+                break
     options = {
         "backbone": "efficientnet-lite0",
         "image_size": 64,
