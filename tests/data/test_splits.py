@@ -132,7 +132,7 @@ def test_validation_fraction_is_between_0_and_1(fraction):
 @pytest.mark.parametrize(("rows", "message", "early"), [
     (
         plain(1, 1),
-        "no class has two photos or groups, one for training and one for validation: add images, or train on all with"
+        "no class has two images or groups, one for training and one for validation: add images, or train on all with"
         " tl finetune without --val and --unfreeze",
         True,
     ),
@@ -142,7 +142,7 @@ def test_validation_fraction_is_between_0_and_1(fraction):
         "no training images for 'dog': every class needs at least one; add images or remove the class",
         True,
     ),
-    (parsed("same:cat same:cat b:dog"), "no class has two photos or groups", False),
+    (parsed("same:cat same:cat b:dog"), "no class has two images or groups", False),
     (parsed("a:cat:train b:dog:train b:dog:validation c:cat:validation"), "no training images for 'dog'", False),
     (
         parsed("a:cat:train b:dog:train c:cat:validation c:cat:test"),

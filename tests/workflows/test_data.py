@@ -139,7 +139,7 @@ def test_arrays_data_frames_and_records_are_trained_on_and_evaluated(shapes: Pat
     pandas = pytest.importorskip("pandas")
     files = sorted(shapes.rglob("*.png"))
     arrays = [(np.asarray(Image.open(file).convert("RGB")), file.parent.name) for file in files]
-    run = tl.finetune(arrays, backbone=TINY, weights="none", out=tmp_path / "run")
+    run = tl.finetune(arrays, backbone=TINY, weights="none", val=0.2, out=tmp_path / "run")
     assert run.classes == ("noise", "stripes")
     convert(shapes, to="tfrecord", out=tmp_path / "records")
     frame = pandas.DataFrame({"path": map(str, files), "label": [file.parent.name for file in files]})

@@ -165,7 +165,7 @@ def test_holding_out_of_one_image_a_class_is_refused_before_weights_are_fetched(
     only = (shapes / "noise" / "00.png").read_bytes()
     data = write(tmp_path / "data", {"noise/only.png": only, "spots/only.png": only})
     monkeypatch.delattr("tl.workflows.finetune.resolve")
-    with pytest.raises(DataError, match="no class has two photos or groups, .* train on all .* without --val"):
+    with pytest.raises(DataError, match="no class has two images or groups, .* train on all .* without --val"):
         library.finetune(data, backbone=TINY, weights="none", val=0.2, out=tmp_path / "run")
     assert sorted(tmp_path.iterdir()) == [data]
 
@@ -421,7 +421,7 @@ def test_run_of_one_photo_a_class_works_everywhere_and_says_that_nothing_judges_
     other = write(Path("other"), {"a/1.png": photo(4), "b/1.png": photo(5), "c/1.png": photo(7)})
     assert library.evaluate(other, run=run).metrics.count == 3
     assert library.export(run, to="openvino").proof.part == "train"
-    with pytest.raises(RunError, match="no network could be trained: no class has two photos or groups"):
+    with pytest.raises(RunError, match="no network could be trained: no class has two images or groups"):
         library.compare("photos", scratch="lenet5")
     grown = library.finetune(write(Path("more"), {"a/2.png": photo(6)}), from_run=run, out="runs/two")
     assert "changed" not in grown.manifest["from"]

@@ -197,7 +197,7 @@ def _no_training_images(missing: Iterable[str]) -> DataError:
 def _too_few(dataset: Dataset) -> DataError:
     warning = nesting_warning(dataset)
     return DataError(
-        "no class has two photos or groups, one for training and one for validation: add images, or train on all with"
+        "no class has two images or groups, one for training and one for validation: add images, or train on all with"
         " tl finetune without --val and --unfreeze" + (f"; {warning}" if warning else "")
     )
 
