@@ -69,6 +69,7 @@ def test_defaults_judge_every_image_by_heads_without_it(tl, validated_run, shape
     assert len(kept.row_of) == 24
     own = np.exp(kept.log_probabilities).max(axis=1)
     assert sorted(own) == pytest.approx(sorted(float(row["confidence"]) for row in rows), abs=2e-3)
+    assert "Temperature scaling" not in (validated_run / "report.html").read_text()  # the weights calibrate
     # A label that is wrong is held against the image: the heads that judge it have not seen it.
     data = shutil.copytree(shapes, tmp_path / "data")
     shutil.move(data / "noise" / "00.png", data / "stripes" / "wrong.png")

@@ -171,6 +171,8 @@ def _metrics(data: ReportData, matrix: NDArray[np.int64]) -> Values:
 def _calibration(data: ReportData) -> Values:
     metrics, table = data.metrics, data.predictions
     scaled = metrics.get("calibration") or {}
+    if scaled.get("temperature") == 1:  # calibrated by the weights of the head's members: nothing was scaled
+        scaled = {}
     part, where = headline_part(metrics), str(scaled.get("part", "validation"))
     diagrams, scaling = [], {}
     if scaled:
