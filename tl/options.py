@@ -112,7 +112,9 @@ def check(options: Any) -> None:
     """Raises UsageError for a value outside of an option's choices or bounds, naming the option and what is allowed."""
     for name, spec in specs(type(options)).items():
         value = getattr(options, name)
-        kind = base_type(type(options), name)[0]
+        kind, optional, _ = base_type(type(options), name)
+        if value is None and not optional:
+            raise UsageError(f"{flag(name)} None: leave it out, or give a value")
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None:
                 _check_type(name, kind, one)

@@ -121,7 +121,7 @@ def test_missing_photos_are_left_out_with_a_warning_or_refused(first):
     Path("first/stripes/00.png").write_bytes(Path("first/stripes/01.png").read_bytes())
     recorder = Recorder()
     run = library.finetune(more, from_run=first, out="runs/second", progress=recorder)
-    assert "6 photos of first are missing or have changed: without them" in " ".join(recorder.lines)
+    assert "6 photos of first are missing or have changed: trained without" in " ".join(recorder.lines)
     assert run.manifest["from"]["missing"] == 6
     assert len(labels_of(run)) == 12
     for at in (5, 6):

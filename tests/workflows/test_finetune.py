@@ -1,6 +1,7 @@
 """Tests of `tl finetune` and `tl.finetune`, with a tiny random network."""
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from PIL import Image
 import tl as library
 from support.data_sets import photo, write
 from support.recorder import Recorder
+from support.runs import change_run
 from support.session import ROOT, TINY
 from tl.data.dataset import Dataset
 from tl.data.splits import Split
@@ -99,23 +101,41 @@ def test_evaluate_and_grid_judge_training_images_by_heads_without_them(validated
         {"log_probabilities": np.zeros((24, 3), np.float16)},
         {"log_probabilities": np.full((24, 2), np.nan, np.float16)},
         {"sha256": np.zeros((23, 32), np.uint8)},
+        {"log_probabilities": np.full((24, 2), 5, np.float16)},
         {"folds": np.int64(1)},
+        {"folds": np.int64(10**9)},
         {"is_unknown": np.zeros(10**6, bool)},
         {"sha256": np.array([{}])},
-        None,
     ],
 )
 def test_damaged_cross_validation_is_refused(validated_run, tmp_path, change):
     folder = Path(shutil.copytree(validated_run, tmp_path / "run"))
     path = folder / "cross_validation.npz"
-    if change is None:
-        path.write_bytes(path.read_bytes()[:500])
-    else:
-        with np.load(path) as file:
-            arrays = dict(file)
-        np.savez(path, **arrays | change)
-    with pytest.raises(RunError, match=r"cross_validation.npz"):
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | change)
+    with pytest.raises(RunError, match=r"cross_validation.npz: it is not the file that was written"):
         read_cross_validation(load_run(folder))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()  # a hostile run has the right one
+    change_run(folder, **{"files__cross_validation.npz": sha256})
+    with pytest.raises(RunError, match=r"cross_validation.npz: (?!it is not the file)"):
+        read_cross_validation(load_run(folder))
+    path.unlink()
+    with pytest.raises(RunError, match=r"cross_validation.npz: it is missing"):
+        library.evaluate(run=folder)
+
+
+@pytest.mark.parametrize(("group_by", "groups"), [(0, 2), ("0", 2), (-1, 12)])
+def test_groups_may_be_a_number_in_python(shapes, tmp_path, group_by, groups):
+    recorder = Recorder()
+    options = {"backbone": TINY, "weights": "none", "out": tmp_path / "run", "group_by": group_by}
+    library.finetune(shapes, progress=recorder, **options)
+    assert f"groups: {groups} (by {group_by}), each on one side" in recorder.lines
+
+
+def test_none_for_an_option_that_needs_a_value_is_refused(shapes):
+    with pytest.raises(UsageError, match="--head None: leave it out, or give a value"):
+        library.finetune(shapes, head=None)
 
 
 def test_log_of_a_run(tl, shapes, tmp_path):

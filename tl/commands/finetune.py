@@ -73,7 +73,8 @@ def _refuse_other_options() -> None:
     context = click.get_current_context()
     typed = click.core.ParameterSource.COMMANDLINE
     names = [name for name in context.params if context.get_parameter_source(name) is typed]
-    other = ["DATA" if name == "data" else flag(name) for name in names if name not in _WITH_RESUME]
+    typed_as = {"data": "DATA", "from_run": "--from"}
+    other = [typed_as.get(name, flag(name)) for name in names if name not in _WITH_RESUME]
     if other:
         raise UsageError(f"--resume uses the options the run was started with: leave out {', '.join(other)}")
 

@@ -328,12 +328,14 @@ def grouped(dataset: Dataset, data: Data, group_by: str | None) -> Dataset:
 
     Raises UsageError as `groups_by` does.
     """
-    return replace(dataset, groups=tuple(groups_by(dataset, data, group_by))) if group_by else dataset
+    if group_by is None:
+        return dataset
+    return replace(dataset, groups=tuple(groups_by(dataset, data, str(group_by))))
 
 
 def check_groups(dataset: Dataset, group_by: str | None) -> None:
     """Raise UsageError where `group_by` has put all images into one group, or none into any."""
-    if group_by and len(set(dataset.groups)) < 2:
+    if group_by is not None and len(set(dataset.groups)) < 2:
         names = f"such as {dataset.names[0]!r}" if dataset.names else "there are none"
         finds = f"puts all images into one group, {dataset.groups[0]!r}" if any(dataset.groups) else "finds no group"
         raise UsageError(f"--group-by {group_by!r} {finds} ({names}): give another column, place or pattern")

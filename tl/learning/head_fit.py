@@ -114,8 +114,8 @@ def fit_head(
     folds = assign_folds(labels, fingerprints, rule.folds, seed) if rule.folds else np.full(len(labels), -1, np.int64)
     folds[irreplaceable(labels, fingerprints)] = -1  # never held out
     progress = progress or Progress()
-    # Products of a thousand rows are too small to share: a second BLAS thread doubles the processor time.
-    with OneThread(now=len(features) < 1000), progress.task("fitting the head", len(members), "members") as task:
+    # Products of few rows are too small to share: with 2,000 a second BLAS thread takes 3.5 times the processor time.
+    with OneThread(now=len(features) < 2500), progress.task("fitting the head", len(members), "members") as task:
         candidates = _Candidates(features, labels, classes, folds, imagenet, rule)
         for name in members:
             candidates.fit(name)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tl.evaluation.predictions import Predictions
 from tl.runs.folder import CROSS_VALIDATION, damaged_run
-from tl.runs.run import Run
+from tl.runs.run import Run, sha256_of_file
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,29 @@ def write_cross_validation(folder: Path, predictions: Predictions, sha256: list[
 
 def read_cross_validation(run: Run) -> CrossValidation | None:
     """What the cross-validation of a run predicted; None where images were held out. RunError for a damaged file."""
-    path = run.folder / CROSS_VALIDATION
-    if not path.is_file():
+    path, expected = run.folder / CROSS_VALIDATION, run.manifest["files"].get(CROSS_VALIDATION)
+    if expected is None:
         return None
     most = int(run.manifest["data"]["images"]) * (2 * len(run.classes) + 33) + 8192
     try:
+        if not path.is_file():
+            raise ValueError("it is missing")
+        if sha256_of_file(path) != expected:
+            raise ValueError("it is not the file that was written")
         with ZipFile(path) as archive:  # its declared size, before anything is unpacked
             if sum(member.file_size for member in archive.infolist()) > most:
                 raise ValueError("it is larger than the images of the run require")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             folds, logs, unknown = int(arrays["folds"]), arrays["log_probabilities"], arrays["is_unknown"]
             hashes = arrays["sha256"]
-        if logs.shape != (len(hashes), len(run.classes)) or logs.dtype != np.float16 or not np.isfinite(logs).all():
+        if logs.shape != (len(hashes), len(run.classes)) or logs.dtype != np.float16 or not (logs <= 0.001).all():
             raise ValueError(f"its log_probabilities are {logs.dtype} {logs.shape}")
-        if hashes.shape[1:] != (32,) or hashes.dtype != np.uint8 or unknown.shape != hashes.shape[:1] or folds < 2:
+        if (
+            hashes.shape[1:] != (32,)
+            or hashes.dtype != np.uint8
+            or unknown.shape != hashes.shape[:1]
+            or not 2 <= folds <= len(hashes)
+        ):
             raise ValueError("its arrays do not fit together")
     except (KeyError, TypeError, ValueError, OSError, EOFError, MemoryError, BadZipFile) as error:
         raise damaged_run(run.folder, f"{CROSS_VALIDATION}: {error}"[:200]) from error

@@ -95,7 +95,8 @@ def grow(options: FinetuneOptions, data: Data, progress: Progress) -> Growth:
     own, missing = images.everything()
     _check_missing(run, own, missing, hint)
     if missing:
-        progress.warn(f"{count(missing, 'photo')} of {run.name} are missing or have changed: without them")
+        verb = "is missing or has" if missing == 1 else "are missing or have"
+        progress.warn(f"{count(missing, 'photo')} of {run.name} {verb} changed: trained without")
     joined, known = _joined(run, own, more)
     sources = [*images.sources, *([] if is_in_memory(data) else [str(data)])]
     growth = Growth(

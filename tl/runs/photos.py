@@ -204,7 +204,8 @@ def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOutData:
         "data", f"the {len(result.images):,} {result.part} images of {run.name}, in {images.where or 'their list'}"
     )
     if result.missing:
-        progress.warn(f"{result.missing:,} more {result.part} images of {run.name} are missing or have changed")
+        noun, verb = ("image", "is missing or has") if result.missing == 1 else ("images", "are missing or have")
+        progress.warn(f"{result.missing:,} more {result.part} {noun} of {run.name} {verb} changed")
     return HeldOutData(dataset, result.part, images.where)
 
 

@@ -20,7 +20,7 @@ from tl.learning.unknown import Unknown, most_references
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
 from tl.networks.weights import IMAGENET_CLASSES, Weights, resolve
 from tl.progress import Progress
-from tl.runs.folder import damaged_run, find_run, read_table
+from tl.runs.folder import CROSS_VALIDATION, damaged_run, find_run, read_table
 from tl.text import count, html_table, interval, listed, percent
 
 FORMAT = 2  # since heads have normalised features; format 1 has none
@@ -113,8 +113,14 @@ def write_run(
     np.savez(folder / "head.npz", **arrays)
     _link(trunk.xml, folder / "trunk.xml")
     _link(trunk.bin, folder / "trunk.bin")
-    files = {"head.npz": _sha256(folder / "head.npz"), "trunk.xml": trunk.xml_sha256, "trunk.bin": trunk.bin_sha256}
-    files |= {TUNED: _sha256(tuned)} if tuned is not None else {}
+    files = {
+        "head.npz": sha256_of_file(folder / "head.npz"),
+        "trunk.xml": trunk.xml_sha256,
+        "trunk.bin": trunk.bin_sha256,
+    }
+    files |= {TUNED: sha256_of_file(tuned)} if tuned is not None else {}
+    if (folder / CROSS_VALIDATION).is_file():
+        files[CROSS_VALIDATION] = sha256_of_file(folder / CROSS_VALIDATION)
     content = {"format": FORMAT, **manifest, "files": files}
     text = json.dumps(content | {"digest": _digest(content)}, indent=1, ensure_ascii=False)
     (folder / "manifest.json").write_text(text, encoding="utf-8")
@@ -133,7 +139,7 @@ def load_run(run: str | Path | None = None) -> Run:
     try:
         backbone = _backbone(manifest["backbone"])
         classes = _classes(manifest["classes"])
-        if set(manifest["files"]) - {TUNED} != set(_CHECKED):
+        if set(manifest["files"]) - {TUNED, CROSS_VALIDATION} != set(_CHECKED):
             raise ValueError(f"files are not {', '.join(_CHECKED)}")
         head, unknown = _head(folder, backbone.features, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, MemoryError, BadZipFile) as error:
@@ -142,10 +148,12 @@ def load_run(run: str | Path | None = None) -> Run:
 
 
 def check_run(run: Run) -> None:
-    """Compare every file with its recorded sha256. Raises RunError for one that is missing or has changed."""
+    """Compare every file that predicts with its sha256. Raises RunError for one that is missing or has changed."""
     for name, expected in run.manifest["files"].items():
+        if name == CROSS_VALIDATION:
+            continue  # predictions need none of it; who reads it checks it
         try:
-            sha256 = _sha256(run.folder / Path(name).name)
+            sha256 = sha256_of_file(run.folder / Path(name).name)
         except OSError as error:
             raise damaged_run(run.folder, f"{name} cannot be read") from error
         if sha256 != expected:
@@ -234,14 +242,14 @@ def _head(folder: Path, features: int, classes: int) -> tuple[Head, Unknown | No
             raise ValueError("head.npz is larger than its classes and features require")
     with (folder / "head.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         temperature = float(arrays["temperature"])
-        imagenet = arrays.get("imagenet")
-        of_normalized = features + (0 if imagenet is None else IMAGENET_CLASSES)
+        has_imagenet = "imagenet" in arrays
+        of_normalized = features + IMAGENET_CLASSES * has_imagenet
         kernel, bias = _array(arrays, "kernel", (features, classes)), _array(arrays, "bias", (classes,))
-        normalized = None
+        normalized = imagenet = None
         if "normalized_kernel" in arrays:
             normalized = _array(arrays, "normalized_kernel", (of_normalized, classes))
-        if imagenet is not None:
-            imagenet = _array(arrays, "imagenet", (features, IMAGENET_CLASSES), np.float16).astype(np.float32)
+        if has_imagenet:
+            imagenet = _array(arrays, "imagenet", (features, IMAGENET_CLASSES), np.float16)
         unknown = _unknown(arrays, features) if "references" in arrays else None
     if not 1e-3 < temperature < 1e3:
         raise ValueError(f"head.npz has the temperature {temperature}")
@@ -251,10 +259,11 @@ def _head(folder: Path, features: int, classes: int) -> tuple[Head, Unknown | No
 def _array(
     arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...], dtype: type[Any] = np.float32
 ) -> NDArray[Any]:
-    array = arrays[name]
-    if array.shape != shape or array.dtype != dtype:
-        raise ValueError(f"head.npz has {name} {array.dtype} {array.shape}, expected {shape}")
-    if not np.isfinite(array).all() or float(np.abs(array).max(initial=0)) > 1e15:
+    stored = arrays[name]
+    if stored.shape != shape or stored.dtype != dtype:
+        raise ValueError(f"head.npz has {name} {stored.dtype} {stored.shape}, expected {shape}")
+    array: NDArray[np.float32] = stored.astype(np.float32, copy=False)
+    if not max(float(array.max(initial=0)), -float(array.min(initial=0))) <= 1e15:  # NaN, too
         raise ValueError(f"head.npz has numbers in {name} that are not finite or too large")
     return array
 
@@ -284,6 +293,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)  # another disk, or one without hard links
 
 
-def _sha256(path: Path) -> str:
+def sha256_of_file(path: Path) -> str:
+    """The hexadecimal sha256 of a file. Raises OSError."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -31,7 +31,7 @@ from tl.evaluation.metrics import fold_weight
 from tl.evaluation.predictions import Predictions, predict_held_out
 from tl.features.extract import Features, extract, scan
 from tl.learning.head_fit import HeadFit, fit_head
-from tl.learning.hyperparameters import HELD_OUT_TO_TUNE, unfreeze_rule
+from tl.learning.hyperparameters import HELD_OUT_TO_TUNE, head_rule, unfreeze_rule
 from tl.learning.learning_curve import LearningCurve, learning_curve
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import imagenet_kernel, resolve
@@ -267,7 +267,11 @@ def _plan(
 
 def _with_data(options: FinetuneOptions, data: "Data | None") -> FinetuneOptions:
     """The options with the data set, and numbers as the texts that are recorded."""
-    plain: dict[str, Any] = {name: str(value) for name in ("weights", "out", "lr") if (value := getattr(options, name))}
+    plain: dict[str, Any] = {
+        name: str(value)
+        for name in ("weights", "out", "lr", "group_by")
+        if (value := getattr(options, name)) is not None
+    }
     if options.from_run is not None:
         plain["from_run"] = str(find_run(options.from_run))
     if data is not None and not options.data:
@@ -318,7 +322,9 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
     groups = find_originals(stats, dataset.labels)
     images = split(dataset, fingerprints, originals=groups.fingerprints, validation=setup.validation, seed=options.seed)
     counts = ", ".join(f"{len(getattr(images, name)):,} {name}" for name in PARTS if len(getattr(images, name)))
-    how = "" if len(images.validation) else ", to be cross-validated"
+    distinct = len({groups.fingerprints[at] for at in images.train})
+    folds = 0 if len(images.validation) else head_rule(distinct, len(dataset.class_names)).folds
+    how = ", to be cross-validated" if folds else ""
     progress.log("split", f"{counts}{how} (seed {options.seed})")
     for note in (*images.notes, *groups.notes):
         progress.log("", note)
@@ -442,9 +448,9 @@ def _log_features(features: Features, engine: Engine, progress: Progress) -> Non
 def _log_head(fitted: HeadFit, predictions: Predictions, progress: Progress) -> None:
     progress.log("head", fitted.sentence)
     unjudged = int((~fitted.judged).sum())
-    if unjudged and not fitted.folds:
+    if unjudged and not fitted.folds and not predictions.metrics:
         progress.warn("one image or group a class says nothing about the accuracy: give others to `tl evaluate`")
-    elif unjudged:
+    elif unjudged and fitted.folds:
         progress.warn(f"{count(unjudged, 'image')} of classes with one image or group: trained on, but not judged")
     if predictions.unknown is not None:
         progress.log("unknown", predictions.unknown.sentence)

@@ -122,7 +122,7 @@ HEADINGS = (
     ("speed", "img/s"),
     ("size", "MB"),
 )
-TESTS = "Intervals: Wilson. p: McNemar's exact test against the best."
+TESTS = "p: McNemar's exact test against the best."
 _WORDS = 2  # columns of words; those of figures follow
 _NARROWEST = 11  # letters of a name on one line
 _INDENT = "  "
