@@ -353,7 +353,7 @@ def test_int8_litert_export_resizes_in_float_and_keeps_the_colour_order(exported
 @pytest.mark.photos
 def test_export_of_resnet50(resnet50_run, tmp_path):
     needs("onnx")
-    made = export(resnet50_run, to="onnx", out=tmp_path / "onnx", photos=40)
+    made = export(resnet50_run, to="onnx", out=tmp_path / "onnx", photos=12)
     assert made.proof.largest < 0.01
     assert made.proof.changes == ()
 
