@@ -203,12 +203,13 @@ def test_the_log_is_json_with_request_ids(shared):
     assert "tl-test-secret" not in "\n".join(shared.log)
 
 
-def test_decoders_have_no_secrets_and_limited_memory(shared):
+def test_decoders_have_no_secrets_and_limited_memory(shared, shapes):
     def limited() -> bool:  # one that has just been started sets its limits first of all
         limits = [Path(f"/proc/{process}/limits").read_text() for process in shared.children()]
         lines = [line for text in limits for line in text.splitlines() if line.startswith("Max address space")]
         return bool(lines) and not any("unlimited" in line for line in lines)
 
+    assert shared.post((shapes / "noise" / "00.png").read_bytes(), "/v1/predict").status == 200  # it takes a decoder
     until(limited)
     for process in shared.children():
         assert b"tl-test-secret" not in Path(f"/proc/{process}/environ").read_bytes()
