@@ -10,6 +10,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from tl.engines.openvino import OpenVINOEngine
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 PHOTOS = SHARED / "dogs-vs-cats"
@@ -73,3 +77,12 @@ def cifar_folder(target: Path, per_class: int, seed: int = 0) -> Path:
                 data = archive.extractfile(member)
                 (folder / Path(member.name).name).write_bytes(data.read() if data else b"")
     return target
+
+
+def bare(engine: OpenVINOEngine, batches: int = 64) -> float:
+    """Images a second of the engine alone, on arrays in memory."""
+    photos = np.random.default_rng(0).integers(0, 256, (engine.batch, 224, 224, 3), np.uint8)
+    started = time.monotonic()
+    for _ in engine.run((at, photos) for at in range(batches)):
+        pass
+    return batches * engine.batch / (time.monotonic() - started)

@@ -16,8 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from paths import PHOTOS, TL, dogs_vs_cats_table, run
+from paths import PHOTOS, TL, bare, dogs_vs_cats_table, run
 
 from tl.data.inputs import read_inputs
 from tl.engines.autotune import DEFAULT
@@ -92,14 +91,6 @@ def benchmark_app(engine: OpenVINOEngine, folder: Path, seconds: int = 14) -> fl
     program = Path(sys.executable).with_name("benchmark_app")
     done = run([str(program), "-m", str(folder / "run" / "trunk.xml"), "-d", "CPU", *options], folder)
     return float(re.findall(r"Throughput:\s+([\d.]+) FPS", done.output)[-1])
-
-
-def bare(engine: OpenVINOEngine, batches: int = 64) -> float:
-    photos = np.random.default_rng(0).integers(0, 256, (engine.batch, 224, 224, 3), np.uint8)
-    started = time.monotonic()
-    for _ in engine.run((at, photos) for at in range(batches)):
-        pass
-    return batches * engine.batch / (time.monotonic() - started)
 
 
 def ours(predictor: Predictor, photos: Path, out: Path) -> float:
