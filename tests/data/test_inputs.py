@@ -13,7 +13,8 @@ from PIL import Image
 
 from support.data_sets import put, write_video
 from tl.data.images import read
-from tl.data.inputs import Address, is_address, is_single_file, match_pattern, read_inputs, split_paths, walk_images
+from tl.data.inputs import Address, is_address, is_single_file, match_pattern, read_inputs, split_paths
+from tl.data.listing import walk_images
 from tl.errors import DataError, ImageError, UsageError
 
 
@@ -124,7 +125,7 @@ def test_inputs_that_can_be_no_image_are_refused_before_the_first(here):
     (here / "empty.csv").write_text("path\n", "utf-8")
     for images, lists, kind, message in (
         (["photos", ""], [], UsageError, "is empty: give a file"),
-        (["photos", "none"], [], DataError, r"folder 'none' holds no images \(.avif, .*give another folder"),
+        (["photos", "none"], [], DataError, r"folder 'none' holds no images \(1 file .*: .txt.*give another"),
         (["photos", "bad.csv"], [], DataError, "has no column 'path'"),
         (["photos", "empty.csv"], [], DataError, "has no rows"),
         (["photos"], ["gone.txt"], DataError, "list of paths 'gone.txt' cannot be read: no such file"),
@@ -174,16 +175,6 @@ def test_single_file_is_one_image_file_and_nothing_else(here):
     for others in ("photos/*.png", "gone.jpg", "folder.jpg", "-", "http://a/b.jpg", "a\0.jpg", b"x"):
         assert not is_single_file([others]), others
     assert not is_single_file(["photos/b.JPG", "photos/a.png"])
-
-
-def test_walk_sorts_images_folder_by_folder_and_follows_no_links(here):
-    put(here, "photos/sub/t/e.gif", "photos/folder.jpg/inside.bmp")
-    (here / "photos" / "link").symlink_to(here / "photos" / "sub")
-    files = [f"photos/{name}" for name in ("a.png", "b.JPG", "folder.jpg/inside.bmp", "sub/c.tiff", "sub/d.webp")]
-    assert list(walk_images("photos")) == [*files, "photos/sub/t/e.gif"]
-    errors: list[OSError] = []
-    assert list(walk_images("gone", errors.append)) == []
-    assert [error.filename for error in errors] == ["gone"]
 
 
 def test_patterns_match_folders_of_any_depth_but_not_behind_links(tmp_path):

@@ -34,7 +34,7 @@ def test_unpack_a_zip(tmp_path):
     assert files_in(tmp_path / "out") == sorted(GOOD)
     assert (tmp_path / "out/cat/1.png").read_bytes() == PNG
     assert (unpacked.images, unpacked.bytes) == (4, 4 * len(PNG))
-    assert unpacked.left_out == {"hidden": 2, "not an image": 1, "an archive in the archive": 1}
+    assert unpacked.left_out == {"hidden": 2, "not an image file": 1, "an archive in the archive": 1}
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
@@ -53,16 +53,39 @@ def test_unpack_concatenated_streams(tmp_path):
         assert unpack(tmp_path / "a", tmp_path / f"out{at}", LIMITS).images == 4
 
 
-@pytest.mark.parametrize("encoding", ["cp949", "utf-8", "cp437"])
-def test_unpack_guesses_the_encoding_of_names_in_a_zip(tmp_path, encoding):
-    classes = ["über", "maße"] if encoding == "cp437" else ["고양이", "강아지"]
-    plain = {f"c{at}".ljust(len(name.encode(encoding)), "_"): name.encode(encoding) for at, name in enumerate(classes)}
+def test_only_images_are_unpacked(tmp_path):
+    own = {"runs/a/grid.png": PNG, "runs/a/manifest.json": b"{}", "runs/a/head.npz": b"PK"}
+    empty = {f"cat/{at}.jpg": b"" for at in range(3)}
+    odd = {"cat/photo": PNG, "dog/b.jpg_large": PNG, "dog/notes": b"text"}
+    helpers = {"@eaDir/1.jpg": PNG, "cat/#recycle/2.jpg": PNG}
+    unpacked = unpack(zipped(tmp_path / "a", GOOD | own | empty | odd | helpers), tmp_path / "out", LIMITS)
+    assert files_in(tmp_path / "out") == sorted([*GOOD, "cat/photo", "dog/b.jpg_large"])
+    assert (unpacked.images, unpacked.bytes) == (6, 6 * len(PNG))
+    others = {"empty file": 3, "not an image file": 3, "put there by the system": 2, "written by tl": 1}
+    assert unpacked.left_out == others
+
+
+@pytest.mark.parametrize(("encoding", "names"), [
+    ("cp949", ["고양이", "강아지"]), ("cp949", ["개", "dog 사진"]), ("utf-8", ["고양이", "Bär"]),
+    ("cp437", ["über", "maße"]),
+    ("cp850", ["Bären", "Vögel"]), ("cp850", ["blåbær", "jordbær", "ø"]), ("cp850", ["señal", "niño"]),
+    ("cp1252", ["Bären", "Vögel"]), ("cp1252", ["pêche", "clé"]), ("cp850", ["été", "forêt"]),
+    ("cp932", ["猫", "犬"]), ("cp932", ["ねこ", "いぬ"]), ("cp932", ["リンゴ", "柴犬"]), ("cp936", ["苹果", "香蕉"]),
+    ("cp866", ["кошка", "собака"]), ("cp1251", ["кошка", "собака"]),
+])  # fmt: skip
+def test_unpack_guesses_the_encoding_of_names_by_the_whole_zip(tmp_path, encoding, names):
+    plain = {f"c{at}".ljust(len(name.encode(encoding)), "_"): name.encode(encoding) for at, name in enumerate(names)}
+    if any(len(placeholder) != len(raw) for placeholder, raw in plain.items()):  # "c0" does not fit into one byte
+        plain = {
+            chr(ord("v") + at) * len(name.encode(encoding)): name.encode(encoding) for at, name in enumerate(names)
+        }
     content = zipped(tmp_path / "a", {f"{name}/1.png": PNG for name in plain}).read_bytes()
     for name, raw in plain.items():
-        content = content.replace(name.encode(), raw)
+        content = content.replace(name.encode() + b"/1.png", raw + b"/1.png")
     (tmp_path / "a").write_bytes(content)
-    unpack(tmp_path / "a", tmp_path / "out", LIMITS)
-    assert files_in(tmp_path / "out") == sorted(f"{name}/1.png" for name in classes)
+    unpacked = unpack(tmp_path / "a", tmp_path / "out", LIMITS)
+    assert files_in(tmp_path / "out") == sorted(f"{name}/1.png" for name in names)
+    assert bool(unpacked.notes) == (encoding != "utf-8")
 
 
 def test_unpack_decodes_names_in_a_tar_and_keeps_files_that_differ_only_in_case(tmp_path):

@@ -41,7 +41,7 @@ def test_upload_a_zip_as_the_body(served, tmp_path):
     assert reply.headers["location"] == path
     assert (stored["name"], stored["images"]) == ("내 사진들", 4)
     assert stored["classes"] == [{"name": "cat", "images": 2}, {"name": "dog", "images": 2}]
-    assert stored["left_out"] == {"an archive in the archive": 1, "not an image": 1}
+    assert stored["left_out"] == {"an archive in the archive": 1, "not an image file": 1}
     assert [finding["kind"] for finding in stored["findings"]] == ["few photos", "few photos"]
     assert stored["check"] == {"state": "none", "error": "", "job": ""}
     assert served.get(path) == stored

@@ -39,7 +39,7 @@ def undo_rows(path: Path, folder: Path) -> dict[str, dict[str, str]]:
 
 def test_fix_writes_a_clean_folder_and_a_row_for_every_file(faulty, tmp_path):
     before = state(faulty)
-    result = fix(faulty, out=tmp_path / "clean", **TINY_NETWORK)
+    result = fix(faulty, out=tmp_path / "clean", merge_classes=True, **TINY_NETWORK)
     assert state(faulty) == before
     rows = undo_rows(tmp_path / "clean" / "undo.csv", faulty)
     assert set(rows) == set(before)
@@ -60,7 +60,7 @@ def test_fix_writes_a_clean_folder_and_a_row_for_every_file(faulty, tmp_path):
 
 
 def test_fix_writes_a_table_and_its_list_beside_it(faulty, tmp_path):
-    fix(faulty, out=tmp_path / "clean.csv", **TINY_NETWORK)
+    fix(faulty, out=tmp_path / "clean.csv", merge_classes=True, **TINY_NETWORK)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean.csv", "clean.undo.csv"]
     clean = load(tmp_path / "clean.csv")
     assert clean.class_names == ("cat", "dog")
@@ -86,6 +86,16 @@ def test_fix_only_one_kind(faulty, kind):
     changed = fix(faulty, dry_run=True, only=kind, **TINY_NETWORK).plan.changed
     assert {step.sample.name: step.action for step in changed} == CHANGES[kind]
     assert {step.kind for step in changed} == {kind}
+
+
+def test_fix_merges_classes_only_if_requested(faulty):
+    plan = fix(faulty, dry_run=True, **TINY_NETWORK).plan
+    assert "class-names" not in {step.kind for step in plan.changed}
+    note = "possibly second names of other classes: 'Cats'; --merge-classes merges them"
+    assert plan.notes[0] == note
+    merged = fix(faulty, dry_run=True, merge_classes=True, **TINY_NETWORK).plan
+    assert {step.sample.name for step in merged.changed if step.kind == "class-names"} == set(CHANGES["class-names"])
+    assert note not in merged.notes
 
 
 def test_fix_refuses_an_existing_or_missing_out(faulty, tmp_path):

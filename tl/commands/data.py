@@ -85,7 +85,8 @@ def fix(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     leaks         of copies in two parts of the split, the held-out one stays
     two-labels    left out, unless it is sure which label is right
     extensions    corrected
-    class-names   classes that differ only in spelling are merged
+    class-names   not by default: with --merge-classes, names that differ only
+                  in case, white space or plural become one class
 
     CLEAN/undo.csv (for a table, CLEAN.undo.csv) has a line for each file: what
     was done, why, and where it came from.

@@ -62,6 +62,8 @@ def _print_result(options: PredictOptions, result: "PredictResult") -> None:
     from tl.text import count
 
     console = Console()
+    if result.left_out.counts:
+        console.warn(f"left out: {result.left_out}")
     if options.out is not None:
         before = f", {result.before:,} of them from before" if result.before else ""
         console.log("rows", f"{result.before + result.count:,} in {options.out}{before}")

@@ -7,16 +7,14 @@ data/1.jpg, data/2.jpg                          a flat folder: only where no lab
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, part_of, short_name
-from tl.data.images import IMAGE_SUFFIXES
+from tl.data.listing import HELPER, HIDDEN, OWN, LeftOut, OnSkip, list_folder, walk_images
 from tl.errors import DataError
 from tl.text import count, quoted
 
-_IGNORED = frozenset({"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"})
 _HOW = "put the images into one folder a class, such as cat/ and dog/"
 
 
@@ -27,12 +25,19 @@ class _Scan:
     samples: list[Sample] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def name(self, path: Path) -> str:
         return clean(path.relative_to(self.root).as_posix())
 
     def skip(self, path: Path, reason: str) -> None:
         self.skipped.append(Skipped(self.name(path), reason))
+
+    def pass_over(self, path: str, reason: str) -> None:
+        if reason in (HIDDEN, HELPER, OWN):
+            self.left_out(path, reason)
+        else:
+            self.skip(Path(path), reason)
 
 
 def load_folder(folder: Path, *, labelled: bool) -> Dataset:
@@ -50,12 +55,14 @@ def load_folder(folder: Path, *, labelled: bool) -> Dataset:
         ) from None
     if not scan.samples:
         raise DataError(_why_nothing(scan, folder))
+    if scan.left_out.counts:
+        scan.notes.append(f"left out: {scan.left_out}")
     scan.samples.sort(key=lambda sample: sample.name)
     scan.skipped.sort(key=lambda skipped: skipped.path)
     return assemble(
         scan.samples,
         source=f"folder {str(folder)!r}",
-        name=short_name(folder.resolve().name),
+        name=short_name(os.path.basename(os.path.abspath(folder))),
         root=root,
         skipped=scan.skipped,
         notes=scan.notes,
@@ -67,8 +74,8 @@ def _descend(folder: Path) -> tuple[Path, list[str]]:
     # One folder of one folder is still one class; it takes two, or a train folder, at the end of the chain.
     root = folder
     while True:
-        folders, files = _list(root)
-        if any(map(_is_image, files)) or not folders:
+        folders, images = _list(root)
+        if images or not folders:
             return folder, []
         if len(folders) > 1 or part_of(folders[0].name) == "train":
             break
@@ -79,13 +86,20 @@ def _descend(folder: Path) -> tuple[Path, list[str]]:
 
 
 def _scan_root(scan: _Scan) -> None:
-    folders, files = _list(scan.root)
+    beside: list[str] = []
+
+    def skip(path: str, reason: str) -> None:
+        if reason in (HIDDEN, HELPER, OWN) or os.path.isdir(path):
+            scan.pass_over(path, reason)
+        else:
+            beside.append(path)
+
+    folders, images = _list(scan.root, skip)
     if _are_parts(scan, folders):
         _scan_parts(scan, folders)
     else:
         for folder in folders:
             _scan_class(scan, folder, part=None)
-    images = [file for file in files if _is_image(file)]
     if scan.labelled and images and not scan.samples:
         raise DataError(f"folder {str(scan.root)!r} holds {len(images)} images but no class folders: {_HOW}")
     if scan.labelled:
@@ -93,9 +107,9 @@ def _scan_root(scan: _Scan) -> None:
             scan.skip(image, "not in a class folder")
     else:
         scan.samples += [Sample(image, scan.name(image), None) for image in images]
-    beside = [file for file in files if not _is_image(file) or scan.labelled]
-    if beside and scan.samples:
-        scan.notes.append(f"{count(len(beside), 'file')} outside of the class folders left out: {_first(beside)}")
+    others = [Path(path) for path in beside] + (images if scan.labelled else [])
+    if others and scan.samples:
+        scan.notes.append(f"{count(len(others), 'file')} outside of the class folders left out: {_first(others)}")
 
 
 def _are_parts(scan: _Scan, folders: list[Path]) -> bool:
@@ -120,7 +134,7 @@ def _are_parts(scan: _Scan, folders: list[Path]) -> bool:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(_is_image(Path(where, name)) for where, _, files in os.walk(folder) for name in files)
+    return next(walk_images(str(folder)), None) is not None
 
 
 def _scan_parts(scan: _Scan, folders: list[Path]) -> None:
@@ -130,8 +144,7 @@ def _scan_parts(scan: _Scan, folders: list[Path]) -> None:
         if part is None:
             scan.notes.append(f"folder {folder.name!r} beside the split folders left out: it holds no images")
             continue
-        classes, files = _list(folder)
-        flat = [file for file in files if _is_image(file)]
+        classes, flat = _list(folder, scan.pass_over)
         for class_folder in classes:
             _scan_class(scan, class_folder, part)
         if scan.labelled:
@@ -147,55 +160,29 @@ def _scan_parts(scan: _Scan, folders: list[Path]) -> None:
 
 
 def _scan_class(scan: _Scan, folder: Path, part: str | None) -> None:
-    target, home = folder.resolve(), scan.root.resolve()
-    if folder.is_symlink() and (target == home or home in target.parents or target in home.parents):
-        return scan.skip(folder, "a link back into the data set")
-    label, before = clean(folder.name), len(scan.samples)
-    for file in _walk(scan, folder):
-        suffix = file.suffix.lower()
-        if not file.is_file():
-            scan.skip(file, "no such file" if file.is_symlink() else "not a file")
-        elif suffix in IMAGE_SUFFIXES:
-            scan.samples.append(Sample(file, scan.name(file), label, part))
-        else:
-            scan.skip(file, f"not an image file ({suffix or 'no suffix'})")
-    if len(scan.samples) == before:
-        scan.notes.append(f"folder {scan.name(folder)!r} is left out: it holds no images")
-
-
-def _walk(scan: _Scan, top: Path) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         scan.skip(Path(error.filename), f"folder cannot be read: {(error.strerror or '').lower()}")
 
-    for where, folders, files in os.walk(top, onerror=unreadable):
-        here = Path(where)
-        folders[:] = [name for name in folders if not is_ignored(name)]
-        for name in folders:
-            if (here / name).is_symlink():
-                scan.skip(here / name, "a link to a folder is not followed")
-        yield from (here / name for name in files if not is_ignored(name))
+    label, before, skipped = clean(folder.name), len(scan.samples), len(scan.skipped)
+    for name in walk_images(str(folder), unreadable, scan.pass_over, home=str(scan.root)):
+        file = Path(name)
+        scan.samples.append(Sample(file, scan.name(file), label, part))
+    if len(scan.samples) == before:
+        files = f" among its {count(len(scan.skipped) - skipped, 'file')}" if len(scan.skipped) > skipped else ""
+        scan.notes.append(f"folder {scan.name(folder)!r} is left out: it holds no images{files}")
 
 
-def _list(folder: Path) -> tuple[list[Path], list[Path]]:
-    entries = sorted((e for e in folder.iterdir() if not is_ignored(e.name)), key=lambda e: clean(e.name))
-    return [e for e in entries if e.is_dir()], [e for e in entries if not e.is_dir()]
-
-
-def is_ignored(name: str) -> bool:
-    """Whether a file or folder of this name is no part of a data set: hidden, or left by the operating system."""
-    return name.startswith(".") or name.casefold() in _IGNORED
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+def _list(folder: Path, skip: OnSkip = lambda *_: None) -> tuple[list[Path], list[Path]]:
+    """The folders and the images in a folder, sorted."""
+    folders, images = list_folder(str(folder), (os.path.realpath(folder),), skip)
+    return list(map(Path, folders)), list(map(Path, images))
 
 
 def _why_nothing(scan: _Scan, folder: Path) -> str:
-    folders, files = _list(scan.root)
-    if not folders and not files:
+    if not any(scan.root.iterdir()):
         return f"folder {str(folder)!r} is empty: {_HOW}"
     reasons = Counter(skipped.reason for skipped in scan.skipped).most_common(3)
-    present = "; ".join(f"{number} × {reason}" for reason, number in reasons) or f"{len(files)} other files"
+    present = "; ".join(f"{number} × {reason}" for reason, number in reasons) or str(scan.left_out) or "other files"
     return f"no images in folder {str(folder)!r} ({present}): {_HOW}"
 
 

@@ -20,9 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.folders import is_ignored
 from tl.data.images import (
-    IMAGE_SUFFIXES,
     MAX_BYTES,
     VIDEO_SUFFIXES,
     EncodedImage,
@@ -32,6 +30,7 @@ from tl.data.images import (
     as_image,
     is_pillow,
 )
+from tl.data.listing import LeftOut, OnSkip, is_ignored, is_written_by_tl, walk_images
 from tl.errors import DataError, ImageError, UsageError
 from tl.settings import settings
 
@@ -82,15 +81,16 @@ def read_inputs(
     min_side: int = 256,
     timeout: float = TIMEOUT,
     stdin: BufferedIOBase | None = None,
+    skip: OnSkip = lambda *_: None,
 ) -> Iterator[Input]:
     """Read the images that `sources` (one `ImageInput` or several) and `lists` (files of paths) stand for, in order.
 
     A text is a file, a folder (all images below it, sorted), a pattern, a table (.csv, .tsv), a video (every `every`-th
     frame, shrunk while no side falls below `min_side` pixels), an http or https address, or `-` for an image on
     standard input; in `lists`, `-` is a list on standard input. A file that exists is taken as it is, whatever its name
-    looks like. An image in memory is named by its position. An image that cannot be had raises ImageError when it is
-    read. Raises UsageError and DataError for what can be no image (an empty name, a folder without images, a table
-    without paths) before the first image is returned.
+    looks like. `skip` receives what is passed over in folders. An image in memory is named by its position. An image
+    that cannot be had raises ImageError when it is read. Raises UsageError and DataError for what can be no image (an
+    empty name, a folder without images, a table without paths) before the first image is returned.
     """
     items, files = as_list(sources), list(lists)
     piped = [item for item in [*items, *files] if isinstance(item, str) and item == "-"]
@@ -98,7 +98,7 @@ def read_inputs(
         raise UsageError("standard input can be given once: as an image (-) or as a list of paths (--paths-from -)")
     if piped and stdin is None and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError("nothing is piped in: `-` reads standard input, such as `cat photo.jpg | tl predict -`")
-    reader = _Reader(every, min_side, timeout, settings().offline, stdin)
+    reader = _Reader(every, min_side, timeout, settings().offline, stdin, skip)
     parts = [*map(reader.source, items), *map(reader.path_list, files)]
     return (Input(name or str(at), image) for at, (name, image) in enumerate(chain.from_iterable(parts)))
 
@@ -120,7 +120,8 @@ def typed_names(sources: Any) -> list[str]:
 def is_single_file(sources: Any) -> bool:
     """Whether the sources are one image file and nothing else."""
     items = as_list(sources)
-    return len(items) == 1 and _is_text(items[0]) and _suffix(items[0]) in IMAGE_SUFFIXES and os.path.isfile(items[0])
+    others = (*_TABLES, *VIDEO_SUFFIXES)
+    return len(items) == 1 and _is_text(items[0]) and _suffix(items[0]) not in others and os.path.isfile(items[0])
 
 
 def is_address(text: str) -> bool:
@@ -136,6 +137,7 @@ class _Reader:
     timeout: float
     offline: bool
     stdin: BufferedIOBase | None
+    skip: OnSkip
 
     def source(self, item: Any) -> Iterator[Input]:
         return self._text(os.fspath(item)) if _is_text(item) else iter([Input("", as_image(item))])
@@ -147,7 +149,7 @@ class _Reader:
             return iter([Input(text, Address(text, self.timeout, self.offline))])
         _check_name(text)
         if os.path.isdir(text):
-            return _folder(text)
+            return self._folder(text)
         if os.path.isfile(text) and _suffix(text) in _TABLES:
             return self._table(Path(text))
         if os.path.exists(text) or "\0" in text or not glob.has_magic(text):
@@ -199,7 +201,7 @@ class _Reader:
                 continue
             if os.path.isdir(match):
                 folders.add(str(PurePath(match)))
-                yield from _folder(match)
+                yield from self._folder(match)
             elif _suffix(match) in _TABLES:
                 try:
                     yield from self._table(Path(match))
@@ -207,6 +209,17 @@ class _Reader:
                     yield Input(match, UnreadableImage(str(error)))
             else:
                 yield from self._file(match)
+
+    def _folder(self, folder: str) -> Iterator[Input]:
+        errors: list[OSError] = []
+        for name in chain(walk_images(folder, errors.append, self.skip), [None]):
+            while errors:
+                error = errors.pop(0)
+                reason = (error.strerror or type(error).__name__).lower()
+                yield Input(str(PurePath(error.filename)), UnreadableImage(f"folder cannot be read: {reason}"))
+            if name is not None:
+                path = Path(name)
+                yield Input(str(path), path)
 
     def path_list(self, name: str) -> Iterator[Input]:
         """The images of a file of paths, one a line or separated by zero bytes; each path stands for itself."""
@@ -256,17 +269,6 @@ def _trimmed(path: bytes, separator: bytes) -> bytes:
     return path if separator == b"\0" else path.removesuffix(b"\r")
 
 
-def walk_images(folder: str, on_error: Callable[[OSError], object] | None = None) -> Iterator[str]:
-    """List the image files below a folder, sorted, those of a folder before those of its folders.
-
-    Hidden files and links to folders are ignored. `on_error` receives the error of a folder that cannot be listed.
-    """
-    for where, folders, files in os.walk(folder, onerror=on_error):
-        folders[:] = sorted(name for name in folders if not is_ignored(name))
-        images = sorted(name for name in files if _suffix(name) in IMAGE_SUFFIXES and not is_ignored(name))
-        yield from (os.path.join(where, name) for name in images)
-
-
 def match_pattern(pattern: str) -> Iterator[str]:
     """List what a pattern matches, in no order; `**` is folders of any depth, but none behind links."""
     parts = pattern.replace("/", os.sep).split(os.sep)
@@ -282,35 +284,28 @@ def match_pattern(pattern: str) -> Iterator[str]:
             yield from [start] if start else glob.iglob("*")
             continue
         for folder, folders, _ in os.walk(start or os.curdir):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            folders[:] = [name for name in folders if not _is_left_out(folder, name)]
             below = folder if start else folder.removeprefix(os.curdir).removeprefix(os.sep)
             yield from match_pattern(os.path.join(glob.escape(below), after))
 
 
-def _folder(folder: str) -> Iterator[Input]:
-    errors: list[OSError] = []
-    for name in chain(walk_images(folder, errors.append), [None]):
-        while errors:
-            error = errors.pop(0)
-            reason = (error.strerror or type(error).__name__).lower()
-            yield Input(str(PurePath(error.filename)), UnreadableImage(f"folder cannot be read: {reason}"))
-        if name is not None:
-            path = Path(name)
-            yield Input(str(path), path)
+def _is_left_out(folder: str, name: str) -> bool:
+    return is_ignored(name) or is_written_by_tl(os.path.join(folder, name))
 
 
 def _check_name(name: str) -> None:
     """Raises UsageError for an empty name, DataError for a folder without images or one that cannot be read."""
     if not name:
         raise UsageError("the name of an image is empty: give a file, a folder or a pattern such as 'photos/*.jpg'")
-    if not os.path.isdir(name) or next(walk_images(name), None) is not None:
+    left_out = LeftOut()
+    if not os.path.isdir(name) or next(walk_images(name, skip=left_out), None) is not None:
         return
     try:
         os.scandir(name).close()
     except OSError as error:
         raise DataError(f"{_unreadable(f'folder {name!r}', error)}; make it readable or give another") from None
     raise DataError(
-        f"folder {name!r} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}), nor do the folders below it:"
+        f"folder {name!r} holds no images ({str(left_out) or 'it is empty'}), nor do the folders below it:"
         " give another folder, or the files themselves"
     )
 

@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from tl.data.dataset import Dataset, Sample, clean, part_of
 from tl.data.decoding import HEAD, SUFFIXES, format_of
-from tl.data.folders import is_ignored
 from tl.data.images import IMAGE_SUFFIXES, ImageLike, open_regular, read_encoded
+from tl.data.listing import is_ignored
 from tl.data.load import Data
 from tl.errors import DataError, ImageError, UsageError
 from tl.progress import Progress

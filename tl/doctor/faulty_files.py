@@ -3,16 +3,14 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from tl.data.dataset import Dataset, Skipped, part_of
-from tl.data.decoding import HEAD, SUFFIXES, format_of, unsupported_format
+from tl.data.decoding import SUFFIXES
 from tl.data.image_stats import Header, ImageStats
-from tl.data.images import IMAGE_SUFFIXES
 from tl.doctor.findings import Finding, FixCommands
 from tl.text import count
 
@@ -44,7 +42,7 @@ def file_findings(dataset: Dataset, stats: ImageStats) -> list[Finding]:
     """Findings about files that cannot be read, and about those that can but are unusual."""
     fixes = FixCommands(dataset)
     findings = [_unreadable(dataset, fixes, index, reason) for index, reason in stats.errors.items()]
-    findings += [_skipped(dataset, skipped) for skipped in dataset.skipped[:_MAX_SKIPPED]]
+    findings += [_skipped(skipped) for skipped in dataset.skipped[:_MAX_SKIPPED]]
     headers = {index: header for index, header in enumerate(stats.headers) if header is not None}
     sides = [min(header.width, header.height) for header in headers.values()]
     median = float(np.median(sides)) if sides else 0.0
@@ -87,28 +85,19 @@ def _unusual(dataset: Dataset, fixes: FixCommands, index: int, header: Header, *
     return findings
 
 
-def _skipped(dataset: Dataset, skipped: Skipped) -> Finding:
+def _skipped(skipped: Skipped) -> Finding:
     """A skipped file does no harm, but an image among them deserves a warning."""
     names, reason = (skipped.path,), skipped.reason
     if reason == "not in a class folder":
         return Finding("left out", "note", reason, files=names, fix="move it to the folder of its class", score=0.1)
-    head = b""
-    if dataset.root is not None and reason.startswith("not an image file"):
-        with suppress(OSError, ValueError), open(dataset.root / skipped.path, "rb") as file:
-            head = file.read(HEAD)
-    if kind := unsupported_format(head):
-        evidence = f"{kind} images {_UNSUPPORTED}"
-        return Finding(
-            "unsupported format", "warning", evidence, files=names, fix=_ADVICE["unsupported format"], score=0.8
-        )
-    if format_of(head):
-        evidence = f"an image, but left out: image files end in {', '.join(sorted(IMAGE_SUFFIXES)[:3])}, …"
-        return Finding("wrong extension", "warning", evidence, files=names, score=0.8)
+    if _UNSUPPORTED in reason:
+        fix = _ADVICE["unsupported format"]
+        return Finding("unsupported format", "warning", reason, files=names, fix=fix, score=0.8)
     return Finding("left out", "note", reason, files=names, score=0.1)
 
 
-_SEPARATORS = re.compile(r"[\W_]+")
-_PLURALS = (("s", ""), ("es", ""), ("ies", "y"))
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])")
+_PLURAL = re.compile(r"[a-z]{3,}")  # of Latin words; others have no ending that tells it
 
 
 def name_findings(dataset: Dataset) -> list[Finding]:
@@ -121,16 +110,22 @@ def name_findings(dataset: Dataset) -> list[Finding]:
 
 
 def same_class(class_names: Sequence[str]) -> list[list[int]]:
-    """Groups of class indices whose names differ only in case, accents, punctuation or plural."""
+    """Groups of class indices whose names differ only in case, white space, Unicode form or plural."""
+    spellings = {_spelling(name) for name in class_names}
+    return _alike(class_names, lambda name: _singular(_spelling(name), spellings))
+
+
+def _alike(class_names: Sequence[str], key: Callable[[str], str]) -> list[list[int]]:
     groups: dict[str, list[int]] = defaultdict(list)
     for label, name in enumerate(class_names):
-        groups[_singular(name, class_names)].append(label)
+        groups[key(name)].append(label)
     return [labels for labels in groups.values() if len(labels) > 1]
 
 
 def _same_classes(dataset: Dataset) -> list[Finding]:
     findings = []
-    for labels in same_class(dataset.class_names):
+    numbers = _alike(dataset.class_names, lambda name: str(int(name)) if name.isdecimal() else name)  # 1, 01
+    for labels in [*same_class(dataset.class_names), *numbers]:
         sizes = {dataset.class_names[label]: int((dataset.labels == label).sum()) for label in labels}
         listed = ", ".join(f"{name} ({images:,})" for name, images in sizes.items())
         fix = f"if they are one class, move all their images to {max(sizes, key=lambda name: sizes[name])}"
@@ -138,16 +133,26 @@ def _same_classes(dataset: Dataset) -> list[Finding]:
     return findings
 
 
-def _normalized(name: str) -> str:
-    letters = unicodedata.normalize("NFKD", name).casefold()
-    return _SEPARATORS.sub("", "".join(letter for letter in letters if not unicodedata.combining(letter)))
+def _spelling(name: str) -> str:
+    """A name without what people vary: case, Unicode form, and white space, `_` or `-` between words.
+
+    Everything else tells classes apart: C and C#, A+ and A-, 1.5 and 15, bass and baß, か and が.
+    """
+    return _BETWEEN_WORDS.sub(" ", " ".join(unicodedata.normalize("NFC", name).lower().split()))
 
 
-def _singular(name: str, others: Iterable[str]) -> str:
-    """A normalized name, or the one among the others that it is the plural of."""
-    own, known = _normalized(name), set(map(_normalized, others))
-    singulars = [own[: -len(ending)] + singular for ending, singular in _PLURALS if own.endswith(ending)]
-    return next((word for word in singulars if word in known and len(word) > 2), own)
+def _singular(word: str, spellings: Collection[str]) -> str:
+    """The one of some spellings that a word is the English plural of, or the word."""
+    if word.endswith("ies"):
+        singulars = [f"{word[:-3]}y", word[:-1]]  # flies, pies
+    elif word.endswith(("ses", "xes", "zes", "ches", "shes")):
+        singulars = [word[:-2], word[:-1]]  # buses, horses
+    elif word.endswith("s") and not word.endswith("ss"):
+        singulars = [word[:-1]]
+    else:
+        singulars = []
+    is_word = _PLURAL.search(word[-4:]) is not None
+    return next((each for each in singulars if is_word and len(each) > 2 and each in spellings), word)
 
 
 def _nested_folders(dataset: Dataset) -> list[Finding]:
@@ -161,8 +166,8 @@ def _nested_folders(dataset: Dataset) -> list[Finding]:
             nested[below_part[0], "/".join(below_part[1:])] += 1
     findings = []
     for (label, folder), images in sorted(nested.items()):
-        others = [name for name in dataset.class_names if name != label]
-        other = next((name for name in others if _singular(folder, others) == _normalized(name)), None)
+        others = {_spelling(name): name for name in dataset.class_names if name != label}
+        other = others.get(_singular(_spelling(folder), others))
         evidence = f"{count(images, 'image')} of {label} in the folder {label}/{folder}"
         evidence += f", although {other} is a class of its own" if other else ""
         fix = f"move the folder {label}/{folder} to where its images belong"

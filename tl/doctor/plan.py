@@ -15,9 +15,10 @@ from tl.doctor.faulty_files import file_findings, same_class
 from tl.doctor.labels import Suspect, suspect_labels
 from tl.errors import DataError
 from tl.linalg import Floats
-from tl.text import percent
+from tl.text import percent, quoted
 
-KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class-names")  # what is fixed by default
+KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class-names")
+DEFAULT_KINDS = KINDS[:-1]  # classes are merged only if that is requested
 _PRIORITY = ("test", "validation", "train")  # a photo in several parts stays in the first of these
 
 
@@ -81,7 +82,7 @@ def plan_fixes(
     features: Floats,
     usable: Labels,
     *,
-    kinds: Collection[str] = KINDS,
+    kinds: Collection[str] = DEFAULT_KINDS,
     relabel: bool = False,
     seed: int = 0,
 ) -> Plan:
@@ -118,7 +119,11 @@ class _Planner:
         self.steps = [Step(sample, True, label=sample.label) for sample in dataset.samples()]
         self.suspects: dict[int, Suspect] = {}
         self.notes: list[str] = []
-        self.merged = _merged_names(dataset) if self.fixes("class-names") else {}
+        self.merged = _merged_names(dataset)
+        if self.merged and not self.fixes("class-names"):
+            listed = quoted(name for name, largest in self.merged.items() if name != largest)
+            self.notes.append(f"possibly second names of other classes: {listed}; --merge-classes merges them")
+            self.merged = {}
 
     def fixes(self, *kinds: str) -> bool:
         """Whether any of these kinds is to be fixed."""
@@ -153,7 +158,7 @@ class _Planner:
     def merge_classes(self) -> None:
         for index, step in enumerate(self.steps):
             if step.kept and step.label is not None and self._merged(step.label) != step.label:
-                reason = f"{step.label!r} and {self._merged(step.label)!r} are one class"
+                reason = f"{step.label!r} is merged into {self._merged(step.label)!r}"
                 self._add(index, "class-names", reason)
                 self.steps[index] = replace(self.steps[index], label=self._merged(step.label))
 

@@ -17,18 +17,19 @@ import tarfile
 import time
 import unicodedata
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from tl.data.dataset import clean
-from tl.data.folders import is_ignored
-from tl.data.images import IMAGE_SUFFIXES
+from tl.data.decoding import HEAD
+from tl.data.listing import HELPER, HIDDEN, OWN, is_ignored, is_own_folder, why_no_image
 from tl.data.write import safe_name
 from tl.errors import DataError, StorageError
 from tl.service.options import ArchiveLimits
@@ -66,11 +67,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """The number of images and their bytes, and the number of other members that were left out, by reason."""
+    """The number of images and their bytes, and the number of other members that were left out, by reason.
+
+    `notes` say what was decided for the user.
+    """
 
     images: int
     bytes: int
     left_out: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits, stopped: Callable[[], bool] = lambda: False) -> Unpacked:
@@ -85,8 +90,9 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits, stopped: Callable
         with archive.open("rb") as file:
             kind = kind_of(file)
             packed = archive.stat().st_size
-            unpacker = _Unpacker(scratch, limits, packed, stopped)
-            unpacker.write(read_zip(file, limits, packed) if kind == "zip" else read_tar(file, kind, limits, packed))
+            unpacker, notes = _Unpacker(scratch, limits, packed, stopped), list[str]()
+            zipped = kind == "zip"
+            unpacker.write(read_zip(file, limits, packed, notes) if zipped else read_tar(file, kind, limits, packed))
         if not unpacker.images:
             reasons = "; ".join(f"{count:,} × {reason}" for reason, count in unpacker.left_out.most_common(3))
             raise DataError(
@@ -97,7 +103,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits, stopped: Callable
         raise StorageError(f"the archive cannot be unpacked ({(error.strerror or str(error)).lower()})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Unpacked(unpacker.images, unpacker.written, dict(unpacker.left_out.most_common()))
+    return Unpacked(unpacker.images, unpacker.written, dict(unpacker.left_out.most_common()), tuple(notes))
 
 
 class _Unpacker:
@@ -106,7 +112,8 @@ class _Unpacker:
     def __init__(self, folder: Path, limits: ArchiveLimits, packed: int, stopped: Callable[[], bool]) -> None:
         self._folder, self._limits, self._packed, self._stopped = folder, limits, packed, stopped
         self._deadline = time.monotonic() + limits.seconds
-        self._names: set[tuple[str, ...]] = set()
+        self._images: dict[tuple[str, ...], Path] = {}
+        self._members: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)  # other files, by folder
         self._folders: dict[str, tuple[str, ...]] = {}  # as in the archive, by their folded name
         self._files: set[str] = set()
         self._checked = 0
@@ -121,16 +128,24 @@ class _Unpacker:
             parts = member_parts(member.name)
             if member.is_folder or not parts:
                 continue
-            if reason := _why_left_out(parts):
+            if reason := _why_left_out(parts) or self._write_file(member, parts):
                 self.left_out[reason] += 1
-            else:
-                self._write_file(member, self._path(parts))
+                self._members[parts[:-1]].add(parts[-1])
+        self._remove_own()
+
+    def _remove_own(self) -> None:
+        """Remove the pictures in the folders of runs and the like, which other members have shown to be such."""
+        own = [folder for folder, names in self._members.items() if is_own_folder(names.__contains__)]
+        for parts, path in self._images.items() if own else ():
+            if any(parts[: len(folder)] == folder for folder in own):
+                self.images, self.written = self.images - 1, self.written - path.stat().st_size
+                self.left_out[OWN] += 1
+                path.unlink()
 
     def _path(self, parts: tuple[str, ...]) -> Path:
         """Where to write a member: under a safe name that nothing else has."""
-        if parts in self._names:
+        if parts in self._images:
             raise DataError(f"the archive contains {'/'.join(parts)!r} twice: remove one")
-        self._names.add(parts)
         if len(parts) > _MAX_DEPTH:
             raise DataError(f"the archive has {len(parts)} nested folders, more than {_MAX_DEPTH}: use fewer levels")
         safe_parts = tuple(safe_name(part) for part in parts)
@@ -147,18 +162,24 @@ class _Unpacker:
         self._files.add(key)
         return self._folder.joinpath(*path)
 
-    def _write_file(self, member: Member, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size = 0
-        with path.open("xb") as target, damage_as_data_error(), member.open() as source:
-            while chunk := source.read(_CHUNK):
-                size += len(chunk)
-                self.written += len(chunk)
-                _check_member(member.name, size, self._limits)
-                _check_total(self.written, self._packed, self._limits)
-                self._check_disk()
-                target.write(chunk)
+    def _write_file(self, member: Member, parts: tuple[str, ...]) -> str:
+        """Write a member, unless it is no image. Returns why it is none."""
+        with damage_as_data_error(), member.open() as source:
+            head = source.read(HEAD)
+            reason = why_no_image(parts[-1], head) if head else "empty file"
+            if reason:
+                return reason.partition(" (")[0]
+            path = self._images[parts] = self._path(parts)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as target:
+                for chunk in chain([head], iter(partial(source.read, _CHUNK), b"")):
+                    self.written += len(chunk)
+                    _check_member(member.name, target.tell() + len(chunk), self._limits)
+                    _check_total(self.written, self._packed, self._limits)
+                    self._check_disk()
+                    target.write(chunk)
         self.images += 1
+        return ""
 
     def _check_disk(self) -> None:
         if self.written - self._checked > 16 * _CHUNK or not self._checked:
@@ -175,12 +196,12 @@ class _Unpacker:
 
 
 def _why_left_out(parts: tuple[str, ...]) -> str:
+    if any(part.startswith(".") for part in parts):
+        return HIDDEN
     if any(map(is_ignored, parts)):
-        return "hidden"
+        return HELPER
     suffix = os.path.splitext(parts[-1])[1].lower()
-    if suffix in IMAGE_SUFFIXES:
-        return ""
-    return "an archive in the archive" if suffix in _ARCHIVES else "not an image"
+    return "an archive in the archive" if suffix in _ARCHIVES else ""
 
 
 def _check_member(name: str, size: int, limits: ArchiveLimits) -> None:
@@ -219,16 +240,63 @@ def fold_name(parts: tuple[str, ...]) -> str:
     return unicodedata.normalize("NFKC", "/".join(parts)).casefold()
 
 
+# Encodings of file names by system, and the characters that names in them consist of.
+_ENCODINGS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "cp949": ("Korean", lambda letter: "\uac00" <= letter <= "\ud7a3" and _is_in(letter, "euc_kr")),
+    "cp932": ("Japanese", lambda letter: "\u3041" <= letter <= "\u30fc" or _is_in(letter, "cp932", b"\x88", b"\x98")),
+    "cp936": ("Chinese", lambda letter: _is_in(letter, "gb2312", b"\xb0", b"\xd8")),
+    "cp850": ("Western European", str.isalpha),
+    "cp437": ("Western European", str.isalpha),
+    "cp1252": ("Western European", str.isalpha),
+    "cp866": ("Cyrillic", str.isalpha),
+    "cp1251": ("Cyrillic", str.isalpha),
+}
+_USUAL = frozenset("äöüßéèêàâáíóúñçåøæÄÖÜÉÅØ")  # of the accented letters that Western European encodings put elsewhere
+
+
 def guess_encoding(names: list[bytes]) -> str:
-    """The encoding of names that do not state it: UTF-8, CP949 as on Korean Windows, or CP437, the standard of zip."""
-    for encoding in ("utf-8", "cp949"):
-        try:
-            for name in names:
-                name.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return encoding
-    return "cp437"
+    """The encoding of names that do not state it: UTF-8, or that in which all of them look most like words.
+
+    With nothing to go by it is CP437, the standard of zip.
+    """
+    names = [name for name in names if not name.isascii()]
+    scores = {encoding: _plausibility(names, encoding) for encoding in ("utf-8", *_ENCODINGS)}
+    best = max(scores, key=lambda encoding: scores[encoding])  # the first of equals
+    return best if names and scores[best] > 0 else "cp437"
+
+
+def _plausibility(names: list[bytes], encoding: str) -> float:
+    """How many of the characters beyond ASCII are likely in a name, from 0 to 1; 2 for valid UTF-8."""
+    try:
+        text = "\0".join(name.decode(encoding) for name in names)
+    except UnicodeDecodeError:
+        return 0.0
+    if encoding == "utf-8":
+        return 2.0
+    is_usual = _ENCODINGS[encoding][1]
+    scores = [
+        _fit(before, letter, after) * (0.9 + 0.1 * (letter in _USUAL)) if is_usual(letter) else 0.1 * letter.isalpha()
+        for before, letter, after in zip("\0" + text, text, text[1:] + "\0", strict=False)
+        if not letter.isascii()
+    ]
+    return sum(scores) / max(1, len(scores))
+
+
+def _fit(before: str, letter: str, after: str) -> float:
+    """How well a letter fits between its neighbours: alphabets do not mix in a word, nor do capitals follow others."""
+    around = [other for other in (before, after) if other.isalpha()]
+    if letter >= "\u3000":
+        return 0.6 if any(other.isascii() for other in around) else 1.0
+    if "\u0400" <= letter <= "\u04ff":
+        return 0.1 if any(not "\u0400" <= other <= "\u04ff" for other in around) else 0.95 if around else 0.7
+    if (letter.isupper() and before.islower()) or (letter.islower() and after.isupper()) or letter >= "\u0250":
+        return 0.1
+    return 0.95 if any(other.isascii() for other in around) else 0.7
+
+
+def _is_in(letter: str, encoding: str, first: bytes = b"\xa1", end: bytes = b"\xff") -> bool:
+    encoded = letter.encode(encoding, "replace")
+    return len(encoded) == 2 and first <= encoded[:1] < end
 
 
 def kind_of(file: IO[bytes]) -> str:
@@ -255,9 +323,10 @@ def damage_as_data_error() -> Iterator[None]:
         raise DataError(f"the archive is damaged ({reason}): pack it again") from error
 
 
-def read_zip(file: IO[bytes], limits: ArchiveLimits, packed: int) -> Iterator[Member]:
+def read_zip(file: IO[bytes], limits: ArchiveLimits, packed: int, notes: list[str]) -> Iterator[Member]:
     """The members of a zip of `packed` bytes; everything that its directory claims is checked before the first one.
 
+    What was decided about their names is added to `notes`.
     Raises DataError for what is damaged, encrypted, a link, or beyond the limits.
     """
     with damage_as_data_error(), ZipFile(_BoundedDirectory(file, limits)) as archive:
@@ -267,6 +336,9 @@ def read_zip(file: IO[bytes], limits: ArchiveLimits, packed: int) -> Iterator[Me
             at: info.orig_filename.encode("cp437") for at, info in enumerate(infos) if not info.flag_bits & _ZIP_UTF8
         }
         encoding = guess_encoding(list(raw.values()))
+        if encoding != "utf-8" and not all(name.isascii() for name in raw.values()):
+            kind = _ENCODINGS[encoding][0]
+            notes.append(f"file names are read as {kind} ({encoding}): if they look wrong, pack them as UTF-8")
         names = [raw[at].decode(encoding) if at in raw else info.orig_filename for at, info in enumerate(infos)]
         _check_directory(infos, names, limits, packed=packed)
         for info, name in zip(infos, names, strict=True):

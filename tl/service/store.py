@@ -229,7 +229,7 @@ def _describe(dataset: Dataset, unpacked: Unpacked) -> dict[str, Any]:
     return {
         "classes": {name: numbers[label] for label, name in enumerate(dataset.class_names)},
         "parts": dict(Counter(part or "" for part in dataset.parts)) if any(dataset.parts) else {},
-        "notes": list(dataset.notes)[:_MAX_FINDINGS],
+        "notes": [*unpacked.notes, *dataset.notes][:_MAX_FINDINGS],
         "left_out": dict(left_out.most_common(_MAX_FINDINGS)),
         "findings": [finding.as_dict() for finding in findings[:_MAX_FINDINGS]],
     }

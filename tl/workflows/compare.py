@@ -30,6 +30,7 @@ from tl.runs.run import Run
 from tl.views.pages.comparison import page
 from tl.views.pictures.charts import save_figure, save_gradients
 from tl.views.pictures.comparison import chart, comparison_grid
+from tl.views.pictures.show import save_png
 from tl.workflows.finetune import train
 
 _TIMED_BATCH, _TIMED_SECONDS = 16, 0.5
@@ -217,7 +218,7 @@ def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: 
         return decode(read(images[name]), 256)
 
     save_figure(chart(comparison), folder / "comparison.png")
-    comparison_grid(comparison, pixels).save(folder / "grid.png")
+    save_png(comparison_grid(comparison, pixels), folder / "grid.png")
     text = page(comparison, (folder / "comparison.png").read_bytes(), (folder / "grid.png").read_bytes())
     (folder / "comparison.html").write_text(text, encoding="utf-8", errors="replace")
     if gradients:

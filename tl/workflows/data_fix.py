@@ -17,7 +17,7 @@ from tl.data.write import (
     write_rows,
     write_table,
 )
-from tl.doctor.plan import KINDS, Plan, Step, plan_fixes
+from tl.doctor.plan import DEFAULT_KINDS, KINDS, Plan, Step, plan_fixes
 from tl.errors import UsageError
 from tl.files import atomic_write
 from tl.options import download_option, keywords, offline_option, option
@@ -33,6 +33,7 @@ class FixOptions:
     out: Path | None = option(None, "New folder, or new table (.csv).", metavar="PATH")
     only: tuple[str, ...] = option((), "Fix only these kinds, separated by commas.", choices=KINDS, metavar="KIND,...")
     relabel: bool = option(False, "Also change labels that are surely wrong.")
+    merge_classes: bool = option(False, "Also merge classes whose names differ only in case, white space or plural.")
     dry_run: bool = option(False, "Show what would be done, and write nothing.")
     link: bool = option(False, "Make hard links instead of copies, where the disk allows it.")
     backbone: str = option("resnet50", "Network whose features are compared.")
@@ -73,7 +74,8 @@ def fix(data: Data, *, options: FixOptions, progress: Progress | None = None) ->
         check_new(out, data)
         if is_table(out):
             check_new(undo_path(out), data)
-    progress, kinds = progress or Progress(), options.only or KINDS
+    progress, kinds = progress or Progress(), options.only or DEFAULT_KINDS
+    kinds += ("class-names",) * options.merge_classes
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
     if out is not None and is_table(out):
         check_files(dataset)

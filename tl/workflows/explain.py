@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tl.data.images import ImageLike, decode, read
 from tl.data.inputs import ImageInputs, as_list, is_single_file, read_inputs
+from tl.data.listing import LeftOut
 from tl.errors import ImageError, UsageError
 from tl.evaluation.gradcam import Explainer
 from tl.options import keywords, option, run_option
@@ -65,13 +66,16 @@ def explain(
     """
     images = as_list(images)
     predictor = predictor or Predictor(load_run(options.run), single=is_single_file(images))
-    items = list(islice(read_inputs(images, min_side=predictor.min_side), MOST + 1))
+    progress, left_out = progress or Progress(), LeftOut()
+    items = list(islice(read_inputs(images, min_side=predictor.min_side, skip=left_out), MOST + 1))
+    if left_out.counts:
+        progress.warn(f"left out: {left_out}")
     if not items:
         raise UsageError("no images: give a file, a folder or a pattern")
     if len(items) > MOST:
         raise UsageError(f"more than {MOST} images: at most {MOST} are explained at a time; give fewer")
     heatmaps = []
-    with (progress or Progress()).task("explaining", len(items), "images") as task:
+    with progress.task("explaining", len(items), "images") as task:
         for heatmap in _heatmaps(predictor, items, options.label):
             heatmaps.append(heatmap)
             on_heatmap(heatmap)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tl.data.images import ImageLike
 from tl.data.inputs import TIMEOUT, ImageInputs, as_list, is_single_file, read_inputs, typed_names
+from tl.data.listing import LeftOut
 from tl.errors import UsageError
 from tl.evaluation.selective import Selection, parse_rate
 from tl.options import engine_option, keywords, option, precision_option, run_option, threads_option
@@ -75,6 +76,7 @@ class PredictResult:
     unsorted: int = 0
     not_files: int = 0
     predictions: list[Prediction] = field(default_factory=list, repr=False)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def _repr_html_(self) -> str:
         if self.predictions:
@@ -106,8 +108,9 @@ def predict(
     lists = list(options.paths_from)
     predictor = open_predictor(run, options, single=not lists and is_single_file(images), progress=progress)
     selection = select_answers(predictor, options, progress)
+    of_videos: Any = {"every": options.every, "min_side": predictor.min_side}
     items: Iterator[tuple[str, ImageLike]] = read_inputs(
-        images, lists=lists, every=options.every, min_side=predictor.min_side, timeout=options.timeout
+        images, lists=lists, timeout=options.timeout, skip=result.left_out, **of_videos
     )
     with ExitStack() as stack:
         rows = None

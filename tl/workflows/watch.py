@@ -15,8 +15,7 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any
 
-from tl.data.images import IMAGE_SUFFIXES
-from tl.data.inputs import walk_images
+from tl.data.listing import LeftOut, is_ignored, is_written_by_tl, walk_images, why_file_left_out
 from tl.errors import DataError, StorageError, UsageError
 from tl.options import keywords, option
 from tl.prediction.columns import row_format
@@ -135,6 +134,7 @@ class Arrivals:
         self._waiting: dict[str, tuple[Stamp, float]] = {}  # with the time since when they have been unchanged
         self._events: SimpleQueue[str] = SimpleQueue()
         self._progress, self._poll = progress, poll
+        self._left_out: LeftOut | None = LeftOut()  # of the first listing, until it is told
         self._identity = self._read_identity()
         self._observer = None if poll else self._start_observer()
 
@@ -191,7 +191,10 @@ class Arrivals:
             if error.filename == str(self._folder):
                 raise self._gone(error)
 
-        return walk_images(str(self._folder), unreadable)
+        yield from walk_images(str(self._folder), unreadable, self._left_out or (lambda *_: None))
+        if self._left_out is not None and self._left_out.counts:
+            self._progress.warn(f"left out: {self._left_out}")
+        self._left_out = None
 
     def _read_events(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -205,10 +208,8 @@ class Arrivals:
 
     def _update(self, name: str) -> None:
         """Wait for a file if it is an image that is not done as it is now."""
-        folders = Path(name).parts[len(self._folder.parts) : -1]
-        is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in folders)
-        stamp = None if is_hidden else stamp_of(name)
-        if stamp is None or self._is_done(name, stamp):
+        stamp = stamp_of(name)
+        if stamp is None or self._is_done(name, stamp) or self._is_left_out(name):
             self._waiting.pop(name, None)
             return
         earlier = self._waiting.get(name)
@@ -217,6 +218,12 @@ class Arrivals:
             age = time.time() - stamp[1] / 1e9
             since = time.monotonic() - (self._settle if age > 60 and earlier is None else 0)
             self._waiting[name] = stamp, since
+
+    def _is_left_out(self, name: str) -> bool:
+        below = list(Path(name).parents)[: len(Path(name).parts) - len(self._folder.parts) - 1]
+        return any(is_ignored(folder.name) or is_written_by_tl(str(folder)) for folder in below) or bool(
+            why_file_left_out(name)
+        )
 
     def _unchanged(self) -> list[str]:
         now = time.monotonic()
@@ -246,10 +253,7 @@ class Arrivals:
 
 
 def stamp_of(name: str) -> Stamp | None:
-    """The stamp of an image file, None for any other file and where there is none."""
-    base = os.path.basename(name)
-    if base.startswith(".") or os.path.splitext(base)[1].lower() not in IMAGE_SUFFIXES:
-        return None
+    """The stamp of a file, None where there is none."""
     try:
         status = os.stat(name)
     except (OSError, ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, TextIO
 
+from tl.data.listing import PNG_MARK
 from tl.errors import UsageError
 from tl.files import atomic_write
 
@@ -36,8 +37,13 @@ def save_png(image: "Image", target: Path) -> None:
     target = target.resolve()
     if target.exists() and not target.is_file():
         raise UsageError(f"--out {str(target)!r} is not a file: give the name of a PNG file, new or to be replaced")
+    from PIL.PngImagePlugin import PngInfo
+
+    mark = PngInfo()
+    mark.add_text(*PNG_MARK)
     with atomic_write(target, hint="give another --out") as scratch:
-        image.save(scratch, "PNG", compress_level=1)  # a fifth larger than with the default, and four times as fast
+        # A fifth larger than with the default, and four times as fast.
+        image.save(scratch, "PNG", pnginfo=mark, compress_level=1)
 
 
 def show(
