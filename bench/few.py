@@ -3,6 +3,7 @@
 python bench/few.py dogs                     1, 2, 5, 10, 20 photos a class, tested on all other dogs-vs-cats photos
 python bench/few.py cifar                    2, 5, 20, 100 images a class of CIFAR-100, tested on 2,000 others
 python bench/few.py intervals                coverage of the 95% interval of a cross-validated accuracy (dogs)
+python bench/few.py copies                   copies of training photos recognised, others taken for copies
 python bench/few.py speed                    seconds and peak memory of fitting 400 and 50,000 images
 
 Training photos are drawn at random, ten times (--draws); the figures are means with standard errors of the draws. The
@@ -15,14 +16,18 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from paths import PHOTOS, cifar_folder
+from PIL import Image, ImageOps
 
 from tl.cache import usable_cache
+from tl.data.image_stats import measure_images
 from tl.data.load import load
+from tl.data.near_duplicates import find_known, find_near_pairs, find_originals, usual_likeness
 from tl.engines import open_engine
 from tl.evaluation.metrics import fold_weight, proportion
 from tl.features.extract import extract
@@ -40,7 +45,7 @@ TEST = 20  # images of each CIFAR class
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("dogs", "cifar", "intervals", "speed"))
+    parser.add_argument("what", choices=("dogs", "cifar", "intervals", "copies", "speed"))
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--heads", nargs="+", default=["auto", "softmax"])
@@ -51,6 +56,10 @@ def main() -> None:
     top = None if arguments.no_top else imagenet_kernel(network, weights)
     if arguments.what == "speed":
         speed(top)
+    elif arguments.what == "copies":
+        with tempfile.TemporaryDirectory() as scratch:
+            copies("dogs-vs-cats", PHOTOS, 200)
+            copies("CIFAR-100", cifar_folder(Path(scratch) / "cifar100", 140), 100)
     elif arguments.what == "intervals":
         values, labels = features_of(PHOTOS)
         for size in arguments.sizes or [2, 10, 30, 100]:
@@ -119,6 +128,42 @@ def coverage(values: Floats, labels: Labels, size: int, draws: int, top: Floats 
 
     shares = ", ".join(f"{name} {100 * hits / draws:.0f}%" for name, hits in inside.items())
     print(f"{size:4} a class  the interval covers the truth: {shares} of {draws} draws", flush=True)
+
+
+def copies(name: str, folder: Path, size: int) -> None:
+    """How many copies of 400 of `size` training photos a class are recognised, and how many other photos are, too."""
+    dataset = load(folder)
+    [(train, test), *_] = draws_of(dataset.labels, size, 1)
+    images = [np.asarray(Image.open(str(dataset.images[at])).convert("RGB")) for at in np.concatenate([train, test])]
+    own, others = measure_images(images[: len(train)]), measure_images(images[len(train) :])
+    near = find_near_pairs(own)
+    usual = usual_likeness(own, near, find_originals(own, dataset.labels[train], near))
+    some = np.random.default_rng(0).permutation(len(train))[:400]
+    for change, make in CHANGES.items():
+        found = find_known(measure_images([make(Image.fromarray(images[at])) for at in some]).grey, own.grey, usual)
+        print(f"{name}, {change:32} {np.mean(found == some):6.1%} of 400 copies recognised", flush=True)
+    found = find_known(others.grey, own.grey, usual)
+    taken = found >= 0
+    same = np.sum(dataset.labels[test][taken] == dataset.labels[train][found[taken]])
+    print(f"{name}, {taken.sum()} of {len(found):,} others taken for copies, {same} of them of an image of their class")
+
+
+def half(image: Image.Image) -> Image.Image:
+    return image.resize((max(1, image.width // 2), max(1, image.height // 2)))
+
+
+def jpeg(image: Image.Image, quality: int = 70) -> NDArray[np.uint8]:
+    content = BytesIO()
+    image.save(content, "JPEG", quality=quality)
+    return np.asarray(Image.open(content))
+
+
+CHANGES = {
+    "quality 70": jpeg,
+    "half the side": lambda image: jpeg(half(image), 95),
+    "mirrored": lambda image: jpeg(ImageOps.mirror(image), 95),
+    "half the side, mirrored, quality 70": lambda image: jpeg(ImageOps.mirror(half(image))),
+}
 
 
 def speed(top: Floats | None) -> None:

@@ -108,25 +108,28 @@ def products(left: Floats, right: Floats, pairs: Pairs) -> Floats:
     return result
 
 
-def pairs_above(rows: Floats, threshold: float, odd: Floats | None = None) -> Pairs:
+def pairs_above(rows: Floats, threshold: float, odd: Floats | None = None, *, head: int | None = None) -> Pairs:
     """Pairs `[m, 2]`, i < j, of rows whose product is at least `threshold`; the absolute product of `odd` is added.
 
-    Of more than two million the first are returned.
+    `head`: only pairs of one of so many first rows and one of the others. Of more than two million the first are
+    returned.
     """
 
     def block(start: int) -> Pairs:
-        similarity = rows[start : start + _PAIRS_BLOCK] @ rows[start:].T
+        end = start + _PAIRS_BLOCK if head is None else min(start + _PAIRS_BLOCK, head)
+        others = start if head is None else head
+        similarity = rows[start:end] @ rows[others:].T
         if odd is not None:
-            product = odd[start : start + _PAIRS_BLOCK] @ odd[start:].T
+            product = odd[start:end] @ odd[others:].T
             similarity += np.abs(product, out=product)
         first, second = np.divmod(np.flatnonzero(similarity >= threshold), similarity.shape[1])
-        after = second > first
-        return np.stack([first[after], second[after]], axis=1) + start
+        pairs = np.stack([first + start, second + others], axis=1)
+        return pairs[pairs[:, 1] > pairs[:, 0]]
 
     blocks: list[Pairs] = [np.zeros((0, 2), np.int64)]
     # A thread for each processor outside of the linear algebra: most of the time goes into what follows it.
     with OneThread(now=True), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for pairs in pool.map(block, range(0, len(rows), _PAIRS_BLOCK)):
+        for pairs in pool.map(block, range(0, len(rows) if head is None else head, _PAIRS_BLOCK)):
             blocks.append(pairs)
             if sum(map(len, blocks)) >= _MAX_PAIRS:
                 pool.shutdown(wait=True, cancel_futures=True)

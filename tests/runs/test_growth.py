@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import tl as library
 from support.data_sets import photo, write
 from support.recorder import Recorder
-from support.runs import change_run, read_csv
+from support.runs import change_run, pin, read_csv
 from support.session import TINY, draw_shapes
 from tl.commands.main import cli
 from tl.errors import DataError, RunError, UsageError
@@ -81,6 +81,7 @@ def test_changes_lists_the_answers_that_differ(first, monkeypatch):
         writer = csv.DictWriter(stream, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
+    pin(first.folder)
     recorder = Recorder()
     run = library.finetune(
         write(Path("more"), {"noise/new.png": photo(5)}), from_run=first, out="runs/second", progress=recorder

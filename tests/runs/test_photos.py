@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from support.recorder import Recorder
-from support.runs import copy_run
+from support.runs import copy_run, pin
 from tl.errors import DataError
 from tl.progress import Progress
 from tl.runs.photos import RunImages, held_out
@@ -103,6 +103,7 @@ def test_held_out_uses_test_images_without_validation(tiny_run: Path, tmp_path: 
     folder = copy_run(tiny_run, tmp_path / "run")
     table = (folder / "split.csv").read_text()
     (folder / "split.csv").write_text(table.replace(",validation,", ",test,"))
+    pin(folder)
     assert held_out(load_run(folder), Progress()).part == "test"
 
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import tl as library
 from support.html import plain_cells
 from support.runs import change_head, change_run
-from support.session import ROOT, TINY
+from support.session import ROOT, TINY, draw_shapes
 from tl.errors import RunError
 from tl.networks.backbones import BACKBONES
 from tl.prediction.predictor import Predictor
@@ -43,6 +44,42 @@ def test_damaged_file_is_detected(copy, name, damage):
         (copy / name).write_bytes(content if damage == "changed" else content[:100])
     with pytest.raises(RunError, match="copied is (damaged|not a run)"):
         check_run(load_run(copy))
+
+
+READERS = {
+    "evaluate": lambda run, photo: library.evaluate([(photo, "noise")], run=run, allow_missing=True, report=False),
+    "grid": lambda run, photo: library.grid([(photo, "noise")], run=run),
+    "report": lambda run, photo: library.report(run),
+    "predict": lambda run, photo: library.predict(photo, run=run, max_error=0.5),
+}
+
+
+@pytest.mark.parametrize(("name", "readers"), [
+    ("split.csv", ("evaluate", "grid", "report")),
+    ("training_images.npz", ("evaluate", "grid")),
+    ("predictions.csv", ("predict", "report")),
+    ("metrics.json", ("report",)),
+    ("skipped.csv", ("report",)),
+    ("heads.csv", ("report",)),
+])  # fmt: skip
+def test_table_that_is_not_the_one_written_is_refused_by_those_who_read_it(copy, shapes, tmp_path, name, readers):
+    new = draw_shapes(tmp_path / "new", 1, seed=5) / "noise" / "00.png"
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: content.rfind(b"\n", 0, -1) + 1] if name.endswith("csv") else content[:-1])
+    for reader in readers:
+        with pytest.raises(RunError, match=rf"copied is damaged \({name} is not the file that was written\)"):
+            READERS[reader](copy, new)
+    assert library.predict(new, run=copy).predictions[0].label == "noise"
+
+
+def test_run_without_sha256_of_its_tables_is_read_as_it_is(copy, shapes):
+    """As older versions wrote them."""
+    files = load_run(copy).manifest["files"]
+    change_run(copy, files={name: files[name] for name in ("head.npz", "trunk.xml", "trunk.bin")})
+    (copy / "metrics.json").write_text((copy / "metrics.json").read_text() + " ")
+    (copy / "training_images.npz").unlink()
+    assert library.report(copy).is_file()
+    assert library.evaluate(shapes, run=copy, report=False).left_out == {"trained on": 20}
 
 
 @pytest.mark.parametrize(("text", "reason"), [

@@ -7,7 +7,7 @@ import os
 import pytest
 from scipy.stats import binomtest
 
-from support.runs import accuracy, copy_run, write_tables
+from support.runs import accuracy, copy_run, pin, write_tables
 from tl.errors import RunError, UsageError
 from tl.runs.summary import MetricValue, changed_options, compare_runs, disk_usage, summarize
 from tl.views.terminal.runs import difference_text, pair_text
@@ -94,6 +94,7 @@ def test_images_with_disputed_labels_are_left_out(pair):
         write_tables(folder, images("1 test noise", "2 test noise"))
     path = pair[1] / "predictions.csv"
     path.write_text(path.read_text().replace("1.png,test,noise,noise", "1.png,test,stripes,stripes"))
+    pin(pair[1])
     (found,) = compare_runs(pair).pairs
     assert (found.disputed, found.test.count) == (1, 1)
     assert "1 image with different labels: left out." in pair_text(found)
@@ -139,6 +140,7 @@ def test_damaged_tables_are_named(pair, name, text, reason):
     path.unlink()
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        pin(pair[1])
     with pytest.raises(RunError, match=reason) as refused:
         compare_runs(pair)
     assert str(pair[1]) in str(refused.value)

@@ -21,7 +21,9 @@ def draw_shapes(folder: Path, count: int, *, seed: int) -> Path:
     draw = np.random.default_rng(seed)
     for at in range(count):
         stripes = np.zeros((40, 50, 3), np.uint8)
-        stripes[np.random.default_rng(at).random(40) < 0.45] = draw.integers(180, 256, 3)  # elsewhere in each image
+        stripes[np.random.default_rng(at + 100 * seed).random(40) < 0.45] = draw.integers(
+            180, 256, 3
+        )  # elsewhere in each image
         noise = draw.integers(0, 60, (40, 50, 3), np.uint8)
         for label, pixels in (("stripes", stripes), ("noise", noise)):
             (folder / label).mkdir(parents=True, exist_ok=True)

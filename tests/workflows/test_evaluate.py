@@ -2,15 +2,20 @@
 
 import json
 import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageOps
 
+import tl as library
+from support.data_sets import photo, write
 from support.runs import change_head, copy_run, read_csv
-from support.session import draw_shapes
+from support.session import TINY, draw_shapes
 from tl.errors import DataError, RunError, UsageError
 from tl.prediction.evaluation import Evaluation
+from tl.runs.run import load_run
 from tl.workflows.evaluate import evaluate
 
 
@@ -64,6 +69,65 @@ def test_evaluate_leaves_out_images_trained_on(score, tiny_run, shapes, tmp_path
     assert (whole.metrics.count, whole.trained_on) == (24, trained)
     for name, count in (("out", 0), ("all", trained)):
         assert json.loads((tmp_path / name / "metrics.json").read_text())["trained_on"] == count
+
+
+@pytest.fixture(scope="module")
+def photos_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validated run on twelve pictures of each of two classes, in `photos` beside it."""
+    home = tmp_path_factory.mktemp("photos run")
+    every = {f"{label}/{at:02}.png": photo(first + at) for label, first in (("a", 0), ("b", 50)) for at in range(12)}
+    run = library.finetune(write(home / "photos", every), backbone=TINY, weights="none", out=home / "run")
+    return run.folder
+
+
+def jpeg(image: Image.Image, quality: int = 70) -> bytes:
+    content = BytesIO()
+    image.save(content, "JPEG", quality=quality)
+    return content.getvalue()
+
+
+COPIES = {
+    "a/recompressed.jpg": lambda: jpeg(photo(3)),
+    "a/half.jpg": lambda: jpeg(photo(4).resize((60, 45)), 90),
+    "a/mirrored.png": lambda: ImageOps.mirror(photo(5)),
+    "b/all.jpg": lambda: jpeg(ImageOps.mirror(photo(53)).resize((60, 45))),
+}
+
+
+def test_copies_of_training_images_are_judged_by_heads_without_these(tl, photos_run, tmp_path):
+    copies = write(tmp_path / "copies", {name: make() for name, make in COPIES.items()})
+    shutil.copy(photos_run.parent / "photos" / "b" / "00.png", copies / "b" / "same.png")
+    write(copies, {"a/new.png": photo(90), "b/new.png": photo(91)})
+    done = tl("evaluate", copies, "--run", photos_run, "--out", "out", "--no-report", cwd=tmp_path, expect=0)
+    assert "4 of them copies of training images: judged by heads fitted without these" in " ".join(done.stdout.split())
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (metrics["evaluation"]["count"], metrics["evaluation"]["folds"], metrics["copies"]) == (7, 10, 4)
+    held_out = {row["path"]: row for row in read_csv(photos_run / "predictions.csv")}
+    rows = {row["path"]: row for row in read_csv(tmp_path / "out" / "predictions.csv")}
+    originals = ("a/03.png", "a/04.png", "a/05.png", "b/03.png", "b/00.png")
+    for name, original in zip([*COPIES, "b/same.png"], originals, strict=True):
+        for column in ("confidence_of_label", "unknown"):
+            assert float(rows[name][column]) == pytest.approx(float(held_out[original][column]), abs=2e-3), name
+    shown = library.grid(copies, run=str(photos_run), count=0)
+    assert (shown.trained, shown.unseen) == (0, 7)
+    for entry in shown.shown:
+        assert entry.prediction.confidence == pytest.approx(float(rows[entry.prediction.name]["confidence"]), abs=2e-3)
+
+
+def test_copies_of_training_images_that_no_head_was_fitted_without_are_left_out(tl, photos_run, tmp_path):
+    files = load_run(photos_run).manifest["files"]
+    run = copy_run(photos_run, tmp_path / "run", files={k: v for k, v in files.items() if k != "cross_validation.npz"})
+    copies = write(tmp_path / "copies", {name: make() for name, make in COPIES.items()})
+    with pytest.raises(DataError, match="trained on all 4 images of .*, or on photos they are copies of"):
+        evaluate(copies, run=run, report=False)
+    write(copies, {"a/new.png": photo(90)})
+    evaluation = evaluate(copies, run=run, report=False)
+    assert (evaluation.metrics.count, evaluation.left_out) == (1, {"that are copies of training images": 4})
+    assert evaluate(copies, run=run, report=False, include_trained=True).trained_on == 4
+    done = tl("grid", copies, "--run", run, cwd=tmp_path, expect=0)
+    assert "4 of the 5 are training images or copies; the other one is " in " ".join(done.stdout.split())
+    old = copy_run(run, tmp_path / "old", files={name: files[name] for name in ("head.npz", "trunk.xml", "trunk.bin")})
+    assert evaluate(copies, run=old, report=False).metrics.count == 5  # it knows its images by sha256 alone
 
 
 def test_evaluate_without_data_uses_held_out_images(score, tiny_run, shapes, tmp_path, monkeypatch):

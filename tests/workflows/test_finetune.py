@@ -22,7 +22,7 @@ from PIL import Image
 import tl as library
 from support.data_sets import photo, write
 from support.recorder import Recorder
-from support.runs import change_run
+from support.runs import change_run, pin
 from support.session import ROOT, TINY
 from tl.data.dataset import Dataset
 from tl.data.splits import Split
@@ -37,7 +37,7 @@ WITH = ("--backbone", TINY, "--weights", "none")
 
 def test_run_folder_is_complete(tiny_run):
     names = "grid.png head.npz manifest.json metrics.json predictions.csv report.html run.toml skipped.csv split.csv "
-    names = names.replace("head.npz", "head.npz heads.csv") + "trunk.bin trunk.xml"
+    names = names.replace("head.npz", "head.npz heads.csv") + "training_images.npz trunk.bin trunk.xml"
     assert sorted(path.name for path in tiny_run.iterdir()) == names.split()
     manifest = json.loads((tiny_run / "manifest.json").read_text())
     assert (manifest["format"], manifest["classes"]) == (2, ["noise", "stripes"])
@@ -451,5 +451,6 @@ def test_run_of_one_photo_a_class_works_everywhere_and_says_that_nothing_judges_
 def test_metrics_that_are_missing_though_images_were_judged_are_damage(tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     (run / "metrics.json").write_text("{}")
+    pin(run)
     with pytest.raises(RunError, match="metrics.json has no metrics"):
         library.report(run)

@@ -16,7 +16,7 @@ from pyarrow.parquet import read_table
 
 import tl as library
 from support.data_sets import write_video
-from support.runs import copy_run, read_csv
+from support.runs import copy_run, pin, read_csv
 from support.session import ROOT
 from tl.errors import RunError, StorageError, UsageError
 from tl.prediction.predictor import Predictor
@@ -247,6 +247,7 @@ def strict_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         writer = csv.DictWriter(stream, [*rows[0]])
         writer.writeheader()
         writer.writerows(rows)
+    pin(folder)
     return folder
 
 
@@ -304,6 +305,7 @@ def test_max_error_that_cannot_be_promised_is_refused_in_one_line(
     table = (damaged / "predictions.csv").read_text()
     for content in (table.replace(",0.9", ",7.9"), table.replace(",0.9", ",x")):
         (damaged / "predictions.csv").write_text(content)
+        pin(damaged)
         with pytest.raises(RunError, match="confidence that is not between 0 and 1"):
             library.predict(photo, run=damaged, max_error=0.5)
     (damaged / "predictions.csv").unlink()

@@ -40,6 +40,8 @@ _SIMILAR_NEAR, _OVERLAP_NEAR = 0.3, 0.78  # the same for pairs whose hashes are 
 # Of thirty copies planted into dogs-vs-cats pixels alone find 30, of thirty among 10,000 images of CIFAR-100 they find
 # 28, and tie one image in a hundred there to another that it is not a copy of.
 _OVERLAP_BY_PIXELS = 0.86
+_CLOSE_HASH = 0.16  # what close hashes add to it: CIFAR-100's images at half their side overlap by 0.7 to 0.86
+_DETAILED = 1.1  # of both: a photo at half its side, re-compressed and mirrored, has 1.12 or more
 _FEW = 10  # images that may look alike however few their class has, as long as two photos are left
 
 _MAX_PAIRS = 20_000  # compared in full, the most similar first: 5 to 10 seconds
@@ -97,11 +99,48 @@ def find_near_pairs(stats: ImageStats) -> NearPairs:
     """Find pairs with the same layout of light and shade; of byte-identical files the first stands for all."""
     indices = _distinct(stats)
     even, odd = layouts(stats.grey[indices])
-    pairs = pairs_above(even, _SAME_LAYOUT, odd)
-    if len(pairs) > _MAX_PAIRS:
-        similarity = _layout_correlation(even, odd, pairs) + _unmoved_correlation(stats.grey[indices], odd, pairs)
-        pairs = pairs[np.sort(np.argsort(-similarity, kind="stable")[:_MAX_PAIRS])]
-    return _compare(stats, indices[pairs])
+    pairs = _most_similar(pairs_above(even, _SAME_LAYOUT, odd), stats.grey[indices], even, odd)
+    return _compare(stats.grey, indices[pairs])
+
+
+def find_known(grey: NDArray[np.uint8], known: NDArray[np.uint8], usual: float) -> Labels:
+    """Find which of `known` grey images `[n, side, side]` each of others `[m, side, side]` shows: indices `[m]`, or -1.
+
+    `usual` is the `usual_likeness` of the known ones.
+    """
+    both = np.concatenate([grey, known])
+    even, odd = layouts(both)
+    near = _compare(both, _most_similar(pairs_above(even, _SAME_LAYOUT, odd, head=len(grey)), both, even, odd))
+    shown, best = np.full(len(grey), -1), np.full(len(grey), usual)
+    for (first, second), likeness in zip(near.pairs.tolist(), _likeness(both, near).tolist(), strict=True):
+        if likeness > best[first]:
+            shown[first], best[first] = second - len(grey), likeness
+    return shown
+
+
+def usual_likeness(stats: ImageStats, near: NearPairs, originals: Originals) -> float:
+    """The likeness that hardly any of these images has to another: with more, a new image shows a photo of theirs.
+
+    Few photos of the world are much alike, but digits and parts on a belt are. `near` are the near pairs. Where many
+    images are `originals` and their copies, a new one must be as much alike as a copy is with all its detail.
+    """
+    likeness, own = _likeness(stats.grey, near), originals.fingerprints
+    different = np.array([own[first] != own[second] for first, second in near.pairs.tolist()], np.bool_)
+    few = max(_FEW, len(own) // 100)
+
+    def exceeded(some: NDArray[np.bool_]) -> float:
+        best = np.zeros(len(own), np.float32)
+        np.maximum.at(best, near.pairs[some].ravel(), np.repeat(likeness[some], 2))
+        return float(np.sort(best)[::-1][few]) if len(own) > few else 0.0
+
+    usual = min(exceeded(np.ones(len(different), np.bool_)), _DETAILED)
+    return max(_OVERLAP_BY_PIXELS, usual, exceeded(different))
+
+
+def _likeness(grey: NDArray[np.uint8], near: NearPairs) -> Floats:
+    """The overlap of pairs `[m]`, higher where hashes are close: a copy of half the side lacks the fine detail."""
+    likeness: Floats = near.overlap + np.where(_near_hashes(grey, near.pairs), np.float32(_CLOSE_HASH), np.float32(0))
+    return likeness
 
 
 def find_copies(stats: ImageStats, features: Floats, usable: Labels, near: NearPairs | None = None) -> list[Copy]:
@@ -122,7 +161,7 @@ def find_copies(stats: ImageStats, features: Floats, usable: Labels, near: NearP
     copies: dict[tuple[int, int], Copy] = {}
     for candidates in (near, _pairs_by_features(stats, features, usable, near.pairs)):
         cosine = cosines(features, mean, row[candidates.pairs])
-        close = _near_hashes(stats, candidates.pairs)
+        close = _near_hashes(stats.grey, candidates.pairs)
         least = np.where(close & (cosine >= _SIMILAR_NEAR), _OVERLAP_NEAR, np.where(cosine >= _SIMILAR, _OVERLAP, 2.0))
         for (one, other, mirrored, overlap), bound in zip(candidates, least, strict=True):
             if overlap >= bound:
@@ -239,13 +278,13 @@ def _correlation(whole: Floats, part: Floats, across: float, down: float) -> flo
     return float(cv2.matchTemplate(whole, small, cv2.TM_CCOEFF_NORMED).max())
 
 
-def _compare(stats: ImageStats, pairs: Pairs) -> NearPairs:
-    """The overlap of each pair, with the second image mirrored where that is more similar."""
+def _compare(grey: NDArray[np.uint8], pairs: Pairs) -> NearPairs:
+    """The overlap of each pair of grey images, with the second one mirrored where that is more similar."""
     used, places = np.unique(pairs, return_inverse=True)
     places = places.reshape(-1, 2)
-    _, odd = layouts(stats.grey[used])
+    _, odd = layouts(grey[used])
     mirrored = products(odd, odd, places) < 0
-    fine = remove_blur(stats.grey[used])
+    fine = remove_blur(grey[used])
 
     def overlaps(start: int) -> list[float]:
         chunk = slice(start, start + _OVERLAPS_AT_ONCE)
@@ -272,6 +311,14 @@ def _layout_correlation(even: Floats, odd: Floats, pairs: Pairs) -> Floats:
     """The correlation of the layouts of each pair `[m]`, either way round."""
     correlation: Floats = products(even, even, pairs) + np.abs(products(odd, odd, pairs))
     return correlation
+
+
+def _most_similar(pairs: Pairs, grey: NDArray[np.uint8], even: Floats, odd: Floats) -> Pairs:
+    """The pairs of images with these layouts that are compared in full."""
+    if len(pairs) <= _MAX_PAIRS:
+        return pairs
+    similarity = _layout_correlation(even, odd, pairs) + _unmoved_correlation(grey, odd, pairs)
+    return pairs[np.sort(np.argsort(-similarity, kind="stable")[:_MAX_PAIRS])]
 
 
 def _unmoved_correlation(grey: NDArray[np.uint8], odd: Floats, pairs: Pairs) -> Floats:
@@ -308,7 +355,7 @@ def _pairs_by_features(stats: ImageStats, features: Floats, usable: NDArray[np.i
     unknown = ~np.isin(pairs[:, 0] * code + pairs[:, 1], known[:, 0] * code + known[:, 1])
     candidates = np.flatnonzero(unknown & (layout >= _SAME_LAYOUT_BY_FEATURES) & (both >= _BOTH))
     kept = candidates[np.argsort(-both[candidates], kind="stable")[:_MAX_PAIRS]]
-    return _compare(stats, pairs[np.sort(kept)])
+    return _compare(stats.grey, pairs[np.sort(kept)])
 
 
 def cosines(features: Floats, mean: Floats, pairs: Pairs) -> Floats:
@@ -320,10 +367,10 @@ def cosines(features: Floats, mean: Floats, pairs: Pairs) -> Floats:
     return cosines
 
 
-def _near_hashes(stats: ImageStats, pairs: Pairs) -> NDArray[np.bool_]:
+def _near_hashes(grey: NDArray[np.uint8], pairs: Pairs) -> NDArray[np.bool_]:
     """Whether the perceptual hashes of each pair `[m]` are close, mirrored or not."""
     used, places = np.unique(pairs, return_inverse=True)
-    plain, mirrored = perceptual_hashes(stats.grey[used])
+    plain, mirrored = perceptual_hashes(grey[used])
     places = places.reshape(-1, 2)
     product = np.maximum(products(plain, plain, places), products(plain, mirrored, places))
     near: NDArray[np.bool_] = product >= BITS - 2 * _NEAR_HASH

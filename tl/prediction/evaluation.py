@@ -19,8 +19,9 @@ class Evaluation:
     """A run's predictions for labelled images and their metrics; `folder` has them as files.
 
     `left_out` counts the images that were not evaluated, by reason, `trained_on` those evaluated that a run was trained
-    on. `held_out` names the part of the run's own data that was evaluated, if it was. `against` is the name of the
-    other run, `comparison` McNemar's test of the two.
+    on, `copies` copies of training images, judged by heads fitted without these. `held_out` names the part of the run's
+    own data that was evaluated, if it was. `against` is the name of the other run, `comparison` McNemar's test of the
+    two.
     """
 
     run: Run
@@ -29,6 +30,7 @@ class Evaluation:
     predictions: Predictions = field(repr=False)
     left_out: dict[str, int]
     trained_on: int = 0
+    copies: int = 0
     held_out: str = ""
     against: str = ""
     comparison: McNemar | None = None
@@ -46,7 +48,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """The contents of metrics.json."""
         about: dict[str, Any] = {"run": str(self.run.folder), "data": self.data, "left_out": self.left_out}
-        about["trained_on"] = self.trained_on
+        about |= {"trained_on": self.trained_on, "copies": self.copies}
         if self.held_out:
             about["held_out"] = self.held_out
         if self.comparison is not None:

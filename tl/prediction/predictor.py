@@ -18,8 +18,7 @@ from tl.errors import ImageError, RunError, UsageError
 from tl.evaluation.selective import HeldOutAnswers, Selection, parse_rate
 from tl.features.extract import FeatureRow, stream
 from tl.progress import Progress
-from tl.runs.folder import read_answers
-from tl.runs.run import Run, check_run, trunk_key, weights_of
+from tl.runs.run import Run, check_run, read_answers, trunk_key, weights_of
 from tl.text import NONE, percent
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Predictor:
 
     @cached_property
     def _answers(self) -> HeldOutAnswers:
-        return read_answers(self.run.folder, unknown=self._unknown is not None)
+        return read_answers(self.run, unknown=self._unknown is not None)
 
     @property
     def min_side(self) -> int:

@@ -7,7 +7,6 @@ A run is written under a hidden name and renamed at the end, so that an incomple
 import csv
 import datetime
 import json
-import math
 import os
 import shlex
 import shutil
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 
 from tl.data.dataset import PARTS, Dataset
 from tl.errors import RunError, StorageError
-from tl.evaluation.selective import HeldOutAnswers
 from tl.files import locked
 
 if TYPE_CHECKING:  # prediction needs none of them
@@ -37,6 +35,7 @@ Numbers = NDArray[np.float64]
 RUNS = Path("runs")
 CHECKPOINT = "checkpoint.npz"
 CROSS_VALIDATION = "cross_validation.npz"
+TRAINING_IMAGES = "training_images.npz"
 
 _MAX_TABLE = 10_000_000  # bytes: a hundred thousand epochs
 _MAX_STEPS = 2000  # of a schedule, more than a picture shows
@@ -144,38 +143,6 @@ def find_run(run: str | Path | None) -> Path:
 def damaged_run(folder: Path, reason: str) -> RunError:
     """The error for a run with a damaged file."""
     return RunError(f"{folder} is damaged ({reason}): train it again with `tl finetune`, or copy it whole")
-
-
-def read_table(folder: Path, name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """The cells in these columns of a run's table. Raises RunError where it is missing or damaged."""
-    path = folder / name
-    if not path.is_file():
-        raise damaged_run(folder, f"{name} is missing")
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = [tuple(row[column] for column in columns) for row in csv.DictReader(stream)]
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise damaged_run(folder, f"{name} cannot be read") from error
-    if any(None in row for row in rows):
-        raise damaged_run(folder, f"{name} is cut short")
-    return rows
-
-
-def read_answers(folder: Path, *, unknown: bool) -> HeldOutAnswers:
-    """How sure a run was of its validation images, and whether it was right; `unknown`: it marks unknown images.
-
-    Raises RunError where predictions.csv is missing or damaged.
-    """
-    rows = read_table(folder, "predictions.csv", ("split", "label", "predicted", "confidence", "unknown"))
-    held_out = [row[1:] for row in rows if row[0] == "validation"]
-    try:
-        confidence = np.array([float(row[2]) for row in held_out])
-    except ValueError:
-        confidence = np.array([math.nan])
-    if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise damaged_run(folder, "predictions.csv has a confidence that is not between 0 and 1")
-    correct = np.array([label == predicted for label, predicted, *_ in held_out], np.bool_)
-    return HeldOutAnswers(confidence, correct, np.array([unknown and row[3] == "1" for row in held_out], np.bool_))
 
 
 def newest_run(root: Path) -> Path | None:

@@ -16,9 +16,8 @@ from tl.evaluation.predictions import Predictions
 from tl.evaluation.significance import McNemar, mcnemar
 from tl.progress import Progress
 from tl.runs.finetune_options import FinetuneOptions
-from tl.runs.folder import read_table
 from tl.runs.photos import RunImage, RunImages, sha256_of
-from tl.runs.run import Run, load_run
+from tl.runs.run import Run, load_run, read_table
 from tl.text import count, percent, quoted
 
 CHANGES = "changes.csv"
@@ -146,8 +145,8 @@ def compare_answers(run: Run, predictions: Predictions, fingerprints: Sequence[b
 
     Each photo is judged by its label now. None without a photo that both predicted. Raises RunError for a damaged run.
     """
-    sha256_of_path = {row[0]: row[1] for row in read_table(run.folder, "split.csv", ("path", "sha256"))}
-    answers = read_table(run.folder, "predictions.csv", ("path", "predicted"))
+    sha256_of_path = {row[0]: row[1] for row in read_table(run, "split.csv", ("path", "sha256"))}
+    answers = read_table(run, "predictions.csv", ("path", "predicted"))
     before = {sha256_of_path[path]: answer for path, answer in answers if path in sha256_of_path}
     names = predictions.dataset.class_names
     common: dict[str, tuple[str, str, str, str]] = {}

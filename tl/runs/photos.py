@@ -17,8 +17,7 @@ from tl.data.splits import grouped
 from tl.errors import DataError, DownloadError, ImageError
 from tl.progress import Progress
 from tl.runs.cross_validation import read_cross_validation
-from tl.runs.folder import read_table
-from tl.runs.run import Run
+from tl.runs.run import Run, read_table
 
 Pixels = NDArray[np.uint8]
 _HINT = "give their folder with --data"
@@ -84,7 +83,7 @@ class RunImages:
         self._run, self._hint = run, hint
         self.sources = [data] if data is not None else recorded_sources(run)
         self.where = " and ".join(self.sources)
-        table = read_table(run.folder, "split.csv", ("path", "label", "split", "sha256"))
+        table = read_table(run, "split.csv", ("path", "label", "split", "sha256"))
         validated = read_cross_validation(run)
         self._rows = [_SplitRow(*row) for row in table]
         if validated is not None:  # all training images that it predicted stand for images held out
@@ -233,7 +232,7 @@ def listed_images(run: Run) -> Dataset | None:
 
     Relative paths start at the working folder of the training, or at the parent of the folder `runs`.
     """
-    rows, recorded = read_table(run.folder, "split.csv", ("path", "label")), run.manifest.get("data")
+    rows, recorded = read_table(run, "split.csv", ("path", "label")), run.manifest.get("data")
     folder = str(recorded.get("folder") or "") if isinstance(recorded, dict) else ""
     for place in (Path(folder), run.folder.resolve().parent.parent):
         samples = [Sample(place / name, name, label) for name, label in rows if os.path.isfile(place / name)]

@@ -1,10 +1,12 @@
 """Write and read a run: a trained classifier in a folder, without pickle, checked by sha256."""
 
+import csv
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,25 @@ from numpy.typing import NDArray
 
 from tl.engines.trunk import Trunk, content_key
 from tl.errors import RunError
+from tl.evaluation.selective import HeldOutAnswers
 from tl.learning.head import Head
 from tl.learning.unknown import Unknown, most_references
 from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
 from tl.networks.weights import IMAGENET_CLASSES, Weights, resolve
 from tl.progress import Progress
-from tl.runs.folder import CROSS_VALIDATION, damaged_run, find_run, read_table
+from tl.runs.folder import CROSS_VALIDATION, TRAINING_IMAGES, damaged_run, find_run
 from tl.text import count, html_table, interval, listed, percent
 
 FORMAT = 2  # since heads have normalised features; format 1 has none
 TUNED = "trunk.weights.h5"
 _SHOWN = 5  # class names in a repr
 _CHECKED = ("head.npz", "trunk.xml", "trunk.bin")
+TABLES = (
+    *("split.csv", "skipped.csv", "predictions.csv", "metrics.json", "heads.csv", "history.csv", "learning_rates.csv"),
+    CROSS_VALIDATION,
+    TRAINING_IMAGES,
+)
+"""What predictions need none of: those who read it check it. Older runs have no sha256 of most of it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,8 +128,7 @@ def write_run(
         "trunk.bin": trunk.bin_sha256,
     }
     files |= {TUNED: sha256_of_file(tuned)} if tuned is not None else {}
-    if (folder / CROSS_VALIDATION).is_file():
-        files[CROSS_VALIDATION] = sha256_of_file(folder / CROSS_VALIDATION)
+    files |= {name: sha256_of_file(folder / name) for name in TABLES if (folder / name).is_file()}
     content = {"format": FORMAT, **manifest, "files": files}
     text = json.dumps(content | {"digest": _digest(content)}, indent=1, ensure_ascii=False)
     (folder / "manifest.json").write_text(text, encoding="utf-8")
@@ -139,7 +147,7 @@ def load_run(run: str | Path | None = None) -> Run:
     try:
         backbone = _backbone(manifest["backbone"])
         classes = _classes(manifest["classes"])
-        if set(manifest["files"]) - {TUNED, CROSS_VALIDATION} != set(_CHECKED):
+        if set(manifest["files"]) - {TUNED, *TABLES} != set(_CHECKED):
             raise ValueError(f"files are not {', '.join(_CHECKED)}")
         head, unknown = _head(folder, backbone.features, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, MemoryError, BadZipFile) as error:
@@ -147,13 +155,20 @@ def load_run(run: str | Path | None = None) -> Run:
     return Run(folder, classes, backbone, head, unknown, manifest)
 
 
-def check_run(run: Run) -> None:
-    """Compare every file that predicts with its sha256. Raises RunError for one that is missing or has changed."""
-    for name, expected in run.manifest["files"].items():
-        if name == CROSS_VALIDATION:
-            continue  # predictions need none of it; who reads it checks it
+def check_run(run: Run, names: Iterable[str] = (*_CHECKED, TUNED)) -> None:
+    """Compare files with their sha256, by default those that predict; the manifest may not have one.
+
+    Raises RunError for a file that is missing or has changed.
+    """
+    for name in names:
+        expected = run.manifest["files"].get(name)
+        if expected is None:
+            continue
+        path = run.folder / Path(name).name
+        if not path.is_file():  # reading a pipe would block
+            raise damaged_run(run.folder, f"{name} is missing")
         try:
-            sha256 = sha256_of_file(run.folder / Path(name).name)
+            sha256 = sha256_of_file(path)
         except OSError as error:
             raise damaged_run(run.folder, f"{name} cannot be read") from error
         if sha256 != expected:
@@ -181,10 +196,37 @@ def weights_of(run: Run, hint: str, progress: Progress | None = None) -> Weights
     return weights
 
 
-def trained_on(run: Run) -> frozenset[str]:
-    """The sha256 of every image that the run was trained on."""
-    rows = read_table(run.folder, "split.csv", ("split", "sha256"))
-    return frozenset(sha256 for part, sha256 in rows if part == "train")
+def read_table(run: Run, name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The cells in these columns of a run's table. Raises RunError where it is missing or damaged."""
+    folder, path = run.folder, run.folder / name
+    if not path.is_file():
+        raise damaged_run(folder, f"{name} is missing")
+    check_run(run, (name,))
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = [tuple(row[column] for column in columns) for row in csv.DictReader(stream)]
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise damaged_run(folder, f"{name} cannot be read") from error
+    if any(None in row for row in rows):
+        raise damaged_run(folder, f"{name} is cut short")
+    return rows
+
+
+def read_answers(run: Run, *, unknown: bool) -> HeldOutAnswers:
+    """How sure a run was of its validation images, and whether it was right; `unknown`: it marks unknown images.
+
+    Raises RunError where predictions.csv is missing or damaged.
+    """
+    rows = read_table(run, "predictions.csv", ("split", "label", "predicted", "confidence", "unknown"))
+    held_out = [row[1:] for row in rows if row[0] == "validation"]
+    try:
+        confidence = np.array([float(row[2]) for row in held_out])
+    except ValueError:
+        confidence = np.array([math.nan])
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise damaged_run(run.folder, "predictions.csv has a confidence that is not between 0 and 1")
+    correct = np.array([label == predicted for label, predicted, *_ in held_out], np.bool_)
+    return HeldOutAnswers(confidence, correct, np.array([unknown and row[3] == "1" for row in held_out], np.bool_))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

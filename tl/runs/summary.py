@@ -14,8 +14,8 @@ from tl.data.dataset import PARTS
 from tl.errors import RunError, UsageError
 from tl.evaluation.significance import McNemar, mcnemar
 from tl.runs.finetune_options import FinetuneOptions
-from tl.runs.folder import CROSS_VALIDATION, damaged_run, find_run, read_table
-from tl.runs.run import Run, load_run
+from tl.runs.folder import CROSS_VALIDATION, damaged_run, find_run
+from tl.runs.run import Run, load_run, read_table
 from tl.text import NONE, html_table, percent
 
 Scalar = str | int | float | bool | None
@@ -348,7 +348,7 @@ def compare_runs(runs: Sequence[str | Path]) -> RunDifference:
     summaries = tuple(summarize(run) for run in runs)
     if len(summaries) < 2 or len({summary.folder.resolve() for summary in summaries}) < len(summaries):
         raise UsageError("give two or more different runs: see `tl runs list`")
-    images = [_run_images(summary) for summary in summaries]
+    images = [_run_images(load_run(summary.folder)) for summary in summaries]
     return RunDifference(
         runs=summaries,
         options=_differing([_options(summary) for summary in summaries]),
@@ -451,17 +451,17 @@ def _pair(images: Sequence[_RunImages], index: int) -> RunPair:
     )
 
 
-def _run_images(about: RunSummary) -> _RunImages:
-    split = read_table(about.folder, "split.csv", ("path", "split", "sha256"))
+def _run_images(run: Run) -> _RunImages:
+    split = read_table(run, "split.csv", ("path", "split", "sha256"))
     sha256_of = {path: sha256 for path, _, sha256 in split}
     trained = frozenset(sha256 for _, part, sha256 in split if part == "train")
     predicted: dict[str, tuple[str, bool]] = {}
-    for path, truth, best in read_table(about.folder, "predictions.csv", ("path", "label", "predicted")):
+    for path, truth, best in read_table(run, "predictions.csv", ("path", "label", "predicted")):
         sha256 = sha256_of.get(path)
         if sha256 is None:
-            raise damaged_run(about.folder, f"predictions.csv names {path[:80]!r}, which is not in split.csv")
+            raise damaged_run(run.folder, f"predictions.csv names {path[:80]!r}, which is not in split.csv")
         label = truth if predicted.get(sha256, (truth,))[0] == truth else ""
         predicted[sha256] = label, truth == best
-    if (about.folder / CROSS_VALIDATION).is_file():  # it predicted images by heads that were not trained on them
+    if CROSS_VALIDATION in run.manifest["files"]:  # it predicted images by heads that were not trained on them
         trained -= predicted.keys()
     return _RunImages(trained, predicted, frozenset(sha256_of.values()))

@@ -4,7 +4,6 @@ The log contains no key, no header and no content. A request's id is its own `X-
 the response repeats it.
 """
 
-import csv
 import json
 import logging
 import re
@@ -21,8 +20,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tl.errors import RunError
 from tl.prediction.predictor import Prediction
-from tl.runs.run import Run
+from tl.runs.run import Run, read_table
 
 Floats = NDArray[np.float64]
 
@@ -189,9 +189,9 @@ class _RecentPredictions:
 def _validation_confidences(run: Run) -> list[float]:
     """The confidences of a run's validation images; empty where its predictions.csv cannot be read."""
     try:
-        with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
-            confidences = [float(row["confidence"]) for row in csv.DictReader(stream) if row["split"] != "test"]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        rows = read_table(run, "predictions.csv", ("split", "confidence"))
+        confidences = [float(confidence) for part, confidence in rows if part != "test"]
+    except (RunError, ValueError):
         return []
     return [value for value in confidences if 0 <= value <= 1]
 

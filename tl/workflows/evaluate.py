@@ -31,7 +31,8 @@ from tl.progress import Progress
 from tl.runs.cross_validation import read_cross_validation
 from tl.runs.folder import claim_folder, new_folder, write_metrics, write_predictions, write_skipped
 from tl.runs.photos import held_out
-from tl.runs.run import Run, load_run, trained_on
+from tl.runs.run import Run, load_run
+from tl.runs.training_images import find_originals, trained_on
 from tl.text import listed
 from tl.workflows.finetune import log_skipped
 from tl.workflows.grid import check_classes
@@ -81,21 +82,26 @@ def evaluate(
     folder = options.out or new_folder(run.folder / "evaluations", dataset.name)
     with claim_folder(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
         dataset, features = _extract(dataset, run, options, progress)
-        sha256 = [fingerprint.hex() for fingerprint in features.fingerprints]
-        trained: frozenset[str] = frozenset().union(*(_only_trained_on(each) for each in runs))
-        unseen = np.array([each not in trained for each in sha256], bool)
-        kept = np.arange(len(unseen)) if options.include_trained else _only_unseen(unseen, source, left_out)
-        predictions = _predict(run, dataset.subset(kept), features.values[kept], [sha256[at] for at in kept])
+        shown = _recognise(dataset, features, runs, options, progress=progress)
+        kept = np.arange(len(dataset.images))
+        if not options.include_trained:
+            kept = _only_unseen(shown, source, left_out)
+            shown = shown.of(kept)
+        predictions = _predict(run, dataset.subset(kept), features.values[kept], shown.originals[0])
+        comparison = None
+        if rival is not None:
+            comparison = _test(predictions, rival, shown.originals[1], options, progress=progress)
         evaluation = Evaluation(
             run=run,
             folder=folder,
             data=source,
             predictions=predictions,
             left_out=left_out,
-            trained_on=int(np.sum(~unseen[kept])),
+            trained_on=int(shown.seen.sum()),
+            copies=int((shown.copies & ~shown.seen).sum()),
             held_out=own_part,
             against="" if rival is None else rival.name,
-            comparison=None if rival is None else _test(predictions, rival, options, progress),
+            comparison=comparison,
         )
         write_predictions(scratch, predictions)
         write_skipped(scratch, evaluation.dataset)
@@ -166,15 +172,52 @@ def _extract(dataset: Dataset, run: Run, options: EvaluateOptions, progress: Pro
     return replace(dataset.subset(features.kept), skipped=skipped), features
 
 
-def _only_unseen(unseen: NDArray[np.bool_], source: str, left_out: dict[str, int]) -> NDArray[np.int64]:
-    if not unseen.any():
+@dataclass(frozen=True)
+class _Recognised:
+    """Which training images of each run n images are: `originals` has a list of sha256 `[n]` for each run.
+
+    `copies` `[n]` are not the training images themselves; `seen` `[n]` can't be judged, as a run was trained on them
+    and didn't predict them in a cross-validation.
+    """
+
+    originals: tuple[tuple[str, ...], ...]
+    copies: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+
+    def of(self, kept: NDArray[np.int64]) -> "_Recognised":
+        originals = tuple(tuple(each[at] for at in kept) for each in self.originals)
+        return _Recognised(originals, self.copies[kept], self.seen[kept])
+
+
+def _recognise(
+    dataset: Dataset, features: Features, runs: Sequence[Run], options: EvaluateOptions, *, progress: Progress
+) -> _Recognised:
+    own = [fingerprint.hex() for fingerprint in features.fingerprints]
+    originals, copies, seen = [], np.zeros(len(own), np.bool_), np.zeros(len(own), np.bool_)
+    with usable_cache(progress) if options.cache else nullcontext() as cache:
+        for run in runs:
+            shown = find_originals(run, dataset.images, own, cache=cache, progress=progress)
+            not_judged = _only_trained_on(run)
+            originals.append(tuple(shown))
+            copies |= np.array([one != each for one, each in zip(shown, own, strict=True)], np.bool_)
+            seen |= np.array([one in not_judged for one in shown], np.bool_)
+    return _Recognised(tuple(originals), copies, seen)
+
+
+def _only_unseen(shown: _Recognised, source: str, left_out: dict[str, int]) -> NDArray[np.int64]:
+    if shown.seen.all():
+        copies = ", or on photos they are copies of" if shown.copies.any() else ""
         raise DataError(
-            f"the run was trained on all {len(unseen):,} images of {source}, so their accuracy says nothing: give "
-            "other images, or --include-trained"
+            f"the run was trained on all {len(shown.seen):,} images of {source}{copies}, so their accuracy says "
+            "nothing: give other images, or --include-trained"
         )
-    if not unseen.all():
-        left_out["trained on"] = int(np.sum(~unseen))
-    return np.flatnonzero(unseen)
+    for reason, images in (
+        ("trained on", shown.seen & ~shown.copies),
+        ("that are copies of training images", shown.seen & shown.copies),
+    ):
+        if images.any():
+            left_out[reason] = int(images.sum())
+    return np.flatnonzero(~shown.seen)
 
 
 def _only_trained_on(run: Run) -> frozenset[str]:
@@ -183,31 +226,35 @@ def _only_trained_on(run: Run) -> frozenset[str]:
     return trained_on(run) - (frozenset() if validated is None else validated.row_of.keys())
 
 
-def _logits(run: Run, features: NDArray[np.float32], sha256: Sequence[str]) -> tuple[NDArray[np.float32], int]:
-    """Logits `[n, classes]` of features, for cross-validated images those of heads fitted without them; the folds."""
-    logits, validated = run.head.logits(features), read_cross_validation(run)
-    rows = (
-        []
-        if validated is None
-        else [(at, validated.row_of[each]) for at, each in enumerate(sha256) if each in validated.row_of]
-    )
-    if validated is None or not rows:
-        return logits, 0
-    own, theirs = np.array(rows).T
-    logits[own] = validated.log_probabilities[theirs] * np.float32(run.head.temperature)
-    return logits, validated.folds
+def _answers(
+    run: Run, features: NDArray[np.float32], originals: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
+    """Logits `[n, classes]` of features, which are unknown `[n]`, and the folds, 0 for none.
 
-
-def _predict(run: Run, dataset: Dataset, features: NDArray[np.float32], sha256: Sequence[str]) -> Predictions:
-    count, head = len(dataset.images), run.manifest.get("head")  # the manifest may hold anything
-    logits, folds = _logits(run, features, sha256)
-    unknown = np.zeros(count, np.bool_)
+    Those of cross-validated images, and of copies of them, are what heads fitted without them said.
+    """
+    logits, validated, training = run.head.logits(features), read_cross_validation(run), trained_on(run)
+    unknown = np.zeros(len(features), np.bool_)
     if run.unknown is not None:
-        seen = trained_on(run)
-        trained = np.array([each in seen for each in sha256], np.bool_)
-        probabilities = run.head.calibrated(logits)
+        trained, probabilities = (
+            np.array([each in training for each in originals], np.bool_),
+            run.head.calibrated(logits),
+        )
         unknown[trained] = run.unknown.is_unknown_held_out(features[trained], probabilities[trained])
         unknown[~trained] = run.unknown.is_unknown(features[~trained], probabilities[~trained])
+    if validated is None or validated.row_of.keys().isdisjoint(originals):
+        return logits, unknown, 0
+    own, theirs = np.array(
+        [(at, validated.row_of[each]) for at, each in enumerate(originals) if each in validated.row_of]
+    ).T
+    logits[own] = validated.log_probabilities[theirs] * np.float32(run.head.temperature)
+    unknown[own] = validated.is_unknown[theirs]
+    return logits, unknown, validated.folds
+
+
+def _predict(run: Run, dataset: Dataset, features: NDArray[np.float32], originals: Sequence[str]) -> Predictions:
+    count, head = len(dataset.images), run.manifest.get("head")  # the manifest may hold anything
+    logits, unknown, folds = _answers(run, features, originals)
     return from_logits(
         run.head,
         logits,
@@ -221,12 +268,14 @@ def _predict(run: Run, dataset: Dataset, features: NDArray[np.float32], sha256: 
     )
 
 
-def _test(predictions: Predictions, rival: Run, options: EvaluateOptions, progress: Progress) -> McNemar:
+def _test(
+    predictions: Predictions, rival: Run, originals: Sequence[str], options: EvaluateOptions, *, progress: Progress
+) -> McNemar:
     dataset = predictions.dataset
     _, features = _extract(dataset, rival, options, progress)
     if len(features.kept) != len(dataset.images):
         raise DataError("an image of the data set was removed while it was evaluated: run again")
-    logits, _ = _logits(rival, features.values, [fingerprint.hex() for fingerprint in features.fingerprints])
+    logits, *_ = _answers(rival, features.values, originals)
     best = logits.argmax(axis=1)
     correct = [rival.classes[at] == dataset.class_names[truth] for at, truth in zip(best, dataset.labels, strict=True)]
     return mcnemar(np.array(correct, bool), predictions.correct)

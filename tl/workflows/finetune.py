@@ -21,7 +21,7 @@ from tl.data.dataset import PARTS, Dataset
 from tl.data.folders import nesting_warning
 from tl.data.image_stats import measure_images
 from tl.data.load import Data, is_in_memory, load
-from tl.data.near_duplicates import find_originals
+from tl.data.near_duplicates import find_near_pairs, find_originals, usual_likeness
 from tl.data.splits import Split, check_counts, check_groups, grouped, split, unite
 from tl.engines import has_gpu, open_engine
 from tl.engines.engine import Engine
@@ -59,6 +59,7 @@ from tl.runs.folder import (
 )
 from tl.runs.growth import Growth, compare_answers, grow, write_changes
 from tl.runs.run import Run, load_run, write_run
+from tl.runs.training_images import write_training_images
 from tl.text import count, percent, spread
 from tl.workflows.data_check import quick_check
 from tl.workflows.finetune_backbone import (
@@ -315,12 +316,18 @@ def _without_unreadable(dataset: Dataset, failures: Mapping[int, str], progress:
 
 
 def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> tuple[Split, tuple[bytes, ...]]:
-    """The split, and a fingerprint that near-duplicates and the images of a group share: they are on one side."""
+    """The split, and a fingerprint that near-duplicates and the images of a group share: they are on one side.
+
+    What recognises copies of the training images later is written.
+    """
     options, progress = setup.options, setup.progress
     with usable_cache(progress) if options.cache else nullcontext() as cache:
         stats = measure_images(dataset.images, fingerprints=fingerprints, cache=cache, progress=progress)
-    groups = find_originals(stats, dataset.labels)
+    near = find_near_pairs(stats)
+    groups = find_originals(stats, dataset.labels, near)
+    usual = usual_likeness(stats, near, groups)
     images = split(dataset, fingerprints, originals=groups.fingerprints, validation=setup.validation, seed=options.seed)
+    write_training_images(setup.folder, stats, images.train.tolist(), usual)
     counts = ", ".join(f"{len(getattr(images, name)):,} {name}" for name in PARTS if len(getattr(images, name)))
     distinct = len({groups.fingerprints[at] for at in images.train})
     folds = 0 if len(images.validation) else head_rule(distinct, len(dataset.class_names)).folds

@@ -24,7 +24,8 @@ from tl.prediction.predictor import Prediction, Predictor
 from tl.progress import Progress
 from tl.runs.cross_validation import read_cross_validation
 from tl.runs.photos import held_out
-from tl.runs.run import Run, load_run, trained_on
+from tl.runs.run import Run, load_run
+from tl.runs.training_images import find_originals, trained_on
 from tl.text import listed
 from tl.views.pictures.explain import overlay
 from tl.views.pictures.grid import Tile, draw_grid, scale_to_square
@@ -52,13 +53,17 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class GridImage:
-    """An image of a grid: its prediction and explanation, its true label (None: unknown), if it was `trained` on."""
+    """An image of a grid: its prediction and explanation, its true label (None: unknown), if it was `trained` on.
+
+    `copied`: the run was trained on a photo that it is a copy of.
+    """
 
     image: ImageLike
     prediction: Prediction
     truth: str | None
     explanation: Explanation | None = None
     trained: bool = False
+    copied: bool = False
 
     @property
     def correct(self) -> bool:
@@ -71,7 +76,8 @@ class Grid:
     """Images with their predictions, chosen from `predicted` of the `total` images of a data set.
 
     Of those predicted, `labelled` have a true label, of which `correct` are predicted; `trained` were trained on,
-    `broken` could not be read. Of those labelled, `unseen` were not trained on, of which `unseen_correct` are correct.
+    `copied` of them as the photos they are copies of; `broken` could not be read. Of those labelled, `unseen` were not
+    trained on, of which `unseen_correct` are correct.
     `held_out` is the run's part that the images are, where they are its own. `only` says which images are shown.
     """
 
@@ -82,6 +88,7 @@ class Grid:
     labelled: int
     correct: int
     trained: int = 0
+    copied: int = 0
     broken: int = 0
     unseen: int = 0
     unseen_correct: int = 0
@@ -132,6 +139,7 @@ class Grid:
             "known": self.labelled,
             "right": self.correct,
             "trained": self.trained,
+            "copied": self.copied,
             "fresh": self.unseen,
             "fresh_right": self.unseen_correct,
             "broken": self.broken,
@@ -142,12 +150,12 @@ class Grid:
         return self.image._repr_png_()
 
     def _training_note(self) -> str:
-        count = self.predicted - self.broken
+        count, copies = self.predicted - self.broken, " or copies" if self.copied else ""
         if not self.trained:
             return ""
         if self.trained == count:
-            return "all of them are training images" if count > 1 else "it is a training image"
-        note = f"{self.trained:,} of the {count:,} are training images"
+            return f"all of them are training images{copies}" if count > 1 else f"it is a training image{copies}"
+        note = f"{self.trained:,} of the {count:,} are training images{copies}"
         if self.unseen == 1:
             return f"{note}; the other one is {'correct' if self.unseen_correct else 'wrong'}"
         return note + (f"; {self.unseen_correct:,} of the {self.unseen:,} others correct" if self.unseen else "")
@@ -191,6 +199,7 @@ def grid(
         labelled=len(labelled),
         correct=sum(entry.correct for entry in labelled),
         trained=sum(entry.trained for entry in predicted),
+        copied=sum(entry.copied for entry in predicted),
         broken=len(indices) - len(predicted),
         unseen=len(unseen),
         unseen_correct=sum(entry.correct for entry in unseen),
@@ -240,23 +249,24 @@ def _predict(predictor: Predictor, dataset: Dataset, indices: Sequence[int], pro
     with usable_cache(progress) as cache:
         stream = predictor.stream(items, cache=cache, progress=progress)
         predictions = {indices[at]: prediction for at, prediction in stream}
+        readable = [index for index in indices if not predictions[index].error]
+        images, sha256 = (
+            [dataset.images[index] for index in readable],
+            [predictions[index].sha256 for index in readable],
+        )
+        originals = find_originals(predictor.run, images, sha256, cache=cache, progress=progress)
     validated, training = read_cross_validation(predictor.run), trained_on(predictor.run)
     rows = []
-    for index in indices:
+    for index, original in zip(readable, originals, strict=True):
         prediction, label = predictions[index], int(dataset.labels[index])
-        if not prediction.error:
-            row = None if validated is None else validated.row_of.get(prediction.sha256)
-            if validated is not None and row is not None:  # by heads fitted without it
-                probabilities, unknown = np.exp(validated.log_probabilities[row]), bool(validated.is_unknown[row])
-                prediction = predictor.ranked(
-                    prediction.name, probabilities, unknown, top=_TOP, sha256=prediction.sha256
-                )
-            truth = None if label < 0 else dataset.class_names[label]
-            rows.append(
-                GridImage(
-                    dataset.images[index], prediction, truth, trained=prediction.sha256 in training and row is None
-                )
-            )
+        row = None if validated is None else validated.row_of.get(original)
+        trained, copied = original in training and row is None, original != prediction.sha256
+        if validated is not None and row is not None:  # by heads fitted without it
+            probabilities, unknown = np.exp(validated.log_probabilities[row]), bool(validated.is_unknown[row])
+            prediction = predictor.ranked(prediction.name, probabilities, unknown, top=_TOP, sha256=prediction.sha256)
+        truth = None if label < 0 else dataset.class_names[label]
+        image = dataset.images[index]
+        rows.append(GridImage(image, prediction, truth, trained=trained, copied=trained and copied))
     return rows
 
 

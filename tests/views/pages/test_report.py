@@ -97,7 +97,7 @@ def test_report_shows_the_metrics_of_metrics_json(tmp_path):
     ({"wrong": 1}, ["All 40 wrong images; none is correct."], []),
     ({"classes": SEVEN, "count": 5}, ["2 classes have no images here: c5, c6."], ["None: all"]),
     ({"classes": MANY, "count": 600}, ["With 300 classes the squares of a matrix would be too small to see"], []),
-    ({}, ["The heat maps are missing", "trunk.bin cannot be read"], []),
+    ({}, ["The heat maps are missing", "trunk.bin is missing"], []),
     ({"images": False}, ["The images cannot be read from here", "image cannot be read"], []),
     ({}, ["With twice as many images (80), the accuracy would be about 91%", "a rough guess."], ["gain most"]),
     ({"classes": SEVEN}, ["Classes that would gain most: c0."], []),
@@ -107,7 +107,8 @@ def test_report_shows_the_metrics_of_metrics_json(tmp_path):
     (TEST, ["Everything below is about the test images.", "test/001.jpg"], []),
     (EVALUATION | {"trained_on": 32}, ["Evaluation, training images included"], []),
     (EVALUATION | {"trained_on": 32}, ["The run was trained on 32 of the 40 images: its accuracy on new"], []),
-    (EVALUATION | {"trained_on": 0}, ["Evaluation on images not trained on"], ["will be lower"]),
+    (EVALUATION | {"trained_on": 0}, ["Evaluation on images not trained on"], ["will be lower", "copies of training"]),
+    (EVALUATION | {"copies": 3}, ["3 images are copies of training images, judged by heads fitted without these."], []),
 ])  # fmt: skip
 def test_report_text_suits_its_subject(tmp_path, options, present, absent):
     words = page(report_folder(tmp_path, **options)).words

@@ -124,6 +124,7 @@ def _head(data: ReportData) -> Values:
         "run_name": short_name(run.name, 300),
         "kind": _kind(metrics),
         "trained_on": int(metrics.get("trained_on") or 0),  # old evaluations do not record it
+        "copies": int(metrics.get("copies") or 0),
         "created": one_line(str(run.manifest.get("created", ""))).replace("T", " "),
         "headline": scores.headline(metrics, table),
         "part": part,

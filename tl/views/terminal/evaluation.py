@@ -28,6 +28,8 @@ def lines(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     yield "accuracy", f"{_estimate(metrics.top1)} on {count(metrics.count, f'{part}image')}"
     if evaluation.trained_on:
         yield "", f"{evaluation.trained_on:,} of them trained on: accuracy on new images will be lower"
+    if evaluation.copies:
+        yield "", f"{evaluation.copies:,} of them copies of training images: judged by heads fitted without these"
     if metrics.top5 is not None:
         yield "top-5", _estimate(metrics.top5)
     low, high = metrics.log_loss_interval
