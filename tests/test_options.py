@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
+from click.testing import CliRunner
 
+from tl.commands.options import workflow_options
 from tl.errors import UsageError
 from tl.options import check, json_schema, keywords, option, read_toml, seconds, typed, write_toml
 from tl.progress import Progress
@@ -24,6 +27,7 @@ class BakeOptions:
     toppings: tuple[str, ...] = option((), "What goes on top.")
     lid: bool = option(True, "Cover it.")
     rate: str | float | None = option(None, "A number, or auto.")
+    fat: float = option(0.1, "How much of it is fat.", low=0, high=1, exclusive=True, fraction=True)
     budget: str | None = option(None, "Stop in time.", parse=seconds)
     out: Path | None = option(None, "Where to.")
 
@@ -58,6 +62,9 @@ def test_keywords_make_the_options_and_the_signature():
     ({"sauce": ["red"]}, r"--sauce \['red'\]: expected text"),
     ({"crust": "deep"}, "--crust deep: choose thin, thick"),
     ({"sauce": "blue"}, "--sauce blue: choose red, white"),
+    ({"fat": 1.5}, "--fat 1.5: give a fraction between 0 and 1, such as 0.2 or 20%"),
+    ({"fat": "120%"}, "--fat '120%': give a fraction between 0 and 1, such as 0.2 or 20%"),
+    ({"fat": "a fifth"}, "--fat 'a fifth': give a fraction between 0 and 1, such as 0.2 or 20%"),
     ({"budget": "soon"}, "'soon' is not a duration: give one such as 90s, 10m or 1.5h"),
     ({"het": 0.3}, "bake: no option is called 'het': did you mean heat?"),
     ({"options": BakeOptions(), "heat": 0.3}, r"bake: give options=BakeOptions\(…\) or keywords, not both"),
@@ -70,6 +77,16 @@ def test_values_that_are_not_allowed_are_refused(values, message):
 def test_check_accepts_what_is_allowed():
     check(BakeOptions(heat=0.01, minutes=90, sauce="red", budget="90s", rate="auto"))
     assert typed(BakeOptions, "rate", 0.001, "rate") == "0.001"
+
+
+@pytest.mark.parametrize("text", ["20%", "20 %", "0.2", ".2"])
+def test_a_fraction_may_be_a_percentage_for_commands_python_and_json(text):
+    assert bake(fat=text)[1].fat == typed(BakeOptions, "fat", text, "fat") == 0.2
+    assert jsonschema.Draft202012Validator(json_schema(BakeOptions)).is_valid({"fat": text})
+    command = click.command()(workflow_options(BakeOptions)(lambda **values: values["fat"]))
+    assert command.main(["--fat", text], standalone_mode=False) == 0.2
+    refused = CliRunner().invoke(command, ["--fat", "2"])
+    assert "--fat': '2': give a fraction between 0 and 1, such as 0.2 or 20%" in refused.stderr
 
 
 def test_toml_round_trip(tmp_path):
@@ -99,7 +116,7 @@ def test_json_schema_accepts_and_refuses_what_check_does():
     jsonschema.Draft202012Validator.check_schema(schema)
     valid = jsonschema.Draft202012Validator(schema).is_valid
     assert valid({"heat": 0.3, "sauce": None, "toppings": ["basil"], "crust": "thick", "lid": False})
-    for wrong in ({"heat": 1}, {"minutes": 91}, {"crust": "deep"}, {"sauce": "blue"}, {"out": "x"}, {"lid": "yes"}):
+    for wrong in ({"heat": 1}, {"minutes": 91}, {"fat": "much"}, {"crust": "deep"}, {"sauce": "blue"}, {"out": "x"}, {"lid": "yes"}):
         assert not valid(wrong), wrong
     crust = {"type": "string", "enum": ["thin", "thick"], "default": "thin", "description": "The crust."}
     assert schema["properties"]["crust"] == crust

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import math
 import numbers
 import os
 import re
@@ -24,13 +25,16 @@ from tl.progress import default_progress
 
 Result = TypeVar("Result")
 
+_FORMS = ", such as 0.2 or 20%"
+
 
 @dataclass(frozen=True)
 class Spec:
     """What is known of an option besides its name, type and default.
 
     `low` and `high` bound a number, both included unless `exclusive`. `default_text` says what None stands for.
-    `parse` raises UsageError for a text that is not understood, such as a duration.
+    `parse` raises UsageError for a text that is not understood, such as a duration. A number that is a `fraction` may be
+    a text such as 20%, too.
     """
 
     help: str
@@ -45,6 +49,7 @@ class Spec:
     off: str = ""
     hidden: bool = False
     parse: Callable[[str], Any] | None = None
+    fraction: bool = False
 
 
 def option(default: Any = MISSING, help: str = "", **spec: Any) -> Any:
@@ -135,12 +140,24 @@ def _check_value(name: str, spec: Spec, value: Any) -> None:
     if spec.choices and str(value) not in spec.choices:
         raise UsageError(f"{flag(name)} {value}: choose {', '.join(spec.choices)}")
     if isinstance(value, (int, float)) and not isinstance(value, bool) and not _within(spec, value):
-        raise UsageError(f"{flag(name)} {value:g}: give {_bounds(spec)}")
+        raise UsageError(f"{flag(name)} {value:g}: give {_bounds(spec)}{_FORMS * spec.fraction}")
     if spec.parse is not None:
         try:
             spec.parse(str(value))
         except UsageError as error:
             raise UsageError(f"{flag(name)} {error}") from None
+
+
+def as_fraction(value: str | float, spec: Spec, where: str) -> float:
+    """A fraction within the bounds of `spec`, from a number or a text such as 20%; UsageError starts with `where`."""
+    text = str(value).strip()
+    try:
+        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        number = math.nan
+    if not _within(spec, number):
+        raise UsageError(f"{where} {text[:80]!r}: give {_bounds(spec)}{_FORMS}")
+    return number
 
 
 def _within(spec: Spec, value: float) -> bool:
@@ -151,7 +168,7 @@ def _within(spec: Spec, value: float) -> bool:
 
 
 def _bounds(spec: Spec) -> str:
-    unit = f"{spec.unit} " if spec.unit else "a number "
+    unit = "a fraction " if spec.fraction else f"{spec.unit} " if spec.unit else "a number "
     if spec.low is not None and spec.high is not None:
         first, second = ("between", "and") if spec.exclusive else ("from", "to")
         return f"{unit}{first} {spec.low:g} {second} {spec.high:g}"
@@ -215,6 +232,8 @@ def _plain(cls: type, name: str, value: Any) -> Any:
     _, _, repeated = base_type(cls, name)
     if repeated and value is not None:
         return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if isinstance(value, str) and specs(cls)[name].fraction:
+        return as_fraction(value, specs(cls)[name], flag(name))
     if isinstance(value, numbers.Number) and hasattr(value, "item"):
         return value.item()  # a number of NumPy's
     is_path = typing.get_type_hints(cls)[name] in (Path, Path | None)
@@ -273,6 +292,8 @@ def typed(cls: type, name: str, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise UsageError(f"{where} = {value!r}: give a list")
         return tuple(_typed_one(kind, one, where) for one in value)
+    if isinstance(value, str) and specs(cls)[name].fraction:
+        return as_fraction(value, specs(cls)[name], f"{where} =")
     return _typed_one(kind, value, where)
 
 
@@ -295,6 +316,8 @@ def json_schema(cls: type, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]
             continue
         kind, nullable, repeated = base_type(cls, name)
         entry: dict[str, Any] = {"type": names[kind]}
+        if spec.fraction:
+            entry = {"type": [names[kind], "string"], "pattern": r"^\d*\.?\d+ *%?$"}
         if spec.choices:
             entry["enum"] = [*spec.choices, None] if nullable else list(spec.choices)
         if spec.low is not None:
@@ -304,7 +327,7 @@ def json_schema(cls: type, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]
         if repeated:
             entry = {"type": "array", "items": entry}
         if nullable:
-            entry["type"] = [entry["type"], "null"]
+            entry["type"] = [*([entry["type"]] if isinstance(entry["type"], str) else entry["type"]), "null"]
         default = defaults[name]
         if default is not MISSING and default is not None:
             plain = list(default) if isinstance(default, tuple) else default

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import beta
 
 from tl.errors import UsageError
-from tl.evaluation.selective import HeldOutAnswers, images_for, parse_rate
+from tl.evaluation.selective import MAX_ERROR, HeldOutAnswers, images_for
+from tl.options import as_fraction
 
 
 def answers(correct, confidence=None, unknown=None):
@@ -88,11 +89,11 @@ def test_sentence_has_the_promise_and_its_price():
 
 
 @pytest.mark.parametrize(("text", "rate"), [("1%", 0.01), ("0.01", 0.01), (" 2.5 % ", 0.025), ("1e-3", 0.001)])
-def test_parse_rate_takes_fractions_and_percentages(text, rate):
-    assert parse_rate(text) == pytest.approx(rate)
+def test_bounds_are_fractions_and_percentages(text, rate):
+    assert as_fraction(text, MAX_ERROR, "max_error") == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("text", ["", "%", "1", "0", "-1%", "60%", "nan", "inf", "1%%", "much", "1e-9"])
-def test_parse_rate_refuses_what_is_no_error_rate(text):
-    with pytest.raises(UsageError, match=r"is not an error rate from 0\.01% to 50%: give one such as 1% or 0\.01"):
-        parse_rate(text)
+def test_what_is_no_bound_is_refused(text):
+    with pytest.raises(UsageError, match=r"max_error '.*': give a fraction from 0\.0001 to 0\.5, such as 0\.2 or 20%"):
+        as_fraction(text, MAX_ERROR, "max_error")

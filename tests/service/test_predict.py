@@ -64,7 +64,7 @@ def test_a_request_can_bound_the_error_of_its_answers(live, tiny_run, shapes):
         400,
         "--max-error 1% takes 230 validation images, run " + tiny_run.name[:2],
     )
-    assert "not an error rate" in problem(live.post(photo, "/v1/predict?max_error=5"))["detail"]
+    assert "give a fraction from 0.0001 to 0.5" in problem(live.post(photo, "/v1/predict?max_error=5"))["detail"]
     assert problem(live.post(photo, f"/v1/predict?max_error={'1' * 50}"))["status"] == 422
 
 

@@ -292,14 +292,14 @@ def test_max_error_that_cannot_be_promised_is_refused_in_one_line(
 ) -> None:
     photo = shapes / "noise" / "00.png"
     too_few = f"--max-error 1% takes 230 validation images, run {tiny_run.name} has 4: train with more images, or give"
-    not_a_rate = "'5' is not an error rate from 0.01% to 50%: give one such as 1% or 0.01"
-    for value, message in (("1%", f"error: {too_few} 44% or more"), ("5", not_a_rate)):
+    not_a_rate = "give a fraction from 0.0001 to 0.5, such as 0.2 or 20%"
+    for value, message in (("1%", f"error: {too_few} 44% or more"), ("500%", f"'500%': {not_a_rate}")):
         done = tl("predict", photo, "--run", tiny_run, "--max-error", value, expect=2)
         assert message in done.stderr
         assert (done.stderr.count("\n"), done.stdout) == (1, "")
-    with pytest.raises(UsageError, match=f"^--max-error {not_a_rate}$"):
+    with pytest.raises(UsageError, match=f"^--max-error 5: {not_a_rate}$"):
         library.predict(photo, run=tiny_run, max_error=5)
-    with pytest.raises(UsageError, match=f"^max_error {not_a_rate}$"):
+    with pytest.raises(UsageError, match=f"^max_error '5': {not_a_rate}$"):
         library.load(tiny_run).predict(photo, max_error=5)
     damaged = copy_run(tiny_run, tmp_path / "damaged")
     table = (damaged / "predictions.csv").read_text()

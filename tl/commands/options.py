@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from tl.errors import UsageError
-from tl.options import Spec, base_type, flag, specs
+from tl.options import Spec, as_fraction, base_type, flag, specs
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,6 +77,8 @@ def _converter(kind: type, spec: Spec) -> Any:
         return click.Choice(spec.choices)
     if spec.parse is not None:
         return Parsed(spec.parse)
+    if spec.fraction:
+        return Fraction(spec)
     bounds: dict[str, Any] = {"min": spec.low, "max": spec.high}
     if kind is float:
         is_open = spec.exclusive
@@ -105,6 +107,21 @@ class Number(click.FloatRange):
 
     def _describe_range(self) -> str:
         return super()._describe_range() if self.min is not None or self.max is not None else ""
+
+
+class Fraction(click.ParamType):  # type: ignore[type-arg]
+    """A fraction such as 0.2 or 20%."""
+
+    name = "fraction"
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return as_fraction(value, self._spec, "")
+        except UsageError as error:
+            self.fail(str(error).strip(), param, ctx)
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]

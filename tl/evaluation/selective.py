@@ -15,11 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.errors import UsageError
+from tl.options import Spec
 from tl.text import count, percent
 
 Mask = NDArray[np.bool_]
 
 CONFIDENCE = 0.9
+MAX_ERROR = Spec(
+    "Answer only images of which at most this fraction is wrong, such as 1%; mark the others for review.",
+    low=1e-4,
+    high=0.5,
+    fraction=True,
+    metavar="RATE",
+)
 _STEPS = 40  # of all known images, the same for every error bound
 _DECIMALS = 6  # of a confidence, as predictions.csv and every row have it
 _TRIED = np.concatenate([np.arange(1, 20) / 1000, np.arange(4, 20) / 200, np.arange(10, 51) / 100])
@@ -103,18 +111,6 @@ class HeldOutAnswers:
 def images_for(max_error: float) -> int:
     """How many images it takes to show an error bound, all classified correctly: 230 for 1%, 114 for 2%, 45 for 5%."""
     return math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-max_error))
-
-
-def parse_rate(text: str) -> float:
-    """An error rate such as 1% or 0.01 as a fraction. Raises UsageError."""
-    number = text.strip()
-    try:
-        rate = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
-    except ValueError:
-        rate = math.nan
-    if not 1e-4 <= rate <= 0.5:
-        raise UsageError(f"{text!r} is not an error rate from 0.01% to 50%: give one such as 1% or 0.01")
-    return rate
 
 
 def rate_text(rate: float) -> str:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tl.cache import FeatureCache
 from tl.data.images import ImageLike, preload
 from tl.engines.engine import Engine, Vectors
-from tl.errors import ImageError, RunError, UsageError
-from tl.evaluation.selective import HeldOutAnswers, Selection, parse_rate
+from tl.errors import ImageError, RunError
+from tl.evaluation.selective import MAX_ERROR, HeldOutAnswers, Selection
 from tl.features.extract import FeatureRow, stream
 from tl.progress import Progress
 from tl.runs.run import Run, check_run, read_answers, trunk_key, weights_of
@@ -92,10 +92,7 @@ class Predictor:
         """
         if max_error is None:
             return None
-        try:
-            rate = parse_rate(str(max_error))
-        except UsageError as error:
-            raise UsageError(f"max_error {error}") from None
+        rate = as_fraction(max_error, MAX_ERROR, "max_error")
         return self._answers.select_or_raise(rate, self.run.name)
 
     @cached_property

@@ -53,7 +53,7 @@ class FinetuneOptions:
     out: str | None = option(None, "New run folder.", metavar="DIR", default_text="runs/<date>-…")
     head: str = option("auto", "Kind of head.", choices=HEADS)
     val: float | None = option(
-        None, "Held-out fraction.", low=0, high=1, exclusive=True, metavar="FRACTION", default_text="none"
+        None, "Held-out fraction.", low=0, high=1, exclusive=True, fraction=True, metavar="FRACTION", default_text="none"
     )
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="GROUPS")
     seed: int = option(0, "Random seed.", low=0, high=2**32 - 1, metavar="N")
@@ -66,11 +66,11 @@ class FinetuneOptions:
     lr: str | None = option(None, "Learning rate, or auto to search for one.", metavar="RATE", parse=learning_rate)
     optimizer: str | None = option(None, "Optimizer.", choices=OPTIMIZERS)
     weight_decay: float | None = option(None, "Weight decay.", low=0, high=1, metavar="DECAY")
-    label_smoothing: float | None = option(None, "Label smoothing.", low=0, high=0.9, metavar="FRACTION")
+    label_smoothing: float | None = option(None, "Label smoothing.", low=0, high=0.9, fraction=True, metavar="FRACTION")
     augment: str | None = option(None, "Augmentation.", choices=LEVELS)
     balance: str = option("auto", "Class balancing.", choices=BALANCE)
     unknown_rate: float = option(
-        0.01, "False-alarm rate of `unknown`; 0 turns it off.", low=0, high=0.99, metavar="RATE"
+        0.01, "False-alarm rate of `unknown`; 0 turns it off.", low=0, high=0.99, fraction=True, metavar="RATE"
     )
     budget: str | None = option(None, "Time limit, such as 90s, 10m or 1.5h.", metavar="TIME", parse=seconds)
     tensorboard: bool = option(False, "Write TensorBoard logs into the run.")

@@ -59,6 +59,7 @@ class CompareOptions:
         low=0,
         high=1,
         exclusive=True,
+        fraction=True,
         default_text="none where only heads are trained: all images are cross-validated; else 0.2",
         metavar="FRACTION",
     )

@@ -54,7 +54,7 @@ class CheckOptions:
     backbone: str = option("resnet50", "Network whose features are compared.")
     weights: str = option("imagenet", "Its weights: a name or a file.", metavar="NAME|FILE")
     val: float = option(
-        0.2, "Fraction for validation, if DATA has no split.", low=0, high=1, exclusive=True, metavar="FRACTION"
+        0.2, "Fraction for validation, if DATA has no split.", low=0, high=1, exclusive=True, fraction=True, metavar="FRACTION"
     )
     seed: int = option(0, "Seed of the split, if DATA has none.")
     download: bool = download_option()

@@ -25,8 +25,8 @@ class SplitOptions:
     """The options of `tl data split`."""
 
     out: Path = option(help="New table (.csv), or new folder.", metavar="PATH")
-    val: float = option(0.2, "Fraction for validation.", low=0, high=1, metavar="FRACTION")
-    test: float = option(0.0, "Fraction for the test.", low=0, high=1, metavar="FRACTION")
+    val: float = option(0.2, "Fraction for validation.", low=0, high=1, fraction=True, metavar="FRACTION")
+    test: float = option(0.0, "Fraction for the test.", low=0, high=1, fraction=True, metavar="FRACTION")
     seed: int = option(0, "Seed of the split.")
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="RULE")
     near_duplicates: bool = option(

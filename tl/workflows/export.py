@@ -36,6 +36,7 @@ class ExportOptions:
         "Largest difference of a probability, and of log-odds relative to their size; with --int8, accuracy lost.",
         low=0,
         high=1,
+        fraction=True,
         default_text=f"{TOLERANCE}, {INT8_TOLERANCE} with --int8",
     )
     photos: int | None = option(None, "Prove it on so many images.", low=1, default_text="all held out")

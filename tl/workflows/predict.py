@@ -12,7 +12,7 @@ from tl.data.images import ImageLike
 from tl.data.inputs import TIMEOUT, ImageInputs, as_list, is_single_file, read_inputs, typed_names
 from tl.data.listing import LeftOut
 from tl.errors import UsageError
-from tl.evaluation.selective import Selection, parse_rate
+from tl.evaluation.selective import MAX_ERROR, Selection
 from tl.options import engine_option, keywords, option, precision_option, run_option, threads_option
 from tl.prediction.columns import FORMATS, Columns, row_format
 from tl.prediction.predictor import HEADINGS, Prediction, Predictor, cells
@@ -38,12 +38,7 @@ class LabelOptions:
     by_class: Path | None = option(None, "Sort the files into FOLDER/label/.", metavar="FOLDER")
     link: str = option("copy", "How files are sorted.", choices=("copy", "hard", "symbolic"))
     unknown: bool = option(True, "Mark images unlike the training images.")
-    max_error: str | float | None = option(
-        None,
-        "Answer only images of which at most this fraction is wrong, such as 1%; mark the others for review.",
-        metavar="RATE",
-        parse=parse_rate,
-    )
+    max_error: float | None = option(None, **vars(MAX_ERROR))
     engine: str = engine_option()
     precision: str = precision_option()
     threads: int | None = threads_option()
@@ -153,8 +148,7 @@ def open_predictor(
 
 def columns_of(options: LabelOptions, run: Run) -> Columns:
     """The columns of the rows that the options choose."""
-    max_error = None if options.max_error is None else parse_rate(str(options.max_error))
-    return Columns(min(options.top, len(run.classes)), options.sha256, max_error=max_error)
+    return Columns(min(options.top, len(run.classes)), options.sha256, max_error=options.max_error)
 
 
 def select_answers(predictor: Predictor, options: LabelOptions, progress: Progress | None) -> Selection | None:
