@@ -33,7 +33,7 @@ def test_predict_and_explain_take_paths_and_bytes(served, shapes):
     assert both[2]["error"]
     answered = client.predict([noise, b"broken"], max_error="50%")
     assert [one["review"] for one in answered] == [False, None]
-    with pytest.raises(ServiceError, match="400: --max-error 1% takes 230 validation images"):
+    with pytest.raises(ServiceError, match="400: --max-error 1% takes 230 held-out images"):
         client.predict(noise, max_error=0.01)
     [gone] = client.predict("none.png")
     assert gone["error"] == "cannot be read: no such file or directory"

@@ -33,8 +33,8 @@ class Spec:
     """What is known of an option besides its name, type and default.
 
     `low` and `high` bound a number, both included unless `exclusive`. `default_text` says what None stands for.
-    `parse` raises UsageError for a text that is not understood, such as a duration. A number that is a `fraction` may be
-    a text such as 20%, too.
+    `parse` raises UsageError for a text that is not understood, such as a duration. A number that is a `fraction` may
+    be a text such as 20%, too.
     """
 
     help: str
@@ -55,6 +55,11 @@ class Spec:
 def option(default: Any = MISSING, help: str = "", **spec: Any) -> Any:
     """A field of an options dataclass; the keywords are the fields of `Spec`."""
     return field(default=default, metadata={"spec": Spec(help, **spec)})
+
+
+def fraction_option(default: Any, help: str, **spec: Any) -> Any:
+    """A field that is a fraction from 0 to 1, as a number or a text such as 20%."""
+    return option(default, help, **{"low": 0, "high": 1, "fraction": True, "metavar": "FRACTION", **spec})
 
 
 def run_option() -> Any:

@@ -38,6 +38,11 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return f"{min(largest, 100 * fraction) if fraction < 1 else 100:.{digits}f}%"
 
 
+def judged_by(part: str, folds: object) -> str:
+    """The word before "images" or "accuracy" for a part: "cross-validated" where its figures come from folds."""
+    return "cross-validated" if folds else part
+
+
 def interval(low: float, high: float) -> str:
     """A 95% confidence interval of a fraction: `95% CI 94.7–99.8`."""
     return f"95% CI {100 * low:.1f}–{100 * high:.1f}"

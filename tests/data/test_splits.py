@@ -123,6 +123,13 @@ def test_images_without_labels_are_left_out():
     assert result.notes == ("1 image without a label left out",)
 
 
+def test_groups_that_leave_a_class_without_training_images_are_named():
+    data, fingerprints = dataset(*parsed("a:cat:train b:cat:validation c:dog:train d:dog:train e:dog:validation"))
+    groups = ("p1", "p1", "p2", "p3", "p4")
+    with pytest.raises(DataError, match=r"groups leave no training images for 'cat': .* such as 'p1': move each group"):
+        split(replace(data, groups=groups), fingerprints)
+
+
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_validation_fraction_is_between_0_and_1(fraction):
     with pytest.raises(DataError, match="must be between 0 and 1"):

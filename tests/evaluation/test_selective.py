@@ -73,11 +73,11 @@ def test_select_keeps_its_promise_in_nine_of_ten_draws():
 
 
 def test_error_says_how_many_images_it_takes_and_what_is_possible():
-    with pytest.raises(UsageError, match="--max-error 1% takes 230 validation images, run r has 60: train with more"):
+    with pytest.raises(UsageError, match="--max-error 1% takes 230 held-out images, run r has 60: train with more"):
         answers([True] * 60).select_or_raise(0.01, "r")
     with pytest.raises(UsageError, match=r"or give 4% or more$"):
         answers([True] * 60).select_or_raise(0.01, "r")
-    with pytest.raises(UsageError, match=r"takes 230 validation images, run r has none: train with more images$"):
+    with pytest.raises(UsageError, match=r"takes 230 held-out images, run r has none: train with more images$"):
         answers([]).select_or_raise(0.01, "r")
     with pytest.raises(UsageError, match=r"--max-error 0\.5% cannot be shown even for the surest .* run r: "):
         answers([False] + [True] * 600).select_or_raise(0.005, "r")

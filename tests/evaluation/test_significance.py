@@ -41,9 +41,8 @@ def test_mcnemar_keeps_its_level_without_a_difference():
 def test_mcnemar_of_equal_predictions():
     correct = np.array([True, False, True])
     assert mcnemar(correct, correct).p_value == 1.0
-    assert mcnemar(correct, correct).sentence() == (
-        "the second and the first classify the same of 3 images correctly: no difference"
-    )
+    same = "on 3 images, the second and the first are always both correct or both wrong: no difference"
+    assert mcnemar(correct, correct).sentence() == same
     assert mcnemar(correct[:0], correct[:0]) == McNemar(0, 0, 1.0, 0)
 
 

@@ -68,6 +68,8 @@ def test_grown_run_finds_the_photos_of_both_places(first):
     assert grid(run="runs/third").total == 36  # the photo alone in its class has no answer
     report = library.report("runs/third").read_text()
     assert "data:image" in report
+    assert "first + more + third</h1>" in report
+    assert "first, more, third" in report
     assert "not found" not in report
 
 
@@ -168,7 +170,7 @@ def test_typed_options_count_more_than_those_of_the_run(first):
     options = read_options(Path("runs/second/run.toml"))
     assert (options["seed"], options["head"], options["unknown_rate"]) == (0, "mean", 0.05)
     assert "changes     " in done.output
-    assert "data        first: 18 images, 2 classes (noise 9, stripes 9)\n" in done.output
+    assert "data        first + more: 18 images, 2 classes (noise 9, stripes 9)\n" in done.output
     assert "16 photos of first, 2 added\n" in done.output
 
 
@@ -182,6 +184,25 @@ def test_groups_of_both_places_stay_on_one_side(tmp_path, monkeypatch):
     sides = {(row["path"][-5], row["split"]) for row in read_csv(more.folder / "split.csv")}
     assert len(sides) == 10
     assert len(labels_of(more)) == 38
-    with pytest.raises(UsageError, match="puts all images into one group"):
-        library.finetune("more", from_run=run, group_by="(png)")
     assert load_run("second").manifest["from"]["run"] == "first"
+
+
+def test_run_grouped_by_a_column_grows_from_a_folder_that_has_groups(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_shapes(Path("first"), 6, seed=1)
+    rows = [f"{path},{path.parent.name},p{int(path.stem) % 3}" for path in sorted(Path("first").rglob("*.png"))]
+    Path("first.csv").write_text("\n".join(["path,label,patient", *rows]))
+    library.finetune("first.csv", backbone=TINY, weights="none", group_by="patient", out="runs/first")
+    more = write(Path("more"), {f"noise/p{at}_{of}.png": photo(10 * at + of) for at in (3, 4) for of in (0, 1)})
+    message = "'patient' is a column, but 'more' is not a table: give a place .*; the photos of first keep the groups"
+    with pytest.raises(UsageError, match=message):
+        library.finetune(more, from_run="first", out="runs/second")
+    library.finetune(more, from_run="first", group_by=r"(p\d)_", out="runs/second")
+    recorder = Recorder()
+    run = library.finetune(
+        write(Path("third"), {"noise/1.png": photo(1)}), from_run="second", out="runs/third", progress=recorder
+    )
+    assert "finds no group in third: each of its photos stands alone" in " ".join(recorder.lines)
+    groups = {row["path"]: row["group"] for row in read_csv(run.folder / "split.csv")}
+    assert (len(groups), set(groups.values())) == (17, {"p0", "p1", "p2", "p3", "p4", ""})
+    assert (groups["first/noise/04.png"], groups["noise/p3_1.png"], groups["noise/1.png"]) == ("p1", "p3", "")

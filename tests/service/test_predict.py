@@ -60,9 +60,9 @@ def test_a_request_can_bound_the_error_of_its_answers(live, tiny_run, shapes):
         [got] = live.post(photo, f"/v1/predict?max_error={value}").json()["predictions"]
         assert (got["label"], got["review"]) == ("noise", False)
     too_few = problem(live.post(photo, "/v1/predict?max_error=0.01"))
-    assert (too_few["status"], too_few["detail"][:50]) == (
+    assert (too_few["status"], too_few["detail"][:48]) == (
         400,
-        "--max-error 1% takes 230 validation images, run " + tiny_run.name[:2],
+        "--max-error 1% takes 230 held-out images, run " + tiny_run.name[:2],
     )
     assert "give a fraction from 0.0001 to 0.5" in problem(live.post(photo, "/v1/predict?max_error=5"))["detail"]
     assert problem(live.post(photo, f"/v1/predict?max_error={'1' * 50}"))["status"] == 422

@@ -27,9 +27,12 @@ from support.session import ROOT, TINY
 from tl.data.dataset import Dataset
 from tl.data.splits import Split
 from tl.errors import DataError, RunError, UsageError
+from tl.runs.catalogue import list_runs
 from tl.runs.cross_validation import read_cross_validation
 from tl.runs.finetune_options import read_options
 from tl.runs.run import load_run
+from tl.views.terminal.evaluation import lines as evaluation_lines
+from tl.views.terminal.runs import list_text, summary_text
 from tl.workflows.finetune import log_data
 
 WITH = ("--backbone", TINY, "--weights", "none")
@@ -79,6 +82,23 @@ def test_defaults_judge_every_image_by_heads_without_it(tl, validated_run, shape
     assert "accuracy    95.8%" in done.stdout
     wrong = [row["path"] for row in table(tmp_path / "run" / "predictions.csv") if row["label"] != row["predicted"]]
     assert wrong == ["stripes/wrong.png"]
+
+
+def test_figures_of_a_cross_validated_run_are_called_so(validated_run, shapes):
+    run, recorder = load_run(validated_run), Recorder()
+    assert "cross-validated accuracy" in repr(run)
+    assert ">cross-validated accuracy</td>" in run._repr_html_()
+    assert "cross-validated accuracy" in library.runs.show(validated_run)._repr_html_()
+    evaluation = library.evaluate(run=validated_run, progress=recorder)
+    assert "the 24 cross-validated images of " in " ".join(recorder.lines)
+    assert "24 cross-validated images" in dict(evaluation_lines(evaluation))["accuracy"]
+    assert "held_out='cross-validated'" in repr(evaluation)
+    assert "24 cross-validated images of" in evaluation._repr_html_()
+    assert " on its cross-validated images of " in library.grid(run=str(validated_run)).title
+    listed = list_text(list_runs(validated_run.parent), validated_run.parent)
+    assert "24 CV" in listed
+    assert "CV: cross-validated." in " ".join(listed.split())
+    assert "24 images, 10-fold cross-validation: " in " ".join(summary_text(library.runs.show(validated_run)).split())
 
 
 def test_evaluate_and_grid_judge_training_images_by_heads_without_them(validated_run, shapes):
@@ -442,8 +462,10 @@ def test_run_of_one_photo_a_class_works_everywhere_and_says_that_nothing_judges_
     other = write(Path("other"), {"a/1.png": photo(4), "b/1.png": photo(5), "c/1.png": photo(7)})
     assert library.evaluate(other, run=run).metrics.count == 3
     assert library.export(run, to="openvino").proof.part == "train"
-    with pytest.raises(RunError, match="no network could be trained: no class has two images or groups"):
-        library.compare("photos", scratch="lenet5")
+    before = Recorder()
+    with pytest.raises(DataError, match="every class has one image or group, which leaves none to judge networks by"):
+        library.compare("photos", backbones=TINY, scratch="lenet5", progress=before)
+    assert before.lines == []
     grown = library.finetune(write(Path("more"), {"a/2.png": photo(6)}), from_run=run, out="runs/two")
     assert "changed" not in grown.manifest["from"]
 

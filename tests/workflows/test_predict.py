@@ -291,7 +291,7 @@ def test_max_error_that_cannot_be_promised_is_refused_in_one_line(
     tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
     photo = shapes / "noise" / "00.png"
-    too_few = f"--max-error 1% takes 230 validation images, run {tiny_run.name} has 4: train with more images, or give"
+    too_few = f"--max-error 1% takes 230 held-out images, run {tiny_run.name} has 4: train with more images, or give"
     not_a_rate = "give a fraction from 0.0001 to 0.5, such as 0.2 or 20%"
     for value, message in (("1%", f"error: {too_few} 44% or more"), ("500%", f"'500%': {not_a_rate}")):
         done = tl("predict", photo, "--run", tiny_run, "--max-error", value, expect=2)

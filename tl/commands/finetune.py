@@ -53,6 +53,8 @@ def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_aug
             _log_metrics(part, run.metrics[part], progress)
     if "learning_curve" in run.metrics:
         _log_learning_curve(run.metrics["learning_curve"], progress)
+    elif "no_learning_curve" in run.metrics:
+        progress.log("more images", f"not predicted: {run.metrics['no_learning_curve']}")
     progress.log("report", str(near(run.folder / "report.html")))
     progress.log("run", f"{run.folder} in {run.metrics['seconds']['total']:.1f} s")
     newest = "" if run.folder.parent.name == "runs" else f" --run {shlex.quote(str(run.folder))}"

@@ -73,7 +73,7 @@ def split(
     train = parts.get("train", splitter.labelled)
     held_out = parts.get("validation", [])
     if missing := set(dataset.class_names) - set(splitter.classes(train)):
-        raise _no_training_images(missing)
+        raise splitter.no_training_images(missing)
     if not held_out and validation is not None:
         train, held_out = splitter.hold_out(train, validation)
     elif not held_out:
@@ -116,6 +116,21 @@ class _Splitter:
         if had_validation and unchecked:
             self.notes.append(f"no validation images for {quoted(unchecked)}")
         return parts
+
+    def no_training_images(self, missing: set[str]) -> DataError:
+        """The error for classes without training images, naming the groups that took them to the other parts."""
+        dataset = self.dataset
+        if not dataset.groups:
+            return _no_training_images(missing)
+        rows = [(dataset.groups[index], dataset.parts[index] in (None, "train"), index) for index in self.labelled]
+        held_out = {group for group, in_training, _ in rows if group and not in_training}
+        lost = {group for group, in_training, index in rows if in_training and group in held_out}
+        if not lost:
+            return _no_training_images(missing)
+        return DataError(
+            f"groups leave no training images for {quoted(missing)}: theirs are of groups in validation or test, too,"
+            f" such as {quoted(lost, 3)}: move each group to one part, or leave out --group-by"
+        )
 
     def hold_out(self, train: list[int], fraction: float) -> tuple[list[int], list[int]]:
         """Training images in two: those that stay, and `fraction` of every class for validation."""

@@ -95,8 +95,8 @@ class HeldOutAnswers:
         hint = "train with more images" + (f", or give {rate_text(possible)} or more" if possible else "")
         if self.count < needed:
             held_out = f"run {name} has {self.count:,}" if self.count else f"run {name} has none"
-            raise UsageError(f"{asked} takes {count(needed, 'validation image')}, {held_out}: {hint}")
-        raise UsageError(f"{asked} cannot be shown even for the surest validation images of run {name}: {hint}")
+            raise UsageError(f"{asked} takes {count(needed, 'held-out image')}, {held_out}: {hint}")
+        raise UsageError(f"{asked} cannot be shown even for the surest held-out images of run {name}: {hint}")
 
     def as_dict(self) -> dict[str, object]:
         """The form of metrics.json: for each of many error bounds the threshold and the fraction answered, or null."""

@@ -34,7 +34,7 @@ class McNemar:
         """The result in words, for two classifiers of these names."""
         images = counted(self.count, "image")
         if not self.gained and not self.lost:
-            return f"{second} and {first} classify the same of {images} correctly: no difference"
+            return f"on {images}, {second} and {first} are always both correct or both wrong: no difference"
         verdict = f"{second if self.gained > self.lost else first} is better"
         verdict = verdict if self.p_value < _SIGNIFICANCE else "this may well be chance"
         p_value = "< 0.001" if self.p_value < 0.001 else f"= {self.p_value:.2g}"

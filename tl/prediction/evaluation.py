@@ -20,8 +20,8 @@ class Evaluation:
 
     `left_out` counts the images that were not evaluated, by reason, `trained_on` those evaluated that a run was trained
     on, `copies` copies of training images, judged by heads fitted without these. `held_out` names the part of the run's
-    own data that was evaluated, if it was. `against` is the name of the other run, `comparison` McNemar's test of the
-    two.
+    own data that was evaluated, or is "cross-validated". `against` is the name of the other run, `comparison` McNemar's
+    test of the two.
     """
 
     run: Run
@@ -68,4 +68,5 @@ class Evaluation:
             figures.insert(1, ("top-5 accuracy", metrics.top5))
         rows = [(name, f"{percent(value.value)} ({interval(value.low, value.high)})") for name, value in figures]
         rows += [("log-loss", f"{metrics.log_loss:.3f}"), ("folder", str(self.folder))]
-        return html_table(rows, caption=f"{self.run.name} on {metrics.count:,} images of {self.data}")
+        images = f"{metrics.count:,} {self.held_out} images".replace("  ", " ")
+        return html_table(rows, caption=f"{self.run.name} on {images} of {self.data}")

@@ -17,6 +17,7 @@ from tl.engines.engine import Engine, Vectors
 from tl.errors import ImageError, RunError
 from tl.evaluation.selective import MAX_ERROR, HeldOutAnswers, Selection
 from tl.features.extract import FeatureRow, stream
+from tl.options import as_fraction
 from tl.progress import Progress
 from tl.runs.run import Run, check_run, read_answers, trunk_key, weights_of
 from tl.text import NONE, percent

@@ -29,7 +29,7 @@ class ListedRun:
 
     `state` is "complete", "interrupted" (can be resumed), "unfinished" (cannot), "being written" or "damaged"; `note`
     says why and what to do. `created` is when a run began that is not complete. Unknown values are empty or None.
-    `top1` was measured on the `count` images of `part`.
+    `top1` was measured on the `count` images of `part`, with `folds` by cross-validation.
     """
 
     name: str
@@ -49,6 +49,7 @@ class ListedRun:
     part: str = ""
     top1: MetricValue | None = None
     count: int | None = None
+    folds: int = 0
 
     def __repr__(self) -> str:
         return f"<ListedRun {self.name}: {self.state}>"
@@ -165,6 +166,7 @@ def _complete(root: Path, path: Path) -> ListedRun:
         part=summary.best_part,
         top1=None if part is None else part.top1,
         count=None if part is None else part.count,
+        folds=0 if part is None else part.folds,
     )
 
 

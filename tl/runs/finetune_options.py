@@ -12,6 +12,7 @@ from tl.learning.head_fit import HEADS
 from tl.options import (
     download_option,
     engine_option,
+    fraction_option,
     offline_option,
     option,
     precision_option,
@@ -52,9 +53,7 @@ class FinetuneOptions:
     from_run: str | None = option(None, "Run whose photos and options to keep.", metavar="RUN", short="--from")
     out: str | None = option(None, "New run folder.", metavar="DIR", default_text="runs/<date>-…")
     head: str = option("auto", "Kind of head.", choices=HEADS)
-    val: float | None = option(
-        None, "Held-out fraction.", low=0, high=1, exclusive=True, fraction=True, metavar="FRACTION", default_text="none"
-    )
+    val: float | None = fraction_option(None, "Held-out fraction.", exclusive=True, default_text="none")
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="GROUPS")
     seed: int = option(0, "Random seed.", low=0, high=2**32 - 1, metavar="N")
     image_size: int | None = option(
@@ -66,11 +65,11 @@ class FinetuneOptions:
     lr: str | None = option(None, "Learning rate, or auto to search for one.", metavar="RATE", parse=learning_rate)
     optimizer: str | None = option(None, "Optimizer.", choices=OPTIMIZERS)
     weight_decay: float | None = option(None, "Weight decay.", low=0, high=1, metavar="DECAY")
-    label_smoothing: float | None = option(None, "Label smoothing.", low=0, high=0.9, fraction=True, metavar="FRACTION")
+    label_smoothing: float | None = fraction_option(None, "Label smoothing.", high=0.9)
     augment: str | None = option(None, "Augmentation.", choices=LEVELS)
     balance: str = option("auto", "Class balancing.", choices=BALANCE)
-    unknown_rate: float = option(
-        0.01, "False-alarm rate of `unknown`; 0 turns it off.", low=0, high=0.99, fraction=True, metavar="RATE"
+    unknown_rate: float = fraction_option(
+        0.01, "False-alarm rate of `unknown`; 0 turns it off.", high=0.99, metavar="RATE"
     )
     budget: str | None = option(None, "Time limit, such as 90s, 10m or 1.5h.", metavar="TIME", parse=seconds)
     tensorboard: bool = option(False, "Write TensorBoard logs into the run.")

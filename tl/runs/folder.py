@@ -185,13 +185,14 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 
 
 def write_split(folder: Path, dataset: Dataset, split: "Split", fingerprints: Sequence[bytes]) -> None:
-    """Write split.csv, with the part and the sha256 of each image, and skipped.csv."""
+    """Write split.csv, with the part and the sha256 of each image and any groups, and skipped.csv."""
     part_of = {int(index): part for part in PARTS for index in getattr(split, part)}
     labels = [dataset.class_names[label] for label in dataset.labels]
     parts = [part_of.get(index, "") for index in range(len(labels))]
     hashes = (fingerprint.hex() for fingerprint in fingerprints)
-    rows = zip(dataset.names, labels, parts, hashes, strict=True)
-    _write_table(folder / "split.csv", ("path", "label", "split", "sha256"), rows)
+    columns = {"path": dataset.names, "label": labels, "split": parts, "sha256": hashes}
+    columns |= {"group": dataset.groups} if dataset.groups else {}
+    _write_table(folder / "split.csv", tuple(columns), zip(*columns.values(), strict=True))
     write_skipped(folder, dataset)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tl.data.dataset import Dataset, Sample, assemble
 from tl.data.load import Data, is_in_memory, load
 from tl.data.splits import grouped
-from tl.errors import DataError, RunError
+from tl.errors import DataError, RunError, UsageError
 from tl.evaluation.predictions import Predictions
 from tl.evaluation.significance import McNemar, mcnemar
 from tl.progress import Progress
@@ -21,6 +21,7 @@ from tl.runs.run import Run, load_run, read_table
 from tl.text import count, percent, quoted
 
 CHANGES = "changes.csv"
+_NAMES = " + "  # between those of the data sets
 _MOST_MISSING = 0.5  # of a run's photos: with more of them gone, it is not the run that would grow
 
 
@@ -88,7 +89,7 @@ def grow(options: FinetuneOptions, data: Data, progress: Progress) -> Growth:
     more = load(data, labelled=False, download=options.download, offline=options.offline, progress=progress)
     if not more.class_names:
         raise DataError(f"{more.name} has no labels: put its images into one folder a class, such as cat/ and dog/")
-    more = more if more.groups else grouped(more, data, options.group_by)
+    more = more if more.groups else _grouped(more, data, options.group_by, run, progress)
     hint = "put them back, or train on all photos together with `tl finetune DATA`"
     images = RunImages(run, None, progress, hint, group_by=options.group_by, more=more)
     own, missing = images.everything()
@@ -104,6 +105,16 @@ def grow(options: FinetuneOptions, data: Data, progress: Progress) -> Growth:
     note = f"{count(growth.photos, 'photo')} of {run.name}, {growth.added:,} added"
     notes = (note + (f"; it has {known:,} of those in {more.name} already" if known else ""), *joined.notes)
     return replace(growth, dataset=replace(joined, notes=notes))
+
+
+def _grouped(more: Dataset, data: Data, group_by: str | None, run: Run, progress: Progress) -> Dataset:
+    try:
+        more = grouped(more, data, group_by)
+    except UsageError as error:
+        raise UsageError(f"{error}; the photos of {run.name} keep the groups that they have") from None
+    if group_by is not None and not any(more.groups):
+        progress.warn(f"--group-by {group_by!r} finds no group in {more.name}: each of its photos stands alone")
+    return more
 
 
 def _check_missing(run: Run, own: Sequence[RunImage], missing: int, hint: str) -> None:
@@ -127,7 +138,7 @@ def _joined(run: Run, own: Sequence[RunImage], more: Dataset) -> tuple[Dataset, 
     first = assemble(
         [Sample(image.image, image.name, run.classes[image.label], image.part) for image in kept],
         source=run.name,
-        name=str(run.manifest["data"]["name"]),
+        name=_NAMES.join(dict.fromkeys([*str(run.manifest["data"]["name"]).split(_NAMES), more.name])),
         root=None,
         labelled=False,
     )

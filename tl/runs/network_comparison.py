@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tl.evaluation.metrics import Proportion
-from tl.text import html_table, interval, percent
+from tl.text import html_table, interval, judged_by, percent
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,10 @@ class ComparedImage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks from best to worst, those without a run last, and the validation images that all of them classified."""
+    """Networks from best to worst, those without a run last, and the validation images that all of them classified.
+
+    With `folds` they were cross-validated.
+    """
 
     folder: Path
     data: str
@@ -72,6 +75,7 @@ class Comparison:
     entries: tuple[ComparedNetwork, ...] = field(repr=False)
     photos: tuple[ComparedImage, ...] = field(repr=False)
     command: str
+    folds: int = 0
 
     @property
     def ranked(self) -> tuple[ComparedNetwork, ...]:
@@ -99,13 +103,14 @@ class Comparison:
             for place, entry in enumerate(self.entries)
         ]
         headings = ("network", "weights", "accuracy", "p vs best", "parameters", "training, s")
-        return html_table(rows, headings, caption=f"{self.data}: {self.count:,} validation images")
+        images = f"{self.count:,} {judged_by('validation', self.folds)} images"
+        return html_table(rows, headings, caption=f"{self.data}: {images}")
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
     """Write `comparison.json` and `comparison.csv`."""
     entries = [asdict(entry) for entry in comparison.entries]
-    about = {"data": comparison.data, "count": comparison.count, "command": comparison.command, "entries": entries}
+    about = {name: getattr(comparison, name) for name in ("data", "count", "folds", "command")} | {"entries": entries}
     text = json.dumps(about, indent=1, ensure_ascii=False)
     (folder / "comparison.json").write_text(text, encoding="utf-8", errors="replace")
     columns = ("name", "weights", "top1", "low", "high", "top5", "p_value", "parameters", "seconds", "speed", "size")

@@ -18,6 +18,7 @@ from tl.errors import DataError, DownloadError, ImageError
 from tl.progress import Progress
 from tl.runs.cross_validation import read_cross_validation
 from tl.runs.run import Run, read_table
+from tl.text import judged_by, listed
 
 Pixels = NDArray[np.uint8]
 _HINT = "give their folder with --data"
@@ -49,7 +50,10 @@ class RunPart:
 
 @dataclass(frozen=True)
 class HeldOutData:
-    """The images of one part of a run as a data set with the run's classes; `where` they are, "" if in a list."""
+    """The images of one part of a run as a data set with the run's classes; `where` they are, "" if in a list.
+
+    `part` is "cross-validated" for training images that the run predicted with heads fitted without them.
+    """
 
     dataset: Dataset
     part: str
@@ -62,11 +66,13 @@ class _SplitRow:
     label: str
     part: str
     sha256: str
+    group: str
 
 
 class RunImages:
     """The images of a run, where it read them, at `data` or in `more`; `hint` ends the errors for images that are gone.
 
+    Their groups are those that the run recorded, else those of `group_by`.
     Raises DataError where nothing can be read, RunError for a damaged run.
     """
 
@@ -83,13 +89,14 @@ class RunImages:
         self._run, self._hint = run, hint
         self.sources = [data] if data is not None else recorded_sources(run)
         self.where = " and ".join(self.sources)
-        table = read_table(run, "split.csv", ("path", "label", "split", "sha256"))
-        validated = read_cross_validation(run)
+        table = read_table(run, "split.csv", ("path", "label", "split", "sha256"), optional=("group",))
+        self._validated = validated = read_cross_validation(run)
         self._rows = [_SplitRow(*row) for row in table]
         if validated is not None:  # all training images that it predicted stand for images held out
             self._rows = [
                 replace(row, part="validation") if row.sha256 in validated.row_of else row for row in self._rows
             ]
+        group_by = None if any(row.group for row in self._rows) else group_by
         dataset = None if self.sources else listed_images(run)
         if dataset is None and not self.sources and more is None:
             raise DataError(f"{run.name} has no record of where its images are: {hint}")
@@ -136,6 +143,10 @@ class RunImages:
         found = self._find(None, None)
         return list(found.images), found.missing
 
+    def judged_by(self, part: str) -> str:
+        """What the images of a part are called: see `tl.text.judged_by`."""
+        return judged_by(part, self._validated is not None and part == "validation")
+
     def training(self, count: int) -> list[Pixels]:
         """The pixels of `count` training images, evenly spaced and resized. Raises DataError where none is left."""
         recipe = self._run.backbone.recipe
@@ -178,7 +189,7 @@ class RunImages:
 
     def _image(self, row: _SplitRow, labels: dict[str, int], at: int) -> RunImage:
         whole = self.dataset
-        group = whole.groups[at] if whole.groups else ""
+        group = row.group or (whole.groups[at] if whole.groups else "")
         return RunImage(row.name, labels[row.label], whole.images[at], row.sha256, whole.parts[at], group)
 
 
@@ -199,13 +210,12 @@ def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOutData:
         skipped=(),
         notes=(),
     )
-    progress.log(
-        "data", f"the {len(result.images):,} {result.part} images of {run.name}, in {images.where or 'their list'}"
-    )
+    kind = images.judged_by(result.part)
+    progress.log("data", f"the {len(result.images):,} {kind} images of {run.name}, in {images.where or 'their list'}")
     if result.missing:
         noun, verb = ("image", "is missing or has") if result.missing == 1 else ("images", "are missing or have")
-        progress.warn(f"{result.missing:,} more {result.part} {noun} of {run.name} {verb} changed")
-    return HeldOutData(dataset, result.part, images.where)
+        progress.warn(f"{result.missing:,} more {kind} {noun} of {run.name} {verb} changed")
+    return HeldOutData(dataset, kind, images.where)
 
 
 def load_sources(
@@ -245,6 +255,13 @@ def recorded_data(run: Run) -> str:
     """The path or name of the data set that a run was trained on, "" where it was passed in memory."""
     options = run.manifest.get("options")  # the manifest may hold anything
     return str(options.get("data") or "") if isinstance(options, dict) else ""
+
+
+def sources_text(run: Run) -> str:
+    """Where a run read its images, in words: all places of a grown one."""
+    grown = run.manifest.get("from")
+    places = grown.get("data") if isinstance(grown, dict) else None
+    return listed([str(place) for place in places], len(places)) if isinstance(places, list) else recorded_data(run)
 
 
 def recorded_sources(run: Run) -> list[str]:

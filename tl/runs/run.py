@@ -24,7 +24,7 @@ from tl.networks.backbones import BACKBONES, RESIZE_RULES, Backbone, Recipe
 from tl.networks.weights import IMAGENET_CLASSES, Weights, resolve
 from tl.progress import Progress
 from tl.runs.folder import CROSS_VALIDATION, TRAINING_IMAGES, damaged_run, find_run
-from tl.text import count, html_table, interval, listed, percent
+from tl.text import count, html_table, interval, judged_by, listed, percent
 
 FORMAT = 2  # since heads have normalised features; format 1 has none
 TUNED = "trunk.weights.h5"
@@ -73,7 +73,7 @@ class Run:
             if isinstance(figures, dict) and isinstance(figures.get("top1"), float):
                 low_high = figures.get("top1_interval")
                 bounds = f" ({interval(*low_high)})" if isinstance(low_high, list) and len(low_high) == 2 else ""
-                yield part, percent(figures["top1"]) + bounds
+                yield judged_by(part, figures.get("folds")), percent(figures["top1"]) + bounds
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -196,15 +196,21 @@ def weights_of(run: Run, hint: str, progress: Progress | None = None) -> Weights
     return weights
 
 
-def read_table(run: Run, name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """The cells in these columns of a run's table. Raises RunError where it is missing or damaged."""
+def read_table(run: Run, name: str, columns: Sequence[str], *, optional: Sequence[str] = ()) -> list[tuple[str, ...]]:
+    """The cells in these columns of a run's table, those in an `optional` one "" where the table has none.
+
+    Raises RunError where it is missing or damaged.
+    """
     folder, path = run.folder, run.folder / name
     if not path.is_file():
         raise damaged_run(folder, f"{name} is missing")
     check_run(run, (name,))
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            rows = [tuple(row[column] for column in columns) for row in csv.DictReader(stream)]
+            rows = [
+                (*(row[column] for column in columns), *(row.get(column, "") for column in optional))
+                for row in csv.DictReader(stream)
+            ]
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise damaged_run(folder, f"{name} cannot be read") from error
     if any(None in row for row in rows):

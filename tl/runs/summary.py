@@ -16,7 +16,7 @@ from tl.evaluation.significance import McNemar, mcnemar
 from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import CROSS_VALIDATION, damaged_run, find_run
 from tl.runs.run import Run, load_run, read_table
-from tl.text import NONE, html_table, percent
+from tl.text import NONE, html_table, judged_by, percent
 
 Scalar = str | int | float | bool | None
 _MAX_MANIFEST = 1 << 26  # bytes: far more than ten thousand classes need
@@ -34,10 +34,11 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class PartMetrics:
-    """The metrics of a part of the data set with `count` images, by name: top1, log_loss, …"""
+    """The metrics of a part of the data set with `count` images, by name; cross-validated where there are `folds`."""
 
     count: int
     figures: Mapping[str, MetricValue]
+    folds: int = 0
 
     @property
     def top1(self) -> MetricValue:
@@ -108,7 +109,9 @@ class RunSummary:
 
     def _repr_html_(self) -> str:
         about = [("run", self.name), ("data", self.data), ("network", self.backbone), ("unfreeze", self.unfreeze)]
-        about += [(f"{name} accuracy", percent(part.top1.value)) for name, part in self.parts.items()]
+        about += [
+            (f"{judged_by(name, part.folds)} accuracy", percent(part.top1.value)) for name, part in self.parts.items()
+        ]
         return html_table([*about, ("folder", str(self.folder))])
 
     @property
@@ -230,7 +233,7 @@ def _part(scores: Mapping[str, Any]) -> PartMetrics:
             figures[name] = MetricValue(float(value), *interval)
     if not 0 <= figures["top1"].value <= 1:
         raise ValueError("top1 is not between 0 and 1")
-    return PartMetrics(int(scores["count"]), figures)
+    return PartMetrics(int(scores["count"]), figures, int(scores.get("folds") or 0))
 
 
 def _tuning(about: Mapping[str, Any]) -> TuningSummary:

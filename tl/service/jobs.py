@@ -59,13 +59,14 @@ class DatasetName(BaseModel):
 
 
 class ResultReply(BaseModel):
-    """The run of a job and its metrics on the validation images."""
+    """The run of a job and its metrics on the validation images; `folds`: all images were cross-validated."""
 
     run: str
     top1: float | None = None
     top1_interval: list[float] | None = None
     top5: float | None = None
     count: int | None = None
+    folds: int | None = None
 
 
 class JobReply(BaseModel):
@@ -237,4 +238,4 @@ def _result(run: Path) -> ResultReply:
         scores = read_json(run / "manifest.json")["metrics"].get("validation", {})
     except (Problem, KeyError, AttributeError):
         return ResultReply(run=run.name)  # it was removed
-    return ResultReply(run=run.name, **{name: scores.get(name) for name in ("top1", "top1_interval", "top5", "count")})
+    return ResultReply(run=run.name, **{name: scores.get(name) for name in ResultReply.model_fields if name != "run"})

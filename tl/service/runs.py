@@ -38,6 +38,7 @@ class RunReply(BaseModel):
     images: int | None
     classes: int | None
     part: str
+    folds: int
     top1: float | None
     top1_interval: list[float] | None
     note: str

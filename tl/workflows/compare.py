@@ -1,6 +1,7 @@
 """Train several networks on the same split of one data set and compare them on the same validation images."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from tl.evaluation.predictions import Predictions
 from tl.evaluation.significance import beats_majority, mcnemar
 from tl.learning.hyperparameters import HELD_OUT_TO_TUNE
 from tl.networks.backbones import backbone
-from tl.options import keywords, offline_option, option, seconds
+from tl.options import fraction_option, keywords, offline_option, option, seconds
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
 from tl.runs.finetune_options import UNFREEZE, FinetuneOptions
@@ -34,6 +35,7 @@ from tl.views.pictures.show import save_png
 from tl.workflows.finetune import train
 
 _TIMED_BATCH, _TIMED_SECONDS = 16, 0.5
+_UNJUDGED = "every class has one image or group, which leaves none to judge networks by: add images"
 _SHORTEST = 20.0  # seconds for a network, however little is left of the budget
 
 
@@ -53,15 +55,11 @@ class CompareOptions:
         None, "Total time, such as 10m, divided evenly among the networks.", parse=seconds, metavar="TIME"
     )
     image_size: int | None = option(None, "Input side of every network.", low=32, high=1024, unit="pixels")
-    val: float | None = option(
+    val: float | None = fraction_option(
         None,
         "Fraction of each class held out for validation.",
-        low=0,
-        high=1,
         exclusive=True,
-        fraction=True,
         default_text="none where only heads are trained: all images are cross-validated; else 0.2",
-        metavar="FRACTION",
     )
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="GROUPS")
     seed: int = option(0, "Seed of the split, which all networks share.", low=0, high=2**32 - 1)
@@ -84,6 +82,7 @@ def compare(
     networks = _networks(options)
     dataset = grouped(load(data, offline=options.offline), data, options.group_by)
     check_groups(dataset, options.group_by)
+    _check_judged(dataset)
     source = "" if is_in_memory(data) else str(data)
     folder = options.out or new_folder(RUNS, f"compare-{dataset.name}")
     deadline = time.monotonic() + seconds(options.budget) if options.budget is not None else None
@@ -106,6 +105,7 @@ def compare(
             entries=entries,
             photos=images,
             command=command,
+            folds=next(one.metrics["validation"].folds for _, one in trained if one is not None),
         )
         write_comparison(comparison, scratch)
         _draw(comparison, dataset, scratch, gradients=options.gradients)
@@ -148,16 +148,30 @@ def _train(
     progress.log("compare", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
     try:
         run, trained = train(dataset, training, progress=progress, command=command)
-        return _entry(run, name, from_scratch), trained.predictions
+        if "validation" in run.metrics:
+            return _entry(run, name, from_scratch), trained.predictions
     except TLError as error:
         progress.warn(f"{name} is left out: {error}")
         return ComparedNetwork(name, from_scratch, Proportion(0.0, 0.0, 1.0, 0), error=str(error)), None
+    raise DataError(_UNJUDGED)  # copies are known once they are read: the other networks need not be trained
+
+
+def _check_judged(dataset: Dataset) -> None:
+    """Raise DataError where no class has two images or groups, so that no network could be judged."""
+    if "validation" in dataset.parts:
+        return
+    groups = dataset.groups or ("",) * len(dataset.names)
+    distinct = {
+        (label, group or name)
+        for label, group, name, part in zip(dataset.labels.tolist(), groups, dataset.names, dataset.parts, strict=True)
+        if label >= 0 and part != "test"
+    }
+    if max(Counter(label for label, _ in distinct).values(), default=0) < 2:
+        raise DataError(_UNJUDGED)
 
 
 def _entry(run: Run, name: str, from_scratch: bool) -> ComparedNetwork:
     metrics = run.manifest["metrics"]
-    if "validation" not in metrics:
-        raise DataError("every class has one image or group, which leaves none to judge networks by: add images")
     validation = metrics["validation"]
     count = int(validation["count"])
     top1 = _proportion(validation, "top1", count)

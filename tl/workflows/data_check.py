@@ -35,7 +35,7 @@ from tl.errors import DataError
 from tl.features.extract import extract
 from tl.files import write_text
 from tl.linalg import Floats, pairs_above, projected
-from tl.options import download_option, keywords, offline_option, option
+from tl.options import download_option, fraction_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.runs.folder import RUNS
 from tl.text import count
@@ -53,9 +53,7 @@ class CheckOptions:
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="RULE")
     backbone: str = option("resnet50", "Network whose features are compared.")
     weights: str = option("imagenet", "Its weights: a name or a file.", metavar="NAME|FILE")
-    val: float = option(
-        0.2, "Fraction for validation, if DATA has no split.", low=0, high=1, exclusive=True, fraction=True, metavar="FRACTION"
-    )
+    val: float = fraction_option(0.2, "Fraction for validation, if DATA has no split.", exclusive=True)
     seed: int = option(0, "Seed of the split, if DATA has none.")
     download: bool = download_option()
     offline: bool = offline_option()

@@ -14,7 +14,7 @@ from tl.data.splits import GROUP_BY_HELP, check_groups, grouped, grouped_split
 from tl.data.write import check_files, check_new, is_table, output_paths, path_in_class, write_files, write_table
 from tl.errors import DataError
 from tl.files import atomic_write
-from tl.options import download_option, keywords, offline_option, option
+from tl.options import download_option, fraction_option, keywords, offline_option, option
 from tl.progress import Progress
 from tl.text import html_table
 from tl.workflows.data_check import measure
@@ -25,8 +25,8 @@ class SplitOptions:
     """The options of `tl data split`."""
 
     out: Path = option(help="New table (.csv), or new folder.", metavar="PATH")
-    val: float = option(0.2, "Fraction for validation.", low=0, high=1, fraction=True, metavar="FRACTION")
-    test: float = option(0.0, "Fraction for the test.", low=0, high=1, fraction=True, metavar="FRACTION")
+    val: float = fraction_option(0.2, "Fraction for validation.")
+    test: float = fraction_option(0.0, "Fraction for the test.")
     seed: int = option(0, "Seed of the split.")
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="RULE")
     near_duplicates: bool = option(

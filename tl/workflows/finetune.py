@@ -156,7 +156,10 @@ def train(
 
 @dataclass(frozen=True)
 class Trained:
-    """What goes into the run folder. `fingerprints` are the images' own sha256, in the order of the data set."""
+    """What goes into the run folder. `fingerprints` are the images' own sha256, in the order of the data set.
+
+    `learning_curve` is why there is none where that is worth saying.
+    """
 
     dataset: Dataset
     fingerprints: tuple[bytes, ...]
@@ -166,7 +169,7 @@ class Trained:
     precision: str
     head_fit: HeadFit | None = None
     tuning: TuningResult | None = None
-    learning_curve: LearningCurve | None = None
+    learning_curve: LearningCurve | str = ""
 
 
 def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
@@ -193,11 +196,12 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     predictions = predict_held_out(fitted, features.values, dataset, images, unknown)
     _log_head(fitted, predictions, progress)
     inputs = TuningInputs(dataset, fingerprints, images, fitted.head, features=features.values, predictions=predictions)
-    tuning, curve = tune_backbone(setup, inputs), None
+    curve: LearningCurve | str = ""
+    tuning = tune_backbone(setup, inputs)
     if tuning is not None:
         clock.lap("fine-tuning")
     else:
-        curve = _learning_curve(of_train, labels, fitted, progress, **about)
+        curve = _learning_curve(of_train, labels, fitted, **about)
         clock.lap("learning curve")
     trained = Trained(
         dataset,
@@ -355,8 +359,10 @@ def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str, *, 
         write_history(folder, tuning.tuned.history, tuning.tuned.range_test)
         write_gradients(folder, tuning.tuned.gradients)
         more["fine-tuning"] = tuning.as_dict()
-    if trained.learning_curve is not None:
+    if isinstance(trained.learning_curve, LearningCurve):
         more["learning_curve"] = trained.learning_curve.as_dict(dataset.class_names)
+    elif trained.learning_curve:
+        more["no_learning_curve"] = trained.learning_curve
     more["seconds"] = clock.laps()
     write_metrics(folder, predictions.as_dict() | more)
     manifest = _manifest(setup, trained, command) | {"metrics": predictions.summary() | more}
@@ -464,13 +470,12 @@ def _log_head(fitted: HeadFit, predictions: Predictions, progress: Progress) -> 
 
 
 def _learning_curve(
-    features: NDArray[np.float32], labels: NDArray[np.int64], fitted: HeadFit, progress: Progress, **about: Any
-) -> LearningCurve | None:
+    features: NDArray[np.float32], labels: NDArray[np.int64], fitted: HeadFit, **about: Any
+) -> LearningCurve | str:
     try:
         return learning_curve(features, labels, fitted, weight=fold_weight(fitted.folds), **about)
     except DataError as error:
-        progress.log("more images", f"not predicted: {error}")
-        return None
+        return str(error)
 
 
 def draw_augmented(data: str | Path, options: FinetuneOptions, progress: Progress | None = None) -> "Image":

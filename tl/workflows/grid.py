@@ -26,7 +26,7 @@ from tl.runs.cross_validation import read_cross_validation
 from tl.runs.photos import held_out
 from tl.runs.run import Run, load_run
 from tl.runs.training_images import find_originals, trained_on
-from tl.text import listed
+from tl.text import judged_by, listed
 from tl.views.pictures.explain import overlay
 from tl.views.pictures.grid import Tile, draw_grid, scale_to_square
 from tl.views.pictures.show import save_png
@@ -211,7 +211,7 @@ def grid(
 
 
 def save_run_grid(run: Run, predictions: Predictions, *, count: int = 25) -> Path:
-    """Write `grid.png` into a run that was just made: some of its validation images with their predictions."""
+    """Write `grid.png` into a run that was just made: some of the images it was judged by, with their predictions."""
     dataset, classes = predictions.dataset, predictions.dataset.class_names
     rows = [(dataset.names[predictions.indices[row]], row) for row in predictions.of_part("validation")]
     sample = sorted(rows, key=lambda item: _random_order(0, item[0]))[:count]
@@ -221,14 +221,16 @@ def save_run_grid(run: Run, predictions: Predictions, *, count: int = 25) -> Pat
         best, unknown = int(probabilities.argmax()), bool(predictions.is_unknown[row])
         prediction = Prediction(name, classes[best], float(probabilities[best]), (), unknown=unknown)
         shown.append(GridImage(dataset.images[index], prediction, classes[dataset.labels[index]]))
+    judged = predictions.metrics.get("validation")
+    kind = judged_by("validation", judged is not None and judged.folds)
     picture = Grid(
-        f"{dataset.name}: {len(shown)} of {len(rows)} validation images",
+        f"{dataset.name}: {len(shown)} of {len(rows)} {kind} images",
         tuple(shown),
         total=len(rows),
         predicted=len(shown),
         labelled=len(shown),
         correct=sum(entry.correct for entry in shown),
-        held_out="validation",
+        held_out=kind,
     )
     target = run.folder / "grid.png"
     save_png(picture.image, target)

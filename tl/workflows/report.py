@@ -22,7 +22,7 @@ from tl.options import keywords, option
 from tl.prediction.evaluation import PART, Evaluation
 from tl.progress import Progress
 from tl.runs.folder import HEAD_COLUMNS, History, read_history
-from tl.runs.photos import listed_images, load_sources, recorded_data, recorded_sources
+from tl.runs.photos import listed_images, load_sources, recorded_sources, sources_text
 from tl.runs.run import TABLES, Run, check_run, load_run
 from tl.text import one_line
 from tl.views.pages.report import ReportData, damage_as_error, write_report
@@ -68,7 +68,7 @@ def write_run_artifacts(
         metrics=metrics,
         predictions=table_of(predictions, headline_part(metrics)),
         dataset=predictions.dataset,
-        data=recorded_data(run),
+        data=sources_text(run),
         skipped=predictions.dataset.skipped,
         trials=trials,
         history=history,
@@ -95,7 +95,7 @@ def _read_run(run: Run, data: str | Path | None, progress: Progress) -> ReportDa
     check_run(run, TABLES)
     with damage_as_error(run.folder):
         sha256 = {row["path"]: row["sha256"] for row in _rows(run.folder / "split.csv")}
-    source = str(data) if data is not None else recorded_data(run)
+    source = str(data) if data is not None else sources_text(run)
     if data is None:
         sources = recorded_sources(run)
         dataset = _load_if_there(*sources) if sources else listed_images(run)

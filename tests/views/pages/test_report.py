@@ -132,7 +132,7 @@ def test_report_has_the_fraction_answered_for_each_error_bound(tmp_path):
     assert f"at most 5% wrong: {100 * share:.0f}% answered" in reader.words
     few = HeldOutAnswers(np.ones(9), np.ones(9, bool), np.zeros(9, bool))
     reader = page(report_folder(tmp_path / "few", selective=few.as_dict()))
-    assert "The 9 validation images are too few or too often wrong to promise that." in reader.words
+    assert "The 9 held-out images are too few or too often wrong to promise that." in reader.words
     assert not reader.all("polyline")
     assert "Answering only when sure" not in page(report_folder(tmp_path / "none")).words
 

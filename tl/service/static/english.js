@@ -92,6 +92,7 @@ export default {
   "jobs.title": "3. Training", "jobs.queued": "queued", "jobs.running": "running", "jobs.succeeded": "done", "jobs.failed": "failed",
   "jobs.cancelled": "cancelled", "jobs.cancelling": "cancelling", "jobs.ahead": { one: "{count} job ahead", other: "{count} jobs ahead" },
   "jobs.starting": "starting", "jobs.left": "{time} left", "jobs.right": { one: "accuracy on {count} validation photo", other: "accuracy on {count} validation photos" },
+  "jobs.folds": { one: "cross-validated accuracy on {count} photo", other: "cross-validated accuracy on {count} photos" },
   "jobs.interval": "(95%\u00a0CI {low}\u2060–\u2060{high})", "jobs.resumed": "attempt {attempt}: continued from the last checkpoint", "jobs.again": "attempt {attempt}: restarted",
   "jobs.cancel": "Cancel this training", "jobs.log": "Show the log", "jobs.logAway": "Hide the log", "jobs.logEmpty": "The log is empty.",
   "jobs.sure": "Cancel the training of {name}? Its progress is lost.", "jobs.ready": "{run} is trained.",
@@ -102,5 +103,6 @@ export default {
 
   "runs.title": "Which run answers?", "runs.newest": "The newest run answers automatically:", "runs.fixed": "Chosen run:", "runs.none": "There are no runs yet. Train one first.",
   "runs.follow": "Follow the newest run", "runs.answers": "answers now", "runs.activate": "Use this run", "runs.activated": "{run} answers from now on.",
-  "runs.mayNot": "Choosing the run that answers needs a key with the role admin.", "runs.validation": "accuracy on validation photos", "runs.test": "accuracy on test photos",
+  "runs.mayNot": "Choosing the run that answers needs a key with the role admin.", 
+  "runs.validation": "accuracy on validation photos", "runs.folds": "cross-validated accuracy", "runs.test": "accuracy on test photos",
 };

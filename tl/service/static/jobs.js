@@ -118,9 +118,9 @@ function progress({ job, progress: now }) {
 function result(job) {
   if (job.state === "failed") return make("p", { class: "verdict error", lang: "en" }, sign("error"), job.error || say("jobs.failed"));
   if (!job.result || job.result.top1 === null) return null;
-  const { top1, top1_interval: interval, count } = job.result;
+  const { top1, top1_interval: interval, count, folds } = job.result;
   const within = interval ? confidence(interval) : "";
-  return make("p", { class: "headline" }, make("strong", {}, percent(top1)), make("span", {}, `${say("jobs.right", { count: count ?? 0 })} ${within}`));
+  return make("p", { class: "headline" }, make("strong", {}, percent(top1)), make("span", {}, `${say(folds ? "jobs.folds" : "jobs.right", { count: count ?? 0 })} ${within}`));
 }
 
 function curves({ steps, epochs }) {

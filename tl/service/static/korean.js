@@ -89,6 +89,7 @@ export default {
   "jobs.title": "3. 학습", "jobs.queued": "대기 중", "jobs.running": "진행 중", "jobs.succeeded": "완료", "jobs.failed": "실패",
   "jobs.cancelled": "취소됨", "jobs.cancelling": "취소하는 중", "jobs.ahead": "앞에 {count}건",
   "jobs.starting": "시작하는 중", "jobs.left": "{time} 남음", "jobs.right": "검증 사진 {count}장의 정확도",
+  "jobs.folds": "사진 {count}장의 교차 검증 정확도",
   "jobs.interval": "(95%\u00a0신뢰구간 {low}\u2060–\u2060{high})", "jobs.resumed": "{attempt}번째 시도: 체크포인트에서 이어서 학습", "jobs.again": "{attempt}번째 시도: 처음부터 다시 학습",
   "jobs.cancel": "학습 취소", "jobs.log": "로그 보기", "jobs.logAway": "로그 숨기기", "jobs.logEmpty": "로그가 비어 있습니다.",
   "jobs.sure": "{name} 학습을 취소할까요? 지금까지 학습한 내용은 사라집니다.", "jobs.ready": "{run} 학습이 끝났습니다.",
@@ -99,5 +100,6 @@ export default {
 
   "runs.title": "어떤 모델로 분류할까요?", "runs.newest": "최신 모델을 자동으로 사용합니다:", "runs.fixed": "선택한 모델:", "runs.none": "아직 모델이 없습니다. 먼저 학습하세요.",
   "runs.follow": "최신 모델 사용", "runs.answers": "사용 중", "runs.activate": "이 모델 사용", "runs.activated": "이제 {run} 모델을 사용합니다.",
-  "runs.mayNot": "사용할 모델을 고르려면 admin 역할의 키가 필요합니다.", "runs.validation": "검증 사진의 정확도", "runs.test": "테스트 사진의 정확도",
+  "runs.mayNot": "사용할 모델을 고르려면 admin 역할의 키가 필요합니다.", 
+  "runs.validation": "검증 사진의 정확도", "runs.folds": "교차 검증 정확도", "runs.test": "테스트 사진의 정확도",
 };

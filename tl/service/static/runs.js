@@ -44,7 +44,8 @@ function show() {
 }
 
 function run(one) {
-  const { name, created, backbone, images, classes, top1, top1_interval: interval, part, note } = one;
+  const { name, created, backbone, images, classes, top1, top1_interval: interval, part, folds, note } = one;
+  const judged = part === "test" ? "test" : folds ? "folds" : "validation";
   const figure = top1 === null ? "–" : percent(top1);
   const within = interval ? confidence(interval) : "";
   const facts = [backbone, images === null ? "" : say("data.photos", { count: images }), classes === null ? "" : say("data.classes", { count: classes }), created ? moment(created) : ""];
@@ -55,7 +56,7 @@ function run(one) {
       one.default ? make("p", { class: "badge" }, sign("right"), say("runs.answers")) : null,
       make("p", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
       note ? make("p", { class: "quiet", lang: "en" }, note) : null),
-    make("p", { class: "top1" }, make("strong", {}, figure), make("small", {}, top1 === null ? "" : `${say(part === "test" ? "runs.test" : "runs.validation")} ${within}`)),
+    make("p", { class: "top1" }, make("strong", {}, figure), make("small", {}, top1 === null ? "" : `${say(`runs.${judged}`)} ${within}`)),
     make("p", { class: "choices" },
       usable && may("admin") && !one.default ? button(say("runs.activate"), () => activate(name), { "aria-label": `${say("runs.activate")}: ${name}` }) : null,
       usable ? button(say("report.open"), () => openReport(`/v1/runs/${encodeURIComponent(name)}/report/link`), { "aria-label": `${say("report.open")}: ${name}` }) : null));

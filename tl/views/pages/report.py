@@ -138,7 +138,10 @@ def _head(data: ReportData) -> Values:
 
 
 def _title(data: ReportData) -> str:
-    return f"{data.run.backbone.name} on {short_name(Path(data.data).name or data.data)}"
+    name = Path(data.data).name or data.data
+    if "from" in data.run.manifest and headline_part(data.metrics) != "evaluation":
+        name = str(data.run.manifest["data"]["name"])  # those of all places
+    return f"{data.run.backbone.name} on {short_name(name)}"
 
 
 def _kind(metrics: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from tl.engines.timing import Timing
 from tl.evaluation.metrics import Estimate, Proportion, confusion, most_confused
 from tl.prediction.evaluation import Evaluation
 from tl.runs.network_comparison import ComparedNetwork, Comparison
-from tl.text import NONE, count, interval, number, one_line, percent
+from tl.text import NONE, count, interval, judged_by, number, one_line, percent
 from tl.views.terminal.tables import columns, cut, padded, shortened, width_of
 
 _CLASSES = 8  # in the table; of more, the weakest
@@ -171,7 +171,7 @@ def subject(comparison: Comparison) -> str:
 
 def summary(comparison: Comparison) -> str:
     """What the networks were compared on."""
-    images = count(comparison.count, "validation image")
+    images = count(comparison.count, f"{judged_by('validation', comparison.folds)} image")
     return f"{images} of {subject(comparison)}, {count(len(comparison.classes), 'class')}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tl.runs.catalogue import ListedRun, Removal
 from tl.runs.summary import MetricValue, Rows, RunDifference, RunPair, RunSummary, changed_options, disk_usage
-from tl.text import NONE, count, listed, number, one_line, percent, size, spread
+from tl.text import NONE, count, judged_by, listed, number, one_line, percent, size, spread
 from tl.views.terminal.tables import columns, cut, names, padded, shortened, width_of
 
 RATES = ("top1", "top5", "balanced_accuracy", "macro_f1")  # metrics shown as percentages
@@ -27,7 +27,7 @@ METRIC_NAMES = {
 _HEADINGS = ("accuracy", "95% CI", "images", "size")
 _WIDTHS = (9, 12, 11, 9)  # of the figures, with the space before each
 _MIN_NAME = 21
-_PARTS = {"validation": "val", "test": "test", "train": "train"}
+_PARTS = {"cross-validated": "CV", "validation": "val", "test": "test", "train": "train"}
 
 # a summary
 _TOPIC = 11
@@ -88,7 +88,7 @@ def _cells(run: ListedRun) -> tuple[str, ...]:
     if top1 is None:
         return "", "", "", size(run.size.own)
     bounds = NONE if top1.low is None or top1.high is None else f"{100 * top1.low:.1f}–{100 * top1.high:.1f}"
-    return percent(top1.value), bounds, f"{run.count:,} {_PARTS[run.part]}", size(run.size.own)
+    return percent(top1.value), bounds, f"{run.count:,} {_PARTS[judged_by(run.part, run.folds)]}", size(run.size.own)
 
 
 def _details(run: ListedRun) -> str:
@@ -117,7 +117,8 @@ def _total(runs: Sequence[ListedRun]) -> str:
     usage = disk_usage(*{run.folder for run in runs if run.folder.is_dir()})
     shared = f"; {size(usage.shared)} more is shared with the cache or other runs (hard links)" if usage.shared else ""
     newest = " * marks the newest, which commands use by default." if any(run.newest for run in runs) else ""
-    return f"{count(len(runs), 'run')}, {size(sum(run.size.own for run in runs))}{shared}.{newest}"
+    folds = " CV: cross-validated." if any(run.folds for run in runs) else ""
+    return f"{count(len(runs), 'run')}, {size(sum(run.size.own for run in runs))}{shared}.{newest}{folds}"
 
 
 def summary_text(summary: RunSummary, width: int = 80) -> str:
@@ -154,7 +155,8 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
         yield "fine-tuning", _tuning(summary)
     for name, part in summary.parts.items():
         metrics = (f"{METRIC_NAMES.get(name, name)} {metric_text(name, value)}" for name, value in part.figures.items())
-        yield name, f"{count(part.count, 'image')}: {', '.join(metrics)}"
+        folds = f", {part.folds}-fold cross-validation" if part.folds else ""
+        yield name, f"{count(part.count, 'image')}{folds}: {', '.join(metrics)}"
     if not summary.parts:
         yield "validation", "no images were held out"
     yield "seconds", ", ".join(f"{name} {number(spent)}" for name, spent in summary.seconds.items())
