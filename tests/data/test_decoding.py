@@ -1,87 +1,177 @@
-"""JPEGs without their end marker: taken where all of the picture is there, and only there."""
+"""Files of several images, files with damage or rubbish in them, and what is said of files that are not read."""
 
+import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
+from pillow_heif import register_heif_opener
 
-from tl.data import images
-from tl.data.decoding import lacks_only_its_end
+from support.image_kinds import bad_text, chunk, encoded, picture, with_chunks
+from tl.data import decoding, images
 from tl.errors import ImageError
 
-PIXELS = np.kron(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
-KINDS = {
-    "baseline": {},
-    "full colour": {"subsampling": 0},
-    "progressive": {"progressive": True},
-    "restarts": {"restart_marker_blocks": 5},
-    "turned": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
+register_heif_opener()
+
+RGB = picture()
+NOISE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+LARGE = np.kron(NOISE, np.ones((4, 4, 1), np.uint8))
+Remarks = list[tuple[str, str]]
+
+
+def decoded(content: bytes) -> tuple[np.ndarray, Remarks]:
+    remarks: Remarks = []
+    return images.decode(content, None, remarks).astype(int), remarks
+
+
+# ---- several images
+
+
+def frames(*shown: bool) -> list[Image.Image]:
+    return [Image.fromarray(RGB) if each else Image.new("RGB", (40, 30), "white") for each in shown]
+
+
+ANIMATED = {
+    "GIF": {},
+    "PNG": {},
+    "WEBP": {"lossless": True},
+    "TIFF": {},
+    "AVIF": {"quality": 95},
+    "HEIF": {"quality": 95},
 }
 
 
-def jpeg(pixels: np.ndarray = PIXELS, **options: object) -> bytes:
-    out = BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=85, **options)
-    return out.getvalue()
+@pytest.mark.parametrize("kind", ANIMATED)
+def test_first_frame_that_shows_something_is_used(kind):
+    first, *others = frames(False, False, True)
+    # Two frames alike may be written as one that is shown for longer.
+    others[0].putpixel((0, 0), (252, 252, 252))
+    content = encoded(first, kind, save_all=True, append_images=others, **ANIMATED[kind])
+    pixels, remarks = decoded(content)
+    assert np.abs(pixels - RGB).mean() < 12
+    assert remarks == [("several images", "image 3 of 3 is used, for those before it are blank")]
 
 
-@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
-@pytest.mark.parametrize("at_least", [None, 16])
-@pytest.mark.parametrize("missing", [1, 2])
-def test_jpeg_without_end_marker_is_accepted(options, at_least, missing):
-    content = jpeg(**options)
-    assert content.endswith(b"\xff\xd9")
-    taken = images.decode(content[:-missing], at_least)
-    assert (taken == images.decode(content, at_least)).all()
+@pytest.mark.parametrize("kind", ANIMATED)
+def test_first_frame_is_used_where_it_shows_something_or_none_does(kind):
+    for shown in ((True, True), (False, False)):
+        first, second = frames(*shown)
+        second.putpixel((0, 0), (250, 250, 250))
+        content = encoded(first, kind, save_all=True, append_images=[second], **ANIMATED[kind])
+        pixels, remarks = decoded(content)
+        assert np.abs(pixels - np.asarray(first)).mean() < 12
+        assert remarks == [("several images", "the first of 2 images is used")]
 
 
-@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
-def test_jpeg_cut_before_its_end_is_refused(options):
-    content = jpeg(**options)
-    cuts = [len(content) - n for n in range(3, 60)] + list(range(650, len(content) - 60, 41))
-    cuts += [at for at in range(650, len(content)) if content[at : at + 2] in (b"\xff\xda", b"\xff\xc4")]
-    for cut in cuts:
-        with pytest.raises(ImageError, match=r"^(truncated|damaged) JPEG$"):
-            images.decode(content[:cut])
+def test_damage_behind_a_blank_frame_does_no_harm():
+    first, second = frames(False, True)
+    content = encoded(first, "GIF", save_all=True, append_images=[second])
+    assert (decoded(content[: len(content) * 2 // 3])[0] == 255).all()
 
 
-def test_progressive_jpeg_cut_between_scans_is_refused():
-    import simplejpeg
-
-    content = jpeg(progressive=True)
-    cut = content[: content.rindex(b"\xff\xc4")]  # the tables of the last scan
-    assert simplejpeg.decode_jpeg(cut + b"\xff\xd9", strict=True).shape == PIXELS.shape
-    assert not lacks_only_its_end(cut)
-    with pytest.raises(ImageError, match=r"^truncated JPEG$"):
-        images.decode(cut)
+def test_first_picture_of_a_camera_with_two_is_used():
+    first = Image.fromarray(LARGE)
+    content = encoded(first, "MPO", save_all=True, append_images=[first.resize((40, 30))])
+    assert images.decode(content).shape == LARGE.shape
+    assert ".mpo" in images.IMAGE_SUFFIXES
 
 
-def test_jpeg_with_a_scan_for_each_colour_needs_them_all():
-    greys = [jpeg(np.ascontiguousarray(PIXELS[:, :, channel])) for channel in range(3)]
-    frame, scan = greys[0].index(b"\xff\xc0"), greys[0].index(b"\xff\xda")
-    size = greys[0][frame + 5 : frame + 9]
-    components = b"\xff\xc0\x00\x11\x08" + size + b"\x03" + b"".join(bytes([at, 0x11, 0]) for at in (1, 2, 3))
-    head = greys[0][:frame] + components + greys[0][frame + 13 : scan]
-    scans = [
-        b"\xff\xda\x00\x08\x01" + bytes([at]) + b"\x00\x00\x3f\x00" + grey[grey.index(b"\xff\xda") + 10 : -2]
-        for at, grey in enumerate(greys, 1)
-    ]
-    whole = images.decode(head + b"".join(scans) + b"\xff\xd9")
-    assert len(np.unique(whole.std(axis=2) > 20)) == 2  # it has colours
-    assert (images.decode(head + b"".join(scans)) == whole).all()
-    with pytest.raises(ImageError, match=r"^truncated JPEG$"):
-        images.decode(head + b"".join(scans[:2]))
+# ---- damage and rubbish
 
 
-def test_lacks_only_its_end_is_false_for_other_content():
+def jpeg(**options: object) -> bytes:
+    return encoded(Image.fromarray(LARGE), "JPEG", quality=92, **options)
+
+
+def _zeroed(content: bytes, size: int) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(size) + content[middle + size :]
+
+
+DAMAGED = {
+    "64 zeros": lambda content: _zeroed(content, 64),
+    "4096 zeros": lambda content: _zeroed(content, 4096),
+    "lost": lambda content: content[: len(content) // 2] + content[len(content) // 2 + 700 :],
+    "cut and closed": lambda content: content[: len(content) * 6 // 10] + b"\xff\xd9",
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damage_inside_of_a_jpeg_is_said(damage, options):
+    _, remarks = decoded(DAMAGED[damage](jpeg(**options)))
+    assert [kind for kind, _ in remarks] == ["damaged part"]
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_blocks": 5}])
+def test_whole_jpegs_are_not_called_damaged(options):
+    flat = np.zeros((400, 400, 3), np.uint8)
+    flat[:40, :60] = LARGE[:40, :60]
+    for pixels in (LARGE, flat, flat[..., 0], 255 - flat):
+        content = encoded(Image.fromarray(pixels), "JPEG", quality=90, **options)
+        for whole in (content, content + bytes(5000), content[:-2] + bytes(20) + content[-2:]):
+            assert decoded(whole)[1] == []
+
+
+TAILS = {"zeros": bytes(100_000), "scans": b"\xff\xda\0\x0c" * 3000, "photo": jpeg()}
+
+
+@pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS.keys())
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF"])
+def test_long_tail_is_ignored(kind, tail):
+    content = encoded(Image.fromarray(RGB), kind)
+    assert (images.decode(content + tail) == images.decode(content)).all()
+
+
+BOMB = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(3_000_000)))
+
+
+@pytest.mark.parametrize("text", [bad_text(), bad_text(b"iTXt"), bad_text(b"tIME"), bad_text(b"eXIf"), BOMB])
+@pytest.mark.parametrize("at_end", [False, True])
+def test_png_is_read_in_spite_of_its_text(text, at_end):
+    content = encoded(Image.fromarray(RGB), "PNG")
+    assert (decoded(with_chunks(content, *([b"", text] if at_end else [text])))[0] == RGB).all()
+
+
+def test_png_with_a_wrong_checksum_of_its_pixels_is_damaged():
+    content = encoded(Image.fromarray(RGB), "PNG")
+    with pytest.raises(ImageError, match="^damaged PNG$"):
+        images.decode(with_chunks(content, bad_text(b"IDAT")))
+
+
+# ---- files that are not read
+
+
+def _frame(code: int, bits: int = 8) -> bytes:
     content = jpeg()
-    assert lacks_only_its_end(content[:-2])
-    assert not lacks_only_its_end(content)
-    assert not lacks_only_its_end(content + b"rubbish")
-    for other in (b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xda", b"\xff" * 5000, b"\xff\xd8" + b"\xff\xfe\0\2" * 20_000):
-        assert not lacks_only_its_end(other)
-    arithmetic = content[:-2].replace(b"\xff\xc0", b"\xff\xc9", 1)  # such codes never show that they are cut
-    assert not lacks_only_its_end(arithmetic)
-    twice = content[:-2].replace(b"\xff\xda", b"\xff\xc0\0\x0b\x08\0\1\0\1\1\1\x11\0\xff\xda", 1)
-    assert not lacks_only_its_end(twice)
+    at = content.index(b"\xff\xc0")
+    return content[: at + 1] + bytes([code]) + content[at + 2 : at + 4] + bytes([bits]) + content[at + 5 :]
+
+
+@pytest.mark.parametrize(("content", "kind"), [
+    (_frame(0xC1, 12), "12-bit"),
+    (_frame(0xC2, 12), "12-bit"),
+    (_frame(0xC3, 16), "lossless"),
+    (_frame(0xC5), "hierarchical"),
+    (_frame(0xF7), "lossless (JPEG-LS)"),
+])  # fmt: skip
+def test_kinds_of_jpeg_that_are_not_read_are_named(content, kind):
+    with pytest.raises(ImageError) as caught:
+        images.decode(content)
+    assert str(caught.value) == f"{kind} JPEG: save it as an ordinary JPEG, with 8 bits a channel"
+
+
+def test_kind_of_tiff_that_is_not_read_is_not_called_damaged():
+    content = encoded(Image.fromarray(RGB), "TIFF")
+    place = content.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    with pytest.raises(ImageError, match=r"^TIFF of a kind that is not read \(unknown pixel mode\): save it as JPEG"):
+        images.decode(content[:place] + b"\x22\x80" + content[place + 2 :])
+
+
+def test_size_of_a_large_image_is_told_although_pillow_would_refuse_it(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert decoding.open_image(encoded(Image.fromarray(RGB), "PNG")).size == (40, 30)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(BytesIO(encoded(Image.fromarray(RGB), "PNG")))

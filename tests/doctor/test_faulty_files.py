@@ -2,25 +2,20 @@
 
 import shlex
 import subprocess
-from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from support.data_sets import dataset, photo, write
+from support.image_kinds import deep_png, encoded, tiff, white_drawing
 from tl.data.image_stats import measure_images
 from tl.data.load import load
 from tl.doctor.faulty_files import file_findings, name_findings
 from tl.doctor.findings import Finding
 
 TINY = photo(0, 8, 8)
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    stream = BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 def findings(folder: Path) -> dict[str, Finding]:
@@ -41,17 +36,32 @@ def test_good_files_have_no_findings(tmp_path, good):
 
 JPEG = encoded(photo(9), "JPEG")
 JXL = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(400)
-FLOATS = encoded(Image.new("F", (30, 30)), "TIFF")
+FLOATS = tiff(np.linspace(-3, 900, 900, dtype=np.float32).reshape(30, 30))
+BANDS = tiff(np.zeros((30, 30, 5), np.uint8), photometric=1)
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 ROTATED = encoded(photo(9), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x08\0\0\0\0\0\0\0")
+DEEP = JPEG.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c")
+FILM = encoded(photo(9), "GIF", save_all=True, append_images=[photo(8)])
 DELETE = object()  # a command that removes the file
+LOOK = "look at it: keep it if it shows cat, remove it if not"
+MIDDLE = len(JPEG) // 2
 FAULTY = {
     "cat/cut.jpg": (JPEG[: len(JPEG) // 2], "truncated", "error", DELETE),
     "cat/hole.jpg": (JPEG[:2] + bytes(300) + JPEG[302:], "not an image", "error", DELETE),
     "cat/empty.jpg": (b"", "empty", "error", DELETE),
     "cat/words.jpg": (b"<html>not found</html>", "not an image", "error", DELETE),
-    "cat/small.png": (photo(9, 20, 16), "tiny", "warning", DELETE),
+    "cat/zeros.png": (bytes(900), "not an image", "error", DELETE),
     # These may be good: deleting them is not suggested.
-    "cat/float.tiff": (FLOATS, "colour mode", "error", "save it as JPEG"),
+    "cat/float.tiff": (FLOATS, "unread kind", "error", "scale them to 0–255 and save it as PNG"),
+    "cat/bands.tiff": (BANDS, "unread kind", "error", "save those three as PNG"),
+    "cat/pointer.png": (LFS, "unread kind", "error", "run git lfs pull"),
+    "cat/12-bit.jpg": (DEEP, "unread kind", "error", "save it as an ordinary JPEG, with 8 bits a channel"),
+    "cat/small.png": (photo(9, 20, 16), "tiny", "warning", LOOK),
+    "cat/part.jpg": (JPEG[:MIDDLE] + b"\xff\xd9", "damaged part", "warning", LOOK),
+    "cat/white.png": (white_drawing(120), "transparency", "note", ""),
+    "cat/film.gif": (FILM, "several images", "note", ""),
+    "cat/profile.jpg": (encoded(photo(9), "JPEG", icc_profile=b"rubbish" * 30), "colour profile", "note", ""),
+    "cat/12 of 16.png": (deep_png(np.asarray(photo(9)).astype(np.uint16) * 16), "bit depth", "note", ""),
     "cat/1.jpg": (JXL, "unsupported format", "error", "save it as JPEG"),
     "cat/2.jxl": (JXL, "unsupported format", "warning", "save it as JPEG"),
     "cat/flat.png": (photo(9, 400, 30), "extreme aspect ratio", "note", "crop it to the subject"),
@@ -69,6 +79,15 @@ def test_faulty_files(tmp_path, good, name):
     (finding,) = findings(folder).values()
     assert (finding.kind, finding.severity, finding.files) == (kind, severity, (name,))
     assert finding.fix == (f"rm -- {folder / name}" if fix is DELETE else fix)
+
+
+def test_deleting_is_suggested_for_proven_damage_alone(tmp_path, good):
+    images = load(write(tmp_path / "photos", good))
+    stats = measure_images(images.images)
+    for reason, is_proven in (("damaged PNG", True), ("no pixels", True), ("JPEG with too many scans", False)):
+        stats.errors[0] = reason
+        (finding,) = file_findings(images, stats)
+        assert finding.fix.startswith("rm " if is_proven else "if another program opens it")
 
 
 def test_deleting_is_not_suggested_without_permission_to_read(tmp_path, good):

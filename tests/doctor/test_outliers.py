@@ -31,6 +31,7 @@ def test_blank_dark_bright_and_blurred_photos():
     kinds = {"blank": "blank", "blurred": "blurred", "bright": "too bright", "dark": "too dark"}
     assert {each.files[0]: each.kind for each in findings} == {f"a/{name}.png": kind for name, kind in kinds.items()}
     assert {each.severity for each in findings} == {"warning"}
+    assert all(each.fix.startswith("look at it") for each in findings)
 
 
 @pytest.mark.parametrize(("count", "outliers"), [(300, slice(17, 18)), (900, slice(100, 108))])

@@ -1,18 +1,24 @@
 """Decode image files of each format to RGB, with libjpeg-turbo and the parsers of Pillow that are named here.
 
 JPEGs go to libjpeg-turbo, which shrinks while it decodes. Everything else, and every JPEG it rejects, goes to Pillow;
-HEIC, which telephones write, goes to libheif (pi-heif).
+HEIC, which telephones write, goes to libheif (pi-heif), PNGs of 16 bits a channel to OpenCV.
 """
 
+import importlib
 import re
 import threading
 import warnings
+import zlib
+from collections.abc import Iterator
 from io import BytesIO
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tl.data import jpeg, tiff
+from tl.data.colour import Remarks, check_size, over_ground, to_bytes, to_srgb
 from tl.errors import ImageError
 
 if TYPE_CHECKING:
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "BMP": (".bmp",),
@@ -33,12 +39,14 @@ SUFFIXES = {
 
 HEAD = 64  # how many of the first bytes identify the format
 _MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
+    (jpeg.START, "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
     (b"II*\x00", "TIFF"),
     (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),  # of more than 4 GB, or of a program that always writes so
+    (b"MM\x00+", "TIFF"),
 )
 _UNSUPPORTED = (
     (0, b"\xff\x0a", "JPEG XL"),
@@ -70,121 +78,60 @@ def unsupported_format(content: bytes) -> str:
     return next((name for at, magic, name in _UNSUPPORTED if content.startswith(magic, at)), "")
 
 
-# A marker is FF and a code; FF 00, FF FF and the restart markers are part of the image data.
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_SCAN = 0xDA
-_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; Huffman-coded, so that a cut shows
-_ENDING = (
-    *(0xD9, 0xD8, 0x01),  # the end marker itself, and what has no place inside an image
-    *(0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF),  # frames of other codes
-)
-_MAX_SEGMENTS = 10_000
-_COEFFICIENTS = range(64)
-
-
-def lacks_only_its_end(content: bytes) -> bool:
-    """Whether a JPEG has all the scans that it needs and only its end marker is missing.
-
-    libjpeg cannot tell: a progressive image that was cut between two scans decodes without a warning, only coarser, and
-    one with a scan for each colour decodes as grey. The last scan may itself be cut: that its decoder notices. Source:
-    ITU-T T.81, annexes B and G.
-    """
-    components = b""
-    missing: dict[tuple[int, int], int] = {}  # how many bits are still to come, by component and coefficient
-    at = 2
-    for _ in range(_MAX_SEGMENTS):
-        marker = _MARKER.search(content, at)
-        if marker is None:
-            needed = [(component, k) for component in components for k in _COEFFICIENTS]
-            return bool(needed) and all(missing.get(one) == 0 for one in needed)
-        code, start = content[marker.end() - 1], marker.end()
-        length = int.from_bytes(content[start : start + 2], "big")
-        body = content[start + 2 : start + length]
-        at = start + length
-        if code in _ENDING or length < 2 or (code in _FRAMES and components):
-            return False
-        if code in _FRAMES:
-            components = body[6::3]
-        elif code == _SCAN:
-            missing.update(_missing_bits(body))
-    return False
-
-
-def _missing_bits(scan: bytes) -> dict[tuple[int, int], int]:
-    count = scan[0] if scan else 0
-    if not 1 <= count <= 4 or len(scan) != 4 + 2 * count:
-        return {}
-    first, last, bits = scan[-3:]
-    return {(component, k): bits & 15 for component in scan[1:-3:2] for k in _COEFFICIENTS if first <= k <= last}
-
-
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB: the limit of Pillow as well
-MAX_SCANS = 500  # a malicious progressive JPEG has thousands of scans of few bytes; real ones have about ten
-_COMMON = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # what Pillow reads by itself, tried one after the other
+_MAX_JPEG = 8  # times as many pixels, for a JPEG is shrunk while it is decoded; a progressive one is held in memory
+_MAX_PROGRESSIVE = 2
+_MIN_BYTES = 1 / 256  # of a JPEG's pixel: two bits for a block of 64
 _DISPLAY_NAMES = {"WEBP": "WebP", "HEIF": "HEIC"}
+_LFS = b"version https://git-lfs.github.com/"
+_MAX_FRAMES = 100  # of an animation that are looked at for one that is not blank
+_BLANK = 8  # levels of 255 that the pixels of a frame differ by, if it shows nothing
 
 
-def decode_jpeg(content: bytes, min_side: int) -> NDArray[np.uint8] | None:
-    """Decode a JPEG to RGB; None when libjpeg-turbo rejects it: Pillow can tell harmless from truncated.
+def decode(content: bytes, min_side: int, remarks: Remarks | None = None) -> NDArray[np.uint8]:
+    """Decode an image of any supported format to sRGB: upright, transparent parts over a ground, 16 bits scaled to 8.
 
-    With `min_side` above 0 it may be shrunk, but no side below so many pixels. An image that lacks only its end marker
-    is accepted. Raises ImageError for its size.
+    With `min_side` above 0 a JPEG may be shrunk, but no side below so many pixels. Of several frames the first is taken
+    that shows something. What was decided, and what is damaged, is added to `remarks`. Raises ImageError, and whatever
+    else Pillow's parsers raise on damaged bytes.
     """
-    if content.count(b"\xff\xda") > MAX_SCANS:
+    noted: Remarks = []
+    is_jpeg = content.startswith(jpeg.START)
+    image = _decode_jpeg(content, min_side, noted) if is_jpeg else None
+    was_rejected = is_jpeg and image is None
+    if image is None:
+        image = _decode_any(content, min_side, noted)
+    if remarks is not None:
+        if is_jpeg and (damage := jpeg.damage(content, had_warning=was_rejected)):
+            noted.append(("damaged part", f"part of the picture is damaged ({damage})"))
+        remarks += noted if is_jpeg else _with_number_of_frames(noted, content)
+    return image
+
+
+def _decode_jpeg(content: bytes, min_side: int, remarks: Remarks) -> NDArray[np.uint8] | None:
+    """Decode a JPEG; None when libjpeg-turbo rejects it (Pillow can tell harmless from truncated), and for inks.
+
+    An image that lacks only its end marker is accepted. Raises ImageError for its size.
+    """
+    if jpeg.has_too_many_scans(content):
         raise ImageError("JPEG with too many scans")
+    profile = jpeg.colour_profile(content)
+    samples = jpeg.components(content) if profile else 0
+    if samples == 4:  # libjpeg-turbo makes RGB of inks, and knows of no profile
+        return None
     image = _decode_whole_jpeg(content, min_side)
-    if image is None and lacks_only_its_end(content):
+    if image is None and jpeg.lacks_only_its_end(content):
         # With an end marker it is rejected only where data is missing.
         image = _decode_whole_jpeg(content + b"\xff\xd9", min_side)
-    return None if image is None else _rotate(image, orientation(content))
+    if image is None:
+        return None
+    if profile:
+        from PIL import Image
 
-
-def decode_any(content: bytes, min_side: int) -> NDArray[np.uint8]:
-    """Decode an image of any supported format to RGB: rotated by its EXIF data, over white, 16 bits scaled to 8.
-
-    Raises ImageError, and whatever else Pillow's parsers raise on damaged bytes.
-    """
-    from PIL import ImageOps
-
-    with _QUIET, open_image(content) as image:
-        _check_size(*image.size)
-        if min_side:
-            image.draft(None, (min_side, min_side))  # the JPEG parser can shrink; the others ignore it
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return _flatten(image)
-
-
-def from_pillow(image: "Image.Image") -> NDArray[np.uint8]:
-    """The pixels of a Pillow image as `decode_any` makes them."""
-    from PIL import ImageOps
-
-    return _flatten(ImageOps.exif_transpose(image))
-
-
-def open_image(content: bytes) -> "Image.Image":
-    """Open an image with Pillow's parser of its format alone, which may raise anything; its pixels are not read yet."""
-    from PIL import Image
-
-    kind = format_of(content)
-    if kind == "HEIF":
-        from pi_heif import register_heif_opener
-
-        register_heif_opener()
-    return Image.open(BytesIO(content), formats=(kind,) if kind in ("HEIF", "AVIF") else _COMMON)
-
-
-def reason(error: Exception, content: bytes) -> str:
-    """Why bytes could not be decoded, in a few words."""
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or "decompression bomb" in text:
-        return "too large to decode"
-    if other := unsupported_format(content):
-        return f"{other} images are not supported: save it as JPEG"
-    kind = format_of(content)
-    if not kind:
-        return f"not an image ({_start(content)})"
-    return f"{'truncated' if 'truncated' in text else 'damaged'} {_DISPLAY_NAMES.get(kind, kind)}"
+        parsed = Image.fromarray(np.ascontiguousarray(image[..., 0]) if samples == 1 else image)
+        converted = to_srgb(parsed, profile, remarks)
+        image = image if converted is parsed else np.array(converted)
+    return _rotate(image, jpeg.orientation(content))
 
 
 def _decode_whole_jpeg(content: bytes, min_side: int) -> NDArray[np.uint8] | None:
@@ -192,27 +139,206 @@ def _decode_whole_jpeg(content: bytes, min_side: int) -> NDArray[np.uint8] | Non
 
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-        _check_size(width, height)
+        least_width, least_height = _least_size(content, width, height, min_side)
         # libjpeg-turbo decodes a whole image faster than it scales one by 5/8 or 7/8, hence nothing between 1 and 1/2.
-        sides = {"min_height": min_side, "min_width": min_side, "min_factor": 2} if min_side else {}
+        sides = {"min_height": least_height, "min_width": least_width, "min_factor": 2} if least_width else {}
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, strict=True, **sides)
     except ValueError:
         return None
     return image
 
 
-def orientation(content: bytes) -> int:
-    """How a JPEG is to be rotated by its EXIF data, from 1 (not at all) to 8."""
+def _least_size(content: bytes, width: int, height: int, min_side: int) -> tuple[int, int]:
+    """The width and height below which a JPEG is not to be shrunk; 0, 0 if it is not to be shrunk at all."""
+    if width * height <= MAX_PIXELS:
+        return min_side, min_side
+    check_size(width, height, MAX_PIXELS * (_MAX_PROGRESSIVE if jpeg.is_progressive(content) else _MAX_JPEG))
+    if len(content) < width * height * _MIN_BYTES:
+        raise ImageError("truncated JPEG")
+    factor = next(factor for factor in (2, 4, 8) if width * height <= MAX_PIXELS * factor**2)
+    least = (max(1, width // factor), max(1, height // factor))
+    return min(least[0], min_side or least[0]), min(least[1], min_side or least[1])
+
+
+def _decode_any(content: bytes, min_side: int, remarks: Remarks) -> NDArray[np.uint8]:
+    with _QUIET:
+        try:
+            return _first_visible(_frames(content, min_side, remarks), remarks)
+        except ImageError:
+            raise
+        except Exception:
+            needed = _without_text(content) if format_of(content) == "PNG" else content
+            if needed == content:
+                raise
+            return _first_visible(_frames(needed, min_side, remarks), remarks)
+
+
+def _first_visible(frames: Iterator["Image.Image"], remarks: Remarks) -> NDArray[np.uint8]:
+    first = _to_rgb(next(frames), remarks)
+    try:
+        for number, frame in enumerate(islice(frames, _MAX_FRAMES), 2) if _is_blank(first) else ():
+            of_frame: Remarks = []
+            pixels = _to_rgb(frame, of_frame)
+            if not _is_blank(pixels):
+                remarks[:] = [*of_frame, ("several images", f"{number}")]
+                return pixels
+    # The first frame is good, whatever is wrong with others.
+    except Exception:  # noqa: BLE001, S110
+        pass
+    return first
+
+
+def _is_blank(pixels: NDArray[np.uint8]) -> bool:
+    """Whether the pixels show nothing; a few of them tell that nearly always."""
+    return all(int(np.ptp(part, axis=(0, 1)).max()) < _BLANK for part in (pixels[::16, ::16], pixels))
+
+
+def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.Image"]:
+    """The frames of an animation or the pages of a file, upright, beginning with the one that is shown first."""
+    from PIL import ImageOps
+
+    kind = format_of(content)
+    if kind == "TIFF":
+        yield from map(ImageOps.exif_transpose, tiff.pages(content, remarks, MAX_PIXELS))
+        return
+    with open_image(content) as image:
+        if kind == "JPEG" and min(least := _least_size(content, *image.size, min_side)) > 0:
+            image.draft(None, least)
+        check_size(*image.size, MAX_PIXELS)
+        image.load()
+        if kind == "PNG" and content[24] == 16:
+            yield ImageOps.exif_transpose(_deep_png(content, image, remarks))
+            return
+        is_animated = kind != "JPEG" and getattr(image, "is_animated", False)
+        if not is_animated:
+            ImageOps.exif_transpose(image, in_place=True)
+            yield image
+            return
+        shown = image.tell()
+        for number in (shown, *(other for other in range(getattr(image, "n_frames", 1)) if other != shown)):
+            if number != image.tell():
+                image.seek(number)
+                image.load()
+            yield ImageOps.exif_transpose(image)
+
+
+def _deep_png(content: bytes, image: "Image.Image", remarks: Remarks) -> "Image.Image":
+    """A PNG of 16 bits a channel, of which Pillow drops the lower half of all but grey ones."""
+    import cv2
     from PIL import Image
 
-    if b"Exif" not in content[: 1 << 17]:
-        return 1
+    significant = content.find(b"sBIT", 8, content.find(b"IDAT"))
+    bits = content[significant + 4] if significant > 0 else 0
+    if image.mode.startswith("I"):
+        values = np.array(image, np.uint16)[..., None]
+        key = image.info.get("transparency")
+        if isinstance(key, int):
+            values = np.concatenate([values, np.where(values == key, 0, 65535).astype(np.uint16)], axis=2)
+    else:
+        values = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED), np.uint16)
+        order = [2, 1, 0, 3] if image.mode != "LA" else [0, 3]
+        values = values[..., order[: values.shape[2]]]
+    colours = values.shape[2] - (values.shape[2] in (2, 4))
+    pixels = to_bytes(values[..., :colours], remarks, bits=bits)
+    if colours < values.shape[2]:
+        pixels = np.concatenate([pixels, to_bytes(values[..., colours:], [], bits=bits)], axis=2)
+    deep = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+    deep.info["icc_profile"] = image.info.get("icc_profile")
+    deep.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+    return deep
+
+
+_ORIENTATION = 0x0112
+_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+
+
+def _without_text(content: bytes) -> bytes:
+    """A PNG without its text, and without anything that it can do without and whose checksum is wrong."""
+    kept, at, name = [content[:8]], 8, b""
+    while at + 12 <= len(content) and name != b"IEND":
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        name, checksum = content[at + 4 : at + 8], int.from_bytes(content[end - 4 : end], "big")
+        is_needed = not name[0] & 0x20
+        if is_needed or (name not in _TEXT and zlib.crc32(content[at + 4 : end - 4]) == checksum):
+            kept.append(content[at:end])
+        at = end
+    return b"".join(kept)
+
+
+def _with_number_of_frames(remarks: Remarks, content: bytes) -> Remarks:
+    """The remarks, with one about the images of an animation or file of pages if there are several."""
     try:
-        with _QUIET, Image.open(BytesIO(content), formats=("JPEG",)) as image:
-            return int(image.getexif().get(0x0112, 1))
-    # The pixels are decoded by now, and Pillow raises all kinds of errors on odd EXIF data: the photo is not rotated.
-    except Exception:  # noqa: BLE001
-        return 1
+        with _QUIET:
+            if format_of(content) == "TIFF":
+                frames = tiff.count_pages(content)
+            else:
+                with open_image(content) as image:
+                    frames = getattr(image, "n_frames", 1)
+    except Exception:  # noqa: BLE001 - the image itself is decoded, and Pillow may raise anything about the others
+        frames = 1
+    said = dict(remarks).get("several images")
+    if frames < 2:
+        return remarks
+    number = f"image {said} of {frames:,} is used, for those before it are blank" if said else ""
+    others = [each for each in remarks if each[0] != "several images"]
+    return [*others, ("several images", number or f"the first of {frames:,} images is used")]
+
+
+def from_pillow(image: "Image.Image") -> NDArray[np.uint8]:
+    """The pixels of a Pillow image as `decode` makes them."""
+    from PIL import ImageOps
+
+    return _to_rgb(ImageOps.exif_transpose(image), [])
+
+
+def open_image(content: bytes) -> "Image.Image":
+    """Open an image with Pillow's parser of its format alone, which may raise anything; its pixels are not read yet.
+
+    Image.open would refuse a large one without saying how large it is.
+    """
+    from PIL import Image
+
+    kind = format_of(content)
+    if kind == "HEIF":
+        from pi_heif import register_heif_opener
+
+        register_heif_opener()
+    elif kind:
+        importlib.import_module(f"PIL.{_PLUGINS.get(kind, kind.capitalize())}ImagePlugin")
+    if kind not in Image.OPEN:
+        raise ImageError(reason(ValueError(), content))
+    image: Image.Image = Image.OPEN[kind][0](BytesIO(content), "")
+    return image
+
+
+_PLUGINS = {"WEBP": "WebP"}
+_UNSUPPORTED_KIND = re.compile(
+    r"unsupported|not (yet )?supported|unknown (pixel|raw|data|layout)|no decoding|not implemented|not available"
+)
+
+
+def reason(error: Exception, content: bytes) -> str:
+    """Why bytes could not be decoded, in a few words; after a colon, what to do about it."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "decompression bomb" in text:
+        return "too large to decode"
+    if content.startswith(_LFS):
+        return "a Git LFS pointer, not the image itself: run git lfs pull"
+    if other := unsupported_format(content):
+        return f"{other} images are not supported: save it as JPEG"
+    kind = format_of(content)
+    if not kind:
+        return f"not an image ({_start(content)})"
+    if kind == "JPEG" and (unusual := jpeg.unusual_kind(content)):
+        return f"{unusual}: save it as an ordinary JPEG, with 8 bits a channel"
+    name = _DISPLAY_NAMES.get(kind, kind)
+    if not text.startswith("invalid input") and _UNSUPPORTED_KIND.search(text):  # of which libheif lists what it lacks
+        return f"{name} of a kind that is not read ({_short(error)}): save it as JPEG or PNG"
+    return f"{'truncated' if 'truncated' in text else 'damaged'} {name}"
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split()).replace(":", ",").rstrip(".")[:40].lower() or type(error).__name__
 
 
 def _rotate(image: NDArray[np.uint8], how: int) -> NDArray[np.uint8]:
@@ -225,36 +351,24 @@ def _rotate(image: NDArray[np.uint8], how: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-def _flatten(image: "Image.Image") -> NDArray[np.uint8]:
+def _to_rgb(image: "Image.Image", remarks: Remarks) -> NDArray[np.uint8]:
     from PIL import Image
 
-    if image.mode == "F":
-        raise ImageError("floating-point pixels are not supported")
-    if image.mode.startswith("I"):
-        return _grey16(image)
+    profile = image.info.get("icc_profile") or b""
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(to_bytes(np.array(image), remarks))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        transparent = image if image.mode == "RGBA" else image.convert("RGBA")
-        image = Image.new("RGB", image.size, "white")
-        image.paste(transparent, mask=transparent)  # not alpha_composite, which takes twice the memory
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _grey16(image: "Image.Image") -> NDArray[np.uint8]:
-    values = np.array(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise ImageError("32-bit pixels are not supported")
-    grey = ((values + 128) // 257).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _check_size(width: int, height: int) -> None:
-    if width < 1 or height < 1:
-        raise ImageError("no pixels")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"too large: {width} × {height} pixels, {MAX_PIXELS // 10**6} million are allowed")
+        drawn = image if image.mode == "RGBA" else image.convert("RGBA")
+        if profile and image.mode in ("L", "LA", "La"):
+            alpha, drawn = drawn.getchannel("A"), to_srgb(drawn.convert("L"), profile, remarks).convert("RGB")
+            drawn.putalpha(alpha)
+        else:
+            drawn = to_srgb(drawn, profile, remarks)
+        return np.array(over_ground(drawn, remarks))
+    if image.mode in ("P", "1", "YCbCr", "HSV"):
+        image = image.convert("RGB")
+    converted = to_srgb(image, profile, remarks)
+    return np.array(converted if converted.mode == "RGB" else converted.convert("RGB"))
 
 
 def _start(content: bytes) -> str:

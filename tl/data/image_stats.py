@@ -7,6 +7,7 @@ The perceptual hash is pHash as the package imagehash defines it (the lowest 8 Ã
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,28 +17,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import CacheWriter, FeatureCache
-from tl.data.decoding import open_image, orientation
+from tl.data import jpeg
+from tl.data.colour import Remarks
+from tl.data.decoding import format_of, open_image
 from tl.data.images import VERSION as IMAGES_VERSION
 from tl.data.images import Content, ImageLike, decode, fingerprint, read
 from tl.errors import ImageError
 from tl.progress import Progress
+from tl.text import count
 
 Row = NDArray[Any]
 Bits = NDArray[np.float32]
 
 SIDE = 32  # side of the small grey copies in pixels: enough to lay one over another, 50 MB for 50,000
 DETAIL = 128  # pixels of the short side at which contrast and sharpness are measured: large JPEGs are decoded by half
-VERSION = 1  # raised when the same pixels come to give other statistics, so that the old ones are not used
+VERSION = 2  # raised when the same pixels come to give other statistics, so that the old ones are not used
 BITS = 64  # bits of a perceptual hash
 _CHUNK = 64  # images that one thread measures before the next
 _ROWS = 1024  # images whose colours or hashes are computed at a time: 10 MB
 _COARSE = 16  # pixels of the side at which colours are measured; the outermost count as the border
-_MAX_HEADER = 89_000_000  # pixels beyond which Pillow warns before anything is asked of it
+_MAX_REMARKS = 400  # bytes of all remarks on one image
 
 ROW = np.dtype(
     [
         *(("format", "S12"), ("mode", "S12"), ("bytes", "<u8"), ("width", "<u4"), ("height", "<u4")),
         *(("orientation", "<u4"), ("contrast", "<f4"), ("sharpness", "<f4")),
+        ("remarks", f"S{_MAX_REMARKS}"),
         *(("coarse", "u1", (_COARSE, _COARSE, 3)), ("grey", "u1", (SIDE, SIDE))),
     ]
 )
@@ -60,6 +65,7 @@ class Header:
 class ImageStats:
     """One entry an image; of those that cannot be decoded `errors` has the reason and the rest is zero.
 
+    `remarks` are what was decided about an image, or found damaged, while it was decoded: kinds and sentences.
     `grey` uint8 `[n, SIDE, SIDE]`; `colour` float32 `[n, 6]`, mean and spread of red, green and blue; `border` float32
     `[n, 7]`, mean colour of the outermost pixels and the spread along each side; `light` float32 `[n, 2]`, the 5th and
     95th percentile of grey from 0 to 255; `contrast` float32 `[n]`, the standard deviation of grey; `sharpness` float32
@@ -69,12 +75,28 @@ class ImageStats:
     fingerprints: tuple[bytes, ...]
     headers: tuple[Header | None, ...]
     errors: dict[int, str]
+    remarks: tuple[Remarks, ...]
     grey: NDArray[np.uint8]
     colour: NDArray[np.float32]
     border: NDArray[np.float32]
     light: NDArray[np.float32]
     contrast: NDArray[np.float32]
     sharpness: NDArray[np.float32]
+
+
+_COUNTED = {
+    "damaged part": "with a damaged part",
+    "transparency": "drawn in white on a transparent ground, put over black",
+    "several images": "in files of several, of which one is used",
+    "bit depth": "of unusual bit depth, scaled to 8 bits",
+    "colour profile": "with an unusable colour profile",
+}
+
+
+def count_remarks(stats: ImageStats) -> list[str]:
+    """How many images there are with each kind of remark, in words."""
+    kinds = Counter(kind for remarks in stats.remarks for kind in dict(remarks))
+    return [f"{count(kinds[kind], 'image')} {words}" for kind, words in _COUNTED.items() if kinds[kind]]
 
 
 def measure_images(
@@ -109,7 +131,9 @@ def measure_images(
                     rows[index] = vector.view(ROW)[0]
                     continue
                 content = load(index) if content is None else content  # it may have changed since it was hashed
-                rows[index] = measure(content, decode(content, DETAIL))
+                remarks: Remarks = []
+                rows[index] = measure(content, decode(content, DETAIL, remarks))
+                rows[index]["remarks"] = "\n".join(map(": ".join, remarks)).encode()[:_MAX_REMARKS]
                 measured.append(index)
             except ImageError as error:
                 errors[index] = str(error)
@@ -182,6 +206,7 @@ def _stats(rows: Row, fingerprints: Sequence[bytes], errors: dict[int, str]) -> 
         fingerprints=tuple(fingerprints),
         headers=tuple(headers),
         errors=dict(sorted(errors.items())),
+        remarks=tuple(_remarks(text) for text in rows["remarks"].tolist()),
         grey=grey,
         colour=colour,
         border=border,
@@ -200,17 +225,24 @@ def _colours(coarse: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
     return np.concatenate([whole.mean(axis=2), whole.std(axis=2)], axis=1), border
 
 
+def _remarks(text: bytes) -> Remarks:
+    lines = text.decode("utf-8", "ignore").splitlines()
+    return [(kind, sentence) for kind, _, sentence in (line.partition(": ") for line in lines)]
+
+
 def _header(content: Content, image: NDArray[np.uint8]) -> Header:
     if isinstance(content, np.ndarray):
         return Header("", content.nbytes, content.shape[1], content.shape[0], "RGB")
-    if content.startswith(b"\xff\xd8\xff"):
+    if content.startswith(jpeg.START):
         import simplejpeg
 
         height, width, space, _ = simplejpeg.decode_jpeg_header(content)
-        return Header("JPEG", len(content), width, height, str(space), orientation(content))
+        return Header("JPEG", len(content), width, height, str(space), jpeg.orientation(content))
     height, width = image.shape[:2]
-    if height * width > _MAX_HEADER:
-        return Header("", len(content), width, height, "")
-    with open_image(content) as parsed:
-        turned = int(parsed.getexif().get(0x0112, 1))
-        return Header(str(parsed.format), len(content), width, height, str(parsed.mode), turned)
+    try:
+        with open_image(content) as parsed:
+            turned, mode = int(parsed.getexif().get(0x0112, 1)), str(parsed.mode)
+    # The image itself is decoded; Pillow may raise anything about the rest, and does for some kinds of TIFF.
+    except Exception:  # noqa: BLE001
+        turned, mode = 1, ""
+    return Header(format_of(content), len(content), width, height, mode, turned if turned in range(1, 9) else 1)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data import decoding
+from tl.data.colour import Remarks
 from tl.data.decoding import SUFFIXES
 from tl.errors import ImageError, UsageError
 
@@ -129,12 +130,13 @@ def fingerprint(content: Content) -> bytes:
     return hashlib.sha256(shape + content.tobytes()).digest()
 
 
-def decode(content: Content, min_side: int | None = None) -> NDArray[np.uint8]:
-    """Decode an image to RGB [height, width, 3], rotated by its EXIF data; an array is checked and returned as it is.
+def decode(content: Content, min_side: int | None = None, remarks: Remarks | None = None) -> NDArray[np.uint8]:
+    """Decode an image to sRGB [height, width, 3], rotated by its EXIF data; an array is checked and returned as it is.
 
     `min_side` allows a large JPEG to be shrunk while it is decoded, but no side below so many pixels: give the size
-    that `fit` will make, or 8/7 of it for its rule "crop". Transparent pixels become white; of several frames the first
-    is used. Raises ImageError, and nothing else.
+    that `fit` will make, or 8/7 of it for its rule "crop". Transparent pixels become white, or black behind a white
+    drawing; of several frames the first is used that shows something; `remarks` receives what was decided. Raises
+    ImageError, and nothing else.
     """
     if isinstance(content, np.ndarray):
         if content.dtype != np.uint8 or content.ndim != 3 or content.shape[2] != 3 or 0 in content.shape:
@@ -143,8 +145,7 @@ def decode(content: Content, min_side: int | None = None) -> NDArray[np.uint8]:
     if not content:
         raise ImageError("empty file")
     try:
-        image = decoding.decode_jpeg(content, min_side or 0) if content.startswith(b"\xff\xd8\xff") else None
-        return decoding.decode_any(content, min_side or 0) if image is None else image
+        return decoding.decode(content, min_side or 0, remarks)
     except ImageError:
         raise
     # Pillow's parsers raise nearly every kind of exception on damaged bytes (struct.error, KeyError, OverflowError,

@@ -8,27 +8,26 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from tl.data.colour import Remarks
 from tl.data.dataset import Dataset, Skipped, part_of
 from tl.data.decoding import SUFFIXES
 from tl.data.image_stats import Header, ImageStats
 from tl.doctor.findings import Finding, FixCommands
 from tl.text import count
 
-_UNSUPPORTED = "images are not supported"  # the decoder's words for an image format that it does not know
+_SAVE = "save it as JPEG"
 _REASONS = (
-    ("unsupported format", _UNSUPPORTED),
+    ("unsupported format", "images are not supported"),
     ("empty", "empty file"),
     ("truncated", "truncated"),
-    ("colour mode", "pixels are not supported"),
     ("enormous", "too large"),
     ("enormous", "larger than"),
     ("not an image", "not an image"),
     ("unreadable", "cannot be read"),
+    ("unread kind", ": "),  # after the colon the decoder says what to do
 )
-# These files may be good although they cannot be read, so that deleting them is not suggested.
+_BROKEN = re.compile("empty file|(truncated|damaged) |not an image|no pixels")  # all that deleting is suggested for
 _ADVICE = {
-    "unsupported format": "save it as JPEG",
-    "colour mode": "save it as JPEG",
     "enormous": "make it smaller",
     "unreadable": "check that the file exists and that you have permission to read it",
 }
@@ -48,14 +47,16 @@ def file_findings(dataset: Dataset, stats: ImageStats) -> list[Finding]:
     median = float(np.median(sides)) if sides else 0.0
     for index, header in headers.items():
         findings += _unusual(dataset, fixes, index, header, median=median)
+        findings += _remarks(fixes, index, stats.remarks[index])
     return findings
 
 
 def _unreadable(dataset: Dataset, fixes: FixCommands, index: int, reason: str) -> Finding:
     kind = next((kind for kind, words in _REASONS if words in reason), "corrupt")
-    # After the colon the decoder gives the advice that `fix` repeats.
-    evidence = reason.partition(": ")[0] if kind == "unsupported format" else reason
-    fix = _ADVICE.get(kind) or fixes.remove(index)
+    evidence, _, advice = reason.partition(": ") if kind in ("unsupported format", "unread kind") else (reason, "", "")
+    fix = _ADVICE.get(kind) or advice
+    if not fix:
+        fix = fixes.remove(index) if _BROKEN.match(reason) else f"if another program opens it, {_SAVE}"
     return Finding(kind, "error", evidence, files=(dataset.names[index],), fix=fix, score=1.0)
 
 
@@ -74,7 +75,7 @@ def _unusual(dataset: Dataset, fixes: FixCommands, index: int, header: Header, *
         add("enormous", "note", size, score=0.3)
     if short < _MIN_SIDE and short < median / 2:
         evidence = f"{size}; the median short side is {median:.0f}"
-        add("tiny", "warning", evidence, fix=fixes.remove(index), score=0.5)
+        add("tiny", "warning", evidence, fix=fixes.inspect(index), score=0.5)
     if long > _MAX_ASPECT * short:
         add("extreme aspect ratio", "note", size, fix="crop it to the subject", score=min(1.0, long / short / 40))
     if header.orientation not in (0, 1):
@@ -85,14 +86,22 @@ def _unusual(dataset: Dataset, fixes: FixCommands, index: int, header: Header, *
     return findings
 
 
+def _remarks(fixes: FixCommands, index: int, remarks: Remarks) -> list[Finding]:
+    """What was decided while an image was decoded; damage inside of it deserves a look."""
+    findings = []
+    for kind, sentence in remarks:
+        severity, fix, score = ("warning", fixes.inspect(index), 0.7) if kind == "damaged part" else ("note", "", 0.3)
+        findings.append(fixes.finding(kind, severity, sentence, index, fix=fix, score=score))
+    return findings
+
+
 def _skipped(skipped: Skipped) -> Finding:
     """A skipped file does no harm, but an image among them deserves a warning."""
     names, reason = (skipped.path,), skipped.reason
     if reason == "not in a class folder":
         return Finding("left out", "note", reason, files=names, fix="move it to the folder of its class", score=0.1)
-    if _UNSUPPORTED in reason:
-        fix = _ADVICE["unsupported format"]
-        return Finding("unsupported format", "warning", reason, files=names, fix=fix, score=0.8)
+    if "images are not supported" in reason:
+        return Finding("unsupported format", "warning", reason, files=names, fix=_SAVE, score=0.8)
     return Finding("left out", "note", reason, files=names, score=0.1)
 
 

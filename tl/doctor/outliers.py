@@ -34,7 +34,7 @@ def outlier_findings(
     findings = []
     for index in usable.tolist():
         for kind, evidence, score in _poor_exposure(stats, index):
-            findings.append(fixes.finding(kind, "warning", evidence, index, fix=fixes.remove(index), score=score))
+            findings.append(fixes.finding(kind, "warning", evidence, index, fix=fixes.inspect(index), score=score))
     for row, score, ratio in distant(features, seed=seed):
         index = int(usable[row])
         evidence = f"{ratio:.1f} times as far from its nearest neighbors as is typical"

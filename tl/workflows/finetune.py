@@ -19,7 +19,7 @@ from tl import __version__
 from tl.cache import usable_cache
 from tl.data.dataset import PARTS, Dataset
 from tl.data.folders import nesting_warning
-from tl.data.image_stats import measure_images
+from tl.data.image_stats import count_remarks, measure_images
 from tl.data.load import Data, is_in_memory, load
 from tl.data.near_duplicates import find_near_pairs, find_originals, usual_likeness
 from tl.data.splits import Split, check_counts, check_groups, grouped, split, unite
@@ -327,6 +327,8 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
     options, progress = setup.options, setup.progress
     with usable_cache(progress) if options.cache else nullcontext() as cache:
         stats = measure_images(dataset.images, fingerprints=fingerprints, cache=cache, progress=progress)
+    for number, counted in enumerate(count_remarks(stats)):
+        progress.log("" if number else "decoded", counted)
     near = find_near_pairs(stats)
     groups = find_originals(stats, dataset.labels, near)
     usual = usual_likeness(stats, near, groups)
