@@ -7,7 +7,9 @@ import pytest
 
 from support.data_sets import put
 from tl.data.dataset import Skipped
+from tl.data.inputs import read_inputs
 from tl.data.load import load
+from tl.data.splits import grouped, groups_by
 from tl.errors import DataError
 
 
@@ -107,3 +109,87 @@ def test_unusable_tables_are_data_errors(tmp_path, text, message):
 def test_labels_are_optional_where_not_labelled(tmp_path):
     for text, labels in (("path\na.jpg\nb.jpg\n", [-1, -1]), ("path,label\na.jpg,cat\nb.jpg,\n", [0, -1])):
         assert load(table(tmp_path, text), labelled=False).labels.tolist() == labels
+
+
+ROWS = "".join(f"{name},{label},{{}}\n" for name, label in (("a.jpg", "cat"), ("b.jpg", "dog"), ("sub/c.jpg", "dog")))
+
+
+@pytest.mark.parametrize(("column", "values", "parts"), [
+    *((name, ("train", "train", "VAL"), ("train", "train", "validation"))
+      for name in ("split", "Split", "set", "subset", "fold", "partition", "Phase")),
+    ("is_valid", ("False", "False", "True"), (None, None, "validation")),
+    ("is_test", ("0", "0", "1"), (None, None, "test")),
+    ("is_train", ("yes", "yes", "no"), (None, None, "validation")),
+])  # fmt: skip
+def test_columns_that_mean_a_split_elsewhere_are_understood(tmp_path, column, values, parts):
+    data = load(table(tmp_path, f"path,label,{column}\n" + ROWS.format(*values)))
+    assert (data.parts, data.notes) == (parts, ())
+
+
+@pytest.mark.parametrize(("column", "values"), [
+    ("fold", "012"), ("set", "AAB"), ("is_valid", ("maybe", "no", "no")), ("partition", "001"), ("age", "123"),
+])  # fmt: skip
+def test_columns_that_are_not_used_are_named(tmp_path, column, values):
+    file = table(tmp_path, f"path,label,{column}\n" + ROWS.format(*values))
+    data = load(file)
+    assert (data.parts, data.notes) == ((None,) * 3, (f"columns not used: {column}",))
+    assert grouped(data, file, column).notes == ()
+
+
+@pytest.mark.parametrize("split", ["train", ""])
+def test_a_split_column_comes_before_flags(tmp_path, split):
+    text = f"path,label,split,is_test\na.jpg,cat,{split},0\nb.jpg,dog,{split},0\nsub/c.jpg,dog,{split},1\n"
+    data = load(table(tmp_path, text))
+    assert data.parts == (("train",) * 3 if split else (None, None, "test"))
+    assert data.notes == (("columns not used: is_test",) if split else ())
+
+
+def test_a_file_is_one_photo_however_its_path_is_written(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "sub")
+    paths = ["sub/c.jpg", "./sub/c.jpg", tmp_path / "sub/c.jpg", "sub/../sub/c.jpg", "link/c.jpg", "b.jpg"]
+    data = load(table(tmp_path, "path,label\na.jpg,cat\n" + "".join(f"{path},dog\n" for path in paths)))
+    assert data.names == ("a.jpg", "sub/c.jpg", "b.jpg")
+    assert {skipped.reason for skipped in data.skipped} == {"listed twice"}
+    absolute = load(table(tmp_path, f"path,label\na.jpg,cat\n{tmp_path / 'sub/c.jpg'},dog\n"))
+    assert absolute.names == ("a.jpg", "sub/c.jpg")
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [
+    ("caf\u00e9/\uac1c.jpg", "cafe\u0301/\u1100\u1162.jpg"), ("cafe\u0301/\u1100\u1162.jpg", "caf\u00e9/\uac1c.jpg"),
+    ("x/IMG_1.JPG", "x/IMG_1.jpg"), ("x/img.jpg", "x/img.JPG"), ("x/img.jpg", "x\\img.JPG"),
+])  # fmt: skip
+def test_files_are_found_under_another_spelling(tmp_path, on_disk, written):
+    put(tmp_path, on_disk)
+    file = table(tmp_path, f"path,label,patient\na.jpg,cat,1\n{written},dog,2\n")
+    data = load(file)
+    assert data.images[1] == tmp_path / on_disk
+    assert "1 file found under another spelling (Unicode form, or .JPG for .jpg)" in data.notes
+    assert groups_by(data, file, "patient") == ["1", "2"]
+    assert [Path(one.name) for one in read_inputs(file)] == [tmp_path / "a.jpg", tmp_path / on_disk]
+    pairs = load([(tmp_path / "a.jpg", "cat"), (tmp_path / written, "dog")])
+    assert pairs.images == data.images
+
+
+def test_a_spelling_that_two_files_have_is_not_guessed(tmp_path):
+    put(tmp_path, "x/i.jpg", "x/i.Jpg")
+    data = load(table(tmp_path, "path,label\na.jpg,cat\nb.jpg,dog\nx/i.JPG,dog\n"))
+    assert data.skipped == (Skipped("x/i.JPG", "no such file"),)
+
+
+def test_white_space_around_classes_counts_nowhere(tmp_path):
+    put(tmp_path, "in/cat /a.jpg", "in/cat/b.jpg", "in/dog/c.jpg")
+    folders = load(tmp_path / "in")
+    assert (folders.class_names, folders.notes) == (("cat", "dog"), ("folders 'cat', 'cat ' are one class",))
+    assert load(table(tmp_path, "path,label\na.jpg, cat \nb.jpg,dog\n")).class_names == ("cat", "dog")
+    assert load([(tmp_path / "a.jpg", "cat "), (tmp_path / "b.jpg", "dog")]).class_names == ("cat", "dog")
+
+
+def test_a_class_without_a_file_is_named(tmp_path):
+    data = load(table(tmp_path, "path,label\na.jpg,cat\nb.jpg,dog\ngone.jpg,owl\n"))
+    assert data.notes == ("left out, because none of its files can be used: 'owl'",)
+
+
+def test_classes_are_in_the_order_of_their_numbers(tmp_path):
+    labels = ("10", "2", "1", "class 10", "class 9", "01")
+    put(tmp_path, *(f"in/{label}/a.jpg" for label in labels))
+    assert load(tmp_path / "in").class_names == ("01", "1", "2", "10", "class 9", "class 10")

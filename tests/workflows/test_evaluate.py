@@ -180,6 +180,22 @@ def test_evaluate_refuses_data_without_usable_labels(score, folders, message, fr
         score(data, allow_missing=True)
 
 
+def test_classes_that_differ_in_case_are_named_and_can_be_mapped(score, fresh, tmp_path):
+    data = tmp_path / "data"
+    for name, label in (("Noise", "noise"), ("Stripes", "stripes")):
+        shutil.copytree(fresh / label, data / name)
+    hint = r"differ only in case \(tl evaluate --map Noise=noise,Stripes=stripes\)"
+    with pytest.raises(DataError, match=f"none in common, but 2 {hint}"):
+        score(data)
+    evaluation = score(data, map=["Noise=noise", "Stripes=stripes"])
+    assert (evaluation.metrics.count, evaluation.metrics.top1) == (12, score(fresh, out="alone").metrics.top1)
+    with pytest.raises(UsageError, match=r"--map Noise=cat: give a class of the data \(Noise, Stripes\), = and"):
+        score(data, map=["Noise=cat"])
+    (data / "Noise").rename(data / "noise")
+    with pytest.raises(DataError, match=r"only data has Stripes.*but 1 differ only in case \(tl evaluate --map Str"):
+        score(data)
+
+
 def test_evaluate_one_part_of_the_data(score, fresh, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(fresh, data / "train")

@@ -256,13 +256,15 @@ def test_broken_files_are_skipped_counted_and_named(tl, shapes, tmp_path):
     half = (data / "noise" / "00.png").read_bytes()[:500]
     broken = {"empty.jpg": b"", "page.jpg": b"<html>not found</html>", "notes.txt": b"notes", "cut.png": half}
     write(data / "noise", broken | {".hidden.jpg": b"x"})
+    write(data / "owl", {"1.jpg": b"broken"})
     done = tl("finetune", data, *WITH, "--out", tmp_path / "run", expect=0)
     skipped = {row["path"]: row["reason"] for row in table(tmp_path / "run" / "skipped.csv")}
-    assert set(skipped) == {f"noise/{name}" for name in broken}
+    assert set(skipped) == {f"noise/{name}" for name in broken} | {"owl/1.jpg"}
+    assert "class 'owl' is left out: none of its images can be used" in " ".join(done.stderr.split())
     assert all(skipped.values())
     for name in skipped:
         assert name in done.stderr
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]["skipped"] == 4
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]["skipped"] == 5
 
 
 def test_test_part_has_its_own_metrics(tl, shapes, tmp_path):

@@ -48,11 +48,11 @@ class Sample:
 class Dataset:
     """Images with their classes.
 
-    `name` is short and safe for a file name. `class_names` are sorted. One entry an image have `images`, `names` (posix
-    paths relative to `root` where possible, "train/00012" for CIFAR), `labels` (index into `class_names`, -1 without
-    one) and `parts` (one of `PARTS` where the source has a split, or None). `skipped` are the files left out, `notes`
-    what was decided for the user, a short sentence each. Images of one name in `groups` stay on one side of a split; ""
-    is none, and without groups it is empty.
+    `name` is short and safe for a file name. `class_names` are sorted, those with numbers by their values. One entry an
+    image have `images`, `names` (posix paths relative to `root` where possible, "train/00012" for CIFAR), `labels`
+    (index into `class_names`, -1 without one) and `parts` (one of `PARTS` where the source has a split, or None).
+    `skipped` are the files left out, `notes` what was decided for the user, a short sentence each. Images of one name
+    in `groups` stay on one side of a split; "" is none, and without groups it is empty.
     """
 
     name: str
@@ -104,6 +104,12 @@ class Dataset:
             notes=self.notes + tuple(f"class {name!r} is left out: none of its images can be used" for name in lost),
         )
 
+    def renamed(self, names: Mapping[str, str]) -> "Dataset":
+        """The data set with other names for some of its classes; two may get the same."""
+        samples = [dataclasses.replace(one, label=names.get(one.label or "", one.label)) for one in self.samples()]
+        renamed = assemble(samples, source=self.name, name=self.name, root=self.root, labelled=False)
+        return dataclasses.replace(renamed, skipped=self.skipped, notes=self.notes, groups=self.groups)
+
     def joined(self, other: "Dataset") -> "Dataset":
         """The data set with the images of another one; classes are those of both, by name.
 
@@ -143,11 +149,12 @@ def assemble(
     Raises DataError for no samples at all and, when `labelled`, for fewer than two classes or a class that is held out
     but has no training images; `source` is how the messages name the data.
     """
+    notes = tuple(notes)
     if not samples:
         raise DataError(f"no images in {source}")
     if labelled:
-        _check_classes(samples, source)
-    class_names = sorted({sample.label for sample in samples if sample.label is not None})
+        _check_classes(samples, source, "; ".join(note for note in notes if "left out" in note))
+    class_names = in_order({sample.label for sample in samples if sample.label is not None})
     number = {label: index for index, label in enumerate(class_names)}
     labels = [-1 if sample.label is None else number[sample.label] for sample in samples]
     return Dataset(
@@ -159,15 +166,16 @@ def assemble(
         labels=np.array(labels, dtype=np.int64),
         parts=tuple(sample.part for sample in samples),
         skipped=tuple(skipped),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
-def _check_classes(samples: Sequence[Sample], source: str) -> None:
+def _check_classes(samples: Sequence[Sample], source: str, left_out: str) -> None:
     classes = {sample.label for sample in samples if sample.label is not None}
     if len(classes) < 2:
         present = f"one class only, {quoted(classes)}" if classes else "no classes"
-        raise DataError(f"{source} has {present}: at least two are needed, such as data/cat/… and data/dog/…")
+        why = f" ({left_out})" if left_out else ""
+        raise DataError(f"{source} has {present}{why}: at least two are needed, such as data/cat/… and data/dog/…")
     # Images without a part are for training where others have one.
     training = {sample.label for sample in samples if sample.part in (None, "train") and sample.label is not None}
     for part in ("validation", "test"):
@@ -187,6 +195,21 @@ def part_of(name: str) -> str | None:
 def clean(text: str) -> str:
     """Text from a file system or table in the one Unicode form (NFC) that can be compared and written as UTF-8."""
     return unicodedata.normalize("NFC", text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+def class_name(text: str) -> str:
+    """The class of a folder or a table's entry: `clean`, without the white space around it that nobody sees."""
+    return clean(text).strip() or clean(text)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names sorted with the numbers in them by value: 2 before 10."""
+
+    def key(name: str) -> tuple[list[str | int], str]:
+        parts = re.split(r"([0-9]{1,18})", name)  # text and digits in turn
+        return [int(part) if at % 2 else part for at, part in enumerate(parts)], name
+
+    return sorted(names, key=key)
 
 
 def short_name(text: str) -> str:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, part_of, short_name
+from tl.data.dataset import Dataset, Sample, Skipped, assemble, class_name, clean, part_of, short_name
 from tl.data.listing import HELPER, HIDDEN, OWN, LeftOut, OnSkip, list_folder, walk_images
 from tl.errors import DataError
 from tl.text import count, quoted
@@ -26,6 +26,7 @@ class _Scan:
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
+    classes: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # and their folders' names
 
     def name(self, path: Path) -> str:
         return clean(path.relative_to(self.root).as_posix())
@@ -55,6 +56,8 @@ def load_folder(folder: Path, *, labelled: bool) -> Dataset:
         ) from None
     if not scan.samples:
         raise DataError(_why_nothing(scan, folder))
+    same = [f"folders {quoted(names)} are one class" for names in scan.classes.values() if len(names) > 1]
+    scan.notes += same
     if scan.left_out.counts:
         scan.notes.append(f"left out: {scan.left_out}")
     scan.samples.sort(key=lambda sample: sample.name)
@@ -163,7 +166,8 @@ def _scan_class(scan: _Scan, folder: Path, part: str | None) -> None:
     def unreadable(error: OSError) -> None:
         scan.skip(Path(error.filename), f"folder cannot be read: {(error.strerror or '').lower()}")
 
-    label, before, skipped = clean(folder.name), len(scan.samples), len(scan.skipped)
+    label, before, skipped = class_name(folder.name), len(scan.samples), len(scan.skipped)
+    scan.classes[label].add(clean(folder.name))
     for name in walk_images(str(folder), unreadable, scan.pass_over, home=str(scan.root)):
         file = Path(name)
         scan.samples.append(Sample(file, scan.name(file), label, part))
@@ -202,7 +206,7 @@ def nesting_warning(dataset: Dataset) -> str:
     images: dict[str, int] = defaultdict(int)
     for name, label in zip(dataset.names, dataset.labels, strict=True):
         first, *deeper = name.split("/")
-        if label < 0 or first != dataset.class_names[label]:
+        if label < 0 or class_name(first) != dataset.class_names[label]:
             continue
         images[first] += 1
         inner[first].add(deeper[0] if len(deeper) > 1 else "")  # "" stands for images of its own

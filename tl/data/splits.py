@@ -7,7 +7,7 @@ of files.
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from tl.data.dataset import PARTS, Dataset, Labels
 from tl.data.folders import nesting_warning
 from tl.data.load import Data
 from tl.data.near_duplicates import Copy, group_copies
-from tl.data.tables import has_columns, read_column
+from tl.data.tables import UNUSED, has_columns, read_column
 from tl.errors import DataError, UsageError
 from tl.text import count, quoted
 
@@ -345,7 +345,17 @@ def grouped(dataset: Dataset, data: Data, group_by: str | None) -> Dataset:
     """
     if group_by is None:
         return dataset
-    return replace(dataset, groups=tuple(groups_by(dataset, data, str(group_by))))
+    groups = tuple(groups_by(dataset, data, str(group_by)))
+    return replace(dataset, groups=groups, notes=tuple(_with_column(dataset.notes, str(group_by))))
+
+
+def _with_column(notes: Iterable[str], column: str) -> Iterator[str]:
+    """The notes, without this column among those that are not used."""
+    for note in notes:
+        names = note.removeprefix(UNUSED).split(", ") if note.startswith(UNUSED) else []
+        others = [name for name in names if name.casefold() != column.casefold()]
+        if others or not names:
+            yield UNUSED + ", ".join(others) if names else note
 
 
 def check_groups(dataset: Dataset, group_by: str | None) -> None:

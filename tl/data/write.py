@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from tl.data.dataset import Dataset, Sample, clean, part_of
+from tl.data.dataset import Dataset, Sample, class_name, clean, part_of
 from tl.data.decoding import HEAD, SUFFIXES, format_of
 from tl.data.images import IMAGE_SUFFIXES, ImageLike, open_regular, read_encoded
 from tl.data.listing import is_ignored
@@ -89,8 +89,6 @@ def write_table(table: Path, out: Path, samples: Iterable[Sample]) -> None:
     Raises DataError for names that a table cannot hold.
     """
     rows = [(relative_path(out, sample), sample.label or "", sample.part or "") for sample in samples]
-    if any(label != label.strip() for _, label, _ in rows):
-        raise DataError("a table cannot name a class that begins or ends with a space: rename it, or write folders")
     write_rows(table, [("path", "label", "split"), *rows])
 
 
@@ -134,7 +132,7 @@ def path_in_class(sample: Sample) -> list[str]:
         parts = parts[-1:]  # what is above it is of one machine, and no part of the data set
     if len(parts) > 1 and sample.part and part_of(parts[0]):
         parts = parts[1:]
-    if len(parts) > 1 and parts[0] == sample.label:
+    if len(parts) > 1 and class_name(parts[0]) == sample.label:
         parts = parts[1:]
     return [safe_name(part) for part in parts[-_MAX_DEPTH:]] or ["photo"]
 

@@ -110,6 +110,8 @@ def plan_fixes(
             f"fixing {dataset.name!r} would leave {after} of {before} classes: see what is wrong with tl data check,"
             " and fix less with --only"
         )
+    if lost := {sample.label for sample in dataset.samples()} - {step.sample.label for step in steps if step.kept}:
+        planner.notes.append(f"no image is left of {quoted(map(str, lost))}")
     return Plan(dataset, steps, tuple(planner.notes))
 
 

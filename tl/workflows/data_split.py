@@ -97,10 +97,10 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     counts = {part: dict.fromkeys(dataset.class_names, 0) for part in PARTS if part in parts}
     for at, part in zip(usable, parts, strict=True):
         counts[part][dataset.class_names[dataset.labels[at]]] += 1
-    notes: tuple[str, ...] = ()
+    notes = dataset.without(stats.errors).notes[len(dataset.notes) :]  # on classes that are gone
     if {"validation", "test"} & set(dataset.parts):
         listed = ", ".join(f"{dataset.parts.count(part):,} {part}" for part in PARTS if part in dataset.parts)
-        notes = (f"the data set's own split ({listed}) is ignored: all its images are split again",)
+        notes += (f"the data set's own split ({listed}) is ignored: all its images are split again",)
     return SplitResult(
         out=options.out,
         counts=counts,

@@ -35,7 +35,7 @@ from tl.runs.run import Run, load_run
 from tl.runs.training_images import find_originals, trained_on
 from tl.text import listed
 from tl.workflows.finetune import log_skipped
-from tl.workflows.grid import check_classes
+from tl.workflows.grid import check_classes, differ_in_case
 from tl.workflows.report import write_evaluation_report
 
 
@@ -46,6 +46,9 @@ class EvaluateOptions:
     run: str | Path | None = run_option()
     against: str | Path | None = option(None, "Another run to compare with, on the same images.", metavar="RUN")
     part: str = option("all", "Evaluate only this part of the data.", choices=("all", *PARTS))
+    map: tuple[str, ...] = option(
+        (), "Names of the data's classes in the run, such as Cat=cat,Kitten=cat.", metavar="NAME=CLASS,..."
+    )
     allow_missing: bool = option(False, "Evaluate the classes that the data and the run have in common.")
     include_trained: bool = option(False, "Evaluate images that the run was trained on as well.")
     out: Path | None = option(None, "Folder to make.", default_text="evaluations/<date>-<data> in the run")
@@ -78,7 +81,7 @@ def evaluate(
     else:
         dataset = load(data, labelled=False, download=options.download, offline=options.offline, progress=progress)
         source, own_part = dataset.name if is_in_memory(data) else str(data), ""
-    dataset, left_out = _select(dataset, runs, options)
+    dataset, left_out = _select(_renamed(dataset, run, options.map), runs, options)
     folder = options.out or new_folder(run.folder / "evaluations", dataset.name)
     with claim_folder(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
         dataset, features = _extract(dataset, run, options, progress)
@@ -109,6 +112,21 @@ def evaluate(
     if options.report:
         write_evaluation_report(evaluation, command=command)
     return evaluation
+
+
+def _renamed(dataset: Dataset, run: Run, pairs: Sequence[str]) -> Dataset:
+    """The data set with its classes named as `--map` says. Raises UsageError for a name that either does not have."""
+    names: dict[str, str] = {}
+    for pair in pairs:
+        splits = [(pair[:at], pair[at + 1 :]) for at, letter in enumerate(pair) if letter == "="]  # names may have some
+        fitting = [one for one in splits if one[0] in dataset.class_names and one[1] in run.classes]
+        if not fitting:
+            raise UsageError(
+                f"--map {pair}: give a class of the data ({listed(dataset.class_names, 5)}), = and a class of the run"
+                f" ({listed(run.classes, 5)})"
+            )
+        names |= fitting[:1]
+    return dataset.renamed(names) if names else dataset
 
 
 def _select(dataset: Dataset, runs: Sequence[Run], options: EvaluateOptions) -> tuple[Dataset, dict[str, int]]:
@@ -150,8 +168,9 @@ def _check_same_classes(run: Run, dataset: Dataset) -> None:
     if in_data != in_run:
         differences = [f"only {dataset.name} has {listed(sorted(in_data - in_run), 5)}"] if in_data - in_run else []
         differences += [f"only run {run.name} knows {listed(sorted(in_run - in_data), 5)}"] if in_run - in_data else []
+        hint = differ_in_case(in_data - in_run, in_run)
         raise DataError(
-            f"classes differ: {'; '.join(differences)}: rename the folders, or evaluate the common classes with "
+            f"classes differ: {'; '.join(differences)}{hint}: rename the folders, or evaluate the common classes with "
             "--allow-missing"
         )
 

@@ -316,7 +316,10 @@ def _without_unreadable(dataset: Dataset, failures: Mapping[int, str], progress:
             f"({dataset.names[0]}: {failures[0]}); check the files"
         )
     log_skipped({dataset.names[index]: reason for index, reason in failures.items()}, progress)
-    return dataset.without(failures)
+    readable = dataset.without(failures)
+    for note in readable.notes[len(dataset.notes) :]:
+        progress.warn(note)
+    return readable
 
 
 def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> tuple[Split, tuple[bytes, ...]]:

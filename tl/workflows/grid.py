@@ -1,7 +1,8 @@
 """Draw a grid of images with their predicted labels, green where correct and red where wrong."""
 
 import hashlib
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import usable_cache
-from tl.data.dataset import Dataset
+from tl.data.dataset import Dataset, in_order
 from tl.data.images import ImageLike, decode, read
 from tl.data.load import Data, load
 from tl.errors import DataError, ImageError, UsageError
@@ -300,8 +301,17 @@ def check_classes(run: Run, dataset: Dataset) -> None:
     if dataset.class_names and not set(dataset.class_names) & set(run.classes):
         raise DataError(
             f"{dataset.name} has the classes {listed(dataset.class_names, 5)}, run {run.name} knows"
-            f" {listed(sorted(run.classes), 5)}: none in common; give another --run"
+            f" {listed(sorted(run.classes), 5)}: none in common{differ_in_case(dataset.class_names, run.classes)};"
+            " give another --run"
         )
+
+
+def differ_in_case(in_data: Iterable[str], in_run: Iterable[str]) -> str:
+    """Words for an error: which classes of the data are in the run in another case, and what to do; or ""."""
+    known = {name.casefold(): name for name in in_run}
+    pairs = [f"{name}={known[name.casefold()]}" for name in in_order(in_data) if name.casefold() in known]
+    option = shlex.join(["--map", ",".join(pairs[:5])])
+    return f", but {len(pairs)} differ only in case (tl evaluate {option})" if pairs else ""
 
 
 def _tile(entry: GridImage, recipe: Recipe | None) -> Tile:
