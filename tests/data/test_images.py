@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pillow_heif import register_heif_opener
 
+from support.image_kinds import SWAPPED, deep_png, tiff
 from tl.data import decoding, images
 from tl.data.image_stats import measure_images
 from tl.errors import ImageError
@@ -356,6 +357,14 @@ SEEDS = [
     data(quarters().convert("CMYK"), "JPEG"),
     data(quarters().convert("P"), "PNG", transparency=b"\0\x80"),
     data(quarters(), "TIFF", compression="tiff_lzw"),
+    data(quarters(), "JPEG", icc_profile=SWAPPED),
+    data(quarters(), "GIF", save_all=True, append_images=[Image.new("RGB", (64, 48))]),
+    data(quarters(), "PNG", save_all=True, append_images=[Image.new("RGB", (64, 48))]),
+    data(Image.fromarray(np.asarray(quarters().convert("L"), np.float32)), "TIFF", compression="tiff_lzw"),
+    *(deep_png(np.asarray(quarters().convert(mode), np.uint16) * 257) for mode in ("L", "LA", "RGB", "RGBA")),
+    *(tiff(np.asarray(quarters(), np.uint16) * 257, **kind) for kind in ({}, {"tile": 16}, {"compression": 8})),
+    tiff(np.asarray(quarters(), np.float32), planar=True, compression=8, predictor=3),
+    tiff(np.asarray(quarters().convert("L"), np.uint16) * 16, bits=12),
 ]
 
 

@@ -1,7 +1,7 @@
 """Decode image files of each format to RGB, with libjpeg-turbo and the parsers of Pillow that are named here.
 
 JPEGs go to libjpeg-turbo, which shrinks while it decodes. Everything else, and every JPEG it rejects, goes to Pillow;
-HEIC, which telephones write, goes to libheif (pi-heif), PNGs of 16 bits a channel to OpenCV.
+HEIC, which telephones write, goes to libheif (pi-heif).
 """
 
 import importlib
@@ -206,7 +206,7 @@ def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.
             image.draft(None, least)
         check_size(*image.size, MAX_PIXELS)
         image.load()
-        if kind == "PNG" and content[24] == 16:
+        if kind == "PNG" and content[_DEPTH] == 16:
             yield ImageOps.exif_transpose(_deep_png(content, image, remarks))
             return
         is_animated = kind != "JPEG" and getattr(image, "is_animated", False)
@@ -224,31 +224,43 @@ def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.
 
 def _deep_png(content: bytes, image: "Image.Image", remarks: Remarks) -> "Image.Image":
     """A PNG of 16 bits a channel, of which Pillow drops the lower half of all but grey ones."""
-    import cv2
     from PIL import Image
 
     significant = content.find(b"sBIT", 8, content.find(b"IDAT"))
     bits = content[significant + 4] if significant > 0 else 0
-    if image.mode.startswith("I"):
-        values = np.array(image, np.uint16)[..., None]
-        key = image.info.get("transparency")
-        if isinstance(key, int):
-            values = np.concatenate([values, np.where(values == key, 0, 65535).astype(np.uint16)], axis=2)
-    else:
-        values = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED), np.uint16)
-        order = [2, 1, 0, 3] if image.mode != "LA" else [0, 3]
-        values = values[..., order[: values.shape[2]]]
-    colours = values.shape[2] - (values.shape[2] in (2, 4))
-    pixels = to_bytes(values[..., :colours], remarks, bits=bits)
-    if colours < values.shape[2]:
-        pixels = np.concatenate([pixels, to_bytes(values[..., colours:], [], bits=bits)], axis=2)
+    values: NDArray[np.uint16] = np.atleast_3d(np.asarray(image)).astype(np.uint16)
+    if content[_COLOUR_TYPE] == _GREY_WITH_ALPHA:
+        values = values[..., 2:]  # which Pillow shows as RGBA
+    if not image.mode.startswith("I"):
+        values = (values * 256 + _lower_bytes(content, image.mode)).astype(np.uint16)
+    colours = values[..., : values.shape[2] - (values.shape[2] in (2, 4))]
+    pixels = to_bytes(colours, remarks, bits=bits)
+    key = image.info.get("transparency")
+    if key is not None:
+        alpha = np.where((colours == key).all(axis=2, keepdims=True), 0, 255).astype(np.uint8)
+        pixels = np.concatenate([pixels, alpha], axis=2)
+    elif values.shape[2] in (2, 4):
+        pixels = np.concatenate([pixels, to_bytes(values[..., -1:], [], bits=bits)], axis=2)
     deep = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
     deep.info["icc_profile"] = image.info.get("icc_profile")
     deep.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
     return deep
 
 
+def _lower_bytes(content: bytes, mode: str) -> NDArray[np.uint8]:
+    """The lower half of each sample of a PNG of 16 bits a channel."""
+    if content[_COLOUR_TYPE] == _GREY_WITH_ALPHA:  # its bytes are stored as those of RGBA with 8 bits are
+        head = content[8:24].replace(b"\0\0\0\rIHDR", b"IHDR") + b"\x08\x06" + content[26:29]
+        content = content[:12] + head + zlib.crc32(head).to_bytes(4, "big") + content[33:]
+        with open_image(content) as image:
+            return np.asarray(image)[..., 1::2]
+    with open_image(content) as image:
+        image.tile = [tile._replace(args=f"{mode};16L") for tile in image.tile]  # type: ignore[attr-defined]
+        return np.asarray(image)
+
+
 _ORIENTATION = 0x0112
+_DEPTH, _COLOUR_TYPE, _GREY_WITH_ALPHA = 24, 25, 4  # places in a PNG, and a type
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
 
 

@@ -62,7 +62,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 """The endings of video files, in lower case."""
 
 MAX_BYTES = 1 << 29  # larger files are not read at all: 512 MB
-VERSION = 3  # raised when the same bytes come to give other pixels, so that nothing computed from the old ones is used
+VERSION = 4  # raised when the same bytes come to give other pixels, so that nothing computed from the old ones is used
 _CROP = 7 / 8  # of the short side, 224 of 256: what ImageNet networks are usually evaluated on
 
 
