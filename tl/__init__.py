@@ -30,6 +30,7 @@ _HOMES = {
     "Run": "tl.runs.run:Run",
     "bench": "tl.workflows.bench:bench",
     "compare": "tl.workflows.compare:compare",
+    "display_image_grid": "tl.workflows.grid:display_image_grid",
     "evaluate": "tl.workflows.evaluate:evaluate",
     "explain": "tl.workflows.explain:explain",
     "export": "tl.workflows.export:export",

@@ -37,10 +37,11 @@ class Classifier:
         """The predictions for images, in order.
 
         Images are files, folders (all images in and below them), patterns such as "photos/*.jpg", tables, videos,
-        addresses, RGB arrays (uint8 `[height, width, 3]`), encoded images as bytes, or Pillow images: see
-        `tl.data.inputs.read_inputs`. An image that cannot be read has a prediction with `error`. With `max_error`,
-        such as 0.01 or "1%", at most that fraction of the labels without `review` is wrong, with 90% confidence.
-        Raises DataError for a folder without images, UsageError where the run has too few images to promise that.
+        addresses, encoded images as bytes, Pillow images, arrays or tensors of pixels `[height, width, 3]` or `[n,
+        height, width, 3]` with values from 0 to 255 or from 0 to 1: see `tl.data.images.from_array`. An image that
+        cannot be read has a prediction with `error`. With `max_error`, such as 0.01 or "1%", at most that fraction of
+        the labels without `review` is wrong, with 90% confidence. Raises DataError for a folder without images,
+        UsageError where the run has too few images to promise that.
         """
         return HtmlList(self.stream(images, top=top, max_error=max_error), HEADINGS, cells)
 
@@ -70,6 +71,7 @@ class Classifier:
         data: "Data | None" = None,
         *,
         only: str = "all",
+        class_: str | None = None,
         sort: str = "name",
         count: int = 25,
         columns: int = 5,
@@ -78,12 +80,15 @@ class Classifier:
     ) -> "Image":
         """A picture of the images of a data set: green where correct, red where wrong, grey without a true label.
 
-        Without `data`, the images that the run held out. The options are those of `tl.grid`.
+        `data` may also be images without labels, such as an array or a list of paths. Without `data`, the images that
+        the run held out. The options are those of `tl.grid`.
         """
         from tl.workflows.grid import GridOptions
         from tl.workflows.grid import grid as build_grid
 
-        options = GridOptions(only=only, sort=sort, count=count, columns=columns, seed=seed, explain=explain)
+        options = GridOptions(
+            only=only, class_=class_, sort=sort, count=count, columns=columns, seed=seed, explain=explain
+        )
         return build_grid(data, options=options, predictor=self._predictor).image
 
     def explain(self, images: ImageInputs, *, label: str | None = None) -> "Image":

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from tl.data.images import read_encoded
+from tl.data.images import SHRUNK, read_encoded
 from tl.data.inputs import ImageInputs, Input, read_inputs
 from tl.errors import ImageError, ServiceError
 
 _MAX_IMAGES, _MAX_BYTES = 64, 48 << 20  # of one request; the service's default limits are no lower
-_MIN_SIDE = 640  # pixels: frames of a video are not shrunk below what any network takes
+_MIN_SIDE = SHRUNK * 224  # pixels, below which frames of a video are not shrunk
 _BYTES = "application/octet-stream"
 _Upload = tuple[str, bytes, str]  # name, content, and why it cannot be read
 _NO_PREDICTION: dict[str, Any] = {"label": None, "confidence": None, "unknown": None, "review": None, "top": []}

@@ -114,8 +114,8 @@ def base_type(cls: type, name: str) -> tuple[type, bool, bool]:
 
 
 def flag(name: str) -> str:
-    """The command-line name of an option: `--image-size` for `image_size`."""
-    return "--" + name.replace("_", "-")
+    """The command-line name of an option: `--image-size` for `image_size`, `--class` for `class_`."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def check(options: Any) -> None:

@@ -52,7 +52,7 @@ def test_sources_of_all_kinds_are_read_in_order(here):
     ]
     images = dict(inputs)
     assert read(images["-"]) == b"piped"
-    assert isinstance(images["clip.avi#frame=2"], np.ndarray)
+    assert isinstance(read(images["clip.avi#frame=2"]), np.ndarray)
     assert images["http://a/b"] == Address("http://a/b")
     assert images["17"] is pixels
     assert [read(images["18"]), read(images["19"]), read(images["19"])] == [b"encoded", b"opened", b"opened"]
@@ -67,10 +67,80 @@ def test_one_source_and_a_batch_of_arrays_need_no_list(here):
         assert [one.name for one in read_inputs(source)] == expected
 
 
-@pytest.mark.parametrize("source", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), 7, None, [["a"]]])
+@pytest.mark.parametrize("source", [np.zeros(4), np.zeros((5, 6, 7)), np.zeros((2, 5, 6, 7)), 7, None, [["a"]]])
 def test_what_is_no_image_is_a_usage_error(source):
-    with pytest.raises(UsageError, match="an image cannot be given as .*: give a path, or a uint8 array"):
+    with pytest.raises(UsageError, match="an image cannot be given as .*: give a path, bytes, a Pillow image, or RGB"):
         read_inputs(source)
+
+
+class Tensor:
+    """As PyTorch's are: NumPy gets no array of what has a gradient or is on a GPU."""
+
+    def __init__(self, values: np.ndarray, on_cpu: bool = False) -> None:
+        self.values, self.shape, self.dtype, self.on_cpu = values, values.shape, "torch.float32", on_cpu
+
+    def detach(self) -> "Tensor":
+        return self
+
+    def cpu(self) -> "Tensor":
+        return Tensor(self.values, on_cpu=True)
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        if not self.on_cpu:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+        return self.values
+
+
+RGB = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), np.uint8)
+RGB[0, 0, 0] = 255
+FIRST = np.moveaxis(RGB, -1, 1)  # the channels before height and width
+
+
+@pytest.mark.parametrize("pixels", [
+    RGB, list(RGB), RGB.astype(np.int64), RGB.astype(np.float64), RGB / 255,
+    (RGB / 255).astype(np.float16), RGB.astype(np.float32), FIRST, FIRST / 255, Tensor(FIRST / 255), Tensor(RGB / 255),
+    [Image.fromarray(one) for one in RGB], [RGB[0] / 255, Image.fromarray(RGB[1])],
+    np.concatenate([RGB, np.full((2, 4, 6, 1), 255, np.uint8)], axis=-1),
+])  # fmt: skip
+def test_pixels_are_read_from_any_array_or_tensor(pixels):
+    images = [one.image for one in read_inputs(pixels)]
+    assert [one.name for one in read_inputs(pixels)] == ["0", "1"]
+    assert np.array_equal(images, RGB)  # type: ignore[arg-type]
+    assert {image.dtype for image in images} == {np.dtype(np.uint8)}  # type: ignore[union-attr]
+
+
+def test_grey_and_boolean_pixels_are_read(here):
+    for pixels in (RGB[0, ..., 0], RGB[0, ..., :1], RGB[0, ..., 0][None], RGB[0, ..., 0] / 255):
+        [(_, image)] = read_inputs(pixels)
+        assert np.array_equal(image, np.repeat(RGB[0, ..., :1], 3, axis=-1))  # type: ignore[arg-type]
+    [(_, image)] = read_inputs(np.eye(2, dtype=bool))
+    assert np.array_equal(image[..., 0], [[255, 0], [0, 255]])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("white", [1023, 4095, 65535])
+def test_pixels_of_more_than_8_bits_are_scaled_as_those_of_files(white):
+    [(_, image)] = read_inputs(np.resize([0, white // 2, white], (2, 2, 3)).astype(np.uint16))
+    assert image[0, 0].tolist() == pytest.approx([0, 127, 255], abs=1)  # type: ignore[index]
+
+
+def test_the_range_of_a_batch_is_that_of_all_its_images():
+    dark = np.zeros((2, 2, 2, 3), np.float32)
+    dark[0], dark[1] = 1, 200
+    assert [image.max() for _, image in read_inputs(dark)] == [1, 200]  # type: ignore[union-attr]
+    assert [image.max() for _, image in read_inputs(dark[:1])] == [255]  # type: ignore[union-attr]
+    overshoot = np.array([-0.01, 0.5, 1.01] * 4).reshape(2, 2, 3)
+    assert [image[0, 0].tolist() for _, image in read_inputs(overshoot)] == [[0, 128, 255]]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("values", [(-2.1, 2.6), (-1, 1), (-123.7, 151.1), (0, 300), (0, np.nan)])
+def test_pixels_normalised_for_a_network_are_refused(values):
+    with pytest.raises(UsageError, match=r"array \[2, 2, 3\] has values from .* give RGB from 0 to 255"):
+        read_inputs(np.resize(values, (2, 2, 3)))
+
+
+def test_arrays_of_paths_are_lists(here):
+    assert names(*np.array(["photos/a.png", "gone"])) == ["photos/a.png", "gone"]
+    assert [one.name for one in read_inputs(np.array(["photos/a.png", "gone"]))] == ["photos/a.png", "gone"]
 
 
 def test_folders_and_patterns_are_sorted_and_match_each_file_once(here):

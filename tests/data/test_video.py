@@ -9,7 +9,7 @@ import pytest
 
 from support.data_sets import write_video
 from tl.data import video
-from tl.data.images import VIDEO_SUFFIXES, read
+from tl.data.images import VIDEO_SUFFIXES, VideoFrame, decode, read
 from tl.data.video import read_video
 from tl.errors import ImageError
 
@@ -29,8 +29,10 @@ def test_every_nth_frame_is_read(tmp_path, name, codec):
     assert Path(name).suffix.lower() in VIDEO_SUFFIXES
     found = list(read_video(write_video(tmp_path / name, codec), 10, 48))
     assert [name for name, _ in found] == [f"{tmp_path / name}#frame={at}" for at in (0, 10, 20)]
-    for place, (_, frame) in zip((0, 10, 20), found, strict=True):
-        assert isinstance(frame, np.ndarray)
+    for place, (_, image) in zip((0, 10, 20), found, strict=True):
+        assert isinstance(image, VideoFrame)
+        assert image.seconds == pytest.approx(place / 25, abs=0.001)
+        frame = image.read()
         assert frame.shape == (48, 64, 3)
         assert np.abs(frame.reshape(-1, 3).mean(0) - (8 * place, 0, 0)).max() < 6
 
@@ -39,8 +41,7 @@ def test_frames_are_shrunk_while_no_side_falls_below_the_limit(tmp_path):
     path = write_video(tmp_path / "a.avi", frames=2, size=(200, 100))
     for min_side, shape in ((101, (100, 200, 3)), (50, (50, 100, 3)), (30, (33, 66, 3))):
         [(_, frame), _] = read_video(path, 1, min_side)
-        assert isinstance(frame, np.ndarray)
-        assert frame.shape == shape
+        assert decode(read(frame)).shape == shape
 
 
 def test_truncated_video_gives_its_frames_and_then_an_error(tmp_path):
@@ -69,7 +70,7 @@ def test_files_that_are_no_video_are_errors(tmp_path):
 
 def test_decoder_that_crashes_is_an_error(tmp_path, monkeypatch):
     crash = tmp_path / "crash.py"
-    crash.write_text("import os, sys; sys.stdout.write('frame 0 2 2\\n123'); sys.stdout.flush(); os.abort()")
+    crash.write_text("import os, sys; sys.stdout.write('frame 0 0 2 2\\n123'); sys.stdout.flush(); os.abort()")
     monkeypatch.setattr(video, "__file__", str(crash))
     assert reason_of(write_video(tmp_path / "a.avi", frames=2)) == "damaged video: its decoder crashed"
 

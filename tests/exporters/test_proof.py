@@ -22,8 +22,8 @@ def proof(count=100, worse=0, better=0, **changes) -> Proof:
         "log_odds": 0.001,
         "worst": "a.jpg",
         "changes": (),
-        "shrunk": 0,
-        "shrunk_largest": 0.0,
+        "made": 0,
+        "made_largest": 0.0,
         "our_hits": int(ours.sum()),
         "their_hits": int(theirs.sum()),
         "comparison": mcnemar(ours, theirs),
@@ -55,15 +55,15 @@ def test_failure_of_int8_beyond_two_points_and_one_image(count, worse, better, p
     assert (failure(proof(count, worse, better), 0.02, int8=True) == "") == passes
 
 
-def test_lines_show_changed_labels_and_count_lost_and_shrunk_images():
+def test_lines_show_changed_labels_and_count_lost_and_made_images():
     changes = tuple(ChangedLabel(f"{'long/' * 20}{at}.jpg", "cat", "dog", 0.51, 0.5) for at in range(15))
-    shown = lines(proof(changes=changes, lost=3, shrunk=2, shrunk_largest=0.05), "openvino 1", 0.01, 0)
+    shown = lines(proof(changes=changes, lost=3, made=5, made_largest=0.05), "openvino 1", 0.01, 0)
     text = "\n".join(text for _, text in shown)
     for part in (
         "15 of 100 images changed",
         "/0.jpg: cat 51.0%, export dog 50.0%",
         "and 3 more, in export.json",
         "3 more images missing, changed or unreadable",
-        "0.050 from `tl predict` on 2 large JPEGs",
+        "0.050 on 5 JPEGs made of them: large, tall, wide, middling, tiny",
     ):
         assert part in text

@@ -11,11 +11,13 @@ from PIL import Image, ImageOps
 
 import tl as library
 from support.data_sets import photo, write
+from support.html import plain_cells
 from support.runs import change_head, copy_run, read_csv
 from support.session import TINY, draw_shapes
 from tl.errors import DataError, RunError, UsageError
 from tl.prediction.evaluation import Evaluation
 from tl.runs.run import load_run
+from tl.text import percent
 from tl.workflows.evaluate import evaluate
 
 
@@ -231,7 +233,10 @@ def test_evaluate_against_a_run_with_swapped_classes(score, tiny_run, fresh, tmp
     assert (evaluation.comparison.gained, evaluation.comparison.lost) == (correct, 12 - correct)
     against = json.loads((tmp_path / "out" / "metrics.json").read_text())["against"]
     assert against["run"] == "rival"
-    assert "rival" in against["sentence"]
+    assert against["top1"] == evaluation.against_accuracy == pytest.approx(1 - evaluation.metrics.top1.value)
+    accuracies = f"rival {percent(against['top1'])}, {tiny_run.name} {percent(evaluation.metrics.top1.value)}; "
+    assert against["sentence"].startswith(accuracies)
+    assert "<td>accuracy of rival</td>" in plain_cells(evaluation._repr_html_())
 
 
 def test_evaluate_against_a_run_with_other_classes(score, tiny_run, fresh, tmp_path):

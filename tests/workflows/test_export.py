@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from support.runs import change_head, change_run
+from support.session import ROOT
 from tl.data.images import decode, read
 from tl.errors import EngineError, RunError, StorageError, UsageError
 from tl.exporters.formats import FORMATS
@@ -201,8 +202,9 @@ def test_savedmodel_serves_labels_for_image_files(serve, bgr_run, shapes, tmp_pa
     photo = Image.open(shapes / "stripes" / "01.png")
     seen_through = photo.convert("RGBA")
     seen_through.putalpha(128)
-    drawn = photo.convert("1"), photo.convert("L"), photo.convert("P")
-    names = ("a.jpg", "b.png", "c.bmp", "d.png", "bits.png", "grey.png", "palette.png")
+    grey16 = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257 + 128)
+    drawn = photo.convert("1"), photo.convert("L"), photo.convert("P"), grey16
+    names = ("a.jpg", "b.png", "c.bmp", "d.png", "bits.png", "grey.png", "palette.png", "grey16.png")
     files = [tmp_path / name for name in names]
     for file, image in zip(files, (photo, photo, photo, seen_through, *drawn), strict=True):
         image.save(file)
@@ -282,12 +284,57 @@ def test_export_translates_errors_of_a_converter(own, monkeypatch, error, raised
 
 def test_run_with_an_export_can_be_loaded_and_removed(own):
     export(own, to="openvino")
-    with pytest.raises(RunError, match="exists already: give another name with --out"):
+    with pytest.raises(RunError, match="exists already: give another name with --out, or replace it with --overwrite"):
         export(own, to="openvino")
     assert load_run(own).classes == ("noise", "stripes")
     assert [(one.name, one.state) for one in list_runs(own.parent)] == [("own", "complete")]
     remove(find_removals(["own"], root=own.parent))
     assert not own.exists()
+
+
+def test_overwrite_replaces_an_export_once_the_new_one_is_proven(own, monkeypatch, tmp_path):
+    from openvino import opset13 as ops
+
+    made = export(own, to="openvino")
+    (made.folder / "old").touch()
+    with monkeypatch.context() as patch:
+        distort_pixels(patch, lambda pixels: ops.minimum(pixels, ops.constant(np.uint8(0))))
+        with pytest.raises(EngineError, match="are not those of own"):
+            export(own, to="openvino", overwrite=True)
+    assert (made.folder / "old").exists()
+    export(own, to="openvino", overwrite=True)
+    assert sorted(path.name for path in made.folder.parent.iterdir()) == ["openvino"]
+    assert sorted(path.name for path in made.folder.iterdir()) == ["1", "export.json", "tl_images"]
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(RunError, match="photos is no export, so it is not replaced: give another --out"):
+        export(own, to="openvino", out=tmp_path / "photos", overwrite=True)
+
+
+def test_proof_has_files_of_sizes_that_the_data_lack(exported):
+    proof = exported("openvino").proof
+    assert (proof.count, proof.made) == (4, 4)  # four images were held out
+    assert proof.made_largest <= proof.largest < 0.002
+
+
+def test_documented_recipe_answers_what_predict_does(exported, bgr_run, tmp_path, monkeypatch):
+    """The blocks of docs/export.md, executed beside an export, on files of the sizes and kinds that cameras make."""
+    folder = exported("openvino").folder
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.chdir(folder)
+    text = (ROOT / "docs" / "export.md").read_text()
+    reading, openvino = (re.search(f"```python\n([^`]*{word}[^`]*)```", text)[1] for word in ("read_image", "openvino"))
+    random = np.random.default_rng(0)
+    for at, shape in enumerate(((150, 156, 3), (1500, 2000, 3), (700, 40, 3), (40, 700, 3), (5, 4, 3), (90, 80, 4))):
+        pixels = Image.fromarray(random.integers(0, (30, 30, 256, 256)[: shape[2]], shape, np.uint8))
+        file = tmp_path / ("photo.jpg" if shape[2] == 3 else "photo.png")
+        pixels.save(file, **({"quality": 90} if shape[2] == 3 else {}))
+        names: dict[str, Any] = {}
+        exec(reading.replace("photo.jpg", str(file)) + openvino, names)  # noqa: S102 - of our own documents
+        ours = expected(bgr_run, file)
+        assert np.abs(names["probabilities"][0] - ours).max() < 0.01, at
+        if at == 0:  # a few times as large as the network's input: by any decoder, at full size
+            whole = np.asarray(Image.open(file))[None]
+            assert np.abs(names["network"]({"photos": whole})["probabilities"][0] - ours).max() < 0.01, at
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tl
 from support.runs import copy_run
 from support.session import draw_shapes
 from tl.errors import UsageError
 from tl.evaluation.predictions import Predictions
-from tl.prediction.predictor import Predictor
+from tl.prediction.predictor import Prediction, Predictor
 from tl.progress import Progress
 from tl.runs.photos import held_out
 from tl.runs.run import load_run
-from tl.views.pictures.grid import MOUNT
-from tl.workflows.grid import Grid, grid, save_run_grid
+from tl.views.pictures.grid import COLOURS, MOUNT
+from tl.workflows.grid import Grid, display_image_grid, grid, save_run_grid
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,80 @@ def test_only_and_sort_choose_the_images(predictor, mislabelled):
 def test_a_list_of_images_and_labels_is_drawn(predictor, shapes):
     pairs = [(shapes / "noise" / "00.png", "noise"), (shapes / "stripes" / "00.png", "noise")]
     assert grid(pairs, predictor=predictor).summary == "1 of 2 correct"
+
+
+def colours(picture: Image.Image) -> list[str]:
+    """The verdict of each tile of a picture, by the colour of its strip."""
+    names = {colour: verdict for verdict, colour in COLOURS.items()}
+    lines, tiles = np.asarray(picture)[:, 16:], (picture.width - 16) // 240
+    strips = [row for row in lines[:, : 240 * tiles : 240] if all(tuple(pixel) in names for pixel in row)]
+    return [names[tuple(pixel)] for pixel in strips[0]]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_arrays_are_drawn(tiny_run, shapes, labelled):
+    pixels = np.stack(
+        [np.asarray(Image.open(shapes / name / "00.png").convert("RGB")) for name in ("noise", "stripes")]
+    )
+    labels, classifier = np.array(["noise", "stripes"]), tl.load(tiny_run)
+    for data in (pixels, pixels / 255, list(pixels), [Image.fromarray(one) for one in pixels]):
+        drawn = classifier.grid((np.stack(data), labels) if labelled else data)
+        assert colours(drawn) == ["correct" if labelled else "unknown"] * 2
+
+
+def test_one_image_is_drawn(tiny_run, shapes):
+    path, classifier = shapes / "noise" / "00.png", tl.load(tiny_run)
+    image = Image.open(path)
+    for data in (path, path.read_bytes(), image, np.asarray(image)):
+        assert colours(classifier.grid(data)) == ["unknown"]
+
+
+def test_class_and_uncertain_choose_the_images(predictor, mislabelled, request, tmp_path):
+    noise = grid(mislabelled, predictor=predictor, class_="noise", count=0)
+    assert {(item.truth, item.prediction.label) for item in noise.shown} == {("noise", "noise"), ("stripes", "noise")}
+    assert len(noise.shown) == 12
+    doubtful = grid(mislabelled, predictor=predictor, sort="uncertain", count=5).shown
+    everything = grid(mislabelled, predictor=predictor, count=0).shown
+    assert [one.prediction.confidence for one in doubtful] == sorted(one.prediction.confidence for one in everything)[
+        :5
+    ]
+    with pytest.raises(UsageError, match="--class 'stripe': run .* has no such class; did you mean stripes"):
+        grid(mislabelled, predictor=predictor, class_="stripe")
+    none = grid(mislabelled / "noise", predictor=predictor, class_="stripes", count=0)
+    assert none.nothing == "no image is or is predicted as stripes"
+    done = request.getfixturevalue("tl")(
+        "grid", mislabelled, "--run", predictor.run.folder, "--class", "noise", cwd=tmp_path, expect=0
+    )
+    assert "grid.png: 12 of 24 images" in done.stdout
+
+
+@pytest.mark.parametrize(("labels", "predictions", "names"), [
+    (["a", "b", "b"], ["a", "b", "a"], None),
+    ([0, 1, 1], np.array([0, 1, 0]), None),
+    (np.array([[0], [1], [1]]), np.array([[0.2], [0.9], [0.4]], np.float32), ("a", "b")),
+    (np.eye(2)[[0, 1, 1]], np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), ("a", "b")),
+    (["a", "b", "b"], np.array([[3.0, -1.0], [-2, 5], [1, 0]]), ("a", "b")),
+    (["a", "b", "b"], [Prediction("", label, 0.5, ()) for label in "aba"], None),
+])  # fmt: skip
+def test_display_image_grid_takes_the_labels_of_any_model(labels, predictions, names):
+    images = np.random.default_rng(0).random((3, 32, 32, 3))
+    picture = display_image_grid(images, labels, predictions, class_names=names)
+    assert colours(picture) == ["correct", "correct", "wrong"]
+    assert picture.width == 3 * 224 + 4 * 16
+    assert colours(display_image_grid(images, labels, class_names=names)) == ["label"] * 3
+    assert colours(display_image_grid(images, None, predictions, 3, class_names=names)) == ["unknown"] * 3
+
+
+def test_display_image_grid_takes_paths_and_says_what_does_not_fit(shapes):
+    assert tl.display_image_grid is display_image_grid
+    paths = sorted((shapes / "noise").iterdir())
+    assert display_image_grid(paths, ["noise"] * 12, columns=4).width == 4 * 224 + 5 * 16
+    with pytest.raises(UsageError, match="12 images have 2 labels: give one for each image"):
+        display_image_grid(paths, ["noise"] * 2)
+    with pytest.raises(UsageError, match="labels go from 0 to 2, but class_names has 2 names"):
+        display_image_grid(paths[:2], [0, 2], class_names=["a", "b"])
+    with pytest.raises(UsageError, match=r"predictions from 0.5 to 7.5 are no classes"):
+        display_image_grid(paths[:2], [0, 1], [0.5, 7.5])
 
 
 def test_sample_depends_on_the_seed(predictor, mislabelled):

@@ -18,6 +18,7 @@ import tl as library
 from support.data_sets import write_video
 from support.runs import copy_run, pin, read_csv
 from support.session import ROOT
+from tl.commands.predict import summary
 from tl.errors import RunError, StorageError, UsageError
 from tl.prediction.predictor import Predictor
 from tl.runs.run import load_run
@@ -56,7 +57,32 @@ def test_predict_writes_a_row_for_files_videos_and_broken_images(shapes: Path, t
     assert {row["label"] for row in rows[:12]} == {"noise"}
     assert [bool(row["error"]) for row in rows] == [False] * 13 + [True] * 2
     assert [len(row["sha256"]) for row in rows] == [64] * 13 + [0] * 2
-    assert result == PredictResult(count=15, failed=2)
+    assert (result.count, result.failed, result.labels.total() + result.unknown) == (15, 2, 13)
+    assert [row["seconds"] for row in rows] == [""] * 12 + ["0.0", "", ""]
+
+
+def test_frames_of_videos_have_their_time(tl: Any, tiny_run: Path, tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.avi", frames=12)
+    words = ("predict", "*.avi", "--run", tiny_run, "--every", 5, "--top", 1)
+    rows = json.loads(tl(*words, "--format", "json", cwd=tmp_path, expect=0).stdout)
+    assert [row["seconds"] for row in rows] == pytest.approx([0, 0.2, 0.4])
+    tl(*words, "--out", "rows.parquet", cwd=tmp_path, expect=0)
+    assert read_table(tmp_path / "rows.parquet")["seconds"].to_pylist() == pytest.approx([0, 0.2, 0.4])
+    assert "clip.avi#frame=5 (0.2 s): " in tl(*words, cwd=tmp_path, expect=0).stdout
+    [prediction] = library.load(tiny_run).stream(clip, every=100)
+    assert prediction.seconds == 0
+
+
+def test_labels_are_counted_in_a_terminal(tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path) -> None:
+    words = ("predict", shapes, "--run", tiny_run, "--no-unknown")
+    assert "labels" not in tl(*words, expect=0).stdout  # it may be piped to a program
+    assert "labels      noise 12, stripes 12\n" in tl(*words, "--out", tmp_path / "rows.csv", expect=0).stdout
+    result = PredictResult(unknown=3, review=1)
+    assert summary(result) == "3 unknown, 1 for review"
+    result.labels.update(dict.fromkeys(map(str, range(25)), 2), cat=1200)
+    assert (
+        summary(result) == f"cat 1,200, {', '.join(f'{at} 2' for at in range(19))} and 6 more, 3 unknown, 1 for review"
+    )
 
 
 def test_predict_returns_predictions_that_go_nowhere_else(shapes: Path, tiny_run: Path) -> None:

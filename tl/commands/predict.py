@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tl.workflows.predict import OnPrediction, PredictResult
 
 
+_LABELS = 20  # in the summary
+
+
 @click.command("predict")
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @workflow_options(PredictOptions)
@@ -64,6 +67,9 @@ def _print_result(options: PredictOptions, result: "PredictResult") -> None:
     console = Console()
     if result.left_out.counts:
         console.warn(f"left out: {result.left_out}")
+    to_terminal = options.format in (None, "table") and sys.stdout is not None and sys.stdout.isatty()
+    if result.count > 1 and (options.out is not None or to_terminal):
+        console.log("labels", summary(result))
     if options.out is not None:
         before = f", {result.before:,} of them from before" if result.before else ""
         console.log("rows", f"{result.before + result.count:,} in {options.out}{before}")
@@ -76,6 +82,17 @@ def _print_result(options: PredictOptions, result: "PredictResult") -> None:
             console.warn(f"{count(result.not_files, 'image')} not sorted: no files (addresses, frames, standard input)")
         if result.unsorted or result.failed:
             console.warn(f"{options.by_class / 'errors.csv'} lists what could not be read or sorted")
+
+
+def summary(result: "PredictResult") -> str:
+    """How many images have each label, the most frequent first, and how many are unknown or for review."""
+    from tl.text import listed
+    from tl.views.terminal.tables import printable
+
+    rest = {"unknown": result.unknown, "for review": result.review}
+    labels = [f"{printable(label)} {images:,}" for label, images in result.labels.most_common()]
+    more = [f"{images:,} {what}" for what, images in rest.items() if images]
+    return ", ".join([listed(labels, _LABELS), *more] if labels else more) or "no image can be read"
 
 
 @contextmanager
@@ -118,7 +135,8 @@ def _print_line(prediction: "Prediction", _: "Columns") -> None:
     label = styled_label(prediction.label, prediction.unknown, "nearest ")
     if prediction.review and not prediction.unknown:
         label = f"{click.style('review', fg='yellow', bold=True)}, best guess {label}"
-    parts = [f"{printable(prediction.name)}: {label} {percent(prediction.confidence)}"]
+    time = "" if prediction.seconds is None else f" ({prediction.seconds:.1f} s)"
+    parts = [f"{printable(prediction.name)}{time}: {label} {percent(prediction.confidence)}"]
     parts += [f"{printable(other)} {percent(probability)}" for other, probability in prediction.top[1:]]
     wrap = sys.stdout is not None and sys.stdout.isatty()
     click.echo(join_wrapped(parts) if wrap else ", ".join(parts))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data import decoding
-from tl.data.colour import Remarks
+from tl.data.colour import Remarks, to_bytes
 from tl.data.decoding import SUFFIXES
 from tl.errors import ImageError, UsageError
 
@@ -44,6 +44,18 @@ class EncodedImage:
         return self.content
 
 
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """A frame of a video: its pixels, and its time from the start in seconds."""
+
+    pixels: NDArray[np.uint8]
+    seconds: float
+
+    def read(self) -> NDArray[np.uint8]:
+        """Return the pixels."""
+        return self.pixels
+
+
 @dataclass(frozen=True)
 class UnreadableImage:
     """Stands in for an image that cannot be had; reading it raises ImageError with the reason."""
@@ -62,7 +74,12 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 """The endings of video files, in lower case."""
 
 MAX_BYTES = 1 << 29  # larger files are not read at all: 512 MB
-VERSION = 4  # raised when the same bytes come to give other pixels, so that nothing computed from the old ones is used
+SHRUNK = 5
+"""How many times the size of a network an image is left when it is shrunk before `fit`, which shrinks it by area from 4
+on, 4 · 8/7 where it crops: areas of areas are areas."""
+
+VERSION = 5  # raised when the same bytes come to give other pixels, so that nothing computed from the old ones is used
+_OVERSHOOT = 0.05
 _CROP = 7 / 8  # of the short side, 224 of 256: what ImageNet networks are usually evaluated on
 
 
@@ -102,19 +119,90 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 
 def as_image(item: Any) -> ImageLike:
-    """An image in memory: RGB array, encoded bytes, open file or Pillow image. Raises UsageError for anything else."""
-    if isinstance(item, np.ndarray) and item.ndim == 3 and item.dtype == np.uint8:
-        return item
-    if isinstance(item, bytes):
-        return EncodedImage(item)
+    """One image in memory, in a form that `as_images` takes. Raises UsageError for anything else."""
+    images = as_images(item)
+    if len(images) != 1:
+        raise UsageError(f"one image is expected here, not an array of {len(images):,}: give them one by one")
+    return images[0]
+
+
+def as_images(item: Any) -> list[ImageLike]:
+    """The images of something in memory: encoded bytes, an open file, a Pillow image, an array or tensor of pixels.
+
+    What is read as pixels, `from_array` says. Raises UsageError for anything else.
+    """
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return [EncodedImage(bytes(item))]
     if isinstance(item, IOBase):
-        return EncodedImage(cast(Any, item).read())
+        return [EncodedImage(cast(Any, item).read())]
     if is_pillow(item):
-        return decoding.from_pillow(item)
+        return [decoding.from_pillow(item)]
+    if is_pixels(item):
+        pixels = from_array(item)
+        return [pixels] if pixels.ndim == 3 else list(pixels)
     if hasattr(item, "read"):
-        return cast(Source, item)
-    kind = f"{item.dtype} array {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
-    raise UsageError(f"an image cannot be given as {kind}: give a path, or a uint8 array [height, width, 3] of RGB")
+        return [cast(Source, item)]
+    raise _not_an_image(type(item).__name__)
+
+
+def from_array(item: Any) -> NDArray[np.uint8]:
+    """The pixels of one image or a batch of them, as RGB uint8 `[height, width, 3]` or `[n, height, width, 3]`.
+
+    `item` is an array, or a tensor of another framework: RGB, RGBA or grey, with the channels last or, where only that
+    is possible, first; whole numbers of 8 to 16 bits, or fractions, of which the whole of `item` decides the range: from
+    0 to 1 if none is larger, else from 0 to 255. Raises UsageError for other shapes and ranges, such as those of pixels
+    that are normalised for a network already.
+    """
+    if hasattr(item, "detach"):  # PyTorch gives no array of what has a gradient or is on a GPU
+        item = item.detach().cpu()
+    array: NDArray[Any] = np.asarray(item)
+    kind = f"{array.dtype} array {list(array.shape)}"
+    channels = next((at for at in (-1, -3) if array.ndim in (3, 4) and array.shape[at] in (1, 3, 4)), None)
+    if array.ndim == 2:
+        array = array[..., None]
+    elif channels is None:
+        raise _not_an_image(kind)
+    elif channels == -3:
+        array = np.moveaxis(array, -3, -1)
+    pixels = _bytes(array, kind)
+    if pixels.shape[-1] == 1:
+        return np.repeat(pixels, 3, axis=-1)
+    if pixels.shape[-1] == 4:
+        from PIL import Image
+
+        batch = pixels.reshape(-1, *pixels.shape[-3:])
+        flat = [decoding.from_pillow(Image.fromarray(np.ascontiguousarray(each))) for each in batch]
+        return np.stack(flat).reshape(*pixels.shape[:-1], 3)
+    return pixels
+
+
+def _bytes(array: NDArray[Any], kind: str) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8 or not array.size:
+        return array.astype(np.uint8, copy=False)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    values = array if array.dtype.kind in "iu" else array.astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if array.dtype.kind in "iu" and low >= 0 and high < 1 << 16:
+        return values.astype(np.uint8) if high <= 255 else to_bytes(values, [])
+    # Interpolation overshoots by a few percent; what is normalised for a network reaches further below zero.
+    if array.dtype.kind not in "iu" and low >= -_OVERSHOOT * max(high, 1) and high <= 255 * (1 + _OVERSHOOT):
+        scale = 255.0 if high <= 1 + _OVERSHOOT else 1.0
+        return cast(NDArray[np.uint8], np.rint(values * scale).clip(0, 255).astype(np.uint8))
+    raise UsageError(f"{kind} has values from {low:g} to {high:g}: give RGB from 0 to 255, or from 0 to 1")
+
+
+def _not_an_image(kind: str) -> UsageError:
+    return UsageError(
+        f"an image cannot be given as {kind}: give a path, bytes, a Pillow image, or RGB pixels [height, width, 3]"
+    )
+
+
+def is_pixels(item: Any) -> bool:
+    """Whether something is an array or tensor of numbers, of NumPy or another framework."""
+    if not hasattr(item, "__array__") or not hasattr(item, "shape") or hasattr(item, "iloc") or is_pillow(item):
+        return False  # iloc: columns and tables of pandas
+    return getattr(getattr(item, "dtype", None), "kind", "f") not in "OUSM"
 
 
 def is_pillow(item: Any) -> bool:
@@ -133,10 +221,9 @@ def fingerprint(content: Content) -> bytes:
 def decode(content: Content, min_side: int | None = None, remarks: Remarks | None = None) -> NDArray[np.uint8]:
     """Decode an image to sRGB [height, width, 3], rotated by its EXIF data; an array is checked and returned as it is.
 
-    `min_side` allows a large JPEG to be shrunk while it is decoded, but no side below so many pixels: give the size
-    that `fit` will make, or 8/7 of it for its rule "crop". Transparent pixels become white, or black behind a white
-    drawing; of several frames the first is used that shows something; `remarks` receives what was decided. Raises
-    ImageError, and nothing else.
+    `min_side` allows a large JPEG to be shrunk while it is decoded, but no side below so many pixels. Transparent
+    pixels become white, or black behind a white drawing; of several frames the first is used that shows something;
+    `remarks` receives what was decided. Raises ImageError, and nothing else.
     """
     if isinstance(content, np.ndarray):
         if content.dtype != np.uint8 or content.ndim != 3 or content.shape[2] != 3 or 0 in content.shape:
@@ -152,6 +239,23 @@ def decode(content: Content, min_side: int | None = None, remarks: Remarks | Non
     # MemoryError, SyntaxError, …), and the list changes with its versions: whatever it is, the image cannot be used.
     except Exception as error:  # noqa: BLE001
         raise ImageError(decoding.reason(error, content)) from None
+
+
+def decode_for(content: Content, size: int) -> NDArray[np.uint8]:
+    """Decode an image that `fit` will resize to `size`, as `decode` does.
+
+    Only a JPEG far larger than that is shrunk while it is decoded, so that whoever decodes it whole has the same pixels
+    after `fit`, but for a step or two of 255.
+    """
+    return decode(content, SHRUNK * size)
+
+
+def read_resized(content: Content, size: int, rule: str) -> NDArray[np.uint8]:
+    """Decode an image and resize it by `fit`: what a network of that size is shown, everywhere.
+
+    Raises ImageError as `decode` does.
+    """
+    return fit(decode_for(content, size), size, rule)
 
 
 def fit(image: NDArray[np.uint8], size: int, rule: str = "stretch") -> NDArray[np.uint8]:

@@ -17,7 +17,6 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.images import (
@@ -27,8 +26,9 @@ from tl.data.images import (
     ImageLike,
     Source,
     UnreadableImage,
-    as_image,
+    as_images,
     is_pillow,
+    is_pixels,
 )
 from tl.data.listing import LeftOut, OnSkip, is_ignored, is_written_by_tl, walk_images
 from tl.errors import DataError, ImageError, UsageError
@@ -37,9 +37,9 @@ from tl.settings import settings
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image | Source | IOBase"
-"""One source of images: text as it is typed, a path, an encoded image or an open file of one, RGB pixels
-[height, width, 3] or a batch of them [n, height, width, 3], a Pillow image."""
+ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[Any] | Image | Source | IOBase"
+"""One source of images: text as it is typed, a path, an encoded image or an open file of one, a Pillow image, pixels
+[height, width, 3] or a batch of them [n, height, width, 3] as an array or a tensor (`tl.data.images.from_array`)."""
 
 ImageInputs: TypeAlias = "ImageInput | Iterable[ImageInput]"
 
@@ -105,10 +105,9 @@ def read_inputs(
 
 def as_list(sources: Any) -> list[Any]:
     """The sources as a list, where one alone may be given."""
-    if isinstance(sources, (str, bytes, os.PathLike, IOBase)) or hasattr(sources, "read") or is_pillow(sources):
+    alone = (str, bytes, bytearray, memoryview, os.PathLike, IOBase)
+    if isinstance(sources, alone) or hasattr(sources, "read") or is_pillow(sources) or is_pixels(sources):
         return [sources]
-    if isinstance(sources, np.ndarray):
-        return list(sources) if sources.ndim == 4 else [sources]
     return list(sources) if isinstance(sources, Iterable) else [sources]
 
 
@@ -122,6 +121,11 @@ def is_single_file(sources: Any) -> bool:
     items = as_list(sources)
     others = (*_TABLES, *VIDEO_SUFFIXES)
     return len(items) == 1 and _is_text(items[0]) and _suffix(items[0]) not in others and os.path.isfile(items[0])
+
+
+def names_video(sources: Any) -> bool:
+    """Whether one of the sources is a video, or a pattern of videos."""
+    return any(_suffix(name) in VIDEO_SUFFIXES for name in typed_names(sources))
 
 
 def is_address(text: str) -> bool:
@@ -140,7 +144,7 @@ class _Reader:
     skip: OnSkip
 
     def source(self, item: Any) -> Iterator[Input]:
-        return self._text(os.fspath(item)) if _is_text(item) else iter([Input("", as_image(item))])
+        return self._text(os.fspath(item)) if _is_text(item) else iter([Input("", image) for image in as_images(item)])
 
     def _text(self, text: str) -> Iterator[Input]:
         if text == "-":

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 
 from tl.data.dataset import Dataset
 from tl.data.folders import load_folder
+from tl.data.images import IMAGE_SUFFIXES, is_pillow
 from tl.data.known import KNOWN, is_cifar, load_cifar, resolve
 from tl.data.tables import DELIMITERS, load_rows, load_table
 from tl.data.tfrecord import is_tfrecord, load_tfrecord
@@ -17,7 +18,8 @@ from tl.progress import Progress
 
 Data: TypeAlias = "str | os.PathLike[str] | Iterable[Any] | Dataset | Any"
 """A path (folder, table, TFRecord, CIFAR-100), the name of a known data set, a list of (image, label) or (image, label,
-split), a pandas DataFrame with columns path, label and perhaps split, or a data set that was loaded before."""
+split), a batch of pixels and its labels, a pandas DataFrame with columns path, label and perhaps split, or a data set
+that was loaded before."""
 
 _SILENT = Progress()
 
@@ -32,6 +34,8 @@ def load(
     """
     if isinstance(source, Dataset):
         return source
+    if isinstance(source, bytes) and not labelled:
+        source = [source]
     if is_in_memory(source):
         return load_rows(source, labelled=labelled)
     text = os.fspath(cast("str | os.PathLike[str]", source))
@@ -50,7 +54,7 @@ def is_in_memory(source: Data) -> bool:
     """Whether a data set is no path or name that could be written down. Raises UsageError for what is no data set."""
     if isinstance(source, (str, os.PathLike)):
         return False
-    if isinstance(source, (Dataset, Iterable)) and not isinstance(source, bytes):
+    if (isinstance(source, (Dataset, Iterable)) and not isinstance(source, bytes)) or is_pillow(source):
         return True
     raise UsageError(
         f"data cannot be given as {type(source).__name__}: give a path, a list of (image, label), or a DataFrame"
@@ -75,6 +79,8 @@ def _load_path(path: Path, text: str, labelled: bool, progress: Progress) -> Dat
         return load_cifar(inner) if is_cifar(inner) else load_folder(path, labelled=labelled)
     if path.suffix.lower() in DELIMITERS:
         return load_table(path, labelled=labelled)
+    if path.suffix.lower() in IMAGE_SUFFIXES and not labelled:
+        return load_rows([text], labelled=False)
     raise DataError(
         f"{text!r} is a file, but not a table (.csv, .tsv), a .tfrecord nor the CIFAR-100 archive (.tar.gz):"
         " give a folder with one folder of images per class"

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tl.data.dataset import ALIASES, Dataset, Sample, Skipped, assemble, class_name, clean, part_of, short_name
-from tl.data.images import ImageLike, as_image
+from tl.data.images import ImageLike, as_image, as_images, is_pillow, is_pixels
 from tl.errors import DataError, UsageError
 from tl.text import count, listed, quoted
 
@@ -156,8 +156,9 @@ def load_table(table: Path, *, labelled: bool) -> Dataset:
 def load_rows(source: Any, *, labelled: bool) -> Dataset:
     """Load a list of (image, label) or (image, label, split), or a DataFrame with columns path, label and split.
 
-    An image is a path, relative to the working folder, or in memory (see `tl.data.images.as_image`). Raises UsageError
-    for what is no list of pairs, DataError as `load_table` does.
+    An image is a path, relative to the working folder, or in memory (see `tl.data.images.as_images`). A batch of pixels
+    and its labels are a pair, too; without labels, images may stand alone. Raises UsageError for what is no list of
+    pairs, DataError as `load_table` does.
     """
     if hasattr(source, "columns"):
         (column, rows), name = _frame_rows(source, labelled), "DataFrame"
@@ -244,11 +245,22 @@ def _load(rows: Iterable[_Row], column: _Columns, *, source: str, name: str, roo
 
 
 def _pairs(source: Iterable[Any], labelled: bool) -> Iterator[_Row]:
-    for at, entry in enumerate(source, 1):
+    for at, entry in enumerate(_entries(source), 1):
         pair = entry if isinstance(entry, (tuple, list)) else (entry,)
         if not 1 <= len(pair) <= 3:
             raise UsageError(f"entry {at} of the data has {len(pair)} values: give pairs (image, label)")
         yield _memory_row(f"entry {at}", [*pair, None, None][:3], labelled)
+
+
+def _entries(source: Any) -> Iterable[Any]:
+    if is_pillow(source) or is_pixels(source):
+        return as_images(source)
+    if isinstance(source, tuple) and len(source) == 2 and is_pixels(source[0]) and len(source[0].shape) == 4:
+        images, labels = as_images(source[0]), list(source[1])
+        if len(images) != len(labels):
+            raise UsageError(f"{len(images):,} images have {len(labels):,} labels: give one for each")
+        return zip(images, labels, strict=True)
+    return cast("Iterable[Any]", source)
 
 
 def _frame_rows(frame: Any, labelled: bool) -> tuple[_Columns, Iterator[_Row]]:

@@ -4,9 +4,9 @@ This file is also that process's program, which runs without `tl`; hence imports
 
     python video.py VIDEO EVERY MIN_SIDE MAX_PIXELS SECONDS
 
-It writes to standard output, for each frame, a line `frame NUMBER HEIGHT WIDTH` and the RGB bytes; the last line is
-`end` or `error REASON`. A decoder that works at one frame for longer than SECONDS is ended by SIGALRM, where the system
-has it.
+It writes to standard output, for each frame, a line `frame NUMBER MILLISECONDS HEIGHT WIDTH` and the RGB bytes; the
+last line is `end` or `error REASON`. A decoder that works at one frame for longer than SECONDS is ended by SIGALRM,
+where the system has it.
 """
 
 import os
@@ -20,12 +20,9 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias
 if TYPE_CHECKING:
     from subprocess import Popen
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from tl.data.images import UnreadableImage, VideoFrame
 
-    from tl.data.images import UnreadableImage
-
-Frame: TypeAlias = "NDArray[np.uint8] | UnreadableImage"
+Frame: TypeAlias = "VideoFrame | UnreadableImage"
 
 SECONDS = 60  # how long a decoder may work at one frame
 
@@ -83,7 +80,7 @@ def _check(path: Path) -> None:
 def _receive(name: str, output: IO[bytes], process: "Popen[bytes]") -> Iterator[tuple[str, Frame]]:
     import numpy as np
 
-    from tl.data.images import UnreadableImage
+    from tl.data.images import UnreadableImage, VideoFrame
 
     while True:
         word, *rest = output.readline(200).decode("ascii", "replace").split() or [""]
@@ -92,12 +89,13 @@ def _receive(name: str, output: IO[bytes], process: "Popen[bytes]") -> Iterator[
         if word == "error":
             yield name, UnreadableImage(" ".join(rest))
             return
-        number, height, width = map(int, rest) if word == "frame" else (0, 0, 0)
+        number, milliseconds, height, width = map(int, rest) if word == "frame" else (0, 0, 0, 0)
         pixels = output.read(height * width * 3)
         if word != "frame" or len(pixels) < height * width * 3:
             yield name, UnreadableImage(_crash(process))
             return
-        yield f"{name}#frame={number}", np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+        frame = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+        yield f"{name}#frame={number}", VideoFrame(frame, milliseconds / 1000)
 
 
 def _crash(process: "Popen[bytes]") -> str:
@@ -156,8 +154,8 @@ def _write_frames(out: BinaryIO, path: str, every: int, min_side: int, max_pixel
             if not decoded or frame.ndim != 3:
                 break
             _alarm(0)  # the reader may take its time
-            frame = _shrunk(frame, min_side)
-            out.write(f"frame {count} {frame.shape[0]} {frame.shape[1]}\n".encode() + frame.tobytes())
+            frame, milliseconds = _shrunk(frame, min_side), round(max(0.0, video.get(cv2.CAP_PROP_POS_MSEC)))
+            out.write(f"frame {count} {milliseconds} {frame.shape[0]} {frame.shape[1]}\n".encode() + frame.tobytes())
         count += 1
         _alarm(seconds)
     _alarm(0)

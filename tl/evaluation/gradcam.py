@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.images import ImageLike, decode, fit, read
+from tl.data.images import ImageLike, read, read_resized
 from tl.errors import EngineError, UsageError
 from tl.learning.head import Head
 from tl.networks.backbones import Recipe
@@ -88,7 +88,7 @@ class Explainer:
 
     def _one(self, image: ImageLike, label: int | None) -> Explanation:
         size = self._recipe.image_size
-        pixels = fit(decode(read(image), size), size, self._recipe.resize)
+        pixels = read_resized(read(image), size, self._recipe.resize)
         outputs = self._whole([pixels[None]]).to_tuple()
         features = outputs[0][0].astype(np.float32)
         maps = np.moveaxis(outputs[1], self._channels, 1)[0].astype(np.float32)

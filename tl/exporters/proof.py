@@ -1,18 +1,20 @@
-"""Prove that an export and its run predict the same for the same images.
+"""Prove that an export and its run predict the same for the same image files.
 
-Both get the pixels of the whole image as our decoder returns them. The run computes in f32, so that rounding to bf16,
-which may change its predictions, is not blamed on the export.
+The run reads a file as `tl predict` does, the export with the `tl_images` beside it. The run computes in f32, so that
+rounding to bf16, which may change its predictions, is not blamed on the export.
 """
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tl.data.images import decode, fit, read
+from tl.data.images import Content, EncodedImage, decode, decode_for, fit, read
 from tl.engines.openvino import OpenVINOEngine
 from tl.errors import ImageError
 from tl.evaluation.metrics import Z95, proportion
@@ -26,6 +28,14 @@ from tl.text import count, interval, percent
 _BATCH = 16  # images of one size
 _MOST_PIXELS = 16 << 20
 _WARM_UP = 3  # batches of each side that are not timed
+_MADE = (  # height and width in sides of the network's input
+    ("large", 13.5, 18.0),
+    ("tall", 10.7, 1.3),
+    ("wide", 1.3, 10.7),
+    ("middling", 2.15, 2.23),
+    ("tiny", 0.1, 0.15),
+)
+_MADE_MOST = 4032  # pixels, a telephone's
 _LEAST = 1e-30  # probability: runtimes differ in what is left of smaller ones
 
 TOLERANCE = 0.01
@@ -54,10 +64,9 @@ class Proof:
 
     `largest` and `mean` are differences of a probability; `worst` is the image with the largest. Where a run is
     confident, wrong log-odds leave probabilities as they are: `log_odds` is how far those differ, relative to their
-    size (both root mean squares over images and classes; a size below 1 counts as 1). `lost` images are gone,
-    `unreadable` ones took no part. `shrunk` images are large JPEGs that `tl` shrinks while it decodes them, which an
-    export cannot: `shrunk_largest` is the largest difference to the predictions of `tl predict` for their files. Rates
-    are images per second.
+    size (both root mean squares over images and classes; a size below 1 counts as 1). `made` JPEGs of unusual sizes
+    were made of those images; they count in `largest` and `worst`, `made_largest` is their part. `lost` images are
+    gone, `unreadable` ones took no part. Rates are images per second.
     """
 
     part: str
@@ -69,8 +78,8 @@ class Proof:
     log_odds: float
     worst: str
     changes: tuple[ChangedLabel, ...]
-    shrunk: int
-    shrunk_largest: float
+    made: int
+    made_largest: float
     our_hits: int
     their_hits: int
     comparison: McNemar
@@ -113,28 +122,58 @@ def failure(proof: Proof, tolerance: float, int8: bool) -> str:
 
 
 def prove(
-    run: Run, engine: OpenVINOEngine, held_out: RunPart, classify: Classify, *, progress: Progress
+    run: Run,
+    engine: OpenVINOEngine,
+    held_out: RunPart,
+    classify: Classify,
+    read_image: Callable[[Content], Pixels],
+    *,
+    progress: Progress,
 ) -> Proof | None:
-    """Compare an export, `classify`, with its run on the images of an held_out; None where none of them can be read.
+    """Compare an export, `classify`, with its run on the images of a part; None where none of them can be read.
 
-    `engine` is the run's, in f32.
+    `engine` is the run's, in f32. `read_image` is what the export's own reader makes of a file.
     """
     recipe, clock = run.backbone.recipe, _Clock()
 
-    def of_run(images: Pixels) -> Probabilities:
+    def of_run(images: Sequence[Pixels]) -> Probabilities:
         resized = np.stack([fit(image, recipe.image_size, recipe.resize) for image in images])
         return run.head.probabilities(engine.run_one(resized))
 
-    pairs = []
-    with progress.task("proving", len(held_out.images), "images") as task:
-        for batch in _batches(held_out.images, recipe.image_size):
-            pixels = np.stack([whole for _, whole, _ in batch])
-            ours, theirs = clock.time("ours", of_run, pixels), clock.time("theirs", classify, pixels)
-            for at, (photo, _, small) in enumerate(batch):
-                from_file = None if small is None else of_run(small[None])[0]
-                pairs.append(_PredictedPair(photo, ours[at], theirs[at], from_file))
-                task.advance()
-    return _summarise(run, held_out, pairs, clock) if pairs else None
+    pairs: dict[bool, list[_PredictedPair]] = {False: [], True: []}
+    made = made_photos(held_out.images, recipe.image_size)
+    with progress.task("proving", len(held_out.images) + len(made), "images") as task:
+        for photos in (held_out.images, made):
+            for batch in _batches(photos, recipe.image_size, read_image):
+                ours = clock.time("ours", of_run, [file.ours for file in batch])
+                theirs = clock.time("theirs", classify, np.stack([file.theirs for file in batch]))
+                for at, file in enumerate(batch):
+                    pairs[photos is made].append(_PredictedPair(file.photo, ours[at], theirs[at]))
+                    task.advance()
+    return _summarise(run, held_out, pairs[False], pairs[True], clock=clock) if pairs[False] else None
+
+
+def made_photos(images: Sequence[RunImage], size: int) -> list[RunImage]:
+    """JPEGs of sizes that a data set may lack: large, tall, wide, middling and tiny, each tiled with one of the images.
+
+    `size` is that of the network, in pixels.
+    """
+    from PIL import Image
+
+    made: list[RunImage] = []
+    for photo in images:
+        if len(made) == len(_MADE):
+            break
+        with suppress(ImageError):
+            tile = decode(read(photo.image))
+            tile = np.concatenate([tile, tile[:, ::-1]], axis=1)
+            name, *sides = _MADE[len(made)]
+            height, width = (max(1, min(_MADE_MOST, round(side * size))) for side in sides)
+            repeats = -(-height // len(tile)), -(-width // tile.shape[1]), 1
+            file = BytesIO()
+            Image.fromarray(np.tile(tile, repeats)[:height, :width]).save(file, "JPEG", quality=92)
+            made.append(replace(photo, name=f"{name}, {width} x {height} JPEG", image=EncodedImage(file.getvalue())))
+    return made
 
 
 @dataclass(frozen=True)
@@ -142,12 +181,13 @@ class _PredictedPair:
     photo: RunImage
     ours: Probabilities
     theirs: Probabilities
-    from_file: Probabilities | None
 
 
-def _summarise(run: Run, held_out: RunPart, pairs: Sequence[_PredictedPair], clock: "_Clock") -> Proof:
+def _summarise(
+    run: Run, held_out: RunPart, pairs: Sequence[_PredictedPair], made: Sequence[_PredictedPair], *, clock: "_Clock"
+) -> Proof:
     ours, theirs = np.stack([pair.ours for pair in pairs]), np.stack([pair.theirs for pair in pairs])
-    differences = np.abs(ours - theirs)
+    differences = np.abs(np.stack([pair.ours - pair.theirs for pair in (*pairs, *made)]))
     differences[~np.isfinite(differences)] = 1.0
     per_image = differences.max(axis=1)
     labels = np.array([pair.photo.label for pair in pairs])
@@ -160,19 +200,18 @@ def _summarise(run: Run, held_out: RunPart, pairs: Sequence[_PredictedPair], clo
         for pair, (our, their) in zip(pairs, best, strict=True)
         if our != their
     ]
-    shrunk = [np.abs(pair.from_file - pair.theirs).max() for pair in pairs if pair.from_file is not None]
     return Proof(
         part=held_out.part,
         count=len(pairs),
         lost=held_out.missing,
         unreadable=len(held_out.images) - len(pairs),
         largest=float(per_image.max()),
-        mean=float(differences.mean()),
+        mean=float(differences[: len(pairs)].mean()),
         log_odds=_log_odds_difference(ours, theirs),
-        worst=pairs[int(per_image.argmax())].photo.name,
+        worst=(*pairs, *made)[int(per_image.argmax())].photo.name,
         changes=tuple(changes),
-        shrunk=len(shrunk),
-        shrunk_largest=float(max(shrunk, default=0.0)),
+        made=len(made),
+        made_largest=float(per_image[len(pairs) :].max(initial=0.0)),
         our_hits=int(our_correct.sum()),
         their_hits=int(their_correct.sum()),
         comparison=mcnemar(our_correct, their_correct),
@@ -195,7 +234,7 @@ class _Clock:
     def __init__(self) -> None:
         self._batches: dict[str, list[tuple[float, int]]] = {"ours": [], "theirs": []}
 
-    def time(self, side: str, classify: Classify, images: Pixels) -> Probabilities:
+    def time(self, side: str, classify: Callable[[Any], Probabilities], images: Any) -> Probabilities:
         started = time.perf_counter()
         probabilities = classify(images)
         self._batches[side].append((time.perf_counter() - started, len(images)))
@@ -208,23 +247,28 @@ class _Clock:
         return sum(images for _, images in timed) / seconds if seconds else 0.0
 
 
-def _batches(photos: Sequence[RunImage], side: int) -> Iterator[list[tuple[RunImage, Pixels, Pixels | None]]]:
-    """Readable images of one size that follow each other, as many as fit in memory.
+class _File(NamedTuple):
+    """An image, and its pixels as `tl predict` and as the export's reader decode them."""
 
-    Each has its pixels, and those that `tl predict` decodes for `side` where they are fewer.
-    """
-    batch: list[tuple[RunImage, Pixels, Pixels | None]] = []
+    photo: RunImage
+    ours: Pixels
+    theirs: Pixels
+
+
+def _batches(photos: Sequence[RunImage], size: int, read_image: Callable[[Content], Pixels]) -> Iterator[list[_File]]:
+    """Readable images of one size that follow each other, as many as fit in memory."""
+    batch: list[_File] = []
     for photo in photos:
         try:
             content = read(photo.image)
-            whole, small = decode(content), decode(content, side)
+            file = _File(photo, decode_for(content, size), read_image(content))
         except ImageError:
             continue
-        full = len(batch) == _BATCH or sum(pixels.size for _, pixels, _ in batch) > _MOST_PIXELS
-        if batch and (full or batch[0][1].shape != whole.shape):
+        full = len(batch) == _BATCH or sum(each.theirs.size for each in batch) > _MOST_PIXELS
+        if batch and (full or batch[0].theirs.shape != file.theirs.shape):
             yield batch
             batch = []
-        batch.append((photo, whole, None if small.shape == whole.shape else small))
+        batch.append(file)
     if batch:
         yield batch
 
@@ -241,9 +285,9 @@ def lines(proof: Proof, runtime: str, tolerance: float, calibrated: int) -> Iter
         yield "", f"{count(proof.lost + proof.unreadable, 'more image')} missing, changed or unreadable"
     limit = "" if calibrated else f" (tolerance {tolerance:g})"
     yield "difference", f"of a probability: largest {_small(proof.largest)}{limit}, mean {_small(proof.mean)}"
-    if proof.shrunk:
-        large = count(proof.shrunk, "large JPEG")
-        yield "", f"{_small(proof.shrunk_largest)} from `tl predict` on {large}, which it shrinks while decoding"
+    if proof.made:
+        made = f"{_small(proof.made_largest)} on {count(proof.made, 'JPEG')} made of them"
+        yield "", f"{made}: {', '.join(name for name, *_ in _MADE[: proof.made])}"
     limit = "" if calibrated else f" (tolerance {100 * tolerance:g}%)"
     yield "log-odds", f"differ by {100 * proof.log_odds:.2g}% of their size{limit}"
     yield "labels", "the same for every image" if not proof.changes else f"{len(proof.changes):,} of {images} changed:"

@@ -86,7 +86,8 @@ def _decode(tf: Any, content: Any) -> Any:
         return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
     def transparent() -> Any:
-        image = tf.cast(tf.io.decode_png(content, channels=4), tf.float32)
+        # 16 bits, to which 8 are widened by 257: TensorFlow would cut them off instead of rounding.
+        image = tf.round(tf.cast(tf.io.decode_png(content, channels=4, dtype=tf.uint16), tf.float32) / 257.0)
         alpha = image[..., 3:] / 255.0
         return tf.cast(tf.round(image[..., :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.data.images import ImageLike, decode, fit, read
+from tl.data.images import ImageLike, read, read_resized
 from tl.engines.engine import Engine, Photos
 from tl.errors import DataError, EngineError, ImageError, StorageError
 from tl.networks.backbones import Recipe
@@ -74,7 +74,7 @@ def photos(images: Sequence[ImageLike], side: int, recipe: Recipe, pool: ThreadP
 
     def load(image: ImageLike) -> Photos:
         try:
-            return fit(decode(read(image), side), side, recipe.resize)
+            return read_resized(read(image), side, recipe.resize)
         except ImageError as error:
             name = image if isinstance(image, Path) else "an image"
             raise DataError(f"{name} can no longer be read ({error}): restore it, or run again without it") from error

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import WRITE_ROWS, CacheWriter, FeatureCache, Vector
-from tl.data.images import VERSION, Content, ImageLike, decode, fingerprint, fit, read
+from tl.data.images import VERSION, Content, ImageLike, fingerprint, read, read_resized
 from tl.engines.engine import Engine, Photos, Tag, Vectors
 from tl.errors import EngineError, ImageError
 from tl.linalg import OneThread
@@ -157,7 +157,7 @@ def _prepare(tasks: Sequence[_Indexed], recipe: Recipe, store: CacheWriter) -> l
         row, photo = FeatureRow(index, content_hash, vector, cached=vector is not None), None
         try:
             if not row.cached:
-                photo = fit(decode(content, recipe.image_size), recipe.image_size, recipe.resize)
+                photo = read_resized(content, recipe.image_size, recipe.resize)
         except ImageError as error:
             row = FeatureRow(index, b"", None, str(error))
         prepared.append((row, photo))

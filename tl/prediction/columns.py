@@ -18,6 +18,8 @@ FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 _SUFFIXES = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 _BATCH = 2_000  # rows of Parquet held in memory
 
+_OPTIONAL = ("review", "seconds", "sha256")
+
 Record = dict[str, Any]
 Cell = str | float | int | bool | None
 
@@ -25,7 +27,7 @@ Cell = str | float | int | bool | None
 @dataclass(frozen=True)
 class Columns:
     """The columns of a row: the `top` labels; optionally whether it is to be reviewed so that at most `max_error` of
-    the others are wrong, the file's sha256, and its size and modification time.
+    the others are wrong, the time of a video's frame, the file's sha256, and its size and modification time.
 
     A record is a row as a JSON object (`Prediction.as_dict`). Size is in bytes, time in nanoseconds since 1970.
     """
@@ -34,6 +36,7 @@ class Columns:
     sha256: bool = False
     stamped: bool = False
     max_error: float | None = None
+    seconds: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,14 +46,16 @@ class Columns:
 
     @property
     def _last(self) -> tuple[str, ...]:
-        review = ("review",) * (self.max_error is not None)
-        return review + ("sha256",) * self.sha256 + ("bytes", "modified") * self.stamped
+        optional = ("review",) * (self.max_error is not None) + ("seconds",) * self.seconds
+        return optional + ("sha256",) * self.sha256 + ("bytes", "modified") * self.stamped
 
     def record(self, prediction: Prediction, stamp: tuple[int, int] | None = None) -> Record:
         """A prediction as a JSON object; `stamp` is the file's size and modification time."""
         record = prediction.as_dict()
         if self.max_error is not None:
             record["review"] = prediction.review
+        if self.seconds:
+            record["seconds"] = prediction.seconds
         if self.sha256:
             record["sha256"] = prediction.sha256 or None
         if self.stamped:
@@ -65,9 +70,9 @@ class Columns:
         return [*(record[name] for name in first), *rest, *(record.get(name) for name in end)]
 
     def check(self, record: Record, out: Path) -> None:
-        """Raises StorageError where a JSON row read from `out` has more or fewer labels, sha256 or review."""
-        top, optional = record.get("top"), {name for name in ("review", "sha256") if name in record}
-        if top and (len(top) != self.top or optional != set(self._last) & {"review", "sha256"}):
+        """Raises StorageError where a JSON row read from `out` has more or fewer labels, sha256, review or seconds."""
+        top, optional = record.get("top"), {name for name in _OPTIONAL if name in record}
+        if top and (len(top) != self.top or optional != set(self._last) & set(_OPTIONAL)):
             raise other_columns(out)
 
     def records(self, rows: Iterable[dict[str, Any]]) -> Iterator[Record]:
@@ -135,7 +140,8 @@ def write_parquet(path: Path, records: Iterable[Record], columns: Columns) -> No
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
-    types = {"confidence": "float", "unknown": "bool", "review": "bool", "bytes": "int64", "modified": "int64"}
+    types = dict.fromkeys(("confidence", "seconds"), "float") | dict.fromkeys(("unknown", "review"), "bool")
+    types |= dict.fromkeys(("bytes", "modified"), "int64")
     schema = pyarrow.schema([(name, types.get(name.partition("_")[0], "string")) for name in columns.names])
     rows = ([_utf8(cell) for cell in columns.cells(record)] for record in records)
     with ParquetWriter(path, schema, compression="zstd") as writer:

@@ -1,5 +1,6 @@
 """The result of `tl evaluate`: how good a run is on labelled images, alone and against another run."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,20 @@ class Evaluation:
         """The metrics of the evaluated images."""
         return self.predictions.metrics[PART]
 
+    @property
+    def against_accuracy(self) -> float:
+        """The accuracy of the other run on the same images; NaN without one."""
+        if self.comparison is None or not self.comparison.count:
+            return math.nan
+        return float(self.predictions.correct.mean()) - self.comparison.difference
+
+    def against_sentence(self, other: str, own: str) -> str:
+        """The accuracies of both runs, called by these names, and the test in words; "" without another run."""
+        if self.comparison is None:
+            return ""
+        theirs, ours = percent(self.against_accuracy), percent(float(self.predictions.correct.mean()))
+        return f"{other} {theirs}, {own} {ours}; {self.comparison.sentence(other, own)}"
+
     def as_dict(self) -> dict[str, Any]:
         """The contents of metrics.json."""
         about: dict[str, Any] = {"run": str(self.run.folder), "data": self.data, "left_out": self.left_out}
@@ -52,8 +67,8 @@ class Evaluation:
         if self.held_out:
             about["held_out"] = self.held_out
         if self.comparison is not None:
-            sentence = self.comparison.sentence(self.against, self.run.name)
-            about["against"] = {"run": self.against, **self.comparison.as_dict(), "sentence": sentence}
+            figures = {"run": self.against, "top1": self.against_accuracy, **self.comparison.as_dict()}
+            about["against"] = figures | {"sentence": self.against_sentence(self.against, self.run.name)}
         return self.predictions.as_dict() | about
 
     def _repr_html_(self) -> str:
@@ -68,5 +83,7 @@ class Evaluation:
             figures.insert(1, ("top-5 accuracy", metrics.top5))
         rows = [(name, f"{percent(value.value)} ({interval(value.low, value.high)})") for name, value in figures]
         rows += [("log-loss", f"{metrics.log_loss:.3f}"), ("folder", str(self.folder))]
+        if self.comparison is not None:
+            rows.insert(1, (f"accuracy of {self.against}", percent(self.against_accuracy)))
         images = f"{metrics.count:,} {self.held_out} images".replace("  ", " ")
         return html_table(rows, caption=f"{self.run.name} on {images} of {self.data}")

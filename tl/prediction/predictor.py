@@ -1,9 +1,8 @@
 """Predict images with a run."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import FeatureCache
-from tl.data.images import ImageLike, preload
+from tl.data.images import SHRUNK, ImageLike, VideoFrame, preload
 from tl.engines.engine import Engine, Vectors
 from tl.errors import ImageError, RunError
 from tl.evaluation.selective import MAX_ERROR, HeldOutAnswers, Selection
@@ -35,7 +34,7 @@ class Prediction:
     `label` is the most probable class, `confidence` its calibrated probability, `top` the best (label, probability)
     pairs in order. `error` says why an image could not be read. `sha256` is that of the file's bytes. `unknown` means
     that the image is unlike the training images, so that no label may be right. `review` means that it is handed back
-    because the label may be wrong; None where no error bound was chosen.
+    because the label may be wrong; None where no error bound was chosen. `seconds` is the time of a video's frame.
     """
 
     name: str
@@ -46,6 +45,7 @@ class Prediction:
     sha256: str = field(default="", repr=False)
     unknown: bool = False
     review: bool | None = None
+    seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form: the same keys for every image, None where there is no value."""
@@ -103,7 +103,7 @@ class Predictor:
     @property
     def min_side(self) -> int:
         """The side in pixels below which an image should not be shrunk before it is predicted."""
-        return math.ceil(self.run.backbone.recipe.image_size * 8 / 7)  # the rule "crop" takes 7/8 of it
+        return SHRUNK * self.run.backbone.recipe.image_size
 
     def stream(
         self,
@@ -118,15 +118,19 @@ class Predictor:
 
         `selection` says which are to be reviewed. Not in order; memory does not grow with the number of images.
         """
-        names: dict[int, str] = {}
+        names: dict[int, tuple[str, float | None]] = {}
 
         def images() -> Iterator[ImageLike]:
             for index, (name, image) in enumerate(items):
-                names[index] = name
+                names[index] = name, image.seconds if isinstance(image, VideoFrame) else None
                 yield image
 
         for rows in stream(images(), self.engine, self.run.backbone.recipe, cache, progress=progress):
-            yield from self._predictions([(names.pop(row.index), row) for row in rows], top, selection)
+            named = [(*names.pop(row.index), row) for row in rows]
+            for (_, seconds, _), (index, prediction) in zip(
+                named, self._predictions([(name, row) for name, _, row in named], top, selection), strict=True
+            ):
+                yield index, prediction if seconds is None else replace(prediction, seconds=seconds)
 
     def in_order(
         self, items: Iterable[tuple[str, ImageLike]], *, top: int = 5, selection: Selection | None = None

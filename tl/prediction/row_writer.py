@@ -266,7 +266,8 @@ def _open(out: Path, form: str, columns: Columns, run: Run, journal: Path) -> tu
 
 def _begin(out: Path, form: str, columns: Columns, run: Run, journal: Path) -> None:
     """Write the journal, with the rows of a complete file that cannot be appended to; or check an existing one."""
-    header = {"run": run.name, "files": run.manifest["files"], "columns": asdict(columns)}
+    chosen = {name: value for name, value in asdict(columns).items() if name != "seconds" or value}  # new in 0.4
+    header = {"run": run.name, "files": run.manifest["files"], "columns": chosen}
     existing = _first_line(journal)
     if existing is None:
         records = [] if form in _APPENDED or not out.exists() else _read_complete(out, form, columns)

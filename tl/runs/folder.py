@@ -49,15 +49,16 @@ _PREDICTION_COLUMNS = (
 
 
 @contextmanager
-def claim_folder(folder: Path, *, resume: bool = False, latest: bool = True) -> Iterator[Path]:
+def claim_folder(folder: Path, *, resume: bool = False, latest: bool = True, overwrite: bool = False) -> Iterator[Path]:
     """A scratch folder that becomes `folder` when the block succeeds and is removed when it fails.
 
     A training checkpoint in it keeps it for another call with `resume`. With `latest` it becomes the newest run. Raises
-    RunError when `folder` exists or another process writes it, StorageError when nothing can be written there.
+    RunError when `folder` exists, unless it is to be replaced with `overwrite`, or another process writes it,
+    StorageError when nothing can be written there.
     """
     scratch, lock = partial_folder(folder), lock_file(folder)
     with _storage_errors(folder):
-        if os.path.lexists(folder):
+        if os.path.lexists(folder) and not overwrite:
             raise RunError(f"{folder} exists already: give another name with --out, or remove it")
         folder.parent.mkdir(parents=True, exist_ok=True)
         busy = RunError(f"{folder} is being written by another process: wait for it, or give another --out")
@@ -65,7 +66,7 @@ def claim_folder(folder: Path, *, resume: bool = False, latest: bool = True) -> 
             try:
                 _prepare(scratch, folder, resume)
                 yield scratch
-                os.rename(scratch, folder)
+                _replace(scratch, folder)
             finally:
                 if not (scratch / CHECKPOINT).exists():
                     shutil.rmtree(scratch, ignore_errors=True)
@@ -73,6 +74,22 @@ def claim_folder(folder: Path, *, resume: bool = False, latest: bool = True) -> 
     if latest and folder.parent.name == RUNS.name:
         with suppress(OSError):  # without symbolic links, the manifest written last is the newest run
             point_latest(folder)
+
+
+def _replace(scratch: Path, folder: Path) -> None:
+    """Rename a folder to one that may exist; what was there goes when the new one is in its place."""
+    if not os.path.lexists(folder):
+        os.rename(scratch, folder)
+        return
+    old = folder.parent / f".{folder.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    os.rename(folder, old)
+    try:
+        os.rename(scratch, folder)
+    except OSError:
+        os.rename(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def is_taken(folder: Path) -> bool:

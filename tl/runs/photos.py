@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset, Sample, assemble
-from tl.data.images import ImageLike, decode, fingerprint, fit, read
+from tl.data.images import ImageLike, fingerprint, read, read_resized
 from tl.data.load import load
 from tl.data.splits import grouped
 from tl.errors import DataError, DownloadError, ImageError
@@ -154,7 +154,7 @@ class RunImages:
         trained = "train" if any(row.part == "train" for row in self._rows) else "validation"
         for entry in self._find(trained, count).images:
             with suppress(ImageError):
-                images.append(fit(decode(read(entry.image)), recipe.image_size, recipe.resize))
+                images.append(read_resized(read(entry.image), recipe.image_size, recipe.resize))
         if not images:
             raise DataError(f"no training image of {self._run.name} is {self._at}; {self._hint}")
         return images

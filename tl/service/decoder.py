@@ -60,11 +60,11 @@ def _reply(content: bytes, side: int, mode: str, slot: NDArray[np.uint8]) -> byt
 
 
 def _pixels(content: bytes, side: int, mode: str) -> NDArray[np.uint8]:
-    image = images.decode(content, side)
     if mode != "view":
-        return images.fit(image, side, mode)
+        return images.read_resized(content, side, mode)
     import cv2
 
+    image = images.decode(content, side)
     height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale < 1:

@@ -1,6 +1,5 @@
 """Explain predictions: draw which regions of an image are evidence for its label."""
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,8 +15,8 @@ from tl.options import keywords, option, run_option
 from tl.prediction.predictor import Prediction, Predictor
 from tl.progress import Progress
 from tl.runs.run import Run, load_run
-from tl.text import listed
 from tl.views.pictures.explain import SIDE, Heatmap, draw_heatmaps, overlay, reduce
+from tl.workflows.grid import check_class
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,7 +90,7 @@ def _heatmaps(predictor: Predictor, items: Sequence[tuple[str, ImageLike]], labe
     """
     run = predictor.run
     if label is not None:
-        _check_label(run, label)
+        check_class(run, label, "--label")
     explainer = Explainer(run.trunk, run.backbone.recipe, run.head)
     predictions = predictor.in_order(items, top=len(run.classes))
     for (_, image), prediction in zip(items, predictions, strict=True):
@@ -109,12 +108,3 @@ def _heatmap(explainer: Explainer, run: Run, image: ImageLike, prediction: Predi
     explanation = replace(explanation, confidence=dict(prediction.top)[label])
     overlaid = overlay(reduced, explanation, run.backbone.recipe)
     return Heatmap(prediction.name, label, explanation, reduced, overlaid, unknown=prediction.unknown)
-
-
-def _check_label(run: Run, label: str) -> None:
-    if label in run.classes:
-        return
-    folded = {name.casefold(): name for name in run.classes}
-    near = [folded[match] for match in difflib.get_close_matches(label.casefold(), folded, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {listed(run.classes, 5)}"
-    raise UsageError(f"--label {label!r}: run {run.name} has no such class; {hint}")

@@ -14,6 +14,7 @@ from tl.engines.openvino import OpenVINOEngine
 from tl.errors import DataError, EngineError, RunError, TLError
 from tl.exporters.formats import FORMATS, ExportFormat, ExportJob, Pixels, metadata_of
 from tl.exporters.proof import INT8_TOLERANCE, TOLERANCE, Proof, failure, lines, prove
+from tl.exporters.reader import opened_reader, write_reader
 from tl.networks.weights import sha256_of
 from tl.options import keywords, option
 from tl.progress import Progress
@@ -21,6 +22,8 @@ from tl.runs.folder import claim_folder
 from tl.runs.photos import RunImages, RunPart
 from tl.runs.run import Run, check_run, load_run, trunk_key
 from tl.text import count, html_table, percent, size
+
+_RECORD = "export.json"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class ExportOptions:
     to: str = option(help="Format to write.", choices=tuple(FORMATS))
     int8: bool = option(False, "Quantize, calibrated on training images: onnx, openvino, litert.")
     out: str | Path | None = option(None, "Folder to make.", default_text="export/<format> in the run")
+    overwrite: bool = option(False, "Replace an earlier export there, once the new one is proven.")
     data: str | Path | None = option(None, "Where the run's images are now.", default_text="where it read them")
     tolerance: float | None = option(
         None,
@@ -98,17 +102,17 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
     progress, form = progress or Progress(), FORMATS[options.to]
     form.check(options.int8)
     loaded = load_run(run)
+    folder = _folder(loaded, form, options)
     engine = _engine(loaded)
-    default = loaded.folder / "export" / (f"{form.name}-int8" if options.int8 else form.name)
-    folder = Path(options.out) if options.out is not None else default
     new = [parent for parent in folder.parents if not os.path.exists(parent)]
     try:
-        with claim_folder(folder, latest=False) as scratch:
+        with claim_folder(folder, latest=False, overwrite=options.overwrite) as scratch:
             images = RunImages(loaded, None if options.data is None else str(options.data), progress)
             held_out = images.held_out(options.photos, or_trained=True)
             calibration = images.training(form.calibrated) if options.int8 else []
             with progress.task(f"writing {form.name}", None, "s"):
                 job = _write(loaded, form, scratch / form.model, calibration, progress=progress)
+                write_reader(scratch, loaded.backbone.recipe.image_size)
             tolerance = options.tolerance
             if tolerance is None:
                 tolerance = INT8_TOLERANCE if options.int8 else TOLERANCE
@@ -123,18 +127,31 @@ def export(run: str | Path | None = None, *, options: ExportOptions, progress: P
                 metadata=job.metadata,
                 calibrated=len(calibration),
                 tolerance=tolerance,
-                proof=_prove(job, engine, form, held_out),
+                proof=_prove(job, engine, form, held_out, scratch=scratch),
             )
             _accept(result, loaded, progress)
             sha256 = {file.relative_to(scratch).as_posix(): sha256_of(file) for file in files}
             text = json.dumps(result.as_dict() | {"sha256": sha256}, indent=1, ensure_ascii=False)
-            (scratch / "export.json").write_text(text, encoding="utf-8", errors="replace")
+            (scratch / _RECORD).write_text(text, encoding="utf-8", errors="replace")
             return result
     except BaseException:
         for parent in new:  # made for this export alone, the innermost first
             with suppress(OSError):
                 parent.rmdir()
         raise
+
+
+def _folder(run: Run, form: ExportFormat, options: ExportOptions) -> Path:
+    """Where to write. Raises RunError for what exists, unless it is an export that may be replaced."""
+    default = run.folder / "export" / (f"{form.name}-int8" if options.int8 else form.name)
+    folder = Path(options.out) if options.out is not None else default
+    if not os.path.lexists(folder):
+        return folder
+    if not options.overwrite:
+        raise RunError(f"{folder} exists already: give another name with --out, or replace it with --overwrite")
+    if not (folder / _RECORD).is_file():
+        raise RunError(f"{folder} is no export, so it is not replaced: give another --out")
+    return folder.resolve()
 
 
 def _engine(run: Run) -> OpenVINOEngine:
@@ -170,9 +187,11 @@ def _engine_errors(failure: str) -> Iterator[None]:
         raise EngineError(f"{failure} ({kind}: {reason}); try another --to") from error
 
 
-def _prove(job: ExportJob, engine: OpenVINOEngine, form: ExportFormat, held_out: RunPart) -> Proof:
+def _prove(job: ExportJob, engine: OpenVINOEngine, form: ExportFormat, held_out: RunPart, *, scratch: Path) -> Proof:
     with _engine_errors(f"{form.runtime} cannot run the export"):
-        proof = prove(job.run, engine, held_out, form.module.load(job.path), progress=job.progress)
+        classify = form.module.load(job.path)
+        with opened_reader(scratch) as read_image:
+            proof = prove(job.run, engine, held_out, classify, read_image, progress=job.progress)
     if proof is None:
         raise DataError(
             f"none of the {held_out.part} images of {job.run.name} can be decoded: give their folder with --data"

@@ -1,5 +1,6 @@
 """Draw a grid of images with their predicted labels, green where correct and red where wrong."""
 
+import difflib
 import hashlib
 import shlex
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from tl.cache import usable_cache
 from tl.data.dataset import Dataset, in_order
 from tl.data.images import ImageLike, decode, read
+from tl.data.inputs import ImageInputs, read_inputs
 from tl.data.load import Data, load
 from tl.errors import DataError, ImageError, UsageError
 from tl.evaluation.gradcam import Explainer, Explanation
@@ -45,7 +47,10 @@ class GridOptions:
 
     run: str | None = run_option()
     only: str = option("all", "Which images to show.", choices=("all", "correct", "wrong"))
-    sort: str = option("name", "Order; by confidence, the highest first.", choices=("name", "confidence"))
+    class_: str | None = option(None, "Only images of this class, true or predicted.")
+    sort: str = option(
+        "name", "By confidence: the highest first; uncertain: the lowest.", choices=("name", "confidence", "uncertain")
+    )
     count: int = option(25, "Number of images; 0 for all.", low=0)
     columns: int = option(5, "Images side by side.", low=1, high=20)
     explain: bool = option(False, "Lay a heatmap of the evidence for the label over each image (Grad-CAM).")
@@ -78,8 +83,8 @@ class Grid:
 
     Of those predicted, `labelled` have a true label, of which `correct` are predicted; `trained` were trained on,
     `copied` of them as the photos they are copies of; `broken` could not be read. Of those labelled, `unseen` were not
-    trained on, of which `unseen_correct` are correct.
-    `held_out` is the run's part that the images are, where they are its own. `only` says which images are shown.
+    trained on, of which `unseen_correct` are correct. `held_out` is the run's part that the images are, where they are
+    its own. `only` and `class_` say which images are shown.
     """
 
     title: str
@@ -95,6 +100,7 @@ class Grid:
     unseen_correct: int = 0
     held_out: str = ""
     only: str = "all"
+    class_: str | None = None
     columns: int = 5
     recipe: Recipe | None = field(default=None, repr=False)
 
@@ -126,6 +132,8 @@ class Grid:
         """Why no image is shown, "" where some are."""
         if self.shown:
             return ""
+        if self.class_ is not None and self.predicted > self.broken:
+            return f"no image is or is predicted as {self.class_}" + (f" and {self.only}" if self.only != "all" else "")
         return "no image can be read" if self.only == "all" or not self.labelled else f"no image is {self.only}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -182,6 +190,8 @@ def grid(
     own = held_out(run, progress) if data is None else None
     dataset = own.dataset if own is not None else load(data, labelled=False, progress=progress)
     check_classes(run, dataset)
+    if options.class_ is not None:
+        check_class(run, options.class_, "--class")
     indices = _sample(dataset, options)
     predicted = _predict(predictor, dataset, indices, progress)
     labelled = [entry for entry in predicted if entry.truth is not None]
@@ -206,9 +216,71 @@ def grid(
         unseen_correct=sum(entry.correct for entry in unseen),
         held_out=own.part if own is not None else "",
         only=options.only,
+        class_=options.class_,
         columns=options.columns,
         recipe=run.backbone.recipe,
     )
+
+
+def display_image_grid(
+    images: ImageInputs,
+    labels: Any,
+    predictions: Any = None,
+    columns: int = 5,
+    *,
+    class_names: Sequence[str] | None = None,
+) -> "Image":
+    """A picture of images with the labels of any model, for a notebook: green where a prediction is correct, else red.
+
+    `images` are arrays, tensors, paths or whatever else `tl.predict` takes; without `predictions` they have their
+    labels alone, and with `labels=None` their predictions. Both are names or class numbers, `[n]`, or one-hot vectors
+    or probabilities, `[n, classes]`; `class_names` names the numbers. Predictions may also be the probability of class
+    1, `[n, 1]`, or those of `classifier.predict`. Raises UsageError where they do not fit the images.
+    """
+    inputs = list(read_inputs(images))
+    none: list[_Label] = [("", None)] * len(inputs)
+    truths = none if labels is None else _read_labels(labels, class_names, len(inputs), "labels")
+    predicted = truths if predictions is None else _read_labels(predictions, class_names, len(inputs), "predictions")
+    tiles = []
+    for one, (truth, _), (label, confidence) in zip(inputs, truths, predicted, strict=True):
+        name = Path(one.name).name if isinstance(one.image, Path) else ""
+        tile = Tile(_pixels(one.image), label, confidence, None if labels is None else truth, name)
+        tiles.append(tile if predictions is not None else replace(tile, confidence=None, predicted=False))
+    correct = sum(tile.verdict == "correct" for tile in tiles)
+    summary = f"{correct:,} of {len(tiles):,} correct" if labels is not None and predictions is not None else ""
+    return draw_grid(tiles, columns=columns, summary=summary, tile_size=_TILE)
+
+
+_Label = tuple[str, float | None]  # a name, and the confidence in it
+
+
+def _read_labels(values: Any, names: Sequence[str] | None, count: int, what: str) -> list[_Label]:
+    """Labels in any of the forms that `display_image_grid` takes."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    items: list[Any] = [values] if isinstance(values, str) else list(values)
+    if len(items) != count:
+        raise UsageError(f"{count:,} images have {len(items):,} {what}: give one for each image")
+    if all(isinstance(item, Prediction) for item in items):
+        return [(item.label, item.confidence) for item in items]
+    array = np.asarray(items)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
+        return [(str(item), None) for item in items]
+    confidences: list[float | None] = [None] * count
+    if array.ndim == 2:
+        if array.dtype.kind == "f" and array.min() >= 0 and np.allclose(array.sum(axis=1), 1, atol=0.01):
+            confidences = array.max(axis=1).tolist()
+        array = array.argmax(axis=1)
+    elif (array != array.astype(np.int64)).any():
+        if array.min() < 0 or array.max() > 1:
+            raise UsageError(f"{what} from {array.min():g} to {array.max():g} are no classes: give names or numbers")
+        confidences, array = np.maximum(array, 1 - array).tolist(), array >= 0.5
+    numbers = [int(value) for value in array]
+    if names is not None and not set(numbers) <= set(range(len(names))):
+        raise UsageError(f"{what} go from {min(numbers)} to {max(numbers)}, but class_names has {len(names):,} names")
+    return list(zip([str(at if names is None else names[at]) for at in numbers], confidences, strict=True))
 
 
 def save_run_grid(run: Run, predictions: Predictions, *, count: int = 25) -> Path:
@@ -241,7 +313,8 @@ def save_run_grid(run: Run, predictions: Predictions, *, count: int = 25) -> Pat
 def _sample(dataset: Dataset, options: GridOptions) -> list[int]:
     """The images to predict: all, or a random sample where that does not change which are shown."""
     indices = list(range(len(dataset.images)))
-    if options.only != "all" or options.sort != "name" or not 0 < options.count < len(indices):
+    by_prediction = options.only != "all" or options.sort != "name" or options.class_ is not None
+    if by_prediction or not 0 < options.count < len(indices):
         return indices
     shuffled = sorted(indices, key=lambda index: _random_order(options.seed, dataset.names[index]))
     return sorted(shuffled[: options.count])
@@ -278,8 +351,11 @@ def _select(predicted: list[GridImage], options: GridOptions) -> list[GridImage]
     if options.only != "all":
         correct = options.only == "correct"
         rows = [entry for entry in predicted if entry.truth is not None and entry.correct == correct]
-    if options.sort == "confidence":
-        rows = sorted(rows, key=lambda entry: -entry.prediction.confidence)
+    if options.class_ is not None:
+        rows = [entry for entry in rows if options.class_ in (entry.truth, entry.prediction.label)]
+    if options.sort != "name":
+        sign = -1 if options.sort == "confidence" else 1
+        rows = sorted(rows, key=lambda entry: sign * entry.prediction.confidence)
     return rows[: options.count or None]
 
 
@@ -312,6 +388,16 @@ def differ_in_case(in_data: Iterable[str], in_run: Iterable[str]) -> str:
     pairs = [f"{name}={known[name.casefold()]}" for name in in_order(in_data) if name.casefold() in known]
     option = shlex.join(["--map", ",".join(pairs[:5])])
     return f", but {len(pairs)} differ only in case (tl evaluate {option})" if pairs else ""
+
+
+def check_class(run: Run, name: str, option: str) -> None:
+    """Raise UsageError with the nearest names where the value of an option is no class of the run."""
+    if name in run.classes:
+        return
+    folded = {known.casefold(): known for known in run.classes}
+    near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {listed(run.classes, 5)}"
+    raise UsageError(f"{option} {name!r}: run {run.name} has no such class; {hint}")
 
 
 def _tile(entry: GridImage, recipe: Recipe | None) -> Tile:

@@ -1,15 +1,15 @@
 """Predict images: report each prediction, write rows, sort the files by label."""
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tl.data.images import ImageLike
-from tl.data.inputs import TIMEOUT, ImageInputs, as_list, is_single_file, read_inputs, typed_names
+from tl.data.inputs import TIMEOUT, ImageInputs, as_list, is_single_file, names_video, read_inputs, typed_names
 from tl.data.listing import LeftOut
 from tl.errors import UsageError
 from tl.evaluation.selective import MAX_ERROR, Selection
@@ -60,8 +60,9 @@ class PredictOptions(LabelOptions):
 class PredictResult:
     """Numbers of images: predicted now (`failed` of them unreadable), with a row `before`, `sorted`, not sorted.
 
-    `not_files` were not sorted because they are no files: addresses, frames of videos, standard input. `predictions`
-    holds the predictions where neither `out` nor `on_prediction` receives them.
+    `not_files` were not sorted because they are no files: addresses, frames of videos, standard input. `labels` counts
+    the images of each label but those that are `unknown` or, with an error bound, for `review`. `predictions` holds the
+    predictions where neither `out` nor `on_prediction` receives them.
     """
 
     count: int = 0
@@ -70,8 +71,23 @@ class PredictResult:
     sorted: int = 0
     unsorted: int = 0
     not_files: int = 0
+    unknown: int = 0
+    review: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
     predictions: list[Prediction] = field(default_factory=list, repr=False)
     left_out: LeftOut = field(default_factory=LeftOut)
+
+    def add(self, prediction: Prediction) -> None:
+        """Count a prediction."""
+        self.count += 1
+        if prediction.error:
+            self.failed += 1
+        elif prediction.unknown:
+            self.unknown += 1
+        elif prediction.review:
+            self.review += 1
+        else:
+            self.labels[prediction.label] += 1
 
     def _repr_html_(self) -> str:
         if self.predictions:
@@ -99,7 +115,7 @@ def predict(
     row_form = row_format(options.out, options.format)
     _check(options, images)
     run = load_run(options.run)
-    columns = columns_of(options, run)
+    columns = replace(columns_of(options, run), seconds=names_video(images))
     lists = list(options.paths_from)
     predictor = open_predictor(run, options, single=not lists and is_single_file(images), progress=progress)
     selection = select_answers(predictor, options, progress)
@@ -121,8 +137,7 @@ def predict(
             sort(prediction, file)
             if rows is not None:
                 rows.write(columns.record(prediction))
-            result.count += 1
-            result.failed += bool(prediction.error)
+            result.add(prediction)
             if on_prediction is not None:
                 on_prediction(prediction, columns)
             elif rows is None:

@@ -95,8 +95,7 @@ def watch(
                 if rows is not None:
                     rows.write(stamped.record(prediction, stamps[prediction.name]))
                 seen.add(prediction.name, stamps[prediction.name])
-                result.count += 1
-                result.failed += bool(prediction.error)
+                result.add(prediction)
                 if on_prediction is not None:
                     on_prediction(prediction, columns)
     return result

@@ -1,5 +1,7 @@
 """Heatmaps over images: where the heat is, its colours, and the sheet."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,19 @@ def test_sheet_shows_image_and_heatmap_side_by_side():
     assert (yellow(halves[0][120:]) < 40).all()
     assert (yellow(halves[1][120:]) > 40).sum() > 500
     assert draw_heatmaps([]).height < 120  # says that there is nothing
+
+
+def test_sheet_of_many_is_a_grid_and_says_what_is_unknown():
+    image = grey(SIDE * 3 // 4, SIDE)
+    maps = [Heatmap(f"{at}.jpg", "cat", heat((3, 3)), image, image) for at in range(12)]
+    sheet = draw_heatmaps(maps)
+    assert 1 < sheet.width / sheet.height < 2
+    assert sheet.width == 3 * (2 * SIDE + 8) + 2 * 26 + 40
+    unknown = draw_heatmaps([replace(maps[0], unknown=True)])
+    assert unknown.size == draw_heatmaps(maps[:1]).size
+    changed = np.argwhere((np.asarray(unknown) != np.asarray(draw_heatmaps(maps[:1]))).any(axis=-1))
+    assert len(changed)
+    assert changed[:, 0].min() > unknown.height - 26 - 20 - 60  # in the caption alone
 
 
 def test_heatmap_as_json():

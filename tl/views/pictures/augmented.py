@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.images import decode, fit, read
+from tl.data.images import read, read_resized
 from tl.engines import has_gpu
 from tl.engines.tensorflow import tensorflow
 from tl.errors import DataError, ImageError
@@ -97,7 +97,7 @@ def _decode(
     side = round(MARGIN * recipe.image_size)
     for at in indices[:_MOST_TRIED]:
         try:
-            yield fit(decode(read(dataset.images[at]), side), side, recipe.resize), int(dataset.labels[at])
+            yield read_resized(read(dataset.images[at]), side, recipe.resize), int(dataset.labels[at])
         except ImageError as error:
             errors.append(f"{dataset.names[at]}: {error}")
 

@@ -5,6 +5,7 @@ order in grey and for colour-blind people. The image shows through with muted co
 hot.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 
 NO_EVIDENCE = "no evidence for it"
+UNKNOWN = "unknown"
 _OPAQUE = 0.65  # opacity of the greatest heat
 _SATURATION = 0.35  # left of the image's colours,
 _BRIGHTNESS = 0.8  # and of its brightness,
@@ -34,6 +36,7 @@ _CROP = 7 / 8  # of the short side: what `tl.data.images.fit` keeps by its rule 
 SIDE = 288  # the longer side of an image
 LARGE, LETTER, SMALL = 24, 17, 13
 MARGIN, GAP, PAD = 20, 8, 26
+_ASPECT = 1.4  # about the width of a sheet by its height
 
 
 @dataclass(frozen=True)
@@ -99,18 +102,26 @@ def reduce(image: Pixels) -> Pixels:
 
 
 def draw_heatmaps(heatmaps: Iterable[Heatmap], title: str = "") -> "Image":
-    """Draw each image beside its heatmap with label and confidence below, in rows; those with an error are left out."""
-    rows = [_row(heatmap) for heatmap in heatmaps if heatmap.explanation is not None]
-    header = _header(title, len(rows))
+    """Draw each image beside its heatmap with label and confidence below, as a grid about as wide as high.
+
+    Those with an error are left out.
+    """
+    pairs = [_pair(heatmap) for heatmap in heatmaps if heatmap.explanation is not None]
+    tallest = max((pair.height for pair in pairs), default=0)
+    columns = max(1, round(math.sqrt(_ASPECT * len(pairs) * tallest / (2 * SIDE + GAP))))
+    rows = [pairs[start : start + columns] for start in range(0, len(pairs), columns)]
+    header = _header(title, len(pairs), columns)
+    heights = [max(pair.height for pair in row) + PAD for row in rows]
+    page, _ = new_page(header.width, header.height + sum(heights) + MARGIN, header=header)
     top = header.height
-    page, _ = new_page(header.width, top + sum(row.height + PAD for row in rows) + MARGIN, header=header)
-    for row in rows:
-        page.paste(row, (MARGIN, top))
-        top += row.height + PAD
+    for row, height in zip(rows, heights, strict=True):
+        for at, pair in enumerate(row):
+            page.paste(pair, (MARGIN + at * (pair.width + PAD), top))
+        top += height
     return page
 
 
-def _row(heatmap: Heatmap) -> "Image":
+def _pair(heatmap: Heatmap) -> "Image":
     from PIL import Image
 
     images = [Image.fromarray(pixels) for pixels in (heatmap.image, heatmap.overlaid) if pixels is not None]
@@ -122,7 +133,8 @@ def _row(heatmap: Heatmap) -> "Image":
         row.paste(image, (left, 0))
         canvas.rectangle((left, 0, left + image.width - 1, image.height - 1), outline=MOUNT)  # for a white image
     confidence = heatmap.explanation.confidence if heatmap.explanation else 0.0
-    caption = confidence_text(confidence) + (f", {NO_EVIDENCE}" if heatmap.empty else "")
+    notes = [NO_EVIDENCE] * heatmap.empty + [UNKNOWN] * heatmap.unknown
+    caption = ", ".join([confidence_text(confidence), *notes])
     caption_width = text.width(caption, LETTER)
     label = text.shorten(heatmap.label, LETTER, across - caption_width - LETTER)
     text.write(canvas, 0, baseline, label, LETTER, INK)
@@ -132,13 +144,13 @@ def _row(heatmap: Heatmap) -> "Image":
     return row
 
 
-def _header(title: str, rows: int) -> "Image":
-    across, step = 2 * SIDE + GAP, LARGE * 1.2
+def _header(title: str, pairs: int, columns: int) -> "Image":
+    across, step = columns * (2 * SIDE + GAP + PAD) - PAD, LARGE * 1.2
     header, canvas = new_page(across + 2 * MARGIN, MARGIN * 2 + LARGE * 3 + LETTER * 4)
     lines = text.wrap(title, LARGE, (across, across)) if text.clean(title) else ()
     below = text.write_lines(canvas, MARGIN, MARGIN + step, lines, size=LARGE, colour=INK, step=step)
     baseline = below - step + LETTER * 1.7
-    if rows:
+    if pairs:
         _write_legend(header, canvas, baseline)
     else:
         text.write(canvas, MARGIN, baseline, "no images to show", LETTER, QUIET)

@@ -69,8 +69,13 @@ INK: Colour = (28, 33, 40)
 QUIET: Colour = (84, 91, 101)
 # Bluish green and orange-tinged red differ for colour-blind people, too. On its tint and on white, each has a contrast
 # above 4.5:1 (WCAG 2.2, level AA).
-COLOURS: dict[str, Colour] = {"correct": (0, 110, 86), "wrong": (188, 36, 28), "unknown": (84, 91, 101)}
-TINTS: dict[str, Colour] = {"correct": (230, 244, 238), "wrong": (253, 234, 230), "unknown": (240, 242, 245)}
+COLOURS: dict[str, Colour] = {"correct": (0, 110, 86), "wrong": (188, 36, 28), "unknown": (84, 91, 101), "label": INK}
+TINTS: dict[str, Colour] = {
+    "correct": (230, 244, 238),
+    "wrong": (253, 234, 230),
+    "unknown": (240, 242, 245),
+    "label": (240, 242, 245),
+}
 UNREADABLE = "cannot be read"
 SMALLEST_TILE = 64
 
@@ -79,20 +84,23 @@ SMALLEST_TILE = 64
 class Tile:
     """An image, RGB uint8 `[height, width, 3]` of any size, and its predicted label with a confidence from 0 to 1.
 
-    `label` is empty for a file that cannot be read, `truth` None where the true label is not known. `note` is shown
-    below the label.
+    `label` is empty for a file that cannot be read, `confidence` None where the model says none, `truth` None where the
+    true label is not known. `note` is shown below the label. What is not `predicted` has its true label alone.
     """
 
     image: NDArray[np.uint8]
     label: str
-    confidence: float
+    confidence: float | None
     truth: str | None
     name: str = ""
     note: str = ""
+    predicted: bool = True
 
     @property
     def verdict(self) -> str:
-        """`correct`, `wrong`, or `unknown` where there is nothing to compare."""
+        """`correct`, `wrong`, `unknown` where there is nothing to compare, or `label` where nothing is predicted."""
+        if not self.predicted:
+            return "label"
         if not self.label or self.truth is None:
             return "unknown"
         return "correct" if self.label == self.truth else "wrong"
@@ -236,11 +244,11 @@ def _check_size(width: int, height: int, contents: str, advice: str) -> None:
 
 def _caption(tile: Tile, size: Measures) -> _Caption:
     whole = float(size.tile - 2 * size.pad)
-    beside_sign = whole - size.letter - size.pad * 0.7
-    confidence = confidence_text(tile.confidence) if tile.label else ""
+    beside_sign = whole - (size.letter + size.pad * 0.7 if tile.predicted else 0.0)
+    confidence = "" if tile.confidence is None or not tile.label else confidence_text(tile.confidence)
     beside_both = beside_sign - (text.width(confidence, size.letter) + size.pad if confidence else 0.0)
     label = text.wrap(tile.label or UNREADABLE, size.letter, (beside_both, beside_sign))
-    if beside_both < 3.5 * size.letter:  # a small tile: label and confidence each get the whole line
+    if confidence and beside_both < 3.5 * size.letter:  # a small tile: label and confidence each get the whole line
         label = (confidence, text.shorten(tile.label or UNREADABLE, size.letter, whole))
         confidence = ""
     truth: tuple[str, ...] = ()
@@ -282,11 +290,12 @@ def _write_caption(card: "Image", canvas: "ImageDraw", tile: Tile, caption: _Cap
     colour = COLOURS[tile.verdict]
     baseline = size.tile + size.strip + round(size.pad * 0.7) + round(size.line * 0.76)
     first = baseline
-    draw_sign(card, tile.verdict, size.pad, baseline - round(size.letter * 0.87), size.letter, colour)
+    if tile.predicted:
+        draw_sign(card, tile.verdict, size.pad, baseline - round(size.letter * 0.87), size.letter, colour)
     start = size.tile - size.pad - text.width(caption.confidence, size.letter)
     text.write(canvas, start, baseline, caption.confidence, size.letter, colour)
     for line in caption.label:
-        beside = baseline == first or bool(caption.confidence)
+        beside = tile.predicted and (baseline == first or bool(caption.confidence))
         text.write(canvas, size.pad * 1.7 + size.letter if beside else size.pad, baseline, line, size.letter, colour)
         baseline += size.line
     for number, line in enumerate(caption.truth):

@@ -46,7 +46,7 @@ def lines(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     yield from _confused(evaluation)
     if evaluation.comparison is not None:
         names = (shortened(name, _RUN_NAME) for name in (evaluation.against, evaluation.run.name))
-        yield "against", evaluation.comparison.sentence(*names)
+        yield "against", evaluation.against_sentence(*names)
 
 
 def _classes(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
