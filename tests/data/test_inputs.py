@@ -132,7 +132,7 @@ def test_the_range_of_a_batch_is_that_of_all_its_images():
     assert [image[0, 0].tolist() for _, image in read_inputs(overshoot)] == [[0, 128, 255]]  # type: ignore[index]
 
 
-@pytest.mark.parametrize("values", [(-2.1, 2.6), (-1, 1), (-123.7, 151.1), (0, 300), (0, np.nan)])
+@pytest.mark.parametrize("values", [(-2.1, 2.6), (-1, 1), (-123.7, 151.1), (0.0, 300.0), (0, np.nan)])
 def test_pixels_normalised_for_a_network_are_refused(values):
     with pytest.raises(UsageError, match=r"array \[2, 2, 3\] has values from .* give RGB from 0 to 255"):
         read_inputs(np.resize(values, (2, 2, 3)))

@@ -149,9 +149,9 @@ def from_array(item: Any) -> NDArray[np.uint8]:
     """The pixels of one image or a batch of them, as RGB uint8 `[height, width, 3]` or `[n, height, width, 3]`.
 
     `item` is an array, or a tensor of another framework: RGB, RGBA or grey, with the channels last or, where only that
-    is possible, first; whole numbers of 8 to 16 bits, or fractions, of which the whole of `item` decides the range: from
-    0 to 1 if none is larger, else from 0 to 255. Raises UsageError for other shapes and ranges, such as those of pixels
-    that are normalised for a network already.
+    is possible, first; whole numbers of 8 to 16 bits, or fractions from 0 to 1 if none is larger, else from 0 to 255.
+    All of `item` decides that. Raises UsageError for other shapes and ranges, such as those of pixels that are
+    normalised for a network already.
     """
     if hasattr(item, "detach"):  # PyTorch gives no array of what has a gradient or is on a GPU
         item = item.detach().cpu()
