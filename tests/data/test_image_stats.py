@@ -8,9 +8,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from support.data_sets import photo, write
+from support.image_kinds import deep_png, encoded, white_drawing
 from support.recorder import Recorder
 from tl.cache import FeatureCache
-from tl.data.image_stats import ImageStats, measure_images, perceptual_hashes
+from tl.data.image_stats import ImageStats, count_remarks, measure_images, perceptual_hashes
 from tl.data.images import fingerprint
 from tl.errors import CacheError
 
@@ -34,6 +35,33 @@ def test_headers_errors_and_hashes_are_those_of_their_images(tmp_path):
     ]
     assert stats.errors == {2: "empty file"}
     assert stats.fingerprints[0] == fingerprint(turned.getvalue())
+
+
+def test_what_was_decided_while_decoding_is_kept_and_counted(tmp_path):
+    files = {
+        "a.png": encoded(white_drawing(), "PNG"),
+        "b.png": encoded(white_drawing(), "PNG", compress_level=1),
+        "c.png": deep_png(np.asarray(photo(1)).astype(np.uint16) * 16),
+        "d.jpg": encoded(photo(2), "JPEG")[:2000] + b"\xff\xd9",
+        "e.gif": encoded(photo(3), "GIF", save_all=True, append_images=[photo(4)]),
+        "f.png": photo(5),
+        "g.webp": encoded(white_drawing(), "WEBP", lossless=True, save_all=True, append_images=[photo(4, 60, 60)]),
+    }
+    write(tmp_path, files)
+    images = [tmp_path / name for name in files]
+    with FeatureCache(tmp_path / "cache", 1 << 24) as cache:
+        first, again = (measure_images(images, cache=cache) for _ in range(2))
+    kinds = [[kind for kind, _ in remarks] for remarks in first.remarks]
+    several = ["transparency", "several images"]
+    expected = [["transparency"], ["transparency"], ["bit depth"], ["damaged part"], ["several images"], [], several]
+    assert kinds == expected
+    assert again.remarks == first.remarks
+    assert count_remarks(first) == [
+        "1 image with a damaged part",
+        "3 images drawn in white on a transparent ground, put over black",
+        "2 images in files of several, of which one is used",
+        "1 image of unusual bit depth, scaled to 8 bits",
+    ]
 
 
 def test_light_colour_border_and_sharpness_are_measured():

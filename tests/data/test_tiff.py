@@ -1,5 +1,7 @@
 """TIFFs of all kinds of samples come out as the picture that was put in, or are refused by name."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -108,6 +110,22 @@ def test_orientation_of_deep_samples_is_applied():
 def test_ambiguous_samples_are_refused_by_name_and_with_advice(samples, options, reason):
     with pytest.raises(ImageError, match=f"^{reason}.* save .* PNG$|^{reason}.*save it as PNG$"):
         images.decode(tiff(samples, **options))
+
+
+def test_camera_raw_is_not_read_as_its_thumbnail():
+    with pytest.raises(ImageError, match="^camera raw images are not supported: save it as JPEG$"):
+        images.decode(tiff(RGB, tags=[(254, "I", (1,)), (330, "I", (8,))]))
+
+
+def test_reduced_copies_of_a_page_are_left_out():
+    pages = [Image.fromarray(RGB).resize((20, 15)), Image.fromarray(RGB)]
+    content = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:], tiffinfo={254: 1})
+    reduced = struct.pack("<HHII", 254, 4, 1, 1)
+    assert content.count(reduced) == 2
+    remarks: list[tuple[str, str]] = []
+    at = content.rindex(reduced) + 8
+    assert (images.decode(content[:at] + bytes(4) + content[at + 4 :], None, remarks) == RGB).all()
+    assert remarks == []
 
 
 def test_unknown_compression_is_named():

@@ -176,7 +176,8 @@ def _decode_any(content: bytes, min_side: int, remarks: Remarks) -> NDArray[np.u
 def _first_visible(frames: Iterator["Image.Image"], remarks: Remarks) -> NDArray[np.uint8]:
     first = _to_rgb(next(frames), remarks)
     try:
-        for number, frame in enumerate(islice(frames, _MAX_FRAMES), 2) if _is_blank(first) else ():
+        most = min(_MAX_FRAMES, 10 * MAX_PIXELS // first.size)
+        for number, frame in enumerate(islice(frames, most), 2) if _is_blank(first) else ():
             of_frame: Remarks = []
             pixels = _to_rgb(frame, of_frame)
             if not _is_blank(pixels):
@@ -232,7 +233,8 @@ def _deep_png(content: bytes, image: "Image.Image", remarks: Remarks) -> "Image.
     if content[_COLOUR_TYPE] == _GREY_WITH_ALPHA:
         values = values[..., 2:]  # which Pillow shows as RGBA
     if not image.mode.startswith("I"):
-        values = (values * 256 + _lower_bytes(content, image.mode)).astype(np.uint16)
+        values <<= 8
+        values |= _lower_bytes(content, image.mode)
     colours = values[..., : values.shape[2] - (values.shape[2] in (2, 4))]
     pixels = to_bytes(colours, remarks, bits=bits)
     key = image.info.get("transparency")

@@ -26,6 +26,7 @@ _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _FORMAT, _PROFIL
 _UNCOMPRESSED, _JPEG = 1, (6, 7)
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # sample format: NumPy's kind
 _COLOURS = {0: 1, 1: 1, 2: 3, 5: 4}  # photometric interpretation (grey from white, grey, RGB, CMYK): its samples
+_FURTHER = 330  # pages beside the chain of pages
 _CHUNK = 64 << 20  # bytes of strips or tiles that are decompressed at a time
 _MAX_PAGES = 1000
 
@@ -64,6 +65,9 @@ def _directories(content: bytes) -> list[tuple[int, "Tags"]]:
             break
         found[offset] = tags
         offset = int(tags.next)
+    first: Any = next(iter(found.values()), {})
+    if first.get(_SUBFILE, 0) & 1 and _FURTHER in first:
+        raise ImageError("camera raw images are not supported: save it as JPEG")  # what Pillow shows is a thumbnail
     whole = [(at, tags) for at, tags in found.items() if not tags.get(_SUBFILE, 0) & 0b101]
     return whole or list(found.items())
 
@@ -194,7 +198,7 @@ def _plane(content: bytes, tags: "Tags", layout: _Layout, plane: int) -> NDArray
         raise ImageError("truncated TIFF")
     width = -(-across * samples * layout.bits // 8)  # bytes of a row of one tile
     step = max(1, _CHUNK // (columns * width * rows))
-    parts = []
+    plane_values: NDArray[Any] | None = None
     for first in range(0, lines, step):
         these = slice(first * columns, (first + step) * columns)
         last = min(lines, first + step)
@@ -204,8 +208,13 @@ def _plane(content: bytes, tags: "Tags", layout: _Layout, plane: int) -> NDArray
         ]
         cells = _decompressed(tiles, tags, width=width, rows=rows, columns=columns, height=height)
         cells = _typed(cells.reshape(height, columns, width), tags, layout, samples)
-        parts.append(cells.reshape(height, -1, samples)[:, : layout.width])
-    return np.concatenate(parts)[: layout.height]
+        if plane_values is None:
+            plane_values = np.empty((layout.height, layout.width, samples), cells.dtype.newbyteorder("="))
+        part = plane_values[first * rows :][:height]
+        part[:] = cells.reshape(height, -1, samples)[: len(part), : layout.width]
+    if plane_values is None:
+        raise ImageError("no pixels")
+    return plane_values
 
 
 def _decompressed(
