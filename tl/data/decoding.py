@@ -52,10 +52,45 @@ _UNSUPPORTED = (
     (0, b"\xff\x0a", "JPEG XL"),
     (4, b"JXL ", "JPEG XL"),
     (4, b"jP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"II\xbc\x01", "JPEG XR"),
     (0, b"8BPS", "Photoshop"),
+    (0, b"gimp xcf", "GIMP"),
     (8, b"crx ", "Canon raw"),
     (8, b"CR\x02", "Canon raw"),
+    (6, b"HEAPCCDR", "Canon raw"),
     (0, b"FUJIFILM", "Fujifilm raw"),
+    (0, b"IIRO", "Olympus raw"),
+    (0, b"IIU\0", "Panasonic raw"),
+    (0, b"FOVb", "Sigma raw"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"#?RADIANCE", "Radiance"),
+    (0, b"#?RGBE", "Radiance"),
+    (0, b"DDS ", "DirectDraw"),
+    (0, b"qoif", "QOI"),
+    (0, b"\0\0\1\0", "Windows icon"),
+    (0, b"\xd7\xcd\xc6\x9a", "Windows metafile"),
+    (40, b" EMF", "Windows metafile"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"SIMPLE  =", "FITS"),
+    (128, b"DICM", "DICOM"),
+)
+_PATTERNS = (
+    (re.compile(rb"P[1-6]\s+(#[^\n]*\s+)*\d+\s+\d|P7\s+WIDTH"), "Netpbm"),
+    (
+        re.compile(
+            rb"\s*(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.{,400}?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg\b", re.S
+        ),
+        "SVG",
+    ),
+)
+_POINTERS = (
+    (b"version https://git-lfs.github.com/", "a Git LFS pointer, not the image itself: run git lfs pull"),
+    (b"/annex/objects/", "a git-annex pointer, not the image itself: run git annex get"),
+    (b"\x1f\x8b", "a gzip archive: unpack it with gunzip"),
+    (b"PK\x03\x04", "a zip archive: unpack it"),
+    (b"%PDF", "a PDF: save its pages as JPEG"),
+    (b"\x93NUMPY", "a NumPy array: save it as PNG"),
 )
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -75,7 +110,9 @@ def format_of(content: bytes) -> str:
 
 def unsupported_format(content: bytes) -> str:
     """The name of an image format that is not supported; "" for anything else."""
-    return next((name for at, magic, name in _UNSUPPORTED if content.startswith(magic, at)), "")
+    by_magic = (name for at, magic, name in _UNSUPPORTED if content.startswith(magic, at))
+    by_pattern = (name for pattern, name in _PATTERNS if pattern.match(content[:1024]))
+    return next(by_magic, "") or next(by_pattern, "")
 
 
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB: the limit of Pillow as well
@@ -83,7 +120,6 @@ _MAX_JPEG = 8  # times as many pixels, for a JPEG is shrunk while it is decoded;
 _MAX_PROGRESSIVE = 2
 _MIN_BYTES = 1 / 256  # of a JPEG's pixel: two bits for a block of 64
 _DISPLAY_NAMES = {"WEBP": "WebP", "HEIF": "HEIC"}
-_LFS = b"version https://git-lfs.github.com/"
 _MAX_FRAMES = 100  # of an animation that are looked at for one that is not blank
 _BLANK = 8  # levels of 255 that the pixels of a frame differ by, if it shows nothing
 
@@ -336,11 +372,13 @@ def reason(error: Exception, content: bytes) -> str:
     text = str(error).lower()
     if isinstance(error, MemoryError) or "decompression bomb" in text:
         return "too large to decode"
-    if content.startswith(_LFS):
-        return "a Git LFS pointer, not the image itself: run git lfs pull"
+    if pointer := next((words for magic, words in _POINTERS if content.startswith(magic)), ""):
+        return pointer
     if other := unsupported_format(content):
         return f"{other} images are not supported: save it as JPEG"
     kind = format_of(content)
+    if not kind and content[4:8] == b"ftyp":
+        return "a video, or a kind of HEIF that is not read: save the picture as JPEG"
     if not kind:
         return f"not an image ({_start(content)})"
     if kind == "JPEG" and (unusual := jpeg.unusual_kind(content)):
