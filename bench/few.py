@@ -3,6 +3,7 @@
 python bench/few.py dogs                     1, 2, 5, 10, 20 photos a class, tested on all other dogs-vs-cats photos
 python bench/few.py cifar                    2, 5, 20, 100 images a class of CIFAR-100, tested on 2,000 others
 python bench/few.py intervals                coverage of the 95% interval of a cross-validated accuracy (dogs)
+python bench/few.py groups                   the same where photos come in groups: simulated answers, and dogs-vs-cats
 python bench/few.py copies                   copies of training photos recognised, others taken for copies
 python bench/few.py speed                    seconds and peak memory of fitting 400 and 50,000 images
 
@@ -29,7 +30,7 @@ from tl.data.image_stats import measure_images
 from tl.data.load import load
 from tl.data.near_duplicates import find_known, find_near_pairs, find_originals, usual_likeness
 from tl.engines import open_engine
-from tl.evaluation.metrics import fold_weight, proportion
+from tl.evaluation.metrics import alike_in_groups, compute_metrics, fold_weight, group_weights, proportion
 from tl.features.extract import extract
 from tl.learning.calibration import log_loss, reliability, softmax
 from tl.learning.head_fit import HeadFit, fit_head
@@ -45,7 +46,7 @@ TEST = 20  # images of each CIFAR class
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("dogs", "cifar", "intervals", "copies", "speed"))
+    parser.add_argument("what", choices=("dogs", "cifar", "intervals", "groups", "copies", "speed"))
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--heads", nargs="+", default=["auto", "softmax"])
@@ -56,6 +57,11 @@ def main() -> None:
     top = None if arguments.no_top else imagenet_kernel(network, weights)
     if arguments.what == "speed":
         speed(top)
+    elif arguments.what == "groups":
+        simulated_groups(50 * arguments.draws)
+        values, labels = features_of(PHOTOS)
+        for size in arguments.sizes or [10, 30, 100]:
+            grouped_coverage(values, labels, size, arguments.draws, top)
     elif arguments.what == "copies":
         with tempfile.TemporaryDirectory() as scratch:
             copies("dogs-vs-cats", PHOTOS, 200)
@@ -128,6 +134,48 @@ def coverage(values: Floats, labels: Labels, size: int, draws: int, top: Floats 
 
     shares = ", ".join(f"{name} {100 * hits / draws:.0f}%" for name, hits in inside.items())
     print(f"{size:4} a class  the interval covers the truth: {shares} of {draws} draws", flush=True)
+
+
+def simulated_groups(draws: int) -> None:
+    """Coverage of intervals for answers whose accuracy differs between groups, by their intraclass correlation."""
+    random = np.random.default_rng(0)
+    for groups, size in ((8, 20), (20, 5), (20, 20), (50, 20)):
+        for accuracy in (0.7, 0.9, 0.97):
+            rates = []
+            for alike in (0.001, 0.1, 0.3, 0.7, 0.99):
+                inside = np.zeros(2)
+                for _ in range(draws):
+                    group = np.repeat(np.arange(groups), 1 + random.geometric(1 / size, groups))
+                    shape = np.array([accuracy, 1 - accuracy]) * (1 / alike - 1)
+                    right = random.random(len(group)) < random.beta(*shape, groups)[group]
+                    [weight] = group_weights(group, np.zeros_like(group), 1, alike_in_groups(right, group))
+                    both = [proportion(int(right.sum()), len(group), weight=each) for each in (weight, 1.0)]
+                    inside += [one.low <= accuracy <= one.high for one in both]
+                rates.append("{:.0f}% (Wilson {:.0f}%)".format(*(100 * inside / draws)))
+            print(f"{groups} groups of about {size}, accuracy {accuracy:.0%}: covered {', '.join(rates)}", flush=True)
+
+
+def grouped_coverage(values: Floats, labels: Labels, size: int, draws: int, top: Floats | None) -> None:
+    """Coverage where each of `size` photos a class comes five times, changed as two other photos differ by half."""
+    inside = {"groups": 0, "photos": 0}
+    for seed, (train, test) in enumerate(draws_of(labels, size, draws)):
+        random = np.random.default_rng(seed)
+
+        def five_of(some: Labels, random: np.random.Generator = random) -> tuple[Floats, Labels]:
+            group = np.repeat(some, 5)
+            one, other = random.integers(0, len(values), (2, len(group)))
+            return np.maximum(values[group] + 0.5 * (values[one] - values[other]), 0), group
+
+        (rows, group), (others, of_others) = five_of(train), five_of(test)
+        names = [str(each).encode() for each in group]
+        fitted = fit_head(rows, labels[group], int(labels.max()) + 1, fingerprints=names, imagenet=top)
+        truth = float(np.mean(fitted.head.logits(others).argmax(axis=1) == labels[of_others]))
+        probabilities = softmax(fitted.logits)
+        for name, of_each in (("groups", group), ("photos", None)):
+            estimate = compute_metrics(probabilities, labels[group], folds=fitted.folds, groups=of_each).top1
+            inside[name] += estimate.low <= truth <= estimate.high
+    rates = ", ".join(f"counting {name} {100 * hits / draws:.0f}%" for name, hits in inside.items())
+    print(f"{size:4} groups a class  the interval covers the truth: {rates} of {draws} draws", flush=True)
 
 
 def copies(name: str, folder: Path, size: int) -> None:

@@ -65,11 +65,12 @@ def few(target: Path, seed: int) -> Path:
 
 
 def cifar(folder: Path) -> Path:
-    """Per class 50 images for training, 10 for validation, 20 for test."""
-    images = cifar_folder(folder / "cifar100", 80)
+    """Per class 50 images for training, 10 for validation, 20 for test, drawn at random."""
+    images, draw = cifar_folder(folder / "cifar100", 80), random.Random(0)
     rows = []
     for label in sorted(images.iterdir()):
-        rows += [(path, label.name, part_of(place, 50, 10)) for place, path in enumerate(sorted(label.iterdir()))]
+        paths = draw.sample(sorted(label.iterdir()), 80)
+        rows += [(path, label.name, part_of(place, 50, 10)) for place, path in enumerate(paths)]
     return write_table(folder / "cifar.csv", rows)
 
 

@@ -11,8 +11,10 @@ from sklearn import metrics as sklearn
 from tl.errors import DataError
 from tl.evaluation.metrics import (
     ConfusedClasses,
+    alike_in_groups,
     compute_metrics,
     confusion,
+    group_weights,
     mean_proportion,
     most_confused,
     proportion,
@@ -224,6 +226,44 @@ def test_as_dict_and_details_are_json():
     details = json.loads(json.dumps(result.details(list("abcdefgh")), allow_nan=False))
     assert details["per_class"]["a"]["support"] == int(np.sum(labels == 0))
     assert sum(details["reliability"]["counts"]) == 60
+
+
+def test_answers_that_are_the_same_in_each_group_count_as_groups():
+    groups, right = np.repeat(np.arange(40), 5), np.repeat(np.arange(40) % 10 > 0, 5)
+    assert alike_in_groups(right, groups) == 1.0
+    assert alike_in_groups(np.ones(200, bool), groups) == 1.0  # without an error nothing is known
+    probabilities = np.eye(2, dtype=np.float32)[np.where(right, 0, 1)]
+    result = compute_metrics(probabilities, np.zeros(200, np.int64), groups=groups)
+    whole = proportion(36, 40)
+    for estimate in (result.top1, result.per_class[0].recall):
+        assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.9, whole.low, whole.high))
+    assert result.as_dict()["groups"] == {"count": 40, "weight": pytest.approx(0.2)}
+    once = compute_metrics(probabilities[::5], np.zeros(40, np.int64))
+    for name in ("brier", "macro_f1"):
+        both = [getattr(each, name) for each in (result, once)]
+        assert both[0].high - both[0].low == pytest.approx(both[1].high - both[1].low, rel=0.2)
+
+
+def test_groups_of_one_image_change_nothing():
+    probabilities, labels = sample(100, 4)
+    alone = compute_metrics(probabilities, labels, groups=np.arange(100)[::-1])
+    assert alone.top1 == compute_metrics(probabilities, labels).top1
+    assert alone.weight == 1.0
+
+
+@pytest.mark.parametrize("alike", [0.001, 0.3, 0.95])
+def test_interval_of_grouped_images_covers_whatever_the_correlation(alike):
+    random, accuracy, inside, ignored = np.random.default_rng(0), 0.9, 0, 0
+    for _ in range(300):
+        groups = np.repeat(np.arange(20), 1 + random.geometric(0.1, 20))
+        rates = random.beta(accuracy * (1 / alike - 1), (1 - accuracy) * (1 / alike - 1), 20)
+        right = random.random(len(groups)) < rates[groups]
+        [weight] = group_weights(groups, np.zeros_like(groups), 1, alike_in_groups(right, groups))
+        estimate, plain = (proportion(int(right.sum()), len(right), weight=each) for each in (weight, 1.0))
+        inside += estimate.low <= accuracy <= estimate.high
+        ignored += plain.low <= accuracy <= plain.high
+    assert inside >= 0.93 * 300
+    assert ignored < 0.7 * 300 or alike < 0.01
 
 
 def test_compute_metrics_refuses_no_images():

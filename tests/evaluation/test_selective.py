@@ -55,6 +55,14 @@ def test_select_hands_unknown_images_back():
     assert selection.answered == 0.5
 
 
+def test_select_of_images_in_groups_needs_as_many_groups():
+    alike = HeldOutAnswers(0.999 - np.arange(220) / 1000, np.ones(220, bool), np.zeros(220, bool), weight=0.2)
+    assert alike.select(0.05) is None  # 44 groups, where 45 are needed
+    assert alike.select(0.06).answered == 1
+    with pytest.raises(UsageError, match="takes 225 validation images, run r has 220"):
+        alike.select_or_raise(0.05, "r")
+
+
 def test_select_keeps_its_promise_in_nine_of_ten_draws():
     random = np.random.default_rng(0)
     broken, promised = 0, 0

@@ -399,10 +399,20 @@ def test_groups_stay_on_one_side_of_folds_and_of_the_split(tl, patients, tmp_pat
     grouped = json.loads(done.stdout)
     assert grouped["metrics"]["validation"]["top1"] < 0.8
     assert grouped["metrics"]["validation"]["folds"] == 5
+    assert grouped["metrics"]["validation"]["groups"]["count"] == 10
+    low, high = grouped["metrics"]["validation"]["top1_interval"]
+    assert high - low > 0.4  # of ten patients, not of forty photos
+    for data in (None, patients):
+        evaluation = library.evaluate(
+            data, run=tmp_path / "grouped", group_by=r"(p\d)_" if data else None, report=False
+        )
+        figures = evaluation.metrics.top1
+        assert (evaluation.metrics.groups, figures.low, figures.high) == (10, pytest.approx(low), pytest.approx(high))
     assert grouped["options"]["group_by"] == r"(p\d)_"
     assert read_options(tmp_path / "grouped" / "run.toml")["group_by"] == r"(p\d)_"
     done = tl("finetune", patients, *WITH, "--group-by", r"(p\d)_", "--val", "0.3", "--out", tmp_path / "held-out")
     assert r"groups      10 (by (p\d)_), each on one side" in done.stdout
+    assert re.search(r"accuracy .* on \d+ validation images in \d groups", " ".join(done.stdout.split()))
     sides = {(row["path"][-8:-6], row["split"]) for row in table(tmp_path / "held-out" / "split.csv")}
     assert len(sides) == 10
     assert len({side for _, side in sides}) == 2

@@ -10,7 +10,7 @@ from tl.commands.options import missing_data, output_options, workflow_options
 from tl.learning.learning_curve import ROUGH_BELOW, in_words
 from tl.progress import Progress
 from tl.runs.finetune_options import FinetuneOptions, inherited_options, read_options
-from tl.text import interval, percent
+from tl.text import count, interval, percent
 
 _UNEVEN = 2  # times as many images as the smallest class: then accuracy says little about the smallest
 _WITH_RESUME = {"out", "budget", "as_json", "quiet", "resume"}
@@ -99,8 +99,9 @@ def _draw_augmented(data: str, options: FinetuneOptions, progress: Progress, *, 
 
 def _log_metrics(part: str, metrics: dict[str, Any], progress: Progress) -> None:
     folds = metrics.get("folds")
-    images = f"on {metrics['count']:,} {part} images"
-    images = f"on {metrics['count']:,} images, {folds}-fold cross-validation" if folds else images
+    images = f"on {metrics['count']:,} images" if folds else f"on {metrics['count']:,} {part} images"
+    images += f" in {count(metrics['groups']['count'], 'group')}" if "groups" in metrics else ""
+    images += f", {folds}-fold cross-validation" if folds else ""
     progress.log("accuracy", f"{_with_interval(metrics, 'top1')} {images}")
     if "top5" in metrics:
         progress.log("", f"top-5 accuracy {_with_interval(metrics, 'top5')}")

@@ -57,7 +57,8 @@ class Predictions:
 
     def _answers(self) -> HeldOutAnswers:
         rows = self.of_part("validation")
-        return HeldOutAnswers(self.probabilities[rows].max(axis=1), self.correct[rows], self.is_unknown[rows])
+        confidence, weight = self.probabilities[rows].max(axis=1), self.metrics["validation"].group_weight
+        return HeldOutAnswers(confidence, self.correct[rows], self.is_unknown[rows], weight=weight)
 
     def summary(self) -> dict[str, Any]:
         """The main metrics of each part, as the manifest has them."""
@@ -117,7 +118,9 @@ def from_logits(
     labels, probabilities = dataset.labels[indices], head.calibrated(logits)
     rows = {name: np.flatnonzero([part == name for part in parts]) for name in sorted(set(parts), reverse=True)}
     metrics = {
-        name: compute_metrics(probabilities[at], labels[at], folds=0 if name == "test" else folds)
+        name: compute_metrics(
+            probabilities[at], labels[at], folds=0 if name == "test" else folds, groups=_groups(dataset, indices[at])
+        )
         for name, at in rows.items()
     }
     first = next(iter(rows.values()), None)
@@ -133,6 +136,15 @@ def from_logits(
         unknown=unknown,
         fitted_on=fitted_on,
     )
+
+
+def _groups(dataset: Dataset, indices: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Numbers of the groups of images `[n]`, of one alone in it for an image of none; None without groups."""
+    if not any(dataset.groups):
+        return None
+    names = [dataset.groups[at] or at for at in indices.tolist()]
+    number = {name: each for each, name in enumerate(dict.fromkeys(names))}
+    return np.array([number[name] for name in names], np.int64)
 
 
 def predict_held_out(

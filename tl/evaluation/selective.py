@@ -60,8 +60,14 @@ class Selection:
 class HeldOutAnswers:
     """How sure a classifier was of images it was not trained on, and whether it was right."""
 
-    def __init__(self, confidence: NDArray[np.floating[Any]], correct: Mask, unknown: Mask) -> None:
-        """Confidence of the predicted class, whether it is correct, and which images are called unknown, each `[n]`."""
+    def __init__(
+        self, confidence: NDArray[np.floating[Any]], correct: Mask, unknown: Mask, *, weight: float = 1.0
+    ) -> None:
+        """Confidence of the predicted class, whether it is correct, and which images are called unknown, each `[n]`.
+
+        An image of a group counts as `weight` independent ones (`tl.evaluation.metrics.group_weights`).
+        """
+        self._weight = weight
         known = np.flatnonzero(~unknown)
         order = known[np.argsort(-confidence[known], kind="stable")]
         self.count = len(confidence)
@@ -70,15 +76,17 @@ class HeldOutAnswers:
 
     def select(self, max_error: float) -> Selection | None:
         """What can be answered with a fraction `max_error` of wrong answers; None where that cannot be shown."""
-        from scipy.special import bdtr
+        from scipy.special import betainc
 
-        first, known = images_for(max_error), len(self._confidence)
+        first, known = self._images_for(max_error), len(self._confidence)
         steps = np.unique([first, *np.linspace(0, known, _STEPS + 1).round().astype(int)])
         best = 0
         for step in steps[(first <= steps) & (steps <= known)].tolist():
             answered = int(np.searchsorted(-self._confidence, -self._confidence[step - 1], side="right"))
+            mistakes = int(self._wrong[answered - 1])
+            right, wrong = self._weight * (answered - mistakes), self._weight * mistakes
             # Clopper and Pearson's bound is at most the error where so few wrong answers would be this improbable.
-            if bdtr(int(self._wrong[answered - 1]), answered, max_error) > 1 - CONFIDENCE:
+            if not right or betainc(right, wrong + 1, 1 - max_error) > 1 - CONFIDENCE:
                 break
             best = answered
         if not best:
@@ -90,13 +98,16 @@ class HeldOutAnswers:
         selection = self.select(max_error)
         if selection is not None:
             return selection
-        asked, needed = f"--max-error {rate_text(max_error)}", images_for(max_error)
+        asked, needed = f"--max-error {rate_text(max_error)}", self._images_for(max_error)
         possible = next((error for error in _TRIED.tolist() if error > max_error and self.select(error)), None)
         hint = "train with more images" + (f", or give {rate_text(possible)} or more" if possible else "")
         if self.count < needed:
             held_out = f"run {name} has {self.count:,}" if self.count else f"run {name} has none"
             raise UsageError(f"{asked} takes {count(needed, 'held-out image')}, {held_out}: {hint}")
         raise UsageError(f"{asked} cannot be shown even for the surest held-out images of run {name}: {hint}")
+
+    def _images_for(self, max_error: float) -> int:
+        return math.ceil(images_for(max_error) / self._weight)
 
     def as_dict(self) -> dict[str, object]:
         """The form of metrics.json: for each of many error bounds the threshold and the fraction answered, or null."""

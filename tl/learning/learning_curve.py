@@ -133,7 +133,7 @@ def learning_curve(
     """The learning curve of a head `fitted` to features `[n, features]` and labels `[n]`.
 
     Images with the same fingerprint are on one side of every draw. `weight` is how many independent images one image of
-    the cross-validation counts as (`tl.evaluation.metrics.fold_weight`). Raises DataError for fewer than four different
+    the cross-validation counts as (`tl.evaluation.metrics.Metrics`). Raises DataError for fewer than four different
     images a class.
     """
     groups = np.unique(np.array(fingerprints), return_inverse=True)[1]

@@ -193,12 +193,16 @@ class RunImages:
         return RunImage(row.name, labels[row.label], whole.images[at], row.sha256, whole.parts[at], group)
 
 
-def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOutData:
+def held_out(run: Run, progress: Progress, part: str = "all", group_by: str | None = None) -> HeldOutData:
     """The images that a run was validated on, else those it was tested on; or those of `part`.
+
+    Their groups are those of `group_by`, else of the run's training.
 
     Raises DataError where they are gone, RunError for a damaged run.
     """
-    images = RunImages(run, None, progress, "give DATA, a folder of labelled images")
+    hint, options = "give DATA, a folder of labelled images", run.manifest.get("options")  # it may hold anything
+    recorded = options.get("group_by") if isinstance(options, dict) else None
+    images = RunImages(run, None, progress, hint, group_by=group_by or recorded)
     result = images.held_out(None) if part == "all" else images.of(part, None)
     dataset = replace(
         images.dataset,
@@ -209,6 +213,7 @@ def held_out(run: Run, progress: Progress, part: str = "all") -> HeldOutData:
         parts=(result.part,) * len(result.images),
         skipped=(),
         notes=(),
+        groups=tuple(entry.group for entry in result.images),
     )
     kind = images.judged_by(result.part)
     progress.log("data", f"the {len(result.images):,} {kind} images of {run.name}, in {images.where or 'their list'}")

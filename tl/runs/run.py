@@ -232,7 +232,16 @@ def read_answers(run: Run, *, unknown: bool) -> HeldOutAnswers:
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise damaged_run(run.folder, "predictions.csv has a confidence that is not between 0 and 1")
     correct = np.array([label == predicted for label, predicted, *_ in held_out], np.bool_)
-    return HeldOutAnswers(confidence, correct, np.array([unknown and row[3] == "1" for row in held_out], np.bool_))
+    is_unknown = np.array([unknown and row[3] == "1" for row in held_out], np.bool_)
+    return HeldOutAnswers(confidence, correct, is_unknown, weight=_group_weight(run))
+
+
+def _group_weight(run: Run) -> float:
+    """How many independent images a validation image counts as, 1 without groups; the manifest may hold anything."""
+    figures = run.metrics.get("validation")
+    groups = figures.get("groups") if isinstance(figures, dict) else None
+    weight = groups.get("weight") if isinstance(groups, dict) else None
+    return weight if isinstance(weight, float) and 0 < weight <= 1 else 1.0
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

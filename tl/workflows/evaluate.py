@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tl.cache import usable_cache
 from tl.data.dataset import PARTS, Dataset, Skipped
 from tl.data.load import Data, is_in_memory, load
+from tl.data.splits import check_groups, grouped
 from tl.errors import DataError, UsageError
 from tl.evaluation.predictions import HELD_OUT, Predictions, from_logits
 from tl.evaluation.significance import McNemar, mcnemar
@@ -30,7 +31,7 @@ from tl.prediction.predictor import run_engine
 from tl.progress import Progress
 from tl.runs.cross_validation import read_cross_validation
 from tl.runs.folder import claim_folder, new_folder, write_metrics, write_predictions, write_skipped
-from tl.runs.photos import held_out
+from tl.runs.photos import HeldOutData, held_out
 from tl.runs.run import Run, load_run
 from tl.runs.training_images import find_originals, trained_on
 from tl.text import listed
@@ -50,6 +51,11 @@ class EvaluateOptions:
         (), "Names of the data's classes in the run, such as Cat=cat,Kitten=cat.", metavar="NAME=CLASS,..."
     )
     allow_missing: bool = option(False, "Evaluate the classes that the data and the run have in common.")
+    group_by: str | None = option(
+        None,
+        "What images have in common that no others share, as in tl finetune: intervals count groups.",
+        metavar="GROUPS",
+    )
     include_trained: bool = option(False, "Evaluate images that the run was trained on as well.")
     out: Path | None = option(None, "Folder to make.", default_text="evaluations/<date>-<data> in the run")
     report: bool = option(True, "Write report.html.")
@@ -75,12 +81,8 @@ def evaluate(
     run = load_run(options.run)
     rival = load_run(options.against) if options.against is not None else None
     runs = [run] if rival is None else [run, rival]
-    if data is None:
-        own = held_out(run, progress, options.part)
-        source, dataset, own_part = own.where or own.dataset.name, own.dataset, own.part
-    else:
-        dataset = load(data, labelled=False, download=options.download, offline=options.offline, progress=progress)
-        source, own_part = dataset.name if is_in_memory(data) else str(data), ""
+    own = held_out(run, progress, options.part, options.group_by) if data is None else _load(data, options, progress)
+    source, dataset, own_part = own.where or own.dataset.name, own.dataset, own.part
     dataset, left_out = _select(_renamed(dataset, run, options.map), runs, options)
     folder = options.out or new_folder(run.folder / "evaluations", dataset.name)
     with claim_folder(folder, latest=False) as scratch:  # before the work: a folder that cannot be made costs none
@@ -127,6 +129,13 @@ def _renamed(dataset: Dataset, run: Run, pairs: Sequence[str]) -> Dataset:
             )
         names |= fitting[:1]
     return dataset.renamed(names) if names else dataset
+
+
+def _load(data: Data, options: EvaluateOptions, progress: Progress) -> HeldOutData:
+    dataset = load(data, labelled=False, download=options.download, offline=options.offline, progress=progress)
+    dataset = grouped(dataset, data, options.group_by)
+    check_groups(dataset, options.group_by)
+    return HeldOutData(dataset, "", "" if is_in_memory(data) else str(data))
 
 
 def _select(dataset: Dataset, runs: Sequence[Run], options: EvaluateOptions) -> tuple[Dataset, dict[str, int]]:

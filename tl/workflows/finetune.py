@@ -27,7 +27,6 @@ from tl.engines import has_gpu, open_engine
 from tl.engines.engine import Engine
 from tl.engines.trunk import Trunk, cached_trunk
 from tl.errors import DataError, UsageError
-from tl.evaluation.metrics import fold_weight
 from tl.evaluation.predictions import Predictions, predict_held_out
 from tl.features.extract import Features, extract, scan
 from tl.learning.head_fit import HeadFit, fit_head
@@ -201,6 +200,8 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     if tuning is not None:
         clock.lap("fine-tuning")
     else:
+        judged = predictions.metrics.get("validation")
+        about["weight"] = 1.0 if judged is None else judged.weight
         curve = _learning_curve(of_train, labels, fitted, **about)
         clock.lap("learning curve")
     trained = Trained(
@@ -478,7 +479,7 @@ def _learning_curve(
     features: NDArray[np.float32], labels: NDArray[np.int64], fitted: HeadFit, **about: Any
 ) -> LearningCurve | str:
     try:
-        return learning_curve(features, labels, fitted, weight=fold_weight(fitted.folds), **about)
+        return learning_curve(features, labels, fitted, **about)
     except DataError as error:
         return str(error)
 

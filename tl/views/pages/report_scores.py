@@ -111,7 +111,9 @@ def headline(metrics: Mapping[str, Any], table: PredictionTable) -> dict[str, An
     support = _support(figures, table)
     majority = float(support.max() / support.sum()) if support.sum() else math.nan
     images = count(int(figures["count"]), "image")
-    folds = figures.get("folds")
+    folds, groups = figures.get("folds"), figures.get("groups")
+    if groups:
+        images += f" in {count(int(groups['count']), 'group')}"
     phrase = f"by {int(folds)}-fold cross-validation" if folds else PHRASES[part]
     sentence = f"accuracy ({interval(low, high)}) on the {images} {phrase}."
     baseline = _baseline_sentence(table, support, (low, high), majority)

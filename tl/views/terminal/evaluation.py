@@ -25,7 +25,8 @@ def lines(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     for reason, number_left_out in evaluation.left_out.items():
         yield "left out", f"{count(number_left_out, 'image')} {reason}"
     part = f"{evaluation.held_out} " if evaluation.held_out else ""
-    yield "accuracy", f"{_estimate(metrics.top1)} on {count(metrics.count, f'{part}image')}"
+    groups = f" in {count(metrics.groups, 'group')}" if metrics.groups else ""
+    yield "accuracy", f"{_estimate(metrics.top1)} on {count(metrics.count, f'{part}image')}{groups}"
     if evaluation.trained_on:
         yield "", f"{evaluation.trained_on:,} of them trained on: accuracy on new images will be lower"
     if evaluation.copies:
