@@ -44,14 +44,14 @@ def test_official_files_are_those_that_keras_downloads(applications, monkeypatch
         raise Download(fname, origin, options.get("file_hash"))
 
     monkeypatch.setattr(file_utils, "get_file", get_file)
-    names = "VGG16 ResNet50 ResNet152V2 MobileNetV2 EfficientNetB0 ConvNeXtTiny DenseNet121 Xception"
+    names = "VGG16 ResNet50 ResNet152V2 MobileNetV2 NASNetMobile EfficientNetB0 ConvNeXtTiny DenseNet121 Xception"
     for name in names.split():
-        size = backbone(name).recipe.image_size
-        with pytest.raises(Download) as download:
-            getattr(applications, name)(include_top=False, weights="imagenet", input_shape=(size, size, 3))
-        file, url, checksum = download.value.args
-        ours = OFFICIAL_FILES[name.lower()]
-        assert (ours.file, ours.url, ours.checksum.partition(":")[2]) == (file, url, checksum or "")
+        size, files = backbone(name).recipe.image_size, OFFICIAL_FILES[name.lower()]
+        for ours, include_top in zip(files, (True, False)[-len(files) :], strict=True):
+            with pytest.raises(Download) as download:
+                getattr(applications, name)(include_top=include_top, weights="imagenet", input_shape=(size, size, 3))
+            file, url, checksum = download.value.args
+            assert (ours.file, ours.url, ours.checksum.partition(":")[2]) == (file, url, checksum or "")
 
 
 def test_parameters_and_features_are_those_of_the_networks(applications):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from tl.networks import weights
 from tl.networks.backbones import backbone
 from tl.networks.checkpoints import write_h5
 from tl.networks.sources.official import OfficialFile
-from tl.networks.weights import Weights, build, cached, resolve, verify
+from tl.networks.weights import Weights, build, cached, imagenet_kernel, resolve, verify
 from tl.settings import Settings
 
 BODY = b"weights of vgg16 " * 1000
@@ -34,7 +35,7 @@ def remote(site, monkeypatch):
     folder, url = site
     (folder / "vgg16.h5").write_bytes(BODY)
     checksum = f"md5:{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}"
-    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", OfficialFile("vgg16.h5", f"{url}vgg16.h5", checksum))
+    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", (OfficialFile("vgg16.h5", f"{url}vgg16.h5", checksum),))
     return folder / "vgg16.h5"
 
 
@@ -56,9 +57,39 @@ def test_resolve_prefers_the_cache_of_keras(remote, where):
     assert cached(backbone("vgg16"), "imagenet", where) is None
 
 
+def test_official_file_has_the_imagenet_classifier_and_one_without_it_serves(site, where, monkeypatch):
+    import keras
+
+    keras.utils.set_random_seed(1)
+    whole = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3))
+    checkpoint = {layer.name: [np.asarray(a) for a in layer.get_weights()] for layer in whole.layers if layer.weights}
+    folder, url = site
+    write_h5(checkpoint, folder / "mobilenet.h5")
+    *_, last = checkpoint
+    write_h5({name: arrays for name, arrays in checkpoint.items() if name != last}, folder / "no_top.h5")
+    files = tuple(OfficialFile(name, f"{url}{name}", "") for name in ("mobilenet.h5", "no_top.h5"))
+    monkeypatch.setitem(weights.OFFICIAL_FILES, "mobilenet", files)
+    network = replace(backbone("mobilenet"), recipe=replace(backbone("mobilenet").recipe, image_size=32))
+    found = resolve(network, where=where)
+    assert found.source == "Keras Applications, mobilenet.h5"
+    pixels = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    features = np.asarray(build(network, found)(pixels, training=False))
+    kernel, bias = imagenet_kernel(network, found), checkpoint[last][1]
+    logits = features @ kernel + bias
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert chances == pytest.approx(np.asarray(whole(pixels, training=False)), rel=1e-2)
+    own = where.keras_dir / "models" / "no_top.h5"
+    own.parent.mkdir(parents=True)
+    shutil.copy(folder / "no_top.h5", own)
+    found.path.unlink()
+    without = resolve(network, where=where)
+    assert (without.path, imagenet_kernel(network, without)) == (own, None)
+    assert np.asarray(build(network, without)(pixels, training=False)) == pytest.approx(features)
+
+
 def test_resolve_keeps_no_file_with_a_wrong_checksum(remote, where, monkeypatch):
-    wrong = replace(weights.OFFICIAL_FILES["vgg16"], checksum=f"md5:{'0' * 32}")
-    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", wrong)
+    wrong = replace(weights.OFFICIAL_FILES["vgg16"][0], checksum=f"md5:{'0' * 32}")
+    monkeypatch.setitem(weights.OFFICIAL_FILES, "vgg16", (wrong,))
     with pytest.raises(WeightsError, match="cannot get imagenet weights for vgg16"):
         resolve(backbone("vgg16"), where=where)
     assert not list((where.cache_dir / "weights").glob("*.h5"))

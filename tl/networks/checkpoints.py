@@ -181,6 +181,7 @@ def read_h5(path: Path) -> Checkpoint:
 def read_classifier(path: Path, features: int, classes: int) -> NDArray[np.float32] | None:
     """The kernel `[features, classes]` of the last layer in a file, without the others; None where that is another.
 
+    MobileNet's is a convolution of 1 × 1.
     Raises WeightsError for a damaged file.
     """
     if is_keras3(path):
@@ -193,8 +194,9 @@ def read_classifier(path: Path, features: int, classes: int) -> NDArray[np.float
             group = file.member(root, layer)
             names = file.names(group, "weight_names")
             if names:
-                kernel = file.member(group, names[0])
-                return file.array(group, names[0]) if kernel.shape == (features, classes) else None
+                shape = file.member(group, names[0]).shape
+                fits = shape in ((features, classes), (1, 1, features, classes))
+                return file.array(group, names[0]).reshape(features, classes) if fits else None
     return None
 
 

@@ -85,8 +85,7 @@ def cached(backbone: Backbone, choice: str, where: Settings) -> Weights | None:
             return Weights(choice, path, str(entry["source"]), str(entry["sha256"]))
         except (OSError, ValueError, KeyError):
             pass  # a file without its description is not trusted: Keras' copy or a new download replaces it
-    official = OFFICIAL_FILES.get(backbone.name)
-    if choice == "imagenet" and official is not None:
+    for official in OFFICIAL_FILES.get(backbone.name, ()) if choice == "imagenet" else ():
         file = where.keras_dir / "models" / official.file
         if file.is_file() and _matches(file, official.checksum):
             return Weights(choice, file, "Keras' cache", sha256_of(file))
@@ -138,12 +137,11 @@ def _try_sources(backbone: Backbone, choice: str, path: Path, *, offline: bool, 
 
 
 def _from_keras(backbone: Backbone, choice: str, path: Path, progress: Progress) -> str:
-    official = OFFICIAL_FILES.get(backbone.name)
-    if choice != "imagenet" or official is None:
+    if choice != "imagenet" or backbone.name not in OFFICIAL_FILES:
         return ""
     from tl.download import download  # imports urllib, which a prediction does not need
 
-    what = f"{backbone.name} weights"
+    official, what = OFFICIAL_FILES[backbone.name][0], f"{backbone.name} weights"
     download(official.url, path, checksum=official.checksum, offline=False, progress=progress, what=what)
     return f"Keras Applications, {official.file}"
 
@@ -165,8 +163,8 @@ def _from_package(backbone: Backbone, choice: str, path: Path, progress: Progres
 def imagenet_kernel(backbone: Backbone, weights: Weights) -> NDArray[np.float32] | None:
     """The kernel `[features, 1000]` of the backbone's ImageNet classifier, None where its weights have none.
 
-    Rounded to half precision, in which a run stores it. Networks with more than one layer above their features (VGG)
-    have none either.
+    Rounded to half precision, in which a run stores it. Networks with more than one layer above their features (VGG,
+    MobileNetV3) have none either.
     """
     if weights.path is None or weights.choice == "tuned":
         return None
@@ -259,9 +257,9 @@ def _load(model: Any, backbone: Backbone, weights: Weights, path: Path) -> None:
 
 def _is_official(backbone: Backbone, weights: Weights, path: Path) -> bool:
     """Whether these are Keras Applications' ImageNet weights, by whatever name."""
-    official = OFFICIAL_FILES.get(backbone.name)
-    return official is not None and (
-        weights.choice == "imagenet" or bool(official.checksum and _matches(path, official.checksum))
+    checksums = [official.checksum for official in OFFICIAL_FILES.get(backbone.name, ())]
+    return bool(checksums) and (
+        weights.choice == "imagenet" or any(each and _matches(path, each) for each in checksums)
     )
 
 
