@@ -1,6 +1,8 @@
 """Statistics of images: measured without a network, kept in the cache, and perceptual hashes."""
 
+from collections import Counter
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from support.data_sets import photo, write
 from support.image_kinds import deep_png, encoded, white_drawing
 from support.recorder import Recorder
 from tl.cache import FeatureCache
-from tl.data.image_stats import ImageStats, count_remarks, measure_images, perceptual_hashes
+from tl.data.decoding import count_remarks
+from tl.data.image_stats import ImageStats, measure_images, perceptual_hashes
 from tl.data.images import fingerprint
 from tl.errors import CacheError
 
@@ -56,7 +59,7 @@ def test_what_was_decided_while_decoding_is_kept_and_counted(tmp_path):
     expected = [["transparency"], ["transparency"], ["bit depth"], ["damaged part"], ["several images"], [], several]
     assert kinds == expected
     assert again.remarks == first.remarks
-    assert count_remarks(first) == [
+    assert count_remarks(Counter(chain.from_iterable(kinds))) == [
         "1 image with a damaged part",
         "3 images drawn in white on a transparent ground, put over black",
         "2 images in files of several, of which one is used",

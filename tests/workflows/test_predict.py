@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from pyarrow.parquet import read_table
 
 import tl as library
-from support.data_sets import write_video
+from support.data_sets import photo, write_video
+from support.image_kinds import encoded, white_drawing
 from support.runs import copy_run, pin, read_csv
 from support.session import ROOT
 from tl.commands.predict import summary
@@ -71,6 +73,16 @@ def test_frames_of_videos_have_their_time(tl: Any, tiny_run: Path, tmp_path: Pat
     assert "clip.avi#frame=5 (0.2 s): " in tl(*words, cwd=tmp_path, expect=0).stdout
     [prediction] = library.load(tiny_run).stream(clip, every=100)
     assert prediction.seconds == 0
+
+
+def test_what_was_decided_about_images_is_said(tl: Any, tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "white.png").write_bytes(encoded(white_drawing(), "PNG"))
+    film = encoded(Image.new("RGB", (60, 40)), "GIF", save_all=True, append_images=[photo(1, 60, 40)])
+    (tmp_path / "film.gif").write_bytes(film)
+    result = tl("predict", "white.png", "film.gif", "--run", tiny_run, cwd=tmp_path, expect=0)
+    assert "1 image drawn in white on a transparent ground, put over black" in result.stderr
+    assert "1 image in files of several, of which one is used" in result.stderr
+    assert "1 image" not in tl("predict", "white.png", "film.gif", "--quiet", "--run", tiny_run, cwd=tmp_path).stderr
 
 
 def test_labels_are_counted_in_a_terminal(tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path) -> None:

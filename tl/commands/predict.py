@@ -62,11 +62,14 @@ def command(images: tuple[str, ...], quiet: bool, **options: Any) -> int:
 
 def _print_result(options: PredictOptions, result: "PredictResult") -> None:
     from tl.commands.console import Console
+    from tl.data.decoding import count_remarks
     from tl.text import count
 
     console = Console()
     if result.left_out.counts:
         console.warn(f"left out: {result.left_out}")
+    for remark in count_remarks(result.remarks):
+        console.warn(remark)
     to_terminal = options.format in (None, "table") and sys.stdout is not None and sys.stdout.isatty()
     if result.count > 1 and (options.out is not None or to_terminal):
         console.log("labels", summary(result))

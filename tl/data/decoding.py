@@ -9,6 +9,7 @@ import re
 import threading
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import islice
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from tl.data import jpeg, tiff
 from tl.data.colour import Remarks, check_size, over_ground, to_bytes, to_srgb
 from tl.errors import ImageError
+from tl.text import count
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -332,6 +334,20 @@ def _with_number_of_frames(remarks: Remarks, content: bytes) -> Remarks:
     number = f"image {said} of {frames:,} is used, for those before it are blank" if said else ""
     others = [each for each in remarks if each[0] != "several images"]
     return [*others, ("several images", number or f"the first of {frames:,} images is used")]
+
+
+_COUNTED = {
+    "damaged part": "with a damaged part",
+    "transparency": "drawn in white on a transparent ground, put over black",
+    "several images": "in files of several, of which one is used",
+    "bit depth": "of unusual bit depth, scaled to 8 bits",
+    "colour profile": "with an unusable colour profile",
+}
+
+
+def count_remarks(kinds: Counter[str]) -> list[str]:
+    """How many images there are with each kind of remark, in words."""
+    return [f"{count(kinds[kind], 'image')} {words}" for kind, words in _COUNTED.items() if kinds[kind]]
 
 
 def from_pillow(image: "Image.Image") -> NDArray[np.uint8]:

@@ -7,7 +7,6 @@ The perceptual hash is pHash as the package imagehash defines it (the lowest 8 Ã
 """
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from tl.data.images import VERSION as IMAGES_VERSION
 from tl.data.images import Content, ImageLike, decode, fingerprint, read
 from tl.errors import ImageError
 from tl.progress import Progress
-from tl.text import count
 
 Row = NDArray[Any]
 Bits = NDArray[np.float32]
@@ -82,21 +80,6 @@ class ImageStats:
     light: NDArray[np.float32]
     contrast: NDArray[np.float32]
     sharpness: NDArray[np.float32]
-
-
-_COUNTED = {
-    "damaged part": "with a damaged part",
-    "transparency": "drawn in white on a transparent ground, put over black",
-    "several images": "in files of several, of which one is used",
-    "bit depth": "of unusual bit depth, scaled to 8 bits",
-    "colour profile": "with an unusable colour profile",
-}
-
-
-def count_remarks(stats: ImageStats) -> list[str]:
-    """How many images there are with each kind of remark, in words."""
-    kinds = Counter(kind for remarks in stats.remarks for kind in dict(remarks))
-    return [f"{count(kinds[kind], 'image')} {words}" for kind, words in _COUNTED.items() if kinds[kind]]
 
 
 def measure_images(

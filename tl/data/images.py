@@ -241,21 +241,21 @@ def decode(content: Content, min_side: int | None = None, remarks: Remarks | Non
         raise ImageError(decoding.reason(error, content)) from None
 
 
-def decode_for(content: Content, size: int) -> NDArray[np.uint8]:
+def decode_for(content: Content, size: int, remarks: Remarks | None = None) -> NDArray[np.uint8]:
     """Decode an image that `fit` will resize to `size`, as `decode` does.
 
     Only a JPEG far larger than that is shrunk while it is decoded, so that whoever decodes it whole has the same pixels
     after `fit`, but for a step or two of 255.
     """
-    return decode(content, SHRUNK * size)
+    return decode(content, SHRUNK * size, remarks)
 
 
-def read_resized(content: Content, size: int, rule: str) -> NDArray[np.uint8]:
+def read_resized(content: Content, size: int, rule: str, remarks: Remarks | None = None) -> NDArray[np.uint8]:
     """Decode an image and resize it by `fit`: what a network of that size is shown, everywhere.
 
     Raises ImageError as `decode` does.
     """
-    return fit(decode_for(content, size), size, rule)
+    return fit(decode_for(content, size, remarks), size, rule)
 
 
 def fit(image: NDArray[np.uint8], size: int, rule: str = "stretch") -> NDArray[np.uint8]:

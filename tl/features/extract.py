@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import WRITE_ROWS, CacheWriter, FeatureCache, Vector
+from tl.data.colour import Remarks
 from tl.data.images import VERSION, Content, ImageLike, fingerprint, read, read_resized
 from tl.engines.engine import Engine, Photos, Tag, Vectors
 from tl.errors import EngineError, ImageError
@@ -32,13 +33,17 @@ _CHUNK = 16  # images per thread task as long as their features are cached
 
 @dataclass(frozen=True)
 class FeatureRow:
-    """The result for one image: its index in the input, sha256 and features, or the error."""
+    """The result for one image: its index in the input, sha256 and features, or the error.
+
+    `remarks` are the kinds of what was decided while it was decoded, if it was.
+    """
 
     index: int
     fingerprint: bytes
     vector: Vector | None
     error: str = ""
     cached: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,9 @@ def _prepare(tasks: Sequence[_Indexed], recipe: Recipe, store: CacheWriter) -> l
         row, photo = FeatureRow(index, content_hash, vector, cached=vector is not None), None
         try:
             if not row.cached:
-                photo = read_resized(content, recipe.image_size, recipe.resize)
+                remarks: Remarks = []
+                photo = read_resized(content, recipe.image_size, recipe.resize, remarks)
+                row = replace(row, remarks=tuple(dict(remarks)))
         except ImageError as error:
             row = FeatureRow(index, b"", None, str(error))
         prepared.append((row, photo))

@@ -35,6 +35,7 @@ class Prediction:
     pairs in order. `error` says why an image could not be read. `sha256` is that of the file's bytes. `unknown` means
     that the image is unlike the training images, so that no label may be right. `review` means that it is handed back
     because the label may be wrong; None where no error bound was chosen. `seconds` is the time of a video's frame.
+    `remarks` are the kinds of what was decided while the image was decoded (`tl.data.decoding.count_remarks`).
     """
 
     name: str
@@ -46,6 +47,7 @@ class Prediction:
     unknown: bool = False
     review: bool | None = None
     seconds: float | None = None
+    remarks: tuple[str, ...] = field(default=(), repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form: the same keys for every image, None where there is no value."""
@@ -209,10 +211,8 @@ class Predictor:
                 continue
             probabilities, unknown = next(judged)
             sha256 = row.fingerprint.hex()
-            yield (
-                row.index,
-                self.ranked(name, probabilities, bool(unknown), top=top, sha256=sha256, selection=selection),
-            )
+            ranked = self.ranked(name, probabilities, bool(unknown), top=top, sha256=sha256, selection=selection)
+            yield row.index, replace(ranked, remarks=row.remarks)
 
 
 def run_engine(

@@ -5,6 +5,7 @@ import importlib
 import shlex
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from tl import __version__
 from tl.cache import usable_cache
 from tl.data.dataset import PARTS, Dataset
+from tl.data.decoding import count_remarks
 from tl.data.folders import nesting_warning
-from tl.data.image_stats import count_remarks, measure_images
+from tl.data.image_stats import measure_images
 from tl.data.load import Data, is_in_memory, load
 from tl.data.near_duplicates import find_near_pairs, find_originals, usual_likeness
 from tl.data.splits import Split, check_counts, check_groups, grouped, split, unite
@@ -331,7 +333,8 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
     options, progress = setup.options, setup.progress
     with usable_cache(progress) if options.cache else nullcontext() as cache:
         stats = measure_images(dataset.images, fingerprints=fingerprints, cache=cache, progress=progress)
-    for number, counted in enumerate(count_remarks(stats)):
+    decided = Counter(kind for remarks in stats.remarks for kind in dict(remarks))
+    for number, counted in enumerate(count_remarks(decided)):
         progress.log("" if number else "decoded", counted)
     near = find_near_pairs(stats)
     groups = find_originals(stats, dataset.labels, near)

@@ -61,8 +61,9 @@ class PredictResult:
     """Numbers of images: predicted now (`failed` of them unreadable), with a row `before`, `sorted`, not sorted.
 
     `not_files` were not sorted because they are no files: addresses, frames of videos, standard input. `labels` counts
-    the images of each label but those that are `unknown` or, with an error bound, for `review`. `predictions` holds the
-    predictions where neither `out` nor `on_prediction` receives them.
+    the images of each label but those that are `unknown` or, with an error bound, for `review`. `remarks` counts what
+    was decided while images were decoded, by kind. `predictions` holds the predictions where neither `out` nor
+    `on_prediction` receives them.
     """
 
     count: int = 0
@@ -74,12 +75,14 @@ class PredictResult:
     unknown: int = 0
     review: int = 0
     labels: Counter[str] = field(default_factory=Counter)
+    remarks: Counter[str] = field(default_factory=Counter)
     predictions: list[Prediction] = field(default_factory=list, repr=False)
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def add(self, prediction: Prediction) -> None:
         """Count a prediction."""
         self.count += 1
+        self.remarks.update(prediction.remarks)
         if prediction.error:
             self.failed += 1
         elif prediction.unknown:
