@@ -18,6 +18,11 @@ demo: $(READY)
 	$(BIN)/tl predict data/cat/$$(ls data/cat | head -1) data/dog/$$(ls data/dog | head -1)
 	$(BIN)/tl grid data/ --out runs/demo.png --show
 
+# Two workers on two cores: a second thread of a library would only spin and wait.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
+test: export TF_NUM_INTRAOP_THREADS = 1
+test: export TF_NUM_INTEROP_THREADS = 1
 test: $(READY) browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

@@ -229,25 +229,25 @@ def test_kept_network_predicts_the_same_on_both_engines(cifar_tar, tmp_path):
     with tarfile.open(cifar_tar) as archive:
         for member in archive:
             label = Path(member.name).parent.name
-            if member.isfile() and label in ("maple_tree", "oak_tree", "pine_tree") and seen.get(label, 0) < 40:
+            if member.isfile() and label in ("maple_tree", "oak_tree", "pine_tree") and seen.get(label, 0) < 20:
                 seen[label] = seen.get(label, 0) + 1
                 (data / label).mkdir(parents=True, exist_ok=True)
                 (data / label / Path(member.name).name).write_bytes(archive.extractfile(member).read())
-            if sum(seen.values()) == 120:
+            if sum(seen.values()) == 60:
                 break
     options = {
         "backbone": "efficientnet-lite0",
         "image_size": 64,
         "unfreeze": "all",
-        "lr": 5e-4,
-        "epochs": 8,
+        "lr": 1e-3,
+        "epochs": 4,
         "seed": 1,
         "head": "softmax",  # a weaker head to be better than
     }
     run = library.finetune(data, out=tmp_path / "run", **options)
     assert run.manifest["metrics"]["fine-tuning"]["kept"]
     assert (run.folder / "trunk.weights.h5").is_file()
-    assert_engines_agree(run, sorted(data.rglob("*.png"))[::10], 2e-3)
+    assert_engines_agree(run, sorted(data.rglob("*.png"))[::5], 2e-3)
     with (run.folder / "predictions.csv").open() as stream:
         stored = {Path(row["path"]).name: row for row in csv.DictReader(stream)}
     again = library.load(run.folder).predict([path for path in sorted(data.rglob("*.png")) if path.name in stored])
