@@ -1,10 +1,13 @@
 """Findings are ranked, counted and written as JSON."""
 
 import json
+from dataclasses import replace
+
+import pytest
 
 from support.data_sets import dataset, photo
 from support.html import plain_cells
-from tl.doctor.findings import Diagnosis, Finding, rank
+from tl.doctor.findings import Diagnosis, Finding, in_words, rank
 
 
 def finding(kind: str, severity: str, score: float, name: str = "a") -> Finding:
@@ -24,6 +27,16 @@ def test_rank_and_kinds_are_by_severity_then_score_then_name():
     assert [each.severity for each in made.kinds["b"]] == ["error", "note"]
     assert made.severities == {"error": 1, "warning": 0, "note": 2}
     assert "<td>error</td><td>b</td><td>2</td>" in plain_cells(made._repr_html_())
+
+
+@pytest.mark.parametrize(("fix", "words"), [
+    ("rm -- 'pets/my cat/1.png' pets/dog/1.png", "leave out pets/my cat/1.png, pets/dog/1.png"),
+    ("mv -n -- pets/cat/1.png pets/dog/1.png", "label it as dog"),
+    ("mv -n -- pets/cat/1.png pets/cat/1.jpg", "rename it to 1.jpg"),
+    ("add images of cat's", "add images of cat's"),
+])  # fmt: skip
+def test_commands_become_words_for_readers_without_the_files(fix, words):
+    assert in_words(replace(finding("a", "error", 1), fix=fix)).fix == words
 
 
 def test_reaches_a_severity_or_worse():

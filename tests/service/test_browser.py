@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.browser import BEYOND, CONTRAST, Visits, is_dark, tab_stops
+from support.session import TINY
 
 DROP = """([place, files]) => {
   const dropped = new DataTransfer();
@@ -311,6 +312,28 @@ def test_train_from_an_archive_to_an_active_run(visit, live, shapes, tmp_path):
     run.locator(".badge").wait_for()
     tiny.get_by_role("button", name="Use this run").click()  # for the tests after this one
     tiny.locator(".badge").wait_for()
+
+
+@pytest.mark.parametrize(("locale", "press", "ready"), [
+    ("en-US", "Make a cleaned copy", "The cleaned copy of doubled is ready."),
+    ("ko-KR", "정리된 사본 만들기", "‘doubled’ 데이터셋의 정리된 사본을 만들었습니다."),
+])  # fmt: skip
+def test_a_cleaned_copy_is_made_from_the_findings(visit, live, shapes, tmp_path, locale, press, ready):
+    folder = shutil.copytree(shapes, tmp_path / "doubled")
+    shutil.copy(folder / "noise" / "00.png", folder / "noise" / "copy.png")
+    content = Path(shutil.make_archive(str(tmp_path / "doubled"), "zip", folder)).read_bytes()
+    stored = live.client.post("/v1/datasets", params={"name": "doubled", "check": False}, content=content).json()
+    check = f"/v1/datasets/{stored['id']}/check"
+    live.client.post(check, json={"backbone": TINY, "weights": "none"})
+    live.until(check, {"succeeded"})
+    page = visit("#train", locale=locale)
+    page.locator(".finding").first.wait_for()
+    assert page.locator("#dataset-about code").count() == 0  # its reader has no shell there
+    page.get_by_role("button", name=press).click()
+    page.get_by_text(ready).wait_for(timeout=60_000)
+    until(page, "document.querySelector('#dataset').selectedOptions[0].textContent.includes('24')")
+    for dataset in live.get("/v1/datasets")["datasets"]:
+        live.client.delete(f"/v1/datasets/{dataset['id']}")
 
 
 def test_a_folder_is_zipped_and_a_job_can_be_cancelled(visit, shapes, tmp_path):

@@ -102,6 +102,38 @@ def test_a_check_returns_findings_and_a_page(served):
     assert str(served.home) not in page.text
 
 
+def test_a_cleaned_copy_is_a_new_data_set(served, shapes, tmp_path):
+    folder = shutil.copytree(shapes, tmp_path / "doubled")
+    shutil.copy(folder / "noise" / "00.png", folder / "noise" / "copy.png")
+    (folder / "stripes" / "broken.png").write_bytes((folder / "stripes" / "00.png").read_bytes()[:60])
+    doubled = upload(served, folder)
+    path = f"/v1/datasets/{doubled}"
+    assert served.client.get(f"{path}/fix").status_code == 404
+    served.client.post(f"{path}/check", json=HEAD)
+    check = served.until(f"{path}/check", {"succeeded", "failed"})
+    assert not [one["mend"] for one in check["findings"] if one["mend"].startswith(("rm ", "mv ", "tl "))]
+    page = served.client.get(check["page"]).text
+    assert "rm --" not in page
+    assert "tl data" not in page
+    reply = served.client.post(f"{path}/fix", params={"name": "정리됨"})
+    assert (reply.status_code, reply.headers["location"]) == (202, f"{path}/fix")
+    assert served.client.post(f"{path}/fix").status_code == 409
+    fixed = served.until(f"{path}/fix", {"succeeded", "failed"})
+    assert fixed["state"] == "succeeded", fixed
+    copy = served.client.get(f"/v1/datasets/{fixed['dataset']}").json()
+    assert (copy["name"], copy["images"], copy["left_out"]) == ("정리됨", 24, {"duplicates": 1, "unreadable": 1})
+    assert served.get(path)["images"] == 26
+    assert served.get(f"{path}/check")["job"] == check["job"]
+    again = served.until(f"/v1/datasets/{copy['id']}/check", {"succeeded", "failed"})  # as the original was
+    assert again["kinds"].keys() < check["kinds"].keys()
+    assert str(served.home) not in json.dumps([fixed, copy, again])
+    served.client.post(f"/v1/datasets/{copy['id']}/fix")
+    same = served.until(f"/v1/datasets/{copy['id']}/fix", {"succeeded", "failed"})
+    assert (same["state"], same["dataset"]) == ("failed", "")
+    assert same["error"] == "a cleaned copy would be the same: what was found needs a decision of yours"
+    assert served.client.post(f"{path}/fix", json={"out": "/x"}).status_code == 422
+
+
 def test_a_running_job_streams_its_curve_and_can_be_cancelled(served):
     job = start(served, LONG)
     waiting = start(served, LONG)

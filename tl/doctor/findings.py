@@ -3,7 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -94,6 +94,21 @@ class Diagnosis:
 def rank(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Findings by severity, then score, then file names, so that the order never changes between two checks."""
     return tuple(sorted(findings, key=lambda each: (SEVERITIES.index(each.severity), -each.score, each.files)))
+
+
+def in_words(finding: Finding) -> Finding:
+    """The finding with words instead of a command, for readers who have no shell where the files are."""
+    if not finding.fix.startswith(("rm -- ", "mv -n -- ")):
+        return finding
+    command, *words = shlex.split(finding.fix)
+    files = [PurePosixPath(word) for word in words if not word.startswith("-")]
+    if command == "rm":
+        return replace(finding, fix=f"leave out {', '.join(map(str, files))}")
+    source, target = files
+    return replace(
+        finding,
+        fix=f"rename it to {target.name}" if source.parent == target.parent else f"label it as {target.parent.name}",
+    )
 
 
 class FixCommands:

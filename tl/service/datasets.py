@@ -1,4 +1,4 @@
-"""`/v1/datasets`: upload data sets as archives, list, check and remove them."""
+"""`/v1/datasets`: upload data sets as archives, list, check, clean and remove them."""
 
 import json
 import shutil
@@ -32,6 +32,7 @@ from tl.service.state import ServiceState, state_of
 from tl.service.store import ConflictError, StoredDataset
 from tl.text import shorten
 from tl.workflows.data_check import CheckOptions
+from tl.workflows.data_fix import FixOptions
 
 train = needs("train")
 router = APIRouter(tags=["data sets"], dependencies=[Depends(train)], responses=documented(404, 409, 507))
@@ -63,6 +64,8 @@ def options_schema(options: type, *, leave_out: tuple[str, ...]) -> dict[str, An
 
 _CHECK_SCHEMA = options_schema(CheckOptions, leave_out=_LOCAL)
 CheckRequest = Annotated[dict[str, Any], WithJsonSchema(_CHECK_SCHEMA)]
+_FIX_SCHEMA = options_schema(FixOptions, leave_out=("out", "dry_run", "link", "download", "offline"))
+FixRequest = Annotated[dict[str, Any], WithJsonSchema(_FIX_SCHEMA)]
 
 
 class FindingReply(BaseModel):
@@ -129,6 +132,13 @@ class CheckReply(CheckState):
     page: str = ""
 
 
+class FixReply(CheckState):
+    """The state of the newest cleaned copy of a data set: `dataset` is its id once it has succeeded."""
+
+    progress: dict[str, Any] | None = None
+    dataset: str = ""
+
+
 @router.get("/v1/datasets", summary="List the data sets")
 def list_datasets(request: Request) -> DatasetsReply:
     """All data sets, newest first."""
@@ -190,6 +200,46 @@ def check_page(request: Request, dataset: Id) -> FileResponse:
     if check.state != "succeeded" or not path.is_file():
         raise Problem(404, "there is no page yet: the data set has not been checked")
     return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY})
+
+
+@router.post("/v1/datasets/{dataset}/fix", summary="Make a cleaned copy", status_code=202, response_model=FixReply)
+def start_fix(
+    request: Request,
+    dataset: Id,
+    key: Trainer,
+    name: Annotated[str, Query(max_length=200, description="The name of the copy")] = "",
+    options: FixRequest | None = None,
+) -> JSONResponse:
+    """Start a copy of a data set without what its check found to be broken, doubled or leaking, as a new data set.
+
+    It is compared with the network of the newest check, unless `options` name another.
+    """
+    state = state_of(request)
+    stored, last = _find(request, dataset), store.newest_check(state.database, dataset)
+    inherited = (
+        {} if last is None else {key: last.options[key] for key in ("backbone", "weights") if key in last.options}
+    )
+    chosen = check_options(FixOptions, _FIX_SCHEMA, inherited | (options or {}))
+    if _fix_reply(state.database, dataset).state in ("queued", "running"):
+        raise Problem(409, "a cleaned copy of this data set is already being made")
+    job = chosen | {"fix": True, "name": name or f"{stored.name} (cleaned)"}
+    store.add_job(state.database, "check", dataset, job, owner=key.name, most=state.options.training.waiting)
+    return _check_response(_fix_reply(state.database, dataset), dataset, "fix")
+
+
+@router.get(
+    "/v1/datasets/{dataset}/fix",
+    summary="Show the cleaned copy of a data set",
+    response_model=FixReply,
+    responses={202: {"model": FixReply}},
+)
+def show_fix(request: Request, dataset: Id) -> JSONResponse:
+    """The state of the newest cleaned copy, and the id of its data set; 202 while it is made."""
+    _find(request, dataset)
+    reply = _fix_reply(state_of(request).database, dataset)
+    if reply.state == "none":
+        raise Problem(404, f"this data set has no cleaned copy: POST /v1/datasets/{dataset}/fix")
+    return _check_response(reply, dataset, "fix")
 
 
 @router.post(
@@ -344,9 +394,17 @@ def _reply(database: Database, stored: StoredDataset) -> DatasetReply:
 
 
 def _check_state(database: Database, dataset: str) -> CheckState:
-    for job in store.list_jobs(database, kind="check", dataset=dataset, most=1):
-        return CheckState(state=job.state, error=job.error, job=job.id)
-    return CheckState(state="none")
+    job = store.newest_check(database, dataset)
+    return CheckState(state="none") if job is None else CheckState(state=job.state, error=job.error, job=job.id)
+
+
+def _fix_reply(database: Database, dataset: str) -> FixReply:
+    job = store.newest_check(database, dataset, fix=True)
+    if job is None:
+        return FixReply(state="none")
+    progress = None if job.has_ended else last_event(store.job_folder(database, job.id) / EVENTS, "progress")
+    made = job.id if job.state == "succeeded" else ""
+    return FixReply(state=job.state, error=job.error, job=job.id, progress=progress, dataset=made)
 
 
 def _check_reply(database: Database, dataset: str, most: int) -> CheckReply:
@@ -364,8 +422,8 @@ def _check_reply(database: Database, dataset: str, most: int) -> CheckReply:
     return CheckReply(**fields | content, page=f"/v1/datasets/{dataset}/check/page")
 
 
-def _check_response(reply: CheckReply, dataset: str) -> JSONResponse:
-    headers = {"Retry-After": "2", "Location": f"/v1/datasets/{dataset}/check"}
+def _check_response(reply: CheckState, dataset: str, path: str = "check") -> JSONResponse:
+    headers = {"Retry-After": "2", "Location": f"/v1/datasets/{dataset}/{path}"}
     is_active = reply.state in ("queued", "running")
     return JSONResponse(reply.model_dump(), 202, headers) if is_active else JSONResponse(reply.model_dump())
 

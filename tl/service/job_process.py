@@ -1,4 +1,4 @@
-"""The process that the worker starts for each attempt of a job: it makes the run, or checks the data set.
+"""The process that the worker starts for each attempt of a job: it makes the run, or checks or cleans the data set.
 
 It ends when the worker does, however that ends: standard input is a pipe that only the worker holds open. It writes
 events to a file, one JSON object per line, which the server reads while it grows; each has its time `at` in Unix
@@ -16,21 +16,23 @@ import json
 import math
 import os
 import shlex
+import shutil
 import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tl.errors import ServiceError, TLError
+from tl.errors import DataError, ServiceError, TLError
 from tl.files import locked, write_text
 from tl.progress import Progress, Task
 
 ORDER, OUTCOME, EVENTS, LOG = "order.json", "outcome.json", "events.jsonl", "log.txt"
-FINDINGS, PAGE = "findings.json", "page.html"
+FINDINGS, PAGE, COPY = "findings.json", "page.html", "copy"
 _PATIENCE = 30.0  # seconds for the process of an earlier attempt to end
 _MIN_PAUSE = 0.5  # seconds between two events of one kind
 _PAUSE_GROWTH = 1 / 1000  # by which this pause grows per second
@@ -49,7 +51,9 @@ def main() -> None:
     busy = ServiceError(f"{folder} is in use by another process")
     with locked(folder / "child.lock", busy=busy, timeout=_PATIENCE):
         try:
-            if order["kind"] == "check":
+            if order["options"].pop("fix", None):
+                _fix(folder, order, progress)
+            elif order["kind"] == "check":
                 _check(folder, order, progress)
             else:
                 _finetune(order, progress)
@@ -83,9 +87,26 @@ def _check(folder: Path, order: dict[str, Any], progress: "JobProgress") -> None
     from tl.workflows.data_check import check
 
     progress.write("attempt", attempt=order["attempt"], resumed=False)
-    command = shlex.join(["tl", "data", "check", order["data"]])
-    diagnosis = check(order["data"], out=folder / PAGE, command=command, progress=progress, **order["options"])
+    diagnosis = check(order["data"], out=folder / PAGE, command=None, progress=progress, **order["options"])
     write_json(folder / FINDINGS, diagnosis.as_dict())
+
+
+def _fix(folder: Path, order: dict[str, Any], progress: "JobProgress") -> None:
+    """Write the cleaned copy into the job's folder, where the worker makes a data set of it."""
+    from tl.workflows.data_fix import fix
+
+    copy = folder / COPY
+    if (folder / FINDINGS).is_file():
+        return  # an earlier attempt finished, but the worker was killed before it noticed
+    shutil.rmtree(copy, ignore_errors=True)
+    progress.write("attempt", attempt=order["attempt"], resumed=False)
+    options = {name: value for name, value in order["options"].items() if name != "name"}
+    result = fix(order["data"], out=copy, link=True, progress=progress, **options)
+    if not result.plan.changed:
+        raise DataError("a cleaned copy would be the same: what was found needs a decision of yours")
+    (copy / "undo.csv").replace(folder / "undo.csv")  # it has the paths of this machine
+    left_out = Counter(step.kind for step in result.plan.changed if not step.kept)
+    write_json(folder / FINDINGS, {"images": len(result.plan.kept), "left_out": left_out})
 
 
 def _end_with_worker() -> None:

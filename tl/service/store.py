@@ -151,16 +151,26 @@ def tidy(database: Database) -> None:
 
 
 def add_dataset(
-    database: Database, folder: Path, name: str, unpacked: Unpacked, *, owner: str = "", most: int = 1000
+    database: Database,
+    folder: Path,
+    name: str,
+    unpacked: Unpacked,
+    *,
+    owner: str = "",
+    most: int = 1000,
+    identity: str = "",
 ) -> StoredDataset:
-    """Move a folder of images here as a data set. Raises DataError when it is none, ConflictError beyond `most`."""
+    """Move a folder of images here as a data set, with a new id or this one.
+
+    Raises DataError when it is none, ConflictError beyond `most`.
+    """
     name = "".join(letter for letter in clean(name) if letter.isprintable()).strip()[:80] or "data"
     try:
         dataset = load(folder)
     except DataError as error:
         raise DataError(str(error).replace(str(folder), name)) from error  # do not show the server's folders
     stored = StoredDataset(
-        id=secrets.token_hex(8),
+        id=identity or secrets.token_hex(8),
         name=name,
         folder=short_name(name),
         owner=owner,
@@ -270,6 +280,12 @@ def list_jobs(database: Database, *, kind: str = "finetune", dataset: str = "", 
     """Jobs of a kind, newest first; with `dataset`, only those of that data set."""
     query = "SELECT * FROM jobs WHERE kind = ? AND (? = '' OR dataset = ?) ORDER BY number DESC LIMIT ?"
     return [_job(row) for row in database.select(query, kind, dataset, dataset, most)]
+
+
+def newest_check(database: Database, dataset: str, *, fix: bool = False) -> Job | None:
+    """The newest check of a data set; with `fix`, the newest job for a cleaned copy, queued among the checks."""
+    jobs = list_jobs(database, kind="check", dataset=dataset)
+    return next((job for job in jobs if ("fix" in job.options) == fix), None)
 
 
 def jobs_ahead(database: Database, job: Job) -> int:

@@ -18,13 +18,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tl.errors import ServiceError
+from tl.errors import ServiceError, TLError
 from tl.files import child_environment, locked
 from tl.runs.folder import CHECKPOINT, partial_folder
 from tl.runs.summary import disk_usage
 from tl.service import store
+from tl.service.archives import Unpacked
 from tl.service.database import Database
-from tl.service.job_process import LOG, ORDER, OUTCOME, write_json
+from tl.service.job_process import COPY, FINDINGS, LOG, ORDER, OUTCOME, write_json
 from tl.service.options import TrainingLimits
 from tl.service.store import Job
 
@@ -173,7 +174,12 @@ class Worker:
         job, code = running.job, _kill(running.process)  # kills what is left of its process group
         store.heartbeat(self._database, [(job.id, time.monotonic() - running.counted)])
         if code == 0:
-            store.end_job(self._database, job.id, "succeeded")
+            try:
+                if "fix" in job.options:
+                    self._store_copy(job)
+                store.end_job(self._database, job.id, "succeeded")
+            except TLError as failure:
+                self._end(job, "failed", str(failure))
             return
         self._record_progress(running)
         error = _outcome(store.job_folder(self._database, job.id) / OUTCOME)
@@ -182,6 +188,19 @@ class Worker:
             return
         how = f"was killed by signal {-code}" if code < 0 else f"crashed (exit code {code}; see its log)"
         self._retry(job, f"its process {how}")
+
+    def _store_copy(self, job: Job) -> None:
+        """Make a data set of a cleaned copy, with the id of its job, and let it be checked as its original was."""
+        if store.get_dataset(self._database, job.id) is not None:
+            return  # the server was killed before it noticed
+        folder = store.job_folder(self._database, job.id)
+        result = json.loads((folder / FINDINGS).read_text(encoding="utf-8"))
+        size = sum(file.stat().st_size for file in (folder / COPY).rglob("*") if file.is_file())
+        unpacked = Unpacked(result["images"], size, result["left_out"])
+        most, name = self._limits.datasets, str(job.options["name"])
+        store.add_dataset(self._database, folder / COPY, name, unpacked, owner=job.owner, most=most, identity=job.id)
+        options = {key: value for key, value in job.options.items() if key in ("backbone", "weights")}
+        store.add_job(self._database, "check", job.id, options, owner=job.owner)
 
     def _retry(self, job: Job, reason: str) -> None:
         """Put a job back in the queue, unless too many attempts in a row made no progress."""

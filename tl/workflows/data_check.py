@@ -26,7 +26,7 @@ from tl.data.splits import GROUP_BY_HELP, Split, check_groups, grouped, split
 from tl.doctor.balance import balance_findings, class_counts
 from tl.doctor.duplicates import duplicate_findings, group_findings
 from tl.doctor.faulty_files import file_findings, name_findings
-from tl.doctor.findings import Diagnosis, Finding, rank
+from tl.doctor.findings import Diagnosis, Finding, in_words, rank
 from tl.doctor.labels import label_findings
 from tl.doctor.outliers import outlier_findings
 from tl.doctor.shortcuts import shortcut_findings
@@ -60,10 +60,13 @@ class CheckOptions:
 
 
 @keywords(CheckOptions)
-def check(data: Data, *, options: CheckOptions, progress: Progress | None = None, command: str = "") -> Diagnosis:
+def check(
+    data: Data, *, options: CheckOptions, progress: Progress | None = None, command: str | None = ""
+) -> Diagnosis:
     """What is wrong with a data set, the worst first; the page shows `command`.
 
-    Raises DataError for a data set that cannot be loaded at all.
+    With None instead, its readers have no shell where the files are: fixes are in words. Raises DataError for a data
+    set that cannot be loaded at all.
     """
     started = time.monotonic()
     progress = progress or Progress()
@@ -72,10 +75,12 @@ def check(data: Data, *, options: CheckOptions, progress: Progress | None = None
     check_groups(dataset, options.group_by)
     measured = measure(dataset, options.backbone, weights=options.weights, offline=options.offline, progress=progress)
     findings, notes = examine(dataset, measured, val=options.val, seed=options.seed)
+    if command is None:
+        findings = tuple(map(in_words, findings))
     page = (options.out or RUNS / f"check-{short_name(dataset.name)}.html") if options.page else None
     diagnosis = Diagnosis(dataset, findings, notes, seconds=time.monotonic() - started, page=page)
     if page is not None:
-        write_text(page, render_page(diagnosis, command))
+        write_text(page, render_page(diagnosis, command or ""))
     return diagnosis
 
 

@@ -1,6 +1,6 @@
 // Choose a data set, and show its contents and its check.
 import { byId, button, foreign, make, sign, width } from "./elements.js";
-import { complain } from "./notices.js";
+import { complain, tell } from "./notices.js";
 import { openReport } from "./reports.js";
 import { ask, get, post } from "./service.js";
 import { sure } from "./confirm.js";
@@ -10,10 +10,10 @@ const CLASSES = 12;
 const FINDINGS = 20;
 const FILES = 4;
 const POLL = 1500;
-const COMMAND = /^(rm|mv|cp|mkdir|tl) /;
 let sets = [];
 let chosen = null;
 let check = null;
+let fixing = null; // the data set of which a cleaned copy is being made
 let wholeList = false;
 let timer = 0;
 let onChoice = () => {};
@@ -106,7 +106,10 @@ function findings() {
     make("p", { class: "verdict" }, sign(!seen.length ? "right" : check.counts.error ? "wrong" : check.counts.warning ? "error" : "open"), text),
     seen.length ? make("ul", { class: "findings" }, seen.map(finding)) : null,
     check.findings.length > seen.length ? make("p", { class: "quiet" }, say("check.more", { count: check.findings.length - seen.length })) : null,
-    make("p", { class: "choices" }, button(say("check.page"), () => openReport(`/v1/datasets/${chosen.id}/check/link`)), again()));
+    seen.length ? make("p", { class: "quiet" }, say("fix.about")) : null,
+    make("p", { class: "choices" },
+      seen.length ? button(say(fixing ? "fix.running" : "fix.start"), () => fix().catch(complain), { class: "main", disabled: fixing !== null }) : null,
+      button(say("check.page"), () => openReport(`/v1/datasets/${chosen.id}/check/link`)), again()));
 }
 
 function underWay(state) {
@@ -126,8 +129,29 @@ function finding({ severity, kind, evidence, mend, files }) {
   return make("li", { class: `finding ${severity}` }, sign(name, severity),
     make("div", { lang: "en" },
       make("p", {}, make("strong", {}, kind), make("span", { class: "quiet" }, ` · ${severity}`)),
-      make("p", {}, evidence), mend ? make("p", {}, COMMAND.test(mend) ? make("code", {}, mend) : make("span", { class: "quiet" }, `→ ${mend}`)) : null,
+      make("p", {}, evidence), mend ? make("p", { class: "quiet" }, `→ ${mend}`) : null,
       files.length ? make("p", { class: "path" }, files.slice(0, FILES).join(", "), files.length > FILES ? ` + ${count(files.length - FILES)}` : "") : null));
+}
+
+// Makes a cleaned copy, and chooses it unless the reader went on to another data set meanwhile.
+async function fix() {
+  const { id, name } = chosen;
+  const path = `/v1/datasets/${id}/fix`;
+  fixing = id;
+  show();
+  try {
+    let made = await post(`${path}?name=${encodeURIComponent(say("fix.name", { name }))}`, {});
+    while (["queued", "running"].includes(made.state)) {
+      await new Promise((done) => setTimeout(done, POLL));
+      made = await get(path);
+    }
+    if (made.state !== "succeeded") throw new Error(made.error || say("fix.failed"));
+    await loadDatasets(chosen?.id === id ? made.dataset : chosen?.id);
+    tell(say("fix.done", { name }));
+  } finally {
+    fixing = null;
+    show();
+  }
 }
 
 async function checkAgain() {

@@ -79,6 +79,9 @@ export default {
   "check.nothing": "No problems found.", "check.more": "The page with pictures shows {count} more.",
   "check.error": { one: "{count} error", other: "{count} errors" }, "check.warning": { one: "{count} warning", other: "{count} warnings" },
   "check.note": { one: "{count} note", other: "{count} notes" },
+  "fix.start": "Make a cleaned copy", "fix.running": "Making the copy …", "fix.name": "{name} (cleaned)",
+  "fix.about": "A cleaned copy is a new data set without broken files, copies, and photos that are in two parts or under two labels. This one stays as it is.",
+  "fix.done": "The cleaned copy of {name} is ready.", "fix.failed": "The copy could not be made.",
 
   "tune.title": "2. Fine-tune", "tune.backbone": "Network", "tune.unfreeze": "Layers to train", "tune.budget": "Time limit",
   "tune.more": "More options", "tune.weights": "Initial weights", "tune.epochs": "Epochs", "tune.image_size": "Image size in pixels",

@@ -76,6 +76,9 @@ export default {
   "check.running": "점검 중: {task} {done} / {total}", "check.again": "다시 점검", "check.page": "사진과 함께 보기",
   "check.nothing": "문제가 없습니다.", "check.more": "‘사진과 함께 보기’에 {count}건이 더 있습니다.",
   "check.error": "오류 {count}건", "check.warning": "경고 {count}건", "check.note": "참고 {count}건",
+  "fix.start": "정리된 사본 만들기", "fix.running": "사본을 만드는 중 …", "fix.name": "{name} (정리됨)",
+  "fix.about": "정리된 사본은 깨진 파일, 중복된 사진, 두 부분이나 두 클래스에 모두 들어 있는 사진을 뺀 새 데이터셋입니다. 원래 데이터셋은 그대로 남습니다.",
+  "fix.done": "‘{name}’ 데이터셋의 정리된 사본을 만들었습니다.", "fix.failed": "사본을 만들지 못했습니다.",
 
   "tune.title": "2. 미세 조정", "tune.backbone": "백본", "tune.unfreeze": "학습할 레이어", "tune.budget": "시간 제한",
   "tune.more": "추가 옵션", "tune.weights": "초기 가중치", "tune.epochs": "에포크", "tune.image_size": "이미지 크기(픽셀)",
