@@ -1,6 +1,7 @@
 """Tests of the limits of the service: whatever is sent is refused, and the server keeps answering."""
 
 import json
+import secrets
 import socket
 import struct
 import time
@@ -9,7 +10,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from support.live_service import problem
+from support.live_service import problem, until
 
 LIMITS = {
     **{"body": 300_000, "image": 200_000, "images": 3, "pixels": 1_000_000, "json": 1000},
@@ -146,6 +147,20 @@ def test_a_missing_or_slow_body_times_out(connect, drip):
             client.sendall(b"x")
             time.sleep(drip)
     assert b" 408 " in received(client)[:20]
+
+
+@pytest.mark.parametrize(("path", "kind"), [
+    ("/v1/predict", "image/png"), ("/v1/predict", FORM), ("/v1/explain", "image/png"),
+    ("/v1/datasets", "application/zip"), ("/v1/datasets", FORM), ("/v1/jobs", "application/json"),
+])  # fmt: skip
+def test_a_client_that_hangs_up_in_its_body_is_no_fault(live, connect, path, kind):
+    body = FIELD + b'; filename="b"\r\n\r\nab' if kind == FORM else b"ab"
+    name = secrets.token_hex(8)
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-ID: {name}\r\n"
+    connect(f"{head}Content-Type: {kind}\r\nContent-Length: 900\r\n\r\n".encode() + body).close()
+    until(lambda: any(entry.get("request_id") == name for entry in live.entries()))
+    [entry] = [entry for entry in live.entries() if entry.get("request_id") == name]
+    assert (entry["path"], entry["status"], entry["message"]) == (path, 499, "request")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from fastapi import Path as InPath
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect
 
 from tl.errors import BackboneError, StorageError, UsageError
 from tl.networks.backbones import backbone as find_backbone
@@ -317,8 +316,6 @@ async def _receive(request: Request, path: Path, limits: TrainingLimits) -> str:
             with path.open("xb") as file:
                 async for chunk in chunks():
                     await to_thread.run_sync(file.write, chunk)
-    except ClientDisconnect as error:
-        raise Problem(400, "the client disconnected") from error
     except MultiPartException as error:
         raise Problem(400, f"the form cannot be read ({error.message[:100]}): send one file, and its name") from error
     except OSError as error:

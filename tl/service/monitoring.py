@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tl.errors import RunError
 from tl.prediction.predictor import Prediction
 from tl.runs.run import Run, read_table
+from tl.service.problems import CLIENT_GONE
 
 Floats = NDArray[np.float64]
 
@@ -75,17 +76,24 @@ class RequestLog:
         sent_id = Headers(scope=scope).get("x-request-id", "")
         request_id = sent_id if _ID.fullmatch(sent_id) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 500
+        status, answered = 500, False
+
+        async def receive_until_gone() -> Message:
+            nonlocal status
+            message = await receive()
+            if message["type"] == "http.disconnect" and not answered:
+                status = CLIENT_GONE
+            return message
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"] if status != CLIENT_GONE else status, True
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive_until_gone, send_with_id)
         finally:
             self._record(scope, status, time.monotonic() - started)
 

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
 
 from tl.errors import ImageError
 from tl.evaluation.selective import Selection
@@ -223,7 +224,7 @@ async def _form_files(request: Request) -> list[Upload]:
 
 
 async def _within(seconds: float, request: Request, work: Awaitable[Result]) -> Result:
-    """The result of `work`. Raises Problem 504 after `seconds`, 408 when the client, its body read, disconnects."""
+    """The result of `work`. Raises Problem 504 after `seconds`, ClientDisconnect when the client hangs up."""
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it after a 504
     gone = asyncio.ensure_future(_disconnected(request))
@@ -231,7 +232,7 @@ async def _within(seconds: float, request: Request, work: Awaitable[Result]) -> 
         async with asyncio.timeout(seconds):
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                raise Problem(408, "the client disconnected")
+                raise ClientDisconnect
             return task.result()
     except TimeoutError:
         raise Problem(504, f"no answer within {seconds * 1000:.0f} ms: send fewer images, or try again later") from None

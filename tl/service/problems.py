@@ -9,9 +9,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from tl.errors import DataError, ImageError, RunError, ServiceError, StorageError, TLError, UsageError
+
+CLIENT_GONE = 499
+"""The status, in log and metrics, of a request whose client hung up before it was answered."""
 
 MEDIA_TYPE = "application/problem+json"
 _STATUS = {UsageError: 400, ImageError: 422, DataError: 422, RunError: 422, StorageError: 507, ServiceError: 503}
@@ -67,6 +71,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(TLError, _expected)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=CLIENT_GONE))  # nobody receives it
     app.add_exception_handler(Exception, _unexpected)
 
 
