@@ -9,15 +9,16 @@ LMDB locks its files by process: opening an environment twice in one process wou
 
 import hashlib
 import mmap
+import os
 import shutil
 import struct
 import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tl.progress import Progress
 from tl.settings import Settings, settings
 
 __all__ = ["clear", "info"]
+_OTHERS = ("weights", "trunks", "datasets", "templates")  # folders beside that of the features
 _ROOM = 64 << 20  # bytes of the file beyond twice the limit: removing rows takes space, too
 _PAGE = mmap.PAGESIZE
 _NEVER_WRITTEN = 64  # free pages at the end of the file that may not be there
@@ -125,12 +127,15 @@ _ENVIRONMENTS = Environments()
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """The rows and bytes of a cache, its limit, and its folder."""
+    """The rows and bytes of a cache, its limit, and its folder; `others` are the bytes of what else is kept beside it,
+    by the name of its folder.
+    """
 
     rows: int
     bytes: int
     limit: int
     folder: Path
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -293,13 +298,24 @@ def usable_cache(progress: Progress) -> Iterator[FeatureCache | None]:
 
 
 def info(where: Settings | None = None) -> CacheInfo:
-    """What the user's feature cache holds; none is created."""
+    """What the user's cache holds; none is created."""
     where = where or settings()
     folder = where.cache_dir / "features"
+    others = {name: _bytes_in(where.cache_dir / name) for name in _OTHERS}
     if not folder.is_dir():
-        return CacheInfo(0, 0, where.cache_limit, folder)
+        return CacheInfo(0, 0, where.cache_limit, folder, others)
     with open_cache(where) as cache:
-        return cache.info()
+        return replace(cache.info(), others=others)
+
+
+def _bytes_in(folder: Path) -> int:
+    """The bytes on the disk of the files in a folder and below; files that vanish meanwhile count as none."""
+    total = 0
+    for where, _, names in os.walk(os.path.realpath(folder)):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(where, name)).st_blocks * 512
+    return total
 
 
 def clear(*, all: bool = False) -> int:
@@ -312,7 +328,7 @@ def clear(*, all: bool = False) -> int:
             shutil.rmtree(folder)
     except OSError as error:
         raise StorageError(f"{folder} cannot be removed ({error.strerror}); remove it by hand") from error
-    for name in ("weights", "trunks", "datasets", "templates") if all else ():
+    for name in _OTHERS if all else ():
         shutil.rmtree(where.cache_dir / name, ignore_errors=True)
     return size
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tl as library
+from support.data_sets import put
 from support.session import ROOT
 from tl.cache import open_cache
 from tl.commands.main import _REMOVED, COMMANDS, cli
@@ -35,6 +36,7 @@ def test_help_fits_two_screens_and_explains_every_option(tl, name, command):
     assert done.returncode == 0
     assert len(lines) <= 46
     assert max(map(len, lines)) <= 80
+    assert "..." not in done.stdout.partition("\nCommands:\n")[2]
     assert command.help
     assert [option.name for option in command.params if isinstance(option, click.Option) and not option.help] == []
 
@@ -82,7 +84,11 @@ def test_cache_commands_count_and_clear_rows(tl, tmp_path, monkeypatch):
     assert "none yet (limit 2.0 GB)" in tl("cache", "info").stdout
     with open_cache() as cache:
         cache.put([(bytes(48), np.ones(10, np.float32))])
-    assert "1 row" in tl("cache", "info").stdout
+    put(tmp_path / "cache", "trunks/x/trunk.bin", "weights/x.h5")
+    shown = dict(line.split(maxsplit=1) for line in tl("cache", "info").stdout.splitlines())
+    assert shown["features"].startswith("1 row")
+    assert shown["weights"] == shown["networks"] == "4.1 kB"
+    assert shown["total"].startswith("16.4 kB")
     assert tl("cache", "clear").returncode == 0
     assert "none yet" in tl("cache", "info").stdout
 

@@ -102,6 +102,12 @@ def test_resolve_offline_makes_no_request_nor_for_random_weights(remote, where, 
     assert resolve(backbone("vgg16"), "none", where=where).choice == "none"
 
 
+def test_random_weights_of_each_network_and_seed_have_a_checksum_of_their_own(where):
+    of = {(name, seed): resolve(backbone(name), "none", seed=seed, where=where).sha256
+          for name in ("vgg16", "lenet5") for seed in (0, 1)}  # fmt: skip
+    assert len(set(of.values())) == 4
+
+
 @pytest.mark.parametrize(("name", "choice", "message"), [
     ("vgg16", "imagenet21k", "no weights 'imagenet21k' for vgg16, and no such file: give imagenet, bsds500, none"),
     ("vgg16", "x" * 300, "no such file"),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from click.testing import CliRunner
+from rich.cells import cell_len
 
 from support.session import ROOT
 from tl.commands.main import run
@@ -34,7 +35,21 @@ def run_here(
         sys.stderr.flush()
         output, errors = (stream.getvalue().decode("utf-8", "replace") for stream in (stdout, stderr))
     assert expect in (None, code), errors
+    assert environment.get("COLUMNS", "80") != "80" or not wide_lines(words[1:], output, errors)
     return subprocess.CompletedProcess(words, code, output, errors)
+
+
+def wide_lines(words: list[str], output: str, errors: str) -> list[str]:
+    """The lines of more than 80 columns, which a terminal breaks anywhere, apart from what must stay on one line: rows
+    for programs, an error, and a word that does not fit, such as a path.
+    """
+    is_rows = {"--json", "--format", "predict", "watch"} & set(words)
+    lines = [*(() if is_rows else output.splitlines()), *errors.splitlines()]
+    return [
+        line
+        for line in lines
+        if cell_len(line) > 80 and not line.startswith(("error:", "    $ ")) and max(map(cell_len, line.split())) < 50
+    ]
 
 
 def run_process(*arguments: object, cwd: Path = ROOT, timeout: float = 300, **environment: str) -> Completed:

@@ -21,6 +21,9 @@ def info() -> None:
     progress.log("folder", str(settings().cache_dir))
     rows = f"{count(cache.rows, 'row')}, {size(cache.bytes)}" if cache.rows else "none yet"
     progress.log("features", f"{rows} (limit {size(cache.limit)})")
+    for name, what in (("weights", "weights"), ("trunks", "networks"), ("datasets", "data sets")):
+        progress.log(what, size(cache.others[name]))
+    progress.log("total", f"{size(cache.bytes + sum(cache.others.values()))}; `tl cache clear --all` removes it")
 
 
 @command.command("clear")

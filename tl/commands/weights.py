@@ -16,7 +16,7 @@ def command() -> None:
 
 @command.command("list")
 def list_() -> None:
-    """List all backbones and their weights, and mark those on this machine."""
+    """List all backbones, their weights, and which are on this machine."""
     click.echo(f"{'backbone':<20}{'pixels':>7}{'parameters':>13}  weights (* on this machine)")
     for entry in weights.list():
         names = [f"{name}{'*' if name in entry.local else ''}" for name in entry.weights]

@@ -68,7 +68,7 @@ def resolve(
     """
     where = where or settings()
     if choice == "none":
-        sha256 = hashlib.sha256(f"random {seed}".encode()).hexdigest()
+        sha256 = hashlib.sha256(f"random {backbone.name} {seed}".encode()).hexdigest()
         return Weights("none", None, f"random, seed {seed}", sha256, seed=seed)
     if choice not in pretrained(backbone):
         return _from_path(backbone, choice)

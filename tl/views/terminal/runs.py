@@ -56,15 +56,19 @@ _ROW_NAMES = {
 def list_text(runs: Sequence[ListedRun], folder: str | Path, width: int = 80) -> str:
     """Two lines a run: accuracy and size, then date, network and data; `*` marks the newest.
 
-    Lines are at most `width` columns wide, for a width of at least 64.
+    A long name has a line of its own and is never cut, so that it can be pasted. Other lines are at most `width`
+    columns wide, for a width of at least 64.
     """
     if not runs:
         return columns([(f"no runs in {Path(folder).resolve()}: train one with `tl finetune DATA`",)], (width,))
     room = max(_MIN_NAME, min(width - sum(_WIDTHS) - 2, max(width_of(run.name) for run in runs)))
     lines = [f"  {padded('run', room)}{_figures(_HEADINGS)}", "─" * (room + 2 + sum(_WIDTHS))]
     for run in runs:
-        mark = "*" if run.newest else " "
-        lines.append(f"{mark} {padded(shortened(run.name, room), room)}{_figures(_cells(run))}".rstrip())
+        name, mark = one_line(run.name), "*" if run.newest else " "
+        if width_of(name) > room:
+            lines.append(f"{mark} {name}")
+            name = mark = ""
+        lines.append(f"{mark:1} {padded(name, room)}{_figures(_cells(run))}".rstrip())
         lines.append(columns([("", _details(run))], (2, width - 4)))
     return "\n".join([*lines, "", columns([(_total(runs),)], (width,))])
 
