@@ -211,7 +211,7 @@ class LeftOut:
         """One line, such as `'@eaDir' (put there by the system), 3 files (not an image file: .json, .txt)`; or ""."""
         parts = []
         for kind, number in self.counts.items():
-            examples = listed(sorted(self.examples[kind] - {""}), 3)
+            examples = listed(sorted(self.examples[kind] - {""}), 5)
             files = f"{count(number, 'file')} ({kind}{f': {examples}' if examples else ''})"
             parts.append(f"{examples} ({kind})" if kind in _NAMED else files)
         return ", ".join(parts)
