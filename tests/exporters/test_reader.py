@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from support.data_sets import photo
+from support.image_kinds import SWAPPED, deep_png, tiff, white_drawing
 from tl.data.images import decode_for, read
 from tl.exporters.reader import opened_reader, write_reader
 
@@ -59,6 +60,10 @@ KINDS = {
     "rgba.webp": (transparent, {"lossless": True}),
     "rgba.tif": (transparent, {}),
     "photo.bmp": (lambda image: image, {}),
+    "profile.jpg": (lambda image: image, {"icc_profile": SWAPPED}),
+    "profile.webp": (lambda image: image, {"icc_profile": SWAPPED}),
+    "white.png": (lambda _: white_drawing(), {}),
+    "film.gif": (lambda image: Image.new("RGB", (60, 40)), {"save_all": True, "append_images": [white_drawing()]}),
 }
 
 PROGRAM = """
@@ -81,6 +86,9 @@ def files(tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("kinds")
     for name, (change, options) in KINDS.items():
         change(photo(1)).save(folder / name, **options)
+    pixels = np.asarray(photo(1))
+    (folder / "deep.png").write_bytes(deep_png(pixels.astype(np.uint16) * 16))
+    (folder / "floats.tif").write_bytes(tiff((pixels / 255).astype(np.float32), compression=8, predictor=3))
     return sorted(folder.iterdir())
 
 

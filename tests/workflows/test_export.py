@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.image_kinds import deep_png, encoded, white_drawing
 from support.runs import change_head, change_run
 from support.session import ROOT
 from tl.data.images import decode, read
@@ -205,9 +206,11 @@ def test_savedmodel_serves_labels_for_image_files(serve, bgr_run, shapes, tmp_pa
     grey16 = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257 + 128)
     drawn = photo.convert("1"), photo.convert("L"), photo.convert("P"), grey16
     names = ("a.jpg", "b.png", "c.bmp", "d.png", "bits.png", "grey.png", "palette.png", "grey16.png")
-    files = [tmp_path / name for name in names]
-    for file, image in zip(files, (photo, photo, photo, seen_through, *drawn), strict=True):
+    files = [tmp_path / name for name in (*names, "white.png", "12 of 16.png")]
+    for file, image in zip(files, (photo, photo, photo, seen_through, *drawn), strict=False):
         image.save(file)
+    files[-2].write_bytes(encoded(white_drawing(), "PNG"))
+    files[-1].write_bytes(deep_png(np.asarray(photo.convert("RGB")).astype(np.uint16) * 16))
     answers = serve(files)
     assert answers["probabilities"].shape == (len(files), 2)
     for at, file in enumerate(files):

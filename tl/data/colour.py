@@ -88,7 +88,7 @@ def _lab() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
 
-_DEPTHS = (8, 10, 12, 14, 16)  # bits that sensors and programs have
+DEPTHS = (8, 10, 12, 14, 16)  # bits that sensors and programs have
 _UNIT = 1.1  # floats from 0 to 1, with what resampling adds
 _VAGUE = 16.0  # floats up to this and above 1 may be anything
 
@@ -127,14 +127,14 @@ def _white(lowest: float, highest: float, kind: np.dtype[Any], *, bits: int, whi
         )
     if highest <= white < 1 << 16:
         return white
-    depths = (bits, *_DEPTHS) if highest < 1 << bits else _DEPTHS
+    depths = (bits, *DEPTHS) if highest < 1 << bits else DEPTHS
     depths = (*depths[:-1], 15, 16) if kind == np.int16 else depths
     return (1 << next(depth for depth in depths if highest < 1 << depth)) - 1
 
 
-_FAINT = 32  # levels of 255 that something must differ from its ground to be seen
+FAINT = 32  # levels of 255 that something must differ from its ground to be seen
 _SAMPLED = 1024  # pixels of the longest side that are looked at
-_HIDDEN = 0.2
+HIDDEN = 0.2
 
 
 def over_ground(image: "Image.Image", remarks: Remarks) -> "Image.Image":
@@ -148,9 +148,9 @@ def over_ground(image: "Image.Image", remarks: Remarks) -> "Image.Image":
     size = -(-image.width // step), -(-image.height // step)
     drawn = np.asarray(image if step == 1 else image.resize(size, Image.Resampling.NEAREST))
     alpha = drawn[..., 3].astype(np.int64)
-    on_white = int(alpha[drawn[..., :3].min(axis=2) < 256 - _FAINT].sum())
-    on_black = int(alpha[drawn[..., :3].max(axis=2) >= _FAINT].sum())
-    is_hidden = on_white < _HIDDEN * on_black and int(alpha.min()) < 255
+    on_white = int(alpha[drawn[..., :3].min(axis=2) < 256 - FAINT].sum())
+    on_black = int(alpha[drawn[..., :3].max(axis=2) >= FAINT].sum())
+    is_hidden = on_white < HIDDEN * on_black and int(alpha.min()) < 255
     if is_hidden:
         remarks.append(("transparency", "drawn in white on a transparent ground: black is put behind it"))
     ground = Image.new("RGB", image.size, "black" if is_hidden else "white")

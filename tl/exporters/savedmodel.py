@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tl.data.colour import DEPTHS, FAINT, HIDDEN
 from tl.engines.tensorflow import tensorflow
 from tl.exporters.formats import METADATA, Classify, ExportJob, Pixels, Probabilities
 from tl.exporters.network import RunModels, build_models, silence
@@ -74,7 +75,7 @@ def _from_bytes(tf: Any, models: RunModels, classes: Sequence[str]) -> Any:
 
 
 def _decode(tf: Any, content: Any) -> Any:
-    """The bytes of one image as RGB `[height, width, 3]`; transparent parts of a PNG become white."""
+    """The bytes of one image as RGB `[height, width, 3]`; PNGs as `tl.data.colour` says, but for their profiles."""
 
     def byte(at: int) -> Any:
         return tf.io.decode_raw(tf.strings.substr(content, at, 1), tf.uint8)[0]
@@ -87,9 +88,9 @@ def _decode(tf: Any, content: Any) -> Any:
 
     def transparent() -> Any:
         # 16 bits, to which 8 are widened by 257: TensorFlow would cut them off instead of rounding.
-        image = tf.round(tf.cast(tf.io.decode_png(content, channels=4, dtype=tf.uint16), tf.float32) / 257.0)
-        alpha = image[..., 3:] / 255.0
-        return tf.cast(tf.round(image[..., :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
+        image = tf.cast(tf.io.decode_png(content, channels=4, dtype=tf.uint16), tf.int64)
+        is_deep = tf.equal(byte(24), 16)
+        return _over_ground(tf, *(_to_bytes(tf, part, is_deep) for part in (image[..., :3], image[..., 3:])))
 
     def png() -> Any:
         # For grey of less than 8 bits TensorFlow returns an alpha of 1, 3 or 15 instead of 255.
@@ -107,3 +108,20 @@ def _decode(tf: Any, content: Any) -> Any:
 
     kinds = [(tf.io.is_jpeg(content), jpeg), (starts(b"\x89PNG"), png), (starts(b"BM"), bmp)]
     return tf.ensure_shape(tf.case(kinds, default=other), (None, None, 3))
+
+
+def _to_bytes(tf: Any, values: Any, is_deep: Any) -> Any:
+    """Values of up to 16 bits as those of 8, as `tl.data.colour.to_bytes` scales them."""
+    tops = tf.constant([(1 << depth) - 1 for depth in DEPTHS], tf.int64)
+    least = tf.reduce_min(tf.boolean_mask(tops, tops >= tf.reduce_max(values)))
+    top = tf.where(is_deep, least, tops[-1])
+    return (values * 255 + top // 2) // top
+
+
+def _over_ground(tf: Any, colours: Any, alpha: Any) -> Any:
+    """Transparent parts over white, or over black, as `tl.data.colour.over_ground` does."""
+    on_white = tf.reduce_sum(alpha * tf.cast(tf.reduce_min(colours, 2, True) < 256 - FAINT, tf.int64))
+    on_black = tf.reduce_sum(alpha * tf.cast(tf.reduce_max(colours, 2, True) >= FAINT, tf.int64))
+    is_hidden = tf.cast(on_white, tf.float64) < HIDDEN * tf.cast(on_black, tf.float64)
+    opaque, ground = tf.cast(alpha, tf.float32) / 255.0, tf.where(is_hidden, 0.0, 255.0)
+    return tf.cast(tf.round(tf.cast(colours, tf.float32) * opaque + ground * (1.0 - opaque)), tf.uint8)
