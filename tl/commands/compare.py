@@ -15,7 +15,7 @@ from tl.workflows.compare import CompareOptions
 @output_options
 def command(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train several networks on the same split of DATA and compare them."""
-    from tl.commands.console import command_line, dumped, progress_for
+    from tl.commands.console import command_line, dumped, log_next_steps, progress_for
     from tl.views.terminal.evaluation import comparison_table
     from tl.workflows.compare import compare
 
@@ -29,3 +29,4 @@ def command(data: str, as_json: bool, quiet: bool, **options: Any) -> None:
         click.echo(comparison_table(comparison))
         progress.log("", "")
         progress.log("written", f"{comparison.folder}: comparison.html, .csv, .png, grid.png, a run of each network")
+        log_next_steps(comparison.best_run, comparison.folder.parent, progress)

@@ -20,14 +20,19 @@ _TOPIC = 12
 class Console(Progress):
     """Shows everything: log lines on standard output, warnings and progress bars on standard error."""
 
+    def __init__(self) -> None:
+        self._bars: Any = None  # those on the screen
+
     def log(self, topic: str, text: str) -> None:
         """Print a line with its topic in the first column, wrapped to the terminal's width; or an empty line."""
         line = click.style(f"{topic:<{_TOPIC}}", bold=True) + _wrapped(printable(text))
-        click.echo(line if topic or text else "")
+        with self._without_bars():
+            click.echo(line if topic or text else "")
 
     def warn(self, text: str) -> None:
         """Print a note on standard error."""
-        click.echo(click.style(f"{'note':<{_TOPIC}}", fg="yellow") + _wrapped(printable(text)), err=True)
+        with self._without_bars():
+            click.echo(click.style(f"{'note':<{_TOPIC}}", fg="yellow") + _wrapped(printable(text)), err=True)
 
     @contextmanager
     def task(self, name: str, total: int | None, unit: str) -> Iterator[Task]:
@@ -36,10 +41,25 @@ class Console(Progress):
             with super().task(name, total, unit) as silent:
                 yield silent
             return
-        progress = _bars(unit, total)
-        with progress:
-            bar = progress.add_task(name, total=total)
-            yield _Bar(progress, bar)
+        with self._without_bars(), _bars(unit, total) as bars:
+            outer, self._bars = self._bars, bars
+            try:
+                yield _Bar(bars, bars.add_task(name, total=total))
+            finally:
+                self._bars = outer
+
+    @contextmanager
+    def _without_bars(self) -> Iterator[None]:
+        """Take the progress bars off the screen in the block: what it prints would be appended to their line."""
+        bars = self._bars
+        if bars is None:
+            yield
+            return
+        bars.stop()
+        try:
+            yield
+        finally:
+            bars.start()
 
 
 class StderrLog(Progress):
@@ -66,6 +86,17 @@ def near(path: Path) -> Path:
         return path.resolve().relative_to(Path.cwd())
     except ValueError:
         return path
+
+
+def log_next_steps(run: Path, root: Path, progress: Progress) -> None:
+    """Log the commands to go on with: of the run, which is the newest where its `root` is called `runs`."""
+    if root.name == "runs":
+        progress.log("next", "tl predict PHOTO.jpg   or   tl grid   or   tl report --show")
+        return
+    name = shlex.quote(str(run))
+    progress.log("next", f"tl predict --run {name} PHOTO.jpg")
+    progress.log("", f"tl grid --run {name}")
+    progress.log("", f"tl report {name} --show")
 
 
 def dumped(value: object) -> str:

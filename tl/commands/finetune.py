@@ -1,6 +1,5 @@
 """The command `tl finetune`."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: str | None) -
 @output_options
 def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_augment: bool, **values: Any) -> None:
     """Train a classifier on DATA: class folders, a table or a known data set."""
-    from tl.commands.console import command_line, dumped, near, progress_for
+    from tl.commands.console import command_line, dumped, log_next_steps, near, progress_for
     from tl.workflows.finetune import finetune
 
     progress = progress_for(as_json or quiet)
@@ -57,8 +56,7 @@ def command(data: str | None, as_json: bool, quiet: bool, resume: bool, show_aug
         progress.log("more images", f"not predicted: {run.metrics['no_learning_curve']}")
     progress.log("report", str(near(run.folder / "report.html")))
     progress.log("run", f"{run.folder} in {run.metrics['seconds']['total']:.1f} s")
-    newest = "" if run.folder.parent.name == "runs" else f" --run {shlex.quote(str(run.folder))}"
-    progress.log("next", f"tl predict{newest} PHOTO.jpg   or   tl grid{newest}")
+    log_next_steps(run.folder, run.folder.parent, progress)
 
 
 def _with_inherited(values: dict[str, Any]) -> dict[str, Any]:
