@@ -9,7 +9,7 @@ from typing import Any
 
 from tl.text import NONE, html_table, percent
 
-_EPOCH = ("epoch", "loss", "held-out log-loss", "held-out accuracy")
+_EPOCH = ("epoch", "loss", "accuracy", "held-out log-loss", "held-out accuracy")
 
 
 class Task:
@@ -64,6 +64,7 @@ class NotebookProgress(Progress):
             row = (
                 f"{epoch} of {values['epochs']}",
                 f"{values['loss']:.4g}",
+                percent(values.get("top1")),
                 log_loss,
                 percent(values.get("held_out_top1")),
             )

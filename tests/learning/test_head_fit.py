@@ -203,3 +203,23 @@ def test_grouped_images_do_not_look_predictable_when_only_their_groups_are():
     ]
     assert accuracy[0] > 0.95
     assert accuracy[1] < 0.75
+
+
+@pytest.mark.parametrize("kind", ["auto", "softmax"])
+def test_class_weights_raise_the_recall_of_small_classes(kind):
+    values, labels, fingerprints = clouds(300, spread=0.15)
+    keep = np.concatenate([np.flatnonzero(labels == label)[:n] for label, n in enumerate((80, 20, 6))])
+    test = np.setdiff1d(np.arange(300), keep)
+    recalls = []
+    for weights in (None, (0.5, 1.9, 4.0)):
+        fitted = fit_head(
+            values[keep],
+            labels[keep],
+            3,
+            fingerprints=[fingerprints[at] for at in keep],
+            kind=kind,
+            class_weights=weights,
+        )
+        predicted = fitted.head.logits(values[test]).argmax(axis=1)
+        recalls.append([np.mean(predicted[labels[test] == label] == label) for label in range(3)])
+    assert recalls[1][2] > recalls[0][2]

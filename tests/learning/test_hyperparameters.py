@@ -59,10 +59,11 @@ def test_class_weights_of_even_classes_are_none(counts):
     assert class_weights(counts) is None
 
 
+@pytest.mark.parametrize(("equal", "power"), [(False, 0.5), (True, 1.0)])
 @pytest.mark.parametrize("counts", [(10, 16), (5, 500), (1, 2, 3, 400), (7, 7, 70)])
-def test_class_weights_have_a_mean_of_1_per_image(counts):
-    weights = class_weights(counts)
+def test_class_weights_have_a_mean_of_1_per_image(counts, equal, power):
+    weights = class_weights(counts, equal=equal)
     assert sum(weight * count for weight, count in zip(weights, counts, strict=True)) == pytest.approx(sum(counts))
-    # the rarer, the heavier, but by the square root
+    # the rarer, the heavier, by the square root unless all classes are to be equal
     for weight, count in zip(weights, counts, strict=True):
-        assert weight / weights[0] == pytest.approx((counts[0] / count) ** 0.5)
+        assert weight / weights[0] == pytest.approx((counts[0] / count) ** power)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tl.learning.hyperparameters import tuning_rule
-from tl.learning.loop import HIGHEST, LOWEST, TrainingLoop, range_test, schedule
+from tl.learning.loop import HIGHEST, LOWEST, RangeTest, TrainingLoop, range_test, schedule
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(100, 0.1), (7, 0.5), (1000, 0.03), (20, 0.0)])
@@ -70,11 +70,26 @@ def test_range_test_ends_when_the_loss_explodes(burst):
     assert 5e-4 < result.chosen < 1e-3  # a tenth of the last good one
 
 
-def test_range_test_chooses_the_lowest_rate_if_none_helps():
-    assert range_test(lambda rate: math.nan, 60).chosen == pytest.approx(LOWEST)
-    assert range_test(lambda rate: math.nan, 60).losses == ()
+def test_range_test_chooses_no_rate_where_none_helps():
+    assert range_test(lambda rate: math.nan, 60) == RangeTest((), (), None)
     losses = iter(range(1, 1000))
-    assert range_test(lambda rate: next(losses), 60).chosen == pytest.approx(LOWEST)
+    assert range_test(lambda rate: next(losses), 60).chosen is None
+    assert range_test(lambda rate: 1.0, 60).chosen is None
+    assert range_test(lambda rate: 0.5 * (rate > 1e-2), 60).chosen is None
+
+
+def test_range_test_is_not_misled_by_batches_that_differ():
+    """As those of a fitted head: most losses are small, and now and then one is large."""
+    chosen = []
+    for seed in range(200):
+        draw = np.random.default_rng(seed)
+        chosen.append(range_test(lambda rate, draw=draw: draw.exponential(0.3) + 10 * rate, 60).chosen)
+    assert sum(rate is not None for rate in chosen) <= 4
+    learning = [
+        range_test(lambda rate, draw=draw: max(0.7, 2.3 - 60 * rate) + draw.normal(0, 0.1) + 20 * rate**2, 60).chosen
+        for draw in map(np.random.default_rng, range(50))
+    ]
+    assert all(rate is not None and 1e-3 < rate < 3e-2 for rate in learning)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,14 @@ def close(ones, others, **how):
 
 
 @both
+def test_step_measures_the_accuracy_before_it(trained):
+    inputs, labels = batch()
+    before = np.mean(np.asarray(trained.network(inputs)).argmax(axis=1) == labels.argmax(axis=1))
+    trained.step(inputs, 0.7 * labels + 0.1, RATE)  # mixed with others, the largest part counts
+    assert trained.accuracy == pytest.approx(before)
+
+
+@both
 def test_steps_lower_the_loss(trained):
     inputs, labels = batch()
     weights, before = trained.weights(), cross_entropy(trained.network(inputs), labels)

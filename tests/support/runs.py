@@ -91,6 +91,7 @@ def write_tuned_run(
     last_step: int | None = None,
     stopped: str = "",
     spread: float = 8.0,
+    monitor: float = 0.1,
 ) -> Path:
     """History and manifest of a fine-tuned run: losses fall by the factor `spread`, the middle epoch is the best."""
     folder.mkdir(parents=True)
@@ -102,9 +103,11 @@ def write_tuned_run(
         loss, top1 = 0.2 + 0.1 * abs(epoch - best) / epochs, 0.9 + 0.05 * epoch / epochs
         held = (loss, top1) if held_out else (math.nan, math.nan)
         rate = RATE * schedule(step - 1, total, WARMUP)
-        rows.append(Epoch(epoch, step, rate, spread ** (-epoch / epochs), *held, 3.0 * epoch))
+        rows.append(Epoch(epoch, step, rate, spread ** (-epoch / epochs), *held, 3.0 * epoch, top1=0.8 + 0.1 * top1))
     write_history(folder, rows, test)
-    manifest = {"metrics": {"fine-tuning": fine_tuning(planned or epochs, total, kept, stopped)}}
+    tuning = fine_tuning(planned or epochs, total, kept, stopped)
+    tuning["rule"]["monitor"] = monitor
+    manifest = {"metrics": {"fine-tuning": tuning}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 

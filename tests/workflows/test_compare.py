@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tl.errors import DataError, RunError, UsageError
+from tl.runs.folder import newest_run
 from tl.runs.run import load_run
 from tl.workflows.compare import compare
 
@@ -54,10 +55,49 @@ def test_compare_prints_a_table_and_writes_files(compared, imagenet):
     assert float(rows[0]["p_value"]) == 1.0
 
 
-def test_compare_does_not_become_the_latest_run(shapes, tmp_path):
-    comparison = compare(shapes, scratch=("lenet5",), epochs=1, out=tmp_path / "runs" / "one")
-    assert comparison.ranked[0].name == "lenet5"
-    assert not (tmp_path / "runs" / "latest").exists()
+@pytest.fixture(scope="module")
+def at_64_pixels(tl, shapes, tmp_path_factory):
+    home = tmp_path_factory.mktemp("sixty-four")
+    options = ("--scratch", "lenet5,simple-cnn", "--epochs", 1, "--image-size", 64, "--gradients", "--out", "runs/one")
+    return tl("compare", shapes, *options, cwd=home, expect=0), home / "runs"
+
+
+def test_run_of_the_best_network_becomes_the_newest(at_64_pixels, tl):
+    done, runs = at_64_pixels
+    best = json.loads((runs / "one" / "comparison.json").read_text())["entries"][0]["folder"]
+    assert newest_run(runs) == runs / "one" / best
+    assert f"* one/{best}" in tl("runs", "list", cwd=runs.parent, expect=0).stdout
+    assert "next        tl predict PHOTO.jpg   or   tl grid   or   tl report --show" in done.stdout
+    assert f"{best}" in tl("runs", "show", cwd=runs.parent, expect=0).stdout
+
+
+def test_parameters_are_those_at_the_image_size(at_64_pixels):
+    _, runs = at_64_pixels
+    for entry in json.loads((runs / "one" / "comparison.json").read_text())["entries"]:
+        manifest = load_run(runs / "one" / entry["folder"]).manifest
+        assert entry["parameters"] == manifest["metrics"]["fine-tuning"]["trained_parameters"]
+        assert entry["parameters"] > manifest["backbone"]["parameters"]
+
+
+def test_comparison_shows_curves_and_gradients(at_64_pixels):
+    _, runs = at_64_pixels
+    page = (runs / "one" / "comparison.html").read_text()
+    titles = ["Learning curves", *(f"Gradients of {name} from random weights" for name in ("lenet5", "simple-cnn"))]
+    assert all(page.count(f'alt="{title}"') == 1 for title in titles)
+    assert (runs / "one" / "curves.png").is_file()
+
+
+def test_data_set_is_described_once(at_64_pixels):
+    lines = at_64_pixels[0].stdout.splitlines()
+    assert [line for line in lines if "24 images" in line] == [
+        "data        shapes: 24 images, 2 classes (noise 12, stripes 12)"
+    ]
+
+
+def test_comparison_outside_of_runs_names_its_run(shapes, tl, tmp_path):
+    done = tl("compare", shapes, "--scratch", "lenet5", "--epochs", 1, "--out", "one", cwd=tmp_path, expect=0)
+    assert "tl report one/lenet5-scratch --show" in done.stdout
+    assert not (tmp_path / "latest").exists()
 
 
 @pytest.mark.parametrize(("options", "message"), [

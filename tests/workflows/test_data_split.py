@@ -110,8 +110,23 @@ def test_split_refuses_classes_with_too_few_photos(tmp_path):
     folder = write(tmp_path / "d", {"a/1.png": photo(1), "a/2.png": photo(2), "b/1.png": photo(3), "b/2.png": photo(4)})
     split(folder, out=tmp_path / "s.csv", near_duplicates=False, val=0.9)
     assert Counter(load(tmp_path / "s.csv").parts) == {"train": 2, "validation": 2}
-    with pytest.raises(DataError, match="fewer than 3 distinct images or groups"):
+    with pytest.raises(DataError, match="no class has 3 distinct images or groups"):
         split(folder, out=tmp_path / "t.csv", near_duplicates=False, test=0.3)
+
+
+def test_split_trains_on_classes_with_few_photos_and_says_so(tmp_path):
+    sizes = {"a": 3, "b": 4, "c": 2, "d": 1}
+    files = {f"{label}/{at}.png": photo(5 * at + ord(label)) for label, size in sizes.items() for at in range(size)}
+    result = split(write(tmp_path / "d", files), out=tmp_path / "s.csv", near_duplicates=False, test=0.3)
+    assert result.counts == {
+        "train": {"a": 1, "b": 2, "c": 1, "d": 1},
+        "validation": {"a": 1, "b": 1, "c": 1, "d": 0},
+        "test": {"a": 1, "b": 1, "c": 0, "d": 0},
+    }
+    assert result.notes == (
+        "no validation images for 'd': too few photos or groups, which are trained on first",
+        "no test images for 'c', 'd': too few photos or groups, which are trained on first",
+    )
 
 
 def test_split_command(animals, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -19,13 +20,14 @@ import pytest
 import tl as library
 from support.recorder import Recorder
 from support.session import ROOT, TINY, draw_shapes
-from tl.errors import DataError, UsageError
+from tl.errors import DataError, RunError, UsageError
 from tl.learning import loop, tuning
 from tl.learning.trainer import Trainer
 from tl.networks.backbones import backbone
 from tl.runs.finetune_options import FinetuneOptions
+from tl.runs.folder import partial_folder
 from tl.runs.run import Run, load_run
-from tl.workflows import finetune
+from tl.workflows import finetune, finetune_backbone
 from tl.workflows.finetune_backbone import random_head, trains_from_scratch
 
 TUNE = {"backbone": "simple-cnn", "weights": "none", "unfreeze": "last", "epochs": 2, "batch": 8}
@@ -70,6 +72,8 @@ def test_tuned_run_has_its_curves_and_no_scratch_files(uninterrupted):
     rows = history(run.folder)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert [row["step"] for row in rows] == ["3", "6"]  # 20 photos in batches of 8
+    assert all(0 <= float(row["top1"]) <= 1 for row in rows)
+    assert all(float(row["held_out_top1"]) * 4 % 1 == 0 for row in rows)  # the 4 validation photos, watched
     figures = run.manifest["metrics"]["fine-tuning"]
     assert figures["steps"] == 6
     assert figures["trained_parameters"] > 200_000
@@ -84,7 +88,7 @@ def test_run_has_the_more_accurate_network_and_the_log_says_which(uninterrupted)
     assert run.manifest["metrics"]["validation"] == better
     assert figures["kept"] == (figures["comparison"]["gained"] > figures["comparison"]["lost"])
     assert "fine-tuning: last of the backbone on 20 images" in recorder.text
-    assert "epoch 1: loss" in recorder.text
+    assert re.search(r"epoch 1: loss 0\.\d{3} \(held out 0\.\d{3}\), accuracy [\d.]+% \([\d.]+%\)", recorder.text)
     assert "McNemar" in recorder.text or "no difference" in recorder.text
     assert re.search("is kept$", recorder.lines[-1]), recorder.lines[-1]
 
@@ -118,6 +122,62 @@ def test_resume_after_a_kill_gives_the_same_result(uninterrupted, shapes, tl, tm
         assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-3)
     ours, theirs = (load_run(folder).manifest["metrics"]["fine-tuning"] for folder in (tmp_path / "run", run.folder))
     assert ours["tuned"]["validation"]["log_loss"] == pytest.approx(theirs["tuned"]["validation"]["log_loss"], rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def interrupted(shapes, tmp_path_factory):
+    """The data of a training that was interrupted in its second epoch, and a copy of them, and its run folder."""
+    home, original = tmp_path_factory.mktemp("interrupted"), Trainer.step
+    steps = iter(range(4))
+
+    def step(self, inputs, labels, rate):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return original(self, inputs, labels, rate)
+
+    shutil.copytree(shapes, home / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            library.finetune(home / "data", out=home / "run", **TUNE)
+    return home / "data", shapes, home / "run"
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda data: (data / "noise").rename(data / "zebra"),
+     "1 class no longer there ('noise'); 1 class new ('zebra'); "
+     "12 images no longer there ('noise/00.png' and 11 more); 12 images new ('zebra/00.png' and 11 more)"),
+    (lambda data: shutil.copy(data / "noise/00.png", data / "noise/copy.png"), "1 image new ('noise/copy.png')"),
+    (lambda data: (data / "noise/03.png").unlink(), "1 image no longer there ('noise/03.png')"),
+    (lambda data: (data / "noise/03.png").write_bytes(b"no image"), "1 image no longer there ('noise/03.png')"),
+    (lambda data: shutil.copy(data / "stripes/03.png", data / "noise/03.png"),
+     "1 image with another content ('noise/03.png')"),
+])  # fmt: skip
+def test_resume_refuses_data_that_changed(change, message, interrupted):
+    data, original, out = interrupted
+    shutil.rmtree(data)
+    shutil.copytree(original, data)
+    change(data)
+    with pytest.raises(RunError, match="interrupted with other data") as refused:
+        library.finetune(resume=True, out=out)
+    assert message in str(refused.value)
+    assert f"remove {out.parent}/.run.partial/checkpoint.npz to start anew" in str(refused.value)
+    assert not out.exists()
+
+
+def test_resume_refuses_another_split_and_other_weights(interrupted, tmp_path):
+    """As if the groups of a table, or a file of weights, had changed."""
+    data, original, out = interrupted
+    shutil.rmtree(data)
+    shutil.copytree(original, data)
+    options = partial_folder(out) / "run.toml"
+    stored = options.read_text()
+    try:
+        options.write_text(re.sub("seed = .*", "seed = 1", stored))
+        with pytest.raises(RunError, match=r"now other weights; \d+ images with another part of the split"):
+            library.finetune(resume=True, out=out)
+    finally:
+        options.write_text(stored)
 
 
 def test_resume_refuses_other_options_and_needs_an_interrupted_run(tl, tmp_path):
@@ -174,13 +234,29 @@ def test_budget_limits_the_steps(shapes, tmp_path, monkeypatch):
     assert (figures["steps"], figures["stopped"]) == (8, "")  # 16 of the 17 seconds that are left for training
 
 
-def test_lr_auto_searches_the_learning_rate(shapes, tmp_path):
-    run = library.finetune(shapes, out=tmp_path / "run", lr="auto", **TUNE)
+@pytest.mark.parametrize("found", [True, False])
+def test_lr_auto_says_which_learning_rate_it_trains_with(found, shapes, tmp_path, monkeypatch):
+    if found:  # a loss that falls up to a rate of 3e-3
+        original = Trainer.step
+
+        def step(self, inputs, labels, rate):
+            original(self, inputs, labels, rate)
+            return 1 + (math.log10(rate) + 2.5) ** 2 / 20 if rate else 1.0
+
+        monkeypatch.setattr(Trainer, "step", step)
+    recorder = Recorder()
+    run = library.finetune(shapes, out=tmp_path / "run", lr="auto", progress=recorder, **TUNE)
     with (run.folder / "learning_rates.csv").open() as stream:
         curve = [(float(row["learning_rate"]), float(row["loss"])) for row in csv.DictReader(stream)]
     chosen = run.manifest["metrics"]["fine-tuning"]["rule"]["learning_rate"]
     assert len(curve) > 20
-    assert chosen == pytest.approx(max(1e-7, min(curve, key=lambda point: point[1])[0] / 10))
+    assert "learning rate to be found" in recorder.text
+    if found:
+        assert chosen == pytest.approx(min(curve, key=lambda point: point[1])[0] / 10)
+        assert re.search(rf"learning rate {chosen:.2g}, found in \d+ steps from 1e-07 up to", recorder.text)
+    else:  # twenty photos that the fitted head classifies with a loss of nothing
+        assert chosen == 0.003
+        assert "learning rate 0.003, the default: no other lowers the loss clearly" in recorder.text
 
 
 def test_unfreeze_all_trains_the_whole_network(shapes, tmp_path, uninterrupted):
@@ -199,13 +275,32 @@ def test_unfreeze_auto_trains_the_head_alone_on_few_images(tmp_path, shapes):
 
 
 @pytest.mark.parametrize(
-    ("balance", "said"), [("auto", "loss weights"), ("sampling", "sampled equally often"), ("none", "")]
+    ("balance", "said", "weights"),
+    [
+        ("auto", "smaller ones weigh more, loss weights 0.84 to 1.53", (0.840, 1.534)),
+        ("sampling", "every class counts equally often, loss weights 0.65 to 2.17", None),
+        ("none", "not balanced", None),
+    ],
 )
-def test_uneven_classes_are_balanced(balance, said, shapes, tmp_path):
+@pytest.mark.parametrize("options", [TUNE, {"backbone": "lenet5", "weights": "none"}], ids=["tuned", "scratch"])
+def test_uneven_classes_are_balanced(options, balance, said, weights, shapes, tmp_path, monkeypatch):
+    jobs, original = [], finetune_backbone.tune
+    monkeypatch.setattr(finetune_backbone, "tune", lambda job, *more: jobs.append(job) or original(job, *more))
     recorder, uneven = Recorder(), subset(shapes, tmp_path / "uneven", 12, 4)
-    library.finetune(uneven, out=tmp_path / "run", progress=recorder, balance=balance, **TUNE | {"epochs": 1})
-    assert said in recorder.text
-    assert ("classes have" in recorder.text) == bool(said)
+    library.finetune(uneven, out=tmp_path / "run", progress=recorder, balance=balance, **options | {"epochs": 1})
+    assert f"balance: classes have 3 to 10 images: {said}" in recorder.text
+    assert jobs[0].class_weights == (None if weights is None else pytest.approx(weights, abs=0.001))
+    assert jobs[0].even_classes == (balance == "sampling")
+
+
+def test_heads_are_balanced(shapes, tmp_path):
+    uneven, kernels = subset(shapes, tmp_path / "uneven", 12, 4), {}
+    for balance in ("none", "auto", "weights", "sampling"):
+        run = library.finetune(uneven, out=tmp_path / balance, backbone=TINY, weights="none", balance=balance)
+        kernels[balance] = run.head.kernel
+    assert np.array_equal(kernels["auto"], kernels["weights"])
+    assert not np.allclose(kernels["none"], kernels["weights"])
+    assert not np.allclose(kernels["weights"], kernels["sampling"])
 
 
 def test_stored_activations_keep_to_their_limit(shapes, tmp_path, monkeypatch):

@@ -20,6 +20,11 @@ from tl.data.tables import UNUSED, has_columns, read_column
 from tl.errors import DataError, UsageError
 from tl.text import count, quoted
 
+Row = tuple[str, str, str, str]
+"""An image of a split data set: its path, its label and its part ("" for none), and its sha256."""
+
+_DIFFER = ("label", "part of the split", "content")
+
 GROUP_BY_HELP = "What must stay on one side of the split: a column, a place in the path, or a pattern."
 
 
@@ -190,6 +195,30 @@ class _Splitter:
         return [self.dataset.class_names[label] for label in self.dataset.labels[indices]]
 
 
+def split_rows(dataset: Dataset, split: Split, fingerprints: Sequence[bytes]) -> list[Row]:
+    """A row for each image of a data set, with its part of the split."""
+    part_of = {int(index): part for part in PARTS for index in getattr(split, part)}
+    labels = [dataset.class_names[label] if label >= 0 else "" for label in dataset.labels.tolist()]
+    parts = [part_of.get(index, "") for index in range(len(labels))]
+    return list(zip(dataset.names, labels, parts, (one.hex() for one in fingerprints), strict=True))
+
+
+def describe_changes(before: Iterable[Row], after: Iterable[Row]) -> str:
+    """How the rows of a data set differ from those of before, in a few words; "" where they do not."""
+    old, new = ({row[0]: row for row in rows} for rows in (before, after))
+    classes = [{row[1] for row in rows.values()} for rows in (old, new)]
+    both = [name for name in old if name in new]
+    differing = [[name for name in both if old[name][at] != new[name][at]] for at in (1, 2, 3)]
+    kinds = [
+        ("class", "no longer there", sorted(classes[0] - classes[1])),
+        ("class", "new", sorted(classes[1] - classes[0])),
+        ("image", "no longer there", [name for name in old if name not in new]),
+        ("image", "new", [name for name in new if name not in old]),
+        *(("image", f"with another {what}", names) for what, names in zip(_DIFFER, differing, strict=True)),
+    ]
+    return "; ".join(f"{count(len(names), noun)} {what} ({quoted(names, 1)})" for noun, what, names in kinds if names)
+
+
 def _shuffled(seed: int, fingerprint: bytes) -> bytes:
     """The place of an image in the order that the seed gives."""
     return hashlib.sha256(f"{seed}:".encode() + fingerprint).digest()
@@ -245,8 +274,9 @@ def grouped_split(
 
     `labels` `[n]` in `range(len(class_names))`; images of one number in `groups` `[n]` stay on one side. A group goes
     to a side where that brings the side's classes nearer to their fractions; without copies and groups that is the
-    split that training makes. Raises UsageError for fractions that leave no training images, DataError for a class that
-    cannot be on each side.
+    split that training makes. A class with fewer groups than sides is trained on first, then validated. Raises
+    UsageError for fractions that leave no training images, DataError where groups keep a larger class off a side, or
+    no class is large enough.
     """
     if not all(0 <= fraction < 1 for fraction in fractions.values()) or not 0 < sum(fractions.values()) < 1:
         received = ", ".join(f"{side} {fraction:g}" for side, fraction in fractions.items())
@@ -255,15 +285,15 @@ def grouped_split(
         )
     sides = {side: fraction for side, fraction in fractions.items() if fraction > 0}
     in_classes = Counter(label for _, label in set(zip(groups.tolist(), labels.tolist(), strict=True)))
-    few = [name for label, name in enumerate(class_names) if in_classes[label] <= len(sides)]
-    if few:
+    enough = [label for label in range(len(class_names)) if in_classes[label] > len(sides)]
+    if not enough:
         raise DataError(
-            f"classes with fewer than {len(sides) + 1} distinct images or groups, one for each side: {quoted(few)};"
-            " add images, or split into fewer sides"
+            f"no class has {len(sides) + 1} distinct images or groups, one for each side: add images, or split into"
+            " fewer sides"
         )
     side_of = _assign(labels, groups, fingerprints, list(sides.values()), seed)[groups]
     for side, purpose in [(-1, "training"), *((number, "validation or test") for number in range(len(sides)))]:
-        without = [name for label, name in enumerate(class_names) if label not in labels[side_of == side]]
+        without = [class_names[label] for label in enough if label not in labels[side_of == side]]
         if without:
             raise DataError(
                 f"groups leave no {purpose} images of {quoted(without)}: use smaller groups, another fraction or --seed"

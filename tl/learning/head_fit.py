@@ -91,6 +91,7 @@ def fit_head(
     fingerprints: Sequence[bytes],
     imagenet: Floats | None = None,
     kind: str = "auto",
+    class_weights: Sequence[float] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> HeadFit:
@@ -98,8 +99,9 @@ def fit_head(
 
     Images with the same fingerprint are in the same fold, except that all are trained on and none judged where a class
     would have no others. `imagenet` `[features, 1000]` is the kernel of the backbone's
-    ImageNet classifier, `kind` one of `HEADS`, or "linear" for one without normalised features. Raises DataError for
-    features that are not finite.
+    ImageNet classifier, `kind` one of `HEADS`, or "linear" for one without normalised features. `class_weights`
+    `[classes]` weigh the images of each class in the losses of softmax regression and of the mixture; LDA knows class
+    means, which all count the same. Raises DataError for features that are not finite.
     """
     if not np.isfinite(features).all():
         broken = int((~np.isfinite(features).all(axis=1)).sum())
@@ -117,6 +119,8 @@ def fit_head(
     # Products of few rows are too small to share: with 2,000 a second BLAS thread takes 3.5 times the processor time.
     with OneThread(now=len(features) < 2500), progress.task("fitting the head", len(members), "members") as task:
         candidates = _Candidates(features, labels, classes, folds, imagenet, rule)
+        if class_weights is not None:
+            candidates.weights = np.array(class_weights, np.float32)[labels]
         for name in members:
             candidates.fit(name)
             task.advance()
@@ -133,6 +137,7 @@ class _Candidates:
         self.fitted: dict[Candidate, tuple[Floats, Floats]] = {}
         self.logits: dict[Candidate, Floats] = {}
         self._starts: dict[int, tuple[Floats, Floats]] = {}
+        self.weights: Floats | None = None  # of the images in every loss, 1 on average
         self._imagenet = imagenet
         self._width = features.shape[1] + (0 if imagenet is None else imagenet.shape[1])
         self._normalized = normalized(features, imagenet) if len(features) < ROWS else None
@@ -195,7 +200,8 @@ class _Candidates:
             train = np.flatnonzero(self.folds != fold) if fold >= 0 else np.arange(len(self.labels))
             rows, labels = (self.features, self.labels) if fold < 0 else (self.features[train], self.labels[train])
             start = self._start(fold, rows)
-            problem = SoftmaxRegression(rows, labels, self.classes, self.rule.iterations)
+            weights = None if self.weights is None else self.weights[train]
+            problem = SoftmaxRegression(rows, labels, self.classes, self.rule.iterations, weights=weights)
             for l2, (kernel, bias) in zip(
                 self.rule.l2_path, problem.path(self.rule.l2_path, _TOLERANCE, start), strict=True
             ):
@@ -231,13 +237,16 @@ def _mixed(
     spreads = {candidate: candidates.spread(candidate) for candidate in candidates.fitted}
     scaled = {each: candidates.logits[each][judges] / np.float32(spreads[each]) for each in candidates.logits}
     trials, best = [], None
+    image_weights = None if candidates.weights is None else candidates.weights[judges]
     for candidate, logits in scaled.items() if len(judges) else ():
-        weight, _ = mixture_weights([logits], labels, np.array([prior.sum()]))
+        weight, _ = mixture_weights([logits], labels, np.array([prior.sum()]), image_weights)
         parameter = f"L2 {candidate[1]:.2g}" if candidate[0] == "softmax" else f"shrinkage {candidate[1]:g}"
         trials.append(_trial(f"{_NAMES[candidate[0]]}, {parameter}", logits * np.float32(weight[0]), labels))
     for chosen in _choices(members, candidates.shrinkages, rule.l2_path):
         weights, loss = (
-            mixture_weights([scaled[each] for each in chosen], labels, prior) if len(judges) else (prior, 0.0)
+            mixture_weights([scaled[each] for each in chosen], labels, prior, image_weights)
+            if len(judges)
+            else (prior, 0.0)
         )
         if best is None or loss < best[0]:
             best = loss, weights, chosen
@@ -293,16 +302,19 @@ def _sum_of(candidates: _Candidates, parts: dict[Candidate, np.float32], imagene
 
 
 def mixture_weights(
-    logits: Sequence[Floats], labels: Labels, prior: NDArray[np.float64]
+    logits: Sequence[Floats], labels: Labels, prior: NDArray[np.float64], image_weights: Floats | None = None
 ) -> tuple[NDArray[np.float64], float]:
     """The weights `[members]` of logits `[n, classes]` that are most probable, and their penalised log-loss.
 
     Their prior is normal around `prior` `[members]` with a standard deviation of 1, and none is negative.
+    `image_weights` `[n]` are those of the images in the log-loss.
     """
     from scipy.optimize import minimize
 
     rows, penalty = np.arange(len(labels)), 1 / len(labels)
-    of_label = [float(each[rows, labels].mean(dtype=np.float64)) for each in logits]
+    shares = np.ones(len(labels)) if image_weights is None else image_weights.astype(np.float64)
+    shares /= shares.sum()
+    of_label = [float(shares @ each[rows, labels]) for each in logits]
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         mixed = np.zeros_like(logits[0])
@@ -312,9 +324,9 @@ def mixture_weights(
         truth = mixed[rows, labels].astype(np.float64)
         probabilities = np.exp(mixed, out=mixed)
         total = probabilities.sum(axis=1, keepdims=True)
-        value = float(np.mean(np.log(total[:, 0].astype(np.float64)) - truth))
+        value = float(shares @ (np.log(total[:, 0].astype(np.float64)) - truth))
         probabilities /= total
-        expected = [float(np.einsum("ij,ij->i", probabilities, each).mean(dtype=np.float64)) for each in logits]
+        expected = [float(shares @ np.einsum("ij,ij->i", probabilities, each)) for each in logits]
         slope = np.array(expected) - of_label + penalty * (weights - prior)
         return value + 0.5 * penalty * float(((weights - prior) ** 2).sum()), slope
 

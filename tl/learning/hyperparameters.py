@@ -159,14 +159,14 @@ def scratch_rule(images: int) -> TuningRule:
     )
 
 
-def class_weights(counts: tuple[int, ...]) -> tuple[float, ...] | None:
+def class_weights(counts: tuple[int, ...], *, equal: bool = False) -> tuple[float, ...] | None:
     """Loss weights of the classes if the largest has more than 1.5 times the images of the smallest, else None.
 
-    The mean weight of an image is 1. Inverse square roots: with inverses, a handful of images would drive the training
-    (Mahajan et al. 2018).
+    The mean weight of an image is 1. Inverse square roots: with inverses, which make all classes `equal`, a handful of
+    images would drive the training (Mahajan et al. 2018).
     """
     if max(counts) <= 1.5 * min(counts):
         return None
-    raw = [count**-0.5 for count in counts]
+    raw = [1 / count if equal else count**-0.5 for count in counts]
     mean = sum(weight * count for weight, count in zip(raw, counts, strict=True)) / sum(counts)
     return tuple(weight / mean for weight in raw)

@@ -23,12 +23,17 @@ from tl.learning.trainer import Arrays, Diverged, Trainer, load_checkpoint, save
 from tl.networks.backbones import Backbone
 from tl.networks.weights import Weights
 from tl.progress import Progress
-from tl.text import percent
+from tl.text import count, percent
 
 LOWEST, HIGHEST = 1e-7, 1.0
 """The first and the last learning rate of the range test."""
 
+_RANGE_STEPS, _FEWEST_STEPS = 60, 20  # of the range test; with fewer than the second its curve is noise
+_RANGE_SHARE = 0.25  # of the time that a budget leaves for training
+_UNLEARNED = 0.2  # of the steps of the range test: up to 3e-6 next to nothing is learned, losses differ by chance
+_CLEAR = 1.5, 0.02  # a loss is lower by so many standard deviations of those losses, and by such a fraction
 _EXPLODED = 4.0  # the range test ends at a loss of this many times the smallest so far, plus 1 nat
+_TIMED_FIRST = 3  # steps, to time the last of them
 _TIMED_STEPS = 5  # after which the steps that fit a budget are estimated; the first two compile
 
 CHECKPOINT_SECONDS = 60.0
@@ -37,11 +42,16 @@ CHECKPOINT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class RangeTest:
-    """Ascending learning rates, the smoothed training loss at each, and the rate that was chosen."""
+    """Ascending learning rates, the smoothed training loss at each, and the rate that was chosen, if any was."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
-    chosen: float
+    chosen: float | None
+
+    @property
+    def sentence(self) -> str:
+        """What was tried."""
+        return f"{count(len(self.rates), 'step')} from {LOWEST:.0e} up to {max(self.rates, default=LOWEST):.1g}"
 
 
 def schedule(step: int, total: int, warmup: float) -> float:
@@ -55,35 +65,42 @@ def schedule(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising + 1) / max(1, total - rising))))
 
 
-def range_test(loss_at: Callable[[float], float], steps: int = 60) -> RangeTest:
+def range_test(loss_at: Callable[[float], float], steps: int = _RANGE_STEPS) -> RangeTest:
     """Try ascending learning rates, one training step each, until the loss explodes (Smith 2017).
 
     `loss_at` trains one step and returns the loss before it. Chosen is a tenth of the rate with the smallest loss,
-    where training is fast but stable; the lowest rate if no rate lowers the loss.
+    where training is fast but stable; none where no rate lowers the loss by more than it varies anyway.
     """
     rates = [LOWEST * (HIGHEST / LOWEST) ** (at / (steps - 1)) for at in range(steps)]
+    raw: list[float] = []
     losses: list[float] = []
     average = 0.0
     for at, rate in enumerate(rates):
         loss = loss_at(rate)
         if not math.isfinite(loss):
             break
+        raw.append(loss)
         average = 0.8 * average + 0.2 * loss
         losses.append(average / (1 - 0.8 ** (at + 1)))
         if losses[-1] > _EXPLODED * min(losses) + 1.0:
             break
-    best = losses.index(min(losses)) if losses else 0
-    return RangeTest(tuple(rates[: len(losses)]), tuple(losses), max(rates[0], rates[best] / 10 if losses else 0.0))
+    first = raw[: max(2, round(_UNLEARNED * steps))]
+    start, spread = (float(np.mean(first)), float(np.std(first))) if first else (0.0, 0.0)
+    least = min(losses[len(first) :], default=math.inf)
+    falls = start - least > max(_CLEAR[0] * spread, _CLEAR[1] * start)
+    chosen = rates[losses.index(least)] / 10 if falls else None
+    return RangeTest(tuple(rates[: len(losses)]), tuple(losses), chosen)
 
 
 @dataclass(frozen=True)
 class TuningJob:
     """A network to train, on which images, and how.
 
-    `train` and `monitor` are indices into `images`; early stopping is decided on `monitor`. `class_weights` are the
+    `train` and `monitor` are indices into `images`; early stopping is decided on `monitor`. Without it, `watched`
+    images show how the training goes and decide nothing. `class_weights` are the
     weights of the classes in the loss, `even_classes` samples all classes equally often. With `find_rate` the learning
     rate is searched first. `deadline` is a `time.monotonic()`. From `scratch`, the whole network is trained from
-    random weights.
+    random weights. `origin`, what the training starts from, is recorded in its checkpoints.
     """
 
     backbone: Backbone
@@ -93,6 +110,7 @@ class TuningJob:
     labels: Labels
     train: Labels
     monitor: Labels
+    watched: Labels
     unfreeze: str
     rule: TuningRule
     seed: int
@@ -104,11 +122,15 @@ class TuningJob:
     threads: int | None = None
     deadline: float = math.inf
     scratch: bool = False
+    origin: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """A row of history.csv: mean training loss in nats; log-loss and accuracy on `monitor`, NaN without one."""
+    """A row of history.csv: log-loss and accuracy on images held out, NaN without any; means over its batches.
+
+    `loss` in nats and `top1`, the accuracy, are those of the training images as they are augmented.
+    """
 
     epoch: int
     step: int
@@ -117,6 +139,7 @@ class Epoch:
     held_out_log_loss: float
     held_out_top1: float
     seconds: float
+    top1: float = math.nan
 
 
 Listener = Callable[[int, dict[str, float]], None]
@@ -148,8 +171,7 @@ class TrainingLoop:
     _targets: NDArray[np.float32] = field(init=False)
     _initial: Arrays = field(init=False)  # state before the first step
     _start: Arrays = field(init=False)  # weights before the first step
-    _loss_sum: float = field(init=False, default=0.0)  # of the current epoch
-    _loss_count: int = field(init=False, default=0)
+    _sums: list[float] = field(init=False, default_factory=lambda: [0.0, 0.0, 0])  # loss, accuracy, steps of the epoch
     _seconds_before: float = field(init=False, default=0.0)  # spent by a process that was killed
     _started: float = field(init=False, default_factory=time.monotonic)
     _errors: list[TLError] = field(init=False, default_factory=list)
@@ -200,7 +222,7 @@ class TrainingLoop:
             half = self.order.batch // 2
             self.progress.warn(f"batches of {self.order.batch} do not fit into memory: starting again with {half}")
             self.trainer.set_state(self._initial)
-            self.step, self.history, self._loss_sum, self._loss_count = 0, [], 0.0, 0
+            self.step, self.history, self._sums = 0, [], [0.0, 0.0, 0]
             self.best_loss, self.best_epoch, self.best = math.inf, -1, self._start
             self._plan_steps(half)
 
@@ -226,7 +248,7 @@ class TrainingLoop:
             rate = self._rate()
             loss = self.trainer.step(inputs, labels, rate)
             self.step += 1
-            self._loss_sum, self._loss_count = self._loss_sum + loss, self._loss_count + 1
+            self._sums = [self._sums[0] + loss, self._sums[1] + self.trainer.accuracy, self._sums[2] + 1]
             task.advance(self.order.batch)
             metrics = {"loss": loss, "learning_rate": rate}
             self.progress.metrics(self.step, metrics)
@@ -280,27 +302,28 @@ class TrainingLoop:
             self.stopped = "the time is up"
 
     def _end_epoch(self, rate: float) -> None:
-        job, monitored = self.job, bool(len(self.job.monitor))
-        data = validation_batches(self.feed, job.monitor, self._targets, self.order.batch)
+        held_out = self.job.monitor if len(self.job.monitor) else self.job.watched
+        data = validation_batches(self.feed, held_out, self._targets, self.order.batch)
         loss, accuracy = self.trainer.evaluate(data)
-        epoch = -(-self.step // self.order.steps)
-        mean = self._loss_sum / max(1, self._loss_count)
-        row = {"held_out_log_loss": loss, "held_out_top1": accuracy}
-        self.history.append(Epoch(epoch, self.step, rate, mean, **row, seconds=round(self._seconds(), 3)))
-        held_out_figures = f", held-out log-loss {loss:.4f}, accuracy {percent(accuracy)}" if monitored else ""
+        epoch, steps = -(-self.step // self.order.steps), max(1, self._sums[2])
+        mean, top1 = self._sums[0] / steps, self._sums[1] / steps
+        self._sums = [0.0, 0.0, 0]
+        seconds = round(self._seconds(), 3)
+        self.history.append(Epoch(epoch, self.step, rate, mean, loss, accuracy, seconds=seconds, top1=top1))
+        held = (f" (held out {loss:.3f})", f" ({percent(accuracy)})") if len(held_out) else ("", "")
         left = (self.total - self.step) * self.order.batch / self.speed if self.speed else 0.0
         ahead = f", {datetime.timedelta(seconds=round(left))} left" if left else ""
-        self.progress.log(f"epoch {epoch}", f"loss {mean:.4f}{held_out_figures}{ahead}")
-        self._loss_sum, self._loss_count = 0.0, 0
-        held_out = row if monitored else {}
+        self.progress.log(f"epoch {epoch}", f"loss {mean:.3f}{held[0]}, accuracy {percent(top1)}{held[1]}{ahead}")
+        measured = {"held_out_log_loss": loss, "held_out_top1": accuracy} if len(held_out) else {}
+        measured = {"top1": top1, **measured}
         epochs = {"epoch": epoch, "epochs": self.rule.epochs}
-        self.progress.metrics(self.step, {**epochs, "loss": mean, "learning_rate": rate, **held_out})
-        if self.listener and held_out:
-            self.listener(self.step, held_out)
-        if not monitored or loss < self.best_loss:
+        self.progress.metrics(self.step, {**epochs, "loss": mean, "learning_rate": rate, **measured})
+        if self.listener:
+            self.listener(self.step, measured)
+        if not len(self.job.monitor) or loss < self.best_loss:
             self.best_loss, self.best_epoch, self.best = loss, epoch, self._blend()
         elif epoch - self.best_epoch >= self.rule.patience and not self.stopped:
-            self.stopped = f"no improvement for {self.rule.patience} epochs"
+            self.stopped = f"no improvement for {count(self.rule.patience, 'epoch')}"
 
     def _blend(self) -> Arrays:
         """The averaged weights, or a point between them and the initial weights (Wortsman et al. 2022)."""
@@ -314,29 +337,55 @@ class TrainingLoop:
         return self._seconds_before + time.monotonic() - self._started
 
     def _find_rate(self) -> None:
-        steps = 60
-        data = self._batches(0, steps)
-        with self.progress.task("finding the learning rate", steps, "steps") as task:
+        """Search the learning rate, within a part of the budget; without a clear result that of the rule stays."""
+        data = self._batches(0, _RANGE_STEPS + _TIMED_FIRST)
+        with self.progress.task("finding the rate", _RANGE_STEPS, "steps") as task:
 
             def loss_at(rate: float) -> float:
-                task.advance()
                 inputs, labels = next(data)
                 try:
                     return self.trainer.step(inputs, labels, rate)
                 except Diverged:
                     return math.nan
+                finally:
+                    task.advance()
 
-            self.range_test = range_test(loss_at, steps)
+            steps = self._affordable_tests(loss_at)
+            if steps < _RANGE_STEPS:
+                task.expect(_TIMED_FIRST + steps)
+            if steps >= _FEWEST_STEPS:
+                self.range_test = range_test(loss_at, steps)
         self.trainer.set_state(self._initial)
-        self.rule = replace(self.rule, learning_rate=self.range_test.chosen)
+        default = f"{self.rule.learning_rate:.2g}, the default"
+        if self.range_test is None:
+            self.progress.log("", f"learning rate {default}: the budget leaves no time to search for another")
+        elif self.range_test.chosen is None:
+            tried = self.range_test.sentence
+            self.progress.log("", f"learning rate {default}: no other lowers the loss clearly ({tried})")
+        else:
+            self.rule = replace(self.rule, learning_rate=self.range_test.chosen)
+            self.progress.log("", f"learning rate {self.range_test.chosen:.2g}, found in {self.range_test.sentence}")
+
+    def _affordable_tests(self, loss_at: Callable[[float], float]) -> int:
+        """The steps of a range test that the budget allows, by the duration of one; the first ones compile."""
+        if math.isinf(self.job.deadline):
+            return _RANGE_STEPS
+        started = 0.0
+        for _ in range(_TIMED_FIRST):
+            started = time.monotonic()
+            loss_at(0.0)
+        now = time.monotonic()
+        self.trainer.set_state(self._initial)
+        return min(_RANGE_STEPS, int(_RANGE_SHARE * (self.job.deadline - now) / max(now - started, 1e-6)))
 
     def _save(self) -> None:
         about = {
+            "origin": self.job.origin,
             "step": self.step,
             "total": self.total,
             "batch": self.order.batch,
             "learning_rate": self.rule.learning_rate,
-            "sums": [self._loss_sum, self._loss_count],
+            "sums": self._sums,
             "seconds": self._seconds(),
             "gradients": self.gradients,
             "stopped": self.stopped,
@@ -352,7 +401,7 @@ class TrainingLoop:
         self._plan_steps(about["batch"])
         self.trainer.set_state(state)
         self.step, self.total = about["step"], about["total"]
-        self._loss_sum, self._loss_count = about["sums"]
+        self._sums = about["sums"]
         self.stopped, self.best_loss, self.best_epoch = about["stopped"], about["least"], about["best_epoch"]
         self.best, self._seconds_before, self.gradients = best, about["seconds"], about["gradients"]
         self.history = [Epoch(*row) for row in about["history"]]

@@ -16,9 +16,14 @@ Labels = NDArray[np.int64]
 
 
 class SoftmaxRegression:
-    """The problem of features `[n, features]` and labels `[n]`, in the space of the features or of the images."""
+    """The problem of features `[n, features]` and labels `[n]`, in the space of the features or of the images.
 
-    def __init__(self, features: Floats, labels: Labels, classes: int, iterations: int) -> None:
+    `weights` `[n]` are those of the images in the loss, 1 on average.
+    """
+
+    def __init__(
+        self, features: Floats, labels: Labels, classes: int, iterations: int, *, weights: Floats | None = None
+    ) -> None:
         mean, spread = _moments(features)
         self._mean = mean.astype(np.float32)
         useful = spread > 1e-6 * max(float(spread.max(initial=0.0)), 1e-12)
@@ -28,7 +33,7 @@ class SoftmaxRegression:
         self._standard *= self._scale  # in place: with 50,000 images each copy takes 400 MB
         if self._standard.shape[0] < self._standard.shape[1]:
             self._standard, self._back = _rotated(self._standard)
-        self._labels, self._classes, self._iterations = labels, classes, iterations
+        self._labels, self._classes, self._iterations, self._weights = labels, classes, iterations, weights
 
     def path(
         self, l2_path: Sequence[float], tolerance: float, start: tuple[Floats, Floats] | None = None
@@ -69,9 +74,13 @@ class SoftmaxRegression:
         of_truth = logits[truth].astype(np.float64)
         residual = np.exp(logits, out=logits)
         total = residual.sum(axis=1, keepdims=True)
-        loss = float(np.mean(np.log(total[:, 0].astype(np.float64)) - of_truth))
+        losses = np.log(total[:, 0].astype(np.float64)) - of_truth
         residual /= total
         residual[truth] -= 1
+        if self._weights is not None:
+            losses *= self._weights
+            residual *= self._weights[:, None]
+        loss = float(np.mean(losses))
         residual /= len(logits)
         slope = np.vstack([self._standard.T @ residual + np.float32(l2) * kernel, residual.sum(axis=0)])
         penalty = 0.5 * l2 * float(np.sum(kernel.astype(np.float64) ** 2))

@@ -73,6 +73,7 @@ class Trainer:
         self._gradients = tf.function(self._loss_and_gradients, jit_compile=True if devices.gpu else None)
         self._step = tf.function(self._replicated, reduce_retracing=True)
         self._logits = tf.function(lambda inputs: self.network(inputs, training=False), reduce_retracing=True)
+        self.accuracy = math.nan  # of the latest batch, before its step
 
     def step(self, inputs: Any, labels: Any, rate: float) -> float:
         """Train one batch with a learning rate; returns the loss before the step.
@@ -80,8 +81,8 @@ class Trainer:
         Raises Diverged when the loss or a gradient is not finite; the weights are unchanged then.
         """
         self.optimizer.learning_rate.assign(rate)
-        tensor, finite = self._step(inputs, labels)
-        loss = float(tensor)
+        tensor, accuracy, finite = self._step(inputs, labels)
+        loss, self.accuracy = float(tensor), float(accuracy)
         if not bool(finite):
             raise Diverged(f"the loss is {loss:g}" + (", a gradient is not finite" if math.isfinite(loss) else ""))
         return loss
@@ -168,17 +169,17 @@ class Trainer:
 
     def _replicated(self, inputs: Any, labels: Any) -> Any:
         tf, strategy = self._tf, self._strategy
-        loss, finite = strategy.run(self._one_device, args=(inputs, labels))
-        mean, share = (strategy.reduce(tf.distribute.ReduceOp.MEAN, each, axis=None) for each in (loss, finite))
-        return mean, share == 1.0
+        values = strategy.run(self._one_device, args=(inputs, labels))
+        loss, accuracy, finite = (strategy.reduce(tf.distribute.ReduceOp.MEAN, each, axis=None) for each in values)
+        return loss, accuracy, finite == 1.0
 
     def _one_device(self, inputs: Any, labels: Any) -> Any:
         tf, replicas = self._tf, self._strategy.num_replicas_in_sync
-        loss, gradients = self._gradients(inputs, labels)
+        loss, accuracy, gradients = self._gradients(inputs, labels)
         if replicas > 1:  # the optimizer sums what each replica clipped and checked by itself: give all the same
             whole = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [gradient / replicas for gradient in whole]
-        return loss, tf.cast(self._update(loss, gradients), tf.float32)
+        return loss, accuracy, tf.cast(self._update(loss, gradients), tf.float32)
 
     def _loss_and_gradients(self, inputs: Any, labels: Any) -> Any:
         tf, rule, replicas = self._tf, self._rule, self._strategy.num_replicas_in_sync
@@ -190,7 +191,9 @@ class Trainer:
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
             own = tf.add_n(self.network.losses) if self._scratch and self.network.losses else 0.0
             scaled = optimizer.scale_loss(loss + own) / replicas
-        return loss, tape.gradient(scaled, [variable.value for variable in self.trained])
+        hits = tf.equal(tf.argmax(logits, axis=1), tf.argmax(labels, axis=1))
+        accuracy = tf.reduce_mean(tf.cast(hits, tf.float32))
+        return loss, accuracy, tape.gradient(scaled, [variable.value for variable in self.trained])
 
     def _apply(self, loss: Any, gradients: list[Any]) -> Any:
         """Apply the gradients if everything is finite; returns whether it is."""
@@ -236,14 +239,18 @@ def save_checkpoint(path: Path, state: Arrays, best: Arrays, about: Mapping[str,
         os.fsync(file.fileno())
 
 
-def load_checkpoint(path: Path) -> tuple[Arrays, Arrays, dict[str, Any]] | None:
-    """Read what `save_checkpoint` wrote; None if there is no file. Raises RunError for a damaged one."""
+def load_checkpoint(path: Path, *, weights: bool = True) -> tuple[Arrays, Arrays, dict[str, Any]] | None:
+    """Read what `save_checkpoint` wrote, without `weights` only how the training went; None if there is no file.
+
+    Raises RunError for a damaged one.
+    """
     if not path.exists():
         return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
-            count = {part: sum(name.startswith(part) for name in arrays.files) for part in ("state", "best")}
+            names = arrays.files if weights else []
+            count = {part: sum(name.startswith(part) for name in names) for part in ("state", "best")}
             state, best = ([arrays[f"{part}{at}"] for at in range(count[part])] for part in ("state", "best"))
     except _DAMAGE as error:
         raise RunError(f"{path} is damaged ({error}): remove it to start the training anew") from error

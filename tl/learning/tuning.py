@@ -34,7 +34,8 @@ class Tuned:
     """The result of training: a file with the weights of the folded network, the head, and how the training went.
 
     `rule` is the one that was followed, `stopped` why training ended early ("" if it did not), `speed` in images per
-    second, `trained` the number of trained parameters; `gradients` by layer before and after, from scratch only.
+    second, `parameters` the number of those below the head, `trained` of those that were trained, the head's among
+    them; `gradients` by layer before and after, from scratch only.
     """
 
     weights: Path
@@ -44,6 +45,7 @@ class Tuned:
     steps: int
     speed: float
     stopped: str
+    parameters: int
     trained: int
     precision: str
     range_test: RangeTest | None
@@ -62,7 +64,7 @@ def tune(job: TuningJob, folder: Path, progress: Progress, listener: Listener | 
     with ThreadPoolExecutor(2, thread_name_prefix="decode") as pool, devices.graph_rewriting():
         strategy = devices.strategy()
         with strategy.scope():
-            model, upper, depth, shape = _build(job, devices)
+            model, upper, depth, shape, parameters = _build(job, devices)
             trainer = Trainer(upper, job.head, job.rule, devices, strategy=strategy, depth=depth, scratch=job.scratch)
         # Converting the trained network takes about as long as building it did: reserve that much of a budget.
         deadline = job.deadline - 1.5 * (time.monotonic() - started)
@@ -84,6 +86,7 @@ def tune(job: TuningJob, folder: Path, progress: Progress, listener: Listener | 
         steps=loop.step,
         speed=loop.speed,
         stopped=loop.stopped,
+        parameters=parameters,
         trained=sum(math.prod(variable.shape) for variable in trainer.trained),
         precision=devices.precision,
         range_test=loop.range_test,
@@ -91,8 +94,10 @@ def tune(job: TuningJob, folder: Path, progress: Progress, listener: Listener | 
     )
 
 
-def _build(job: TuningJob, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[int, ...] | None]:
-    """The network, its trained part, the depth of its layers, and the shape of stored activations, if any."""
+def _build(job: TuningJob, devices: Devices) -> tuple[Any, Any, dict[str, int], tuple[int, ...] | None, int]:
+    """The network, its trained part, the depth of its layers, the shape of stored activations, if any, and the number
+    of its parameters.
+    """
     import keras
 
     from tl.networks.stages import cut_for, depths
@@ -103,13 +108,15 @@ def _build(job: TuningJob, devices: Devices) -> tuple[Any, Any, dict[str, int], 
     if job.scratch:
         with dtype_policy(devices.policy):
             model = build(job.backbone, job.weights)
-        return model, upper_part(model, None), {}, None
-    model = fold(build(job.backbone, job.weights), policy=devices.policy)
+        return model, upper_part(model, None), {}, None, model.count_params()
+    whole = build(job.backbone, job.weights)
+    model = fold(whole, policy=devices.policy)
     layer = cut_for(model, job.unfreeze)
     if layer is None and job.unfreeze != "all":
         raise BackboneError(f"{job.backbone.name} has one stage: train it with --unfreeze all")
     upper = upper_part(model, layer)
-    return model, upper, depths(model), None if layer is None else tuple(upper.input_shape[1:])
+    shape = None if layer is None else tuple(upper.input_shape[1:])
+    return model, upper, depths(model), shape, whole.count_params()
 
 
 def _feed(

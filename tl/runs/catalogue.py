@@ -107,8 +107,9 @@ def is_being_written(folder: Path) -> bool:
 def _subfolders(root: Path) -> list[Path]:
     try:
         paths = [path for path in root.iterdir() if path.is_dir()]
-        # without links, such as `latest`, to a run beside them
-        return sorted(path for path in paths if not path.is_symlink() or path.resolve().parent != root.resolve())
+        # without links, such as `latest`, to a run in it
+        inside = root.resolve()
+        return sorted(path for path in paths if not path.is_symlink() or inside not in path.resolve().parents)
     except OSError as error:
         raise RunError(f"{root} cannot be read ({error.strerror}): give a folder of runs") from error
 
@@ -272,8 +273,7 @@ def _find_folder(run: str | Path, root: Path) -> Path:
         if folder.name in ("", "..") or folder.name.startswith("."):
             continue
         if os.path.islink(folder):
-            target = folder.resolve().name
-            raise RunError(f"{folder} is a symbolic link: name the run itself, such as {target}")
+            raise RunError(f"{folder} is a symbolic link: name the run itself, such as {os.readlink(folder)}")
         try:
             if any(_kind(folder, piece) for piece in _pieces(folder)):
                 return folder
@@ -330,7 +330,7 @@ def _update_latest(root: Path) -> None:
     complete = [run for run in list_runs(root) if run.state == "complete" and _is_single(run, root)]
     try:
         if complete:
-            point_latest(complete[0].folder)
+            point_latest(complete[0].folder, root)
         else:
             latest.unlink()
     except OSError as error:

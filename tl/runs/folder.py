@@ -41,7 +41,7 @@ _MAX_TABLE = 10_000_000  # bytes: a hundred thousand epochs
 _MAX_STEPS = 2000  # of a schedule, more than a picture shows
 _UNFROZEN = {"last": "the last stage", "half": "the upper half", "all": "all"}
 HEAD_COLUMNS = ("head", "log_loss", "accuracy")
-_EPOCH_COLUMNS = ("epoch", "step", "learning_rate", "loss", "held_out_log_loss", "held_out_top1", "seconds")
+_EPOCH_COLUMNS = ("epoch", "step", "learning_rate", "loss", "held_out_log_loss", "held_out_top1", "seconds", "top1")
 _PREDICTION_COLUMNS = (
     *("path", "split", "label", "predicted", "confidence", "confidence_of_label"),
     *("second", "confidence_of_second", "unknown"),
@@ -71,9 +71,8 @@ def claim_folder(folder: Path, *, resume: bool = False, latest: bool = True, ove
                 if not (scratch / CHECKPOINT).exists():
                     shutil.rmtree(scratch, ignore_errors=True)
                 lock.unlink(missing_ok=True)
-    if latest and folder.parent.name == RUNS.name:
-        with suppress(OSError):  # without symbolic links, the manifest written last is the newest run
-            point_latest(folder)
+    if latest:
+        make_newest(folder, folder.parent)
 
 
 def _replace(scratch: Path, folder: Path) -> None:
@@ -114,13 +113,21 @@ def lock_file(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.lock"
 
 
-def point_latest(folder: Path) -> None:
-    """Let `latest` beside a run's folder point to it. Raises OSError."""
-    pointer = folder.parent / f".latest-{os.getpid()}"
+def make_newest(run: Path, root: Path) -> bool:
+    """Make a run the one that commands use by default, and return whether it is: only in a folder called `runs`."""
+    if root.name == RUNS.name:
+        with suppress(OSError):  # without symbolic links, the manifest written last is the newest run
+            point_latest(run, root)
+    return root.name == RUNS.name
+
+
+def point_latest(run: Path, root: Path) -> None:
+    """Let `latest` in the folder `root` point to a run in it. Raises OSError."""
+    pointer = root / f".latest-{os.getpid()}"
     try:
         pointer.unlink(missing_ok=True)
-        pointer.symlink_to(folder.name)
-        os.replace(pointer, folder.parent / "latest")
+        pointer.symlink_to(run.relative_to(root))
+        os.replace(pointer, root / "latest")
     finally:
         pointer.unlink(missing_ok=True)
 
@@ -203,13 +210,13 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 
 def write_split(folder: Path, dataset: Dataset, split: "Split", fingerprints: Sequence[bytes]) -> None:
     """Write split.csv, with the part and the sha256 of each image and any groups, and skipped.csv."""
-    part_of = {int(index): part for part in PARTS for index in getattr(split, part)}
-    labels = [dataset.class_names[label] for label in dataset.labels]
-    parts = [part_of.get(index, "") for index in range(len(labels))]
-    hashes = (fingerprint.hex() for fingerprint in fingerprints)
-    columns = {"path": dataset.names, "label": labels, "split": parts, "sha256": hashes}
-    columns |= {"group": dataset.groups} if dataset.groups else {}
-    _write_table(folder / "split.csv", tuple(columns), zip(*columns.values(), strict=True))
+    from tl.data.splits import split_rows  # prediction needs none of it
+
+    header: tuple[str, ...] = ("path", "label", "split", "sha256")
+    rows: list[tuple[str, ...]] = [*split_rows(dataset, split, fingerprints)]
+    if dataset.groups:
+        header, rows = (*header, "group"), [(*row, group) for row, group in zip(rows, dataset.groups, strict=True)]
+    _write_table(folder / "split.csv", header, rows)
     write_skipped(folder, dataset)
 
 
@@ -291,7 +298,7 @@ class History:
     """A fine-tuning: the columns of history.csv, a row an epoch, and of learning_rates.csv, the range test.
 
     `plan` and `verdict` are sentences on what was done and how it ended. `rate` is the full learning rate, reached
-    after the fraction `warmup` of the `total` planned steps.
+    after the fraction `warmup` of the `total` planned steps. Epochs are chosen by the images held out if `monitored`.
     """
 
     name: str
@@ -302,6 +309,7 @@ class History:
     rate: float
     warmup: float
     total: int
+    monitored: bool = True
 
     @property
     def steps(self) -> float:
@@ -314,10 +322,14 @@ class History:
         return self.epochs["step"] / self.steps
 
     @property
+    def held_out(self) -> bool:
+        """Whether images were held out."""
+        return bool(np.isfinite(self.epochs["held_out_log_loss"]).any())
+
+    @property
     def best(self) -> int | None:
-        """The row with the lowest held-out loss, None where nothing was held out."""
-        held_out = self.epochs["held_out_log_loss"]
-        return int(np.nanargmin(held_out)) if np.isfinite(held_out).any() else None
+        """The row with the lowest held-out loss, None where no epoch was chosen by it."""
+        return int(np.nanargmin(self.epochs["held_out_log_loss"])) if self.monitored and self.held_out else None
 
     @property
     def best_epoch(self) -> int:
@@ -364,7 +376,7 @@ def read_history(folder: Path) -> History | None:
         tuning = manifest["metrics"].get("fine-tuning")
         if tuning is None:
             return None
-        epochs, test = _read_numbers(folder / "history.csv", _EPOCH_COLUMNS[:-1]), None
+        epochs, test = _read_numbers(folder / "history.csv", set(_EPOCH_COLUMNS) - {"seconds"}), None
         if (folder / "learning_rates.csv").is_file():
             test = _read_numbers(folder / "learning_rates.csv", ("learning_rate", "loss"))
         return _history(folder.resolve().name, tuning, epochs, test) if len(epochs["step"]) else None
@@ -388,7 +400,8 @@ def _history(
         raise ValueError(f"learning rate {rate}, warm-up {warmup}")
     total = round(epochs["step"][0] / epochs["epoch"][0] * int(rule["epochs"]))
     tested = test if test and len(test["loss"]) else None
-    return History(name, epochs, tested, _plan(tuning), _verdict(tuning), rate, warmup, total)
+    monitored = rule.get("monitor", 1) != 0
+    return History(name, epochs, tested, _plan(tuning), _verdict(tuning), rate, warmup, total, monitored=monitored)
 
 
 def _drawable(columns: Mapping[str, Numbers]) -> dict[str, Numbers]:
@@ -401,7 +414,8 @@ def _read_numbers(path: Path, columns: Iterable[str]) -> dict[str, Numbers]:
         raise ValueError(f"{path.name} is larger than {_MAX_TABLE // 1_000_000} MB")
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    return {name: np.array([float(row[name]) for row in rows]) for name in columns}
+    missing = {"top1": "nan"}  # in runs of earlier versions
+    return {name: np.array([float((missing | row)[name]) for row in rows]) for name in columns}
 
 
 def _plan(tuning: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tl.evaluation.metrics import Proportion
-from tl.text import html_table, interval, judged_by, percent
+from tl.text import html_table, interval, judged_by, one_line, percent
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class ComparedNetwork:
     learned: bool | None = True
     folder: str = ""
     error: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, and that it was trained from random weights."""
+        return one_line(self.name) + (" from random weights" if self.scratch else "")
 
     @property
     def weights(self) -> str:
@@ -81,6 +86,11 @@ class Comparison:
     def ranked(self) -> tuple[ComparedNetwork, ...]:
         """The networks that have a run."""
         return tuple(entry for entry in self.entries if not entry.error)
+
+    @property
+    def best_run(self) -> Path:
+        """The run of the best network."""
+        return self.folder / self.ranked[0].folder
 
     @property
     def majority(self) -> float | None:

@@ -91,7 +91,7 @@ class RunImages:
         self.where = " and ".join(self.sources)
         table = read_table(run, "split.csv", ("path", "label", "split", "sha256"), optional=("group",))
         self._validated = validated = read_cross_validation(run)
-        self._rows = [_SplitRow(*row) for row in table]
+        self._rows = [_SplitRow(*row) for row in table if row[1]]
         if validated is not None:  # all training images that it predicted stand for images held out
             self._rows = [
                 replace(row, part="validation") if row.sha256 in validated.row_of else row for row in self._rows
@@ -250,7 +250,7 @@ def listed_images(run: Run) -> Dataset | None:
     rows, recorded = read_table(run, "split.csv", ("path", "label")), run.manifest.get("data")
     folder = str(recorded.get("folder") or "") if isinstance(recorded, dict) else ""
     for place in (Path(folder), run.folder.resolve().parent.parent):
-        samples = [Sample(place / name, name, label) for name, label in rows if os.path.isfile(place / name)]
+        samples = [Sample(place / name, name, label or None) for name, label in rows if os.path.isfile(place / name)]
         if samples:
             return assemble(samples, source=run.name, name="images", root=place, labelled=False)
     return None

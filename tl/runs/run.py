@@ -288,7 +288,8 @@ def _backbone(about: Mapping[str, Any]) -> Backbone:
         raise ValueError("the recipe has invalid numbers")
     if type(recipe.image_size) is not int or not 16 <= recipe.image_size <= 2048 or recipe.resize not in RESIZE_RULES:
         raise ValueError(f"recipe of {recipe.image_size!r} pixels, {recipe.resize!r}")
-    return replace(backbone, features=int(about["features"]), recipe=recipe)
+    parameters = int(about.get("parameters", backbone.parameters))
+    return replace(backbone, features=int(about["features"]), parameters=parameters, recipe=recipe)
 
 
 def _head(folder: Path, features: int, classes: int) -> tuple[Head, Unknown | None]:

@@ -8,7 +8,7 @@ seconds.
 {"event": "warn", "text": "…"}                                               a warning
 {"event": "progress", "task": "features", "done": 120, "total": 502, "unit": "images", "seconds_left": 4.1}
 {"event": "figures", "step": 20, "loss": 0.4, "learning_rate": 0.0001}       a point of the learning curve; after an
-    epoch with its mean loss, "epoch", "epochs", "held_out_log_loss" and "held_out_top1" as well
+    epoch with its mean loss and accuracy "top1", "epoch", "epochs", "held_out_log_loss" and "held_out_top1" as well
 {"event": "attempt", "attempt": 2, "resumed": true}                          the start of an attempt
 """
 

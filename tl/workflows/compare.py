@@ -25,14 +25,14 @@ from tl.options import fraction_option, keywords, offline_option, option, second
 from tl.prediction.predictor import run_engine
 from tl.progress import Progress
 from tl.runs.finetune_options import UNFREEZE, FinetuneOptions
-from tl.runs.folder import RUNS, claim_folder, new_folder
+from tl.runs.folder import RUNS, claim_folder, make_newest, new_folder, read_history
 from tl.runs.network_comparison import ComparedImage, ComparedNetwork, ComparedPrediction, Comparison, write_comparison
 from tl.runs.run import Run
 from tl.views.pages.comparison import page
-from tl.views.pictures.charts import save_figure, save_gradients
+from tl.views.pictures.charts import compared_curves, save_figure, save_gradients
 from tl.views.pictures.comparison import chart, comparison_grid
 from tl.views.pictures.show import save_png
-from tl.workflows.finetune import train
+from tl.workflows.finetune import log_data, train
 
 _TIMED_BATCH, _TIMED_SECONDS = 16, 0.5
 _UNJUDGED = "every class has one image or group, which leaves none to judge networks by: add images"
@@ -75,14 +75,15 @@ def compare(
     """Train each of `backbones` from pretrained weights and each of `scratch` from random ones, and compare them.
 
     Writes a folder with a run of each network, and the comparison as JSON, CSV, pictures and a page that shows
-    `command`. A network that cannot be trained is an entry with its error. Raises UsageError when there are none to
-    compare, RunError when not one could be trained.
+    `command`; the run of the best becomes the newest. A network that cannot be trained is an entry with its error.
+    Raises UsageError when there are none to compare, RunError when not one could be trained.
     """
     progress = progress or Progress()
     networks = _networks(options)
     dataset = grouped(load(data, offline=options.offline), data, options.group_by)
     check_groups(dataset, options.group_by)
     _check_judged(dataset)
+    log_data(dataset, progress)
     source = "" if is_in_memory(data) else str(data)
     folder = options.out or new_folder(RUNS, f"compare-{dataset.name}")
     deadline = time.monotonic() + seconds(options.budget) if options.budget is not None else None
@@ -109,6 +110,7 @@ def compare(
         )
         write_comparison(comparison, scratch)
         _draw(comparison, dataset, scratch, gradients=options.gradients)
+    make_newest(comparison.best_run, folder.parent)
     return comparison
 
 
@@ -147,7 +149,7 @@ def _train(
     progress.log("", "")
     progress.log("compare", f"{name}, {'random' if from_scratch else 'pretrained'} weights")
     try:
-        run, trained = train(dataset, training, progress=progress, command=command)
+        run, trained = train(dataset, training, describe=False, progress=progress, command=command)
         if "validation" in run.metrics:
             return _entry(run, name, from_scratch), trained.predictions
     except TLError as error:
@@ -234,8 +236,15 @@ def _draw(comparison: Comparison, dataset: Dataset, folder: Path, *, gradients: 
 
     save_figure(chart(comparison), folder / "comparison.png")
     save_png(comparison_grid(comparison, pixels), folder / "grid.png")
-    text = page(comparison, (folder / "comparison.png").read_bytes(), (folder / "grid.png").read_bytes())
+    drawn = {}
+    histories = {entry: read_history(folder / entry.folder) for entry in comparison.ranked}
+    trained = {entry.title: history for entry, history in histories.items() if history is not None}
+    if trained:
+        save_figure(compared_curves(trained), folder / "curves.png")
+        drawn["Learning curves"] = (folder / "curves.png").read_bytes()
+    for entry in comparison.ranked if gradients else ():
+        if save_gradients(folder / entry.folder):
+            drawn[f"Gradients of {entry.title}"] = (folder / entry.folder / "gradients.png").read_bytes()
+    chart_png, grid_png = ((folder / name).read_bytes() for name in ("comparison.png", "grid.png"))
+    text = page(comparison, chart_png, grid_png, more=drawn)
     (folder / "comparison.html").write_text(text, encoding="utf-8", errors="replace")
-    if gradients:
-        for entry in comparison.ranked:
-            save_gradients(folder / entry.folder)

@@ -16,7 +16,7 @@ from tl.errors import DataError
 from tl.files import atomic_write
 from tl.options import download_option, fraction_option, keywords, offline_option, option
 from tl.progress import Progress
-from tl.text import html_table
+from tl.text import html_table, quoted
 from tl.workflows.data_check import measure
 
 
@@ -70,7 +70,7 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
 
     Identical files stay on one side, with `near_duplicates` photos that look the same as well, and so do the groups of
     `group_by`. A split that the data set already has is ignored, with a note. Raises UsageError for impossible
-    fractions and places, DataError for a class that is too small, StorageError if the disk is full.
+    fractions and places, DataError where no class is large enough, StorageError if the disk is full.
     """
     progress = progress or Progress()
     check_new(options.out, data)
@@ -85,11 +85,12 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
         raise DataError(f"none of the images of {dataset.name!r} can be read: see why with tl data check")
     units = group_copies(len(dataset.names), same, dataset.groups)
     present = sorted(set(dataset.labels[usable].tolist()))
+    class_names = [dataset.class_names[label] for label in present]
     parts = grouped_split(
         labels=np.searchsorted(present, dataset.labels[usable]),
         groups=np.unique(units[usable], return_inverse=True)[1],
         fingerprints=[stats.fingerprints[at] for at in usable],
-        class_names=[dataset.class_names[label] for label in present],
+        class_names=class_names,
         fractions={"test": options.test, "validation": options.val},
         seed=options.seed,
     )
@@ -98,6 +99,11 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     for at, part in zip(usable, parts, strict=True):
         counts[part][dataset.class_names[dataset.labels[at]]] += 1
     notes = dataset.without(stats.errors).notes[len(dataset.notes) :]  # on classes that are gone
+    notes += tuple(
+        f"no {part} images for {quoted(small)}: too few photos or groups, which are trained on first"
+        for part, of_class in counts.items()
+        if (small := [name for name in class_names if not of_class[name]])
+    )
     if {"validation", "test"} & set(dataset.parts):
         listed = ", ".join(f"{dataset.parts.count(part):,} {part}" for part in PARTS if part in dataset.parts)
         notes += (f"the data set's own split ({listed}) is ignored: all its images are split again",)

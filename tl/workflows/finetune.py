@@ -24,7 +24,7 @@ from tl.data.folders import nesting_warning
 from tl.data.image_stats import measure_images
 from tl.data.load import Data, is_in_memory, load
 from tl.data.near_duplicates import find_near_pairs, find_originals, usual_likeness
-from tl.data.splits import Split, check_counts, check_groups, grouped, split, unite
+from tl.data.splits import Split, check_counts, check_groups, grouped, split, split_rows, unite
 from tl.engines import has_gpu, open_engine
 from tl.engines.engine import Engine
 from tl.engines.trunk import Trunk, cached_trunk
@@ -67,6 +67,8 @@ from tl.workflows.finetune_backbone import (
     Setup,
     TuningInputs,
     TuningResult,
+    balance_classes,
+    checkpoint_origin,
     fit_unknown_of,
     random_head,
     train_from_scratch,
@@ -107,9 +109,18 @@ def finetune(
 
 
 def train(
-    data: "Data | None", options: FinetuneOptions, *, resume: bool = False, progress: Progress, command: str = ""
+    data: "Data | None",
+    options: FinetuneOptions,
+    *,
+    resume: bool = False,
+    describe: bool = True,
+    progress: Progress,
+    command: str = "",
 ) -> "tuple[Run, Trained]":
-    """Train a classifier and write its run folder, without pictures and report; with what is in the folder."""
+    """Train a classifier and write its run folder, without pictures and report; with what is in the folder.
+
+    With `describe`, what is in the data set is logged.
+    """
     clock = Clock()
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # takes half a second
     folder = find_interrupted(options.out) if resume else None
@@ -128,7 +139,8 @@ def train(
     growth = grow(options, source, progress) if options.from_run else None
     dataset = growth.dataset if growth is not None else _load(source, options, progress)
     check_groups(dataset, options.group_by)
-    log_data(dataset, progress)
+    if describe:
+        log_data(dataset, progress)
     unfreeze, validation = _plan(options, network, dataset, progress)
     check_counts(dataset, validation=validation)
     clock.lap("data")
@@ -178,7 +190,7 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     network, weights = setup.backbone, setup.weights
     features, precision = _extract(setup, dataset, clock)
     dataset = _without_unreadable(dataset, features.failures, progress)
-    images, fingerprints = _split(setup, dataset, features.fingerprints)
+    images, fingerprints, origin = _split(setup, dataset, features.fingerprints)
     if weights.choice != "none":  # features of a random network say nothing about the images
         warning = quick_check(dataset, features.values, images, options.data)
         if warning:
@@ -189,14 +201,32 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         "imagenet": imagenet_kernel(network, weights),
         "seed": options.seed,
     }
-    fitted = fit_head(of_train, labels, len(dataset.class_names), kind=options.head, progress=progress, **about)
+    balance = balance_classes(dataset, images.train, options, progress)
+    fitted = fit_head(
+        of_train,
+        labels,
+        len(dataset.class_names),
+        kind=options.head,
+        class_weights=balance.weights,
+        progress=progress,
+        **about,
+    )
     clock.lap("head")
     held_out = fitted.head.calibrated(fitted.logits)
     held_out[~fitted.judged] = np.nan
     unknown = fit_unknown_of(dataset, images.train, of_train, probabilities=held_out, options=options)
     predictions = predict_held_out(fitted, features.values, dataset, images, unknown)
     _log_head(fitted, predictions, progress)
-    inputs = TuningInputs(dataset, fingerprints, images, fitted.head, features=features.values, predictions=predictions)
+    inputs = TuningInputs(
+        dataset,
+        fingerprints,
+        images,
+        origin,
+        head=fitted.head,
+        balance=balance,
+        features=features.values,
+        predictions=predictions,
+    )
     curve: LearningCurve | str = ""
     tuning = tune_backbone(setup, inputs)
     if tuning is not None:
@@ -244,10 +274,11 @@ def _extract(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Features, 
 def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     scanned = scan(dataset.images, setup.backbone.recipe, progress=setup.progress)
     dataset = _without_unreadable(dataset, scanned.failures, setup.progress)
-    images, fingerprints = _split(setup, dataset, scanned.fingerprints)
+    images, fingerprints, origin = _split(setup, dataset, scanned.fingerprints)
     clock.lap("reading")
     head = random_head(setup.backbone.features, len(dataset.class_names), setup.options.seed)
-    tuning = train_from_scratch(setup, TuningInputs(dataset, fingerprints, images, head))
+    balance = balance_classes(dataset, images.train, setup.options, setup.progress)
+    tuning = train_from_scratch(setup, TuningInputs(dataset, fingerprints, images, origin, head=head, balance=balance))
     clock.lap("training")
     own, predictions, precision = scanned.fingerprints, tuning.predictions, setup.options.precision
     return Trained(dataset, own, images, tuning.trunk, predictions=predictions, precision=precision, tuning=tuning)
@@ -325,10 +356,11 @@ def _without_unreadable(dataset: Dataset, failures: Mapping[int, str], progress:
     return readable
 
 
-def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> tuple[Split, tuple[bytes, ...]]:
-    """The split, and a fingerprint that near-duplicates and the images of a group share: they are on one side.
-
-    What recognises copies of the training images later is written.
+def _split(
+    setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]
+) -> tuple[Split, tuple[bytes, ...], dict[str, Any]]:
+    """The split, a fingerprint that near-duplicates and the images of a group share, which are on one side, and what a
+    checkpoint may be continued with. What recognises copies of the training images later is written.
     """
     options, progress = setup.options, setup.progress
     with usable_cache(progress) if options.cache else nullcontext() as cache:
@@ -353,7 +385,8 @@ def _split(setup: Setup, dataset: Dataset, fingerprints: tuple[bytes, ...]) -> t
         without = f"; {count(none, 'image')} in none" if none else ""
         by = f" (by {options.group_by})" if options.group_by else ""
         progress.log("groups", f"{number:,}{by}, each on one side{without}")
-    return images, tuple(unite(groups.fingerprints, dataset.groups))
+    origin = checkpoint_origin(setup, split_rows(dataset, images, fingerprints))
+    return images, tuple(unite(groups.fingerprints, dataset.groups)), origin
 
 
 def _write_run(setup: Setup, trained: Trained, clock: "Clock", command: str, *, growth: Growth | None) -> None:
@@ -398,6 +431,9 @@ def _changes(setup: Setup, trained: Trained, growth: Growth) -> dict[str, Any]:
 
 def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
     options, weights, fitted, predictions = setup.options, setup.weights, trained.head_fit, trained.predictions
+    network = setup.backbone
+    if trained.tuning is not None:  # the image size decides how many a network has that flattens its image
+        network = replace(network, parameters=trained.tuning.tuned.parameters)
     head: dict[str, Any] = {"strength": None, "folds": None}
     if fitted is not None:
         head = {"kind": options.head, "description": fitted.sentence, "shrinkage": fitted.shrinkage}
@@ -405,7 +441,7 @@ def _manifest(setup: Setup, trained: Trained, command: str) -> dict[str, Any]:
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(trained.dataset.class_names),
-        "backbone": asdict(setup.backbone),
+        "backbone": asdict(network),
         "weights": {"choice": weights.choice, "source": weights.source, "sha256": weights.sha256, "seed": weights.seed},
         "engine": {"name": options.engine, "precision": trained.precision},
         "data": describe_data(trained.dataset, trained.split),

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.dataset import Dataset
-from tl.data.splits import Split
+from tl.data.splits import Row, Split, describe_changes
 from tl.engines import uses_tensorflow
 from tl.engines.engine import Engine
 from tl.engines.openvino import OpenVINOEngine
 from tl.engines.trunk import Trunk, content_key, convert
-from tl.errors import EngineError
+from tl.errors import EngineError, RunError
 from tl.evaluation.metrics import Metrics
 from tl.evaluation.predictions import VALIDATION, Predictions, held_out_images, predict
 from tl.evaluation.significance import McNemar, beats_majority, mcnemar
@@ -26,6 +26,7 @@ from tl.learning.head import Head
 from tl.learning.head_fit import assign_folds, fit_head, irreplaceable
 from tl.learning.hyperparameters import RATES, TuningRule, class_weights, scratch_rule, tuning_rule
 from tl.learning.loop import TuningJob, tensorboard_listener
+from tl.learning.trainer import load_checkpoint
 from tl.learning.tuning import Tuned, tune
 from tl.learning.unknown import Unknown, fit_unknown
 from tl.networks.backbones import Backbone
@@ -62,17 +63,30 @@ class Setup:
 
 
 @dataclass(frozen=True)
+class Balance:
+    """How uneven classes are balanced: `weights` of the classes in every loss, None for none.
+
+    Where batches are trained on, the classes are rather `sampled` equally often.
+    """
+
+    weights: tuple[float, ...] | None = None
+    sampled: bool = False
+
+
+@dataclass(frozen=True)
 class TuningInputs:
     """What training of the backbone starts from.
 
-    `fingerprints` identify the images by content, near-duplicates and groups by that of one of them. `predictions` are
-    those of the head alone, None from random weights.
+    `fingerprints` identify the images by content, near-duplicates and groups by that of one of them; `origin` is what a
+    checkpoint may be continued with. `predictions` are those of the head alone, None from random weights.
     """
 
     dataset: Dataset
     fingerprints: Sequence[bytes]
     split: Split
+    origin: dict[str, Any]
     head: Head
+    balance: Balance = Balance()
     features: NDArray[np.float32] | None = None
     predictions: Predictions | None = None
 
@@ -168,14 +182,35 @@ def override(rule: TuningRule, options: FinetuneOptions) -> TuningRule:
     return replace(rule, mixes=rule.augment == "strong", mixup=0.0 if rule.augment == "none" else rule.mixup)
 
 
+def checkpoint_origin(setup: Setup, rows: list[Row]) -> dict[str, Any]:
+    """What a checkpoint may be continued with: the weights and the images of the split.
+
+    Raises RunError where the interrupted training started from others.
+    """
+    path, origin = setup.folder / CHECKPOINT, {"weights": setup.weights.sha256, "images": rows}
+    stored = load_checkpoint(path, weights=False)
+    if stored is None:
+        return origin
+    before = stored[2].get("origin", {})
+    changes = describe_changes(map(tuple, before.get("images", [])), rows)
+    if before.get("weights") != setup.weights.sha256:
+        changes = "; ".join(filter(None, ["other weights", changes]))
+    if changes:
+        raise RunError(
+            f"the training was interrupted with other data: now {changes}; resume it with the data of then, or remove"
+            f" {path} to start anew"
+        )
+    return origin
+
+
 def _train(setup: Setup, inputs: TuningInputs, unfreeze: str, rule: TuningRule, *, scratch: bool = False) -> Tuned:
     options, progress, dataset = setup.options, setup.progress, inputs.dataset
     monitor = _choose_monitor(inputs, rule, options.seed)
     train = np.setdiff1d(inputs.split.train, monitor)
     what = "from random weights" if scratch else f"{unfreeze} of the backbone"
-    _log_plan(what, rule, (len(train), len(monitor)), progress)
-    weights, even = (None, False) if scratch else _balance(dataset, train, options.balance, progress)
-    used = np.concatenate([train, monitor])
+    _log_plan(what, rule, (len(train), len(monitor)), progress, find_rate=options.lr == "auto")
+    watched = inputs.split.validation if not len(monitor) else monitor[:0]
+    used = np.concatenate([train, monitor, watched])
     job = TuningJob(
         backbone=setup.backbone,
         weights=setup.weights,
@@ -183,18 +218,20 @@ def _train(setup: Setup, inputs: TuningInputs, unfreeze: str, rule: TuningRule, 
         images=[dataset.images[at] for at in used],
         labels=dataset.labels[used],
         train=np.arange(len(train)),
-        monitor=np.arange(len(train), len(used)),
+        monitor=np.arange(len(train), len(train) + len(monitor)),
+        watched=np.arange(len(used) - len(watched), len(used)),
         unfreeze=unfreeze,
         rule=rule,
         seed=options.seed,
-        class_weights=weights,
-        even_classes=even,
+        class_weights=None if inputs.balance.sampled else inputs.balance.weights,
+        even_classes=inputs.balance.sampled,
         find_rate=options.lr == "auto",
         precision=options.precision,
         engine=options.engine,
         threads=options.threads,
         deadline=_deadline(setup, inputs),
         scratch=scratch,
+        origin=inputs.origin,
     )
     with tensorboard_listener(setup.folder / "tensorboard" if options.tensorboard else None) as listener:
         tuned = tune(job, setup.folder, progress, listener)
@@ -221,23 +258,34 @@ def _head_to_train(inputs: TuningInputs, train: NDArray[np.int64], seed: int) ->
         return inputs.head
     labels, classes = inputs.dataset.labels[train], len(inputs.dataset.class_names)
     fingerprints = [inputs.fingerprints[at] for at in train]
-    return fit_head(inputs.features[train], labels, classes, fingerprints=fingerprints, kind="linear", seed=seed).head
+    fitted = fit_head(
+        inputs.features[train],
+        labels,
+        classes,
+        fingerprints=fingerprints,
+        kind="linear",
+        class_weights=inputs.balance.weights,
+        seed=seed,
+    )
+    return fitted.head
 
 
-def _balance(
-    dataset: Dataset, train: NDArray[np.int64], choice: str, progress: Progress
-) -> tuple[tuple[float, ...] | None, bool]:
-    """Weights of the classes, and whether images are sampled so that all classes are equally frequent."""
+def balance_classes(
+    dataset: Dataset, train: NDArray[np.int64], options: FinetuneOptions, progress: Progress
+) -> Balance:
+    """How uneven classes are balanced in training on the images `train`, which is logged."""
     per_class = tuple(np.bincount(dataset.labels[train], minlength=len(dataset.class_names)).clip(1).tolist())
+    weights = class_weights(per_class, equal=options.balance == "sampling")
+    if weights is None:
+        return Balance()
     uneven = f"classes have {spread(per_class)} images"
-    weights = class_weights(per_class)
-    if choice == "sampling":
-        progress.log("", f"{uneven}: every class is sampled equally often")
-        return None, True
-    if choice == "none" or weights is None:
-        return None, False
-    progress.log("", f"{uneven}: loss weights {min(weights):.2f} to {max(weights):.2f}, larger for smaller classes")
-    return weights, False
+    if options.balance == "none":
+        progress.log("balance", f"{uneven}: not balanced")
+        return Balance()
+    sampled = options.balance == "sampling"
+    how = "every class counts equally often" if sampled else "smaller ones weigh more"
+    progress.log("balance", f"{uneven}: {how}, loss weights {min(weights):.2f} to {max(weights):.2f}")
+    return Balance(weights, sampled=sampled)
 
 
 def _deadline(setup: Setup, inputs: TuningInputs) -> float:
@@ -319,13 +367,13 @@ def _compare_with_head(head_only: Predictions, result: TuningResult, progress: P
     return replace(result, head_only=head_only.metrics, comparison=comparison, kept=kept)
 
 
-def _log_plan(what: str, rule: TuningRule, images: tuple[int, int], progress: Progress) -> None:
+def _log_plan(what: str, rule: TuningRule, images: tuple[int, int], progress: Progress, *, find_rate: bool) -> None:
     train, monitor = images
     held_out = f", {monitor:,} of them held out for early stopping" if monitor else ""
     topic = "training" if what.startswith("from") else "fine-tuning"
     progress.log(topic, f"{what} on {count(train + monitor, 'image')}{held_out}")
     smoothing = f", label smoothing {rule.label_smoothing:g}" if rule.label_smoothing else ""
-    rate = f"{rule.optimizer}, learning rate {rule.learning_rate:.2g}"
+    rate = f"{rule.optimizer}, learning rate {'to be found' if find_rate else f'{rule.learning_rate:.2g}'}"
     schedule = f"{count(rule.epochs, 'epoch', 'epochs')}, batch size {rule.batch}"
     progress.log("", f"{rate}, {schedule}, augmentation {rule.augment}{smoothing}")
 

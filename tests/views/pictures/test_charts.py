@@ -64,7 +64,9 @@ def test_learning_curves_show_the_history(tmp_path):
     assert held_out.tolist() == np.stack([history.ends, history.epochs["held_out_log_loss"]], axis=1).tolist()
     assert circle.tolist() == [[2, 0.2]]
     assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training", "held out"]
-    assert top1.lines[0].get_ydata() == pytest.approx(100 * history.epochs["held_out_top1"])
+    assert top1.lines[0].get_ydata() == pytest.approx(100 * history.epochs["top1"])
+    assert top1.lines[1].get_ydata() == pytest.approx(100 * history.epochs["held_out_top1"])
+    assert [text.get_text() for text in top1.get_legend().get_texts()] == ["training", "held out"]
     assert max(rates.lines[0].get_ydata()) == RATE
     assert test.lines[0].get_xydata()[:, 0] == pytest.approx(np.array(RATES))
     assert list(test.lines[1].get_xdata()) == [RATE, RATE]
@@ -82,11 +84,39 @@ def test_learning_curves_title_names_run_and_verdict(tmp_path, kept, verdict):
     assert page.texts[0].get_fontfamily()[0].endswith("KR")
 
 
-def test_learning_curves_have_two_panels_without_held_out_images(tmp_path):
-    losses, rates = curves_of(tmp_path / "run", 3, held_out=False).axes
-    assert len(losses.lines) == 1
-    assert losses.get_legend() is None
-    assert rates.get_title(loc="left") == "Learning rate"
+def test_learning_curves_without_held_out_images_are_those_of_training(tmp_path):
+    panels = curves_of(tmp_path / "run", 3, held_out=False).axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["Loss", "Accuracy", "Learning rate"]
+    assert [len(axes.lines) for axes in panels[:2]] == [1, 1]
+    assert [axes.get_legend() for axes in panels[:2]] == [None, None]
+
+
+def test_learning_curves_mark_no_epoch_where_none_was_chosen(tmp_path):
+    losses, accuracy, _ = curves_of(tmp_path / "run", 3, monitor=0.0).axes
+    assert [len(axes.lines) for axes in (losses, accuracy)] == [2, 2]
+
+
+def test_learning_curves_of_earlier_runs_lack_the_training_accuracy(tmp_path):
+    folder = write_tuned_run(tmp_path / "run", 3)
+    rows = [line.rpartition(",")[0] for line in (folder / "history.csv").read_text().splitlines()]
+    (folder / "history.csv").write_text("\n".join(rows))
+    assert len(learning_curves(read_history(folder)).axes[1].lines) == 2  # held out, and the circle
+
+
+@pytest.mark.parametrize("networks", [1, 2, 9])
+def test_compared_curves_show_each_network(networks, tmp_path):
+    names = [f"network-{at}-고양이 from random weights" for at in range(networks)]
+    histories = {
+        name: read_history(write_tuned_run(tmp_path / name, 3 + at, spread=4.0 + at)) for at, name in enumerate(names)
+    }
+    page = charts.compared_curves(histories)
+    assert_legible(page, fewest=8)
+    losses, accuracies = page.axes
+    assert [len(axes.lines) for axes in page.axes] == [2 * networks] * 2
+    held_out = histories[names[0]].epochs["held_out_log_loss"]
+    assert losses.lines[1].get_ydata().tolist() == held_out.tolist()
+    assert accuracies.get_xlim() == (0, 2 + networks)
+    assert [text.get_text() for text in page.legends[0].get_texts()] == names
 
 
 @pytest.mark.parametrize(("spread", "scale"), [(8.0, "linear"), (100.0, "log"), (1e9, "log")])

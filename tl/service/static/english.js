@@ -99,7 +99,7 @@ export default {
   "jobs.interval": "(95%\u00a0CI {low}\u2060–\u2060{high})", "jobs.resumed": "attempt {attempt}: continued from the last checkpoint", "jobs.again": "attempt {attempt}: restarted",
   "jobs.cancel": "Cancel this training", "jobs.log": "Show the log", "jobs.logAway": "Hide the log", "jobs.logEmpty": "The log is empty.",
   "jobs.sure": "Cancel the training of {name}? Its progress is lost.", "jobs.ready": "{run} is trained.",
-  "curve.loss": "Loss", "curve.right": "Validation accuracy", "curve.step": "per step", "curve.train": "per epoch", "curve.held": "validation", "curve.top1": "validation", "curve.steps": "steps",
+  "curve.loss": "Loss", "curve.right": "Accuracy", "curve.step": "per step", "curve.train": "training", "curve.held": "validation", "curve.top1": "validation", "curve.steps": "steps",
   "task.features": "computing features", "task.training": "training", "task.fitting the head": "fitting the head",
   "task.finding the learning rate": "finding the learning rate", "task.measuring": "measuring the photos", "task.activations": "computing activations",
   "report.open": "Open the report", "report.blocked": "The browser blocked the new tab. Allow it for this page, then click again.",

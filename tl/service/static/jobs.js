@@ -132,10 +132,13 @@ function curves({ steps, epochs }) {
     { name: say("curve.train"), style: "train", points: losses(epochs) },
     { name: say("curve.held"), style: "held", points: held.map(({ step, held_out_log_loss: value }) => [step, value]) },
   ];
-  const right = [{ name: say("curve.top1"), style: "held", points: held.map(({ step, held_out_top1: value }) => [step, value]) }];
+  const right = [
+    { name: say("curve.train"), style: "train", points: epochs.filter((one) => Number.isFinite(one.top1)).map(({ step, top1: value }) => [step, value]) },
+    { name: say("curve.top1"), style: "held", points: held.map(({ step, held_out_top1: value }) => [step, value]) },
+  ];
   return make("div", { class: "charts" },
     chart(say("curve.loss"), say("curve.steps"), loss, (value) => Number(value.toPrecision(3)).toString()),
-    held.length ? chart(say("curve.right"), say("curve.steps"), right, (value) => percent(value, 0), [0, 1]) : null);
+    right.some(({ points }) => points.length) ? chart(say("curve.right"), say("curve.steps"), right, (value) => percent(value, 0), [0, 1]) : null);
 }
 
 function account({ account: lines }) {

@@ -96,7 +96,7 @@ export default {
   "jobs.interval": "(95%\u00a0신뢰구간 {low}\u2060–\u2060{high})", "jobs.resumed": "{attempt}번째 시도: 체크포인트에서 이어서 학습", "jobs.again": "{attempt}번째 시도: 처음부터 다시 학습",
   "jobs.cancel": "학습 취소", "jobs.log": "로그 보기", "jobs.logAway": "로그 숨기기", "jobs.logEmpty": "로그가 비어 있습니다.",
   "jobs.sure": "{name} 학습을 취소할까요? 지금까지 학습한 내용은 사라집니다.", "jobs.ready": "{run} 학습이 끝났습니다.",
-  "curve.loss": "손실", "curve.right": "검증 정확도", "curve.step": "스텝별", "curve.train": "에포크별", "curve.held": "검증", "curve.top1": "검증", "curve.steps": "스텝",
+  "curve.loss": "손실", "curve.right": "정확도", "curve.step": "스텝별", "curve.train": "훈련", "curve.held": "검증", "curve.top1": "검증", "curve.steps": "스텝",
   "task.features": "특징 계산 중", "task.training": "학습 중", "task.fitting the head": "헤드 학습 중",
   "task.finding the learning rate": "학습률 찾는 중", "task.measuring": "사진 분석 중", "task.activations": "중간 활성값 계산 중",
   "report.open": "보고서 열기", "report.blocked": "브라우저가 새 탭을 차단했습니다. 이 페이지의 팝업을 허용한 뒤 다시 누르세요.",

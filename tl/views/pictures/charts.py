@@ -1,7 +1,9 @@
 """Draw charts with matplotlib in one style: learning curves, gradients by layer, and how fast a run is (`tl bench`)."""
 
 import csv
+import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,14 +128,15 @@ def _draw_legend(axes: Any, above: float) -> None:
 # learning curves
 
 _ROW, _HEADER = 2.9, 1.08  # inches
+_NAMES_A_ROW = 3  # of the legend
 _MOST_DOTS = 50  # epochs or layers that are dots on a line; of more, only the line can be seen
 _WIDE = 30.0  # losses further apart than this need a logarithmic scale
 
 
 def learning_curves(history: History) -> "Figure":
-    """The losses, the held-out accuracy, the learning rate, and how the rate was chosen."""
-    held_out = [] if history.best is None else [_draw_accuracy]
-    panels = [_draw_losses, *held_out, _draw_rates, *([] if history.test is None else [_draw_test])]
+    """The losses, the accuracies, the learning rate, and how the rate was chosen."""
+    accuracy = [_draw_accuracy] if history.held_out or np.isfinite(history.epochs["top1"]).any() else []
+    panels = [_draw_losses, *accuracy, _draw_rates, *([] if history.test is None else [_draw_test])]
     rows = (len(panels) + 1) // 2
     height = _HEADER + rows * _ROW
     page = blank_figure(height, _HEADER, wspace=0.05, hspace=0.06)
@@ -149,11 +152,44 @@ def learning_curves(history: History) -> "Figure":
     return page
 
 
-def _title_epochs(axes: Any, history: History, title: str, note: str) -> None:
+def compared_curves(histories: Mapping[str, History]) -> "Figure":
+    """Losses and accuracies of several networks by epoch, each with its name."""
+    from matplotlib.lines import Line2D
+
+    rows = -(-len(histories) // _NAMES_A_ROW)
+    header = _HEADER - 0.1 + 0.24 * rows
+    page = blank_figure(header + _ROW + 0.4, header, wspace=0.05)
+    note = "solid: images held out, after each epoch; dotted: training images as augmented, mean of each epoch"
+    write_header(page, "Learning curves", note=note)
+    panels = (("Loss", ("loss", "held_out_log_loss"), 1.0), ("Accuracy", ("top1", "held_out_top1"), 100.0))
+    last = max(float(history.ends[-1]) for history in histories.values())
+    styles = list(itertools.islice(itertools.cycle(_STYLES), len(histories)))
+    for at, (title, columns, factor) in enumerate(panels):
+        axes = page.add_subplot(1, 2, at + 1)
+        style_axes(axes)
+        _title_epochs(axes, last, title, "")
+        curves = [[factor * history.epochs[name] for name in columns] for history in histories.values()]
+        for history, (training, held_out), (colour, sign) in zip(histories.values(), curves, styles, strict=True):
+            plot(axes, history.ends, training, colour, linestyle=(0, (1, 1.5)), linewidth=1.3)
+            plot(axes, history.ends, held_out, colour, marker=sign)
+        every = np.concatenate([values for both in curves for values in both])
+        _limit_percent(axes, every) if factor > 1 else _scale(axes, every)
+    handles = [
+        Line2D([], [], color=colour_code(colour), marker=sign, label=legible(name))
+        for name, (colour, sign) in zip(histories, styles, strict=True)
+    ]
+    place = (MARGIN / WIDTH, 1 - (0.78 + 0.24 * rows) / page.get_size_inches()[1])
+    words = {"labelcolor": colour_code(INK), "prop": {"family": lettering(*histories), "size": SMALL}}
+    tight = {"frameon": False, "borderaxespad": 0, "borderpad": 0, "columnspacing": 1.6}
+    page.legend(handles=handles, loc="lower left", bbox_to_anchor=place, ncols=_NAMES_A_ROW, **tight, **words)
+    return page
+
+
+def _title_epochs(axes: Any, last: float, title: str, note: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     _title_axes(axes, title, note, "epoch")
-    axes.set_xlim(0, max(1.0, float(history.ends[-1])))
+    axes.set_xlim(0, max(1.0, last))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
 
 
@@ -164,24 +200,40 @@ def _circle(axes: Any, history: History, y: Numbers) -> None:
 
 def _draw_losses(axes: Any, history: History) -> None:
     loss, held_out = history.epochs["loss"], history.epochs["held_out_log_loss"]
-    note = "training loss, mean of each epoch; nothing was held out"
     plot(axes, history.ends, loss, OWN, marker="o", label="training")
+    note = "training loss, mean of each epoch" + ("" if history.held_out else "; nothing was held out")
+    if history.held_out:
+        plot(axes, history.ends, held_out, OTHER, marker="s", label="held out")
     if history.best is not None:
         note = f"circle: lowest held-out loss, {_plain(held_out[history.best])}, after epoch {history.best_epoch}"
-        plot(axes, history.ends, held_out, OTHER, marker="s", label="held out")
         _circle(axes, history, held_out)
-        _draw_legend(axes, 19.5)
-    _title_epochs(axes, history, "Loss", note)
+    _draw_curve_legend(axes)
+    _title_epochs(axes, float(history.ends[-1]), "Loss", note)
     _scale(axes, np.concatenate([loss, held_out]))
 
 
 def _draw_accuracy(axes: Any, history: History) -> None:
-    accuracy = 100 * np.clip(history.epochs["held_out_top1"], 0, 1)
-    plot(axes, history.ends, accuracy, OTHER, marker="s")
-    _circle(axes, history, accuracy)
-    note = f"circle: {percent(float(accuracy[history.best]) / 100)}, after epoch {history.best_epoch}"
-    _title_epochs(axes, history, "Held-out accuracy", note)
-    seen = accuracy[np.isfinite(accuracy)]
+    training, held_out = (100 * np.clip(history.epochs[name], 0, 1) for name in ("top1", "held_out_top1"))
+    if np.isfinite(training).any():
+        plot(axes, history.ends, training, OWN, marker="o", label="training")
+    note = "training: as augmented"
+    if history.held_out:
+        plot(axes, history.ends, held_out, OTHER, marker="s", label="held out")
+    if history.best is not None:
+        _circle(axes, history, held_out)
+        note = f"circle: {percent(float(held_out[history.best]) / 100)}, after epoch {history.best_epoch}"
+    _draw_curve_legend(axes)
+    _title_epochs(axes, float(history.ends[-1]), "Accuracy", note)
+    _limit_percent(axes, np.concatenate([training, held_out]))
+
+
+def _draw_curve_legend(axes: Any) -> None:
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        _draw_legend(axes, 19.5)
+
+
+def _limit_percent(axes: Any, accuracies: Numbers) -> None:
+    seen = accuracies[np.isfinite(accuracies)]
     low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 100.0)
     spare = max(1.5, 0.15 * (high - low))
     axes.set_ylim(max(0.0, low - spare), min(100.0, high + spare))
@@ -195,7 +247,7 @@ def _draw_rates(axes: Any, history: History) -> None:
     else:
         plot(axes, *planned, OWN)
     note = f"up to {_power(history.rate)} for the head and the last stage"
-    _title_epochs(axes, history, "Learning rate", note)
+    _title_epochs(axes, float(history.ends[-1]), "Learning rate", note)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda value, _: _power(value))
 
@@ -286,14 +338,15 @@ def gradient_verdict(values: Numbers) -> str:
     return f"{how} the input, {compared} in the first layers than in the last"
 
 
-def save_gradients(run_folder: Path) -> None:
-    """Draw a run's `gradients.csv` as `gradients.png` in its folder, if it has that table.
+def save_gradients(run_folder: Path) -> bool:
+    """Draw a run's `gradients.csv` as `gradients.png` in its folder, and return whether it has that table.
 
     Raises RunError when the table is damaged, StorageError when the picture cannot be written.
     """
     gradients = read_gradients(run_folder)
     if gradients is not None:
         save_figure(gradients_figure(gradients), run_folder / "gradients.png")
+    return gradients is not None
 
 
 def read_gradients(run_folder: Path) -> Gradients | None:
