@@ -222,11 +222,12 @@ def test_folder_that_looks_like_several_data_sets_is_warned_about(tl, shapes, tm
 def test_next_commands_are_quoted_for_the_shell(tl, shapes, tmp_path):
     (tmp_path / "한국 사진").symlink_to(shapes)
     done = tl("finetune", "한국 사진", *WITH, "--out", "새 run; x", cwd=tmp_path, COLUMNS="300", expect=0)
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("next")]
-    [predict, grid] = line.removeprefix("next").split("   or   ")
-    assert shlex.split(predict) == ["tl", "predict", "--run", "새 run; x", "PHOTO.jpg"]
-    assert shlex.split(grid) == ["tl", "grid", "--run", "새 run; x"]
-    assert tl(*shlex.split(grid)[1:], cwd=tmp_path).returncode == 0
+    predict, grid, report = (shlex.split(line.removeprefix("next")) for line in done.stdout.splitlines()[-3:])
+    assert predict == ["tl", "predict", "--run", "새 run; x", "PHOTO.jpg"]
+    assert grid == ["tl", "grid", "--run", "새 run; x"]
+    assert report == ["tl", "report", "새 run; x", "--show"]
+    for words in (grid, report[:-1]):
+        assert tl(*words[1:], cwd=tmp_path).returncode == 0
 
 
 def test_json_and_quiet_output(tl, shapes, tmp_path):

@@ -21,6 +21,7 @@ import tl as library
 from support.recorder import Recorder
 from support.session import ROOT, TINY, draw_shapes
 from tl.errors import DataError, RunError, UsageError
+from tl.features import activations
 from tl.learning import loop, tuning
 from tl.learning.trainer import Trainer
 from tl.networks.backbones import backbone
@@ -219,19 +220,66 @@ def test_batches_that_do_not_fit_into_memory_are_halved(shapes, tmp_path, monkey
     assert run.manifest["metrics"]["fine-tuning"]["steps"] == 10
 
 
-def test_budget_limits_the_steps(shapes, tmp_path, monkeypatch):
-    now, original = [time.monotonic()], Trainer.step
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, in a list, which passes only where a test lets it."""
+    now = [time.monotonic()]
+    for module in (finetune, finetune_backbone, activations, tuning, loop):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_budget_limits_the_steps(shapes, tmp_path, monkeypatch, clock):
+    original = Trainer.step
 
     def step(self, inputs, labels, rate):
-        now[0] += 2.0
+        clock[0] += 2.0
         return original(self, inputs, labels, rate)
 
     monkeypatch.setattr(Trainer, "step", step)
-    for module in (finetune, tuning, loop):  # a step takes two seconds, and nothing else takes any time
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    run = library.finetune(shapes, out=tmp_path / "run", budget="22s", **TUNE | {"epochs": 5000})
+    run = library.finetune(shapes, out=tmp_path / "run", budget="60s", **TUNE | {"epochs": 5000})
     figures = run.manifest["metrics"]["fine-tuning"]
-    assert (figures["steps"], figures["stopped"]) == (8, "")  # 16 of the 17 seconds that are left for training
+    # 3 s are a margin, 5 for the report, 8 for converting, 3.5 to predict 28 images; 2.17 a step with what is held out
+    assert (figures["steps"], figures["stopped"]) == (19, "")
+
+
+def test_budget_limits_the_search_and_the_views(shapes, tmp_path, monkeypatch, clock):
+    original, recorder = Trainer.step, Recorder()
+
+    def step(self, inputs, labels, rate):
+        clock[0] += 0.3
+        return original(self, inputs, labels, rate)
+
+    def transform(job):
+        def slow(images, _):
+            clock[0] += 8.0
+            return images[:, :32, :32]
+
+        return slow
+
+    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(tuning, "_transform", transform)
+    started = clock[0]
+    run = library.finetune(
+        shapes, out=tmp_path / "run", budget="40s", lr="auto", progress=recorder, **TUNE | {"epochs": 5000}
+    )
+    assert clock[0] - started < 40 - 8 - 5
+    assert ": 2 of 4 augmented views per image fit the budget" in recorder.lines
+    assert "learning rate 0.003, the default: the budget leaves no time to search for another" in recorder.text
+    assert run.manifest["metrics"]["fine-tuning"]["rule"]["views"] == 2
+
+
+def test_budget_that_is_used_up_keeps_the_head(shapes, tmp_path, monkeypatch, clock):
+    original, recorder = finetune.fit_head, Recorder()
+
+    def fit_head(*features, **options):
+        clock[0] += 40
+        return original(*features, **options)
+
+    monkeypatch.setattr(finetune, "fit_head", fit_head)
+    run = library.finetune(shapes, out=tmp_path / "run", budget="40s", progress=recorder, **TUNE)
+    assert "the budget is used up: the backbone is not trained, the head alone is kept" in recorder.text
+    assert "fine-tuning" not in run.metrics
 
 
 @pytest.mark.parametrize("found", [True, False])

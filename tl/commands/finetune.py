@@ -97,7 +97,7 @@ def _draw_augmented(data: str, options: FinetuneOptions, progress: Progress, *, 
 
 def _log_metrics(part: str, metrics: dict[str, Any], progress: Progress) -> None:
     folds = metrics.get("folds")
-    images = f"on {metrics['count']:,} images" if folds else f"on {metrics['count']:,} {part} images"
+    images = f"on {count(metrics['count'], 'image' if folds else f'{part} image')}"
     images += f" in {count(metrics['groups']['count'], 'group')}" if "groups" in metrics else ""
     images += f", {folds}-fold cross-validation" if folds else ""
     progress.log("accuracy", f"{_with_interval(metrics, 'top1')} {images}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tl.commands.options import quiet_option, workflow_options
+from tl.text import count
 from tl.workflows.predict import PredictOptions
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def command(images: tuple[str, ...], quiet: bool, **options: Any) -> int:
     except KeyboardInterrupt:
         if chosen.out is None:
             raise
-        click.echo(f"interrupted after {result.before + result.count:,} rows: continue with --resume", err=True)
+        click.echo(f"interrupted after {count(result.before + result.count, 'row')}: continue with --resume", err=True)
         return 130
     if not quiet:
         _print_result(chosen, result)

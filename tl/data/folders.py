@@ -104,7 +104,7 @@ def _scan_root(scan: _Scan) -> None:
         for folder in folders:
             _scan_class(scan, folder, part=None)
     if scan.labelled and images and not scan.samples:
-        raise DataError(f"folder {str(scan.root)!r} holds {len(images)} images but no class folders: {_HOW}")
+        raise DataError(f"folder {str(scan.root)!r} holds {count(len(images), 'image')} but no class folders: {_HOW}")
     if scan.labelled:
         for image in images:
             scan.skip(image, "not in a class folder")

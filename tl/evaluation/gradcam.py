@@ -18,6 +18,7 @@ from tl.data.images import ImageLike, read, read_resized
 from tl.errors import EngineError, UsageError
 from tl.learning.head import Head
 from tl.networks.backbones import Recipe
+from tl.text import count
 
 Floats = NDArray[np.float32]
 
@@ -83,7 +84,8 @@ class Explainer:
         """
         classes = self._head.kernel.shape[1]
         if labels is not None and (len(labels) != len(images) or not all(0 <= at < classes for at in labels)):
-            raise UsageError(f"{len(labels)} labels for {len(images)} images: give one of 0 to {classes - 1} for each")
+            counted = f"{count(len(labels), 'label')} for {count(len(images), 'image')}"
+            raise UsageError(f"{counted}: give one of 0 to {classes - 1} for each")
         return [self._one(image, None if labels is None else labels[at]) for at, image in enumerate(images)]
 
     def _one(self, image: ImageLike, label: int | None) -> Explanation:

@@ -3,9 +3,11 @@
 The part below the cut does not change while the part above it is trained, so each view passes through it once.
 """
 
+import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,12 +48,14 @@ def store(
     *,
     views: int,
     transform: Transform,
+    deadline: float = math.inf,
     progress: Progress | None = None,
     where: Settings | None = None,
 ) -> Halves:
     """The activations of this `shape` of every view of every image: float16 `[views, n, *shape]`.
 
-    View 0 is the image itself, the others are augmented. The file behind the array is deleted with it.
+    View 0 is the image itself, the others are augmented; those that are not complete at the `deadline`, a
+    `time.monotonic()`, are left out. The file behind the array is deleted with it.
     Raises StorageError if the disk is full, EngineError if activations do not fit 16 bits.
     """
     values = _on_disk((views, len(images), *shape), where or settings())
@@ -63,6 +67,9 @@ def store(
             for (view, index), row in zip(batch, activations, strict=True):
                 values[view, index] = row
             task.advance(len(batch))
+            complete = (batch[-1][0] * len(images) + batch[-1][1] + 1) // len(images)
+            if complete and time.monotonic() > deadline:
+                return values[:complete]
     return values
 
 

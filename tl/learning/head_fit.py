@@ -23,6 +23,7 @@ from tl.learning.lda import ROWS, covariances
 from tl.learning.softmax_regression import SoftmaxRegression
 from tl.linalg import OneThread
 from tl.progress import Progress
+from tl.text import count
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -105,7 +106,8 @@ def fit_head(
     """
     if not np.isfinite(features).all():
         broken = int((~np.isfinite(features).all(axis=1)).sum())
-        raise DataError(f"the backbone computes features that are not finite for {broken:,} images: try other weights")
+        images = count(broken, "image")
+        raise DataError(f"the backbone computes features that are not finite for {images}: try other weights")
     distinct, present = len(set(zip(labels.tolist(), fingerprints, strict=True))), len(np.unique(labels))
     rule, of_all = head_rule(distinct, present, kind), head_rule(len(labels), present, kind)
     # Copies and groups say no more than one image each, but they take as long.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data.images import ImageLike
+from tl.engines.tensorflow import tensorflow
 from tl.errors import RunError, TLError, UsageError
 from tl.learning.batches import BatchOrder, Feed, training_batches, validation_batches
 from tl.learning.head import Head
@@ -34,6 +35,7 @@ _UNLEARNED = 0.2  # of the steps of the range test: up to 3e-6 next to nothing i
 _CLEAR = 1.5, 0.02  # a loss is lower by so many standard deviations of those losses, and by such a fraction
 _EXPLODED = 4.0  # the range test ends at a loss of this many times the smallest so far, plus 1 nat
 _TIMED_FIRST = 3  # steps, to time the last of them
+_FORWARD = 0.5  # of the time of a training step
 _TIMED_STEPS = 5  # after which the steps that fit a budget are estimated; the first two compile
 
 CHECKPOINT_SECONDS = 60.0
@@ -99,7 +101,8 @@ class TuningJob:
     `train` and `monitor` are indices into `images`; early stopping is decided on `monitor`. Without it, `watched`
     images show how the training goes and decide nothing. `class_weights` are the
     weights of the classes in the loss, `even_classes` samples all classes equally often. With `find_rate` the learning
-    rate is searched first. `deadline` is a `time.monotonic()`. From `scratch`, the whole network is trained from
+    rate is searched first. `deadline` is a `time.monotonic()`, by which the network has to be trained, and to have
+    predicted as many images as come `afterwards`. From `scratch`, the whole network is trained from
     random weights. `origin`, what the training starts from, is recorded in its checkpoints.
     """
 
@@ -121,6 +124,7 @@ class TuningJob:
     engine: str = "auto"
     threads: int | None = None
     deadline: float = math.inf
+    afterwards: int = 0
     scratch: bool = False
     origin: dict[str, Any] = field(default_factory=dict)
 
@@ -290,11 +294,14 @@ class TrainingLoop:
 
     def _fit_budget(self, timed: int, now: float, task: Any) -> None:
         """Lower the total to the steps that fit the deadline, so that the learning rate still decays to 0."""
-        left = self.job.deadline - now
-        if math.isinf(left):
+        if math.isinf(self.job.deadline) or not self.speed:
             return
-        if timed == _TIMED_STEPS:
-            fitting = self.step + max(1, int(left * self.speed / self.order.batch))
+        # An image takes half as long without gradients, at most; those held out are predicted after each epoch.
+        held_out = len(self.job.monitor) or len(self.job.watched)
+        left = self.job.deadline - now - (self.job.afterwards + held_out) * _FORWARD / self.speed
+        if timed == _TIMED_STEPS or (timed > _TIMED_STEPS and self.step % self.order.steps == 0):
+            share = 1 + _FORWARD * held_out / (self.order.steps * self.order.batch)
+            fitting = self.step + max(1, int(left * self.speed / self.order.batch / share))
             if fitting < self.total:
                 self.total = fitting
                 task.expect(self.total * self.order.batch)
@@ -417,8 +424,7 @@ def tensorboard_listener(folder: Path | None) -> Iterator[Listener | None]:
         return
     if find_spec("tensorboard") is None:
         raise UsageError("--tensorboard needs TensorBoard: pip install 'tl[tensorboard]'")
-    import tensorflow as tf
-
+    tf = tensorflow()
     writer = tf.summary.create_file_writer(str(folder))
 
     def write(step: int, metrics: dict[str, float]) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tl.errors import WeightsError
 from tl.files import atomic_write
+from tl.text import count
 
 _MOST_NAMES = 100_000
 _MOST_DIMENSIONS = 8
@@ -226,7 +227,7 @@ def assign(model: Any, checkpoint: Checkpoint, *, source: str) -> None:
     for layer, name in zip(layers, names, strict=False):
         _check(layer, name, checkpoint[name], network=model.name, source=source)
     if not 0 <= len(checkpoint) - len(layers) <= _MOST_TOP_LAYERS:
-        counts = f"{source} has {len(checkpoint)} layers with weights where {model.name} needs {len(layers)}"
+        counts = f"{source} has {count(len(checkpoint), 'layer')} with weights where {model.name} needs {len(layers)}"
         raise WeightsError(f"weights of another network: {counts}; give a file made for {model.name}")
     for layer, name in zip(layers, names, strict=True):
         for variable, array in zip(_variables(layer), checkpoint[name], strict=True):

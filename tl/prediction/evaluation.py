@@ -10,7 +10,7 @@ from tl.evaluation.metrics import Estimate, Metrics, Proportion
 from tl.evaluation.predictions import Predictions
 from tl.evaluation.significance import McNemar
 from tl.runs.run import Run
-from tl.text import html_table, interval, percent
+from tl.text import count, html_table, interval, percent
 
 PART = "evaluation"  # the name of the evaluated images in metrics.json and predictions.csv
 
@@ -85,5 +85,5 @@ class Evaluation:
         rows += [("log-loss", f"{metrics.log_loss:.3f}"), ("folder", str(self.folder))]
         if self.comparison is not None:
             rows.insert(1, (f"accuracy of {self.against}", percent(self.against_accuracy)))
-        images = f"{metrics.count:,} {self.held_out} images".replace("  ", " ")
+        images = count(metrics.count, f"{self.held_out} image".lstrip())
         return html_table(rows, caption=f"{self.run.name} on {images} of {self.data}")

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tl.data.dataset import PARTS, Dataset
 from tl.errors import RunError, StorageError
 from tl.files import locked
+from tl.text import count
 
 if TYPE_CHECKING:  # prediction needs none of them
     from tl.data.splits import Split
@@ -421,14 +422,14 @@ def _read_numbers(path: Path, columns: Iterable[str]) -> dict[str, Numbers]:
 def _plan(tuning: Mapping[str, Any]) -> str:
     rule, unfrozen = tuning["rule"], _UNFROZEN[tuning["unfreeze"]]
     what = f"{unfrozen} of the backbone" if tuning["head_only"] else "random weights"
-    steps = f"{int(tuning['steps']):,} steps of {int(rule['batch']):,} images"
+    steps = f"{count(int(tuning['steps']), 'step')} of {count(int(rule['batch']), 'image')}"
     stopped = f"; stopped early: {tuning['stopped']}" if tuning["stopped"] else ""
     return f"Trained: {what}, {steps}, {rule['optimizer']}, augmentation {rule['augment']}{stopped}"
 
 
 def _verdict(tuning: Mapping[str, Any]) -> str:
     after = tuning["tuned"]["validation"]
-    images = f"on {int(after['count']):,} images"
+    images = f"on {count(int(after['count']), 'image')}"
     if not tuning["head_only"]:  # from random weights, without a head alone to compare with
         return f"Accuracy {100 * after['top1']:.1f}%, log-loss {after['log_loss']:.3f} {images}"
     before = tuning["head_only"]["validation"]

@@ -18,7 +18,7 @@ from tl.errors import DataError, DownloadError, ImageError
 from tl.progress import Progress
 from tl.runs.cross_validation import read_cross_validation
 from tl.runs.run import Run, read_table
-from tl.text import judged_by, listed
+from tl.text import count, judged_by, listed
 
 Pixels = NDArray[np.uint8]
 _HINT = "give their folder with --data"
@@ -216,7 +216,8 @@ def held_out(run: Run, progress: Progress, part: str = "all", group_by: str | No
         groups=tuple(entry.group for entry in result.images),
     )
     kind = images.judged_by(result.part)
-    progress.log("data", f"the {len(result.images):,} {kind} images of {run.name}, in {images.where or 'their list'}")
+    held = count(len(result.images), f"{kind} image")
+    progress.log("data", f"the {held} of {run.name}, in {images.where or 'their list'}")
     if result.missing:
         noun, verb = ("image", "is missing or has") if result.missing == 1 else ("images", "are missing or have")
         progress.warn(f"{result.missing:,} more {kind} {noun} of {run.name} {verb} changed")

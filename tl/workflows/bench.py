@@ -208,7 +208,7 @@ def _time_processes(run: Run, files: Sequence[Path], options: BenchOptions) -> l
     timings = [ProcessTiming("one image", 1, seconds, max(memory) if memory else None)]
     if _drop_from_memory(run):
         timings.append(_time_process("one image, run read from disk", run, files[:1], arguments))
-    return [*timings, _time_process(f"{len(files)} images", run, files, arguments)]
+    return [*timings, _time_process(count(len(files), "image"), run, files, arguments)]
 
 
 def _time_process(about: str, run: Run, files: Sequence[Path], arguments: Sequence[str]) -> ProcessTiming:
@@ -250,14 +250,14 @@ def sample_images(run: Run, data: str | None, progress: Progress) -> Iterator[tu
         try:
             part = RunImages(run, data, progress).held_out(IMAGES, or_trained=True)
             files = tuple(_as_file(entry.image, Path(scratch, f"{at:03}.png")) for at, entry in enumerate(part.images))
-            about = f"{len(files)} {part.part} images"
+            about = count(len(files), f"{part.part} image")
         except (DataError, RunError, ImageError) as error:
             if data is not None:
                 raise
             reason = str(error).partition("; ")[0]
             progress.warn(f"{reason}: measured with drawn images, which decode faster or slower")
             files = tuple(_draw(Path(scratch)))
-            about = f"{len(files)} drawn JPEGs of {DRAWN_SIZE[1]} × {DRAWN_SIZE[0]} pixels"
+            about = f"{count(len(files), 'drawn JPEG')} of {DRAWN_SIZE[1]} × {DRAWN_SIZE[0]} pixels"
         yield files, about
 
 

@@ -36,6 +36,7 @@ from tl.workflows.finetune import log_data, train
 
 _TIMED_BATCH, _TIMED_SECONDS = 16, 0.5
 _UNJUDGED = "every class has one image or group, which leaves none to judge networks by: add images"
+_DRAWING = 5.0  # seconds for the chart, the grid and the page
 _SHORTEST = 20.0  # seconds for a network, however little is left of the budget
 
 
@@ -86,7 +87,7 @@ def compare(
     log_data(dataset, progress)
     source = "" if is_in_memory(data) else str(data)
     folder = options.out or new_folder(RUNS, f"compare-{dataset.name}")
-    deadline = time.monotonic() + seconds(options.budget) if options.budget is not None else None
+    deadline = time.monotonic() + seconds(options.budget) - _DRAWING if options.budget is not None else None
     with claim_folder(folder, latest=False) as scratch:
         trained = []
         for at, (name, from_scratch) in enumerate(networks):

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,8 +38,9 @@ from tl.runs.finetune_options import FinetuneOptions
 from tl.runs.folder import CHECKPOINT
 from tl.text import count, interval, percent, spread
 
-_REFERENCE_IMAGES = 2000  # training images among which the references of a tuned network's unknown check are chosen
-_RESERVE = 4.0  # seconds of a budget for writing the run
+_REFERENCE_IMAGES = 2000  # at most, for the unknown check of a tuned network
+_REFERENCES_A_SECOND = 4  # of a budget
+_RESERVE, _MARGIN = 5.0, 0.05  # seconds and fraction of a budget for starting, writing the run and its report
 _TUNED = "tuned"  # folder of the converted network inside the run, until its files are linked
 _TUNING_ONLY = ("epochs", "batch", "lr", "optimizer", "weight_decay", "label_smoothing", "augment", "budget")
 
@@ -138,6 +140,9 @@ def tune_backbone(setup: Setup, inputs: TuningInputs) -> TuningResult | None:
             verb = "has" if len(unused) == 1 else "have"
             progress.warn(f"{', '.join(unused)} {verb} no effect on the head alone: add --unfreeze last, half or all")
         return None
+    if _deadline(setup) < time.monotonic():
+        progress.warn("the budget is used up: the backbone is not trained, the head alone is kept")
+        return None
     rule = override(tuning_rule(len(inputs.split.train), setup.unfreeze), options)
     tuned = _train(setup, inputs, setup.unfreeze, rule)
     trunk, predictions = _predict_tuned(setup, inputs, tuned)
@@ -229,7 +234,8 @@ def _train(setup: Setup, inputs: TuningInputs, unfreeze: str, rule: TuningRule, 
         precision=options.precision,
         engine=options.engine,
         threads=options.threads,
-        deadline=_deadline(setup, inputs),
+        deadline=_deadline(setup),
+        afterwards=len(held_out_images(inputs.split)[0]) + len(_references(setup, inputs.split)),
         scratch=scratch,
         origin=inputs.origin,
     )
@@ -288,12 +294,21 @@ def balance_classes(
     return Balance(weights, sampled=sampled)
 
 
-def _deadline(setup: Setup, inputs: TuningInputs) -> float:
+def _deadline(setup: Setup) -> float:
+    """When the network has to be converted and to have predicted: a busy machine takes longer than it did so far."""
     if setup.options.budget is None:
         return math.inf
-    split = inputs.split
-    images = len(split.validation) + len(split.test) + min(len(split.train), _REFERENCE_IMAGES)
-    return setup.started + seconds(setup.options.budget) - _RESERVE - images / 30
+    return setup.started + (1 - _MARGIN) * seconds(setup.options.budget) - _RESERVE
+
+
+def _references(setup: Setup, split: Split) -> NDArray[np.int64]:
+    """Training images among which the references of the tuned network's unknown check are chosen."""
+    if not setup.options.unknown_rate:
+        return split.train[:0]
+    most = _REFERENCE_IMAGES
+    if setup.options.budget is not None:
+        most = min(most, int(_REFERENCES_A_SECOND * seconds(setup.options.budget)))
+    return np.sort(np.random.default_rng(setup.options.seed).permutation(split.train)[:most])
 
 
 def _predict_tuned(setup: Setup, inputs: TuningInputs, tuned: Tuned) -> tuple[Trunk, Predictions]:
@@ -302,8 +317,7 @@ def _predict_tuned(setup: Setup, inputs: TuningInputs, tuned: Tuned) -> tuple[Tr
     shutil.rmtree(setup.folder / _TUNED, ignore_errors=True)
     trunk = convert(setup.backbone, weights, setup.folder / _TUNED, progress=setup.progress)
     indices, parts = held_out_images(inputs.split)
-    shuffled = np.random.default_rng(options.seed).permutation(inputs.split.train)
-    references = np.sort(shuffled[: _REFERENCE_IMAGES if options.unknown_rate else 0])
+    references = _references(setup, inputs.split)
     images = [dataset.images[at] for at in np.concatenate([indices, references])]
     features = extract(images, _engine(setup, weights, trunk), recipe, None, progress=setup.progress)
     if len(features.kept) != len(images):

@@ -9,7 +9,7 @@ from tl.options import keywords, option
 from tl.runs.catalogue import SORTS, ListedRun, Removal, find_all_but_best, find_removals, list_runs, remove
 from tl.runs.folder import RUNS
 from tl.runs.summary import RunDifference, RunSummary, compare_runs, summarize
-from tl.text import HtmlList, percent
+from tl.text import HtmlList, count, percent
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def list(folder: str | Path = RUNS, *, options: ListOptions) -> Sequence[ListedR
 
 
 def _cells(run: ListedRun) -> tuple[str, ...]:
-    accuracy = run.state if run.top1 is None else f"{percent(run.top1.value)} on {run.count:,} {run.part} images"
+    images = count(run.count or 0, f"{run.part} image")
+    accuracy = run.state if run.top1 is None else f"{percent(run.top1.value)} on {images}"
     return run.name, run.backbone, run.data, accuracy
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from tl.engines.timing import BatchTiming, Timing
 from tl.errors import RunError
 from tl.runs.folder import History, Numbers
-from tl.text import number, percent, shorten
+from tl.text import count, number, percent, shorten
 from tl.views.pictures import text
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.grid import INK, QUIET
@@ -325,7 +325,7 @@ def gradient_verdict(values: Numbers) -> str:
     """
     dead = int(np.sum(values == 0))
     if dead:
-        most = "any layer" if dead == len(values) else f"{dead} of {len(values)} layers"
+        most = "any layer" if dead == len(values) else f"{dead} of {count(len(values), 'layer')}"
         return f"no gradient reaches {most}"
     if not np.isfinite(values).all():
         return "the gradient is not finite"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tl.data.images import ImageLike, decode, read
 from tl.errors import ImageError, UsageError
 from tl.features.search import SearchMatch, SearchMatches, SearchResult
+from tl.text import count
 from tl.views.pictures import text
 from tl.views.pictures.text import Colour
 
@@ -202,7 +203,7 @@ def draw_grid(
     width = _width(columns, size)
     header = _header(tiles, title, summary, width, size)
     height = header.height + sum(tile_size + size.strip + caption + size.gap for caption in heights)
-    _check_size(width, height, f"{len(tiles)} images of {tile_size} px", "show fewer images, or smaller ones")
+    _check_size(width, height, f"{count(len(tiles), 'image')} of {tile_size} px", "show fewer images, or smaller ones")
     page, _ = new_page(width, height, header=header)
     top = header.height
     for row, caption_height in enumerate(heights):
@@ -357,13 +358,13 @@ def draw_search(result: SearchResult) -> "Image":
     heights = [-(-len(answer.matches) // columns) * (_TILE + _CAPTION + _GAP) + _GAP for answer in result.answers]
     top = _LARGE * 2 + _LETTER * 2 + _GAP
     height = top + sum(heights)
-    contents = f"{len(result.answers)} searches for {most} images"
+    contents = f"{count(len(result.answers), 'search')} for {count(most, 'image')}"
     _check_size(width, height, contents, "give fewer images, or a smaller --count")
     page, canvas = new_page(width, height)
     room = float(width - 2 * _GAP)
     text.write(canvas, _GAP, _GAP + _LARGE, text.shorten("Most similar images", _LARGE, room), _LARGE, INK)
     broken = f", {result.broken:,} could not be read" if result.broken else ""
-    summary = f"of {result.searched:,} images by {result.network}: cosine of the features{broken}"
+    summary = f"of {count(result.searched, 'image')} by {result.network}: cosine of the features{broken}"
     text.write(canvas, _GAP, _GAP + _LARGE + _LETTER * 1.7, text.shorten(summary, _LETTER, room), _LETTER, QUIET)
     for answer, row_height in zip(result.answers, heights, strict=True):
         canvas.line((_GAP, top, width - _GAP, top), fill=_TRACK)

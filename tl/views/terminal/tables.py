@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tl.networks.stages import functional, graph
-from tl.text import listed, one_line, shorten
+from tl.text import count, listed, one_line, shorten
 
 
 def printable(text: str) -> str:
@@ -124,7 +124,7 @@ class LayerTable:
             for layer in self.layers
         ]
         totals = [
-            (f"{len(self.layers)} layers", "", "", f"{self.parameters:,}"),
+            (count(len(self.layers), "layer"), "", "", f"{self.parameters:,}"),
             ("  trainable", "", "", f"{self.trainable:,}"),
             ("  not trainable", "", "", f"{self.parameters - self.trainable:,}"),
         ]
