@@ -72,7 +72,7 @@ def training_devices(precision: str = "auto") -> Devices:
 
 def tensorflow() -> Any:
     """TensorFlow, without its start-up messages. Raises EngineError if Keras uses another backend."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails is raised
     with muted(2):
         import keras
         import tensorflow as tf
