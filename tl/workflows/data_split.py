@@ -98,6 +98,21 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     counts = {part: dict.fromkeys(dataset.class_names, 0) for part in PARTS if part in parts}
     for at, part in zip(usable, parts, strict=True):
         counts[part][dataset.class_names[dataset.labels[at]]] += 1
+    return SplitResult(
+        out=options.out,
+        counts=counts,
+        copies=len(same),
+        groups=len(set(dataset.groups) - {""}),
+        left_out={dataset.names[at]: reason for at, reason in stats.errors.items()}
+        | {skipped.path: skipped.reason for skipped in dataset.skipped},
+        notes=_notes(dataset, stats, class_names, counts),
+    )
+
+
+def _notes(
+    dataset: Dataset, stats: ImageStats, class_names: list[str], counts: dict[str, dict[str, int]]
+) -> tuple[str, ...]:
+    """What was decided for the user, with `counts` of images by part and class; `class_names` have images."""
     notes = dataset.without(stats.errors).notes[len(dataset.notes) :]  # on classes that are gone
     notes += tuple(
         f"no {part} images for {quoted(small)}: too few photos or groups, which are trained on first"
@@ -107,15 +122,7 @@ def split(data: Data, *, options: SplitOptions, progress: Progress | None = None
     if {"validation", "test"} & set(dataset.parts):
         listed = ", ".join(f"{dataset.parts.count(part):,} {part}" for part in PARTS if part in dataset.parts)
         notes += (f"the data set's own split ({listed}) is ignored: all its images are split again",)
-    return SplitResult(
-        out=options.out,
-        counts=counts,
-        copies=len(same),
-        groups=len(set(dataset.groups) - {""}),
-        left_out={dataset.names[at]: reason for at, reason in stats.errors.items()}
-        | {skipped.path: skipped.reason for skipped in dataset.skipped},
-        notes=notes,
-    )
+    return notes
 
 
 def _copies(dataset: Dataset, options: SplitOptions, progress: Progress) -> tuple[list[Copy], ImageStats]:

@@ -64,6 +64,7 @@ from tl.runs.training_images import write_training_images
 from tl.text import count, percent, spread
 from tl.workflows.data_check import quick_check
 from tl.workflows.finetune_backbone import (
+    Balance,
     Setup,
     TuningInputs,
     TuningResult,
@@ -124,11 +125,7 @@ def train(
     clock = Clock()
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # takes half a second
     folder = find_interrupted(options.out) if resume else None
-    if folder is not None:
-        stored = read_options(partial_folder(folder) / "run.toml")
-        options = FinetuneOptions(**stored | {"out": str(folder), "budget": options.budget})
-    else:
-        options = _with_data(options, data)
+    options = _with_data(options, data) if folder is None else _stored(folder, budget=options.budget)
     check(options)
     if data is None and not options.data:
         raise UsageError(
@@ -201,16 +198,7 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         "imagenet": imagenet_kernel(network, weights),
         "seed": options.seed,
     }
-    balance = balance_classes(dataset, images.train, options, progress)
-    fitted = fit_head(
-        of_train,
-        labels,
-        len(dataset.class_names),
-        kind=options.head,
-        class_weights=balance.weights,
-        progress=progress,
-        **about,
-    )
+    fitted, balance = _fit_head(setup, dataset, images.train, of_train, **about)
     clock.lap("head")
     held_out = fitted.head.calibrated(fitted.logits)
     held_out[~fitted.judged] = np.nan
@@ -250,6 +238,17 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     if tuning is not None and tuning.kept:
         return replace(trained, trunk=tuning.trunk, predictions=tuning.predictions)
     return trained
+
+
+def _fit_head(
+    setup: Setup, dataset: Dataset, train: NDArray[np.int64], features: NDArray[np.float32], **about: Any
+) -> tuple[HeadFit, Balance]:
+    """A head fitted to the features of the images `train`, and how uneven classes are balanced."""
+    options, progress = setup.options, setup.progress
+    balance = balance_classes(dataset, train, options, progress)
+    labels, classes = dataset.labels[train], len(dataset.class_names)
+    about |= {"kind": options.head, "class_weights": balance.weights}
+    return fit_head(features, labels, classes, progress=progress, **about), balance
 
 
 def _extract(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Features, str]:
@@ -302,6 +301,11 @@ def _plan(
             "", f"{percent(HELD_OUT_TO_TUNE, 0)} of the images are held out to judge the trained network (--val)"
         )
     return unfreeze, HELD_OUT_TO_TUNE
+
+
+def _stored(folder: Path, *, budget: str | None) -> FinetuneOptions:
+    """The options that an interrupted run was started with, but for its time."""
+    return FinetuneOptions(**read_options(partial_folder(folder) / "run.toml") | {"out": str(folder), "budget": budget})
 
 
 def _with_data(options: FinetuneOptions, data: "Data | None") -> FinetuneOptions:
