@@ -35,7 +35,7 @@ from tl.learning.head_fit import HeadFit, fit_head
 from tl.learning.hyperparameters import HELD_OUT_TO_TUNE, head_rule, unfreeze_rule
 from tl.learning.learning_curve import LearningCurve, learning_curve
 from tl.networks.backbones import Backbone, backbone
-from tl.networks.weights import imagenet_kernel, resolve
+from tl.networks.weights import Weights, imagenet_kernel, resolve
 from tl.options import check, keywords, write_toml
 from tl.progress import Progress
 from tl.runs.cross_validation import write_cross_validation
@@ -118,10 +118,7 @@ def train(
     progress: Progress,
     command: str = "",
 ) -> "tuple[Run, Trained]":
-    """Train a classifier and write its run folder, without pictures and report; with what is in the folder.
-
-    With `describe`, what is in the data set is logged.
-    """
+    """Train a classifier and write its run folder, without pictures and report; `describe` logs the data set."""
     clock = Clock()
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",)).start()  # takes half a second
     folder = find_interrupted(options.out) if resume else None
@@ -148,9 +145,7 @@ def train(
         weights = resolve(network, options.weights, offline=options.offline, seed=options.seed, progress=progress)
         if growth is not None and weights.sha256 != growth.run.manifest["weights"]["sha256"]:
             progress.warn(f"other weights than those of {growth.run.name}: the features of all photos are new")
-        origin = f"{weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})"
-        origin = f"random weights (seed {weights.seed})" if weights.choice == "none" else origin
-        progress.log("network", f"{network.name}, {origin}")
+        _log_network(network, weights, progress)
         clock.lap("weights")
         setup = Setup(
             options, network, weights, scratch, unfreeze, validation, started=clock.started, progress=progress
@@ -183,15 +178,11 @@ class Trained:
 
 
 def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
-    options, progress = setup.options, setup.progress
-    network, weights = setup.backbone, setup.weights
+    options, network, weights, progress = setup.options, setup.backbone, setup.weights, setup.progress
     features, precision = _extract(setup, dataset, clock)
     dataset = _without_unreadable(dataset, features.failures, progress)
     images, fingerprints, origin = _split(setup, dataset, features.fingerprints)
-    if weights.choice != "none":  # features of a random network say nothing about the images
-        warning = quick_check(dataset, features.values, images, options.data)
-        if warning:
-            progress.warn(warning)
+    _warn_of_problems(setup, dataset, features, images)
     of_train, labels = features.values[images.train], dataset.labels[images.train]
     about: dict[str, Any] = {
         "fingerprints": [fingerprints[at] for at in images.train],
@@ -220,9 +211,7 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     if tuning is not None:
         clock.lap("fine-tuning")
     else:
-        judged = predictions.metrics.get("validation")
-        about["weight"] = 1.0 if judged is None else judged.weight
-        curve = _learning_curve(of_train, labels, fitted, **about)
+        curve = _learning_curve(of_train, labels, fitted, predictions, **about)
         clock.lap("learning curve")
     trained = Trained(
         dataset,
@@ -238,6 +227,13 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     if tuning is not None and tuning.kept:
         return replace(trained, trunk=tuning.trunk, predictions=tuning.predictions)
     return trained
+
+
+def _warn_of_problems(setup: Setup, dataset: Dataset, features: Features, images: Split) -> None:
+    if setup.weights.choice != "none":  # features of a random network say nothing about the images
+        warning = quick_check(dataset, features.values, images, setup.options.data)
+        if warning:
+            setup.progress.warn(warning)
 
 
 def _fit_head(
@@ -491,6 +487,12 @@ def log_data(dataset: Dataset, progress: Progress) -> None:
     log_skipped({item.path: item.reason for item in dataset.skipped}, progress)
 
 
+def _log_network(network: Backbone, weights: Weights, progress: Progress) -> None:
+    origin = f"{weights.choice} weights ({weights.source}, sha256 {weights.sha256[:12]})"
+    origin = f"random weights (seed {weights.seed})" if weights.choice == "none" else origin
+    progress.log("network", f"{network.name}, {origin}")
+
+
 def log_skipped(reasons: Mapping[str, str], progress: Progress) -> None:
     """Log the files that cannot be used, and why."""
     for name, reason in list(reasons.items())[:_MOST_NAMED]:
@@ -519,10 +521,11 @@ def _log_head(fitted: HeadFit, predictions: Predictions, progress: Progress) -> 
 
 
 def _learning_curve(
-    features: NDArray[np.float32], labels: NDArray[np.int64], fitted: HeadFit, **about: Any
+    features: NDArray[np.float32], labels: NDArray[np.int64], fitted: HeadFit, predictions: Predictions, **about: Any
 ) -> LearningCurve | str:
+    judged = predictions.metrics.get("validation")
     try:
-        return learning_curve(features, labels, fitted, **about)
+        return learning_curve(features, labels, fitted, weight=1.0 if judged is None else judged.weight, **about)
     except DataError as error:
         return str(error)
 
