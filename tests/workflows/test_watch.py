@@ -12,8 +12,9 @@ from threading import Event, Thread
 
 import pytest
 
-from support.data_sets import put
+from support.data_sets import put, write
 from support.live_service import until
+from support.recorder import Recorder
 from support.runs import read_csv
 from support.session import ROOT
 from tl.errors import DataError
@@ -152,7 +153,8 @@ class Watcher:
         self.seen: list[str] = []
         self._stamps: dict[str, Stamp] = {}
         self._stop = Event()
-        self._arrivals = Arrivals(folder, self._is_done, settle=0.3, poll=poll, interval=0.1, progress=Progress())
+        self.progress = Recorder()
+        self._arrivals = Arrivals(folder, self._is_done, settle=0.3, poll=poll, interval=0.1, progress=self.progress)
         self._thread = Thread(target=self._watch)
         self._thread.start()
 
@@ -189,16 +191,25 @@ def start(request: pytest.FixtureRequest):
         watcher.close()
 
 
-def test_arrivals_yield_existing_and_new_images_once(tmp_path: Path, start) -> None:
-    put(tmp_path, "a.png", "sub/b.JPG", "notes.txt", ".hidden.png", ".git/c.png")
+RUN = ("run/manifest.json", "run/head.npz", "run/grid.png")
+
+
+def test_arrivals_yield_existing_and_new_images_once(tmp_path: Path, shapes: Path, start) -> None:
+    left_out = ("notes.txt", ".hidden.png", ".git/c.png", "@eaDir/c.png", *RUN)
+    put(tmp_path, "a.png", "sub/b.JPG", *left_out)
     watcher = start(tmp_path)
     assert sorted(watcher.wait(2)) == ["a.png", "b.JPG"]
-    put(tmp_path, "new/deep/d.png", "e.webp", "more.txt", ".git/f.png")
+    put(tmp_path, "new/deep/d.png", "more.txt", ".git/f.png", "#recycle/f.png", "run/explain.png")
+    write(tmp_path, {"e": (shapes / "noise" / "00.png").read_bytes()})
     (tmp_path / "moved.part").write_bytes(b"x")
     (tmp_path / "moved.part").rename(tmp_path / "g.png")
-    assert sorted(watcher.wait(5)[2:]) == ["d.png", "e.webp", "g.png"]
+    assert sorted(watcher.wait(5)[2:]) == ["d.png", "e", "g.png"]
     time.sleep(0.6)
     assert len(watcher.seen) == 5
+    assert watcher.progress.lines == [
+        "warning: left out: '.git' (hidden), '@eaDir' (put there by the system), 1 file (not an image file: .txt), 'run'"
+        " (written by tl)"
+    ]
 
 
 def test_arrivals_yield_images_of_a_folder_that_is_moved_in(tmp_path: Path, start) -> None:
