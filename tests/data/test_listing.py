@@ -65,13 +65,20 @@ def test_helper_folders_beside_split_folders_are_no_part_of_the_split(tmp_path):
     assert data.notes[-1] == "left out: '@eaDir' (put there by the system)"
 
 
+@pytest.mark.parametrize("part", ["val", "train"])
 @pytest.mark.parametrize("name", ["extra/a.jpg", "extra/deep/photo", "unsorted/a.png"])
-def test_images_beside_split_folders_are_refused(tmp_path, monkeypatch, name):
+def test_images_beside_split_folders_are_refused(tmp_path, monkeypatch, part, name):
     monkeypatch.chdir(tmp_path.parent)
-    put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "val/cat/c.jpg", "val/dog/d.jpg")
+    put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", f"{part}/cat/c.jpg", f"{part}/dog/d.jpg")
     write(tmp_path, {name: encoded("JPEG")})
     with pytest.raises(DataError, match=f"split folders and beside them '{name.split('/')[0]}'"):
         load(tmp_path)
+
+
+def test_a_folder_without_images_beside_train_is_told(tmp_path):
+    data = load(put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "docs/readme.txt"))
+    assert (data.class_names, set(data.parts)) == (("cat", "dog"), {"train"})
+    assert data.notes == ("folder 'docs' beside the split folders left out: it holds no images", "split folders: train")
 
 
 @pytest.fixture
@@ -90,7 +97,7 @@ def home(tmp_path: Path, tiny_run: Path) -> Path:
 
 def test_what_tl_writes_is_no_data(home):
     assert both(home) == (["cat/a.jpg", "dog/b.jpg"], ["cat/a.jpg", "dog/b.jpg"])
-    assert load(home).notes == ("left out: 'copied', 'grid.png', 'runs' and 1 more (written by tl)",)
+    assert load(home).notes == ("left out: 'copied', 'grid.png', 'runs', 'service' (written by tl)",)
     assert [one.name for one in read_inputs(str(home / "**" / "*.jpg"))] == [f"{home}/cat/a.jpg", f"{home}/dog/b.jpg"]
 
 

@@ -207,8 +207,8 @@ def test_arrivals_yield_existing_and_new_images_once(tmp_path: Path, shapes: Pat
     time.sleep(0.6)
     assert len(watcher.seen) == 5
     assert watcher.progress.lines == [
-        "warning: left out: '.git' (hidden), '@eaDir' (put there by the system), 1 file (not an image file: .txt), 'run'"
-        " (written by tl)"
+        "warning: left out: '.git' (hidden), '@eaDir' (put there by the system), 1 file (not an image file: .txt),"
+        " 'run' (written by tl)"
     ]
 
 

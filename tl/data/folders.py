@@ -119,21 +119,24 @@ def _are_parts(scan: _Scan, folders: list[Path]) -> bool:
     parts = [part_of(folder.name) for folder in folders]
     if "train" not in parts:
         return False
-    if None in parts:
-        others = [folder for folder, part in zip(folders, parts, strict=True) if part is None and _holds_images(folder)]
-        if others and len(set(parts) - {None}) > 1:
-            raise DataError(
-                f"folder {str(scan.root)!r} has split folders and beside them {_first(others)}: "
-                "move what is not part of the split elsewhere, or rename the folders if all are classes"
-            )
-        if others or len(set(parts) - {None}) == 1:
-            return False
     train = [folder for folder, part in zip(folders, parts, strict=True) if part == "train"]
-    if any(_list(folder)[0] for folder in train):
+    others = [folder for folder, part in zip(folders, parts, strict=True) if part is None and _holds_images(folder)]
+    has_more = len(set(parts) - {None}) > 1
+    if others and (has_more or any(map(_holds_classes, train))):
+        raise DataError(
+            f"folder {str(scan.root)!r} has split folders and beside them {_first(others)}: "
+            "move what is not part of the split elsewhere, or rename the folders if all are classes"
+        )
+    if not others and any(_list(folder)[0] for folder in train):
         return True
-    if scan.labelled and len(set(parts)) > 1:
+    if scan.labelled and has_more:
         raise DataError(f"folder {str(scan.root)!r} has split folders, but {train[0].name!r} no class folders: {_HOW}")
     return False
+
+
+def _holds_classes(folder: Path) -> bool:
+    folders, images = _list(folder)
+    return not images and sum(map(_holds_images, folders)) > 1
 
 
 def _holds_images(folder: Path) -> bool:

@@ -30,7 +30,7 @@ from tl.data.images import (
     is_pillow,
     is_pixels,
 )
-from tl.data.listing import LeftOut, OnSkip, is_ignored, is_written_by_tl, walk_images
+from tl.data.listing import NO_FILE, LeftOut, OnSkip, is_ignored, is_written_by_tl, walk_images
 from tl.errors import DataError, ImageError, UsageError
 from tl.settings import settings
 
@@ -216,7 +216,18 @@ class _Reader:
 
     def _folder(self, folder: str) -> Iterator[Input]:
         errors: list[OSError] = []
-        for name in chain(walk_images(folder, errors.append, self.skip), [None]):
+        no_files: list[str] = []
+
+        def skip(path: str, reason: str) -> None:
+            if reason in NO_FILE:
+                no_files.append(path)
+            else:
+                self.skip(path, reason)
+
+        for name in chain(walk_images(folder, errors.append, skip), [None]):
+            while no_files:
+                path = Path(no_files.pop(0))
+                yield Input(str(path), path)  # reading it says why
             while errors:
                 error = errors.pop(0)
                 reason = (error.strerror or type(error).__name__).lower()
@@ -303,6 +314,8 @@ def _check_name(name: str) -> None:
         raise UsageError("the name of an image is empty: give a file, a folder or a pattern such as 'photos/*.jpg'")
     left_out = LeftOut()
     if not os.path.isdir(name) or next(walk_images(name, skip=left_out), None) is not None:
+        return
+    if left_out.counts.keys() & set(NO_FILE):
         return
     try:
         os.scandir(name).close()

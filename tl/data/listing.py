@@ -25,6 +25,7 @@ HIDDEN = "hidden"
 HELPER = "put there by the system"
 OWN = "written by tl"
 BACK = "a link back into the data set"
+NO_FILE = ("no such file", "not a file")  # what is called like an image
 _NAMED = (HIDDEN, HELPER, OWN, BACK)  # reasons that are said with names, the others with endings
 
 # Names in lower case: Windows, macOS, Synology, QNAP, Netatalk, Linux, photo managers, clouds.
@@ -100,15 +101,16 @@ def why_file_left_out(path: str) -> str:
     if is_ignored(name):
         return HIDDEN
     suffix = os.path.splitext(name)[1].lower()
+    no_file = NO_FILE if suffix in IMAGE_SUFFIXES else (f"not an image file ({suffix or 'no suffix'})",) * 2
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            return "not a file"
+            return no_file[1]
         if suffix in IMAGE_SUFFIXES and suffix != ".png":
             return ""
         with open(path, "rb") as file:
             return why_no_image(name, file.read(HEAD))
     except (FileNotFoundError, ValueError):
-        return "no such file"
+        return no_file[0]
     except OSError as error:  # of an image, reading it says so
         return "" if suffix in IMAGE_SUFFIXES else f"cannot be read: {(error.strerror or '').lower()}"
 

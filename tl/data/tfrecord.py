@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tl.data.dataset import Dataset, Sample, Skipped, assemble, clean, part_of, short_name
+from tl.data.dataset import Dataset, Sample, Skipped, assemble, class_name, clean, part_of, short_name
 from tl.data.decoding import format_of
 from tl.data.images import read_encoded
 from tl.errors import DataError, ImageError
@@ -208,6 +208,6 @@ def _text(value: bytes | int | None) -> str:
 
 def _label(values: Values) -> str | None:
     if text := _text(values.get("image/class/text")):
-        return text
+        return class_name(text)
     number = values.get("image/class/label", values.get("label"))
     return str(number) if isinstance(number, int) and number >= 0 else None
