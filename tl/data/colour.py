@@ -142,17 +142,24 @@ def over_ground(image: "Image.Image", remarks: Remarks) -> "Image.Image":
 
     That is where, of all that is drawn, less than a fifth as much differs from white as from black.
     """
-    from PIL import Image
+    from PIL import Image, ImageChops
 
     step = -(-max(image.size) // _SAMPLED)
     size = -(-image.width // step), -(-image.height // step)
-    drawn = np.asarray(image if step == 1 else image.resize(size, Image.Resampling.NEAREST))
-    alpha = drawn[..., 3].astype(np.int64)
-    on_white = int(alpha[drawn[..., :3].min(axis=2) < 256 - FAINT].sum())
-    on_black = int(alpha[drawn[..., :3].max(axis=2) >= FAINT].sum())
-    is_hidden = on_white < HIDDEN * on_black and int(alpha.min()) < 255
+    drawn = image if step == 1 else image.resize(size, Image.Resampling.NEAREST)
+    red, green, blue, alpha = drawn.split()
+    least, most = (pick(pick(red, green), blue) for pick in (ImageChops.darker, ImageChops.lighter))
+    on_white = _weight(alpha, least.point([255 * (level < 256 - FAINT) for level in range(256)]))
+    on_black = _weight(alpha, most.point([255 * (level >= FAINT) for level in range(256)]))
+    is_hidden = on_white < HIDDEN * on_black and alpha.getextrema() != (255, 255)
     if is_hidden:
         remarks.append(("transparency", "drawn in white on a transparent ground: black is put behind it"))
     ground = Image.new("RGB", image.size, "black" if is_hidden else "white")
     ground.paste(image, mask=image)  # not alpha_composite, which takes twice the memory
     return ground
+
+
+def _weight(alpha: "Image.Image", mask: "Image.Image") -> int:
+    from PIL import ImageChops
+
+    return sum(level * pixels for level, pixels in enumerate(ImageChops.multiply(alpha, mask).histogram()))

@@ -140,7 +140,7 @@ def damage(content: bytes, *, had_warning: bool = True) -> str:
     """
     if had_warning and (warning := _warning(content)):
         padding = re.match(r"(\d+) extraneous bytes before marker 0xd9", warning)
-        end = content.rfind(b"\xff\xd9")
+        end = next((start - 4 for code, start, _ in segments(content) if code == 0xD9), len(content))
         return "" if padding and not content[end - int(padding[1]) : end].strip(b"\0") else warning
     return "zeros inside of its data" if _has_zeroed_bytes(content) else ""
 
@@ -159,16 +159,16 @@ def _warning(content: bytes) -> str:
 
 def _has_zeroed_bytes(content: bytes) -> bool:
     first: dict[int, int] = {}  # the value of each table's code of zeros
+    scan = 0  # where the data of a scan begins, in which zeros are damage
     for code, start, end in segments(content):
-        body = content[start:end]
+        if scan and content.find(_ZEROS, scan, start - 4) >= 0:
+            return True
+        body, scan = content[start:end], 0
         while code == _TABLES and len(body) > 17:
             first[body[0]] = body[17]
             body = body[17 + sum(body[1:17]) :]
-        if code == 0xC2:
+        if code == 0xC2 or (code == _SCAN and content.find(_ZEROS, end) < 0):
             return False
-        if code == _SCAN and len(body) > 2:
-            # Where zeros are the code of "no more values", they are a flat picture.
-            return first.get(0x10 | (body[2] & 15), 0) != 0 and content.find(_ZEROS, end) in range(
-                end, content.rfind(b"\xff\xd9")
-            )
+        if code == _SCAN and len(body) > 2 and first.get(0x10 | (body[2] & 15)):
+            scan = end  # where zeros were the code of "no more values", they would be a flat picture
     return False
