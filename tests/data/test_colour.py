@@ -119,6 +119,15 @@ def test_unusable_profiles_are_ignored_and_said(kind, profile):
     assert [name for name, _ in remarks] == ["colour profile"]
 
 
+def test_profiles_count_for_palettes_and_for_black_and_white():
+    palette = Image.fromarray(RGB).convert("P", palette=Image.Palette.ADAPTIVE)
+    pixels, remarks = decoded(encoded(palette, "PNG", icc_profile=SWAPPED))
+    assert np.abs(pixels - converted(palette.convert("RGB"), SWAPPED)).max() <= 1
+    black_and_white = decoded(encoded(Image.fromarray(GREY).convert("1"), "PNG", icc_profile=grey_profile(1.8)))
+    assert np.unique(black_and_white[0]).tolist() == [0, 255]
+    assert remarks == black_and_white[1] == []
+
+
 def test_profile_of_several_segments_is_put_together():
     long = SWAPPED + bytes(150_000)
     content = encoded(Image.fromarray(RGB), "JPEG", icc_profile=long, quality=98, subsampling=0)

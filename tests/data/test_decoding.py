@@ -171,6 +171,25 @@ def test_kind_of_tiff_that_is_not_read_is_not_called_damaged():
         images.decode(content[:place] + b"\x22\x80" + content[place + 2 :])
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "BMP", "GIF", "AVIF", "HEIF", "TIFF"])
+def test_size_that_is_too_large_is_named(kind):
+    content = bytearray(encoded(Image.new("P" if kind == "GIF" else "RGB", (64, 48)), kind))
+    at, form, side = {"WEBP": (24, "<HBHB", 16000), "BMP": (18, "<ii", 20000), "GIF": (6, "<HH", 60000)}.get(
+        kind, (content.find(b"ispe") + 8, ">II", 20000)
+    )
+    if kind == "WEBP":
+        content[12:30] = b"VP8X\x0a\0\0\0" + bytes(10)
+        content[24:30] = (side - 1).to_bytes(3, "little") * 2
+    elif kind == "TIFF":
+        for tag, size in ((256, 64), (257, 48)):
+            place = content.index(struct.pack("<HHII", tag, 4, 1, size))
+            content[place + 8 : place + 12] = struct.pack("<I", side)
+    else:
+        struct.pack_into(form, content, at, side, side)
+    with pytest.raises(ImageError, match=f"^too large: {side} × {side} pixels, 178 million are allowed$"):
+        images.decode(bytes(content))
+
+
 def test_size_of_a_large_image_is_told_although_pillow_would_refuse_it(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert decoding.open_image(encoded(Image.fromarray(RGB), "PNG")).size == (40, 30)

@@ -242,6 +242,7 @@ def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.
     if kind == "TIFF":
         yield from map(ImageOps.exif_transpose, tiff.pages(content, remarks, MAX_PIXELS))
         return
+    check_size(*_declared_size(content, kind), MAX_PIXELS)
     with open_image(content) as image:
         if kind == "JPEG" and min(least := _least_size(content, *image.size, min_side)) > 0:
             image.draft(None, least)
@@ -261,6 +262,18 @@ def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.
                 image.seek(number)
                 image.load()
             yield ImageOps.exif_transpose(image)
+
+
+def _declared_size(content: bytes, kind: str) -> tuple[int, int]:
+    """Width and height of a WebP, AVIF or HEIC, whose decoders refuse large ones without a word of it; 1, 1 of others."""
+    if kind == "WEBP" and content[12:16] in (b"VP8X", b"VP8L"):
+        if content[15:16] == b"X":
+            return int.from_bytes(content[24:27], "little") + 1, int.from_bytes(content[27:30], "little") + 1
+        bits = int.from_bytes(content[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind in ("AVIF", "HEIF") and (at := content.find(b"ispe", 0, 1 << 14)) > 0 and len(content) >= at + 16:
+        return int.from_bytes(content[at + 8 : at + 12], "big"), int.from_bytes(content[at + 12 : at + 16], "big")
+    return 1, 1
 
 
 def _deep_png(content: bytes, image: "Image.Image", remarks: Remarks) -> "Image.Image":
@@ -436,7 +449,7 @@ def _to_rgb(image: "Image.Image", remarks: Remarks) -> NDArray[np.uint8]:
             drawn = to_srgb(drawn, profile, remarks)
         return np.array(over_ground(drawn, remarks))
     if image.mode in ("P", "1", "YCbCr", "HSV"):
-        image = image.convert("RGB")
+        image = image.convert("L" if image.mode == "1" else "RGB")
     converted = to_srgb(image, profile, remarks)
     return np.array(converted if converted.mode == "RGB" else converted.convert("RGB"))
 
