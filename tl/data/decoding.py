@@ -265,7 +265,7 @@ def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.
 
 
 def _declared_size(content: bytes, kind: str) -> tuple[int, int]:
-    """Width and height of a WebP, AVIF or HEIC, whose decoders refuse large ones without a word of it; 1, 1 of others."""
+    """Width and height of a WebP, AVIF or HEIC, whose decoders do not say that it is too large; 1, 1 of others."""
     if kind == "WEBP" and content[12:16] in (b"VP8X", b"VP8L"):
         if content[15:16] == b"X":
             return int.from_bytes(content[24:27], "little") + 1, int.from_bytes(content[27:30], "little") + 1
