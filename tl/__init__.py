@@ -31,6 +31,7 @@ _HOMES = {
     "bench": "tl.workflows.bench:bench",
     "compare": "tl.workflows.compare:compare",
     "display_image_grid": "tl.workflows.grid:display_image_grid",
+    "errors": "tl.errors",
     "evaluate": "tl.workflows.evaluate:evaluate",
     "explain": "tl.workflows.explain:explain",
     "export": "tl.workflows.export:export",

@@ -468,3 +468,14 @@ def test_all_photos_decode(photos):
     files = sorted(photos.glob("*/*.jpg"))
     assert len(files) == 502
     assert all(min(images.decode(images.read(file), min_side=64).shape[:2]) >= 32 for file in files)
+
+
+@pytest.mark.parametrize("rule", ["stretch", "crop"])
+@pytest.mark.parametrize("side", [33, 65, 100, 130, 180, 300, 420])
+def test_networks_are_shown_what_any_decoder_gives(side, rule):
+    pixels = np.random.default_rng(side).integers(0, 256, (side, side * 4 // 3, 3), np.uint8)
+    content = data(Image.fromarray(pixels), "JPEG", quality=92)
+    whole = images.fit(images.decode(content), 32, rule).astype(int)
+    difference = np.abs(images.read_resized(content, 32, rule) - whole)
+    assert difference.max() <= (0 if side < 2 * 5 * 32 else 12)  # larger ones are shrunk while they are decoded
+    assert difference.mean() < 1.5

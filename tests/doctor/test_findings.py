@@ -30,13 +30,16 @@ def test_rank_and_kinds_are_by_severity_then_score_then_name():
 
 
 @pytest.mark.parametrize(("fix", "words"), [
-    ("rm -- 'pets/my cat/1.png' pets/dog/1.png", "leave out pets/my cat/1.png, pets/dog/1.png"),
+    ("rm -- '/home/me/pets/my cat/1.png' pets/dog/1.png", "leave out my cat/1.png, dog/1.png"),
+    ("rm -- pets/cat/2.png", "leave out cat/2.png"),
     ("mv -n -- pets/cat/1.png pets/dog/1.png", "label it as dog"),
     ("mv -n -- pets/cat/1.png pets/cat/1.jpg", "rename it to 1.jpg"),
     ("add images of cat's", "add images of cat's"),
 ])  # fmt: skip
 def test_commands_become_words_for_readers_without_the_files(fix, words):
-    assert in_words(replace(finding("a", "error", 1), fix=fix)).fix == words
+    files = ("my cat/1.png", "dog/1.png", "cat/2.png")
+    assert in_words(replace(finding("a", "error", 1), files=files, fix=fix)).fix == words
+    assert in_words(replace(finding("a", "error", 1, "1.png"), fix="rm -- pets/1.png")).fix == "leave it out"
 
 
 def test_reaches_a_severity_or_worse():

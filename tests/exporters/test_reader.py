@@ -30,6 +30,10 @@ def grey16(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
 
 
+def grey12(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 16)
+
+
 def palette(image: Image.Image) -> Image.Image:
     made = image.convert("P")
     made.info["transparency"] = made.getpixel((0, 0))
@@ -52,6 +56,7 @@ KINDS = {
     "progressive.jpg": (lambda image: image, {"progressive": True}),
     "grey16.png": (grey16, {}),
     "grey16.tif": (grey16, {}),
+    "grey12.png": (grey12, {}),
     "bits.png": (lambda image: image.convert("1"), {}),
     "rgba.png": (transparent, {}),
     "la.png": (lambda image: transparent(image).convert("LA"), {}),
@@ -102,6 +107,9 @@ def test_reader_needs_no_tl_and_reads_every_kind_of_file_as_the_run_does(files, 
         assert theirs[file.name].dtype == np.uint8
         assert np.array_equal(theirs[file.name], ours), file.name
     assert theirs["rgba.png"][0, 0].tolist() == [255, 255, 255]
+    assert theirs["white.png"][0, 0].tolist() == [0, 0, 0]
+    assert theirs["grey12.png"].max() > 150
+    assert theirs["film.gif"].max() > 0
     assert theirs["large.jpg"].shape == (180, 240, 3)  # shrunk to no less than 5 · 32
 
 

@@ -103,7 +103,8 @@ def in_words(finding: Finding) -> Finding:
     command, *words = shlex.split(finding.fix)
     files = [PurePosixPath(word) for word in words if not word.startswith("-")]
     if command == "rm":
-        return replace(finding, fix=f"leave out {', '.join(map(str, files))}")
+        names = [next((name for name in finding.files if str(file).endswith(name)), str(file)) for file in files]
+        return replace(finding, fix="leave it out" if names == list(finding.files) else f"leave out {', '.join(names)}")
     source, target = files
     return replace(
         finding,
