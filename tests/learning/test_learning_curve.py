@@ -76,6 +76,11 @@ def test_uneven_classes_and_a_class_of_one_image_have_a_curve():
     curve = curve_of(values, labels).as_dict(("a", "b", "c"))
     assert curve["points"]
     assert 0 < curve["predictions"][0]["accuracy"] < 1
+    *known, (last, unknown) = curve["per_class"].items()
+    assert (last, set(unknown.values())) == ("c", {None})  # what others gain says nothing about it
+    assert all(0 < about["recall"] < 1 for _, about in known)
+    assert "c" not in curve["gain_most"]
+    json.dumps(curve, allow_nan=False)
 
 
 def test_many_images_are_sampled(monkeypatch):

@@ -325,6 +325,20 @@ def test_max_error_in_python_and_in_sorted_folders(shapes: Path, strict_run: Pat
         library.predict(photo, run=strict_run, out=out, resume=True)
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "parquet"])
+def test_complete_rows_that_were_selected_otherwise_are_not_continued(
+    shapes: Path, tiny_run: Path, strict_run: Path, tmp_path: Path, form: str
+) -> None:
+    photos, out = shapes / "noise", tmp_path / f"rows.{form}"
+    library.predict([photos, __file__], run=tiny_run, max_error=0.5, out=out)
+    before = out.read_bytes()
+    library.predict([photos, __file__], run=tiny_run, max_error=0.5, out=out, resume=True)
+    with pytest.raises(StorageError, match=r"another --max-error than 50%, or with another run: give the same"):
+        library.predict([photos, shapes], run=strict_run, max_error=0.5, out=out, resume=True)
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name]
+
+
 def test_max_error_that_cannot_be_promised_is_refused_in_one_line(
     tl: Any, shapes: Path, tiny_run: Path, tmp_path: Path
 ) -> None:

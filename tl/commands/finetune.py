@@ -9,7 +9,7 @@ from tl.commands.options import missing_data, output_options, workflow_options
 from tl.learning.learning_curve import ROUGH_BELOW, in_words
 from tl.progress import Progress
 from tl.runs.finetune_options import FinetuneOptions, inherited_options, read_options
-from tl.text import count, interval, percent
+from tl.text import count, interval, listed, percent
 
 _UNEVEN = 2  # times as many images as the smallest class: then accuracy says little about the smallest
 _WITH_RESUME = {"out", "budget", "as_json", "quiet", "resume"}
@@ -114,6 +114,9 @@ def _log_learning_curve(curve: dict[str, Any], progress: Progress) -> None:
     progress.log("more images", f"{in_words(curve['predictions'][0])} with twice as many{rough}")
     if len(curve["per_class"]) > 2 and curve["gain_most"]:
         progress.log("", f"classes that would gain most: {', '.join(curve['gain_most'])}")
+    not_known = [name for name, about in curve["per_class"].items() if about["gain"] is None]
+    if not_known:
+        progress.log("", f"not known for {listed(not_known, 5)}: none of the images was judged")
 
 
 def _with_interval(metrics: dict[str, Any], name: str) -> str:

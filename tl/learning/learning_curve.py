@@ -66,7 +66,8 @@ class LearningCurve:
     """The accuracy by the number of images for a head fitted on `images` images.
 
     `points` are measured. `level`, `limit` and `exponent` `[samples]` are drawn from the posterior of e, f and c,
-    `base` is m0. `recalls` `[classes, 2, samples]` are those of each class with these and with twice the images.
+    `base` is m0. `recalls` `[classes, 2, samples]` are those of each class with these and with twice the images, NaN
+    for a class of which no image was judged.
     """
 
     images: int
@@ -86,12 +87,14 @@ class LearningCurve:
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """The form of metrics.json: classes by what twice the images add to their recall, the most first.
 
-        `gain_most` names at most five that very likely gain more than the average class.
+        `gain_most` names at most five that very likely gain more than the average class. A class of which no image was
+        judged is last, with nulls: what others gain says nothing about it.
         """
         sizes = np.geomspace(self.points[0].images, self.images * FACTORS[-1], 24).round().astype(int).tolist()
         gains = self.recalls[:, 1] - self.recalls[:, 0]
         order = np.argsort(-gains.mean(axis=1), kind="stable").tolist()
-        clear = np.mean(gains > gains.mean(axis=0), axis=1) > _CLEAR
+        clear = np.mean(gains > np.nanmean(gains, axis=0), axis=1) > _CLEAR
+        known = np.isfinite(gains[:, 0])
         keys = ("recall", "recall_with_twice", "gain")
         means = np.column_stack([self.recalls.mean(axis=2), gains.mean(axis=1)]).round(5).tolist()
         intervals = np.quantile(gains, (_LIMITS[0], _LIMITS[-1]), axis=1).T.round(5).tolist()
@@ -102,6 +105,8 @@ class LearningCurve:
             "curve": [self._row(size) for size in sizes],
             "per_class": {
                 class_names[at]: dict(zip(keys, means[at], strict=True)) | {"gain_interval": intervals[at]}
+                if known[at]
+                else dict.fromkeys((*keys, "gain_interval"))
                 for at in order
             },
             "gain_most": [class_names[at] for at in order[:5] if clear[at]],
@@ -280,4 +285,5 @@ def _class_recalls(
     levels = random.beta(wrong + 2 * held_out.error, tested - wrong + 2 * (1 - held_out.error), size)
     exponents = exponent * random.lognormal(0, 0.5, size)
     both = [_power_law(each, levels, levels * limit / level, exponents) for each in (times, 2 * times)]
-    return 1 - np.stack(both, axis=1)
+    recalls: Doubles = np.where(tested[:, :, None] > 0, 1 - np.stack(both, axis=1), np.nan)
+    return recalls

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tl.errors import StorageError, UsageError
+from tl.evaluation.selective import Selection, rate_text
 from tl.prediction.predictor import Prediction
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
@@ -69,11 +70,21 @@ class Columns:
         first, end = ("path", "label", "confidence"), ("unknown", "error", *self._last)
         return [*(record[name] for name in first), *rest, *(record.get(name) for name in end)]
 
-    def check(self, record: Record, out: Path) -> None:
-        """Raises StorageError where a JSON row read from `out` has more or fewer labels, sha256, review or seconds."""
+    def check(self, record: Record, out: Path, selection: Selection | None = None) -> None:
+        """Raises StorageError where a JSON row read from `out` has more or fewer labels, sha256, review or seconds.
+
+        With `selection` also where another error bound, or another run, decided about the review of the image.
+        """
         top, optional = record.get("top"), {name for name in _OPTIONAL if name in record}
         if top and (len(top) != self.top or optional != set(self._last) & set(_OPTIONAL)):
             raise other_columns(out)
+        if selection is not None and record.get("review") not in (None, ""):
+            review, unknown = (str(record[name]) in ("1", "True") for name in ("review", "unknown"))
+            if review != selection.needs_review(float(record["confidence"]), unknown):
+                raise StorageError(
+                    f"{str(out)!r} was written with another --max-error than {rate_text(selection.max_error)}, or with "
+                    "another run: give the same as before, or another --out"
+                )
 
     def records(self, rows: Iterable[dict[str, Any]]) -> Iterator[Record]:
         """The rows of a table as records again."""

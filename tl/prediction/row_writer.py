@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl.errors import RunError, StorageError, TLError, UsageError
+from tl.evaluation.selective import Selection
 from tl.files import atomic_write, locked, write_errors
 from tl.prediction.columns import (
     Columns,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 _APPENDED = ("jsonl", "csv")  # formats that can be written row by row
+_READ_BACK = ("path", "confidence", "unknown", "error", "review", "bytes", "modified")  # of a CSV
 _CONTINUE = "the rows written so far are kept, continue with --resume"
 
 
@@ -60,7 +62,7 @@ class RowFile:
             self._needs_header = self._is_csv and self._end == 0
 
     def records(self) -> Iterator[Record]:
-        """The rows in the file (of CSV only path, error, bytes and modified). Raises StorageError for other content.
+        """The rows in the file (of CSV only what is needed to go on). Raises StorageError for other content.
 
         A row torn off by a kill is cut away after the last row has been read, since only then is the file known to be
         one of ours.
@@ -121,7 +123,7 @@ class RowFile:
 
     def _csv_rows(self) -> Iterator[dict[str, Any]]:
         for row in csv.DictReader(line.decode("utf-8", "surrogateescape") for line in self._lines()):
-            yield {name: row[name] for name in ("path", "error", "bytes", "modified") if name in row}
+            yield {name: row[name] for name in _READ_BACK if name in row}
 
 
 def _end_of_rows(path: Path, is_csv: bool) -> int:
@@ -199,21 +201,24 @@ def _key(name: str) -> bytes:
 
 
 @contextmanager
-def open_rows(out: Path, form: str, columns: Columns, run: Run, *, resume: bool) -> Iterator[tuple[RowFile, DoneNames]]:
+def open_rows(
+    out: Path, form: str, columns: Columns, run: Run, *, resume: bool, selection: Selection | None = None
+) -> Iterator[tuple[RowFile, DoneNames]]:
     """The rows of `out`, to be appended to, and the names it has already; complete when the block succeeds.
 
     Raises UsageError where `out` exists and `resume` is not set, RunError where another run made its rows, StorageError
-    where it cannot be written or another process is writing it.
+    where they were selected otherwise than by `selection`, and where `out` cannot be written or another process is
+    writing it.
     """
     if form == "parquet":
         load_pyarrow()
-    journal = out.with_name(f"{out.name}.unfinished")
+    journal = _journal(out)
     check_output_file(out)
     if not resume and (os.path.lexists(out) or os.path.lexists(journal)):
         state = "is unfinished" if os.path.lexists(journal) else "exists already"
         raise UsageError(f"--out {str(out)!r} {state}: continue with --resume, give a new name, or remove it")
     with exclusive(out):
-        rows, done = _open(out, form, columns, run, journal)
+        rows, done = _open(out, form, columns, run, selection=selection)
         try:
             yield rows, done
         finally:
@@ -223,6 +228,10 @@ def open_rows(out: Path, form: str, columns: Columns, run: Run, *, resume: bool)
             if form not in _APPENDED:
                 _finish(journal, out, form, columns)
             journal.unlink()
+
+
+def _journal(out: Path) -> Path:
+    return out.with_name(f"{out.name}.unfinished")
 
 
 @contextmanager
@@ -245,7 +254,10 @@ def check_output_file(out: Path) -> None:
             raise UsageError(f"--out {str(out)!r} is not a file: give the name of a new one, such as rows.jsonl")
 
 
-def _open(out: Path, form: str, columns: Columns, run: Run, journal: Path) -> tuple[RowFile, DoneNames]:
+def _open(
+    out: Path, form: str, columns: Columns, run: Run, *, selection: Selection | None
+) -> tuple[RowFile, DoneNames]:
+    journal = _journal(out)
     is_new, rows = not journal.exists(), None
     try:
         with storage_errors(out):
@@ -253,7 +265,7 @@ def _open(out: Path, form: str, columns: Columns, run: Run, journal: Path) -> tu
         rows = RowFile(out, form, columns) if form in _APPENDED else RowFile(journal, "jsonl", columns, skip=1)
         done = DoneNames()
         for record in rows.records():
-            columns.check(record, out)
+            columns.check(record, out, selection)
             done.add(record["path"], failed=bool(record["error"]))
     except TLError:
         if rows is not None:

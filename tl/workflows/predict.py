@@ -131,7 +131,9 @@ def predict(
         if options.out is not None:
             from tl.prediction.row_writer import open_rows
 
-            rows, done = stack.enter_context(open_rows(options.out, row_form, columns, run, resume=options.resume))
+            rows, done = stack.enter_context(
+                open_rows(options.out, row_form, columns, run, resume=options.resume, selection=selection)
+            )
             result.before, result.failed = done.rows, done.failed
             items = done.without(items)
         sort = stack.enter_context(file_sorter(options, run, result))

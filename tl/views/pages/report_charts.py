@@ -15,7 +15,7 @@ from tl.evaluation.selective import images_for
 from tl.learning.calibration import BINS, Reliability, bins_of
 from tl.learning.learning_curve import ROUGH_BELOW, in_words
 from tl.runs.folder import History
-from tl.text import count, percent
+from tl.text import count, listed, percent
 from tl.views.pages.report_scores import PredictionTable, range_text, short_name
 from tl.views.pictures.augmented import OTHER, OWN
 from tl.views.pictures.charts import RULE, colour_code, learning_curves
@@ -161,12 +161,14 @@ def _growth_words(curve: Mapping[str, Any]) -> Drawing:
         }
         for row in curve["predictions"]
     ]
-    classes = list(curve["per_class"].items())
+    every = list(curve["per_class"].items())
+    classes = [(name, about) for name, about in every if about["gain"] is not None]
     return {
         "twice": predictions[0],
         "four": predictions[1],
         "rough": int(curve["images"]) < ROUGH_BELOW,
         "gain_most": [short_name(str(name)) for name in curve["gain_most"]] if len(classes) > 2 else [],
+        "not_known": listed([short_name(name) for name, about in every if about["gain"] is None], 5),
         "classes": [
             {
                 "name": short_name(name),
