@@ -67,7 +67,9 @@ def test_one_source_and_a_batch_of_arrays_need_no_list(here):
         assert [one.name for one in read_inputs(source)] == expected
 
 
-@pytest.mark.parametrize("source", [np.zeros(4), np.zeros((5, 6, 7)), np.zeros((2, 5, 6, 7)), 7, None, [["a"]]])
+@pytest.mark.parametrize(
+    "source", [np.zeros(4), np.zeros((5, 6, 7)), np.zeros((2, 5, 6, 7)), np.zeros((4, 4, 3), complex), 7, None, [["a"]]]
+)
 def test_what_is_no_image_is_a_usage_error(source):
     with pytest.raises(UsageError, match="an image cannot be given as .*: give a path, bytes, a Pillow image, or RGB"):
         read_inputs(source)

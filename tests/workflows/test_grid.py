@@ -121,6 +121,8 @@ def test_display_image_grid_takes_paths_and_says_what_does_not_fit(shapes):
         display_image_grid(paths, ["noise"] * 2)
     with pytest.raises(UsageError, match="labels go from 0 to 2, but class_names has 2 names"):
         display_image_grid(paths[:2], [0, 2], class_names=["a", "b"])
+    with pytest.raises(UsageError, match="labels and predictions are names and numbers: give class_names"):
+        display_image_grid(paths[:2], ["a", "b"], [0, 1])
     with pytest.raises(UsageError, match=r"predictions from 0.5 to 7.5 are no classes"):
         display_image_grid(paths[:2], [0, 1], [0.5, 7.5])
 

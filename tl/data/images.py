@@ -156,6 +156,10 @@ def from_array(item: Any) -> NDArray[np.uint8]:
     if hasattr(item, "detach"):  # PyTorch gives no array of what has a gradient or is on a GPU
         item = item.detach().cpu()
     array: NDArray[Any] = np.asarray(item)
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "biuf":
+        raise _not_an_image(f"{array.dtype} array {list(array.shape)}")
     kind = f"{array.dtype} array {list(array.shape)}"
     channels = next((at for at in (-1, -3) if array.ndim in (3, 4) and array.shape[at] in (1, 3, 4)), None)
     if array.ndim == 2:
@@ -202,7 +206,11 @@ def is_pixels(item: Any) -> bool:
     """Whether something is an array or tensor of numbers, of NumPy or another framework."""
     if not hasattr(item, "__array__") or not hasattr(item, "shape") or hasattr(item, "iloc") or is_pillow(item):
         return False  # iloc: columns and tables of pandas
-    return getattr(getattr(item, "dtype", None), "kind", "f") not in "OUSM"
+    dtype = getattr(item, "dtype", None)
+    try:
+        return np.dtype(getattr(dtype, "as_numpy_dtype", dtype)).kind not in "OUSM"  # the former in TensorFlow
+    except TypeError:
+        return True  # PyTorch's, which has numbers alone
 
 
 def is_pillow(item: Any) -> bool:

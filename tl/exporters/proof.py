@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,19 +161,19 @@ def made_photos(images: Sequence[RunImage], size: int) -> list[RunImage]:
     """
     from PIL import Image
 
-    made: list[RunImage] = []
+    tiles: list[tuple[RunImage, Pixels]] = []
     for photo in images:
-        if len(made) == len(_MADE):
-            break
         with suppress(ImageError):
-            tile = decode(read(photo.image))
-            tile = np.concatenate([tile, tile[:, ::-1]], axis=1)
-            name, *sides = _MADE[len(made)]
-            height, width = (max(1, min(_MADE_MOST, round(side * size))) for side in sides)
-            repeats = -(-height // len(tile)), -(-width // tile.shape[1]), 1
-            file = BytesIO()
-            Image.fromarray(np.tile(tile, repeats)[:height, :width]).save(file, "JPEG", quality=92)
-            made.append(replace(photo, name=f"{name}, {width} x {height} JPEG", image=EncodedImage(file.getvalue())))
+            tiles.append((photo, decode(read(photo.image))))
+        if len(tiles) == len(_MADE):
+            break
+    made: list[RunImage] = []
+    for (name, *sides), (photo, pixels) in zip(_MADE, cycle(tiles), strict=False):
+        tile = np.concatenate([pixels, pixels[:, ::-1]], axis=1)
+        height, width = (max(1, min(_MADE_MOST, round(side * size))) for side in sides)
+        repeats, file = (-(-height // len(tile)), -(-width // tile.shape[1]), 1), BytesIO()
+        Image.fromarray(np.tile(tile, repeats)[:height, :width]).save(file, "JPEG", quality=92)
+        made.append(replace(photo, name=f"{name}, {width} x {height} JPEG", image=EncodedImage(file.getvalue())))
     return made
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,20 +238,28 @@ def display_image_grid(
     1, `[n, 1]`, or those of `classifier.predict`. Raises UsageError where they do not fit the images.
     """
     inputs = list(read_inputs(images))
-    none: list[_Label] = [("", None)] * len(inputs)
+    none = [_Label("")] * len(inputs)
     truths = none if labels is None else _read_labels(labels, class_names, len(inputs), "labels")
     predicted = truths if predictions is None else _read_labels(predictions, class_names, len(inputs), "predictions")
+    if labels is not None and {isinstance(each.name, int) for each in (*truths, *predicted)} == {True, False}:
+        raise UsageError("labels and predictions are names and numbers: give class_names, in the order of the numbers")
     tiles = []
-    for one, (truth, _), (label, confidence) in zip(inputs, truths, predicted, strict=True):
+    for one, (truth, _, _), (label, confidence, note) in zip(inputs, truths, predicted, strict=True):
         name = Path(one.name).name if isinstance(one.image, Path) else ""
-        tile = Tile(_pixels(one.image), label, confidence, None if labels is None else truth, name)
+        true = None if labels is None else str(truth)
+        tile = Tile(_pixels(one.image), str(label), confidence, true, name, note)
         tiles.append(tile if predictions is not None else replace(tile, confidence=None, predicted=False))
     correct = sum(tile.verdict == "correct" for tile in tiles)
     summary = f"{correct:,} of {len(tiles):,} correct" if labels is not None and predictions is not None else ""
     return draw_grid(tiles, columns=columns, summary=summary, tile_size=_TILE)
 
 
-_Label = tuple[str, float | None]  # a name, and the confidence in it
+class _Label(NamedTuple):
+    """The name or number of a class, the confidence in it, and a remark."""
+
+    name: str | int
+    confidence: float | None = None
+    note: str = ""
 
 
 def _read_labels(values: Any, names: Sequence[str] | None, count: int, what: str) -> list[_Label]:
@@ -262,12 +270,12 @@ def _read_labels(values: Any, names: Sequence[str] | None, count: int, what: str
     if len(items) != count:
         raise UsageError(f"{count:,} images have {len(items):,} {what}: give one for each image")
     if all(isinstance(item, Prediction) for item in items):
-        return [(item.label, item.confidence) for item in items]
+        return [_Label(item.label, item.confidence, _remark(item)) for item in items]
     array = np.asarray(items)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
-        return [(str(item), None) for item in items]
+        return [_Label(str(item)) for item in items]
     confidences: list[float | None] = [None] * count
     if array.ndim == 2:
         if array.dtype.kind == "f" and array.min() >= 0 and np.allclose(array.sum(axis=1), 1, atol=0.01):
@@ -280,7 +288,8 @@ def _read_labels(values: Any, names: Sequence[str] | None, count: int, what: str
     numbers = [int(value) for value in array]
     if names is not None and not set(numbers) <= set(range(len(names))):
         raise UsageError(f"{what} go from {min(numbers)} to {max(numbers)}, but class_names has {len(names):,} names")
-    return list(zip([str(at if names is None else names[at]) for at in numbers], confidences, strict=True))
+    labels: list[Any] = numbers if names is None else [str(names[at]) for at in numbers]
+    return [_Label(*each) for each in zip(labels, confidences, strict=True)]
 
 
 def save_run_grid(run: Run, predictions: Predictions, *, count: int = 25) -> Path:
@@ -404,8 +413,12 @@ def _tile(entry: GridImage, recipe: Recipe | None) -> Tile:
     prediction, pixels = entry.prediction, _pixels(entry.image)
     if entry.explanation is not None and recipe is not None:
         pixels = overlay(pixels, entry.explanation, recipe)
-    note = "unlike the training images" if prediction.unknown else ""
+    note = _remark(prediction)
     return Tile(pixels, prediction.label, prediction.confidence, entry.truth, prediction.name, note)
+
+
+def _remark(prediction: Prediction) -> str:
+    return "unlike the training images" if prediction.unknown else ""
 
 
 def _pixels(image: ImageLike) -> NDArray[np.uint8]:
