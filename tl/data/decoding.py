@@ -205,6 +205,7 @@ def _decode_any(content: bytes, min_side: int, remarks: Remarks) -> NDArray[np.u
         except ImageError:
             raise
         except Exception:
+            check_size(*_declared_size(content, format_of(content)), MAX_PIXELS)
             needed = _without_text(content) if format_of(content) == "PNG" else content
             if needed == content:
                 raise
@@ -242,7 +243,8 @@ def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.
     if kind == "TIFF":
         yield from map(ImageOps.exif_transpose, tiff.pages(content, remarks, MAX_PIXELS))
         return
-    check_size(*_declared_size(content, kind), MAX_PIXELS)
+    if kind != "HEIF":  # whose size is that of a part of it, if it is cropped
+        check_size(*_declared_size(content, kind), MAX_PIXELS)
     with open_image(content) as image:
         if kind == "JPEG" and min(least := _least_size(content, *image.size, min_side)) > 0:
             image.draft(None, least)
