@@ -1,5 +1,7 @@
 """Colour profiles, deep samples and transparent parts, in every format that has them."""
 
+import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -64,12 +66,22 @@ def test_colours_are_converted_by_the_profile(kind, profile):
     assert remarks == []
 
 
+def test_profile_of_a_bmp_is_used():
+    plain = encoded(Image.fromarray(RGB), "BMP")
+    size, offset = len(plain) - 54, 14 + 124
+    head = b"BM" + struct.pack("<IHHI", offset + size + len(SWAPPED), 0, 0, offset)
+    five = struct.pack("<I", 124) + plain[18:54].ljust(52, b"\0") + b"DEBM" + bytes(48)
+    five += struct.pack("<IIII", 4, 124 + size, len(SWAPPED), 0)
+    pixels, _ = decoded(head + five + plain[54:] + SWAPPED)
+    assert np.abs(pixels - converted(Image.fromarray(RGB), SWAPPED)).max() <= 1
+
+
 def test_colours_of_deep_samples_are_converted():
     expected = converted(Image.fromarray(RGB), SWAPPED)
     deep = RGB.astype(np.uint16) * 257
     for content in (
         tiff(deep, tags=[(34675, "B", tuple(SWAPPED))]),
-        deep_png(deep, chunk(b"iCCP", b"x\0\0" + __import__("zlib").compress(SWAPPED))),
+        deep_png(deep, chunk(b"iCCP", b"x\0\0" + zlib.compress(SWAPPED))),
     ):
         assert np.abs(decoded(content)[0] - expected).max() <= 1
 

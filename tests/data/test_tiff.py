@@ -82,6 +82,12 @@ BANDS = {
     "RGB and nine more": (np.dstack([RGB] * 4), {"photometric": 2, "tags": [(338, "H", (0,) * 9)]}, RGB),
     "16-bit RGB and alpha": (deep(np.dstack([RGB, OPAQUE])), {"photometric": 2, "tags": [(338, "H", (2,))]}, RGB),
     "alpha of zeros": (deep(np.dstack([RGB, OPAQUE * 0])), {"photometric": 2, "tags": [(338, "H", (2,))]}, OPAQUE),
+    "grey and premultiplied": (deep(np.dstack([GREY, OPAQUE])), {"photometric": 1, "tags": [(338, "H", (1,))]}, GREY),
+    "RGB and alpha called grey": (
+        deep(np.dstack([RGB, OPAQUE])),
+        {"photometric": 1, "tags": [(338, "H", (0, 0, 2))]},
+        RGB,
+    ),
     "grey and alpha": (deep(np.dstack([GREY, OPAQUE])), {"photometric": 1, "tags": [(338, "H", (2,))]}, GREY),
 }
 

@@ -6,6 +6,7 @@ HEIC, which telephones write, goes to libheif (pi-heif).
 
 import importlib
 import re
+import struct
 import threading
 import warnings
 import zlib
@@ -250,6 +251,8 @@ def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.
             image.draft(None, least)
         check_size(*image.size, MAX_PIXELS)
         image.load()
+        if kind == "BMP":
+            image.info["icc_profile"] = _bmp_profile(content)
         if kind == "PNG" and content[_DEPTH] == 16:
             yield ImageOps.exif_transpose(_deep_png(content, image, remarks))
             return
@@ -264,6 +267,12 @@ def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.
                 image.seek(number)
                 image.load()
             yield ImageOps.exif_transpose(image)
+
+
+def _bmp_profile(content: bytes) -> bytes:
+    """The colour profile of a BMP of version 5, which Pillow does not read."""
+    version, kind, at, size = struct.unpack_from("<I52xI52x2I", content.ljust(134, b"\0"), 14)
+    return content[14 + at :][:size] if (version, kind) == (124, 0x4D424544) else b""
 
 
 def _declared_size(content: bytes, kind: str) -> tuple[int, int]:

@@ -108,7 +108,7 @@ def _deep_page(content: bytes, tags: "Tags", remarks: Remarks, max_pixels: int) 
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[colours]
     if alpha and mode != "CMYK":
         pixels = np.concatenate([pixels, to_bytes(values[..., colours : colours + 1], [], bits=declared)], axis=2)
-        mode += "A" if alpha == 2 else "a"
+        mode += "a" if alpha == 1 and colours == 3 else "A"  # Pillow has no grey with premultiplied alpha
     size = layout.width, layout.height
     image = Image.frombytes(mode.upper(), size, np.ascontiguousarray(pixels).tobytes(), "raw", mode)
     image.info["icc_profile"] = tags.get(_PROFILE, b"")
