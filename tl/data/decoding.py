@@ -87,7 +87,7 @@ _PATTERNS = (
         "SVG",
     ),
 )
-_POINTERS = (
+_OTHER_CONTENT = (
     (b"version https://git-lfs.github.com/", "a Git LFS pointer, not the image itself: run git lfs pull"),
     (b"/annex/objects/", "a git-annex pointer, not the image itself: run git annex get"),
     (b"\x1f\x8b", "a gzip archive: unpack it with gunzip"),
@@ -121,7 +121,7 @@ def unsupported_format(content: bytes) -> str:
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB: the limit of Pillow as well
 _MAX_JPEG = 8  # times as many pixels, for a JPEG is shrunk while it is decoded; a progressive one is held in memory
 _MAX_PROGRESSIVE = 2
-_MIN_BYTES = 1 / 256  # of a JPEG's pixel: two bits for a block of 64
+_MIN_BYTES = 1 / 1024  # of a JPEG's pixel: less than a bit for a block of 64
 _DISPLAY_NAMES = {"WEBP": "WebP", "HEIF": "HEIC"}
 _MAX_FRAMES = 100  # of an animation that are looked at for one that is not blank
 _BLANK = 8  # levels of 255 that the pixels of a frame differ by, if it shows nothing
@@ -210,6 +210,7 @@ def _decode_any(content: bytes, min_side: int, remarks: Remarks) -> NDArray[np.u
             needed = _without_text(content) if format_of(content) == "PNG" else content
             if needed == content:
                 raise
+            remarks.clear()
             return _first_visible(_frames(needed, min_side, remarks), remarks)
 
 
@@ -242,7 +243,9 @@ def _frames(content: bytes, min_side: int, remarks: Remarks) -> Iterator["Image.
 
     kind = format_of(content)
     if kind == "TIFF":
-        yield from map(ImageOps.exif_transpose, tiff.pages(content, remarks, MAX_PIXELS))
+        for page in tiff.pages(content, remarks, MAX_PIXELS):
+            ImageOps.exif_transpose(page, in_place=True)
+            yield page
         return
     if kind != "HEIF":  # whose size is that of a part of it, if it is cropped
         check_size(*_declared_size(content, kind), MAX_PIXELS)
@@ -414,8 +417,8 @@ def reason(error: Exception, content: bytes) -> str:
     text = str(error).lower()
     if isinstance(error, MemoryError) or "decompression bomb" in text:
         return "too large to decode"
-    if pointer := next((words for magic, words in _POINTERS if content.startswith(magic)), ""):
-        return pointer
+    if words := next((words for magic, words in _OTHER_CONTENT if content.startswith(magic)), ""):
+        return words
     if other := unsupported_format(content):
         return f"{other} images are not supported: save it as JPEG"
     kind = format_of(content)
