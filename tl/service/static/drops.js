@@ -1,5 +1,6 @@
 // List the photos, with their paths, in what was dropped or chosen.
-const PHOTO = /\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|avif|heic|ppm|pgm)$/i;
+const PHOTO = /\.(jpe?g?|jfif|mpo|png|gif|bmp|webp|tiff?|avif|hei[cf]|hif|ppm|pgm)$/i;
+const HELPER = /^(\..*|__MACOSX|@eaDir|#recycle|#snapshot|@Recycle|\$RECYCLE\.BIN|lost\+found|System Volume Information)$/i;
 const ARCHIVE = /\.(zip|tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$/i;
 
 export const isArchive = (file) => ARCHIVE.test(file.name);
@@ -23,7 +24,7 @@ export const holdsFiles = (transfer) => [...(transfer?.types ?? [])].includes("F
 function sorted(found) {
   const order = new Intl.Collator(undefined, { numeric: true });
   found.sort((one, other) => order.compare(one.path, other.path));
-  const seen = found.filter(({ path }) => !path.split("/").some((part) => part.startsWith(".") || part === "__MACOSX"));
+  const seen = found.filter(({ path }) => !path.split("/").some((part) => HELPER.test(part)));
   const isPhoto = ({ file }) => PHOTO.test(file.name) || (file.type.startsWith("image/") && !file.type.includes("svg"));
   return {
     photos: seen.filter(isPhoto),
