@@ -47,7 +47,7 @@ def load_tfrecord(path: Path, *, labelled: bool, progress: Progress) -> Dataset:
     shards = [path] if path.is_file() else _shards(path)
     folder = settings().cache_dir / "datasets" / f"records-{_key(shards)}"
     samples, skipped = _unpacked(shards, folder, progress)
-    source, name = f"TFRecord {str(path)!r}", short_name(path.resolve().name.split(".tfrecord")[0])
+    source, name = f"TFRecord {str(path)!r}", short_name(Path(os.path.abspath(path)).name.split(".tfrecord")[0])
     return assemble(samples, source=source, name=name, root=None, skipped=skipped, labelled=labelled)
 
 

@@ -251,6 +251,7 @@ _ENCODINGS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "cp866": ("Cyrillic", str.isalpha),
     "cp1251": ("Cyrillic", str.isalpha),
 }
+_MOST_NAMES = 500  # that are read to tell the encoding of all
 _USUAL = frozenset("äöüßéèêàâáíóúñçåøæÄÖÜÉÅØ")  # of the accented letters that Western European encodings put elsewhere
 
 
@@ -259,24 +260,30 @@ def guess_encoding(names: list[bytes]) -> str:
 
     With nothing to go by it is CP437, the standard of zip.
     """
-    names = [name for name in names if not name.isascii()]
-    scores = {encoding: _plausibility(names, encoding) for encoding in ("utf-8", *_ENCODINGS)}
-    best = max(scores, key=lambda encoding: scores[encoding])  # the first of equals
-    return best if names and scores[best] > 0 else "cp437"
+    parts = list(dict.fromkeys(part for name in names for part in name.split(b"/") if not part.isascii()))
+    text = b"/".join(parts)
+    if not parts or _decoded(text, "utf-8"):
+        return "utf-8" if parts else "cp437"
+    sample = b"/".join(parts[:_MOST_NAMES])
+    scores = {name: _plausibility(_decoded(sample, name), name) for name in _ENCODINGS if _decoded(text, name)}
+    best = max(scores, key=lambda name: scores[name], default="cp437")  # the first of equals
+    return best if scores.get(best) else "cp437"
 
 
-def _plausibility(names: list[bytes], encoding: str) -> float:
-    """How many of the characters beyond ASCII are likely in a name, from 0 to 1; 2 for valid UTF-8."""
+def _decoded(content: bytes, encoding: str) -> str:
+    """A text in an encoding, "" where it is none."""
     try:
-        text = "\0".join(name.decode(encoding) for name in names)
+        return content.decode(encoding)
     except UnicodeDecodeError:
-        return 0.0
-    if encoding == "utf-8":
-        return 2.0
+        return ""
+
+
+def _plausibility(text: str, encoding: str) -> float:
+    """How many of the characters beyond ASCII are likely in a name, from 0 to 1."""
     is_usual = _ENCODINGS[encoding][1]
     scores = [
         _fit(before, letter, after) * (0.9 + 0.1 * (letter in _USUAL)) if is_usual(letter) else 0.1 * letter.isalpha()
-        for before, letter, after in zip("\0" + text, text, text[1:] + "\0", strict=False)
+        for before, letter, after in zip("/" + text, text, text[1:] + "/", strict=False)
         if not letter.isascii()
     ]
     return sum(scores) / max(1, len(scores))
