@@ -55,6 +55,7 @@ def test_what_systems_put_beside_photos_is_no_data(tmp_path, at):
     left_out = LeftOut()
     list(read_inputs(tmp_path, skip=left_out))
     assert f"left out: {left_out}" == note
+    assert [Path(one.name).name for one in read_inputs(str(tmp_path / "*"))] == ["a.jpg", "b.jpg"]
     assert sum(left_out.counts.values()) == len(HELPERS)
 
 

@@ -30,7 +30,7 @@ from tl.data.images import (
     is_pillow,
     is_pixels,
 )
-from tl.data.listing import NO_FILE, LeftOut, OnSkip, is_ignored, is_written_by_tl, walk_images
+from tl.data.listing import NO_FILE, LeftOut, OnSkip, walk_images, why_folder_left_out
 from tl.errors import DataError, ImageError, UsageError
 from tl.settings import settings
 
@@ -203,7 +203,9 @@ class _Reader:
         for match in matches:
             if folders and any(str(parent) in folders for parent in PurePath(match).parents):
                 continue
-            if os.path.isdir(match):
+            if os.path.isdir(match) and (reason := why_folder_left_out(match)):
+                self.skip(match, reason)
+            elif os.path.isdir(match):
                 folders.add(str(PurePath(match)))
                 yield from self._folder(match)
             elif _suffix(match) in _TABLES:
@@ -299,13 +301,9 @@ def match_pattern(pattern: str) -> Iterator[str]:
             yield from [start] if start else glob.iglob("*")
             continue
         for folder, folders, _ in os.walk(start or os.curdir):
-            folders[:] = [name for name in folders if not _is_left_out(folder, name)]
+            folders[:] = [name for name in folders if not why_folder_left_out(os.path.join(folder, name))]
             below = folder if start else folder.removeprefix(os.curdir).removeprefix(os.sep)
             yield from match_pattern(os.path.join(glob.escape(below), after))
-
-
-def _is_left_out(folder: str, name: str) -> bool:
-    return is_ignored(name) or is_written_by_tl(os.path.join(folder, name))
 
 
 def _check_name(name: str) -> None:

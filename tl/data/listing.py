@@ -122,13 +122,13 @@ def list_folder(folder: str, homes: Collection[str], skip: OnSkip) -> tuple[list
     """
     folders, images = list[str](), list[str]()
     with os.scandir(folder) as entries:
-        found = sorted((entry.name, entry.path, _is_folder(entry)) for entry in entries)
-    for name, path, is_folder in found:
-        reason = _why_folder_left_out(path, homes) if is_folder else why_file_left_out(path)
+        found = sorted((entry.path, _is_folder(entry)) for entry in entries)
+    for path, is_folder in found:
+        reason = why_folder_left_out(path, homes) if is_folder else why_file_left_out(path)
         if not reason:
             (folders if is_folder else images).append(path)
         elif reason != HIDDEN or (is_folder and _is_worth_telling(path)):
-            skip(path, HELPER if reason == HIDDEN and not name.startswith(".") else reason)
+            skip(path, reason)
     return folders, images
 
 
@@ -161,9 +161,11 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     return False
 
 
-def _why_folder_left_out(path: str, homes: Collection[str]) -> str:
-    if is_ignored(os.path.basename(path)):
-        return HIDDEN
+def why_folder_left_out(path: str, homes: Collection[str] = ()) -> str:
+    """Why a folder is no part of a data set; "" if it is. `homes` are the real paths a link must not lead back to."""
+    name = os.path.basename(path)
+    if is_ignored(name):
+        return HIDDEN if name.startswith(".") else HELPER
     if os.path.islink(path) and any(_overlap(os.path.realpath(path), home) for home in homes):
         return BACK
     return OWN if is_written_by_tl(path) else ""

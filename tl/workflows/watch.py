@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any
 
-from tl.data.listing import LeftOut, is_ignored, is_written_by_tl, walk_images, why_file_left_out
+from tl.data.listing import LeftOut, walk_images, why_file_left_out, why_folder_left_out
 from tl.errors import DataError, StorageError, UsageError
 from tl.options import keywords, option
 from tl.prediction.columns import row_format
@@ -220,9 +220,7 @@ class Arrivals:
 
     def _is_left_out(self, name: str) -> bool:
         below = list(Path(name).parents)[: len(Path(name).parts) - len(self._folder.parts) - 1]
-        return any(is_ignored(folder.name) or is_written_by_tl(str(folder)) for folder in below) or bool(
-            why_file_left_out(name)
-        )
+        return any(why_folder_left_out(str(folder)) for folder in below) or bool(why_file_left_out(name))
 
     def _unchanged(self) -> list[str]:
         now = time.monotonic()
