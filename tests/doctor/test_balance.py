@@ -55,6 +55,12 @@ def test_balance_findings(classes, expected):
     assert [(each.kind, each.severity, each.evidence) for each in balance_findings(classes)] == expected
 
 
+@pytest.mark.parametrize("train", [0, 1])
+def test_class_of_one_image_can_be_left_out(train):
+    [finding] = balance_findings([ClassCount("a", 1, 1, train, 0, 0)])
+    assert finding.fix == "add images of a, or leave out such classes with tl data fix --drop-small 2"
+
+
 def test_dataset_stats_count_readable_broken_and_identical_images(tmp_path):
     files = {f"{part}/{label}/{at}.png": photo(at) for part in ("train", "val") for label in "ab" for at in range(2)}
     images = load(

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from support.data_sets import write_faulty
+from support.data_sets import photo, write, write_faulty
 from support.html import plain_cells
 from support.runs import read_csv
 from support.session import ROOT, TINY
 from tl.commands.data import command
 from tl.data.load import load
-from tl.errors import UsageError
+from tl.errors import DataError, UsageError
 from tl.workflows.data_fix import fix, undo_path
 
 TINY_NETWORK = {"backbone": TINY, "weights": "none"}
@@ -88,7 +88,21 @@ def test_fix_only_one_kind(faulty, kind):
     assert {step.kind for step in changed} == {kind}
 
 
+def test_fix_leaves_out_small_classes_if_requested(tmp_path):
+    names = [f"{label}/{at}.png" for label, size in (("a", 4), ("b", 3), ("c", 1)) for at in range(size)]
+    data = write(tmp_path / "data", {name: photo(at) for at, name in enumerate(names)} | {"b/twice.png": photo(4)})
+    assert len(fix(data, dry_run=True, **TINY_NETWORK).plan.kept) == 8  # without the copy
+    plan = fix(data, dry_run=True, drop_small=2, **TINY_NETWORK).plan
+    assert [(step.sample.name, step.why) for step in plan.changed if step.kind == "small-classes"] == [
+        ("c/0.png", "1 image left of class 'c'")
+    ]
+    assert "no image is left of 'c'" in plan.notes
+    with pytest.raises(DataError, match="would leave 1 of 3 classes"):
+        fix(data, dry_run=True, drop_small=4, **TINY_NETWORK)  # the copy does not count
+
+
 def test_fix_merges_classes_only_if_requested(faulty):
+
     plan = fix(faulty, dry_run=True, **TINY_NETWORK).plan
     assert "class-names" not in {step.kind for step in plan.changed}
     note = "possibly second names of other classes: 'Cats'; --merge-classes merges them"

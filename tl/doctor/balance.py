@@ -12,6 +12,7 @@ from tl.data.image_stats import ImageStats
 from tl.doctor.findings import Finding
 from tl.text import count, html_table
 
+_MIN_CLASS = 2  # images: one to train on and one to judge by
 _MIN_TRAINING = 10  # images: with fewer, a class is hardly learned
 _MIN_HELD_OUT = 5  # images: with fewer, the 95% interval of the recall is wider than 45 points
 _MAX_RATIO = 5.0  # of the largest class to the smallest
@@ -58,11 +59,13 @@ def balance_findings(classes: Sequence[ClassCount]) -> list[Finding]:
 
 def _few_images(each: ClassCount, has_split: bool) -> list[Finding]:
     held_out = each.validation + each.test
-    severity = "warning"
+    severity, fix = "warning", f"add images of {each.name}"
+    if each.distinct < _MIN_CLASS:
+        fix += f", or leave out such classes with tl data fix --drop-small {_MIN_CLASS}"
     if not has_split:
         images, minimum = each.distinct, _MIN_TRAINING
         evidence = f"class {each.name} has {count(each.distinct, 'image')}"
-        if images < 2:
+        if images < _MIN_CLASS:
             severity = "error"
             evidence += "; at least 2 are needed, one for training and one for validation"
     elif each.train < _MIN_TRAINING:
@@ -73,7 +76,7 @@ def _few_images(each: ClassCount, has_split: bool) -> list[Finding]:
         evidence = f"class {each.name} has {count(held_out, 'held-out image')}, too few to measure its accuracy"
     if images >= minimum:
         return []
-    return [Finding("few photos", severity, evidence, fix=f"add images of {each.name}", score=1 - images / minimum)]
+    return [Finding("few photos", severity, evidence, fix=fix, score=1 - images / minimum)]
 
 
 def _imbalance(classes: Sequence[ClassCount]) -> list[Finding]:

@@ -15,7 +15,7 @@ from tl.doctor.faulty_files import file_findings, same_class
 from tl.doctor.labels import Suspect, suspect_labels
 from tl.errors import DataError
 from tl.linalg import Floats
-from tl.text import percent, quoted
+from tl.text import count, percent, quoted
 
 KINDS = ("unreadable", "duplicates", "two-labels", "leaks", "extensions", "class-names")
 DEFAULT_KINDS = KINDS[:-1]  # classes are merged only if that is requested
@@ -24,7 +24,7 @@ _PRIORITY = ("test", "validation", "train")  # a photo in several parts stays in
 
 @dataclass(frozen=True)
 class Step:
-    """What to do with one image: `kind` of KINDS, "labels", or "" for one that stays as it is; and why."""
+    """What to do with one image and why: `kind` of KINDS, "labels", "small-classes", or "" for one left as it is."""
 
     sample: Sample
     kept: bool
@@ -84,12 +84,14 @@ def plan_fixes(
     *,
     kinds: Collection[str] = DEFAULT_KINDS,
     relabel: bool = False,
+    smallest: int = 0,
     seed: int = 0,
 ) -> Plan:
     """The plan of a clean copy; `features` `[len(usable), size]` are those of the images at `usable`.
 
-    `kinds` are the problems to fix; with `relabel`, labels that are surely wrong are changed. Raises DataError if
-    fewer than two classes of a labelled data set would be left.
+    `kinds` are the problems to fix; with `relabel`, labels that are surely wrong are changed; classes of which fewer
+    than `smallest` images are left are left out. Raises DataError if fewer than two classes of a labelled data set
+    would be left.
     """
     planner = _Planner(dataset, stats, kinds)
     same = find_copies(stats, features, usable) if planner.fixes("duplicates", "two-labels", "leaks") else []
@@ -100,6 +102,7 @@ def plan_fixes(
     planner.drop_copies(same)
     if planner.fixes("class-names"):
         planner.merge_classes()
+    planner.drop_small_classes(smallest)
     if planner.fixes("extensions"):
         planner.correct_extensions()
     steps = tuple(planner.steps)
@@ -163,6 +166,12 @@ class _Planner:
                 reason = f"{step.label!r} is merged into {self._merged(step.label)!r}"
                 self._add(index, "class-names", reason)
                 self.steps[index] = replace(self.steps[index], label=self._merged(step.label))
+
+    def drop_small_classes(self, smallest: int) -> None:
+        sizes = Counter(step.label for step in self.steps if step.kept)
+        for index, step in enumerate(self.steps):
+            if step.kept and step.label is not None and sizes[step.label] < smallest:
+                self._drop(index, "small-classes", f"{count(sizes[step.label], 'image')} left of class {step.label!r}")
 
     def correct_extensions(self) -> None:
         for finding in file_findings(self.dataset, self.stats):

@@ -34,6 +34,9 @@ class FixOptions:
     only: tuple[str, ...] = option((), "Fix only these kinds, separated by commas.", choices=KINDS, metavar="KIND,...")
     relabel: bool = option(False, "Also change labels that are surely wrong.")
     merge_classes: bool = option(False, "Also merge classes whose names differ only in case, white space or plural.")
+    drop_small: int | None = option(
+        None, "Also leave out classes of which fewer images are left.", low=2, unit="images", metavar="N"
+    )
     dry_run: bool = option(False, "Show what would be done, and write nothing.")
     link: bool = option(False, "Make hard links instead of copies, where the disk allows it.")
     backbone: str = option("resnet50", "Network whose features are compared.")
@@ -88,6 +91,7 @@ def fix(data: Data, *, options: FixOptions, progress: Progress | None = None) ->
         measured.usable,
         kinds=kinds,
         relabel=options.relabel,
+        smallest=options.drop_small or 0,
         seed=options.seed,
     )
     if out is None:
