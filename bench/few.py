@@ -2,6 +2,7 @@
 
 python bench/few.py dogs                     1, 2, 5, 10, 20 photos a class, tested on all other dogs-vs-cats photos
 python bench/few.py cifar                    2, 5, 20, 100 images a class of CIFAR-100, tested on 2,000 others
+python bench/few.py balance                  uneven classes of CIFAR-100 by --balance, tested on 40 others of each
 python bench/few.py intervals                coverage of the 95% interval of a cross-validated accuracy (dogs)
 python bench/few.py groups                   the same where photos come in groups: simulated answers, and dogs-vs-cats
 python bench/few.py copies                   copies of training photos recognised, others taken for copies
@@ -16,9 +17,10 @@ import hashlib
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,7 @@ from tl.evaluation.metrics import alike_in_groups, compute_metrics, fold_weight,
 from tl.features.extract import extract
 from tl.learning.calibration import log_loss, reliability, softmax
 from tl.learning.head_fit import HeadFit, fit_head
+from tl.learning.hyperparameters import class_weights
 from tl.networks.backbones import backbone
 from tl.networks.weights import imagenet_kernel, resolve
 from tl.progress import Progress
@@ -46,7 +49,7 @@ TEST = 20  # images of each CIFAR class
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("dogs", "cifar", "intervals", "groups", "copies", "speed"))
+    parser.add_argument("what", choices=("dogs", "cifar", "balance", "intervals", "groups", "copies", "speed"))
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--heads", nargs="+", default=["auto", "softmax"])
@@ -74,6 +77,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             dogs = arguments.what == "dogs"
             values, labels = features_of(PHOTOS if dogs else cifar_folder(Path(scratch) / "cifar100", 140))
+        if arguments.what == "balance":
+            for counts in ((90, 30, 8), np.geomspace(100, 5, 20).astype(int).tolist()):
+                balanced(values, labels, counts, arguments.draws, top)
+            return
         for size in arguments.sizes or ([1, 2, 5, 10, 20, 200] if dogs else [2, 5, 20, 100]):
             for head in arguments.heads:
                 accuracy(values, labels, size, head, arguments.draws, None if head == "softmax" else top)
@@ -98,9 +105,10 @@ def draws_of(labels: Labels, size: int, draws: int) -> Iterator[tuple[Labels, La
         yield np.concatenate(train), np.concatenate([each[:test] if test else each[size:] for each in order])
 
 
-def fit(values: Floats, labels: Labels, head: str, top: Floats | None) -> HeadFit:
+def fit(values: Floats, labels: Labels, head: str, top: Floats | None, **options: Any) -> HeadFit:
     fingerprints = [hashlib.sha256(row.tobytes()).digest() for row in values]
-    return fit_head(values, labels, int(labels.max()) + 1, fingerprints=fingerprints, kind=head, imagenet=top)
+    classes = int(labels.max()) + 1
+    return fit_head(values, labels, classes, fingerprints=fingerprints, kind=head, imagenet=top, **options)
 
 
 def accuracy(values: Floats, labels: Labels, size: int, head: str, draws: int, top: Floats | None) -> None:
@@ -118,6 +126,32 @@ def accuracy(values: Floats, labels: Labels, size: int, head: str, draws: int, t
         f"calibration error {means[2]:.1f}%  {means[3]:.2f} s of processor",
         flush=True,
     )
+
+
+def balanced(values: Floats, labels: Labels, counts: Sequence[int], draws: int, top: Floats | None) -> None:
+    """Accuracy with `counts` images of classes, all classes alike and weighed by the frequencies of the training."""
+    per_class, classes = np.array(counts), len(counts)
+    weights = {
+        "none": None,
+        "weights": class_weights(tuple(counts)),
+        "sampling": class_weights(tuple(counts), equal=True),
+    }
+    scores: dict[str, list[tuple[float, float]]] = {name: [] for name in weights}
+    for seed in range(draws):
+        random = np.random.default_rng(seed)
+        order = [random.permutation(np.flatnonzero(labels == label)) for label in random.permutation(100)[:classes]]
+        train = np.concatenate([each[:size] for each, size in zip(order, counts, strict=True)])
+        test, truth = np.concatenate([each[100:] for each in order]), np.arange(classes).repeat(40)
+        for name, chosen in weights.items():
+            fitted = fit(values[train], np.arange(classes).repeat(counts), "auto", top, class_weights=chosen)
+            recalls = (fitted.head.logits(values[test]).argmax(axis=1) == truth).reshape(classes, 40).mean(axis=1)
+            scores[name].append((float(recalls.mean()), float(np.average(recalls, weights=per_class))))
+    for name, each in scores.items():
+        alike, natural = 100 * np.mean(each, axis=0)
+        print(
+            f"{classes} classes of {max(counts)} to {min(counts)}, {name}: {alike:.1f}%, natural {natural:.1f}%",
+            flush=True,
+        )
 
 
 def coverage(values: Floats, labels: Labels, size: int, draws: int, top: Floats | None) -> None:

@@ -106,6 +106,13 @@ class Counting(Progress):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list what a process maps")
+def test_store_leaves_out_views_that_are_not_complete_at_the_deadline(images, where):
+    late = {"views": 3, "transform": lambda batch, number: batch[:, :32, :32], "deadline": 0.0, "where": where}
+    stored = store(images, Corners(), RECIPE, SHAPE, **late)  # seven images in batches of five, in swapped pairs
+    assert len(stored) == 1
+    assert stored[0] == pytest.approx(store(images, Corners(), RECIPE, SHAPE, **late | {"views": 1})[0])
+
+
 def test_file_is_deleted_with_the_activations(images, where):
     stored = store(images, Corners(), RECIPE, SHAPE, views=1, transform=nothing, where=where)
     assert list(where.cache_dir.iterdir()) == []  # it has no name that a killed process would leave behind

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tl.engines.tensorflow import tensorflow
+from tl.learning import loop
 from tl.learning.hyperparameters import tuning_rule
 from tl.learning.loop import HIGHEST, LOWEST, RangeTest, TrainingLoop, range_test, schedule
 
@@ -104,3 +106,12 @@ def test_loop_gives_every_device_equally_many_images(images, replicas, batch):
     taken = loop.order.at(0)
     assert len(taken) == batch
     assert set(taken.tolist()) <= set(range(images))
+
+
+def test_tensorboard_logs_are_written_without_messages_of_tensorflow(tmp_path, monkeypatch):
+    quiet = []
+    monkeypatch.setattr(loop, "tensorflow", lambda: quiet.append(True) or tensorflow())
+    with loop.tensorboard_listener(tmp_path) as listener:
+        listener(1, {"loss": 0.5})
+    assert quiet == [True]
+    assert list(tmp_path.glob("events.*"))

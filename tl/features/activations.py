@@ -59,6 +59,7 @@ def store(
     Raises StorageError if the disk is full, EngineError if activations do not fit 16 bits.
     """
     values = _on_disk((views, len(images), *shape), where or settings())
+    missing = np.full(views, len(images))
     order = [(view, index) for view in range(views) for index in range(len(images))]
     with (progress or Progress()).task("activations", len(order), "views") as task:
         for batch, activations in engine.run(_batches(images, order, engine.batch, recipe, transform=transform)):
@@ -66,8 +67,9 @@ def store(
                 raise EngineError("the network's activations do not fit 16 bits: train with --unfreeze all")
             for (view, index), row in zip(batch, activations, strict=True):
                 values[view, index] = row
+                missing[view] -= 1
             task.advance(len(batch))
-            complete = (batch[-1][0] * len(images) + batch[-1][1] + 1) // len(images)
+            complete = int((np.cumsum(missing) == 0).sum())
             if complete and time.monotonic() > deadline:
                 return values[:complete]
     return values

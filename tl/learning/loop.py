@@ -101,8 +101,7 @@ class TuningJob:
     `train` and `monitor` are indices into `images`; early stopping is decided on `monitor`. Without it, `watched`
     images show how the training goes and decide nothing. `class_weights` are the
     weights of the classes in the loss, `even_classes` samples all classes equally often. With `find_rate` the learning
-    rate is searched first. `deadline` is a `time.monotonic()`, by which the network has to be trained, and to have
-    predicted as many images as come `afterwards`. From `scratch`, the whole network is trained from
+    rate is searched first. `deadline` is a `time.monotonic()`. From `scratch`, the whole network is trained from
     random weights. `origin`, what the training starts from, is recorded in its checkpoints.
     """
 
@@ -124,7 +123,6 @@ class TuningJob:
     engine: str = "auto"
     threads: int | None = None
     deadline: float = math.inf
-    afterwards: int = 0
     scratch: bool = False
     origin: dict[str, Any] = field(default_factory=dict)
 
@@ -298,7 +296,7 @@ class TrainingLoop:
             return
         # An image takes half as long without gradients, at most; those held out are predicted after each epoch.
         held_out = len(self.job.monitor) or len(self.job.watched)
-        left = self.job.deadline - now - (self.job.afterwards + held_out) * _FORWARD / self.speed
+        left = self.job.deadline - now - held_out * _FORWARD / self.speed
         if timed == _TIMED_STEPS or (timed > _TIMED_STEPS and self.step % self.order.steps == 0):
             share = 1 + _FORWARD * held_out / (self.order.steps * self.order.batch)
             fitting = self.step + max(1, int(left * self.speed / self.order.batch / share))
@@ -319,7 +317,7 @@ class TrainingLoop:
         self.history.append(Epoch(epoch, self.step, rate, mean, loss, accuracy, seconds=seconds, top1=top1))
         held = (f" (held out {loss:.3f})", f" ({percent(accuracy)})") if len(held_out) else ("", "")
         left = (self.total - self.step) * self.order.batch / self.speed if self.speed else 0.0
-        ahead = f", {datetime.timedelta(seconds=round(left))} left" if left else ""
+        ahead = f", {datetime.timedelta(seconds=round(left))} left" if left and not self.stopped else ""
         self.progress.log(f"epoch {epoch}", f"loss {mean:.3f}{held[0]}, accuracy {percent(top1)}{held[1]}{ahead}")
         measured = {"held_out_log_loss": loss, "held_out_top1": accuracy} if len(held_out) else {}
         measured = {"top1": top1, **measured}

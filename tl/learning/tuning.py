@@ -28,7 +28,7 @@ from tl.learning.trainer import Trainer
 from tl.progress import Progress
 from tl.text import count
 
-_CONVERSION = 8.0  # seconds of a budget, at least
+_FORESEEN = 8.0  # seconds to build a network that a budget has room for
 _STORING = 0.4  # of the time that a budget leaves
 
 
@@ -69,11 +69,10 @@ def tune(job: TuningJob, folder: Path, progress: Progress, listener: Listener | 
         with strategy.scope():
             model, upper, depth, shape, parameters = _build(job, devices)
             trainer = Trainer(upper, job.head, job.rule, devices, strategy=strategy, depth=depth, scratch=job.scratch)
-        # Converting the trained network takes about as long as building it did, more where TensorFlow was loaded.
-        deadline = job.deadline - max(_CONVERSION, 1.5 * (time.monotonic() - started))
-        job = replace(job, deadline=deadline)
-        feed, rule, seconds = _feed(job, shape, pool, progress)
-        job = replace(job, rule=rule, deadline=deadline - seconds * job.afterwards)
+        # Converting the trained network takes about as long as building it did.
+        job = replace(job, deadline=job.deadline - max(0.0, time.monotonic() - started - _FORESEEN))
+        feed, rule = _feed(job, shape, pool, progress)
+        job = replace(job, rule=rule)
         loop = TrainingLoop(job, trainer, feed, file=folder / "checkpoint.npz", progress=progress, listener=listener)
         loop.run(strategy)
         trainer.set_weights(loop.best)
@@ -125,14 +124,12 @@ def _build(job: TuningJob, devices: Devices) -> tuple[Any, Any, dict[str, int], 
 
 def _feed(
     job: TuningJob, shape: tuple[int, ...] | None, pool: ThreadPoolExecutor, progress: Progress
-) -> tuple[Feed, TuningRule, float]:
-    """Where batches come from: images, or activations below the cut, which are computed here, in so many seconds an
-    image.
-    """
+) -> tuple[Feed, TuningRule]:
+    """Where batches come from: images, or activations below the cut, which are computed here."""
     rule, recipe, classes = job.rule, job.backbone.recipe, job.head.kernel.shape[1]
     if shape is None:
         augment = augmenter(rule.augment, recipe.image_size, classes, seed=job.seed, mixes=rule.mixes)
-        return ImageFeed(job.images, recipe, augment, pool), rule, 0.0
+        return ImageFeed(job.images, recipe, augment, pool), rule
     planned = rule.views if rule.augment != "none" else 1
     views = affordable_views(planned, len(job.images), math.prod(shape))
     megabytes = 2 * math.prod(shape) * len(job.images) * max(1, views) / 1e6
@@ -162,8 +159,7 @@ def _feed(
     views, seconds = len(activations), time.monotonic() - started
     what = f"{count(views, 'view')} of {count(len(job.images), 'image')} below the cut, {megabytes:,.0f} MB on disk"
     progress.log("activations", f"{what}, in {seconds:.1f} s ({engine.name} {engine.precision})")
-    feed = ActivationFeed(activations, job.seed, rule.mixup)
-    return feed, replace(rule, views=views), seconds / (views * len(job.images))
+    return ActivationFeed(activations, job.seed, rule.mixup), replace(rule, views=views)
 
 
 def _transform(job: TuningJob) -> Callable[[Photos, int], Photos]:

@@ -2,6 +2,7 @@
 
 import datetime
 import importlib
+import math
 import shlex
 import threading
 import time
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LIBRARIES = ("keras", "numpy", "openvino", "scipy", "tensorflow")
+_TIMED = 16  # images, to time the network
 _MOST_NAMED = 5  # skipped files that are named in the log; the others are counted
 _MOST_CLASSES = 6  # whose images are counted in the log one by one
 
@@ -179,7 +181,7 @@ class Trained:
 
 def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     options, network, weights, progress = setup.options, setup.backbone, setup.weights, setup.progress
-    features, precision = _extract(setup, dataset, clock)
+    features, speed, precision = _extract(setup, dataset, clock)
     dataset = _without_unreadable(dataset, features.failures, progress)
     images, fingerprints, origin = _split(setup, dataset, features.fingerprints)
     _warn_of_problems(setup, dataset, features, images)
@@ -191,8 +193,7 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
     }
     fitted, balance = _fit_head(setup, dataset, images.train, of_train, **about)
     clock.lap("head")
-    held_out = fitted.head.calibrated(fitted.logits)
-    held_out[~fitted.judged] = np.nan
+    held_out = np.where(fitted.judged[:, None], fitted.head.calibrated(fitted.logits), np.float32(np.nan))
     unknown = fit_unknown_of(dataset, images.train, of_train, probabilities=held_out, options=options)
     predictions = predict_held_out(fitted, features.values, dataset, images, unknown)
     _log_head(fitted, predictions, progress)
@@ -205,6 +206,7 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         balance=balance,
         features=features.values,
         predictions=predictions,
+        speed=speed,
     )
     curve: LearningCurve | str = ""
     tuning = tune_backbone(setup, inputs)
@@ -247,8 +249,8 @@ def _fit_head(
     return fit_head(features, labels, classes, progress=progress, **about), balance
 
 
-def _extract(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Features, str]:
-    """The features of all images, and the precision they were computed with."""
+def _extract(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Features, float, str]:
+    """The features of all images, the speed in images per second if a budget needs it, and the precision."""
     options, progress, network = setup.options, setup.progress, setup.backbone
     engine = open_engine(
         network,
@@ -263,7 +265,11 @@ def _extract(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Features, 
         features = extract(dataset.images, engine, network.recipe, cache, progress=progress)
     clock.lap("features")
     _log_features(features, engine, progress)
-    return features, engine.precision
+    if options.budget is None or setup.unfreeze == "none":
+        return features, math.inf, engine.precision
+    sample = [dataset.images[at] for at in features.kept[:_TIMED]]
+    extract(sample[:1], engine, network.recipe, None)  # the first time takes longer
+    return features, len(sample) / extract(sample, engine, network.recipe, None).seconds, engine.precision
 
 
 def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:

@@ -1,6 +1,7 @@
 """Train the backbone: from its fitted head, or from random weights."""
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -39,8 +40,10 @@ from tl.runs.folder import CHECKPOINT
 from tl.text import count, interval, percent, spread
 
 _REFERENCE_IMAGES = 2000  # at most, for the unknown check of a tuned network
-_REFERENCES_A_SECOND = 4  # of a budget
-_RESERVE, _MARGIN = 5.0, 0.05  # seconds and fraction of a budget for starting, writing the run and its report
+_REFERENCE_TIME = 0.1  # of a budget, at most
+_MARGIN = 0.05  # of a budget, for what is not foreseen
+_STARTING, _CONVERTING, _WRITING = (8.0, 8.0, 4.0)  # seconds to load TensorFlow, to convert, to write
+_SLOWER = 1.3  # times as long, than measured before
 _TUNED = "tuned"  # folder of the converted network inside the run, until its files are linked
 _TUNING_ONLY = ("epochs", "batch", "lr", "optimizer", "weight_decay", "label_smoothing", "augment", "budget")
 
@@ -62,6 +65,17 @@ class Setup:
     validation: float | None
     started: float
     progress: Progress
+    processor: tuple[float, float] = field(default_factory=lambda: (time.monotonic(), _processor_seconds()))
+
+    def slowdown(self) -> float:
+        """How many times as long work takes because other processes have the processors, 1 for not at all."""
+        wall, computed = self.processor
+        return max(1.0, (time.monotonic() - wall) / max(_processor_seconds() - computed, 1e-3))
+
+
+def _processor_seconds() -> float:
+    user, system, of_children, system_of_children, _ = os.times()
+    return user + system + of_children + system_of_children
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,8 @@ class TuningInputs:
     """What training of the backbone starts from.
 
     `fingerprints` identify the images by content, near-duplicates and groups by that of one of them; `origin` is what a
-    checkpoint may be continued with. `predictions` are those of the head alone, None from random weights.
+    checkpoint may be continued with. `predictions` are those of the head alone, None from random weights. `speed` is
+    that of the network in images per second, infinite where it was not measured.
     """
 
     dataset: Dataset
@@ -91,6 +106,7 @@ class TuningInputs:
     balance: Balance = Balance()
     features: NDArray[np.float32] | None = None
     predictions: Predictions | None = None
+    speed: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -140,8 +156,9 @@ def tune_backbone(setup: Setup, inputs: TuningInputs) -> TuningResult | None:
             verb = "has" if len(unused) == 1 else "have"
             progress.warn(f"{', '.join(unused)} {verb} no effect on the head alone: add --unfreeze last, half or all")
         return None
-    if _deadline(setup) < time.monotonic():
-        progress.warn("the budget is used up: the backbone is not trained, the head alone is kept")
+    least = setup.slowdown() * _STARTING + len(inputs.split.train) / inputs.speed  # of the part below the cut
+    if time.monotonic() + least > _deadline(setup, inputs):
+        progress.warn("the budget leaves no time to train the backbone: the head alone is kept")
         return None
     rule = override(tuning_rule(len(inputs.split.train), setup.unfreeze), options)
     tuned = _train(setup, inputs, setup.unfreeze, rule)
@@ -234,8 +251,7 @@ def _train(setup: Setup, inputs: TuningInputs, unfreeze: str, rule: TuningRule, 
         precision=options.precision,
         engine=options.engine,
         threads=options.threads,
-        deadline=_deadline(setup),
-        afterwards=len(held_out_images(inputs.split)[0]) + len(_references(setup, inputs.split)),
+        deadline=_deadline(setup, inputs),
         scratch=scratch,
         origin=inputs.origin,
     )
@@ -294,21 +310,22 @@ def balance_classes(
     return Balance(weights, sampled=sampled)
 
 
-def _deadline(setup: Setup) -> float:
-    """When the network has to be converted and to have predicted: a busy machine takes longer than it did so far."""
+def _deadline(setup: Setup, inputs: TuningInputs) -> float:
+    """When training has to end, for the network to be converted, to predict and to be written within the budget."""
     if setup.options.budget is None:
         return math.inf
-    return setup.started + (1 - _MARGIN) * seconds(setup.options.budget) - _RESERVE
+    images = len(held_out_images(inputs.split)[0]) + len(_references(setup, inputs))
+    afterwards = setup.slowdown() * (_CONVERTING + _WRITING) + _SLOWER * images / inputs.speed
+    return setup.started + (1 - _MARGIN) * seconds(setup.options.budget) - afterwards
 
 
-def _references(setup: Setup, split: Split) -> NDArray[np.int64]:
+def _references(setup: Setup, inputs: TuningInputs) -> NDArray[np.int64]:
     """Training images among which the references of the tuned network's unknown check are chosen."""
-    if not setup.options.unknown_rate:
-        return split.train[:0]
-    most = _REFERENCE_IMAGES
-    if setup.options.budget is not None:
-        most = min(most, int(_REFERENCES_A_SECOND * seconds(setup.options.budget)))
-    return np.sort(np.random.default_rng(setup.options.seed).permutation(split.train)[:most])
+    options, most = setup.options, float(_REFERENCE_IMAGES)
+    if options.budget is not None:
+        most = min(most, _REFERENCE_TIME * seconds(options.budget) * inputs.speed)
+    shuffled = np.random.default_rng(options.seed).permutation(inputs.split.train)
+    return np.sort(shuffled[: int(most) if options.unknown_rate else 0])
 
 
 def _predict_tuned(setup: Setup, inputs: TuningInputs, tuned: Tuned) -> tuple[Trunk, Predictions]:
@@ -317,7 +334,7 @@ def _predict_tuned(setup: Setup, inputs: TuningInputs, tuned: Tuned) -> tuple[Tr
     shutil.rmtree(setup.folder / _TUNED, ignore_errors=True)
     trunk = convert(setup.backbone, weights, setup.folder / _TUNED, progress=setup.progress)
     indices, parts = held_out_images(inputs.split)
-    references = _references(setup, inputs.split)
+    references = _references(setup, inputs)
     images = [dataset.images[at] for at in np.concatenate([indices, references])]
     features = extract(images, _engine(setup, weights, trunk), recipe, None, progress=setup.progress)
     if len(features.kept) != len(images):
