@@ -175,6 +175,7 @@ def test_values_of_fewer_bits_in_a_png_of_16_are_scaled(bits, bands):
 def test_number_of_bits_that_a_png_names_is_used():
     values = (GREY.astype(np.uint32) * 4095 // 255 // 8).astype(np.uint16)
     assert np.abs(decoded(deep_png(values, chunk(b"sBIT", b"\x0c")))[0] - GREY[..., None] // 8).max() <= 1
+    assert np.abs(decoded(deep_png(values, chunk(b"sBIT", b"\x10")))[0] - GREY[..., None] // 2).max() <= 1
 
 
 def test_pixels_of_a_pillow_image_of_16_bits_are_scaled():

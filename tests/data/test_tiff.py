@@ -98,6 +98,16 @@ def test_bands_that_have_a_meaning_are_read(kind):
     assert_decodes(tiff(samples, **options), expected)
 
 
+def test_floats_may_overshoot():
+    overshot = (RGB * 1.04 - 5).astype(np.float32)
+    for white in (1, 255):
+        assert_decodes(tiff(overshot * np.float32(white / 255)), overshot.clip(0, 255), 2)
+
+
+def test_full_range_that_the_file_names_says_nothing():
+    assert_decodes(tiff(deep(GREY, 4095), tags=[(281, "H", (65535,))]), GREY)
+
+
 def test_highest_value_that_the_file_names_is_white():
     assert_decodes(tiff(deep(GREY // 4, 1023), tags=[(281, "H", (1023,))]), GREY // 4)
 

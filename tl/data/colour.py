@@ -55,7 +55,7 @@ def to_srgb(image: "Image.Image", profile: bytes, remarks: Remarks) -> "Image.Im
 @lru_cache(32)
 def _transform(profile: bytes, mode: str) -> Any:
     """The conversion to sRGB; False where it would change next to nothing, None where the profile cannot be used."""
-    from PIL import Image, ImageCms
+    from PIL import ImageCms
 
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -67,11 +67,18 @@ def _transform(profile: bytes, mode: str) -> Any:
         return None
     if mode not in ("RGB", "RGBA"):
         return transform
+    return transform if _change(transform, mode) > _SAME else False
+
+
+def _change(transform: Any, mode: str) -> int:
+    """The largest change of a channel of colours from everywhere in the cube of RGB."""
+    from PIL import Image, ImageCms
+
     levels = np.linspace(0, 255, 9).round().astype(np.uint8)
     samples = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     before = Image.fromarray(samples).convert(mode)
     change = np.asarray(ImageCms.applyTransform(before, transform)).astype(int) - np.asarray(before)
-    return transform if np.abs(change).max() > _SAME else False
+    return int(np.abs(change).max())
 
 
 @lru_cache(1)
@@ -89,7 +96,8 @@ def _lab() -> bytes:
 
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits that sensors and programs have
-_UNIT = 1.1  # floats from 0 to 1, with what resampling adds
+_FULL = (1 << 16) - 1  # the highest value of 16 bits: that a file names it says nothing
+_OVERSHOOT = 0.05  # of floats, where resampling sharpens
 _VAGUE = 16.0  # floats up to this and above 1 may be anything
 
 
@@ -117,19 +125,21 @@ def to_bytes(values: NDArray[Any], remarks: Remarks, *, bits: int = 0, white: in
 
 def _white(lowest: float, highest: float, kind: np.dtype[Any], *, bits: int, white: int) -> int:
     """The value that is white. Raises ImageError."""
-    if kind.kind == "f" and highest <= _UNIT and lowest >= 1 - _UNIT:
+    is_float = kind.kind == "f"
+    beyond = _OVERSHOOT if is_float else 0.0
+    if is_float and highest <= 1 + beyond and lowest >= -beyond:
         return 1
-    if lowest < 0 or highest >= 1 << 16 or (kind.kind == "f" and highest < _VAGUE):
-        numbers = "floating-point" if kind.kind == "f" else "integer"
+    most = highest / (1 + beyond)
+    if lowest < -beyond * highest or most >= 1 << 16 or (is_float and highest < _VAGUE):
         raise ImageError(
-            f"{8 * kind.itemsize}-bit {numbers} pixels with values from {lowest:.6g} to {highest:.6g}:"
-            " scale them to 0–255 and save it as PNG"
+            f"{8 * kind.itemsize}-bit {'floating-point' if is_float else 'integer'} pixels with values from"
+            f" {lowest:.6g} to {highest:.6g}: scale them to 0–255 and save it as PNG"
         )
-    if highest <= white < 1 << 16:
+    if most <= white < _FULL:
         return white
-    depths = (bits, *DEPTHS) if highest < 1 << bits else DEPTHS
+    depths = (bits, *DEPTHS) if most < 1 << bits < _FULL else DEPTHS
     depths = (*depths[:-1], 15, 16) if kind == np.int16 else depths
-    return (1 << next(depth for depth in depths if highest < 1 << depth)) - 1
+    return (1 << next(depth for depth in depths if most < 1 << depth)) - 1
 
 
 FAINT = 32  # levels of 255 that something must differ from its ground to be seen

@@ -348,21 +348,28 @@ def _without_text(content: bytes) -> bytes:
 
 def _with_number_of_frames(remarks: Remarks, content: bytes) -> Remarks:
     """The remarks, with one about the images of an animation or file of pages if there are several."""
-    try:
-        with _QUIET:
-            if format_of(content) == "TIFF":
-                frames = tiff.count_pages(content)
-            else:
-                with open_image(content) as image:
-                    frames = getattr(image, "n_frames", 1)
-    except Exception:  # noqa: BLE001 - the image itself is decoded, and Pillow may raise anything about the others
-        frames = 1
-    said = dict(remarks).get("several images")
+    frames, shown = _number_of_frames(content), dict(remarks).get("several images")
     if frames < 2:
         return remarks
-    number = f"image {said} of {frames:,} is used, for those before it are blank" if said else ""
-    others = [each for each in remarks if each[0] != "several images"]
-    return [*others, ("several images", number or f"the first of {frames:,} images is used")]
+    sentence = f"the first of {frames:,} images is used"
+    if shown:
+        sentence = f"image {shown} of {frames:,} is used, for those before it are blank"
+    return [*(each for each in remarks if each[0] != "several images"), ("several images", sentence)]
+
+
+def _number_of_frames(content: bytes) -> int:
+    kind = format_of(content)
+    if kind == "BMP" or (kind == "PNG" and content.find(b"acTL", 0, content.find(b"IDAT")) < 0):
+        return 1
+    try:
+        with _QUIET:
+            if kind == "TIFF":
+                return tiff.count_pages(content)
+            with open_image(content) as image:
+                return int(getattr(image, "n_frames", 1))
+    # The image itself is decoded, and Pillow may raise anything about the others.
+    except Exception:  # noqa: BLE001
+        return 1
 
 
 _COUNTED = {
