@@ -25,6 +25,10 @@ CELLS = {
     "predict": "tl.predict('shapes', run=run.folder)",
     "classifier": "tl.load(run.folder).predict('shapes')",
     "grid": "tl.grid(run=run.folder)",
+    "display": "import numpy\ntl.display_image_grid(numpy.zeros((2, 8, 8, 3)), ['a', 'b'], ['a', 'a'])",
+    "completion": "from IPython.core.completer import provisionalcompleter\nwith provisionalcompleter():\n"
+    "    found = {text: [one.text for one in get_ipython().Completer.completions(text, len(text))]\n"
+    "             for text in ('tl.disp', 'tl.data.c', 'tl.errors.Im', 'tl.finetune(backb')}\nfound",
     "explain": "tl.explain('shapes/*/00.png', run=run.folder)",
     "export": "tl.export(run.folder, to='openvino')",
     "search": "tl.search('shapes/stripes/00.png', 'shapes', run=run.folder)",
@@ -39,8 +43,8 @@ CELLS = {
     "model": "tl.model('lenet5')",
     "weights": "tl.weights.list()",
 }
-PICTURES = {"grid": "image/png", "explain": "image/png", "model": "image/svg+xml"}
-RESULTS = [name for name in CELLS if name not in ("import", "epochs", "half")]
+PICTURES = {"grid": "image/png", "display": "image/png", "explain": "image/png", "model": "image/svg+xml"}
+RESULTS = [name for name in CELLS if name not in ("import", "epochs", "half", "completion")]
 
 
 class Recorder(nbclient.NotebookClient):
@@ -126,8 +130,14 @@ def test_training_shows_a_table_of_epochs(notebook):
 def test_table_of_epochs_begins_again_with_another_training(notebook):
     [data] = notebook.shown("epochs", "display_data")
     html = plain_cells(data["text/html"])
-    assert html.count("<td>0.5</td><td>0.25</td><td>87.5%</td>") == 2
+    assert html.count("<td>0.5</td><td>–</td><td>0.25</td><td>87.5%</td>") == 2
     assert len(notebook.progress("epochs")) == 5
+
+
+def test_names_are_completed(notebook):
+    [data] = notebook.shown("completion", "execute_result")
+    for name in ("display_image_grid", "check", "convert", "ImageError", "backbone="):
+        assert f"{name}'" in data["text/plain"]
 
 
 def test_names_are_escaped(notebook):
