@@ -3,6 +3,8 @@
 python bench/few.py dogs                     1, 2, 5, 10, 20 photos a class, tested on all other dogs-vs-cats photos
 python bench/few.py cifar                    2, 5, 20, 100 images a class of CIFAR-100, tested on 2,000 others
 python bench/few.py balance                  uneven classes of CIFAR-100 by --balance, tested on 40 others of each
+python bench/few.py dogs --image-sizes 224 288 336 --sizes 10 20 50 100     the size with the lowest log-loss, as
+                                             `--image-size auto` chooses it, beside the first one
 python bench/few.py intervals                coverage of the 95% interval of a cross-validated accuracy (dogs)
 python bench/few.py groups                   the same where photos come in groups: simulated answers, and dogs-vs-cats
 python bench/few.py copies                   copies of training photos recognised, others taken for copies
@@ -18,6 +20,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--heads", nargs="+", default=["auto", "softmax"])
+    parser.add_argument("--image-sizes", type=int, nargs="+", default=[224])
+    parser.add_argument("--pool", type=int, default=140, help="images of each CIFAR class to draw from")
     parser.add_argument("--no-top", action="store_true", help="without the ImageNet classifier of the backbone")
     arguments = parser.parse_args()
     network = backbone("resnet50")
@@ -76,19 +81,26 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as scratch:
             dogs = arguments.what == "dogs"
-            values, labels = features_of(PHOTOS if dogs else cifar_folder(Path(scratch) / "cifar100", 140))
+            folder = PHOTOS if dogs else cifar_folder(Path(scratch) / "cifar100", arguments.pool)
+            by_side = {side: features_of(folder, side) for side in arguments.image_sizes}
+        values, labels = by_side[arguments.image_sizes[0]]
         if arguments.what == "balance":
             for counts in ((90, 30, 8), np.geomspace(100, 5, 20).astype(int).tolist()):
                 balanced(values, labels, counts, arguments.draws, top)
+            return
+        if len(by_side) > 1:
+            for size in arguments.sizes or [10, 20]:
+                chosen_size({side: each for side, (each, _) in by_side.items()}, labels, size, arguments.draws, top)
             return
         for size in arguments.sizes or ([1, 2, 5, 10, 20, 200] if dogs else [2, 5, 20, 100]):
             for head in arguments.heads:
                 accuracy(values, labels, size, head, arguments.draws, None if head == "softmax" else top)
 
 
-def features_of(folder: Path) -> tuple[Floats, Labels]:
-    """Features `[n, 2048]` of the photos in class folders, and their labels `[n]`."""
+def features_of(folder: Path, side: int = 224) -> tuple[Floats, Labels]:
+    """Features `[n, 2048]` of the photos in class folders at `side` pixels, and their labels `[n]`."""
     network, dataset = backbone("resnet50"), load(folder)
+    network = replace(network, recipe=replace(network.recipe, image_size=side))
     engine = open_engine(network, resolve(network))
     with usable_cache(Progress()) as cache:
         features = extract(dataset.images, engine, network.recipe, cache)
@@ -152,6 +164,25 @@ def balanced(values: Floats, labels: Labels, counts: Sequence[int], draws: int, 
             f"{classes} classes of {max(counts)} to {min(counts)}, {name}: {alike:.1f}%, natural {natural:.1f}%",
             flush=True,
         )
+
+
+def chosen_size(by_side: dict[int, Floats], labels: Labels, size: int, draws: int, top: Floats | None) -> None:
+    rows = []
+    for train, test in draws_of(labels, size, draws):
+        fitted = {side: fit(values[train], labels[train], "auto", top) for side, values in by_side.items()}
+        losses = {side: log_loss(one.logits[one.judged], labels[train][one.judged]) for side, one in fitted.items()}
+        logits = {side: one.head.logits(by_side[side][test]) for side, one in fitted.items()}
+        truth, sides = labels[test], [*by_side, min(losses, key=losses.__getitem__)]
+        rows.append([100 * np.mean(logits[side].argmax(axis=1) == truth) for side in sides])
+        rows[-1] += [log_loss(logits[side], truth) for side in sides]
+    means, count = np.mean(rows, axis=0), len(by_side)
+    gain = np.array(rows)[:, count] - np.array(rows)[:, 0]
+    each = ", ".join(f"{side} px {means[at]:.1f}% ({means[count + 1 + at]:.3f})" for at, side in enumerate(by_side))
+    print(
+        f"{size:4} a class  accuracy (log-loss): {each}; chosen {means[count]:.1f}% ({means[-1]:.3f}), "
+        f"{gain.mean():+.2f} points (se {gain.std() / len(gain) ** 0.5:.2f})",
+        flush=True,
+    )
 
 
 def coverage(values: Floats, labels: Labels, size: int, draws: int, top: Floats | None) -> None:

@@ -299,7 +299,13 @@ def typed(cls: type, name: str, value: Any, where: str) -> Any:
         return tuple(_typed_one(kind, one, where) for one in value)
     if isinstance(value, str) and specs(cls)[name].fraction:
         return as_fraction(value, specs(cls)[name], f"{where} =")
+    if type(value) is int and _is_number_or_text(cls, name):
+        return value
     return _typed_one(kind, value, where)
+
+
+def _is_number_or_text(cls: type, name: str) -> bool:
+    return {int, str} <= set(typing.get_args(typing.get_type_hints(cls)[name]))
 
 
 def _typed_one(kind: type, value: Any, where: str) -> Any:
@@ -323,6 +329,8 @@ def json_schema(cls: type, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]
         entry: dict[str, Any] = {"type": names[kind]}
         if spec.fraction:
             entry = {"type": [names[kind], "string"], "pattern": r"^\d*\.?\d+ *%?$"}
+        if _is_number_or_text(cls, name):
+            entry = {"type": ["integer", "string"]}
         if spec.choices:
             entry["enum"] = [*spec.choices, None] if nullable else list(spec.choices)
         if spec.low is not None:

@@ -75,6 +75,7 @@ def test_command_has_every_option():
     ({"val": float("nan")}, "--val nan: .* between 0 and 1"),
     ({"seed": -1}, "--seed -1: give"),
     ({"seed": 2**32}, "--seed 4"),
+    ({"image_size": "large"}, "--image-size large: give pixels from 32 to 1024, or auto"),
     ({"image_size": 31}, "--image-size 31: give pixels from 32 to 1024"),
     ({"epochs": 0}, "--epochs 0: give epochs from 1 to 10000"),
     ({"batch": 0}, "--batch 0: give images from 1 to 4096"),

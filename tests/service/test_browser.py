@@ -22,6 +22,17 @@ DROP = """([place, files]) => {
     document.querySelector(place).dispatchEvent(event);
   }
 }"""
+# Answers with an error bound of 50% hand the photo back that is wrong.
+DOUBT = """() => {
+  const asks = window.fetch;
+  window.fetch = async (url, options) => {
+    const answer = await asks(url, options);
+    if (!String(url).includes("max_error=50%25")) return answer;
+    const body = await answer.json();
+    for (const one of body.predictions ?? []) one.review = one.error ? null : one.name === "lies-wrong.png";
+    return new Response(JSON.stringify(body), { status: answer.status, headers: answer.headers });
+  };
+}"""
 PASSED = re.compile(r"Failed to load resource: the server responded with a status of (400|401|404|422|429|503)")
 INSIDE = "svg, .skip, .heard, pre"
 
@@ -148,14 +159,36 @@ def test_folders_mark_right_and_wrong_and_are_saved_as_csv(classified, tiny_run)
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as CSV").click()
     lines = Path(saved.value.path()).read_text(encoding="utf-8-sig").splitlines()
-    assert lines[0] == "path,label,confidence,unknown,truth,verdict,run,error"
+    assert lines[0] == "path,label,confidence,unknown,review,truth,verdict,run,error"
     assert len(lines) == 12
     [wrong] = [line.split(",") for line in lines if "lies-wrong" in line]
-    assert (wrong[1], wrong[4:7]) == ("noise", ["stripes", "wrong", tiny_run.name])
+    assert (wrong[1], wrong[5:8]) == ("noise", ["stripes", "wrong", tiny_run.name])
     assert any(line.startswith("mine/somewhere/=unsorted.png") for line in lines)
     page.get_by_role("group", name="Filter photos").get_by_role("button", name="Wrong").click()
     until(page, "document.querySelectorAll('.tile').length === 1")
     assert tiles(page) == {"lies-wrong.png": "wrong"}
+
+
+def test_error_bound_marks_photos_for_review_and_one_that_cannot_be_kept_is_said(classified):
+    page = classified()
+    page.evaluate(DOUBT)
+    page.get_by_label("Wrong answers at most").fill("50%")
+    page.get_by_label("Wrong answers at most").press("Tab")
+    page.get_by_role("button", name="Classify all photos again").click()
+    until(page, "document.querySelectorAll('.tile.review').length === 1 && !document.querySelector('.tile.waiting')")
+    assert "review: not sure enough" in page.locator(".tile.review").inner_text()
+    assert page.locator("#score .parts > span").all_inner_texts()[:3] == [" 8 right", " 0 wrong", " 1 to review"]
+    assert "100.0" in page.inner_text("#score")
+    page.get_by_role("group", name="Filter photos").get_by_role("button", name="Review").click()
+    assert tiles(page) == {"lies-wrong.png": "review"}
+    page.get_by_role("group", name="Filter photos").get_by_role("button", name="All").click()
+    page.get_by_label("Wrong answers at most").fill("1%")
+    page.get_by_label("Wrong answers at most").press("Tab")
+    page.get_by_role("button", name="Classify all photos again").click()
+    page.get_by_text("takes 230 held-out images").wait_for()
+    until(page, "document.querySelectorAll('.tile.right').length === 8 && !document.querySelector('.tile.waiting')")
+    assert page.get_by_label("Wrong answers at most").input_value() == ""
+    assert page.locator(".tile.wrong").count() == 1
 
 
 def test_a_photo_opens_with_its_heat_map_and_takes_a_true_label(classified):

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import tl as library
+import tl.workflows.finetune as workflow
 from support.data_sets import photo, write
 from support.recorder import Recorder
 from support.runs import change_run, pin
@@ -27,13 +28,18 @@ from support.session import ROOT, TINY
 from tl.data.dataset import Dataset
 from tl.data.splits import Split
 from tl.errors import DataError, RunError, UsageError
+from tl.features.extract import Features
+from tl.learning.head_fit import fit_head
+from tl.networks.backbones import backbone
+from tl.networks.weights import Weights
 from tl.runs.catalogue import list_runs
 from tl.runs.cross_validation import read_cross_validation
-from tl.runs.finetune_options import read_options
+from tl.runs.finetune_options import FinetuneOptions, read_options
 from tl.runs.run import load_run
 from tl.views.terminal.evaluation import lines as evaluation_lines
 from tl.views.terminal.runs import list_text, summary_text
 from tl.workflows.finetune import log_data
+from tl.workflows.finetune_backbone import Setup
 
 WITH = ("--backbone", TINY, "--weights", "none")
 
@@ -82,6 +88,45 @@ def test_defaults_judge_every_image_by_heads_without_it(tl, validated_run, shape
     assert "accuracy    95.8%" in done.stdout
     wrong = [row["path"] for row in table(tmp_path / "run" / "predictions.csv") if row["label"] != row["predicted"]]
     assert wrong == ["stripes/wrong.png"]
+
+
+def test_image_size_auto_keeps_the_size_with_the_lowest_log_loss(tmp_path, monkeypatch):
+    draw, labels, names = np.random.default_rng(0), np.arange(40) % 2, tuple(f"{at}.png" for at in range(40))
+    dataset = Dataset("photos", None, ("a", "b"), tuple(map(Path, names)), names, labels, (None,) * 40)
+    values = {size: draw.normal(size=(40, 8)).astype(np.float32) for size in (224, 288, 336)}
+    values[288][:, 0] += 6 * labels
+    hashes = tuple(bytes([at]) for at in range(40))
+
+    def compute(setup, _dataset):
+        size = setup.backbone.recipe.image_size
+        return Features(values[size], np.arange(40), hashes, {}, cached=0, seconds=60.0), None
+
+    monkeypatch.setattr(workflow, "_compute", compute)
+    about = {"fingerprints": hashes, "imagenet": None, "seed": 0}
+    first = fit_head(values[224], labels, 2, **about)
+    for budget, size, end in ((None, 288, "%)"), ("1m", 224, "; 288 left out for --budget")):
+        recorder = Recorder()
+        options = FinetuneOptions(image_size="auto", budget=budget)
+        weights = Weights("imagenet", None, "", "")
+        started = time.monotonic()
+        setup = Setup(
+            options, backbone("resnet50"), weights, tmp_path, "none", None, started=started, progress=recorder
+        )
+        features = compute(setup, dataset)[0]
+        chosen, kept, head = workflow._choose_size(
+            setup, dataset, np.arange(40), computed=(features, first), about=about
+        )
+        assert chosen.backbone.recipe.image_size == size
+        assert kept.values is values[size]
+        assert head.logits.shape == (40, 2)
+        [line] = recorder.lines
+        assert line.startswith(f"image size: auto: {size} pixels; log-loss (accuracy) of each, cross-validated: 224: ")
+        assert line.endswith(end)
+
+
+def test_image_size_auto_needs_pretrained_weights(shapes, tmp_path):
+    with pytest.raises(UsageError, match="--image-size auto compares what pretrained weights see"):
+        library.finetune(shapes, backbone=TINY, weights="none", image_size="auto", out=tmp_path / "run")
 
 
 def test_figures_of_a_cross_validated_run_are_called_so(validated_run, shapes):

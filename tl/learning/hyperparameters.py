@@ -89,6 +89,19 @@ RATES = {"adamw": 1e-4, "sgd": 3e-3}
 """Learning rates for an optimizer other than the one the rule chooses."""
 
 
+LEAST_TO_SIZE, MOST_TO_SIZE = 20, 5000
+"""Images among which an input size is chosen: ten choose by chance, and many take long."""
+
+
+def input_sizes(side: int) -> list[int]:
+    """The sizes of the input that `--image-size auto` compares, for a network trained at `side` pixels.
+
+    Networks often do best at somewhat more than they were trained at (Touvron et al. 2019). Twice as many pixels a side
+    and fewer are worse on average, and a cross-validation would choose them by chance.
+    """
+    return [side, *(16 * round(side * factor / 16) for factor in (9 / 7, 1.5))]
+
+
 HELD_OUT_TO_TUNE = 0.2
 """The fraction of images held out where the backbone is trained: a network cannot be trained once for each fold."""
 

@@ -40,6 +40,15 @@ def learning_rate(text: str) -> float | None:
     return rate
 
 
+def pixels(text: str) -> int | None:
+    """The side of a network's input; None for "auto". Raises UsageError."""
+    if text == "auto":
+        return None
+    if not (text.isdecimal() and 32 <= int(text) <= 1024):
+        raise UsageError(f"{text}: give pixels from 32 to 1024, or auto")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class FinetuneOptions:
     """Options of `tl finetune`. None: chosen by `tl.learning.hyperparameters` from the number of images.
@@ -56,9 +65,7 @@ class FinetuneOptions:
     val: float | None = fraction_option(None, "Held-out fraction.", exclusive=True, default_text="none")
     group_by: str | None = option(None, GROUP_BY_HELP, metavar="GROUPS")
     seed: int = option(0, "Random seed.", low=0, high=2**32 - 1, metavar="N")
-    image_size: int | None = option(
-        None, "Input size of the network.", low=32, high=1024, unit="pixels", metavar="PIXELS"
-    )
+    image_size: int | str | None = option(None, "Input size, or auto to choose.", metavar="PIXELS", parse=pixels)
     unfreeze: str = option("none", "Layers to train.", choices=UNFREEZE)
     epochs: int | None = option(None, "Epochs of training.", low=1, high=10_000, unit="epochs", metavar="N")
     batch: int | None = option(None, "Batch size.", low=1, high=4096, unit="images", metavar="N")
@@ -79,6 +86,11 @@ class FinetuneOptions:
     cache: bool = option(True, "Keep features for next time.")
     download: bool = download_option()
     offline: bool = offline_option()
+
+    @property
+    def side(self) -> int | None:
+        """The side of the network's input in pixels; None where the network or cross-validation chooses it."""
+        return None if self.image_size is None else pixels(str(self.image_size))
 
     @property
     def learning_rate(self) -> float | None:

@@ -32,12 +32,20 @@ from tl.engines.trunk import Trunk, cached_trunk
 from tl.errors import DataError, UsageError
 from tl.evaluation.predictions import Predictions, predict_held_out
 from tl.features.extract import Features, extract, scan
+from tl.learning.calibration import log_loss
 from tl.learning.head_fit import HeadFit, fit_head
-from tl.learning.hyperparameters import HELD_OUT_TO_TUNE, head_rule, unfreeze_rule
+from tl.learning.hyperparameters import (
+    HELD_OUT_TO_TUNE,
+    LEAST_TO_SIZE,
+    MOST_TO_SIZE,
+    head_rule,
+    input_sizes,
+    unfreeze_rule,
+)
 from tl.learning.learning_curve import LearningCurve, learning_curve
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import Weights, imagenet_kernel, resolve
-from tl.options import check, keywords, write_toml
+from tl.options import check, keywords, seconds, write_toml
 from tl.progress import Progress
 from tl.runs.cross_validation import write_cross_validation
 from tl.runs.finetune_options import FinetuneOptions, inherited_options, read_options
@@ -81,6 +89,8 @@ from tl.workflows.report import write_run_artifacts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Indices = NDArray[np.int64]
 
 _LIBRARIES = ("keras", "numpy", "openvino", "scipy", "tensorflow")
 _TIMED = 16  # images, to time the network
@@ -126,6 +136,7 @@ def train(
     folder = find_interrupted(options.out) if resume else None
     options = _with_data(options, data) if folder is None else _stored(folder, budget=options.budget)
     check(options)
+    options = replace(options, image_size=options.side or options.image_size)  # a number may have been a text
     if data is None and not options.data:
         raise UsageError(
             "no data: give a folder with one folder of images per class, a table, or the name of a known data set"
@@ -156,7 +167,7 @@ def train(
             if trains_from_scratch(options, network):
                 trained = _train_from_scratch(setup, dataset, clock)
             else:
-                trained = _train_from_head(setup, dataset, clock)
+                setup, trained = _train_from_head(setup, dataset, clock)
         _write_run(setup, trained, clock, command, growth=growth)
     return load_run(folder), trained
 
@@ -179,20 +190,26 @@ class Trained:
     learning_curve: LearningCurve | str = ""
 
 
-def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
-    options, network, weights, progress = setup.options, setup.backbone, setup.weights, setup.progress
-    features, speed, precision = _extract(setup, dataset, clock)
+def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Setup, Trained]:
+    """The trained run, and the setup with the input size that was chosen."""
+    options, weights, progress = setup.options, setup.weights, setup.progress
+    (features, speed, precision), side = _extract(setup, dataset, clock), setup.backbone.recipe.image_size
     dataset = _without_unreadable(dataset, features.failures, progress)
     images, fingerprints, origin = _split(setup, dataset, features.fingerprints)
     _warn_of_problems(setup, dataset, features, images)
     of_train, labels = features.values[images.train], dataset.labels[images.train]
     about: dict[str, Any] = {
         "fingerprints": [fingerprints[at] for at in images.train],
-        "imagenet": imagenet_kernel(network, weights),
+        "imagenet": imagenet_kernel(setup.backbone, weights),
         "seed": options.seed,
     }
     fitted, balance = _fit_head(setup, dataset, images.train, of_train, **about)
     clock.lap("head")
+    if options.image_size == "auto":
+        computed, of_all = (features, fitted), about | {"class_weights": balance.weights}
+        setup, features, fitted = _choose_size(setup, dataset, images.train, computed=computed, about=of_all)
+        of_train = features.values[images.train]
+        clock.lap("image size")
     held_out = np.where(fitted.judged[:, None], fitted.head.calibrated(fitted.logits), np.float32(np.nan))
     unknown = fit_unknown_of(dataset, images.train, of_train, probabilities=held_out, options=options)
     predictions = predict_held_out(fitted, features.values, dataset, images, unknown)
@@ -206,7 +223,7 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         balance=balance,
         features=features.values,
         predictions=predictions,
-        speed=speed,
+        speed=speed * (side / setup.backbone.recipe.image_size) ** 2,
     )
     curve: LearningCurve | str = ""
     tuning = tune_backbone(setup, inputs)
@@ -219,7 +236,7 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         dataset,
         features.fingerprints,
         images,
-        cached_trunk(network, weights, check=False),  # checked when the engine was opened
+        cached_trunk(setup.backbone, weights, check=False),  # checked when the engine was opened
         predictions=predictions,
         precision=precision,
         head_fit=fitted,
@@ -227,8 +244,8 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
         learning_curve=curve,
     )
     if tuning is not None and tuning.kept:
-        return replace(trained, trunk=tuning.trunk, predictions=tuning.predictions)
-    return trained
+        return setup, replace(trained, trunk=tuning.trunk, predictions=tuning.predictions)
+    return setup, trained
 
 
 def _warn_of_problems(setup: Setup, dataset: Dataset, features: Features, images: Split) -> None:
@@ -239,7 +256,7 @@ def _warn_of_problems(setup: Setup, dataset: Dataset, features: Features, images
 
 
 def _fit_head(
-    setup: Setup, dataset: Dataset, train: NDArray[np.int64], features: NDArray[np.float32], **about: Any
+    setup: Setup, dataset: Dataset, train: Indices, features: NDArray[np.float32], **about: Any
 ) -> tuple[HeadFit, Balance]:
     """A head fitted to the features of the images `train`, and how uneven classes are balanced."""
     options, progress = setup.options, setup.progress
@@ -251,9 +268,20 @@ def _fit_head(
 
 def _extract(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Features, float, str]:
     """The features of all images, the speed in images per second if a budget needs it, and the precision."""
-    options, progress, network = setup.options, setup.progress, setup.backbone
+    options, recipe = setup.options, setup.backbone.recipe
+    features, engine = _compute(setup, dataset, clock)
+    _log_features(features, engine, setup.progress)
+    if options.budget is None or setup.unfreeze == "none":
+        return features, math.inf, engine.precision
+    sample = [dataset.images[at] for at in features.kept[:_TIMED]]
+    extract(sample[:1], engine, recipe, None)  # the first time takes longer
+    return features, len(sample) / extract(sample, engine, recipe, None).seconds, engine.precision
+
+
+def _compute(setup: Setup, dataset: Dataset, clock: "Clock | None" = None) -> tuple[Features, Engine]:
+    options, progress, clock = setup.options, setup.progress, clock or Clock()
     engine = open_engine(
-        network,
+        setup.backbone,
         setup.weights,
         engine=options.engine,
         precision=options.precision,
@@ -262,14 +290,9 @@ def _extract(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Features, 
     )
     clock.lap("network")
     with usable_cache(progress) if options.cache else nullcontext() as cache:
-        features = extract(dataset.images, engine, network.recipe, cache, progress=progress)
+        features = extract(dataset.images, engine, setup.backbone.recipe, cache, progress=progress)
     clock.lap("features")
-    _log_features(features, engine, progress)
-    if options.budget is None or setup.unfreeze == "none":
-        return features, math.inf, engine.precision
-    sample = [dataset.images[at] for at in features.kept[:_TIMED]]
-    extract(sample[:1], engine, network.recipe, None)  # the first time takes longer
-    return features, len(sample) / extract(sample, engine, network.recipe, None).seconds, engine.precision
+    return features, engine
 
 
 def _train_from_scratch(setup: Setup, dataset: Dataset, clock: "Clock") -> Trained:
@@ -331,8 +354,48 @@ def _load(source: Data, options: FinetuneOptions, progress: Progress) -> Dataset
 
 def _backbone(options: FinetuneOptions) -> Backbone:
     network = backbone(options.backbone)
-    size = options.image_size or network.recipe.image_size
+    if options.image_size == "auto" and options.weights == "none":
+        raise UsageError("--image-size auto compares what pretrained weights see: give --weights none with pixels")
+    return _at_size(network, options.side or network.recipe.image_size)
+
+
+def _at_size(network: Backbone, size: int) -> Backbone:
     return replace(network, recipe=replace(network.recipe, image_size=size))
+
+
+def _choose_size(
+    setup: Setup, dataset: Dataset, train: Indices, *, computed: tuple[Features, HeadFit], about: Mapping[str, Any]
+) -> tuple[Setup, Features, HeadFit]:
+    """The setup, features and head of the input size whose head has the lowest cross-validated log-loss.
+
+    At most half of a budget is spent, and nothing on images too few to choose or too many to be computed three times.
+    """
+    (features, fitted), labels = computed, dataset.labels[train]
+    progress, side = setup.progress, setup.backbone.recipe.image_size
+    if fitted.judged.sum() < LEAST_TO_SIZE or len(dataset.images) > MOST_TO_SIZE:
+        limits = f"{LEAST_TO_SIZE} cross-validated images, at most {MOST_TO_SIZE:,} in all"
+        progress.log("image size", f"auto: {side} pixels; choosing takes {limits}")
+        return setup, features, fitted
+    ends = math.inf if setup.options.budget is None else setup.started + seconds(setup.options.budget) / 2
+    tried, spent, note = {side: (setup, features, fitted)}, features.seconds, ""
+    for size in input_sizes(side)[1:]:
+        started = time.monotonic()
+        if started + spent * 2 > ends:
+            note = f"; {size} left out for --budget"
+            break
+        sized = replace(setup, backbone=_at_size(setup.backbone, size))
+        larger, _ = _compute(sized, dataset)
+        head = fit_head(
+            larger.values[train], labels, len(dataset.class_names), kind=setup.options.head, progress=progress, **about
+        )
+        tried[size], spent = (sized, larger, head), time.monotonic() - started
+    judged = {size: (head.logits[head.judged], labels[head.judged]) for size, (_, _, head) in tried.items()}
+    losses = {size: log_loss(*each) for size, each in judged.items()}
+    best = min(losses, key=losses.__getitem__)
+    accuracy = {size: percent(np.mean(logits.argmax(axis=1) == truth)) for size, (logits, truth) in judged.items()}
+    each = ", ".join(f"{size}: {losses[size]:.3f} ({accuracy[size]})" for size in tried)
+    progress.log("image size", f"auto: {best} pixels; log-loss (accuracy) of each, cross-validated: {each}{note}")
+    return tried[best]
 
 
 @contextmanager

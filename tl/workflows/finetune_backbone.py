@@ -151,7 +151,8 @@ def tune_backbone(setup: Setup, inputs: TuningInputs) -> TuningResult | None:
     """Train the backbone from its fitted head; None where the options or the rules leave the backbone frozen."""
     options, progress = setup.options, setup.progress
     if setup.unfreeze == "none":
-        unused = [flag(name) for name in _TUNING_ONLY if getattr(options, name) is not None]
+        used = ("budget",) * (options.image_size == "auto")
+        unused = [flag(name) for name in _TUNING_ONLY if getattr(options, name) is not None and name not in used]
         if unused:
             verb = "has" if len(unused) == 1 else "have"
             progress.warn(f"{', '.join(unused)} {verb} no effect on the head alone: add --unfreeze last, half or all")

@@ -10,7 +10,7 @@ import { runsChanged, runsNow } from "./runs.js";
 import { get } from "./service.js";
 import { percent, say, spoken } from "./texts.js";
 
-const queue = new PredictionQueue(showProgress, complain);
+const queue = new PredictionQueue(showProgress, (refusal) => { complain(refusal); byId("bound").value = queue.bound; });
 const FIELDS = { "choose-photos": "files", "choose-folder": "folder", "take-photo": "camera" };
 let run = ""; // the one that answers by default, whichever that is
 
@@ -25,6 +25,7 @@ export function startClassifying() {
     });
   }
   byId("run").addEventListener("change", (event) => chooseRun(event.target.value));
+  byId("bound").addEventListener("change", (event) => { queue.bound = event.target.value.trim(); showAgain(); });
   byId("ask-again").addEventListener("click", askAgain);
   byId("predicting-stop").addEventListener("click", () => queue.cancel());
   byId("save").addEventListener("click", save);
@@ -32,7 +33,7 @@ export function startClassifying() {
   startSelecting();
   changed((rows) => { refresh(rows); detailsChanged(rows); });
   runsChanged(showRuns);
-  spoken(() => { showRuns(runsNow()); refresh(everyRow()); showProgress(); });
+  spoken(() => { byId("bound").placeholder = say("photos.noBound"); showRuns(runsNow()); refresh(everyRow()); showProgress(); });
 }
 
 export function takePhotos({ photos, archives, others }) {
@@ -101,7 +102,7 @@ function chooseRun(name) {
 
 function showAgain() {
   const name = run || runsNow().default;
-  byId("ask-again").hidden = queue.under || !everyRow().some((row) => row.run && row.run !== name);
+  byId("ask-again").hidden = queue.under || !everyRow().some((row) => row.run && (row.run !== name || row.bound !== queue.bound));
 }
 
 function askAgain() {
@@ -124,7 +125,7 @@ function showProgress() {
 function showScore(found) {
   const judged = found.right + found.wrong;
   byId("drop").classList.toggle("small", found.all > 0);
-  const parts = ["right", "wrong", "open", "error"].filter((name) => found[name] || (judged && ["right", "wrong"].includes(name)));
+  const parts = ["right", "wrong", "review", "open", "error"].filter((name) => found[name] || (judged && ["right", "wrong"].includes(name)));
   byId("score").replaceChildren(found.waiting === found.all ? "" : make("div", {},
     make("p", { class: "headline" },
       make("strong", {}, judged ? percent(found.right / judged) : "–"),

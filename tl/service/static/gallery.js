@@ -5,7 +5,7 @@ import { percent, say } from "./texts.js";
 
 const AT_ONCE = 300;
 const GONE = "/static/gone.svg"; // what a browser cannot show
-const SIGNS = { right: "right", wrong: "wrong", open: "open", error: "error", waiting: "waiting" };
+const SIGNS = { right: "right", wrong: "wrong", review: "review", open: "open", error: "error", waiting: "waiting" };
 const tiles = new Map();
 const selected = new Set();
 let filter = "all";

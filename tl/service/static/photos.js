@@ -1,5 +1,5 @@
 // The photos with their predictions and true labels: verdicts, counts and the CSV table.
-export const FILTERS = ["all", "right", "wrong", "unknown", "open", "error"];
+export const FILTERS = ["all", "right", "wrong", "review", "unknown", "open", "error"];
 
 const rows = [];
 const listeners = new Set();
@@ -12,7 +12,7 @@ export const labelNames = () => [...labels.values()];
 
 export function add(found) {
   const added = found.map(({ file, path }) => ({
-    id: ++last, file, path, name: path.split("/").at(-1), typed: null, folder: undefined, state: "waiting", answer: null, error: "", run: "",
+    id: ++last, file, path, name: path.split("/").at(-1), typed: null, folder: undefined, state: "waiting", answer: null, error: "", run: "", bound: "",
   }));
   rows.push(...added);
   touched(added);
@@ -24,8 +24,8 @@ export function clear() {
   touched([]);
 }
 
-export function answered(row, answer, run) {
-  Object.assign(row, { state: "done", answer, error: "", run });
+export function answered(row, answer, run, bound) {
+  Object.assign(row, { state: "done", answer, error: "", run, bound });
   touched([row]);
 }
 
@@ -64,6 +64,7 @@ export function truth(row) {
 
 export function verdict(row) {
   if (row.state !== "done") return row.state;
+  if (row.answer.review) return "review";
   const real = truth(row);
   if (real === null) return "open";
   return plain(real) === plain(row.answer.label) ? "right" : "wrong";
@@ -85,10 +86,10 @@ export function counts() {
 }
 
 export function table() {
-  const head = ["path", "label", "confidence", "unknown", "truth", "verdict", "run", "error"];
+  const head = ["path", "label", "confidence", "unknown", "review", "truth", "verdict", "run", "error"];
   const lines = rows.map((row) => {
-    const { label: answer = "", confidence = "", unknown = "" } = row.answer ?? {};
-    return [row.path, answer, confidence, unknown, truth(row) ?? "", verdict(row), row.run, row.error].map(cell).join(",");
+    const { label: answer = "", confidence = "", unknown = "", review = "" } = row.answer ?? {};
+    return [row.path, answer, confidence, unknown, review ?? "", truth(row) ?? "", verdict(row), row.run, row.error].map(cell).join(",");
   });
   return `\ufeff${[head.join(","), ...lines].join("\r\n")}\r\n`;
 }

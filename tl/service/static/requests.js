@@ -14,7 +14,7 @@ export class PredictionQueue {
   // `changed()` is called after each change, `gaveUp(refusal)` when the rest is given up.
   constructor(changed, gaveUp) {
     Object.assign(this, { changed, gaveUp, queue: [], total: 0, done: 0, busy: 0, until: 0, stop: new AbortController() });
-    this.run = "";
+    this.run = this.bound = ""; // bound: the most of the answers that may be wrong
   }
 
   get under() {
@@ -78,21 +78,23 @@ export class PredictionQueue {
     const form = new FormData();
     for (const row of order.rows) form.append("image", row.file, row.name);
     const query = new URLSearchParams({ deadline_ms: String(DEADLINE), top: "5" });
-    if (this.run) query.set("run", this.run);
+    const { run, bound } = this;
+    if (run) query.set("run", run);
+    if (bound) query.set("max_error", bound);
     try {
       const answer = await ask(`/v1/predict?${query}`, { method: "POST", body: form, signal });
       const reply = await answer.json();
-      reply.predictions.forEach((one, at) => this.take(order.rows[at], one, reply.run));
+      reply.predictions.forEach((one, at) => this.take(order.rows[at], one, reply.run, bound));
     } catch (problem) {
-      this.refused(order, problem);
+      this.refused(order, problem, bound);
     }
     this.changed();
   }
 
-  take(row, one, run) {
+  take(row, one, run, bound) {
     if (one.error) return this.fail(row, one.error);
     this.done += 1;
-    answered(row, one, run);
+    answered(row, one, run, bound);
   }
 
   fail(row, error) {
@@ -100,7 +102,7 @@ export class PredictionQueue {
     failed(row, error);
   }
 
-  refused(order, problem) {
+  refused(order, problem, bound) {
     if (problem.name === "AbortError") {
       this.total -= order.rows.length;
       return drop(order.rows);
@@ -110,6 +112,12 @@ export class PredictionQueue {
     if (status === 429 || status === 503) {
       this.until = Math.max(this.until, Date.now() + 1000 * Math.max(1, wait));
       return this.queue.unshift(order);
+    }
+    if (status === 400 && bound) { // it cannot be promised: all are answered
+      this.queue.unshift(order);
+      if (this.bound !== bound) return;
+      this.bound = "";
+      return this.gaveUp(refusal);
     }
     if (order.rows.length > 1 && [0, 413, 422, 504].includes(status)) { // one by one it is seen which it was
       return this.queue.unshift(...order.rows.map((row) => ({ rows: [row], tries: order.tries, fresh: false })));
