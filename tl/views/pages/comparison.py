@@ -20,7 +20,7 @@ def page(
     """
     top5 = any(entry.top5 is not None for entry in comparison.ranked)
     accuracy = [("accuracy", "%"), ("95% CI", "%"), *([("top-5", "%")] if top5 else [])]
-    costs = [("parameters", ""), ("training", "seconds"), ("speed", "images/s"), ("size", "MB")]
+    costs = [("params", "million"), ("training", "seconds"), ("speed", "images/s"), ("size", "MB")]
     values = {
         "title": f"Networks compared on {subject(comparison)}",
         "verdict": _verdict(comparison),
@@ -41,9 +41,9 @@ def page(
 def _table_rows(comparison: Comparison, top5: bool) -> list[dict[str, Any]]:
     lines = []
     for entry, row in zip(comparison.entries, rows(comparison), strict=True):
-        accuracy, interval, p_value, _, *costs = row.figures
+        accuracy, interval, p_value, *costs = row.figures
         fifth = (NONE if entry.top5 is None else percent(entry.top5.value).rstrip("%"),) if top5 else ()
-        cells = (accuracy, interval, *fifth, p_value, f"{entry.parameters:,}", *costs)
+        cells = (accuracy, interval, *fifth, p_value, *costs)
         sign = "□" if entry.scratch else "●"  # as in the chart
         note, reason = "" if entry.error else row.note, one_line(entry.error)
         about = {"name": row.name, "weights": row.weights, "sign": sign, "note": note, "reason": reason}
