@@ -198,11 +198,8 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Se
     images, fingerprints, origin = _split(setup, dataset, features.fingerprints)
     _warn_of_problems(setup, dataset, features, images)
     of_train, labels = features.values[images.train], dataset.labels[images.train]
-    about: dict[str, Any] = {
-        "fingerprints": [fingerprints[at] for at in images.train],
-        "imagenet": imagenet_kernel(setup.backbone, weights),
-        "seed": options.seed,
-    }
+    about: dict[str, Any] = {"fingerprints": [fingerprints[at] for at in images.train], "seed": options.seed}
+    about["imagenet"] = imagenet_kernel(setup.backbone, weights)
     fitted, balance = _fit_head(setup, dataset, images.train, of_train, **about)
     clock.lap("head")
     if options.image_size == "auto":
@@ -227,25 +224,21 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Se
     )
     curve: LearningCurve | str = ""
     tuning = tune_backbone(setup, inputs)
-    if tuning is not None:
-        clock.lap("fine-tuning")
-    else:
+    if tuning is None:
         curve = _learning_curve(of_train, labels, fitted, predictions, **about)
-        clock.lap("learning curve")
-    trained = Trained(
+    clock.lap("learning curve" if tuning is None else "fine-tuning")
+    kept = tuning if tuning is not None and tuning.kept else None
+    return setup, Trained(
         dataset,
         features.fingerprints,
         images,
-        cached_trunk(setup.backbone, weights, check=False),  # checked when the engine was opened
-        predictions=predictions,
+        kept.trunk if kept is not None else cached_trunk(setup.backbone, weights, check=False),  # checked
+        predictions=predictions if kept is None else kept.predictions,
         precision=precision,
         head_fit=fitted,
         tuning=tuning,
         learning_curve=curve,
     )
-    if tuning is not None and tuning.kept:
-        return setup, replace(trained, trunk=tuning.trunk, predictions=tuning.predictions)
-    return setup, trained
 
 
 def _warn_of_problems(setup: Setup, dataset: Dataset, features: Features, images: Split) -> None:
