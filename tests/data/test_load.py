@@ -96,7 +96,7 @@ def test_lists_of_paths_and_arrays_are_data_sets(tmp_path, monkeypatch):
     assert mixed.images[1] is pixels
     assert read(mixed.images[2]) == b"encoded"
     assert load(mixed) is mixed
-    assert load([(pixels, 3), (pixels, 11)]).class_names == ("11", "3")
+    assert load([(pixels, 3), (pixels, 11)]).class_names == ("3", "11")
     assert load([pixels, (pixels,)], labelled=False).labels.tolist() == [-1, -1]
 
 
