@@ -36,9 +36,13 @@ def pages(content: bytes, remarks: Remarks, max_pixels: int) -> Iterator["Image.
 
     Raises ImageError, and whatever Pillow raises on damaged bytes.
     """
-    from PIL.TiffImagePlugin import COMPRESSION_INFO
+    from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2
 
-    for offset, tags in _directories(content):
+    for offset in _places(content):
+        tags = ImageFileDirectory_v2(content[: 16 if _is_big(content) else 8])
+        file = BytesIO(content)
+        file.seek(offset)
+        tags.load(file)
         if (compression := tags.get(_COMPRESSION, _UNCOMPRESSED)) not in COMPRESSION_INFO:
             raise ImageError(f"TIFF of compression {compression}, which is not read: save it as PNG or JPEG")
         deep = _deep_page(content, tags, remarks, max_pixels)
@@ -47,38 +51,39 @@ def pages(content: bytes, remarks: Remarks, max_pixels: int) -> Iterator["Image.
 
 def count_pages(content: bytes) -> int:
     """How many pages there are besides reduced copies and masks."""
-    return len(_directories(content))
+    return len(_places(content))
 
 
-def _directories(content: bytes) -> list[tuple[int, "Tags"]]:
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+def _is_big(content: bytes) -> bool:
+    return b"+" in content[2:4]
 
-    big = content[2:3] == b"+" or content[3:4] == b"+"
-    head, file = content[: 16 if big else 8], BytesIO(content)
-    offset = int(ImageFileDirectory_v2(head).next)
-    found: dict[int, Tags] = {}
-    while offset and offset not in found and len(found) < _MAX_PAGES:
-        file.seek(offset)
-        tags = ImageFileDirectory_v2(head)
-        tags.load(file)
-        if not tags:
-            break
-        found[offset] = tags
-        offset = int(tags.next)
-    first: Any = next(iter(found.values()), {})
-    if first.get(_SUBFILE, 0) & 1 and _FURTHER in first:
-        raise ImageError("camera raw images are not supported: save it as JPEG")  # what Pillow shows is a thumbnail
-    whole = [(at, tags) for at, tags in found.items() if not tags.get(_SUBFILE, 0) & 0b101]
-    return whole or list(found.items())
+
+def _places(content: bytes) -> list[int]:
+    """The offsets of the pages. Only numbers are read: what pages refer to may be all of the file, for each of them."""
+    forms = ("Q", "HHQ4s4x", "Q") if _is_big(content) else ("H", "HHI4s", "I")
+    order = ">" if content[:1] == b"M" else "<"
+    number, entry, pointer = (struct.Struct(order + form) for form in forms)
+    (at,) = pointer.unpack_from(content, pointer.size)
+    found: dict[int, int] = {}  # what kind of copy each page is
+    while at and at not in found and len(found) < _MAX_PAGES and at + number.size <= len(content):
+        start = at + number.size
+        entries = min(*number.unpack_from(content, at), (len(content) - start) // entry.size)
+        end = start + entries * entry.size
+        values = {tag: (kind, value) for tag, kind, _, value in entry.iter_unpack(content[start:end])}
+        kind, value = values.get(_SUBFILE, (4, bytes(4)))
+        (subfile,) = struct.unpack(order + ("H2x" if kind == 3 else "I"), value)
+        if not found and subfile & 1 and _FURTHER in values:  # what Pillow shows of it is a thumbnail
+            raise ImageError("camera raw images are not supported: save it as JPEG")
+        found[at] = subfile
+        (at,) = pointer.unpack(content[end : end + pointer.size].ljust(pointer.size, b"\0"))
+    return [place for place, subfile in found.items() if not subfile & 0b101] or list(found)
 
 
 def _pillow_page(content: bytes, offset: int, max_pixels: int) -> "Image.Image":
     from PIL import TiffImagePlugin
 
-    order = ">" if content[:1] == b"M" else "<"
-    is_big = b"+" in content[2:4]
-    start = struct.pack(order + ("Q" if is_big else "I"), offset)
-    at = 8 if is_big else 4
+    start = struct.pack((">" if content[:1] == b"M" else "<") + ("Q" if _is_big(content) else "I"), offset)
+    at = 8 if _is_big(content) else 4
     first = content if content[at : at + len(start)] == start else content[:at] + start + content[at + len(start) :]
     image = TiffImagePlugin.TiffImageFile(BytesIO(first))
     check_size(*image.size, max_pixels)
