@@ -31,6 +31,7 @@ from tl.text import count, interval, listed, number, one_line, percent, quoted, 
     (shorten("abc", 5), "abc"),
     (listed(["a", "b", "c"], 2), "a, b and 1 more"),
     (quoted(["b", "a"]), "'a', 'b'"),
+    (quoted(["10", "2", "class 10", "class 9"]), "'2', '10', 'class 9', 'class 10'"),
     (quoted("abcdefg"), "'a', 'b', 'c', 'd', 'e' and 2 more"),
 ])  # fmt: skip
 def test_text_is_formatted(text, expected):

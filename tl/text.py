@@ -1,6 +1,7 @@
 """Numbers and names as text: plurals, percentages, sizes, shortening. English as a person writes it."""
 
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
@@ -90,9 +91,19 @@ def listed(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names sorted with the numbers in them by value: 2 before 10."""
+
+    def key(name: str) -> tuple[list[str | int], str]:
+        parts = re.split(r"([0-9]{1,18})", name)  # text and digits in turn
+        return [int(part) if at % 2 else part for at, part in enumerate(parts)], name
+
+    return sorted(names, key=key)
+
+
 def quoted(names: Iterable[str], most: int = 5) -> str:
     """Sorted names in quotation marks, for a message: `'a', 'b' and 3 more`."""
-    return listed([repr(name) for name in sorted(names)], most)
+    return listed([repr(name) for name in in_order(names)], most)
 
 
 def html_table(rows: Iterable[Sequence[object]], headings: Sequence[str] = (), caption: str = "") -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tl.data.images import ImageLike
 from tl.errors import DataError
-from tl.text import count, quoted
+from tl.text import count, in_order, quoted
 
 PARTS = ("train", "validation", "test")
 
@@ -200,16 +200,6 @@ def clean(text: str) -> str:
 def class_name(text: str) -> str:
     """The class of a folder or a table's entry: `clean`, without the white space around it that nobody sees."""
     return clean(text).strip() or clean(text)
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Names sorted with the numbers in them by value: 2 before 10."""
-
-    def key(name: str) -> tuple[list[str | int], str]:
-        parts = re.split(r"([0-9]{1,18})", name)  # text and digits in turn
-        return [int(part) if at % 2 else part for at, part in enumerate(parts)], name
-
-    return sorted(names, key=key)
 
 
 def short_name(text: str) -> str:

@@ -34,7 +34,7 @@ from tl.runs.folder import claim_folder, new_folder, write_metrics, write_predic
 from tl.runs.photos import HeldOutData, held_out
 from tl.runs.run import Run, load_run
 from tl.runs.training_images import find_originals, trained_on
-from tl.text import listed
+from tl.text import in_order, listed
 from tl.workflows.finetune import log_skipped
 from tl.workflows.grid import check_classes, differ_in_case
 from tl.workflows.report import write_evaluation_report
@@ -175,8 +175,10 @@ def _select(dataset: Dataset, runs: Sequence[Run], options: EvaluateOptions) -> 
 def _check_same_classes(run: Run, dataset: Dataset) -> None:
     in_data, in_run = set(dataset.class_names), set(run.classes)
     if in_data != in_run:
-        differences = [f"only {dataset.name} has {listed(sorted(in_data - in_run), 5)}"] if in_data - in_run else []
-        differences += [f"only run {run.name} knows {listed(sorted(in_run - in_data), 5)}"] if in_run - in_data else []
+        differences = [f"only {dataset.name} has {listed(in_order(in_data - in_run), 5)}"] if in_data - in_run else []
+        differences += (
+            [f"only run {run.name} knows {listed(in_order(in_run - in_data), 5)}"] if in_run - in_data else []
+        )
         hint = differ_in_case(in_data - in_run, in_run)
         raise DataError(
             f"classes differ: {'; '.join(differences)}{hint}: rename the folders, or evaluate the common classes with "

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.cache import usable_cache
-from tl.data.dataset import Dataset, in_order
+from tl.data.dataset import Dataset
 from tl.data.images import ImageLike, decode, read
 from tl.data.inputs import ImageInputs, read_inputs
 from tl.data.load import Data, load
@@ -29,7 +29,7 @@ from tl.runs.cross_validation import read_cross_validation
 from tl.runs.photos import held_out
 from tl.runs.run import Run, load_run
 from tl.runs.training_images import find_originals, trained_on
-from tl.text import judged_by, listed
+from tl.text import in_order, judged_by, listed
 from tl.views.pictures.explain import overlay
 from tl.views.pictures.grid import Tile, draw_grid, scale_to_square
 from tl.views.pictures.show import save_png
@@ -386,7 +386,7 @@ def check_classes(run: Run, dataset: Dataset) -> None:
     if dataset.class_names and not set(dataset.class_names) & set(run.classes):
         raise DataError(
             f"{dataset.name} has the classes {listed(dataset.class_names, 5)}, run {run.name} knows"
-            f" {listed(sorted(run.classes), 5)}: none in common{differ_in_case(dataset.class_names, run.classes)};"
+            f" {listed(run.classes, 5)}: none in common{differ_in_case(dataset.class_names, run.classes)};"
             " give another --run"
         )
 

@@ -30,7 +30,7 @@ def stats_text(stats: DatasetStats, width: int) -> str:
 
 
 def _class_bars(stats: DatasetStats, width: int) -> list[str]:
-    ordered = sorted(stats.classes.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(stats.classes.items(), key=lambda item: -item[1])
     most = max((images for _, images in ordered), default=0)
     shown = ordered if len(ordered) <= _MAX_CLASSES else ordered[: _MAX_CLASSES // 2] + ordered[-(_MAX_CLASSES // 2) :]
     room = min(max((width_of(name) for name, _ in shown), default=0), width - _BAR - 12)
