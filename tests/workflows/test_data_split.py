@@ -86,6 +86,16 @@ def test_split_without_copies_and_groups_is_that_of_training(animals, tmp_path):
     assert {name for name, part in parts(load(tmp_path / "s.csv")).items() if part == "validation"} == held_out
 
 
+def test_split_says_what_is_left_out_and_which_class_is_gone(tmp_path):
+    files = {f"{label}/{at}.png": photo(at + 10 * (label == "a")) for label in "ab" for at in range(5)}
+    files |= {"@eaDir/1.png": photo(1), "owl/1.png": b"broken"}
+    result = split(write(tmp_path / "d", files), out=tmp_path / "s", near_duplicates=False)
+    assert result.notes == (
+        "left out: '@eaDir' (put there by the system)",
+        "class 'owl' is left out: none of its images can be used",
+    )
+
+
 def test_split_ignores_an_existing_split_with_a_note(tmp_path):
     files = {
         f"{part}/{label}/{at}.png": photo(at + 10 * (label == "a") + 20 * (part == "val"))

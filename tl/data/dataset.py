@@ -69,6 +69,11 @@ class Dataset:
     def __repr__(self) -> str:
         return f"<Dataset {self.name}: {count(len(self.images), 'image')}, {count(len(self.class_names), 'class')}>"
 
+    @property
+    def omissions(self) -> tuple[str, ...]:
+        """The notes on what is left out or not used."""
+        return tuple(note for note in self.notes if "left out" in note or "not used" in note)
+
     def samples(self) -> list[Sample]:
         """The samples that the data set was assembled from."""
         labels = [self.class_names[label] if label >= 0 else None for label in self.labels.tolist()]

@@ -123,7 +123,7 @@ class _Planner:
         self.dataset, self.stats, self.kinds = dataset, stats, kinds
         self.steps = [Step(sample, True, label=sample.label) for sample in dataset.samples()]
         self.suspects: dict[int, Suspect] = {}
-        self.notes: list[str] = []
+        self.notes = list(dataset.omissions)
         self.merged = _merged_names(dataset)
         if self.merged and not self.fixes("class-names"):
             listed = quoted(name for name, largest in self.merged.items() if name != largest)

@@ -134,6 +134,8 @@ def convert(data: Data, *, options: ConvertOptions, progress: Progress | None = 
     progress, out = progress or Progress(), Path(options.out)
     check_new(out, data)
     dataset = load(data, download=options.download, offline=options.offline, progress=progress)
+    for note in dataset.omissions:
+        progress.warn(note)
     samples = dataset.samples()
     with atomic_write(out, overwrite=False) as scratch:
         left_out = _write(dataset, samples, scratch, options=options, progress=progress)

@@ -113,7 +113,7 @@ def _notes(
     dataset: Dataset, stats: ImageStats, class_names: list[str], counts: dict[str, dict[str, int]]
 ) -> tuple[str, ...]:
     """What was decided for the user, with `counts` of images by part and class; `class_names` have images."""
-    notes = dataset.without(stats.errors).notes[len(dataset.notes) :]  # on classes that are gone
+    notes = dataset.without(stats.errors).omissions
     notes += tuple(
         f"no {part} images for {quoted(small)}: too few photos or groups, which are trained on first"
         for part, of_class in counts.items()
