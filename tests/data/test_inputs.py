@@ -249,7 +249,7 @@ def test_single_file_is_one_image_file_and_nothing_else(here):
     assert not is_single_file(["photos/b.JPG", "photos/a.png"])
 
 
-def test_patterns_match_folders_of_any_depth_but_not_behind_links(tmp_path):
+def test_patterns_match_folders_of_any_depth_but_not_behind_links_back(tmp_path):
     put(tmp_path, "0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", "a/.hidden/4.jpg")
     for loop in ("l1", "l2"):
         (tmp_path / "a" / loop).symlink_to(tmp_path)

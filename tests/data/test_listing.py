@@ -150,6 +150,9 @@ def test_linked_folders_are_followed_out_of_the_data_once(tmp_path):
     assert [name for name in trained if name.count("/") == 1] == ["bird/c.jpg", "cat/a.jpg", "dog/b.jpg"]
     assert {"bird/more/d.jpg", "cat/more/d.jpg"} <= set(trained)
     assert len(trained) == 6
+    assert [one.name for one in read_inputs(str(root / "**" / "*.jpg"))] == [
+        os.path.join(root, name) for name in trained
+    ]
     (tmp_path / "link").symlink_to(root)
     assert load(tmp_path / "link").name == "link"
     assert next(read_inputs(tmp_path / "link")).name == os.path.join(tmp_path, "link", "bird", "c.jpg")

@@ -2,8 +2,7 @@
 
 Every command and function that takes images reads them here, so that the same list means the same images everywhere.
 
-Patterns are matched by our own code: `glob` follows links to folders, which may lead in circles, and `Path.glob` finds
-hidden files.
+Patterns are matched by our own code: `glob` follows links that lead in circles, and `Path.glob` finds hidden files.
 """
 
 import glob
@@ -30,7 +29,7 @@ from tl.data.images import (
     is_pillow,
     is_pixels,
 )
-from tl.data.listing import NO_FILE, LeftOut, OnSkip, walk_images, why_folder_left_out
+from tl.data.listing import NO_FILE, LeftOut, OnSkip, walk, walk_images, why_folder_left_out
 from tl.errors import DataError, ImageError, UsageError
 from tl.settings import settings
 
@@ -287,7 +286,7 @@ def _trimmed(path: bytes, separator: bytes) -> bytes:
 
 
 def match_pattern(pattern: str) -> Iterator[str]:
-    """List what a pattern matches, in no order; `**` is folders of any depth, but none behind links."""
+    """List what a pattern matches, in no order; `**` is folders of any depth, by the rule of all listings."""
     parts = pattern.replace("/", os.sep).split(os.sep)
     if "**" not in parts:
         yield from glob.iglob(pattern)
@@ -300,8 +299,7 @@ def match_pattern(pattern: str) -> Iterator[str]:
         if not after:
             yield from [start] if start else glob.iglob("*")
             continue
-        for folder, folders, _ in os.walk(start or os.curdir):
-            folders[:] = [name for name in folders if not why_folder_left_out(os.path.join(folder, name))]
+        for folder, _ in walk(start or os.curdir):
             below = folder if start else folder.removeprefix(os.curdir).removeprefix(os.sep)
             yield from match_pattern(os.path.join(glob.escape(below), after))
 

@@ -135,7 +135,15 @@ def list_folder(folder: str, homes: Collection[str], skip: OnSkip) -> tuple[list
 def walk_images(
     folder: str, on_error: Callable[[OSError], object] | None = None, skip: OnSkip = lambda *_: None, home: str = ""
 ) -> Iterator[str]:
-    """List the images below a folder, sorted, those of a folder before those of its folders.
+    """List the images below a folder, sorted, those of a folder before those of its folders; see `walk`."""
+    for _, images in walk(folder, on_error, skip, home):
+        yield from images
+
+
+def walk(
+    folder: str, on_error: Callable[[OSError], object] | None = None, skip: OnSkip = lambda *_: None, home: str = ""
+) -> Iterator[tuple[str, list[str]]]:
+    """List a folder and those below it, sorted, each with its images.
 
     `on_error` receives the error of a folder that cannot be listed, `skip` what is passed over and why. `home` is the
     data set that the folder is part of, if it is.
@@ -149,7 +157,7 @@ def walk_images(
             if on_error is not None:
                 on_error(error)
             continue
-        yield from images
+        yield here, images
         waiting += [
             (each, homes | {os.path.realpath(each)} if os.path.islink(each) else homes) for each in reversed(folders)
         ]
