@@ -7,7 +7,9 @@ In each draw a head is fitted and judged as `tl finetune` does, and its promises
 ten classes are drawn anew. A promise with 90% confidence may be broken in 10% of the draws. The test images are few, so
 that a true rate just below the promise is above it on some; "posterior" is the mean probability that the true rate is
 above, with Jeffreys' prior. Beside `--max-error`: the least threshold at which the fraction wrong among the answered
-held-out images, not its bound, is small enough. Beside `--unknown-rate`: the quantile that keeps to it on average.
+held-out images, not its bound, is small enough. Beside `--unknown-rate`: the quantile that keeps to it on average; and
+what would be measured if held-out scores were exactly like those of new images, so that true rates have a Beta
+distribution.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import numpy as np
 from few import features_of
 from numpy.typing import NDArray
 from paths import PHOTOS, cifar_folder
-from scipy.stats import beta
+from scipy.stats import beta, betabinom
 
 from tl.evaluation.selective import HeldOutAnswers
 from tl.learning.head_fit import fit_head
@@ -54,6 +56,8 @@ def main() -> None:
                 rows.setdefault(name, []).append(row)
         for name, all_of_one in rows.items():
             print(f"{arguments.data}, {size} photos, {name:28} {summary(all_of_one)}", flush=True)
+            if name.startswith("--unknown-rate"):
+                print(f"    {beside_exact(all_of_one, size)}", flush=True)
 
 
 def one_draw(values: Floats, labels: Labels, size: int, seed: int, top: Floats | None) -> dict[str, Row | None]:
@@ -113,6 +117,24 @@ def summary(rows: list[Row | None]) -> str:
         f"promised {np.mean([row[0] for row in promised]):.2%} in {len(promised)} of {len(rows)} draws, "
         f"answered {np.mean([row[1] for row in promised]):.0%}, rate {np.mean(rates):.2%}, "
         f"above the promise in {broken:.0%} (posterior {posterior:.0%})"
+    )
+
+
+def beside_exact(rows: list[Row | None], size: int) -> str:
+    promised = [row for row in rows if row is not None]
+    if not promised:
+        return ""
+    rate, _, _, count = promised[0]
+    ranks = np.arange(1, max(1, int(rate * size + 1e-9)) + 1)
+    kept = ranks[beta.cdf(rate, ranks, size + 1 - ranks) >= 0.9 - 1e-9]
+    shape = kept[-1], size + 1 - kept[-1]
+    rates = np.array([alarms / count for _, _, alarms, _ in promised])
+    noise = np.mean(rates * (1 - rates)) / (count - 1)
+    spread = max(float(rates.var(ddof=1) - noise), 0.0) ** 0.5
+    above = betabinom.sf(np.floor(rate * count), count, *shape)
+    return (
+        f"standard deviation of the true rate {spread:.2%}; exactly alike: rate {beta.mean(*shape):.2%}, "
+        f"standard deviation {beta.std(*shape):.2%}, above the promise in {above:.0%} on {count:,} images"
     )
 
 
