@@ -151,7 +151,7 @@ def test_stages_name_a_model_that_cannot_be_cut():
     for model, message in (
         (Own(name="it"), "it is not a graph of layers: build it with Keras' functional API"),
         (keras.Sequential(name="it"), "it is not a graph of layers"),
-        (keras.Model([first, second], layers.Add()([first, second]), name="it"), "it has 2 inputs and 1 outputs"),
+        (keras.Model([first, second], layers.Add()([first, second]), name="it"), "it has 2 inputs and 1 output"),
         (keras.Model(first, layers.Dense(2)(first), name="it"), "it has no stages: no single image-shaped tensor"),
         (keras.Model(pixels, layers.Conv2D(2, 3)(pixels), name="it"), "it has no fixed image size"),
     ):

@@ -248,7 +248,7 @@ def _pairs(source: Iterable[Any], labelled: bool) -> Iterator[_Row]:
     for at, entry in enumerate(_entries(source), 1):
         pair = entry if isinstance(entry, (tuple, list)) else (entry,)
         if not 1 <= len(pair) <= 3:
-            raise UsageError(f"entry {at} of the data has {len(pair)} values: give pairs (image, label)")
+            raise UsageError(f"entry {at} of the data has {count(len(pair), 'value')}: give pairs (image, label)")
         yield _memory_row(f"entry {at}", [*pair, None, None][:3], labelled)
 
 
@@ -258,7 +258,7 @@ def _entries(source: Any) -> Iterable[Any]:
     if isinstance(source, tuple) and len(source) == 2 and is_pixels(source[0]) and len(source[0].shape) == 4:
         images, labels = as_images(source[0]), list(source[1])
         if len(images) != len(labels):
-            raise UsageError(f"{len(images):,} images have {len(labels):,} labels: give one for each")
+            raise UsageError(f"{count(len(images), 'image')} with {count(len(labels), 'label')}: give one for each")
         return zip(images, labels, strict=True)
     return cast("Iterable[Any]", source)
 

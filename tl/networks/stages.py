@@ -14,6 +14,7 @@ from typing import Any
 
 from tl.errors import BackboneError, UsageError
 from tl.networks.backbones import stage_pattern
+from tl.text import count
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def cut_points(model: Any) -> tuple[CutPoint, ...]:
     model = functional(model)
     calls = graph(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        counts = f"{count(len(model.inputs), 'input')} and {count(len(model.outputs), 'output')}"
         raise BackboneError(f"{model.name} cannot be cut: it has {counts}; build it with one of each")
     uses: dict[int, list[int]] = {}
     for at, call in enumerate(calls):
