@@ -78,8 +78,12 @@ def test_page_of_many_findings_and_broken_images_stays_small():
 
 
 def test_every_kind_of_finding_has_a_title():
-    source = "\n".join(path.read_text() for path in (Path(__file__).parents[3] / "tl" / "doctor").glob("*.py"))
+    tl = Path(__file__).parents[3] / "tl"
+    source, decoding = (
+        "\n".join(path.read_text() for path in (tl / folder).glob("*.py")) for folder in ("doctor", "data")
+    )
     kinds = re.findall(
         r'(?:[Ff]inding\(|add\(|yield|kind, severity = \(?|^    \()\s*"([a-z ]+)"', source, flags=re.MULTILINE
     )
-    assert {*kinds, "corrupt", "doubtful label"} == set(TITLES)
+    remarks = re.findall(r'(?:remarks|noted)\.append\(\("([a-z ]+)"|of_frame, \("([a-z ]+)"', decoding)
+    assert {*kinds, *map("".join, remarks), "corrupt", "doubtful label"} == set(TITLES)
