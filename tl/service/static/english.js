@@ -97,7 +97,7 @@ export default {
   "jobs.cancelled": "cancelled", "jobs.cancelling": "cancelling", "jobs.ahead": { one: "{count} job ahead", other: "{count} jobs ahead" },
   "jobs.starting": "starting", "jobs.left": "{time} left", "jobs.right": { one: "accuracy on {count} validation photo", other: "accuracy on {count} validation photos" },
   "jobs.folds": { one: "cross-validated accuracy on {count} photo", other: "cross-validated accuracy on {count} photos" },
-  "jobs.interval": "(95%\u00a0CI {low}\u2060–\u2060{high})", "jobs.resumed": "attempt {attempt}: continued from the last checkpoint", "jobs.again": "attempt {attempt}: restarted",
+  "jobs.interval": "(95%\u00a0CI\u00a0{low}\u2060–\u2060{high})", "jobs.resumed": "attempt {attempt}: continued from the last checkpoint", "jobs.again": "attempt {attempt}: restarted",
   "jobs.cancel": "Cancel this training", "jobs.log": "Show the log", "jobs.logAway": "Hide the log", "jobs.logEmpty": "The log is empty.",
   "jobs.sure": "Cancel the training of {name}? Its progress is lost.", "jobs.ready": "{run} is trained.",
   "curve.loss": "Loss", "curve.right": "Accuracy", "curve.step": "per step", "curve.train": "training", "curve.held": "validation", "curve.top1": "validation", "curve.steps": "steps",

@@ -94,7 +94,7 @@ export default {
   "jobs.cancelled": "취소됨", "jobs.cancelling": "취소하는 중", "jobs.ahead": "앞에 {count}건",
   "jobs.starting": "시작하는 중", "jobs.left": "{time} 남음", "jobs.right": "검증 사진 {count}장의 정확도",
   "jobs.folds": "사진 {count}장의 교차 검증 정확도",
-  "jobs.interval": "(95%\u00a0신뢰구간 {low}\u2060–\u2060{high})", "jobs.resumed": "{attempt}번째 시도: 체크포인트에서 이어서 학습", "jobs.again": "{attempt}번째 시도: 처음부터 다시 학습",
+  "jobs.interval": "(95%\u00a0신뢰구간\u00a0{low}\u2060–\u2060{high})", "jobs.resumed": "{attempt}번째 시도: 체크포인트에서 이어서 학습", "jobs.again": "{attempt}번째 시도: 처음부터 다시 학습",
   "jobs.cancel": "학습 취소", "jobs.log": "로그 보기", "jobs.logAway": "로그 숨기기", "jobs.logEmpty": "로그가 비어 있습니다.",
   "jobs.sure": "{name} 학습을 취소할까요? 지금까지 학습한 내용은 사라집니다.", "jobs.ready": "{run} 학습이 끝났습니다.",
   "curve.loss": "손실", "curve.right": "정확도", "curve.step": "스텝별", "curve.train": "훈련", "curve.held": "검증", "curve.top1": "검증", "curve.steps": "스텝",
