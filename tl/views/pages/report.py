@@ -18,7 +18,7 @@ from tl.files import write_text
 from tl.learning.head_fit import Trial
 from tl.runs.folder import History
 from tl.runs.run import Run
-from tl.text import count, one_line
+from tl.text import count, judged_by, one_line
 from tl.views.pages import render
 from tl.views.pages import report_charts as charts
 from tl.views.pages import report_examples as examples
@@ -127,7 +127,7 @@ def _head(data: ReportData) -> Values:
         "copies": int(metrics.get("copies") or 0),
         "created": one_line(str(run.manifest.get("created", ""))).replace("T", " "),
         "headline": scores.headline(metrics, table),
-        "part": part,
+        "part": judged_by(part, metrics[part].get("folds")),
         "part_phrase": PHRASES[part],
         "classes": [short_name(label) for label in table.classes],
         "foreign": table.foreign,
@@ -160,7 +160,10 @@ def _metrics(data: ReportData, matrix: NDArray[np.int64]) -> Values:
     as_map = not small and len(names) <= charts.MOST_IN_MAP
     class_rows = scores.class_rows(data.metrics[parts[0]], data.predictions)
     return {
-        "metric_parts": [(part, count(int(data.metrics[part]["count"]), "image")) for part in parts],
+        "metric_parts": [
+            (judged_by(part, data.metrics[part].get("folds")), count(int(data.metrics[part]["count"]), "image"))
+            for part in parts
+        ],
         "metric_rows": rows,
         "matrix_rows": charts.matrix_rows(matrix, names) if small else [],
         "matrix_layers": charts.matrix_layers(matrix) if as_map else [],
@@ -191,7 +194,11 @@ def _calibration(data: ReportData) -> Values:
         }
     if not scaled or where != part:
         figures = metrics[part].get("reliability") or charts.reliability_of(table)
-        diagrams.append(charts.reliability_diagram("this", f"Confidence and accuracy ({part})", figures))
+        diagrams.append(
+            charts.reliability_diagram(
+                "this", f"Confidence and accuracy ({judged_by(part, metrics[part].get('folds'))})", figures
+            )
+        )
     return {
         "diagrams": diagrams,
         "geometry": charts.GEOMETRY,
