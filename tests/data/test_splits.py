@@ -280,7 +280,9 @@ def test_grouped_split_keeps_groups_whole_and_every_class_on_each_side(draw):
         assert len({found[at] for at in np.flatnonzero(groups == group)}) == 1
     sides = {"train", "validation", "test"} if fractions["test"] else {"train", "validation"}
     for label in range(classes):
-        assert {found[at] for at in np.flatnonzero(labels == label)} == sides
+        own = np.flatnonzero(labels == label)
+        has_enough = len(set(groups[own].tolist())) >= len(sides)  # fewer are trained on first
+        assert {found[at] for at in own} == sides if has_enough else "train" in {found[at] for at in own}
 
 
 def test_grouped_split_takes_groups_that_bring_the_fraction_nearer():
