@@ -106,7 +106,7 @@ def test_folder_around_the_classes_is_entered(tmp_path):
     (["a.jpg", "b.jpg"], "holds 2 images but no class folders: put the images into one folder a class"),
     (["cat/a.jpg", "cat/b.jpg"], "one class only, 'cat': at least two are needed"),
     (["cat/persian/a.jpg"], "one class only, 'cat'"),
-    (["cat/a.txt", "dog/b.jpg"], "one class only, 'dog' .folder 'cat' is left out: it holds no images among its 1 file"),
+    (["cat/a.txt", "dog/b.jpg"], "only, 'dog' .folder 'cat' is left out: it holds no images among its 1 file"),
     (["cat/a.txt", "dog/b.txt"], r"no images in folder .*not an image file \(.txt\)"),
     (["a.txt"], r"no images in folder .*other files"),
     (["train/a.jpg", "test/b.jpg"], "has split folders, but 'train' no class folders: put the images into"),
