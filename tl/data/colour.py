@@ -52,6 +52,17 @@ def to_srgb(image: "Image.Image", profile: bytes, remarks: Remarks) -> "Image.Im
     return image
 
 
+def pixels_to_srgb(pixels: NDArray[np.uint8], profile: bytes, remarks: Remarks, *, is_grey: bool) -> NDArray[np.uint8]:
+    """RGB pixels with their colours as the profile says, as `to_srgb` does; of grey ones the channels are equal."""
+    if not profile or _transform(profile, "L" if is_grey else "RGB") is False:
+        return pixels
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if is_grey else pixels)
+    converted = to_srgb(image, profile, remarks)
+    return pixels if converted is image else np.array(converted)
+
+
 @lru_cache(32)
 def _transform(profile: bytes, mode: str) -> Any:
     """The conversion to sRGB; False where it would change next to nothing, None where the profile cannot be used."""

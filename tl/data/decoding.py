@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tl.data import jpeg, tiff
-from tl.data.colour import Remarks, check_size, over_ground, to_bytes, to_srgb
+from tl.data.colour import Remarks, check_size, over_ground, pixels_to_srgb, to_bytes, to_srgb
 from tl.errors import ImageError
 from tl.text import count
 
@@ -164,12 +164,7 @@ def _decode_jpeg(content: bytes, min_side: int, remarks: Remarks) -> NDArray[np.
         image = _decode_whole_jpeg(content + b"\xff\xd9", min_side)
     if image is None:
         return None
-    if profile:
-        from PIL import Image
-
-        parsed = Image.fromarray(np.ascontiguousarray(image[..., 0]) if samples == 1 else image)
-        converted = to_srgb(parsed, profile, remarks)
-        image = image if converted is parsed else np.array(converted)
+    image = pixels_to_srgb(image, profile, remarks, is_grey=samples == 1)
     return _rotate(image, jpeg.orientation(content))
 
 
