@@ -57,6 +57,13 @@ def test_run_grows_by_photos_and_classes(first, tmp_path):
     assert "16 from the cache, 12 computed" in features
 
 
+def test_options_that_are_not_those_of_the_training_are_not_inherited(first):
+    path = first.folder / "run.toml"
+    path.write_text(path.read_text().replace("seed = 4", "seed = 5"))
+    with pytest.raises(RunError, match=r"run\.toml is not the file that was written"):
+        library.finetune("first", from_run=first, out="runs/second")
+
+
 def test_grown_run_finds_the_photos_of_both_places(first):
     draw_shapes(Path("more"), 10, seed=9)
     run = library.finetune("more", from_run="first", out="runs/second")

@@ -20,7 +20,6 @@ from tl.options import (
     seconds,
     threads_option,
 )
-from tl.runs.folder import find_run
 
 UNFREEZE = ("none", "last", "half", "all", "auto")
 BALANCE = ("auto", "none", "weights", "sampling")
@@ -106,9 +105,13 @@ def read_options(path: Path) -> dict[str, Any]:
 def inherited_options(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the run that the option `from_run` names, for those that are not chosen; none without one.
 
-    Raises RunError for a run that is not there.
+    Raises RunError for a run that is not there, or whose run.toml has changed.
     """
     if chosen.get("from_run") is None:
         return {}
-    stored = read_options(find_run(chosen["from_run"]) / "run.toml")
+    from tl.runs.run import check_run, load_run  # the help needs neither
+
+    run = load_run(chosen["from_run"])
+    check_run(run, ("run.toml",))
+    stored = read_options(run.folder / "run.toml")
     return {name: value for name, value in stored.items() if name not in ("data", "out", "from_run", "budget")}

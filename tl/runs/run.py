@@ -30,10 +30,11 @@ FORMAT = 2  # since heads have normalised features; format 1 has none
 TUNED = "trunk.weights.h5"
 _SHOWN = 5  # class names in a repr
 _CHECKED = ("head.npz", "trunk.xml", "trunk.bin")
-TABLES = (
+RECORDS = (
     *("split.csv", "skipped.csv", "predictions.csv", "metrics.json", "heads.csv", "history.csv", "learning_rates.csv"),
     CROSS_VALIDATION,
     TRAINING_IMAGES,
+    "run.toml",
 )
 """What predictions need none of: those who read it check it. Older runs have no sha256 of most of it."""
 
@@ -128,7 +129,7 @@ def write_run(
         "trunk.bin": trunk.bin_sha256,
     }
     files |= {TUNED: sha256_of_file(tuned)} if tuned is not None else {}
-    files |= {name: sha256_of_file(folder / name) for name in TABLES if (folder / name).is_file()}
+    files |= {name: sha256_of_file(folder / name) for name in RECORDS if (folder / name).is_file()}
     content = {"format": FORMAT, **manifest, "files": files}
     text = json.dumps(content | {"digest": _digest(content)}, indent=1, ensure_ascii=False)
     (folder / "manifest.json").write_text(text, encoding="utf-8")
@@ -147,7 +148,7 @@ def load_run(run: str | Path | None = None) -> Run:
     try:
         backbone = _backbone(manifest["backbone"])
         classes = _classes(manifest["classes"])
-        if set(manifest["files"]) - {TUNED, *TABLES} != set(_CHECKED):
+        if set(manifest["files"]) - {TUNED, *RECORDS} != set(_CHECKED):
             raise ValueError(f"files are not {', '.join(_CHECKED)}")
         head, unknown = _head(folder, backbone.features, len(classes))
     except (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, MemoryError, BadZipFile) as error:

@@ -23,7 +23,7 @@ from tl.prediction.evaluation import PART, Evaluation
 from tl.progress import Progress
 from tl.runs.folder import HEAD_COLUMNS, History, read_history
 from tl.runs.photos import listed_images, load_sources, recorded_sources, sources_text
-from tl.runs.run import TABLES, Run, check_run, load_run
+from tl.runs.run import RECORDS, Run, check_run, load_run
 from tl.text import one_line
 from tl.views.pages.report import ReportData, damage_as_error, write_report
 from tl.views.pages.report_scores import PredictionTable, headline_part, table_of
@@ -92,7 +92,7 @@ def write_evaluation_report(evaluation: Evaluation, *, command: str = "") -> Pat
 
 
 def _read_run(run: Run, data: str | Path | None, progress: Progress) -> ReportData:
-    check_run(run, TABLES)
+    check_run(run, RECORDS)
     with damage_as_error(run.folder):
         sha256 = {row["path"]: row["sha256"] for row in _rows(run.folder / "split.csv")}
     source = str(data) if data is not None else sources_text(run)
