@@ -14,7 +14,7 @@ from tl.runs.run import load_run
 from tl.service import store
 from tl.service.archives import Unpacked
 from tl.service.database import Database
-from tl.service.job_process import EVENTS, LOG, read_events
+from tl.service.job_process import COPY, EVENTS, LOG, read_events
 from tl.service.options import TrainingLimits
 from tl.service.worker import Worker
 
@@ -72,6 +72,20 @@ def home(tmp_path, shapes):
 def trained(home, job):
     """Whether an epoch has ended."""
     return any(event["event"] == "figures" and "epoch" in event for event in home.events(job))
+
+
+def test_a_cleaned_copy_is_stored_once_however_often_its_job_is_repeated(home):
+    folder = store.dataset_folder(home.database, home.stored)
+    shutil.copy(folder / "noise" / "00.png", folder / "noise" / "copy.png")
+    job = home.add(HEAD | {"fix": True, "name": "clean"}, kind="check")
+    home.start()
+    for _ in range(2):
+        home.ended(job)
+        [copy, _] = store.list_datasets(home.database)
+        assert (copy.id, copy.name, copy.images, copy.about["left_out"]) == (job, "clean", 24, {"duplicates": 1})
+        assert not list(store.dataset_folder(home.database, copy).rglob("*.csv"))
+        assert not (home.folder(job) / COPY).exists()
+        home.database.execute("UPDATE jobs SET state = 'queued', ended = NULL WHERE id = ?", job)
 
 
 @pytest.mark.slow

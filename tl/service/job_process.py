@@ -96,7 +96,7 @@ def _fix(folder: Path, order: dict[str, Any], progress: "JobProgress") -> None:
     from tl.workflows.data_fix import fix
 
     copy = folder / COPY
-    if (folder / FINDINGS).is_file():
+    if (folder / FINDINGS).is_file() and copy.is_dir():
         return  # an earlier attempt finished, but the worker was killed before it noticed
     shutil.rmtree(copy, ignore_errors=True)
     progress.write("attempt", attempt=order["attempt"], resumed=False)

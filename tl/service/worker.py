@@ -191,9 +191,10 @@ class Worker:
 
     def _store_copy(self, job: Job) -> None:
         """Make a data set of a cleaned copy, with the id of its job, and let it be checked as its original was."""
-        if store.get_dataset(self._database, job.id) is not None:
-            return  # the server was killed before it noticed
         folder = store.job_folder(self._database, job.id)
+        if store.get_dataset(self._database, job.id) is not None:  # the server was killed before it noticed
+            shutil.rmtree(folder / COPY, ignore_errors=True)
+            return
         result = json.loads((folder / FINDINGS).read_text(encoding="utf-8"))
         size = sum(file.stat().st_size for file in (folder / COPY).rglob("*") if file.is_file())
         unpacked = Unpacked(result["images"], size, result["left_out"])
