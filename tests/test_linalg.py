@@ -1,5 +1,10 @@
 """Neighbours: exact pairs and nearest rows, in blocks."""
 
+import ast
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -44,3 +49,19 @@ def test_most_similar_rows_come_first(monkeypatch):
     assert most_similar(same[:1], same, 9)[0].tolist() == [[0, 1, 2]]
     assert most_similar(same[:1], 0 * same, 2)[1].tolist() == [[0, 0]]
     assert most_similar(same, same[:0], 2)[0].shape == (3, 0)
+
+
+def test_one_thread_holds_for_the_blas_of_scipy_which_is_loaded_late():
+    code = (
+        "import numpy as np\n"
+        "from threadpoolctl import threadpool_info\n"
+        "from tl.linalg import OneThread\n"
+        "with OneThread(now=True):\n"
+        "    import scipy.linalg\n"
+        "    print([one['num_threads'] for one in threadpool_info() if one['user_api'] == 'blas'])\n"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    threads = ast.literal_eval(done.stdout)
+    assert set(threads) == {1}
+    assert len(threads) >= 2

@@ -4,6 +4,7 @@ No index is needed: a product with 100,000 rows of 2,048 numbers takes less than
 while the reading of as many files takes minutes, and an approximate index would miss some and need maintenance.
 """
 
+import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -39,6 +40,7 @@ class OneThread:
 
     def __enter__(self) -> Self:
         if self._now:
+            importlib.import_module("scipy.linalg")  # brings a BLAS of its own, which is limited only if it is there
             self.hold()
         return self
 
