@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from support.data_sets import dataset, photo, write
+from support.image_kinds import white_drawing
 from tl.data.image_stats import measure_images
 from tl.data.load import load
 from tl.doctor.outliers import distant, outlier_findings
@@ -32,6 +33,15 @@ def test_blank_dark_bright_and_blurred_photos():
     assert {each.files[0]: each.kind for each in findings} == {f"a/{name}.png": kind for name, kind in kinds.items()}
     assert {each.severity for each in findings} == {"warning"}
     assert all(each.fix.startswith("look at it") for each in findings)
+
+
+def test_white_drawing_that_is_put_over_black_is_not_called_dark(tmp_path):
+    small = Image.new("RGBA", (400, 400), (255, 255, 255, 0))
+    small.paste(white_drawing(60), (20, 30))
+    on_black = Image.alpha_composite(Image.new("RGBA", small.size, "black"), small).convert("RGB")
+    images = load(write(tmp_path, {"a/1.png": small, "b/1.png": on_black}))
+    findings = outlier_findings(images, measure_images(images.images), np.ones((2, 4), np.float32), np.arange(2))
+    assert [(each.kind, each.files) for each in findings] == [("too dark", ("b/1.png",))]
 
 
 @pytest.mark.parametrize(("count", "outliers"), [(300, slice(17, 18)), (900, slice(100, 108))])

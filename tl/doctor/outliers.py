@@ -49,7 +49,7 @@ def _poor_exposure(stats: ImageStats, index: int) -> Iterator[tuple[str, str, fl
     is_large = header is not None and min(header.width, header.height) >= _MIN_SIDE
     if stats.contrast[index] < _BLANK:
         yield "blank", f"almost a single colour: grey levels vary by {stats.contrast[index]:.1f} of 255", 0.9
-    elif high < _DARK:
+    elif high < _DARK and "transparency" not in dict(stats.remarks[index]):  # that was put over black
         yield "too dark", f"95% of the pixels are darker than grey level {high:.0f} of 255", 0.6
     elif low > _BRIGHT:
         yield "too bright", f"95% of the pixels are brighter than grey level {low:.0f} of 255", 0.6
