@@ -112,8 +112,8 @@ _PLURAL = re.compile(r"[a-z]{3,}")  # of Latin words; others have no ending that
 def name_findings(dataset: Dataset) -> list[Finding]:
     """Findings about class names that differ only in spelling, nested folders, and parts of a split under two names."""
     # The reader's own notes on how it understood the folders, where the user may have meant something else.
-    relevant = ("is left out", "left out:", "beside the split folders")
-    notes = [note for note in dataset.notes if any(words in note for words in relevant)]
+    relevant = ("another spelling", "are one class")
+    notes = [note for note in dataset.notes if note in dataset.omissions or any(words in note for words in relevant)]
     layout = [Finding("layout", "note", note, score=0.3) for note in notes]
     return [*_same_classes(dataset), *_nested_folders(dataset), *_split_folders(dataset), *layout]
 

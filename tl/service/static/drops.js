@@ -1,5 +1,6 @@
 // List the photos, with their paths, in what was dropped or chosen.
-const PHOTO = /\.(jpe?g?|jfif|mpo|png|gif|bmp|webp|tiff?|avif|hei[cf]|hif|ppm|pgm)$/i;
+// Also `photo`, `a.jpg_large` and `a.jpg.1`: the server reads them by their content.
+const PHOTO = /^[^.]+$|\.(jpe?g?|jfif|mpo|png|gif|bmp|webp|tiff?|avif|hei[cf]|hif|ppm|pgm)([^a-z0-9].*)?$/i;
 const HELPER = /^(\..*|__MACOSX|@eaDir|#recycle|#snapshot|@Recycle|\$RECYCLE\.BIN|lost\+found|System Volume Information)$/i;
 const ARCHIVE = /\.(zip|tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$/i;
 
@@ -25,7 +26,8 @@ function sorted(found) {
   const order = new Intl.Collator(undefined, { numeric: true });
   found.sort((one, other) => order.compare(one.path, other.path));
   const seen = found.filter(({ path }) => !path.split("/").some((part) => HELPER.test(part)));
-  const isPhoto = ({ file }) => PHOTO.test(file.name) || (file.type.startsWith("image/") && !file.type.includes("svg"));
+  const isImage = (file) => PHOTO.test(file.name) || (file.type.startsWith("image/") && !file.type.includes("svg"));
+  const isPhoto = ({ file }) => !isArchive(file) && isImage(file);
   return {
     photos: seen.filter(isPhoto),
     archives: seen.filter(({ file }) => isArchive(file)),
