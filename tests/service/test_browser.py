@@ -318,10 +318,10 @@ def test_train_from_an_archive_to_an_active_run(visit, live, shapes, tmp_path):
     assert page.get_by_label("Time limit").is_enabled()
     page.get_by_label("Name of the run").fill("from-the-page")
     page.get_by_role("button", name="Fine-tune").click()
-    page.locator(".plot path.train").wait_for(timeout=120_000)
+    page.locator(".plot path.train").first.wait_for(timeout=120_000)
     page.get_by_text("from-the-page is trained.").wait_for(timeout=120_000)
     assert page.locator(".job .headline strong").inner_text().endswith("%")
-    points = page.locator(".plot path.train").get_attribute("d")
+    points = page.locator(".plot path.train").first.get_attribute("d")
     assert points.count("L") == 5
     assert "NaN" not in points
     page.get_by_role("button", name="Show the log").click()

@@ -102,7 +102,7 @@ export default {
   "jobs.sure": "Cancel the training of {name}? Its progress is lost.", "jobs.ready": "{run} is trained.",
   "curve.loss": "Loss", "curve.right": "Accuracy", "curve.step": "per step", "curve.train": "training", "curve.held": "validation", "curve.top1": "validation", "curve.steps": "steps",
   "task.features": "computing features", "task.training": "training", "task.fitting the head": "fitting the head",
-  "task.finding the learning rate": "finding the learning rate", "task.measuring": "measuring the photos", "task.activations": "computing activations",
+  "task.finding the rate": "finding the learning rate", "task.measuring": "measuring the photos", "task.activations": "computing activations",
   "report.open": "Open the report", "report.blocked": "The browser blocked the new tab. Allow it for this page, then click again.",
 
   "runs.title": "Which run answers?", "runs.newest": "The newest run answers automatically:", "runs.fixed": "Chosen run:", "runs.none": "There are no runs yet. Train one first.",

@@ -99,7 +99,7 @@ export default {
   "jobs.sure": "{name} 학습을 취소할까요? 지금까지 학습한 내용은 사라집니다.", "jobs.ready": "{run} 학습이 끝났습니다.",
   "curve.loss": "손실", "curve.right": "정확도", "curve.step": "스텝별", "curve.train": "훈련", "curve.held": "검증", "curve.top1": "검증", "curve.steps": "스텝",
   "task.features": "특징 계산 중", "task.training": "학습 중", "task.fitting the head": "헤드 학습 중",
-  "task.finding the learning rate": "학습률 찾는 중", "task.measuring": "사진 분석 중", "task.activations": "중간 활성값 계산 중",
+  "task.finding the rate": "학습률 찾는 중", "task.measuring": "사진 분석 중", "task.activations": "중간 활성값 계산 중",
   "report.open": "보고서 열기", "report.blocked": "브라우저가 새 탭을 차단했습니다. 이 페이지의 팝업을 허용한 뒤 다시 누르세요.",
 
   "runs.title": "어떤 모델로 분류할까요?", "runs.newest": "최신 모델을 자동으로 사용합니다:", "runs.fixed": "선택한 모델:", "runs.none": "아직 모델이 없습니다. 먼저 학습하세요.",
