@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image
 from pyarrow.parquet import read_table
 
 import tl as library
-from support.data_sets import photo, write_video
+from support.data_sets import photo, write, write_video
 from support.image_kinds import encoded, white_drawing
 from support.runs import copy_run, pin, read_csv
 from support.session import ROOT
@@ -254,6 +255,19 @@ def test_no_framework_is_loaded(shapes: Path, tiny_run: Path, tmp_path: Path) ->
     command = [sys.executable, "-c", code, calls]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, env=environment)
     assert done.stdout == "predict []\npredict []\ngrid []\nexplain []\n"
+
+
+def test_what_is_left_out_in_a_folder_is_said_in_one_line(tl, tiny_run: Path, shapes: Path, tmp_path: Path) -> None:
+    write(
+        tmp_path / "in", {name: (shapes / "noise" / "00.png").read_bytes() for name in ("a.png", "b", "@eaDir/c.png")}
+    )
+    write(tmp_path / "in", {"notes.txt": b"notes", "data.json": b"{}"})
+    line = "left out: '@eaDir' (put there by the system), 2 files (not an image file: .json, .txt)"
+    done = tl("predict", "in", "--run", tiny_run, cwd=tmp_path, expect=0)
+    assert [row.partition(": ")[0] for row in done.stdout.splitlines()] == ["in/a.png", "in/b"]
+    assert " ".join(done.stderr.split()) == f"note {line}"
+    assert tl("predict", "in", "--quiet", "--run", tiny_run, cwd=tmp_path, expect=0).stderr == ""
+    assert escape(line) in library.predict(tmp_path / "in", run=tiny_run)._repr_html_()
 
 
 def test_interrupt_ends_the_wait_for_a_silent_server(tiny_run: Path) -> None:

@@ -94,7 +94,8 @@ class PredictResult:
 
     def _repr_html_(self) -> str:
         if self.predictions:
-            return html_table(map(cells, self.predictions), HEADINGS)
+            left_out = f"left out: {self.left_out}" if self.left_out.counts else ""
+            return html_table(map(cells, self.predictions), HEADINGS, left_out)
         return html_table([("images", self.count), ("unreadable", self.failed), ("sorted", self.sorted)])
 
 
