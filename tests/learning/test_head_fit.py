@@ -118,7 +118,7 @@ def test_odd_features_give_a_finite_head(change):
 def test_features_that_are_not_finite_are_refused():
     values, labels, fingerprints = clouds(60)
     values[7, 3] = np.nan
-    with pytest.raises(DataError, match="not finite for 1 images"):
+    with pytest.raises(DataError, match="not finite for 1 image"):
         fit_head(values, labels, 3, fingerprints=fingerprints)
 
 

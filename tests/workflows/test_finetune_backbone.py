@@ -271,7 +271,8 @@ def test_budget_that_is_used_up_keeps_the_head(shapes, tmp_path, monkeypatch, cl
 
     monkeypatch.setattr(finetune, "fit_head", fit_head)
     run = library.finetune(shapes, out=tmp_path / "run", budget="40s", progress=recorder, **TUNE)
-    assert "the budget leaves no time to train the backbone: the head alone is kept" in recorder.text
+    late = r"no time to train the backbone, which takes 40s and \d+ s more, by the speed of this machine now: the head"
+    assert re.search(late, recorder.text)
     assert "fine-tuning" not in run.metrics
 
 

@@ -158,8 +158,10 @@ def tune_backbone(setup: Setup, inputs: TuningInputs) -> TuningResult | None:
             progress.warn(f"{', '.join(unused)} {verb} no effect on the head alone: add --unfreeze last, half or all")
         return None
     least = setup.slowdown() * _STARTING + len(inputs.split.train) / inputs.speed  # of the part below the cut
-    if time.monotonic() + least > _deadline(setup, inputs):
-        progress.warn("the budget leaves no time to train the backbone: the head alone is kept")
+    late = time.monotonic() + least - _deadline(setup, inputs)
+    if late > 0:
+        needed = f"{options.budget} and {late:.0f} s more, by the speed of this machine now"
+        progress.warn(f"the budget leaves no time to train the backbone, which takes {needed}: the head alone is kept")
         return None
     rule = override(tuning_rule(len(inputs.split.train), setup.unfreeze), options)
     tuned = _train(setup, inputs, setup.unfreeze, rule)
