@@ -15,7 +15,7 @@ from support.data_sets import dataset as in_memory
 from support.data_sets import photo, write
 from tl.data.dataset import Dataset, Sample, assemble
 from tl.data.load import load
-from tl.data.splits import check_counts, check_groups, grouped, grouped_split, groups_by, split
+from tl.data.splits import check_counts, check_groups, describe_changes, grouped, grouped_split, groups_by, split
 from tl.errors import DataError, UsageError
 
 
@@ -353,3 +353,17 @@ def test_groups_are_a_column_of_a_frame(tmp_path):
 def test_group_by_that_fits_nothing_is_refused(group_by, message):
     with pytest.raises(UsageError, match=message):
         check_groups(grouped(in_memory(IMAGES), "photos/", group_by), group_by)
+
+
+@pytest.mark.parametrize(("row", "expected"), [
+    (("a", "cat", "train", "01"), ""),
+    (("a", "dog", "train", "01"), "1 image with another label ('a')"),
+    (("a", "cat", "validation", "01"), "1 image with another part of the split ('a')"),
+    (("a", "cat", "train", "02"), "1 image with another content ('a')"),
+    (("b", "cat", "train", "01"), "1 image no longer there ('a'); 1 image new ('b')"),
+    (("a", "emu", "", "01"),
+     "1 class new ('emu'); 1 image with another label ('a'); 1 image with another part of the split ('a')"),
+])  # fmt: skip
+def test_describe_changes_names_what_differs(row, expected):
+    others = [("x", "cat", "train", "03"), ("y", "dog", "test", "04")]
+    assert describe_changes([("a", "cat", "train", "01"), *others], [*others, row]) == expected
