@@ -487,7 +487,7 @@ def test_early_stopping_watches_whole_groups_and_no_only_one_of_a_class():
     names = tuple(f"{at}.png" for at in range(450))
     dataset = Dataset("photos", None, ("a", "b", "c"), tuple(map(Path, names)), names, labels, (None,) * 450)
     every = np.arange(450)
-    inputs = TuningInputs(dataset, groups, Split(every, every[:0], every[:0], (), 0), None)
+    inputs = TuningInputs(dataset, groups, Split(every, every[:0], every[:0], (), 0), {}, None)
     monitor = _choose_monitor(inputs, tuning_rule(450, "last"), seed=0)
     assert 20 <= len(monitor) <= 60
     assert len(monitor) == 10 * len({groups[at] for at in monitor})
