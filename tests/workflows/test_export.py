@@ -343,7 +343,7 @@ def test_documented_recipe_answers_what_predict_does(exported, bgr_run, tmp_path
 @pytest.mark.parametrize(("options", "message"), [
     ({"to": "torch"}, "choose keras, savedmodel, onnx, openvino, litert"),
     ({"to": "keras", "int8": True}, "only onnx, openvino, litert can be quantized"),
-    ({"to": "openvino", "tolerance": 2.0}, "--tolerance 2: give a number from 0 to 1"),
+    ({"to": "openvino", "tolerance": 2.0}, "--tolerance 2: give a fraction from 0 to 1"),
     ({"to": "openvino", "photos": 0}, "--photos 0: give a number of at least 1"),
 ])  # fmt: skip
 def test_export_refuses_wrong_options(own, options, message):
