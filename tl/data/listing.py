@@ -32,7 +32,7 @@ _NAMED = (HIDDEN, HELPER, OWN, BACK)  # reasons that are said with names, the ot
 _HELPERS = frozenset(
     {
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "$recycle.bin", "recycler"),
-        *("recycled", "system volume information", "msocache", "config.msi", "__macosx", "icon\r", "@eadir", "@tmp"),
+        *("system volume information", "msocache", "config.msi", "__macosx", "icon\r", "@eadir", "@tmp"),
         *(
             "@sharebin",
             "@database",
