@@ -128,6 +128,9 @@ def test_quick_check_counts_the_problems():
         "2 photos possibly on both sides of the split, 1 photo possibly under two labels,"
         " 1 class possibly under two names: run `tl data check '한국 사진/'`"
     )
+    features[:50] = features[0]  # fifty images of one photo are 1,225 pairs
+    alike = "1 photo possibly on both sides of the split, 1 photo possibly under two labels"
+    assert quick_check(images, features, made, "photos/").startswith(alike)
     assert quick_check(*random_features("cat", "dog"), "photos/") == ""
     few = random_features("ant", "bee", "cat", "dog", "eel")
     assert quick_check(*few, "photos/") == "5 classes with few images: run `tl data check photos/`"

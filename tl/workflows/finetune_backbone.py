@@ -216,9 +216,11 @@ def checkpoint_origin(setup: Setup, rows: list[Row]) -> dict[str, Any]:
     stored = load_checkpoint(path, weights=False)
     if stored is None:
         return origin
-    before = stored[2].get("origin", {})
-    changes = describe_changes(map(tuple, before.get("images", [])), rows)
-    if before.get("weights") != setup.weights.sha256:
+    before = stored[2].get("origin")
+    if not before:
+        raise RunError(f"{path} was written by an earlier version of tl: remove it to start the training anew")
+    changes = describe_changes(map(tuple, before["images"]), rows)
+    if before["weights"] != setup.weights.sha256:
         changes = "; ".join(filter(None, ["other weights", changes]))
     if changes:
         raise RunError(
