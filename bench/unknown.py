@@ -148,7 +148,9 @@ def fit_to(train: np.ndarray, labels: np.ndarray, top: np.ndarray | None) -> Hea
 
 def check(fitted: HeadFit, train: np.ndarray, labels: np.ndarray, seed: int = 0) -> Unknown:
     held_out = fitted.head.calibrated(fitted.logits)
-    return fit_unknown(train, labels, int(labels.max()) + 1, probabilities=held_out, seed=seed)
+    return fit_unknown(
+        train, labels, int(labels.max()) + 1, probabilities=held_out, imagenet=fitted.head.imagenet, seed=seed
+    )
 
 
 def methods(fitted: HeadFit, train: np.ndarray, labels: np.ndarray) -> dict[str, Scores]:
@@ -162,7 +164,7 @@ def methods(fitted: HeadFit, train: np.ndarray, labels: np.ndarray) -> dict[str,
         "Mahalanobis, length 1": scaled(mahalanobis(unit(train), labels)),
         "5th neighbour, length 1 (Sun et al. 2022)": scaled(lambda features: nearest(features, unit(train))[:, -1]),
         "mean of 5 neighbours, length 1": lambda features: distances_to(unknown.references, features),
-        "mean of 5 neighbours and softmax (tl)": lambda features: unknown.score(features, head.probabilities(features)),
+        "distance and doubt (tl)": lambda features: unknown.score(features, head.probabilities(features)),
     }
 
 

@@ -1,13 +1,14 @@
 """Extraction of features: order, failures, caching, bounded memory."""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 
 import numpy as np
 import pytest
 from PIL import Image
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from support.recorder import Recorder
 from tl.cache import FeatureCache
@@ -111,7 +112,15 @@ def test_extract_continues_without_a_cache_that_cannot_be_written(engine, cache,
     assert log.lines == ["warning: no space; continuing without it"]
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Two threads for BLAS, whatever the environment says."""
+    with threadpool_limits(2, user_api="blas"):
+        yield
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="linear algebra has one thread here anyway")
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in-another-thread"])
 def test_linear_algebra_uses_one_thread_while_an_engine_computes(engine, images, elsewhere):
     def somewhere(work):

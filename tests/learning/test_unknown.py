@@ -66,7 +66,11 @@ def test_threshold_is_the_smallest_score_that_holds_the_rate(count, flagged):
     assert unknown.is_unknown_held_out(values, sure(count)).sum() == flagged
 
 
-def test_score_adds_the_doubt_of_the_head_to_the_squared_distance():
+def entropy(probabilities):
+    return -np.sum(probabilities * np.log(probabilities), axis=1)
+
+
+def test_score_adds_the_doubt_of_the_head_to_an_unusual_distance():
     values, labels = training_images(200)
     random = np.random.default_rng(5)
     confidence = random.uniform(0.5, 1, 200).astype(np.float32)
@@ -76,15 +80,44 @@ def test_score_adds_the_doubt_of_the_head_to_the_squared_distance():
     unit, other = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (values, seen))
     distance = np.sort(np.linalg.norm(other[:, None] - unit, axis=2), axis=1)[:, :5].mean(axis=1)
     (middle, deviation), (usual, spread) = unknown.scales
-    assert (usual, spread) == pytest.approx((np.median(1 - confidence), 0.17), abs=0.02)
+    assert (usual, spread) == pytest.approx((np.median(entropy(held_out)), 0.19), abs=0.02)
     far = (distance - middle) / deviation
-    by_hand = far * np.abs(far) + (0.4 - usual) / spread
+    far = np.sign(far) * np.maximum(np.abs(far) - 0.75, 0) ** 2
+    by_hand = far + 0.75 * (1 - 1.5 / 2) * (entropy(np.array([[0.6, 0.4]])) - usual) / spread
     assert unknown.score(seen, sure(30, confidence=0.6)) == pytest.approx(by_hand, abs=1e-3)
     assert unknown.score(seen * 1000, sure(30, confidence=0.6)) == pytest.approx(by_hand, abs=1e-3)  # of any length
     assert unknown.score(np.tile(seen, (150, 1)), sure(4500, confidence=0.6))[-30:] == pytest.approx(by_hand, abs=1e-3)
     assert unknown.score(seen[:0], sure(0)).shape == (0,)
     many = np.full((30, 100), 0.01, np.float32)
-    assert unknown.score(seen, many) == pytest.approx(far * np.abs(far) + 2, abs=1e-3)  # no more than two deviations
+    most = 0.75 * (1 - 1.5 / 100) * 3  # deviations
+    assert unknown.score(seen, many) == pytest.approx(far + most, abs=1e-3)
+
+
+def imagenet_probabilities(values, classifier):
+    logits = values @ classifier
+    powers = np.exp(2 * (logits - logits.max(axis=1, keepdims=True)) / logits.std(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def test_score_adds_the_divergence_from_what_imagenet_says_of_the_nearest_class():
+    values, labels = training_images(200)
+    classifier = np.random.default_rng(3).normal(size=(values.shape[1], 1000)).astype(np.float32)
+    unknown, plain = fit(values, labels, imagenet=classifier), fit(values, labels)
+    training, at = imagenet_probabilities(values, classifier), np.arange(200)
+    profiles = np.stack([training[labels == label].mean(axis=0) for label in (0, 1)])
+    assert unknown.profiles == pytest.approx(profiles)
+
+    def divergence(probabilities, means):
+        return np.sum(probabilities * (np.log(probabilities) - np.log(means + 1e-3)), axis=2).min(axis=0)
+
+    own = np.stack([training[(labels == labels[image]) & (at != image)].mean(axis=0) for image in at])
+    (_, _), (_, _), (middle, deviation) = unknown.scales
+    assert middle == pytest.approx(np.median(divergence(training, np.stack([own, profiles[1 - labels]]))), abs=1e-3)
+    seen = training_images(5000, seed=1)[0]  # more than one block
+    of_seen = divergence(imagenet_probabilities(seen, classifier), profiles[:, None])
+    added = 0.75 * (1 - 1.5 / 2) * np.minimum(0.5 * (of_seen - middle) / deviation, 3)
+    assert added.std() > 0.05
+    assert unknown.score(seen, sure(5000)) - plain.score(seen, sure(5000)) == pytest.approx(added, abs=1e-3)
 
 
 def test_score_of_old_runs_is_the_distance():

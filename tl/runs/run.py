@@ -120,6 +120,7 @@ def write_run(
     if unknown is not None:
         arrays |= {"references": unknown.references, "threshold": unknown.threshold, "rate": unknown.rate}
         arrays |= {} if unknown.scales is None else {"unknown_scales": unknown.scales}
+        arrays |= {} if unknown.profiles is None else {"unknown_profiles": unknown.profiles}
     np.savez(folder / "head.npz", **arrays)
     _link(trunk.xml, folder / "trunk.xml")
     _link(trunk.bin, folder / "trunk.bin")
@@ -295,7 +296,7 @@ def _backbone(about: Mapping[str, Any]) -> Backbone:
 
 def _head(folder: Path, features: int, classes: int) -> tuple[Head, Unknown | None]:
     most = 4 * classes * (2 * features + IMAGENET_CLASSES + 1) + 2 * features * IMAGENET_CLASSES
-    most += 4 * features * most_references(classes) + 8192
+    most += 4 * features * most_references(classes) + 4 * classes * IMAGENET_CLASSES + 8192
     with ZipFile(folder / "head.npz") as archive:  # its declared size, before anything is unpacked
         if sum(member.file_size for member in archive.infolist()) > most:
             raise ValueError("head.npz is larger than its classes and features require")
@@ -309,7 +310,7 @@ def _head(folder: Path, features: int, classes: int) -> tuple[Head, Unknown | No
             normalized = _array(arrays, "normalized_kernel", (of_normalized, classes))
         if has_imagenet:
             imagenet = _array(arrays, "imagenet", (features, IMAGENET_CLASSES), np.float16)
-        unknown = _unknown(arrays, features) if "references" in arrays else None
+        unknown = _unknown(arrays, features, classes, imagenet) if "references" in arrays else None
     if not 1e-3 < temperature < 1e3:
         raise ValueError(f"head.npz has the temperature {temperature}")
     return Head(kernel, bias, temperature, normalized, imagenet), unknown
@@ -327,18 +328,24 @@ def _array(
     return array
 
 
-def _unknown(arrays: Mapping[str, NDArray[Any]], features: int) -> Unknown:
+def _unknown(
+    arrays: Mapping[str, NDArray[Any]], features: int, classes: int, imagenet: NDArray[np.float32] | None
+) -> Unknown:
     references, threshold, rate = arrays["references"], float(arrays["threshold"]), float(arrays["rate"])
     if references.ndim != 2 or references.shape[1] != features or references.dtype != np.float32 or not len(references):
         raise ValueError(f"head.npz has references of shape {references.shape}, expected (images, {features})")
-    scales = None  # old runs have the distance for a score, which is not negative
+    scales = profiles = None  # old runs have the distance for a score, which is not negative
+    if imagenet is not None and "unknown_profiles" in arrays:
+        profiles = _array(arrays, "unknown_profiles", (classes, IMAGENET_CLASSES))
+        if not (profiles >= 0).all():
+            raise ValueError("head.npz has negative mean probabilities")
     if "unknown_scales" in arrays:
-        scales = _array(arrays, "unknown_scales", (2, 2), np.float64)
+        scales = _array(arrays, "unknown_scales", (2 if profiles is None else 3, 2), np.float64)
         if not (scales[:, 1] > 0).all():
             raise ValueError("head.npz has deviations of the unknown check that are not positive")
     if not np.isfinite(references).all() or not threshold >= (0 if scales is None else -1e30) or not 0 <= rate < 1:
         raise ValueError("head.npz has an invalid threshold or rate")
-    return Unknown(references, threshold, rate, scales)
+    return Unknown(references, threshold, rate, scales, profiles, imagenet if profiles is not None else None)
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

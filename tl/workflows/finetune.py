@@ -208,7 +208,7 @@ def _train_from_head(setup: Setup, dataset: Dataset, clock: "Clock") -> tuple[Se
         of_train = features.values[images.train]
         clock.lap("image size")
     held_out = np.where(fitted.judged[:, None], fitted.head.calibrated(fitted.logits), np.float32(np.nan))
-    unknown = fit_unknown_of(dataset, images.train, of_train, probabilities=held_out, options=options)
+    unknown = fit_unknown_of(dataset, images.train, of_train, probabilities=held_out, head=fitted.head, options=options)
     predictions = predict_held_out(fitted, features.values, dataset, images, unknown)
     _log_head(fitted, predictions, progress)
     inputs = TuningInputs(

@@ -363,9 +363,13 @@ def fit_unknown_of(
     *,
     probabilities: NDArray[np.float32],
     held_out: NDArray[np.float32] | None = None,
+    head: Head | None = None,
     options: FinetuneOptions,
 ) -> Unknown | None:
-    """Fit the unknown check to the images at `indices` and their features; None where it is turned off."""
+    """Fit the unknown check to the images at `indices` and their features; None where it is turned off.
+
+    `head` is one on features of the pretrained network, whose ImageNet classifier helps.
+    """
     if not options.unknown_rate:
         return None
     return fit_unknown(
@@ -374,6 +378,7 @@ def fit_unknown_of(
         len(dataset.class_names),
         probabilities=probabilities,
         held_out=held_out,
+        imagenet=None if head is None else head.imagenet,
         rate=options.unknown_rate,
         seed=options.seed,
     )
