@@ -76,7 +76,15 @@ def one_draw(values: Floats, labels: Labels, size: int, seed: int, top: Floats |
     right = held_out.argmax(axis=1) == truth[own], unseen.argmax(axis=1) == truth[other]
     rows = max_errors(held_out.max(axis=1), unseen.max(axis=1), *right)
     for rate in RATES:
-        unknown = fit_unknown(features, truth[own], len(classes), probabilities=held_out, rate=rate, seed=seed)
+        unknown = fit_unknown(
+            features,
+            truth[own],
+            len(classes),
+            probabilities=held_out,
+            imagenet=fitted.head.imagenet,
+            rate=rate,
+            seed=seed,
+        )
         alarms = int(unknown.is_unknown(values[other], unseen).sum())
         rows[f"--unknown-rate {rate:.0%}"] = (unknown.rate, 1.0, alarms, len(other)) if unknown.rate else None
         distances = np.sort(distances_to(unknown.references, features, held_out=True))
