@@ -31,7 +31,12 @@ def test_a_key_is_shown_once_listed_and_revoked(tmp_path: Path):
         assert path.stat().st_mode & 0o077 == 0, path
         assert token[10:].encode() not in path.read_bytes()
     assert isinstance(run("add", "phone").exception, UsageError)
-    assert run("revoke", "phone").exit_code == 0
+    assert run("add", "tablet").exit_code == 0
+    assert run("revoke", "tablet").stderr == ""
+    revoked = run("revoke", "phone")
+    assert revoked.exit_code == 0
+    assert "401" in revoked.stderr
+    assert f"`tl keys add NAME --state {state}`" in revoked.stderr
     assert isinstance(run("revoke", "phone").exception, UsageError)
     assert "revoked" in run("list").stdout
     assert run("add", "phone").exit_code == 0

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from support.live_service import Live
+from support.recorder import Recorder
 from tl.client import Client
 from tl.errors import ServiceError, UsageError
 from tl.service.options import ServeOptions
+from tl.workflows import keys
 from tl.workflows.serve import serve
 
 
@@ -19,6 +21,20 @@ def test_serve_needs_a_key_for_other_machines_and_a_certificate_with_its_key(tmp
         serve(host="0.0.0.0", port=0, state=tmp_path / "state")  # noqa: S104
     with pytest.raises(UsageError, match="belong together"):
         ServeOptions(tls_certificate=tmp_path / "cert.pem")
+
+
+@pytest.mark.parametrize(("kept", "notes"), [((), 1), (("tablet",), 0)])
+def test_serve_says_that_all_keys_are_revoked(tmp_path: Path, monkeypatch, kept: tuple[str, ...], notes: int):
+    for name in ("phone", *kept):
+        keys.add(name, state=tmp_path)
+    keys.revoke("phone", state=tmp_path)
+    for started in ("service.server.create_app", "service.server.run_server", "service.monitoring.configure_logging"):
+        monkeypatch.setattr(f"tl.{started}", lambda *_: None)
+    monkeypatch.setattr("threadpoolctl.threadpool_limits", lambda **_: None)
+    recorder = Recorder()
+    serve(state=tmp_path, progress=recorder)
+    command = f"`tl keys add NAME --state {tmp_path}`"
+    assert len([line for line in recorder.lines if "401" in line and line.endswith(command)]) == notes
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -1,5 +1,6 @@
 """`tl keys add`, `tl keys list`, `tl keys revoke`."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -65,7 +66,12 @@ def revoke_command(name: str, state: Path) -> None:
 
     A running service notices within seconds.
     """
+    from tl.service.database import Database
+    from tl.service.keys import all_revoked
     from tl.workflows.keys import revoke
 
     revoke(name, state=state)
     click.echo(f"revoked {name}")
+    if all_revoked(Database(state)):
+        add = f"tl keys add NAME --state {shlex.quote(str(state))}"
+        click.echo(f"it was the last key: the service refuses every request with 401 until `{add}`", err=True)

@@ -82,6 +82,12 @@ def revoke_key(database: Database, name: str) -> None:
         raise UsageError(f"there is no key called {name!r}: `tl keys list` shows all keys")
 
 
+def all_revoked(database: Database) -> bool:
+    """Whether there were keys and none is valid any more: then every request is refused, also from this machine."""
+    keys = list_keys(database)
+    return bool(keys) and all(key.revoked is not None for key in keys)
+
+
 def find_key(database: Database, token: str) -> Key | None:
     """The stored key that belongs to `token`; None for an unknown or revoked one."""
     if not _FORMAT.fullmatch(token):

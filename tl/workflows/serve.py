@@ -7,7 +7,7 @@ from tl.errors import UsageError
 from tl.options import keywords
 from tl.progress import Progress
 from tl.service.database import Database
-from tl.service.keys import list_keys
+from tl.service.keys import all_revoked, list_keys
 from tl.service.options import ServeOptions
 
 
@@ -23,17 +23,19 @@ def serve(*runs: str, options: ServeOptions, progress: Progress | None = None) -
     from tl.service.monitoring import configure_logging
     from tl.service.server import create_app, run_server
 
-    log = (progress or Progress()).log
+    progress = progress or Progress()
     options = replace(options, runs=runs or options.runs)
     database = Database(options.state)
+    add = f"`tl keys add NAME --state {shlex.quote(str(options.state))}`"
     if not options.is_local and not any(key.revoked is None for key in list_keys(database)):
         raise UsageError(
             f"--host {options.host}: other machines could use the service without a key; create one first with "
-            f"`tl keys add NAME --state {shlex.quote(str(options.state))}`, or leave --host out"
+            f"{add}, or leave --host out"
         )
+    if all_revoked(database):
+        progress.warn(f"all keys are revoked, so every request is refused with 401: create one with {add}")
     configure_logging()
     threadpool_limits(limits=1, user_api="blas")  # numpy's own threads would spin beside the engine's
     app = create_app(options, database)
-    run_server(
-        app, options, lambda address: log("serving", f"{address} (Ctrl-C finishes running requests, then stops)")
-    )
+    stop = "(Ctrl-C finishes running requests, then stops)"
+    run_server(app, options, lambda address: progress.log("serving", f"{address} {stop}"))
