@@ -41,8 +41,8 @@ from tl.text import count, interval, percent, spread
 
 _REFERENCE_IMAGES = 2000  # at most, for the unknown check of a tuned network
 _REFERENCE_TIME = 0.1  # of a budget, at most
-_MARGIN = 0.05  # of a budget, for what is not foreseen
-_STARTING, _CONVERTING, _WRITING = (8.0, 8.0, 4.0)  # seconds to load TensorFlow, to convert, to write
+_MARGIN = 0.1  # of a budget, for what is not foreseen
+_STARTING, _CONVERTING, _WRITING = (8.0, 10.0, 5.0)  # seconds to load TensorFlow, to convert, to write
 _SLOWER = 1.3  # times as long, than measured before
 _TUNED = "tuned"  # folder of the converted network inside the run, until its files are linked
 _TUNING_ONLY = ("epochs", "batch", "lr", "optimizer", "weight_decay", "label_smoothing", "augment", "budget")
@@ -320,8 +320,8 @@ def _deadline(setup: Setup, inputs: TuningInputs) -> float:
     if setup.options.budget is None:
         return math.inf
     images = len(held_out_images(inputs.split)[0]) + len(_references(setup, inputs))
-    afterwards = setup.slowdown() * (_CONVERTING + _WRITING) + _SLOWER * images / inputs.speed
-    return setup.started + (1 - _MARGIN) * seconds(setup.options.budget) - afterwards
+    afterwards = setup.slowdown() * (_CONVERTING + _WRITING) + images / inputs.speed
+    return setup.started + (1 - _MARGIN) * seconds(setup.options.budget) - _SLOWER * afterwards
 
 
 def _references(setup: Setup, inputs: TuningInputs) -> NDArray[np.int64]:
