@@ -72,6 +72,15 @@ def test_report_drops_control_characters_and_writes_lone_surrogates(tmp_path):
     assert not set(text) & {"\x00", "\x07", "\u202e", "\u2028"}
 
 
+@pytest.mark.parametrize(("images", "wrong"), [(6, 0.5), (12, 0.25), (60, 0.1), (60, 0.5)])
+def test_report_shows_an_image_at_most_once_above_the_gallery(tmp_path, images, wrong):
+    reader = page(report_folder(tmp_path, count=images, wrong=wrong))
+    paths = [str(tag["title"]) for tag in reader.all("span") if tag.get("class") == "path"]
+    assert len(set(paths)) == images  # the gallery has all of them
+    assert max(paths.count(path) for path in paths) == 2
+    assert len(paths) <= images * (1.25 + wrong)
+
+
 def test_report_shows_the_metrics_of_metrics_json(tmp_path):
     subject = report_folder(tmp_path, count=50, wrong=0.2)
     metrics = json.loads((tmp_path / "metrics.json").read_text())["validation"]

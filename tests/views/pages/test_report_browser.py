@@ -14,11 +14,12 @@ NAMES = ("고양이", "<b>dog</b>", "a_class_name_without_any_space_" * 4)
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Reports of three classes with awkward names and of forty classes."""
+    """Reports of three classes with awkward names, of forty classes and of two on two parts."""
     folder = tmp_path_factory.mktemp("reports")
     forty = [f"class {at:02}" for at in range(40)]
     return {
         "few": report_folder(folder / "few", NAMES, 30, wrong=0.3).write(),
+        "parts": report_folder(folder / "parts", ("cat", "dog"), 1200, wrong=0.3, parts=("validation", "test")).write(),
         "many": report_folder(folder / "many", forty, 410, wrong=0.3).write(),
     }
 
@@ -163,6 +164,14 @@ def test_page_fits_a_phone(visit, name):
     page = visit(name, width=360)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate(BEYOND, [360, ".scroll, svg, .skip, .heard"]) == []
+
+
+@pytest.mark.parametrize("name", ["few", "many", "parts"])
+def test_no_table_is_cut_on_a_phone(visit, name):
+    page = visit(name, width=390)
+    page.eval_on_selector_all("details", "all => all.forEach((one) => { one.open = true; })")
+    cut = "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.ariaLabel)"
+    assert page.eval_on_selector_all(".scroll:not(:has(.matrix))", cut) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -96,7 +96,7 @@ def compose(data: ReportData, folder: Path) -> str:
             values = _head(data) | _metrics(data, matrix) | _calibration(data) | _run_details(data)
         thumbnails = Thumbnails(data.dataset, data.sha256)
         errors = pool.submit(examples.explain, data.run, table, rows=worst, thumbnails=thumbnails, explainer=explainer)
-        values |= _examples(table, thumbnails, matrix)
+        values |= _examples(table, thumbnails, matrix, worst)
         values["errors"], values["not_explained"] = errors.result()
     values["explained"] = any(heat is not None for _, _, heat in values["errors"])
     values["unreadable"] = data.dataset is None or thumbnails.none_readable
@@ -232,13 +232,18 @@ def _run_details(data: ReportData) -> Values:
     }
 
 
-def _examples(table: PredictionTable, thumbnails: Thumbnails, matrix: NDArray[np.int64]) -> Values:
-    pairs = examples.confused_pairs(table, matrix)
-    uncertain, confident = examples.least_certain(table), examples.most_confident(table)
-    rows = [*uncertain, *confident, *(row for _, shown in pairs for row in shown), *examples.gallery(table)]
+def _examples(
+    table: PredictionTable, thumbnails: Thumbnails, matrix: NDArray[np.int64], worst: Sequence[int]
+) -> Values:
+    # No image is shown twice above the gallery.
+    pairs = examples.confused_pairs(table, matrix, worst)
+    shown = [*worst, *(row for _, rows in pairs for row in rows)]
+    uncertain = examples.least_certain(table, shown).tolist()
+    confident = examples.most_confident(table, [*shown, *uncertain]).tolist()
+    rows = [*shown, *uncertain, *confident, *examples.gallery(table)]
     thumbnails.prepare(table.names[row] for row in rows)
     return {
-        "pairs": [(pair, [tile(table, row, thumbnails) for row in shown]) for pair, shown in pairs],
+        "pairs": [(pair, [tile(table, row, thumbnails) for row in rows]) for pair, rows in pairs],
         "uncertain": [tile(table, row, thumbnails) for row in uncertain],
         "confident": [tile(table, row, thumbnails) for row in confident],
     }

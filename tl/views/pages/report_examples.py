@@ -56,21 +56,29 @@ def worst(table: PredictionTable) -> Labels:
     return wrong[np.lexsort((-table.confidence[wrong], table.truth_confidence[wrong]))][:MOST_WORST]
 
 
-def least_certain(table: PredictionTable) -> Labels:
-    """The images with the smallest margin between the two most likely classes."""
-    return np.argsort(table.margin, kind="stable")[:MOST_UNCERTAIN]
+def least_certain(table: PredictionTable, besides: Sequence[int] = ()) -> Labels:
+    """The images with the smallest margin between the two most likely classes, without the rows `besides`.
+
+    At most a sixth of all images: the gallery has them, too, and of few images a page would repeat every one.
+    """
+    order = np.argsort(table.margin, kind="stable")
+    return order[~np.isin(order, besides)][: min(MOST_UNCERTAIN, len(order) // 6)]
 
 
-def most_confident(table: PredictionTable) -> Labels:
-    """The images with the highest confidence."""
-    return np.argsort(-table.confidence, kind="stable")[:MOST_CONFIDENT]
+def most_confident(table: PredictionTable, besides: Sequence[int] = ()) -> Labels:
+    """The images with the highest confidence, at most a twelfth of all, without the rows `besides`."""
+    order = np.argsort(-table.confidence, kind="stable")
+    return order[~np.isin(order, besides)][: min(MOST_CONFIDENT, len(order) // 12)]
 
 
-def confused_pairs(table: PredictionTable, matrix: NDArray[np.int64]) -> list[tuple[ConfusedClasses, list[int]]]:
-    """The most confused pairs of a confusion matrix, and the rows of their most confident examples."""
+def confused_pairs(
+    table: PredictionTable, matrix: NDArray[np.int64], besides: Sequence[int] = ()
+) -> list[tuple[ConfusedClasses, list[int]]]:
+    """The most confused pairs of a confusion matrix; the rows of their most confident examples, without `besides`."""
     pairs = []
     for pair in most_confused(matrix, MOST_PAIRS):
         rows = np.flatnonzero((table.truth == pair.truth) & (table.predicted == pair.predicted))
+        rows = rows[~np.isin(rows, besides)]
         pairs.append((pair, rows[np.argsort(-table.confidence[rows], kind="stable")][:PER_PAIR].tolist()))
     return pairs
 
