@@ -87,6 +87,13 @@ def recall(key: str, machine: str) -> InferenceOptions | None:
     return _parse(_read(_file()).get(_name(key, machine)))
 
 
+def recall_rates() -> dict[tuple[str, str], float]:
+    """The photos per second measured so far, by engine key and machine."""
+    entries = [entry for entry in _read(_file()).values() if _parse(entry) is not None]
+    rates = {(str(entry.get("network")), str(entry.get("machine"))): entry.get("rate") for entry in entries}
+    return {engine: float(rate) for engine, rate in rates.items() if isinstance(rate, (int, float)) and rate > 0}
+
+
 def remember(key: str, machine: str, result: AutotuneResult) -> None:
     """Save a result, whole or not at all. Raises StorageError."""
     file, name = _file(), _name(key, machine)

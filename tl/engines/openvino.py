@@ -50,13 +50,10 @@ class OpenVINOEngine:
         options: InferenceOptions | None = None,
         progress: Progress | None = None,
     ) -> None:
-        openvino = runtime()
-        core = openvino.Core()
+        core = runtime().Core()
         self.precision = _precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         self.key = f"{key}/openvino/{self.precision}"
-        processor = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
-        version = openvino.get_version().partition("-")[0]
-        self.machine = f"{processor}, {count(cpus(), 'CPU')}, OpenVINO {version}"
+        self.machine = machine_name(core)
         self._core, self._xml, self._progress = core, xml, progress or Progress()
         if threads is not None and threads < 1:
             raise UsageError(f"--threads {threads}: give 1 or more")
@@ -205,6 +202,13 @@ def runtime() -> Any:
     # Another thread must not see the converter half hidden.
     with _IMPORT_LOCK, nullcontext() if "openvino" in sys.modules else hidden("openvino.tools.ovc"):
         return importlib.import_module("openvino")
+
+
+def machine_name(core: Any = None) -> str:
+    """The processor, its CPUs and OpenVINO's version, on which a measured speed depends."""
+    openvino = runtime()
+    processor = (core or openvino.Core()).get_property("CPU", "FULL_DEVICE_NAME").strip()
+    return f"{processor}, {count(cpus(), 'CPU')}, OpenVINO {openvino.get_version().partition('-')[0]}"
 
 
 @contextmanager

