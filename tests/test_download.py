@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from support.recorder import Recorder as Lines
 from tl.data.inputs import Address
 from tl.download import download, download_image
 from tl.errors import DownloadError, ImageError, StorageError
+from tl.progress import NotebookProgress
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -122,6 +124,18 @@ def test_download_is_whole_and_reports_progress(server, tmp_path, path, checksum
     assert target.read_bytes() == CONTENT
     assert (recorder.tasks, recorder.amount) == ([("weights", len(CONTENT), "B")], len(CONTENT))
     assert {p.name for p in target.parent.iterdir()} <= {"file.bin", "file.bin.lock"}
+
+
+def test_a_notebook_shows_megabytes_a_second_of_what_is_received_now(monkeypatch):
+    bars, seconds = [], iter(range(100))
+    monkeypatch.setattr("tl.progress.time", SimpleNamespace(monotonic=lambda: next(seconds) / 2))
+    progress = NotebookProgress()
+    monkeypatch.setattr(progress, "show_bar", bars.append)
+    with progress.task("weights", 100_000_000, "B") as task:
+        task.advance(40_000_000)  # of an earlier attempt
+        task.advance(20_000_000)
+    assert "weights: 40.0 MB of 100 MB" in bars[0]
+    assert "weights: 60.0 MB of 100 MB, 10.0 MB/s, 4 s left" in bars[1]
 
 
 @pytest.mark.parametrize(("part", "checksum", "ranges", "requested"), [

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tl.text import NONE, html_table, percent
+from tl.text import NONE, html_table, percent, size
 
 _EPOCH = ("epoch", "loss", "accuracy", "held-out log-loss", "held-out accuracy")
 
@@ -99,18 +99,26 @@ class _NotebookTask(Task):
     def __init__(self, progress: NotebookProgress, name: str, total: int | None, unit: str) -> None:
         self._progress, self._name, self._total, self._unit = progress, name, total, unit
         self._done, self._shown, self._started = 0, 0.0, time.monotonic()
+        self._resumed: int | None = None if unit == "B" else 0  # the bytes that were there before, which are no rate
 
     def advance(self, amount: int = 1) -> None:
         self._done += amount
+        if self._resumed is None:
+            self._resumed = amount
         if time.monotonic() - self._shown < 0.2:
             return
         self._shown = time.monotonic()
-        size = total = left = ""
-        if self._total:
-            seconds = max(0, self._total / self._done - 1) * (self._shown - self._started)
-            size, total, left = f" max='{self._total}'", f" of {self._total:,}", f", {seconds:,.0f} s left"
-        label = html.escape(f"{self._name}: {self._done:,}{total} {self._unit}{left}")
-        self._progress.show_bar(f"<progress value='{self._done}'{size}></progress> {label}")
+        most = f" max='{self._total}'" if self._total else ""
+        label = html.escape(self._label(self._done - self._resumed))
+        self._progress.show_bar(f"<progress value='{self._done}'{most}></progress> {label}")
+
+    def _label(self, done: int) -> str:
+        amount, unit = (size, "") if self._unit == "B" else ("{:,}".format, f" {self._unit}")
+        total = f" of {amount(self._total)}" if self._total else ""
+        rate = done / max(1e-9, self._shown - self._started)
+        speed = f", {size(round(rate))}/s" if self._unit == "B" and rate else ""
+        left = f", {max(0, self._total - self._done) / rate:,.0f} s left" if self._total and rate else ""
+        return f"{self._name}: {amount(self._done)}{total}{unit}{speed}{left}"
 
     def expect(self, total: int) -> None:
         self._total = total

