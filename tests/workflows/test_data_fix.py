@@ -93,7 +93,7 @@ def test_fix_leaves_out_small_classes_if_requested(tmp_path):
     data = write(tmp_path / "data", {name: photo(at) for at, name in enumerate(names)} | {"b/twice.png": photo(4)})
     assert len(fix(data, dry_run=True, **TINY_NETWORK).plan.kept) == 8  # without the copy
     plan = fix(data, dry_run=True, drop_small=2, **TINY_NETWORK).plan
-    assert [(step.sample.name, step.why) for step in plan.changed if step.kind == "small-classes"] == [
+    assert [(step.sample.name, step.why) for step in plan.changed if step.kind == "too-small"] == [
         ("c/0.png", "1 image left of class 'c'")
     ]
     assert "no image is left of 'c'" in plan.notes

@@ -7,13 +7,14 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from support.image_kinds import deep_png, encoded, white_drawing
 from support.runs import change_head, change_run
@@ -22,6 +23,7 @@ from tl.data.images import decode, read
 from tl.errors import EngineError, RunError, StorageError, UsageError
 from tl.exporters.formats import FORMATS
 from tl.exporters.proof import lines
+from tl.exporters.savedmodel import _orientation
 from tl.networks.backbones import BACKBONES, backbone
 from tl.prediction.predictor import Predictor
 from tl.runs.catalogue import find_removals, list_runs, remove
@@ -206,9 +208,12 @@ def test_savedmodel_serves_labels_for_image_files(serve, bgr_run, shapes, tmp_pa
     grey16 = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257 + 128)
     drawn = photo.convert("1"), photo.convert("L"), photo.convert("P"), grey16
     names = ("a.jpg", "b.png", "c.bmp", "d.png", "bits.png", "grey.png", "palette.png", "grey16.png")
-    files = [tmp_path / name for name in (*names, "white.png", "12 of 16.png")]
+    files = [tmp_path / name for name in (*names, "rotated.jpg", "white.png", "12 of 16.png")]
     for file, image in zip(files, (photo, photo, photo, seen_through, *drawn), strict=False):
         image.save(file)
+    rotated = Image.Exif()
+    rotated[ExifTags.Base.Orientation] = 6
+    photo.resize((90, 30)).save(files[-3], exif=rotated)
     files[-2].write_bytes(encoded(white_drawing(), "PNG"))
     files[-1].write_bytes(deep_png(np.asarray(photo.convert("RGB")).astype(np.uint16) * 16))
     answers = serve(files)
@@ -221,6 +226,21 @@ def test_savedmodel_serves_labels_for_image_files(serve, bgr_run, shapes, tmp_pa
     photo.convert("P").save(tmp_path / "palette.bmp")
     with pytest.raises(Exception, match="a BMP with a palette: send it as PNG"):  # it would be decoded wrongly
         serve([tmp_path / "palette.bmp"])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [0, *range(1, 9), 56624])
+def test_savedmodel_rotates_jpegs_by_their_exif_data(orientation, order):
+    import tensorflow as tf
+
+    exif, file = Image.Exif(), BytesIO()
+    exif.endian = order
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = orientation, "a maker"
+    Image.new("RGB", (8, 8)).save(file, "JPEG", exif=exif)
+    assert _orientation(tf, tf.constant(file.getvalue())) == orientation
+    file = BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    assert _orientation(tf, tf.constant(file.getvalue())) == 0
 
 
 def test_export_command_prints_the_proof(tl, tiny_run, tmp_path):

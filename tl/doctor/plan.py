@@ -24,7 +24,7 @@ _PRIORITY = ("test", "validation", "train")  # a photo in several parts stays in
 
 @dataclass(frozen=True)
 class Step:
-    """What to do with one image and why: `kind` of KINDS, "labels", "small-classes", or "" for one left as it is."""
+    """What to do with one image and why: `kind` of KINDS, "labels", "too-small", or "" for one left as it is."""
 
     sample: Sample
     kept: bool
@@ -171,7 +171,7 @@ class _Planner:
         sizes = Counter(step.label for step in self.steps if step.kept)
         for index, step in enumerate(self.steps):
             if step.kept and step.label is not None and sizes[step.label] < smallest:
-                self._drop(index, "small-classes", f"{count(sizes[step.label], 'image')} left of class {step.label!r}")
+                self._drop(index, "too-small", f"{count(sizes[step.label], 'image')} left of class {step.label!r}")
 
     def correct_extensions(self) -> None:
         for finding in file_findings(self.dataset, self.stats):

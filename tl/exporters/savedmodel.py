@@ -15,6 +15,9 @@ from tl.engines.tensorflow import tensorflow
 from tl.exporters.formats import METADATA, Classify, ExportJob, Pixels, Probabilities
 from tl.exporters.network import RunModels, build_models, silence
 
+_EXIF_WITHIN = 1 << 18  # bytes in which EXIF data begin
+_EXIF = tuple((at, value) for at, value in enumerate(b"\xff\xe1..Exif\0\0") if at not in (2, 3))  # no length
+
 
 def write(job: ExportJob) -> None:
     """Write the folder, a version for TensorFlow Serving, with the metadata in `assets.extra`."""
@@ -84,7 +87,7 @@ def _decode(tf: Any, content: Any) -> Any:
         return tf.equal(tf.strings.substr(content, 0, len(with_)), with_)
 
     def jpeg() -> Any:
-        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+        return _upright(tf, tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"), content)
 
     def transparent() -> Any:
         # 16 bits, to which 8 are widened by 257: TensorFlow would cut them off instead of rounding.
@@ -108,6 +111,38 @@ def _decode(tf: Any, content: Any) -> Any:
 
     kinds = [(tf.io.is_jpeg(content), jpeg), (starts(b"\x89PNG"), png), (starts(b"BM"), bmp)]
     return tf.ensure_shape(tf.case(kinds, default=other), (None, None, 3))
+
+
+def _upright(tf: Any, image: Any, content: Any) -> Any:
+    """The pixels of a JPEG rotated as its EXIF data say."""
+    how = _orientation(tf, content)
+
+    def if_one_of(values: Sequence[int], changed: Any, image: Any) -> Any:
+        return tf.cond(tf.reduce_any(tf.equal(how, values)), lambda: changed(image), lambda: image)
+
+    image = if_one_of((5, 6, 7, 8), lambda pixels: tf.transpose(pixels, (1, 0, 2)), image)
+    image = if_one_of((3, 4, 7, 8), lambda pixels: tf.reverse(pixels, (0,)), image)
+    return if_one_of((2, 3, 6, 7), lambda pixels: tf.reverse(pixels, (1,)), image)
+
+
+def _orientation(tf: Any, content: Any) -> Any:
+    """The EXIF orientation of a JPEG, as `tl.data.jpeg.orientation` reads it; 0 if there is none."""
+    start = tf.strings.substr(content, 0, tf.minimum(tf.strings.length(content), _EXIF_WITHIN))
+    data = tf.cast(tf.concat([tf.io.decode_raw(start, tf.uint8), tf.zeros(32, tf.uint8)], 0), tf.int64)
+    last = tf.size(data, tf.int64) - 32
+    marks = [tf.equal(data[at : last + at], value) for at, value in _EXIF]
+    at = tf.argmax(tf.cast(tf.reduce_all(marks, 0), tf.int32)) + 10  # after the marker, its length and "Exif"
+    is_big = tf.equal(data[at], ord("M"))
+
+    def number(values: Any) -> Any:
+        ordered = tf.where(is_big, values, tf.reverse(values, (-1,)))
+        return tf.reduce_sum(ordered * [256**place for place in reversed(range(values.shape[-1]))], -1)
+
+    table = tf.minimum(at + number(tf.ensure_shape(data[at + 4 : at + 8], (4,))), last)
+    entries = tf.minimum(number(tf.ensure_shape(data[table : table + 2], (2,))), (last + 30 - table) // 12)
+    tags = tf.reshape(data[table + 2 : table + 2 + 12 * entries], (-1, 12))
+    is_it = tf.logical_and(tf.equal(number(tags[:, :2]), 0x0112), tf.reduce_any(tf.reduce_all(marks, 0)))
+    return tf.reduce_max(tf.pad(tf.where(is_it, number(tags[:, 8:10]), 0), [[0, 1]]))
 
 
 def _to_bytes(tf: Any, values: Any, is_deep: Any) -> Any:
