@@ -136,6 +136,12 @@ def test_columns_that_are_not_used_are_named(tmp_path, column, values):
     assert grouped(data, file, column).notes == ()
 
 
+def test_a_fold_counts_as_a_split_only_where_no_other_column_does(tmp_path):
+    rows = "a.jpg,cat,1,train\nb.jpg,dog,2,train\nsub/c.jpg,dog,3,val\n"
+    data = load(table(tmp_path, "path,label,fold,phase\n" + rows))
+    assert (data.parts, data.notes) == (("train", "train", "validation"), ("columns not used: fold",))
+
+
 @pytest.mark.parametrize("split", ["train", ""])
 def test_a_split_column_comes_before_flags(tmp_path, split):
     text = f"path,label,split,is_test\na.jpg,cat,{split},0\nb.jpg,dog,{split},0\nsub/c.jpg,dog,{split},1\n"

@@ -19,7 +19,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 COLUMNS = {
     "path": ("path", "filename", "file", "image"),
     "label": ("label", "class"),
-    "split": ("split", "set", "subset", "partition", "fold", "phase", "data_split", "dataset_split"),
+    "split": ("split", "set", "subset", "partition", "phase", "data_split", "dataset_split", "fold"),
 }
 """The names that each column may have, in any case."""
 FLAGS = {
