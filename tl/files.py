@@ -1,8 +1,9 @@
-"""Writing files whole or not at all, locks, and the environment of child processes."""
+"""Writing files whole or not at all, locks, the environment of child processes, and what libraries write."""
 
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -93,3 +94,22 @@ def child_environment(*, inherit: bool = True) -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[1])
     path = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return environment | {"PYTHONPATH": os.pathsep.join(path)}
+
+
+@contextmanager
+def muted(*numbers: int) -> Iterator[None]:
+    """Discard what is written to these file descriptors, by C++ libraries as well, whatever their log level."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(number, os.dup(number)) for number in numbers]
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            for number in numbers:
+                os.dup2(nowhere.fileno(), number)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)

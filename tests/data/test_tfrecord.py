@@ -1,6 +1,8 @@
 """TFRecord: written and read back, and damaged files."""
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,13 @@ def test_records_are_written_in_shards(tmp_path, monkeypatch):
     assert len(shards) > 1
     assert shards[0] == f"data-00000-of-{len(shards):05d}.tfrecord"
     assert load(tmp_path / "r").parts == (None,) * 6
+
+
+def test_tensorflow_writes_nothing_to_the_terminal(tmp_path):
+    file, script = (
+        tmp_path / "a.tfrecord",
+        "import sys; from tl.data.tfrecord import write_records as write; from pathlib",
+    )
+    script += " import Path; write(Path(sys.argv[1]), [{'image/encoded': b'photo'}])"
+    done = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr, file.exists()) == ("", "", True)

@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from tl.data.dataset import Dataset, Sample, Skipped, assemble, class_name, clea
 from tl.data.decoding import format_of
 from tl.data.images import read_encoded
 from tl.errors import DataError, ImageError
-from tl.files import atomic_write, locked, remove, write_errors
+from tl.files import atomic_write, locked, muted, remove, write_errors
 from tl.progress import Progress
 from tl.settings import settings
 
@@ -131,7 +133,8 @@ def _rows(
 
 def _tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails is raised
-    import tensorflow as tf
+    with nullcontext() if "tensorflow" in sys.modules else muted(2):  # its start-up messages
+        import tensorflow as tf
 
     return tf
 

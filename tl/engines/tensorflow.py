@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from tl.engines.engine import Photos, Tag, Vectors
 from tl.engines.trunk import trunk_key
 from tl.errors import EngineError
+from tl.files import muted
 from tl.networks.backbones import Backbone, Recipe
 from tl.networks.trainable import frozen_part
 from tl.networks.weights import Weights, build, verify
@@ -83,25 +83,6 @@ def tensorflow() -> Any:
     if keras.backend.backend() != "tensorflow":
         raise EngineError(f"Keras runs on {keras.backend.backend()!r} here: set KERAS_BACKEND=tensorflow")
     return tf
-
-
-@contextmanager
-def muted(*numbers: int) -> Iterator[None]:
-    """Discard what is written to these file descriptors, by C++ libraries as well, whatever their log level."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [(number, os.dup(number)) for number in numbers]
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            for number in numbers:
-                os.dup2(nowhere.fileno(), number)
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, copy in kept:
-            os.dup2(copy, number)
-            os.close(copy)
 
 
 def available_gpus() -> list[Any]:

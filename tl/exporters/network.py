@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl.engines.tensorflow import muted, tensorflow
+from tl.engines.tensorflow import tensorflow
+from tl.files import muted
 from tl.learning.head import IMAGENET_LEVEL, IMAGENET_WEIGHT
 from tl.networks.backbones import Recipe
 from tl.networks.weights import build, verify

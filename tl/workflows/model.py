@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tl.engines.tensorflow import muted
-from tl.files import write_text
+from tl.files import muted, write_text
 from tl.networks.backbones import Backbone, backbone
 from tl.networks.weights import builder
 from tl.options import keywords, option
