@@ -86,6 +86,8 @@ def test_missing_data_does_not_mean_the_folder_named_data(tl, shapes, tmp_path, 
     ((*TRAIN, "--seed", str(2**32)), "error: Invalid value for '--seed': 4294967296 .*0<=x<=4294967295"),
     ((*TRAIN, "--engine", "torch"), "error: .*'--engine': 'torch' .* 'auto', 'openvino', 'tensorflow'"),
     ((*TRAIN, "--precision", "int4"), "error: .*'--precision': 'int4' .* 'auto', 'f32', 'bf16', 'f16'"),
+    (("export", "RUN"), "error: Missing option '--to'. Choose from: keras, savedmodel, .*; see tl export --help"),
+    (("data", "convert", "DATA", "--to", "csv"), "error: Missing option '--out'; see tl data convert --help"),
     (("finetune", "--epocs", "3"), "error: No such option '--epocs'.*'--epochs'.*; see tl finetune --help"),
 ])  # fmt: skip
 def test_wrong_option_is_a_usage_error(tl, filled, tmp_path, words, message):

@@ -130,10 +130,8 @@ def test_records_are_written_in_shards(tmp_path, monkeypatch):
 
 
 def test_tensorflow_writes_nothing_to_the_terminal(tmp_path):
-    file, script = (
-        tmp_path / "a.tfrecord",
-        "import sys; from tl.data.tfrecord import write_records as write; from pathlib",
-    )
-    script += " import Path; write(Path(sys.argv[1]), [{'image/encoded': b'photo'}])"
+    file = tmp_path / "a.tfrecord"
+    script = "import pathlib, sys; from tl.data.tfrecord import write_records as write;"
+    script += "write(pathlib.Path(sys.argv[1]), [{'image/encoded': b'photo'}])"
     done = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr, file.exists()) == ("", "", True)

@@ -152,6 +152,8 @@ def leave(code: int) -> NoReturn:
 
 def _usage_text(error: click.ClickException) -> str:
     message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if isinstance(error, click.MissingParameter):  # which lists choices one a line
+        message = " ".join(message.split())
     if context and isinstance(error, click.NoSuchOption):
         name = f"{context.command_path.removeprefix('tl ')} {error.option_name}"
         message = f"{error.option_name} was removed: {_REMOVED[name]}" if name in _REMOVED else message

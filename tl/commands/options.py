@@ -46,10 +46,12 @@ def _click_option(cls: type, name: str, spec: Spec, default: Any) -> Callable[[C
         return click.option(*declared, is_flag=True, default=default, show_default=bool(default), help=help_text)
     if repeated:
         return _list_option(declared, CommaSeparated(_converter(kind, spec)), default, spec.metavar, help_text)
+    # Click takes a default of None for a value, which a required option then has.
+    defaults = {} if default is dataclasses.MISSING else {"default": default}
     return click.option(
         *declared,
+        **defaults,
         type=_converter(kind, spec),
-        default=None if default is dataclasses.MISSING else default,
         required=default is dataclasses.MISSING,
         show_default=default not in (dataclasses.MISSING, None, ""),
         metavar=spec.metavar or (None if spec.choices else _METAVARS.get(kind)),
