@@ -110,6 +110,9 @@ def test_data_frames_are_data_sets(tmp_path):
     assert data.parts == ("train", "train", None)
     missing = pandas.DataFrame({"path": paths[:2], "label": ["cat", float("nan")]})
     assert load(missing, labelled=False).labels.tolist() == [0, -1]
+    nullable = missing.assign(is_valid=pandas.array([True, None], "boolean"), label=missing["label"].astype("string"))
+    data = load(nullable, labelled=False)
+    assert (data.labels.tolist(), data.parts) == ([0, -1], ("validation", None))
     with pytest.raises(DataError, match="row 2 of the data has no label"):
         load(missing)
     with pytest.raises(DataError, match="DataFrame has no column 'path': .* found 'label'"):

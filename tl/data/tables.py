@@ -203,8 +203,7 @@ def _frame_column(frame: Any, name: str) -> dict[str, str]:
     rows, values, finder = _frame_rows(frame, labelled=False)[1], list(frame[columns[name.casefold()]]), _Finder(Path())
     images = [row.image for row in rows]
     names = [finder.name(finder.find(one)) if isinstance(one, str) else f"{at:05d}" for at, one in enumerate(images)]
-    texts = ["" if value is None or value != value else str(value) for value in values]
-    return dict(zip(names, texts, strict=True))
+    return dict(zip(names, map(_text, values), strict=True))
 
 
 def _load(rows: Iterable[_Row], column: _Columns, *, source: str, name: str, root: Path, labelled: bool) -> Dataset:
@@ -276,11 +275,15 @@ def _frame_rows(frame: Any, labelled: bool) -> tuple[_Columns, Iterator[_Row]]:
 def _memory_row(where: str, values: Sequence[Any], labelled: bool, flags: Sequence[Any] = ()) -> _Row:
     image, label, split = values
     text = os.fspath(image) if isinstance(image, (str, os.PathLike)) else as_image(image)
-    # A missing value is None, or NaN, the only one that is unlike itself.
-    label, split, *marks = ("" if value is None or value != value else str(value) for value in (label, split, *flags))
+    label, split, *marks = map(_text, (label, split, *flags))
     if labelled and not label:
         raise DataError(f"{where} of the data has no label: give pairs (image, label)")
     return _Row(where, text, class_name(label), split, tuple(marks))
+
+
+def _text(value: Any) -> str:
+    """A value as text, "" for a missing one: None, the NA of pandas, or NaN, the only one that is unlike itself."""
+    return "" if value is None or type(value).__name__ == "NAType" or value != value else str(value)
 
 
 def _table_rows(table: Path, labelled: bool) -> tuple[_Columns, Iterator[_Row]]:
