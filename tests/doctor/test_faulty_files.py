@@ -36,7 +36,7 @@ def test_good_files_have_no_findings(tmp_path, good):
 
 JPEG = encoded(photo(9), "JPEG")
 JXL = b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(400)
-FLOATS = tiff(np.linspace(-3, 900, 900, dtype=np.float32).reshape(30, 30))
+FLOATS = tiff(np.linspace(-300, 900, 900, dtype=np.float32).reshape(30, 30))
 BANDS = tiff(np.zeros((30, 30, 5), np.uint8), photometric=1)
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 ROTATED = encoded(photo(9), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x08\0\0\0\0\0\0\0")

@@ -59,7 +59,7 @@ def test_select_of_images_in_groups_needs_as_many_groups():
     alike = HeldOutAnswers(0.999 - np.arange(220) / 1000, np.ones(220, bool), np.zeros(220, bool), weight=0.2)
     assert alike.select(0.05) is None  # 44 groups, where 45 are needed
     assert alike.select(0.06).answered == 1
-    with pytest.raises(UsageError, match="takes 225 validation images, run r has 220"):
+    with pytest.raises(UsageError, match="takes 225 held-out images, run r has 220"):
         alike.select_or_raise(0.05, "r")
 
 

@@ -114,9 +114,12 @@ def test_extract_continues_without_a_cache_that_cannot_be_written(engine, cache,
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """Two threads for BLAS, whatever the environment says."""
-    with threadpool_limits(2, user_api="blas"):
-        yield
+    """Two threads for BLAS, whatever the environment says; set in a thread that ends, as `OneThread` does."""
+    with ThreadPoolExecutor(1) as pool:
+        limits = pool.submit(threadpool_limits, 2, user_api="blas").result()
+    yield
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(limits.restore_original_limits).result()
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="linear algebra has one thread here anyway")
