@@ -165,6 +165,17 @@ def test_measure_runs_in_a_child_process(tiny_run, tmp_path, monkeypatch):
         autotune.measure(tmp_path / "broken.xml", "f32")
 
 
+def test_measure_takes_a_network_whose_features_are_maps(tmp_path, monkeypatch):
+    import openvino
+    from openvino import opset13
+
+    photos = opset13.parameter([-1, 32, 32, 3], np.uint8)
+    maps = opset13.reshape(opset13.convert(photos, "f32"), np.array([0, 16, 16, 12]), special_zero=True)
+    openvino.save_model(openvino.Model([maps], [photos]), tmp_path / "maps.xml")
+    monkeypatch.setattr(autotune, "BUDGET", 1.0)
+    assert autotune.measure(tmp_path / "maps.xml", "f32").default_rate > 0
+
+
 @pytest.mark.parametrize(("network", "precision"), [("tiny_run", "f32"), ("tiny_run", "auto"), ("imagenet", "auto")])
 def test_options_do_not_change_the_features(network, precision, request):
     source = request.getfixturevalue(network)

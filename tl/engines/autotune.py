@@ -189,7 +189,7 @@ class _Trials:
 
     def rate(self, engine: Any) -> float:
         started = time.monotonic()
-        measured = rate(engine, engine.shape[0], engine.batch, TRIAL_SECONDS)
+        measured = rate(engine, engine.side, engine.batch, TRIAL_SECONDS)
         self._longest = max(self._longest, time.monotonic() - started)
         return measured
 

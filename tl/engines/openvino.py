@@ -116,6 +116,11 @@ class OpenVINOEngine:
             network = self.network if "network" in vars(self) else self._model
         return shape_of([*network.inputs, *network.outputs])
 
+    @property
+    def side(self) -> int:
+        """Side of its photos in pixels, whatever its outputs are."""
+        return int(self.network.inputs[0].partial_shape[1].get_length())
+
     @contextmanager
     def _engine_errors(self) -> Iterator[None]:
         try:
